@@ -1,0 +1,1 @@
+//! Address resolution, private addresses and listening sockets.

@@ -1,0 +1,1 @@
+//! Retry policy as plain data and a pure, bounded sequence of delays.

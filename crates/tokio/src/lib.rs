@@ -1,0 +1,1 @@
+//! The tokio driver of Handover and its child-process handling.

@@ -1,0 +1,3 @@
+//! Every check of the workspace.
+
+fn main() {}
