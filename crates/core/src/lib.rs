@@ -1,1 +1,46 @@
-//! The pure state machine of Handover: restart epochs, retries, drain, cleanup; no clock, no I/O.
+//! The pure state machine of Handover: which epoch of a proxy is started, aborted and cleaned up,
+//! and when.
+//!
+//! **What it is.** A [`Machine`] takes one [`Input`] at a time, together with the time, and gives
+//! back [`Output`]s: commands to carry out and events to show. It launches the proxy at epoch 0,
+//! and for every later configuration the next epoch; it waits until that one is live, lets the
+//! older ones drain, tries failures again with exponential back-off and a budget, gives up, drains
+//! on terminate and cleans up. A [`Policy`] says how.
+//!
+//! **What it does not do.** No I/O: no clock, no thread, no process, no runtime, no randomness, no
+//! environment. It builds for `no_std` with `alloc` and depends on nothing but `handover-retry`.
+//!
+//! **Who calls it.** A driver, which owns the processes and the time: `handover-tokio` is one, and
+//! the example `std_driver` of this crate is another. What a driver must do, and what it may rely
+//! on, stands at [`Machine`], with the loop as code that compiles.
+//!
+//! **Which types first.** [`Machine`], [`Input`], [`Output`]; then [`Policy`] and its three
+//! presets. Everything else is a part of these. With the feature `scenario` there are the named
+//! invariants (`check`) and the text form of a scenario (`scenario`) as well.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(clippy::arithmetic_side_effects)]
+
+extern crate alloc;
+
+#[cfg(feature = "scenario")]
+pub mod check;
+mod epoch;
+mod io;
+mod machine;
+mod policy;
+#[cfg(feature = "scenario")]
+pub mod scenario;
+mod time;
+
+pub use handover_retry as retry;
+
+pub use epoch::Epoch;
+pub use io::{
+    Abort, Deadline, DeadlineReason, Denied, Event, Exit, GaveUp, Held, Ignored, Input, Outcome,
+    Output, Purpose, Reception, Severity, Target,
+};
+pub use machine::{EpochInfo, EpochState, Machine, Phase, Standing};
+pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
+pub use time::Timestamp;

@@ -1,0 +1,216 @@
+//! What follows from an exit.
+
+use handover_retry::{Budget, Jitter};
+
+use super::pursuit::{Pursuit, Stage};
+use super::slot::{Slot, State};
+use super::{Machine, Phase};
+use crate::policy::{Consequence, End, Role, consequence, may_hold};
+use crate::{Epoch, Event, Exit, GaveUp, Ignored, Outcome, Output, Purpose, Reception, Severity};
+
+impl<C: Clone + Eq> Machine<C> {
+    /// Rule: the cleanup comes once per started epoch, after its exit and before its number is
+    /// used again.
+    pub(super) fn exited(&mut self, epoch: Epoch, exit: Exit) -> Reception {
+        let Some(index) = self.slots.iter().position(|slot| slot.epoch == epoch) else {
+            return Reception::Ignored(Ignored::UnknownEpoch);
+        };
+        let slot = self.slots.remove(index);
+        self.event(Event::Exited {
+            epoch,
+            exit,
+            was: slot.view(),
+        });
+        self.outputs.push_back(Output::Cleanup(epoch));
+        match self.phase {
+            Phase::Running => self.follow_up(slot, exit),
+            Phase::Draining { .. } => self.reconcile(),
+            Phase::Stopping(outcome) => self.finish_if_empty(outcome),
+            Phase::Finished(_) => {}
+        }
+        Reception::Accepted
+    }
+
+    fn follow_up(&mut self, slot: Slot<C>, exit: Exit) {
+        let Some(end) = end_of(&slot, exit) else {
+            return self.reconcile();
+        };
+        let epoch = slot.epoch;
+        match consequence(&self.policy, self.role_of(&slot), end) {
+            Consequence::Noted => self.reconcile(),
+            Consequence::Stays => {
+                if let Some(desired) = &mut self.desired {
+                    desired.stage = Stage::Stayed;
+                }
+                self.event(Event::Stayed { epoch });
+                self.reconcile();
+            }
+            Consequence::Retry { abort_others } => {
+                if abort_others {
+                    self.abort_all();
+                }
+                let healthy = self.is_healthy(&slot);
+                self.retry_desired(epoch, healthy);
+            }
+            Consequence::GiveUp => self.give_up(epoch, GaveUp::Permanent),
+            Consequence::FallBack => self.fall_back(slot),
+            Consequence::Stop => self.stop(Outcome::ProxyEnded { epoch }),
+        }
+    }
+
+    fn role_of(&self, slot: &Slot<C>) -> Role {
+        let newer_runs = self
+            .slots
+            .iter()
+            .any(|other| other.epoch > slot.epoch && !other.is_aborting());
+        if self.runs_desired(slot) && !newer_runs {
+            Role::Desired
+        } else if self.runs_fallback(slot) || (slot.is_live() && !self.runs_desired(slot)) {
+            Role::Serving
+        } else {
+            Role::Bystander
+        }
+    }
+
+    /// Whether the epoch had been live long enough to be trusted. The deadline that says so may not
+    /// have been handled yet, so the time decides.
+    fn is_healthy(&self, slot: &Slot<C>) -> bool {
+        match (slot.state, self.policy.retry.reset_after) {
+            (State::Live { healthy: true, .. }, Some(_)) => true,
+            (
+                State::Live {
+                    since,
+                    healthy: false,
+                },
+                Some(enough),
+            ) => self.now.since(since) >= enough,
+            (State::Live { .. }, None)
+            | (State::Starting | State::Draining { .. } | State::Aborting { .. }, _) => false,
+        }
+    }
+
+    /// Rule: a failure costs one retry, and only one is scheduled at a time.
+    fn retry_desired(&mut self, epoch: Epoch, healthy: bool) {
+        let random = self.random();
+        let Some(desired) = &mut self.desired else {
+            return;
+        };
+        if let Stage::Waiting(_) | Stage::GivenUp { .. } = desired.stage {
+            return self.reconcile();
+        }
+        if healthy {
+            desired.budget.refill_after_health(&self.policy.retry);
+        }
+        let Some(delay) = desired.budget.take(&self.policy.retry, random) else {
+            return self.give_up(epoch, GaveUp::BudgetSpent);
+        };
+        desired.stage = Stage::after(self.now, delay);
+        let retries_left = desired.budget.left();
+        self.event(Event::RetryScheduled {
+            purpose: Purpose::Desired,
+            delay,
+            retries_left,
+        });
+        self.reconcile();
+    }
+
+    /// The configuration that served last is started again, with a budget of its own, while the
+    /// desired one may not be.
+    fn fall_back(&mut self, slot: Slot<C>) {
+        let random = self.random();
+        let healthy = self.is_healthy(&slot);
+        if !self.runs_fallback(&slot) {
+            let Some(config) = slot.config else {
+                return self.reconcile();
+            };
+            self.fallback = Some(Pursuit {
+                config,
+                generation: slot.generation,
+                budget: Budget::full(&self.policy.retry),
+                stage: Stage::Ready,
+            });
+        }
+        let Some(fallback) = &mut self.fallback else {
+            return self.reconcile();
+        };
+        if healthy {
+            fallback.budget.refill_after_health(&self.policy.retry);
+        }
+        match fallback.budget.take(&self.policy.retry, random) {
+            Some(delay) => {
+                fallback.stage = Stage::after(self.now, delay);
+                let retries_left = fallback.budget.left();
+                let purpose = Purpose::Fallback;
+                self.event(Event::RetryScheduled {
+                    purpose,
+                    delay,
+                    retries_left,
+                });
+            }
+            None => {
+                self.fallback = None;
+                self.event(Event::FallbackLost { epoch: slot.epoch });
+            }
+        }
+        self.reconcile();
+    }
+
+    fn give_up(&mut self, epoch: Epoch, why: GaveUp) {
+        let holding = may_hold(&self.policy) && (self.is_serving() || self.fallback.is_some());
+        if !holding {
+            return self.give_up_and_stop(epoch, why);
+        }
+        if let Some(desired) = &mut self.desired {
+            desired.stage = Stage::GivenUp { epoch, why };
+        }
+        self.event(Event::GaveUp {
+            epoch,
+            why,
+            holding,
+        });
+        self.reconcile();
+    }
+
+    /// Rule: the panic comes once, then everything that runs is aborted, then the machine finishes.
+    pub(super) fn give_up_and_stop(&mut self, epoch: Epoch, why: GaveUp) {
+        self.event(Event::GaveUp {
+            epoch,
+            why,
+            holding: false,
+        });
+        if let Some(desired) = self.desired.take() {
+            self.outputs.push_back(Output::Panic {
+                config: desired.config,
+                epoch,
+            });
+        }
+        self.stop(Outcome::GaveUp { epoch, why });
+    }
+
+    /// The random number for the next delay. It is drawn only where it is used, so that machines
+    /// without jitter that behave the same are the same.
+    fn random(&mut self) -> u64 {
+        if self.policy.retry.jitter == Jitter::NONE {
+            0
+        } else {
+            self.random.next_u64()
+        }
+    }
+}
+
+/// How the epoch ended, or `None` when it ended because it was told to.
+fn end_of<C>(slot: &Slot<C>, exit: Exit) -> Option<End> {
+    match (slot.state, exit) {
+        (State::Aborting { timed_out: false, .. }, _) => None,
+        (_, Exit::Failed(severity)) => Some(End::Failed(severity)),
+        // Too late to go live is a failure, whatever the exit looks like.
+        (State::Aborting { timed_out: true, .. }, Exit::Clean | Exit::Aborted)
+        // Somebody else aborted it.
+        | (State::Starting | State::Live { .. } | State::Draining { .. }, Exit::Aborted) => {
+            Some(End::Failed(Severity::Transient))
+        }
+        (State::Starting | State::Live { .. } | State::Draining { .. }, Exit::Clean) => {
+            Some(End::Clean)
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! The state machine.
+//!
+//! The life of an epoch:
+//!
+//! ```text
+//!            Start            Live(e)            Live(newer)
+//!   (none) ────────▶ Starting ────────▶ Live ─────────────────▶ Draining
+//!                       │                 │                        │
+//!                       │ deadline, stop  │ stop                   │ stop
+//!                       ▼                 ▼                        ▼
+//!                    Aborting ◀───────────┴────────────────────────┘
+//!                  (graceful, after the grace immediate)
+//!
+//!   Exited(e) leads from every state to (none), by way of Cleanup(e).
+//! ```
+//!
+//! The life of the machine, whose end is `Finished`:
+//!
+//! ```text
+//!             Terminate               drained, deadline, second Terminate
+//!   Running ─────────────▶ Draining ──────────────────────────────────────▶ Stopping ──▶ Finished
+//!      │                                                                       ▲   all have exited
+//!      └───────────────────────────────────────────────────────────────────────┘
+//!        given up with nothing to hold, clean exit under `Stop`, Kill, nothing to drain
+//! ```
+//!
+//! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
+//! its budget, `reconcile` what is started next, `exits` what follows from an exit, `stop` the way
+//! to the end, `timers` the deadlines.
+
+mod exits;
+mod pursuit;
+mod reconcile;
+mod slot;
+mod stop;
+mod timers;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+
+use handover_retry::{Budget, SplitMix64};
+
+use self::pursuit::{Pursuit, Stage};
+use self::slot::{Slot, State};
+use crate::policy::waits_for_live;
+use crate::{
+    Deadline, Denied, Epoch, Event, Held, Ignored, Input, Outcome, Output, Policy, PolicyError,
+    Reception, Timestamp,
+};
+
+pub use self::slot::{EpochInfo, EpochState};
+
+/// The state machine: which epoch is started, aborted and cleaned up, and when.
+///
+/// It does no I/O and knows no clock. The caller, called the driver, owns the processes and the
+/// time, and always does the same:
+///
+/// 1. Give it one input, with the time: [`handle_input`](Self::handle_input), or
+///    [`handle_timeout`](Self::handle_timeout) when a deadline is reached.
+/// 2. Carry out every output, in order, until [`poll_output`](Self::poll_output) has none. An
+///    output that is left over is not lost, but the machine speaks of a world in which it was
+///    carried out.
+/// 3. Ask for the deadline anew with [`poll_timeout`](Self::poll_timeout): any input may have
+///    moved, added or removed it.
+/// 4. Wait for the next input or the deadline.
+///
+/// What the driver may rely on:
+///
+/// - The time need not be exact. A timeout that is early, late or repeated does no harm: early it
+///   does nothing, late it does what was due. A time before the last one counts as the last one.
+/// - An input about an epoch that does not run, or that comes a second time, is ignored and says so.
+/// - After [`Output::Finish`] every input is ignored and nothing more comes out.
+/// - No input makes it panic.
+///
+/// What it relies on: each [`Output::Start`] is answered by exactly one [`Input::Exited`] in the
+/// end, also when the start itself failed, and not before nothing of the epoch runs any more.
+///
+/// ```
+/// use handover_core::{Epoch, Exit, Input, Machine, Output, Policy, Reception, Target, Timestamp};
+///
+/// let mut machine = Machine::new(Policy::default())?;
+/// let mut running = Vec::new();
+/// let mut inputs = vec![Input::Terminate, Input::Live(Epoch::ZERO), Input::Desire("a")];
+///
+/// while let Some(input) = inputs.pop() {
+///     let now = Timestamp::ZERO; // A driver reads its clock here.
+///     let reception = machine.handle_input(now, input);
+///     assert!(!matches!(reception, Reception::Denied(_)));
+///     while let Some(output) = machine.poll_output() {
+///         match output {
+///             Output::Start { epoch, target: Target::Serve(_) } => running.push(epoch),
+///             // This proxy drains in no time.
+///             Output::Start { epoch, target: Target::Drain } => {
+///                 inputs.push(Input::Exited(epoch, Exit::Clean));
+///             }
+///             Output::Abort { epoch, .. } => inputs.push(Input::Exited(epoch, Exit::Aborted)),
+///             Output::Cleanup(epoch) => running.retain(|other| *other != epoch),
+///             Output::Finish(outcome) => println!("finished: {outcome}"),
+///             Output::Panic { config, epoch } => eprintln!("gave {config} up after {epoch}"),
+///             Output::Event(event) => println!("{event:?}"),
+///         }
+///     }
+///     // A driver arms its timer here.
+///     let _deadline = machine.poll_timeout();
+/// }
+/// assert!(running.is_empty() && machine.outcome().is_some());
+/// # Ok::<(), handover_core::PolicyError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Machine<C> {
+    policy: Policy,
+    random: SplitMix64,
+    now: Timestamp,
+    phase: Phase,
+    /// The running epochs, by number; the newest is the last.
+    slots: Vec<Slot<C>>,
+    desired: Option<Pursuit<C>>,
+    /// The configuration that served last, while that epoch has failed and the desired
+    /// configuration has not gone live. Only a policy that holds the last good one has it.
+    fallback: Option<Pursuit<C>>,
+    /// How many desires have been taken in.
+    generations: u64,
+    /// How many terminates have come.
+    terminates: u8,
+    /// The reason that was reported last, so that it is reported once.
+    reported: Option<Held>,
+    outputs: VecDeque<Output<C>>,
+}
+
+/// Where the machine is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// It keeps the desired configuration running.
+    Running,
+    /// It was told to terminate and waits for connections to end.
+    Draining {
+        /// When the drain is cut, if it is.
+        until: Option<Timestamp>,
+        /// The epoch that was started to drain, once it was.
+        epoch: Option<Epoch>,
+    },
+    /// It has aborted what runs and will finish in this way.
+    Stopping(Outcome),
+    /// It has finished in this way.
+    Finished(Outcome),
+}
+
+/// How the desired configuration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// None has been asked for.
+    Nothing,
+    /// It serves, with this epoch.
+    Live(Epoch),
+    /// It is on its way; the reason tells what it waits for.
+    Pending(Held),
+    /// It was given up, last after this epoch.
+    GivenUp(Epoch),
+    /// It ended cleanly and is not started again.
+    Stayed,
+    /// It will not be started any more: the machine drains, stops or has finished.
+    Ending,
+}
+
+impl<C: Clone + Eq> Machine<C> {
+    /// A machine that runs nothing and wants nothing.
+    ///
+    /// # Errors
+    ///
+    /// When [`Policy::check`] finds that the policy cannot be honoured.
+    pub fn new(policy: Policy) -> Result<Self, PolicyError> {
+        Self::with_seed(policy, 0)
+    }
+
+    /// As [`new`](Self::new), with the number from which the jitter of the policy's retries is
+    /// drawn. The same seed and the same inputs give the same outputs.
+    ///
+    /// # Errors
+    ///
+    /// When [`Policy::check`] finds that the policy cannot be honoured.
+    pub fn with_seed(policy: Policy, seed: u64) -> Result<Self, PolicyError> {
+        policy.check()?;
+        Ok(Self {
+            policy,
+            random: SplitMix64::new(seed),
+            now: Timestamp::ZERO,
+            phase: Phase::Running,
+            // Room for what a hand-over needs, so that a step does not allocate.
+            slots: Vec::with_capacity(4),
+            desired: None,
+            fallback: None,
+            generations: 0,
+            terminates: 0,
+            reported: None,
+            outputs: VecDeque::with_capacity(16),
+        })
+    }
+
+    /// Takes one input in. What follows from it waits in [`poll_output`](Self::poll_output).
+    pub fn handle_input(&mut self, now: Timestamp, input: Input<C>) -> Reception {
+        self.advance_to(now);
+        if let Phase::Finished(_) = self.phase {
+            return match input {
+                Input::Desire(_) => Reception::Denied(Denied::Finished),
+                Input::Live(_)
+                | Input::Released(_)
+                | Input::Exited(..)
+                | Input::Terminate
+                | Input::Kill => Reception::Ignored(Ignored::Finished),
+            };
+        }
+        match input {
+            Input::Desire(config) => self.desire(config),
+            Input::Live(epoch) => self.live(epoch),
+            Input::Released(epoch) => self.released(epoch),
+            Input::Exited(epoch, exit) => self.exited(epoch, exit),
+            Input::Terminate => self.terminate(),
+            Input::Kill => self.kill(),
+        }
+    }
+
+    /// Does what is due. Without anything due it does nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.advance_to(now);
+        while let Some(deadline) = self.poll_timeout() {
+            if deadline.at > self.now {
+                break;
+            }
+            self.fire(deadline.reason);
+        }
+    }
+
+    /// The next output, in the order in which they must be carried out.
+    pub fn poll_output(&mut self) -> Option<Output<C>> {
+        self.outputs.pop_front()
+    }
+
+    /// The next deadline, at which [`handle_timeout`](Self::handle_timeout) shall be called; `None`
+    /// when only an input can change anything.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.deadlines().min()
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Where the machine is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// How the machine's work ended, once it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.phase {
+            Phase::Finished(outcome) => Some(outcome),
+            Phase::Running | Phase::Draining { .. } | Phase::Stopping(_) => None,
+        }
+    }
+
+    /// The running epochs, oldest first.
+    pub fn epochs(&self) -> impl DoubleEndedIterator<Item = EpochInfo> {
+        self.slots.iter().map(|slot| EpochInfo {
+            epoch: slot.epoch,
+            state: slot.view(),
+            purpose: slot.purpose,
+            started: slot.started,
+            desired: !slot.is_drain() && self.runs_desired(slot),
+            released: slot.is_released(),
+        })
+    }
+
+    /// The configuration that was asked for last. It is gone once it was handed out by
+    /// [`Output::Panic`].
+    #[must_use]
+    pub fn desired(&self) -> Option<&C> {
+        self.desired.as_ref().map(|desired| &desired.config)
+    }
+
+    /// The configuration of the newest epoch that is starting or live.
+    #[must_use]
+    pub fn current(&self) -> Option<&C> {
+        let slot = self.current_slot()?;
+        let of = |pursuit: &'_ Option<Pursuit<C>>| {
+            pursuit
+                .as_ref()
+                .is_some_and(|pursuit| pursuit.generation == slot.generation)
+        };
+        if of(&self.desired) {
+            return self.desired();
+        }
+        if of(&self.fallback) {
+            return self.fallback.as_ref().map(|fallback| &fallback.config);
+        }
+        slot.config.as_ref()
+    }
+
+    /// How many retries the desired configuration has left.
+    #[must_use]
+    pub fn retries_left(&self) -> Option<u32> {
+        self.desired.as_ref().map(|desired| desired.budget.left())
+    }
+
+    /// Why what is desired is not being started, if it is neither current nor about to be.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.why_held()
+    }
+
+    /// Whether an older configuration serves because the desired one was given up.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self.phase, Phase::Running) && matches!(self.standing(), Standing::GivenUp(_))
+    }
+
+    /// How the desired configuration stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        if self.phase != Phase::Running {
+            return Standing::Ending;
+        }
+        let Some(desired) = &self.desired else {
+            return Standing::Nothing;
+        };
+        if let Some(slot) = self.current_slot().filter(|slot| self.runs_desired(slot)) {
+            return if slot.is_live() {
+                Standing::Live(slot.epoch)
+            } else {
+                Standing::Pending(Held::Starting(slot.epoch))
+            };
+        }
+        match desired.stage {
+            Stage::GivenUp { epoch, .. } => Standing::GivenUp(epoch),
+            Stage::Stayed => Standing::Stayed,
+            Stage::Ready | Stage::Waiting(_) => {
+                self.held().map_or(Standing::Nothing, Standing::Pending)
+            }
+        }
+    }
+
+    /// Rule: the latest desire wins; the budget is full again, then and only then.
+    fn desire(&mut self, config: C) -> Reception {
+        if self.phase != Phase::Running {
+            return Reception::Denied(Denied::Terminating);
+        }
+        if self.desired().is_some_and(|desired| *desired == config) {
+            return Reception::Ignored(Ignored::Unchanged);
+        }
+        if let Some(old) = self.desired.take() {
+            // The epoch that runs the outgoing configuration may have to be compared with what is
+            // desired later, so it takes the configuration over.
+            let heir = self.slots.iter_mut().rev().find(|slot| {
+                slot.generation == old.generation && (slot.is_starting() || slot.is_live())
+            });
+            if let Some(heir) = heir {
+                heir.config = Some(old.config);
+            }
+        }
+        let generation = match self.fallback.take_if(|fallback| fallback.config == config) {
+            // The epoch that runs the fallback runs the desired configuration from here on.
+            Some(fallback) => fallback.generation,
+            None => {
+                self.generations = self.generations.saturating_add(1);
+                self.generations
+            }
+        };
+        self.desired = Some(Pursuit {
+            config,
+            generation,
+            budget: Budget::full(&self.policy.retry),
+            stage: Stage::Ready,
+        });
+        self.reconcile();
+        Reception::Accepted
+    }
+
+    /// Rule: the newest epoch going live makes every older one draining.
+    fn live(&mut self, epoch: Epoch) -> Reception {
+        let now = self.now;
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
+            return Reception::Ignored(Ignored::UnknownEpoch);
+        };
+        if !slot.is_starting() || slot.is_drain() {
+            return Reception::Ignored(Ignored::OutOfOrder);
+        }
+        slot.state = State::Live {
+            since: now,
+            healthy: false,
+        };
+        let after = now.since(slot.started);
+        self.event(Event::Live { epoch, after });
+        if self
+            .slots
+            .iter()
+            .any(|slot| slot.epoch == epoch && self.runs_desired(slot))
+        {
+            self.fallback = None;
+        }
+        if let Some(by) = self
+            .slots
+            .iter()
+            .rev()
+            .find(|slot| slot.is_live())
+            .map(|slot| slot.epoch)
+        {
+            self.supersede(by);
+        }
+        self.reconcile();
+        Reception::Accepted
+    }
+
+    fn supersede(&mut self, by: Epoch) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.epoch < by) {
+            if slot.is_starting() || slot.is_live() {
+                slot.state = State::Draining { released: false };
+                slot.config = None;
+                let epoch = slot.epoch;
+                self.outputs
+                    .push_back(Output::Event(Event::Superseded { epoch, by }));
+            }
+        }
+    }
+
+    fn released(&mut self, epoch: Epoch) -> Reception {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
+            return Reception::Ignored(Ignored::UnknownEpoch);
+        };
+        if slot.state != (State::Draining { released: false }) {
+            return Reception::Ignored(Ignored::OutOfOrder);
+        }
+        slot.state = State::Draining { released: true };
+        self.reconcile();
+        Reception::Accepted
+    }
+
+    /// The newest epoch that may be current: an aborted one never is, and neither is one that
+    /// drains.
+    fn current_slot(&self) -> Option<&Slot<C>> {
+        let newest = self
+            .slots
+            .iter()
+            .rev()
+            .find(|slot| !slot.is_aborting() && !slot.is_drain())?;
+        (newest.is_starting() || newest.is_live()).then_some(newest)
+    }
+
+    fn runs_desired(&self, slot: &Slot<C>) -> bool {
+        self.desired.as_ref().is_some_and(|desired| {
+            desired.generation == slot.generation
+                || slot
+                    .config
+                    .as_ref()
+                    .is_some_and(|config| *config == desired.config)
+        })
+    }
+
+    fn runs_fallback(&self, slot: &Slot<C>) -> bool {
+        self.fallback
+            .as_ref()
+            .is_some_and(|fallback| fallback.generation == slot.generation)
+    }
+
+    /// Whether any epoch serves. Where nothing waits for live, a start is taken for serving.
+    fn is_serving(&self) -> bool {
+        let started_serves = !waits_for_live(&self.policy);
+        self.slots
+            .iter()
+            .any(|slot| slot.is_live() || (started_serves && slot.is_starting()))
+    }
+
+    fn advance_to(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for Machine<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("now", &self.now)
+            .field("phase", &self.phase)
+            .field("epochs", &self.slots)
+            .field("desired", &self.desired)
+            .field("fallback", &self.fallback)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,48 @@
+//! A configuration that the machine tries to get running.
+
+use core::time::Duration;
+
+use handover_retry::Budget;
+
+use crate::{Epoch, GaveUp, Timestamp};
+
+/// A configuration, its retry budget and how far its pursuit has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pursuit<C> {
+    pub(super) config: C,
+    /// Which desire this is; the epochs started for it carry the same number.
+    pub(super) generation: u64,
+    pub(super) budget: Budget,
+    pub(super) stage: Stage,
+}
+
+/// Whether a configuration may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// It may be started, or it runs.
+    Ready,
+    /// It failed; it may be started from this moment on.
+    Waiting(Timestamp),
+    /// It failed too often, or for good, last with this epoch.
+    GivenUp { epoch: Epoch, why: GaveUp },
+    /// It ended cleanly, and that is taken as wanted.
+    Stayed,
+}
+
+impl Stage {
+    /// The stage of what is put off by `delay`.
+    pub(super) fn after(now: Timestamp, delay: Duration) -> Self {
+        if delay.is_zero() {
+            Self::Ready
+        } else {
+            Self::Waiting(now.after(delay))
+        }
+    }
+
+    pub(super) fn waits_until(self) -> Option<Timestamp> {
+        match self {
+            Self::Waiting(at) => Some(at),
+            Self::Ready | Self::GivenUp { .. } | Self::Stayed => None,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What is started next, or why nothing is.
+
+use super::pursuit::Stage;
+use super::slot::{Slot, State};
+use super::{Machine, Phase};
+use crate::policy::waits_for_live;
+use crate::{Epoch, Event, GaveUp, Held, Outcome, Output, Purpose, Target};
+
+/// What there is to do.
+enum Plan {
+    /// What is desired is current, or nothing is desired.
+    Nothing,
+    /// Something is to be started, but not yet.
+    Hold(Held),
+    /// This epoch is to be started.
+    Start(Purpose, Epoch),
+    /// The desired configuration was given up, and what was held instead is gone.
+    GiveUp(Epoch, GaveUp),
+    /// There is nothing left to drain.
+    Drained,
+}
+
+impl<C: Clone + Eq> Machine<C> {
+    /// Starts what is to be started, or says why it is held.
+    pub(super) fn reconcile(&mut self) {
+        match self.plan() {
+            Plan::Nothing => self.reported = None,
+            Plan::Hold(held) => self.report(held),
+            Plan::Start(purpose, epoch) => self.start(purpose, epoch),
+            Plan::GiveUp(epoch, why) => self.give_up_and_stop(epoch, why),
+            Plan::Drained => self.stop(Outcome::Drained),
+        }
+    }
+
+    pub(super) fn why_held(&self) -> Option<Held> {
+        match self.plan() {
+            Plan::Hold(held) => Some(held),
+            Plan::Nothing | Plan::Start(..) | Plan::GiveUp(..) | Plan::Drained => None,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        match self.phase {
+            Phase::Running => self.plan_to_serve(),
+            Phase::Draining {
+                epoch: Some(drain), ..
+            } => self.plan_while_draining(drain),
+            Phase::Draining { epoch: None, .. } => self.plan_to_drain(),
+            Phase::Stopping(_) | Phase::Finished(_) => Plan::Nothing,
+        }
+    }
+
+    fn plan_to_serve(&self) -> Plan {
+        let Some(desired) = &self.desired else {
+            return Plan::Nothing;
+        };
+        if self
+            .current_slot()
+            .is_some_and(|slot| self.runs_desired(slot))
+        {
+            return Plan::Nothing;
+        }
+        let purpose = match desired.stage {
+            Stage::Ready => Ok(Purpose::Desired),
+            Stage::Waiting(at) => Err(Plan::Hold(Held::Retry(at))),
+            Stage::GivenUp { epoch, why } => {
+                let holding = self.is_serving() || self.fallback.is_some();
+                Err(if holding {
+                    Plan::Hold(Held::GivenUp)
+                } else {
+                    Plan::GiveUp(epoch, why)
+                })
+            }
+            Stage::Stayed => Err(Plan::Hold(Held::Stayed)),
+        };
+        // The fallback is started only while nothing serves and the desired configuration, which
+        // always comes first, may not be started.
+        let purpose = match (purpose, &self.fallback) {
+            (Ok(purpose), _) => purpose,
+            (Err(otherwise), Some(fallback)) if !self.is_serving() => match fallback.stage {
+                Stage::Waiting(at) => {
+                    let at = desired
+                        .stage
+                        .waits_until()
+                        .map_or(at, |retry| retry.min(at));
+                    return self
+                        .obstacle()
+                        .map_or(Plan::Hold(Held::Retry(at)), Plan::Hold);
+                }
+                Stage::Ready => Purpose::Fallback,
+                Stage::GivenUp { .. } | Stage::Stayed => return otherwise,
+            },
+            (Err(otherwise), _) => return otherwise,
+        };
+        if let Some(held) = self.obstacle() {
+            return Plan::Hold(held);
+        }
+        let running = self.counted_epochs();
+        if self.policy.max_epochs.is_some_and(|max| running >= max) {
+            return Plan::Hold(Held::Cap { running });
+        }
+        self.plan_start(purpose)
+    }
+
+    fn plan_to_drain(&self) -> Plan {
+        let started_serves = !waits_for_live(&self.policy);
+        let something_to_drain = self.slots.iter().any(|slot| {
+            slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
+        });
+        if !something_to_drain {
+            return Plan::Drained;
+        }
+        match self.obstacle() {
+            Some(held) => Plan::Hold(held),
+            None => self.plan_start(Purpose::Drain),
+        }
+    }
+
+    /// The drain is over when the epoch that drains has returned or is the only one left.
+    fn plan_while_draining(&self, drain: Epoch) -> Plan {
+        let running = self.slots.iter().any(|slot| slot.epoch == drain);
+        if running && self.slots.len() > 1 {
+            Plan::Nothing
+        } else {
+            Plan::Drained
+        }
+    }
+
+    fn plan_start(&self, purpose: Purpose) -> Plan {
+        match self
+            .slots
+            .last()
+            .map_or(Some(Epoch::ZERO), |newest| newest.epoch.next())
+        {
+            Some(epoch) => Plan::Start(purpose, epoch),
+            None => Plan::Hold(Held::NumbersUsedUp),
+        }
+    }
+
+    /// An epoch that must be out of the way before any other may be started.
+    fn obstacle(&self) -> Option<Held> {
+        if let Some(slot) = self.slots.iter().find(|slot| slot.is_aborting()) {
+            return Some(Held::Aborting(slot.epoch));
+        }
+        let newest = self.slots.last()?;
+        (waits_for_live(&self.policy) && newest.is_starting())
+            .then_some(Held::Starting(newest.epoch))
+    }
+
+    fn counted_epochs(&self) -> u32 {
+        let counted = self.slots.iter().filter(|slot| !slot.is_released()).count();
+        u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+
+    fn start(&mut self, purpose: Purpose, epoch: Epoch) {
+        let (target, generation) = match purpose {
+            Purpose::Desired | Purpose::Fallback => {
+                let pursuit = if purpose == Purpose::Desired {
+                    &self.desired
+                } else {
+                    &self.fallback
+                };
+                let Some(pursuit) = pursuit else { return };
+                (Target::Serve(pursuit.config.clone()), pursuit.generation)
+            }
+            Purpose::Drain => {
+                if let Phase::Draining { epoch: drain, .. } = &mut self.phase {
+                    *drain = Some(epoch);
+                }
+                (Target::Drain, 0)
+            }
+        };
+        self.slots.push(Slot {
+            epoch,
+            purpose,
+            generation,
+            config: None,
+            started: self.now,
+            state: State::Starting,
+        });
+        self.reported = None;
+        self.outputs.push_back(Output::Start { epoch, target });
+        self.event(Event::Started { epoch, purpose });
+    }
+
+    /// Says once why what is desired is held. A retry, giving up and a clean exit have events of
+    /// their own.
+    fn report(&mut self, held: Held) {
+        let has_own_event = match held {
+            Held::Retry(_) | Held::GivenUp | Held::Stayed => true,
+            Held::Starting(_) | Held::Aborting(_) | Held::Cap { .. } | Held::NumbersUsedUp => false,
+        };
+        if self.reported != Some(held) {
+            self.reported = Some(held);
+            if !has_own_event {
+                self.event(Event::Held(held));
+            }
+        }
+    }
+}

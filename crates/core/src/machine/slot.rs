@@ -1,0 +1,103 @@
+//! One running epoch.
+
+use crate::{Abort, Epoch, Purpose, Timestamp};
+
+/// An epoch from its start until its exit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Slot<C> {
+    pub(super) epoch: Epoch,
+    pub(super) purpose: Purpose,
+    /// Which desire it was started for.
+    pub(super) generation: u64,
+    /// Its configuration, moved here when another one becomes desired; `None` while the pursuit of
+    /// the same generation holds it, and once the epoch is draining and can never be current again.
+    pub(super) config: Option<C>,
+    pub(super) started: Timestamp,
+    pub(super) state: State,
+}
+
+/// Where an epoch is in its life; the picture is in the [module](super) that owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    Starting,
+    Live {
+        since: Timestamp,
+        /// It has been live for the policy's `reset_after`.
+        healthy: bool,
+    },
+    Draining {
+        /// It has nothing left to lose and does not count towards the cap.
+        released: bool,
+    },
+    Aborting {
+        how: Abort,
+        since: Timestamp,
+        /// It was aborted because it did not go live in time, which is a failure.
+        timed_out: bool,
+    },
+}
+
+/// What is true of a running epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EpochState {
+    /// It was started and has not said that it serves.
+    Starting,
+    /// It serves, and no newer epoch does.
+    Live,
+    /// A newer epoch serves; this one finishes its connections and exits by itself.
+    Draining,
+    /// It was told to stop, in this way, and has not exited.
+    Aborting(Abort),
+}
+
+/// A running epoch, as [`Machine::epochs`](super::Machine::epochs) shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EpochInfo {
+    /// Its number.
+    pub epoch: Epoch,
+    /// What is true of it.
+    pub state: EpochState,
+    /// What it was started for.
+    pub purpose: Purpose,
+    /// When it was started.
+    pub started: Timestamp,
+    /// Whether it runs the desired configuration.
+    pub desired: bool,
+    /// Whether it has been released from the cap.
+    pub released: bool,
+}
+
+impl<C> Slot<C> {
+    pub(super) fn view(&self) -> EpochState {
+        match self.state {
+            State::Starting => EpochState::Starting,
+            State::Live { .. } => EpochState::Live,
+            State::Draining { .. } => EpochState::Draining,
+            State::Aborting { how, .. } => EpochState::Aborting(how),
+        }
+    }
+
+    pub(super) fn is_aborting(&self) -> bool {
+        matches!(self.state, State::Aborting { .. })
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        self.state == State::Starting
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state, State::Live { .. })
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. })
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.state == State::Draining { released: true }
+    }
+
+    pub(super) fn is_drain(&self) -> bool {
+        self.purpose == Purpose::Drain
+    }
+}

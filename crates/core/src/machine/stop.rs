@@ -1,0 +1,114 @@
+//! The way to the end: terminate, abort, finish.
+
+use super::slot::State;
+use super::{Machine, Phase};
+use crate::{Abort, Event, Ignored, Outcome, Output, Reception};
+
+impl<C: Clone + Eq> Machine<C> {
+    /// Rule: the first drains, the second skips the drain, the third kills.
+    pub(super) fn terminate(&mut self) -> Reception {
+        self.terminates = self.terminates.saturating_add(1);
+        match self.phase {
+            Phase::Running => {
+                let until = self.policy.drain_deadline.map(|span| self.now.after(span));
+                self.phase = Phase::Draining { until, epoch: None };
+                if self.slots.is_empty() {
+                    self.finish(Outcome::Drained);
+                } else {
+                    self.event(Event::Draining { until });
+                    self.reconcile();
+                }
+            }
+            Phase::Draining { .. } => self.stop(Outcome::DrainSkipped),
+            Phase::Stopping(_) if self.terminates >= 3 => return self.kill(),
+            Phase::Stopping(_) => return Reception::Ignored(Ignored::UnderWay),
+            Phase::Finished(_) => return Reception::Ignored(Ignored::Finished),
+        }
+        Reception::Accepted
+    }
+
+    pub(super) fn kill(&mut self) -> Reception {
+        let outcome = match self.phase {
+            Phase::Running | Phase::Draining { .. } if self.slots.is_empty() => Outcome::Drained,
+            Phase::Stopping(outcome @ (Outcome::GaveUp { .. } | Outcome::ProxyEnded { .. })) => {
+                outcome
+            }
+            Phase::Running
+            | Phase::Draining { .. }
+            | Phase::Stopping(
+                Outcome::Drained | Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::Killed,
+            ) => Outcome::Killed,
+            Phase::Finished(_) => return Reception::Ignored(Ignored::Finished),
+        };
+        self.phase = Phase::Stopping(outcome);
+        self.abort_all_immediately();
+        self.finish_if_empty(outcome);
+        Reception::Accepted
+    }
+
+    /// Aborts what runs and finishes once it has exited.
+    pub(super) fn stop(&mut self, outcome: Outcome) {
+        self.phase = Phase::Stopping(outcome);
+        self.abort_all();
+        self.finish_if_empty(outcome);
+    }
+
+    pub(super) fn finish_if_empty(&mut self, outcome: Outcome) {
+        if self.slots.is_empty() {
+            self.finish(outcome);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.phase = Phase::Finished(outcome);
+        self.outputs.push_back(Output::Finish(outcome));
+    }
+
+    /// Aborts every epoch that has not been, the newest first: an older one may be needed by it.
+    pub(super) fn abort_all(&mut self) {
+        let how = if self.policy.abort_grace.is_zero() {
+            Abort::Immediate
+        } else {
+            Abort::Graceful
+        };
+        let since = self.now;
+        for slot in self
+            .slots
+            .iter_mut()
+            .rev()
+            .filter(|slot| !slot.is_aborting())
+        {
+            slot.state = State::Aborting {
+                how,
+                since,
+                timed_out: false,
+            };
+            self.outputs.push_back(Output::Abort {
+                epoch: slot.epoch,
+                how,
+            });
+        }
+    }
+
+    fn abort_all_immediately(&mut self) {
+        let (how, since, timed_out) = (Abort::Immediate, self.now, false);
+        for slot in self.slots.iter_mut().rev() {
+            if let State::Aborting {
+                how: Abort::Immediate,
+                ..
+            } = slot.state
+            {
+                continue;
+            }
+            slot.state = State::Aborting {
+                how,
+                since,
+                timed_out,
+            };
+            self.outputs.push_back(Output::Abort {
+                epoch: slot.epoch,
+                how,
+            });
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the machine may be told to do differently, and the one function that decides by it.
+//!
+//! A new value of a policy is added to its enum here and given a meaning in [`consequence`]; no
+//! other file matches on these enums.
+
+use core::fmt;
+use core::time::Duration;
+
+use handover_retry::Retry;
+
+use crate::Severity;
+
+/// How the machine behaves: plain data, checked once by [`Machine::new`](crate::Machine::new).
+///
+/// Start from a preset and change what differs:
+///
+/// ```
+/// use core::time::Duration;
+/// use handover_core::Policy;
+///
+/// let policy = Policy { start_deadline: Some(Duration::from_secs(30)), ..Policy::resilient() };
+/// assert!(policy.check().is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// How often and how fast a failed configuration is tried again.
+    pub retry: Retry,
+    /// When the next epoch may be started after the newest one was.
+    pub advance: Advance,
+    /// How long an epoch may take to go live before it is aborted and counts as failed; `None` is
+    /// as long as it takes.
+    pub start_deadline: Option<Duration>,
+    /// The most epochs that may run at once when a new one is started, at least 2; `None` is no
+    /// limit.
+    pub max_epochs: Option<u32>,
+    /// What the failure of an epoch means for the others.
+    pub on_failure: OnFailure,
+    /// What happens when the desired configuration is given up.
+    pub on_exhausted: OnExhausted,
+    /// What a clean exit of the newest epoch means.
+    pub on_clean_exit: OnCleanExit,
+    /// How long a gracefully aborted epoch may take to exit before it is aborted immediately. With
+    /// zero every abort is immediate.
+    pub abort_grace: Duration,
+    /// How long the drain after a terminate may take before it is cut; `None` is as long as it
+    /// takes.
+    pub drain_deadline: Option<Duration>,
+}
+
+/// When the next epoch may be started after the newest one was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advance {
+    /// Only once the newest epoch is live, or has exited.
+    WhenLive,
+    /// At once, whether the newest epoch serves or not.
+    AtOnce,
+}
+
+/// What the failure of an epoch means for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnFailure {
+    /// The others go on; only a failure of the newest costs a retry.
+    KeepServing,
+    /// A failure of any epoch aborts all others and costs a retry.
+    AbortAll,
+}
+
+/// What happens when the desired configuration is given up, because its retries are spent or
+/// because a retry cannot help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnExhausted {
+    /// Report it, abort what runs and finish.
+    Stop,
+    /// Keep the older epoch that still serves, starting its configuration again should it fail,
+    /// and wait for another desire. With nothing to hold, as [`OnExhausted::Stop`].
+    HoldLastGood,
+}
+
+/// What a clean exit of the newest epoch means while nobody asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnCleanExit {
+    /// It is taken as wanted: the configuration is not started again.
+    Stay,
+    /// It is a transient failure.
+    Restart,
+    /// The agent's work is done: abort what runs and finish.
+    Stop,
+}
+
+impl Policy {
+    /// The behaviour of the reference implementation in Go, Istio 1.2, as its own tests fix it:
+    /// it does not wait for live, aborts every epoch when one fails, leaves clean exits alone and
+    /// aborts immediately.
+    #[must_use]
+    pub fn istio_1_2() -> Self {
+        Self {
+            advance: Advance::AtOnce,
+            on_failure: OnFailure::AbortAll,
+            abort_grace: Duration::ZERO,
+            // Istio's TERMINATION_DRAIN_DURATION_SECONDS defaults to 5.
+            drain_deadline: Some(Duration::from_secs(5)),
+            ..Self::default()
+        }
+    }
+
+    /// What the `handover` binary uses: a bad configuration never takes down a good proxy, and a
+    /// proxy that dies is started again.
+    #[must_use]
+    pub fn resilient() -> Self {
+        Self {
+            retry: Retry {
+                max_interval: Some(Duration::from_secs(30)),
+                reset_after: Some(Duration::from_secs(10)),
+                ..Retry::default()
+            },
+            start_deadline: Some(Duration::from_secs(60)),
+            // With a third epoch, Envoy's hot restart protocol ends the oldest one at once and
+            // cuts its long requests.
+            max_epochs: Some(2),
+            on_exhausted: OnExhausted::HoldLastGood,
+            on_clean_exit: OnCleanExit::Restart,
+            drain_deadline: Some(Duration::from_secs(5)),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the machine can honour this policy.
+    ///
+    /// # Errors
+    ///
+    /// When `max_epochs` is below 2: with one epoch allowed nothing could ever be handed over. When
+    /// `retry.reset_after` is zero: a proxy that crashes as soon as it is live would be restarted
+    /// without a pause and without end.
+    pub const fn check(&self) -> Result<(), PolicyError> {
+        match (self.max_epochs, self.retry.reset_after) {
+            (Some(max @ (0 | 1)), _) => Err(PolicyError::TooFewEpochs(max)),
+            (_, Some(Duration::ZERO)) => Err(PolicyError::NoTimeToProveHealth),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+}
+
+/// The documented contract of the reference implementation: ten retries from 200 ms, older epochs
+/// are left alone, a clean exit is not restarted, and the agent ends when the budget is spent.
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            retry: Retry::default(),
+            advance: Advance::WhenLive,
+            start_deadline: None,
+            max_epochs: None,
+            on_failure: OnFailure::KeepServing,
+            on_exhausted: OnExhausted::Stop,
+            on_clean_exit: OnCleanExit::Stay,
+            abort_grace: Duration::from_secs(5),
+            drain_deadline: None,
+        }
+    }
+}
+
+/// Why a policy cannot be honoured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// `max_epochs` is this, and no hand-over fits into it.
+    TooFewEpochs(u32),
+    /// `retry.reset_after` is zero.
+    NoTimeToProveHealth,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooFewEpochs(max) => write!(
+                f,
+                "max_epochs is {max}, but a hand-over needs the old and the new epoch: \
+                 set it to 2 or more, or leave it out"
+            ),
+            Self::NoTimeToProveHealth => f.write_str(
+                "retry.reset_after is zero, so a crash loop would never be slowed down: \
+                 give the time a proxy must stay live, or leave it out",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for PolicyError {}
+
+/// What an exited epoch was to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The newest, and it ran the desired configuration.
+    Desired,
+    /// It served, not superseded yet, with another configuration than the desired one.
+    Serving,
+    /// None of these: a newer one runs, or its configuration was replaced before it went live.
+    Bystander,
+}
+
+/// How an epoch ended that nobody had aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Without an error.
+    Clean,
+    /// With one.
+    Failed(Severity),
+}
+
+/// What follows from the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// Nothing more than saying so.
+    Noted,
+    /// The configuration is left as it is: ended, and not started again.
+    Stays,
+    /// One retry of the desired configuration.
+    Retry {
+        /// The others are aborted first.
+        abort_others: bool,
+    },
+    /// The desired configuration is given up.
+    GiveUp,
+    /// The configuration of the exited epoch becomes the fallback.
+    FallBack,
+    /// The agent ends.
+    Stop,
+}
+
+/// What follows from the end of an epoch under a policy. Here the policy's enums about exits get
+/// their meaning.
+pub(crate) fn consequence(policy: &Policy, role: Role, end: End) -> Consequence {
+    match (end, role, policy.on_clean_exit) {
+        (End::Clean, Role::Bystander, _)
+        | (End::Clean, Role::Serving, OnCleanExit::Stay | OnCleanExit::Stop) => Consequence::Noted,
+        (End::Clean, Role::Desired, OnCleanExit::Stay) => Consequence::Stays,
+        (End::Clean, Role::Desired, OnCleanExit::Stop) => Consequence::Stop,
+        (End::Clean, Role::Desired | Role::Serving, OnCleanExit::Restart) => {
+            failure(policy, role, Severity::Transient)
+        }
+        (End::Failed(severity), _, _) => failure(policy, role, severity),
+    }
+}
+
+fn failure(policy: &Policy, role: Role, severity: Severity) -> Consequence {
+    match (policy.on_failure, role) {
+        (_, Role::Desired) if severity == Severity::Permanent => Consequence::GiveUp,
+        (OnFailure::KeepServing, Role::Desired) => Consequence::Retry {
+            abort_others: false,
+        },
+        (OnFailure::KeepServing, Role::Serving) if may_hold(policy) => Consequence::FallBack,
+        (OnFailure::KeepServing, Role::Serving | Role::Bystander) => Consequence::Noted,
+        (OnFailure::AbortAll, _) => Consequence::Retry { abort_others: true },
+    }
+}
+
+/// Whether an older epoch may be held when the desired configuration is given up. Where a failure
+/// aborts every epoch, none is left to hold.
+pub(crate) fn may_hold(policy: &Policy) -> bool {
+    match (policy.on_exhausted, policy.on_failure) {
+        (OnExhausted::HoldLastGood, OnFailure::KeepServing) => true,
+        (OnExhausted::HoldLastGood, OnFailure::AbortAll) | (OnExhausted::Stop, _) => false,
+    }
+}
+
+/// Whether an epoch that is not live yet holds the next one back.
+pub(crate) fn waits_for_live(policy: &Policy) -> bool {
+    match policy.advance {
+        Advance::WhenLive => true,
+        Advance::AtOnce => false,
+    }
+}

@@ -1,0 +1,227 @@
+//! Reading a script.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::str::SplitWhitespace;
+use core::time::Duration;
+
+use super::{Line, ParseError, Scenario};
+use crate::{
+    Advance, Epoch, Exit, Input, OnCleanExit, OnExhausted, OnFailure, Policy, Severity, Timestamp,
+};
+
+pub(super) fn scenario(script: &str) -> Result<Scenario, ParseError> {
+    let mut title = None;
+    let mut policy = Policy::default();
+    let mut lines = Vec::new();
+    let mut before = Timestamp::ZERO;
+    for (index, text) in script.lines().enumerate() {
+        let number = index.saturating_add(1);
+        let wrong = |problem| ParseError {
+            line: number,
+            problem,
+        };
+        let (text, comment) = text
+            .split_once('#')
+            .map_or((text, None), |(a, b)| (a, Some(b)));
+        if let Some(comment) = comment {
+            title.get_or_insert_with(|| comment.trim().to_owned());
+        }
+        let mut words = text.split_whitespace();
+        match words.next() {
+            None => {}
+            Some("policy") => policy = read_policy(words).map_err(wrong)?,
+            Some(time) => {
+                let (at, missing_deadlines) = read_time(time, before).map_err(wrong)?;
+                let words: Vec<&str> = words.collect();
+                let input = read_input(&words).map_err(wrong)?;
+                lines.push(Line {
+                    at,
+                    missing_deadlines,
+                    input,
+                });
+                before = at;
+            }
+        }
+    }
+    Ok(Scenario {
+        title: title.unwrap_or_default(),
+        policy,
+        lines,
+    })
+}
+
+fn read_time(word: &str, before: Timestamp) -> Result<(Timestamp, bool), String> {
+    let (word, missing) = word
+        .strip_suffix('!')
+        .map_or((word, false), |word| (word, true));
+    let at = match word.strip_prefix('+') {
+        Some(span) => before.after(read_span(span)?),
+        None => Timestamp::new(read_span(word)?),
+    };
+    if at < before {
+        return Err(format!(
+            "`{word}` is before the line above, which is at {before}"
+        ));
+    }
+    Ok((at, missing))
+}
+
+fn read_span(word: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{word}` is not a time; write for example `200ms`, `5s`, `1m` or `0`");
+    let digits = word
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(word.len());
+    let (number, unit) = word.split_at_checked(digits).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => number
+            .checked_mul(60)
+            .map(Duration::from_secs)
+            .ok_or_else(wrong),
+        "" if number == 0 => Ok(Duration::ZERO),
+        _ => Err(wrong()),
+    }
+}
+
+fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
+    Ok(Some(match words {
+        ["wait"] => return Ok(None),
+        ["desire", name] => Input::Desire((*name).to_string()),
+        ["live", epoch] => Input::Live(read_epoch(epoch)?),
+        ["released", epoch] => Input::Released(read_epoch(epoch)?),
+        ["exit", epoch, how] => Input::Exited(read_epoch(epoch)?, read_exit(how)?),
+        ["terminate"] => Input::Terminate,
+        ["kill"] => Input::Kill,
+        _ => {
+            return Err(format!(
+                "`{}` is not an input; the inputs are `desire NAME`, `live N`, `released N`, \
+                 `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`",
+                words.join(" ")
+            ));
+        }
+    }))
+}
+
+fn read_epoch(word: &str) -> Result<Epoch, String> {
+    let number = word
+        .parse()
+        .map_err(|_| format!("`{word}` is not the number of an epoch"))?;
+    Ok(Epoch::new(number))
+}
+
+fn read_exit(word: &str) -> Result<Exit, String> {
+    match word {
+        "clean" => Ok(Exit::Clean),
+        "failed" => Ok(Exit::Failed(Severity::Transient)),
+        "permanent" => Ok(Exit::Failed(Severity::Permanent)),
+        "aborted" => Ok(Exit::Aborted),
+        _ => Err(format!(
+            "`{word}` is none of `clean`, `failed`, `permanent` and `aborted`"
+        )),
+    }
+}
+
+fn read_policy(mut words: SplitWhitespace<'_>) -> Result<Policy, String> {
+    let mut policy = match words.next() {
+        Some("default") => Policy::default(),
+        Some("istio_1_2") => Policy::istio_1_2(),
+        Some("resilient") => Policy::resilient(),
+        other => {
+            return Err(format!(
+                "`{}` is not a policy; the presets are `default`, `istio_1_2` and `resilient`",
+                other.unwrap_or_default()
+            ));
+        }
+    };
+    for word in words {
+        let (key, value) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` is not of the form KEY=VALUE"))?;
+        set(&mut policy, key, value)?;
+    }
+    Ok(policy)
+}
+
+fn set(policy: &mut Policy, key: &str, value: &str) -> Result<(), String> {
+    match key {
+        "retries" => policy.retry.max_retries = read_number(value)?,
+        "initial" => policy.retry.initial_interval = read_span(value)?,
+        "max_interval" => policy.retry.max_interval = unless_none(value, read_span)?,
+        "reset_after" => policy.retry.reset_after = unless_none(value, read_span)?,
+        "start_deadline" => policy.start_deadline = unless_none(value, read_span)?,
+        "max_epochs" => policy.max_epochs = unless_none(value, read_number)?,
+        "grace" => policy.abort_grace = read_span(value)?,
+        "drain" => policy.drain_deadline = unless_none(value, read_span)?,
+        "advance" => {
+            policy.advance = one_of(
+                value,
+                &[
+                    ("when_live", Advance::WhenLive),
+                    ("at_once", Advance::AtOnce),
+                ],
+            )?;
+        }
+        "on_failure" => {
+            policy.on_failure = one_of(
+                value,
+                &[
+                    ("keep_serving", OnFailure::KeepServing),
+                    ("abort_all", OnFailure::AbortAll),
+                ],
+            )?;
+        }
+        "on_exhausted" => {
+            policy.on_exhausted = one_of(
+                value,
+                &[
+                    ("stop", OnExhausted::Stop),
+                    ("hold", OnExhausted::HoldLastGood),
+                ],
+            )?;
+        }
+        "on_clean_exit" => {
+            policy.on_clean_exit = one_of(
+                value,
+                &[
+                    ("stay", OnCleanExit::Stay),
+                    ("restart", OnCleanExit::Restart),
+                    ("stop", OnCleanExit::Stop),
+                ],
+            )?;
+        }
+        _ => return Err(format!("`{key}` is not a key of a policy")),
+    }
+    Ok(())
+}
+
+fn read_number(word: &str) -> Result<u32, String> {
+    word.parse()
+        .map_err(|_| format!("`{word}` is not a number"))
+}
+
+fn unless_none<T>(
+    word: &str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    if word == "none" {
+        Ok(None)
+    } else {
+        read(word).map(Some)
+    }
+}
+
+fn one_of<T: Copy>(word: &str, values: &[(&str, T)]) -> Result<T, String> {
+    values
+        .iter()
+        .find(|(name, _)| *name == word)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+            format!("`{word}` is none of `{}`", names.join("`, `"))
+        })
+}

@@ -1,0 +1,155 @@
+//! Running a script: a driver with a simulated clock and no processes.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::Scenario;
+use crate::check::{Checker, Violation};
+use crate::{
+    Deadline, DeadlineReason, EpochInfo, Held, Input, Machine, Output, Phase, PolicyError,
+    Reception, Timestamp,
+};
+
+/// What a script led to, step by step. Its [`Display`](fmt::Display) is the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transcript {
+    /// The title of the scenario.
+    pub title: String,
+    /// The steps, oldest first.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// When.
+    pub at: Timestamp,
+    /// What was done to the machine.
+    pub what: What,
+    /// What came out, in order.
+    pub outputs: Vec<Output<String>>,
+    /// The running epochs afterwards, oldest first.
+    pub epochs: Vec<EpochInfo>,
+    /// The desired configuration afterwards.
+    pub desired: Option<String>,
+    /// The configuration that is current afterwards.
+    pub current: Option<String>,
+    /// The retries left afterwards.
+    pub retries_left: Option<u32>,
+    /// Why the desired configuration is held afterwards, if it is.
+    pub held: Option<Held>,
+    /// Where the machine is in its life afterwards.
+    pub phase: Phase,
+    /// The next deadline afterwards.
+    pub deadline: Option<Deadline>,
+}
+
+/// What was done to the machine in a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It was given this input and received it so.
+    Input(Input<String>, Reception),
+    /// Its deadline was reached, for this reason, or nothing was due.
+    Timeout(Option<DeadlineReason>),
+}
+
+/// Why a scenario did not run to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// Its policy cannot be honoured.
+    Policy(PolicyError),
+    /// An invariant does not hold; the steps before, and the violation.
+    Violation(Transcript, Violation),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(_) => f.write_str("the policy of the scenario cannot be honoured"),
+            Self::Violation(before, violation) => {
+                writeln!(f, "{violation}; until then:")?;
+                write!(f, "{before}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Policy(error) => Some(error),
+            Self::Violation(_, violation) => Some(violation),
+        }
+    }
+}
+
+pub(super) fn scenario(scenario: &Scenario) -> Result<Transcript, RunError> {
+    let machine = Machine::new(scenario.policy).map_err(RunError::Policy)?;
+    let steps = Vec::new();
+    let mut world = World {
+        machine,
+        checker: Checker::new(),
+        steps,
+    };
+    let result = scenario.lines.iter().try_for_each(|line| {
+        if !line.missing_deadlines {
+            world.let_time_pass(line.at)?;
+        }
+        world.step(line.at, line.input.clone())
+    });
+    let transcript = Transcript {
+        title: scenario.title.clone(),
+        steps: world.steps,
+    };
+    match result {
+        Ok(()) => Ok(transcript),
+        Err(violation) => Err(RunError::Violation(transcript, violation)),
+    }
+}
+
+struct World {
+    machine: Machine<String>,
+    checker: Checker,
+    steps: Vec<Step>,
+}
+
+impl World {
+    /// Fires every deadline before `until`, each at its time.
+    fn let_time_pass(&mut self, until: Timestamp) -> Result<(), Violation> {
+        while let Some(deadline) = self.machine.poll_timeout().filter(|next| next.at < until) {
+            self.step(deadline.at, None)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, at: Timestamp, input: Option<Input<String>>) -> Result<(), Violation> {
+        let (what, outputs) = if let Some(input) = input {
+            let (reception, outputs) =
+                self.checker
+                    .give_input(&mut self.machine, at, input.clone())?;
+            (What::Input(input, reception), outputs)
+        } else {
+            let due = self
+                .machine
+                .poll_timeout()
+                .filter(|deadline| deadline.at <= at);
+            let outputs = self.checker.give_timeout(&mut self.machine, at)?;
+            (What::Timeout(due.map(|deadline| deadline.reason)), outputs)
+        };
+        let machine = &self.machine;
+        self.steps.push(Step {
+            at,
+            what,
+            outputs,
+            epochs: machine.epochs().collect(),
+            desired: machine.desired().cloned(),
+            current: machine.current().cloned(),
+            retries_left: machine.retries_left(),
+            held: machine.held(),
+            phase: machine.phase(),
+            deadline: machine.poll_timeout(),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! The transcript as a table: time, input, outputs, resulting state.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use super::run::{Step, Transcript, What};
+use crate::{
+    Abort, EpochInfo, EpochState, Event, Exit, Input, Output, Phase, Purpose, Reception, Severity,
+    Target,
+};
+
+const TITLES: [&str; 5] = ["time", "input", "outputs", "epochs", "then"];
+
+impl fmt::Display for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<[Vec<String>; 5]> = self.steps.iter().map(row).collect();
+        let mut widths = TITLES.map(str::len);
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                let widest = cell.iter().map(|line| line.chars().count()).max();
+                *width = (*width).max(widest.unwrap_or_default());
+            }
+        }
+        writeln!(f, "{}", self.title)?;
+        write_line(f, widths, &TITLES)?;
+        write_line(f, widths, &widths.map(|width| "-".repeat(width)))?;
+        for row in &rows {
+            let height = row.iter().map(Vec::len).max().unwrap_or_default();
+            for index in 0..height {
+                let cell = |column: &Vec<String>| column.get(index).cloned().unwrap_or_default();
+                write_line(f, widths, &row.each_ref().map(cell))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_line<T: AsRef<str>>(
+    f: &mut fmt::Formatter<'_>,
+    widths: [usize; 5],
+    cells: &[T; 5],
+) -> fmt::Result {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        line.push_str(&format!("{:width$}  ", cell.as_ref()));
+    }
+    writeln!(f, "{}", line.trim_end())
+}
+
+fn row(step: &Step) -> [Vec<String>; 5] {
+    let (input, reception) = match &step.what {
+        What::Input(given, reception) => (input(given), self::reception(*reception)),
+        What::Timeout(Some(reason)) => (format!("({reason})"), None),
+        What::Timeout(None) => ("(timeout)".into(), Some("nothing is due".into())),
+    };
+    let outputs = reception
+        .into_iter()
+        .chain(step.outputs.iter().filter_map(output))
+        .collect();
+    let epochs = step.epochs.iter().map(epoch).collect();
+    [
+        alloc::vec![step.at.to_string()],
+        alloc::vec![input],
+        outputs,
+        epochs,
+        state(step),
+    ]
+}
+
+fn input(input: &Input<String>) -> String {
+    match input {
+        Input::Desire(config) => format!("desire {config}"),
+        Input::Live(epoch) => format!("live {epoch}"),
+        Input::Released(epoch) => format!("released {epoch}"),
+        Input::Exited(epoch, exit) => format!("exit {epoch} {}", how(*exit)),
+        Input::Terminate => "terminate".into(),
+        Input::Kill => "kill".into(),
+    }
+}
+
+fn how(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Clean => "clean",
+        Exit::Aborted => "aborted",
+        Exit::Failed(Severity::Transient) => "failed",
+        Exit::Failed(Severity::Permanent) => "permanent",
+    }
+}
+
+fn reception(reception: Reception) -> Option<String> {
+    match reception {
+        Reception::Accepted => None,
+        Reception::Ignored(why) => Some(format!("ignored: {why}")),
+        Reception::Denied(why) => Some(format!("denied: {why}")),
+    }
+}
+
+/// Commands stand as they are, events behind a dot.
+fn output(output: &Output<String>) -> Option<String> {
+    Some(match output {
+        Output::Start {
+            epoch,
+            target: Target::Serve(config),
+        } => {
+            format!("START {epoch} to serve {config}")
+        }
+        Output::Start {
+            epoch,
+            target: Target::Drain,
+        } => format!("START {epoch} to drain"),
+        Output::Abort {
+            epoch,
+            how: Abort::Graceful,
+        } => format!("ABORT {epoch} gracefully"),
+        Output::Abort {
+            epoch,
+            how: Abort::Immediate,
+        } => format!("ABORT {epoch} immediately"),
+        Output::Cleanup(epoch) => format!("CLEANUP {epoch}"),
+        Output::Panic { config, epoch } => format!("PANIC {config}, after epoch {epoch}"),
+        Output::Finish(outcome) => format!("FINISH {outcome}"),
+        Output::Event(event) => return self::event(event).map(|text| format!("· {text}")),
+    })
+}
+
+/// An event in words; nothing for those that repeat the command or the input beside them.
+fn event(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Started {
+            purpose: Purpose::Desired | Purpose::Drain,
+            ..
+        } => return None,
+        Event::Started {
+            epoch,
+            purpose: Purpose::Fallback,
+        } => {
+            format!("{epoch} is the last good one")
+        }
+        Event::Live { epoch, after } => format!("{epoch} live after {after:?}"),
+        Event::Superseded { epoch, by } => format!("{epoch} superseded by {by}"),
+        Event::StartTimedOut { epoch } => format!("{epoch} not live in time"),
+        Event::Exited { epoch, was, .. } => format!("{epoch} was {}", epoch_state(*was)),
+        Event::RetryScheduled {
+            purpose: Purpose::Fallback,
+            delay,
+            retries_left,
+        } => {
+            format!("last good one again in {delay:?}, {retries_left} left")
+        }
+        Event::RetryScheduled {
+            delay,
+            retries_left,
+            ..
+        } => {
+            format!("retry in {delay:?}, {retries_left} left")
+        }
+        Event::BudgetRefilled {
+            epoch,
+            retries_left,
+        } => {
+            format!("{epoch} is healthy, {retries_left} left")
+        }
+        Event::Held(held) => format!("held: {held}"),
+        Event::GaveUp {
+            epoch,
+            why,
+            holding,
+        } => {
+            let then = if *holding { "holding" } else { "stopping" };
+            format!("gave up after {epoch} as {why}, {then}")
+        }
+        Event::FallbackLost { epoch } => format!("gave the last good one up after {epoch}"),
+        Event::Stayed { epoch } => format!("{epoch} is not restarted"),
+        Event::Draining { until: Some(until) } => format!("draining until {until}"),
+        Event::Draining { until: None } => "draining".into(),
+        Event::DrainTimedOut => "drain cut".into(),
+    })
+}
+
+fn wait(delay: Duration) -> String {
+    if delay.is_zero() {
+        "at once".into()
+    } else {
+        format!("in {delay:?}")
+    }
+}
+
+fn epoch(info: &EpochInfo) -> String {
+    let mut text = format!("{} {}", info.epoch, epoch_state(info.state));
+    match info.purpose {
+        Purpose::Drain => text.push_str(", the drain"),
+        Purpose::Fallback if !info.desired => text.push_str(", the last good one"),
+        Purpose::Desired | Purpose::Fallback if info.desired => text.push_str(", desired"),
+        Purpose::Desired | Purpose::Fallback => {}
+    }
+    if info.released {
+        text.push_str(", released");
+    }
+    text
+}
+
+fn epoch_state(state: EpochState) -> &'static str {
+    match state {
+        EpochState::Starting => "starting",
+        EpochState::Live => "live",
+        EpochState::Draining => "draining",
+        EpochState::Aborting(Abort::Graceful) => "aborting",
+        EpochState::Aborting(Abort::Immediate) => "killing",
+    }
+}
+
+fn state(step: &Step) -> Vec<String> {
+    let mut lines = Vec::new();
+    match step.phase {
+        Phase::Running => {
+            if let Some(desired) = &step.desired {
+                let left = step.retries_left.unwrap_or_default();
+                let current = step.current.as_deref().unwrap_or("nothing");
+                if current == desired {
+                    lines.push(format!("{desired} current, {left} left"));
+                } else {
+                    lines.push(format!("wants {desired}, has {current}, {left} left"));
+                }
+            }
+            if let Some(held) = step.held {
+                lines.push(held.to_string());
+            }
+        }
+        Phase::Draining { .. } => lines.push("draining".into()),
+        Phase::Stopping(_) => lines.push("stopping".into()),
+        Phase::Finished(_) => lines.push("finished".into()),
+    }
+    if let Some(deadline) = step.deadline {
+        lines.push(format!("{}: {}", deadline.at, deadline.reason));
+    }
+    lines
+}
