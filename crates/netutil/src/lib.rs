@@ -1,1 +1,45 @@
-//! Address resolution, private addresses and listening sockets.
+//! The network questions of a process supervisor: where is that host, which addresses does this
+//! node have, and on which socket do we listen.
+//!
+//! - [`resolve_addr`] turns `host:port` into one socket address.
+//! - [`private_ips`] waits until this node has addresses, and says which.
+//! - [`source_address`] tells from which of them a destination would be reached.
+//! - [`Listen`] binds a listening TCP socket that can be shared with, or passed on to, the next
+//!   process.
+//!
+//! What it does not do: it does not connect, accept, retry a failed lookup or choose between
+//! answers by latency. It depends on no other crate of Handover and can be picked alone.
+//!
+//! The asynchronous functions need a tokio runtime with its timers enabled. Where they ask the
+//! outside world they do it through a trait ([`Lookup`], [`Interfaces`]), so that a test can
+//! answer instead. Unix only.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use handover_netutil::{Listen, resolve_addr, source_address};
+//!
+//! let listener = Listen::new(resolve_addr("127.0.0.1:0").await?).tcp()?;
+//! let client = source_address(listener.local_addr()?)?;
+//! assert!(client.is_loopback());
+//! # Ok(())
+//! # }
+//! ```
+
+mod addresses;
+mod families;
+mod interfaces;
+mod listen;
+mod resolve;
+mod source;
+
+pub use addresses::{
+    PRIVATE_IPS_LIMIT, PrivateIps, PrivateIpsOptions, private_ips, private_ips_with,
+};
+pub use families::Families;
+pub use interfaces::{InterfaceAddress, Interfaces, SystemInterfaces};
+pub use listen::{Listen, ListenError};
+pub use resolve::{
+    HostError, Lookup, RESOLVE_LIMIT, ResolveError, SystemLookup, resolve_addr, resolve_addr_with,
+};
+pub use source::{SourceAddressError, source_address};

@@ -1,1 +1,106 @@
 //! Retry policy as plain data and a pure, bounded sequence of delays.
+//!
+//! [`Retry`] says how often and how late to try again. Two things use it:
+//!
+//! - [`Budget`], for a caller that already keeps state: a few bytes that say how many retries are
+//!   left. The state machine of `handover-core` holds one.
+//! - [`Delays`], for everybody else: policy, budget and jitter in one owned iterator.
+//!
+//! What it does not do: it does not wait, read a clock, draw a random number from the system or
+//! allocate. The caller waits, and the caller passes in the numbers that spread the delays. The
+//! crate is `no_std` and has no dependency unless a feature adds one.
+//!
+//! The default is that of the agent which Handover re-implements: ten retries, the first after
+//! 200 ms, each delay twice the one before, so that the last comes after 102.4 s and the budget is
+//! spent after 204.6 s of waiting.
+//!
+//! # A loop of your own
+//!
+//! Retrying needs no further crate. This is the whole of it, here with threads; in an async
+//! function the one line that waits is `tokio::time::sleep(delay).await`.
+//!
+//! ```
+//! use handover_retry::{Jitter, Retry};
+//! use std::time::Duration;
+//!
+//! /// Calls `operation` until it succeeds or the budget is spent; then returns its last error.
+//! fn with_retries<T, E>(
+//!     policy: Retry,
+//!     seed: u64,
+//!     mut operation: impl FnMut() -> Result<T, E>,
+//! ) -> Result<T, E> {
+//!     let mut delays = policy.delays(seed);
+//!     loop {
+//!         let error = match operation() {
+//!             Ok(value) => return Ok(value),
+//!             Err(error) => error,
+//!         };
+//!         match delays.next() {
+//!             Some(delay) => std::thread::sleep(delay),
+//!             None => return Err(error),
+//!         }
+//!     }
+//! }
+//!
+//! let policy = Retry::new(3, Duration::from_millis(1)).with_jitter(Jitter::percent(20));
+//! let mut calls = 0;
+//! let result = with_retries(policy, 42, || {
+//!     calls += 1;
+//!     if calls < 3 { Err("not yet") } else { Ok(calls) }
+//! });
+//! assert_eq!(result, Ok(3));
+//!
+//! let result: Result<(), _> = with_retries(policy, 42, || Err("never"));
+//! assert_eq!(result, Err("never"));
+//! ```
+//!
+//! # With the `backoff` crate
+//!
+//! The feature `backoff` implements `backoff::backoff::Backoff` for [`Delays`], so that a policy
+//! written for Handover also drives code that is built on that crate. The crate is unmaintained
+//! ([RUSTSEC-2025-0012](https://rustsec.org/advisories/RUSTSEC-2025-0012)); the feature is off by
+//! default, and the loop above replaces it.
+#![cfg_attr(
+    feature = "backoff",
+    doc = r##"
+```
+use handover_retry::Retry;
+use std::time::Duration;
+
+# #[tokio::main(flavor = "current_thread", start_paused = true)]
+# async fn main() {
+let started = tokio::time::Instant::now();
+let mut calls = 0;
+let result: Result<(), &str> = backoff::future::retry(Retry::default().delays(42), || {
+    calls += 1;
+    async { Err(backoff::Error::transient("refused")) }
+})
+.await;
+
+// The first call and ten retries, 200 ms + 400 ms + ... + 102.4 s apart.
+assert_eq!(result, Err("refused"));
+assert_eq!(calls, 11);
+assert_eq!(started.elapsed(), Duration::from_millis(204_600));
+# }
+```
+"##
+)]
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(clippy::arithmetic_side_effects)]
+
+#[cfg(test)]
+extern crate std;
+
+mod budget;
+mod delays;
+mod jitter;
+mod mixer;
+mod policy;
+mod span;
+
+pub use budget::Budget;
+pub use delays::Delays;
+pub use jitter::Jitter;
+pub use mixer::SplitMix64;
+pub use policy::Retry;

@@ -1,0 +1,245 @@
+//! Listening sockets that can be shared between, or passed on to, processes.
+
+use std::{
+    ffi::c_int,
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use thiserror::Error;
+
+/// Binds a listening TCP socket. Every option has a stated value, whatever the system's defaults
+/// are.
+///
+/// ```
+/// use handover_netutil::Listen;
+///
+/// let listener = Listen::new("127.0.0.1:0".parse()?).reuse_port(true).tcp()?;
+/// // Another socket, of this process or the next one, shares the port and its connections.
+/// let beside = Listen::new(listener.local_addr()?).reuse_port(true).tcp()?;
+/// assert_eq!(beside.local_addr()?, listener.local_addr()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// With tokio, ask for a non-blocking socket:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use handover_netutil::Listen;
+///
+/// let listener = Listen::new("127.0.0.1:0".parse()?).nonblocking(true).tcp()?;
+/// let listener = tokio::net::TcpListener::from_std(listener)?;
+/// # drop(listener);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "nothing is bound until `tcp` is called"]
+pub struct Listen {
+    addr: SocketAddr,
+    reuse_port: bool,
+    v6_only: bool,
+    backlog: u32,
+    inheritable: bool,
+    nonblocking: bool,
+}
+
+impl Listen {
+    /// How many connections wait for being accepted unless [`backlog`](Self::backlog) says
+    /// otherwise: 4096, the most that Linux lets through by default (`net.core.somaxconn` since
+    /// version 5.4). The queue is what holds clients while one process hands over to the next.
+    pub const BACKLOG: u32 = 4096;
+
+    /// A socket for `addr`: its port for this socket alone, both families on `[::]`, closed in
+    /// child processes, blocking. With port 0 the system chooses a free port.
+    pub const fn new(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            reuse_port: false,
+            v6_only: false,
+            backlog: Self::BACKLOG,
+            inheritable: false,
+            nonblocking: false,
+        }
+    }
+
+    /// Whether other sockets may listen on the same address and port (`SO_REUSEPORT`). All of
+    /// them must ask for it, and on Linux belong to the same user. The system spreads new
+    /// connections over them; those that wait in the queue of a socket are lost when it is closed,
+    /// so a hand-over without loss passes one socket on instead.
+    pub const fn reuse_port(mut self, share: bool) -> Self {
+        self.reuse_port = share;
+        self
+    }
+
+    /// Whether a socket on `[::]` leaves IPv4 alone (`IPV6_V6ONLY`). It matters for that address
+    /// only. It is set in either case, because the default is a setting of the system.
+    pub const fn v6_only(mut self, only: bool) -> Self {
+        self.v6_only = only;
+        self
+    }
+
+    /// How many established connections may wait for being accepted. The system lowers the number
+    /// to its own limit.
+    pub const fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// Whether the socket stays open, under the same number, in every program that this process
+    /// executes from then on. Otherwise it is close-on-exec from the moment it is made.
+    pub const fn inheritable(mut self, inheritable: bool) -> Self {
+        self.inheritable = inheritable;
+        self
+    }
+
+    /// Whether `accept` returns at once when there is no connection. tokio needs it. All who share
+    /// the socket, over `fork`, `exec` or a passed descriptor, share this too.
+    pub const fn nonblocking(mut self, nonblocking: bool) -> Self {
+        self.nonblocking = nonblocking;
+        self
+    }
+
+    /// Binds the socket and listens.
+    ///
+    /// A port whose former connections are still fading away (`TIME_WAIT`) can be bound at once.
+    /// For the bare descriptor convert the result into an [`OwnedFd`](std::os::fd::OwnedFd).
+    ///
+    /// # Errors
+    ///
+    /// See [`ListenError`]; every variant names the address.
+    pub fn tcp(self) -> Result<TcpListener, ListenError> {
+        let addr = self.addr;
+        let set = |option| {
+            move |source| ListenError::Configure {
+                addr,
+                option,
+                source,
+            }
+        };
+
+        let domain = Domain::for_address(addr);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+            .map_err(|source| ListenError::Create { addr, source })?;
+        socket
+            .set_reuse_address(true)
+            .map_err(set("SO_REUSEADDR"))?;
+        socket
+            .set_reuse_port(self.reuse_port)
+            .map_err(set("SO_REUSEPORT"))?;
+        if addr.is_ipv6() {
+            socket
+                .set_only_v6(self.v6_only)
+                .map_err(set("IPV6_V6ONLY"))?;
+        }
+        socket
+            .set_nonblocking(self.nonblocking)
+            .map_err(set("O_NONBLOCK"))?;
+
+        // Two sockets may both bind a port without a listener, so listening finds it taken too.
+        let backlog = c_int::try_from(self.backlog).unwrap_or(c_int::MAX);
+        socket
+            .bind(&SockAddr::from(addr))
+            .and_then(|()| socket.listen(backlog))
+            .map_err(|source| ListenError::from_bind(addr, source))?;
+
+        // Last, so that no child inherits a socket that does not listen.
+        if self.inheritable {
+            socket.set_cloexec(false).map_err(set("FD_CLOEXEC"))?;
+        }
+        Ok(socket.into())
+    }
+}
+
+/// Why [`Listen::tcp`] did not return a socket.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// There is no socket to be had: too many open files, say, or no such address family.
+    #[error(
+        "no socket could be made for {addr}; check the limit of open files and that the system \
+         has this address family"
+    )]
+    Create {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+
+    /// The system refused an option.
+    #[error("the socket for {addr} could not be given {option}; check that this system has it")]
+    Configure {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// The option's name in the system's manual.
+        option: &'static str,
+        /// What the operating system says.
+        source: io::Error,
+    },
+
+    /// Another socket listens there.
+    #[error(
+        "{addr} is in use; stop what listens there, which \"ss -ltnp\" shows, or choose another port"
+    )]
+    InUse {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+
+    /// The address belongs to no interface of this node.
+    #[error(
+        "{addr} is not an address of this node; use one that \"ip address\" shows, or 0.0.0.0 or \
+         [::] for all"
+    )]
+    NotLocal {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+
+    /// This process may not listen there.
+    #[error(
+        "this process may not listen on {addr}; for a low port, use a higher one or grant \
+         CAP_NET_BIND_SERVICE"
+    )]
+    NotPermitted {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+
+    /// Binding or listening failed for another reason. A link-local IPv6 address without its zone
+    /// is the usual one.
+    #[error("{addr} cannot be listened on; check that the address, with its zone, is right")]
+    Bind {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    fn from_bind(addr: SocketAddr, source: io::Error) -> Self {
+        let kind = source.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            Self::InUse { addr, source }
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            Self::NotLocal { addr, source }
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::NotPermitted { addr, source }
+        } else {
+            Self::Bind { addr, source }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

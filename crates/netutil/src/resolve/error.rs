@@ -1,0 +1,148 @@
+//! Why an address was not resolved.
+
+use std::{io, time::Duration};
+
+use thiserror::Error;
+
+/// Why [`resolve_addr`](crate::resolve_addr) did not return an address. `addr` is what the caller
+/// passed in.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The address is empty or white space only.
+    #[doc(alias = "ErrResolveNoAddress")]
+    #[error("no address specified; give a host and a port, such as \"example.com:80\"")]
+    NoAddress,
+
+    /// There is a port but nothing, or an empty pair of brackets, before it.
+    #[error("{addr:?} has no host; put one before the port, such as \"example.com:80\"")]
+    MissingHost {
+        /// The address as given.
+        addr: String,
+    },
+
+    /// There is a host, but no `:` and number after it.
+    #[error("{addr:?} has no port; append one, such as \":80\"")]
+    MissingPort {
+        /// The address as given.
+        addr: String,
+    },
+
+    /// What stands after the last colon is not a port.
+    #[error("{port:?} in {addr:?} is not a port; use a decimal number from 0 to 65535")]
+    BadPort {
+        /// The address as given.
+        addr: String,
+        /// What stands in the place of the port.
+        port: String,
+    },
+
+    /// A bracket has no partner, or the pair does not enclose the host.
+    #[error(
+        "{addr:?} has unbalanced square brackets; write an IPv6 address as \"[::1]:80\" and \
+         anything else without brackets"
+    )]
+    UnbalancedBrackets {
+        /// The address as given.
+        addr: String,
+    },
+
+    /// More than one colon outside of brackets: in all likelihood an IPv6 address without them.
+    #[error(
+        "{addr:?} has more than one colon; if it is an IPv6 address, enclose it in square \
+         brackets, such as \"[::1]:80\""
+    )]
+    MissingBrackets {
+        /// The address as given.
+        addr: String,
+    },
+
+    /// The host is neither an IP address nor a host name.
+    #[error("{addr:?} has no valid host: {reason}")]
+    BadHost {
+        /// The address as given.
+        addr: String,
+        /// What is wrong with it, and the remedy.
+        reason: HostError,
+    },
+
+    /// The zone of an IPv6 address is neither the name of an interface nor a number.
+    #[error(
+        "{zone:?} in {addr:?} is not an interface of this node; use a name or a number that \
+         \"ip link\" shows"
+    )]
+    UnknownZone {
+        /// The address as given.
+        addr: String,
+        /// What stands between `%` and `]`.
+        zone: String,
+        /// What the operating system says about an interface of this name.
+        source: io::Error,
+    },
+
+    /// The resolver reported a failure.
+    #[error(
+        "the lookup of {host:?} for {addr:?} failed; check the name and the resolver's settings"
+    )]
+    Lookup {
+        /// The address as given.
+        addr: String,
+        /// The host name that was looked up.
+        host: String,
+        /// The resolver's failure.
+        source: io::Error,
+    },
+
+    /// The resolver knows the host but no address of it.
+    #[error("{host:?} of {addr:?} has neither an IPv4 nor an IPv6 address; check its DNS records")]
+    NoUsableAddress {
+        /// The address as given.
+        addr: String,
+        /// The host name that was looked up.
+        host: String,
+    },
+
+    /// The resolver did not answer within the limit.
+    #[error(
+        "the lookup of {host:?} for {addr:?} did not end within {limit:?}; check that the DNS \
+         servers can be reached"
+    )]
+    TimedOut {
+        /// The address as given.
+        addr: String,
+        /// The host name that was looked up.
+        host: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+/// What is wrong with the host of an address.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostError {
+    /// There is white space in or around it.
+    #[error("there is white space in or around it; remove that")]
+    WhiteSpace,
+    /// It begins with a scheme such as `http://`.
+    #[error("a scheme stands before it; leave out everything up to and including \"//\"")]
+    Scheme,
+    /// It stands in brackets and is not an IPv6 address.
+    #[error("only an IPv6 address goes into square brackets; correct it or leave them out")]
+    NotIpv6,
+    /// Its last part is a number, but it is not an IPv4 address.
+    #[error("its last part is a number, so it must be an IPv4 address with four numbers up to 255")]
+    NotIpv4,
+    /// It has more than 253 characters.
+    #[error("it is longer than the 253 characters of a host name; shorten it")]
+    TooLong,
+    /// Two dots in a row, a dot at the start, or more than 63 characters between two dots.
+    #[error("each part between two dots must have 1 to 63 characters")]
+    PartLength,
+    /// A character no host name has.
+    #[error(
+        "{0:?} cannot be in a host name; use ASCII letters, digits, '-' and '_', and the \
+         \"xn--\" form of other names"
+    )]
+    Character(char),
+}

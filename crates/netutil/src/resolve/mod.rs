@@ -1,0 +1,168 @@
+//! From `host:port` to one socket address.
+
+mod authority;
+mod error;
+mod lookup;
+
+use std::{
+    net::{IpAddr, SocketAddr, SocketAddrV6},
+    time::Duration,
+};
+
+use authority::{Authority, Host};
+
+pub use error::{HostError, ResolveError};
+pub use lookup::{Lookup, SystemLookup};
+
+/// How long [`resolve_addr`] waits for the system's resolver: 15 seconds, the limit of the agent
+/// which Handover re-implements. It leaves the usual resolver settings (two tries of five seconds
+/// each) the time to answer or to fail by themselves.
+pub const RESOLVE_LIMIT: Duration = Duration::from_secs(15);
+
+/// Resolves `addr`, an IP address or a host name with a port, by the system's resolver within
+/// [`RESOLVE_LIMIT`].
+///
+/// | `addr` | result |
+/// | --- | --- |
+/// | `192.0.2.1:80` | that address; no resolver is asked |
+/// | `[2001:db8::1]:80` | that address; IPv6 must stand in square brackets |
+/// | `[fe80::1%eth0]:80`, `[fe80::1%2]:80` | that address in the zone of the interface with this name or number |
+/// | `example.com:80` | the first IPv4 address of the host, or its first IPv6 address if it has no IPv4 one |
+///
+/// In an IPv6-only environment give an IPv6 address, or see to it that the name has no IPv4 one.
+///
+/// Details, so that nothing is guessed:
+///
+/// - The port is a decimal number; names of services are refused. Port 0 is let through, because
+///   it is meaningful to those who listen.
+/// - Nothing is trimmed: an address with white space around or in it is refused.
+/// - A dot at the end of a host name is kept. It tells the resolver not to try search domains.
+/// - A host name has at most 253 characters, and 1 to 63 in each part between two dots: letters,
+///   digits, `-` and `_`. Other letters need their ASCII form (`xn--…`).
+/// - A name whose last part is a number is refused. Resolvers take `10.1` or `0x7f.1` for
+///   addresses of long ago, and hardly anybody who types `10.0.1:80` means 10.0.0.1.
+///
+/// # Errors
+///
+/// See [`ResolveError`]; every variant names `addr` and says what to do.
+///
+/// # Cancel safety
+///
+/// Nothing is lost when the future is dropped. The resolver works on a thread of tokio's blocking
+/// pool and cannot be interrupted: after a drop or a time-out that thread goes on until the
+/// resolver itself gives up. Dropping a runtime waits for such threads;
+/// `Runtime::shutdown_background` does not.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), handover_netutil::ResolveError> {
+/// use handover_netutil::resolve_addr;
+///
+/// let addr = resolve_addr("[::1]:8080").await?;
+/// assert_eq!(addr.to_string(), "[::1]:8080");
+///
+/// let error = resolve_addr("::1:8080").await.unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     r#""::1:8080" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80""#
+/// );
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "ResolveAddr")]
+pub async fn resolve_addr(addr: &str) -> Result<SocketAddr, ResolveError> {
+    resolve_addr_with(&SystemLookup, addr, RESOLVE_LIMIT).await
+}
+
+/// Resolves `addr` as [`resolve_addr`] does, but asks `lookup` for the addresses of a host name
+/// and waits for it no longer than `limit`.
+///
+/// An `addr` that is an IP address never reaches `lookup`.
+///
+/// # Errors
+///
+/// As [`resolve_addr`].
+///
+/// # Cancel safety
+///
+/// As the `lookup`; nothing else happens after the first await.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), handover_netutil::ResolveError> {
+/// use handover_netutil::{Lookup, resolve_addr_with};
+/// use std::{io, net::SocketAddr, time::Duration};
+///
+/// /// Knows one host.
+/// struct Table;
+///
+/// #[async_trait::async_trait]
+/// impl Lookup for Table {
+///     async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+///         match host {
+///             "pilot" => Ok(vec![([192, 0, 2, 7], port).into()]),
+///             _ => Err(io::ErrorKind::NotFound.into()),
+///         }
+///     }
+/// }
+///
+/// let addr = resolve_addr_with(&Table, "pilot:15010", Duration::from_secs(1)).await?;
+/// assert_eq!(addr.to_string(), "192.0.2.7:15010");
+/// # Ok(())
+/// # }
+/// ```
+pub async fn resolve_addr_with<L>(
+    lookup: &L,
+    addr: &str,
+    limit: Duration,
+) -> Result<SocketAddr, ResolveError>
+where
+    L: Lookup + ?Sized,
+{
+    let Authority { host, port } = Authority::parse(addr)?;
+    match host {
+        Host::V4(ip) => Ok(SocketAddr::new(IpAddr::V4(ip), port)),
+        Host::V6 { ip, zone } => Ok(SocketAddrV6::new(ip, port, 0, zone).into()),
+        Host::Name(host) => by_name(lookup, addr, host, port, limit).await,
+    }
+}
+
+async fn by_name<L>(
+    lookup: &L,
+    addr: &str,
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<SocketAddr, ResolveError>
+where
+    L: Lookup + ?Sized,
+{
+    let found = match tokio::time::timeout(limit, lookup.lookup(host, port)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(source)) => {
+            return Err(ResolveError::Lookup {
+                addr: addr.into(),
+                host: host.into(),
+                source,
+            });
+        }
+        Err(_elapsed) => {
+            return Err(ResolveError::TimedOut {
+                addr: addr.into(),
+                host: host.into(),
+                limit,
+            });
+        }
+    };
+    let first_v4 = found.iter().find(|found| found.is_ipv4());
+    first_v4
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| ResolveError::NoUsableAddress {
+            addr: addr.into(),
+            host: host.into(),
+        })
+}
+
+#[cfg(test)]
+mod tests;
