@@ -1,1 +1,83 @@
-//! The tokio driver of Handover and its child-process handling.
+//! The tokio driver of Handover: one control loop around the state machine of `handover-core`, and
+//! what a supervisor needs of the operating system.
+//!
+//! **What it is.** An [`Agent`] drives a [`Proxy`]: it runs one instance per epoch, tells the state
+//! machine what happened, and carries out what the machine says. A [`Handle`] asks it for
+//! configurations from any task. The module `process` (feature of that name, on by default) starts
+//! child processes and ends them; `watch` tells when files have other content.
+//!
+//! **What it does not do.** It decides nothing: what is started, retried, aborted or given up
+//! follows from the policy and is decided in `handover-core`. It knows no particular proxy; that of
+//! Envoy is `handover-envoy`.
+//!
+//! **Who calls it.** Whoever has something to keep running. A single-threaded runtime is enough.
+//!
+//! **Which types first.** [`Proxy`], which you implement, then [`Agent`] and [`Handle`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use handover_core::{Epoch, Outcome, Policy, Target};
+//! use handover_tokio::{Agent, Proxy, RunControl, RunError};
+//!
+//! struct Hello;
+//!
+//! #[async_trait]
+//! impl Proxy for Hello {
+//!     type Config = String;
+//!
+//!     async fn run(
+//!         &self,
+//!         target: Target<String>,
+//!         epoch: Epoch,
+//!         control: RunControl,
+//!     ) -> Result<(), RunError> {
+//!         let Target::Serve(config) = target else { return Ok(()) }; // There is nothing to drain.
+//!         println!("epoch {epoch} serves {config}");
+//!         control.live();
+//!         control.abort().await;
+//!         Err(RunError::Aborted)
+//!     }
+//!
+//!     fn cleanup(&self, epoch: Epoch) {
+//!         println!("epoch {epoch} is gone");
+//!     }
+//!
+//!     fn panic(&self, config: &String) {
+//!         println!("gave {config} up");
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = Agent::new(Arc::new(Hello), Policy::default())?;
+//! let handle = agent.handle();
+//! let running = tokio::spawn(agent.run(std::future::pending()));
+//!
+//! assert_eq!(handle.apply_and_wait("good morning".into()).await?, Epoch::ZERO);
+//! assert_eq!(handle.apply_and_wait("good evening".into()).await?, Epoch::new(1));
+//! handle.terminate();
+//! assert_eq!(running.await?, Outcome::Drained);
+//! # Ok(())
+//! # }
+//! ```
+
+mod agent;
+mod control;
+mod handle;
+mod log;
+#[cfg(feature = "process")]
+pub mod process;
+mod proxy;
+mod status;
+#[cfg(feature = "watch")]
+pub mod watch;
+
+pub use handover_core as core;
+
+pub use agent::Agent;
+pub use control::RunControl;
+pub use handle::{Applied, ApplyError, Handle, NotLive};
+pub use proxy::{Proxy, RunError};
+pub use status::{Failure, Status};

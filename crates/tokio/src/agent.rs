@@ -1,0 +1,319 @@
+//! The control loop.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use handover_core::{
+    Abort, Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy,
+    PolicyError, Reception, Standing, Target, Timestamp,
+};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::Report;
+use crate::handle::{Applied, ApplyError, NotLive};
+use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
+
+/// How many events a slow subscriber may lag behind.
+const EVENTS: usize = 256;
+
+/// Runs a [`Proxy`] by a [`Policy`]: the driver of a [`Machine`].
+///
+/// One task, one loop, no decision in it: take one input, feed it to the machine, carry out its
+/// outputs, arm the timer anew, wait.
+pub struct Agent<P: Proxy + ?Sized> {
+    proxy: Arc<P>,
+    machine: Machine<P::Config>,
+    started: Instant,
+    /// The running epochs: the task of each ends by sending [`Message::Exited`].
+    runs: JoinSet<()>,
+    aborts: BTreeMap<Epoch, watch::Sender<Option<Abort>>>,
+    sender: mpsc::UnboundedSender<Message<P::Config>>,
+    messages: mpsc::UnboundedReceiver<Message<P::Config>>,
+    waiters: Vec<oneshot::Sender<Result<Epoch, NotLive>>>,
+    status: watch::Sender<Status>,
+    events: broadcast::Sender<Event>,
+    last_failure: Option<Failure>,
+}
+
+/// What the loop may be told.
+pub(crate) enum Message<C> {
+    /// A configuration is asked for: who hears that it was taken in, and who, if anybody, waits
+    /// until it is live.
+    Desire {
+        config: C,
+        answer: oneshot::Sender<Result<Applied, ApplyError>>,
+        waiter: Option<oneshot::Sender<Result<Epoch, NotLive>>>,
+    },
+    /// The epoch has something to say.
+    Reported(Epoch, Report),
+    /// The epoch's run has returned.
+    Exited(Epoch, Result<(), RunError>),
+    Terminate,
+    Kill,
+}
+
+impl<P: Proxy + ?Sized> Agent<P> {
+    /// An agent that runs nothing yet. It does nothing until [`run`](Self::run) is awaited.
+    ///
+    /// # Errors
+    ///
+    /// When the policy cannot be honoured.
+    pub fn new(proxy: Arc<P>, policy: Policy) -> Result<Self, PolicyError> {
+        // The jitter of the retries needs no better randomness than that of a hash map.
+        let machine = Machine::with_seed(policy, RandomState::new().hash_one(()))?;
+        let started = Instant::now();
+        let (sender, messages) = mpsc::unbounded_channel();
+        let (status, _) = watch::channel(status_of(&machine, started, None));
+        let (events, _) = broadcast::channel(EVENTS);
+        Ok(Self {
+            proxy,
+            machine,
+            started,
+            runs: JoinSet::new(),
+            aborts: BTreeMap::new(),
+            sender,
+            messages,
+            waiters: Vec::new(),
+            status,
+            events,
+            last_failure: None,
+        })
+    }
+
+    /// A handle to this agent.
+    #[must_use]
+    pub fn handle(&self) -> Handle<P::Config> {
+        Handle::new(
+            self.sender.clone(),
+            self.status.subscribe(),
+            self.events.clone(),
+        )
+    }
+
+    /// Runs until the machine has finished. When `shutdown` resolves, the agent terminates as by
+    /// [`Handle::terminate`]; pass [`std::future::pending`] where only handles shall end it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropping the future drops every [`Proxy::run`] that is under way, without a
+    /// drain and without a cleanup.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
+        let mut shutdown = pin!(shutdown);
+        let mut is_shut_down = false;
+        loop {
+            self.carry_out();
+            self.settle();
+            if let Some(outcome) = self.machine.outcome() {
+                return outcome;
+            }
+            let deadline = self.machine.poll_timeout();
+            tokio::select! {
+                biased;
+                Some(message) = self.messages.recv() => self.take(message),
+                () = &mut shutdown, if !is_shut_down => {
+                    is_shut_down = true;
+                    self.feed(Input::Terminate);
+                }
+                () = wait_for(deadline, self.started) => self.machine.handle_timeout(self.now()),
+            }
+            while self.runs.try_join_next().is_some() {}
+        }
+    }
+
+    fn take(&mut self, message: Message<P::Config>) {
+        match message {
+            Message::Desire {
+                config,
+                answer,
+                waiter,
+            } => {
+                let reception = self.machine.handle_input(self.now(), Input::Desire(config));
+                if reception == Reception::Accepted {
+                    for waiter in self.waiters.drain(..) {
+                        // Whoever waited may have stopped waiting.
+                        let _gone = waiter.send(Err(NotLive::Replaced));
+                    }
+                }
+                self.waiters.extend(waiter);
+                let _gone = answer.send(applied(reception));
+            }
+            Message::Reported(epoch, Report::Live) => self.feed(Input::Live(epoch)),
+            Message::Reported(epoch, Report::Released) => self.feed(Input::Released(epoch)),
+            Message::Exited(epoch, result) => {
+                self.aborts.remove(&epoch);
+                let exit = self.exit_of(epoch, result);
+                self.feed(Input::Exited(epoch, exit));
+            }
+            Message::Terminate => self.feed(Input::Terminate),
+            Message::Kill => self.feed(Input::Kill),
+        }
+    }
+
+    /// Feeds an input that nobody waits for an answer to; one that comes too late is ignored.
+    fn feed(&mut self, input: Input<P::Config>) {
+        if let Reception::Ignored(why) = self.machine.handle_input(self.now(), input) {
+            tracing::debug!("ignored an input: {why}");
+        }
+    }
+
+    /// Carries out every output, in order.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Start { epoch, target } => self.start(epoch, target),
+                Output::Abort { epoch, how } => {
+                    if let Some(abort) = self.aborts.get(&epoch) {
+                        abort.send_replace(Some(how));
+                    }
+                }
+                Output::Cleanup(epoch) => guard("cleanup", || self.proxy.cleanup(epoch)),
+                Output::Panic { config, epoch } => {
+                    log::panic(epoch);
+                    guard("panic", || self.proxy.panic(&config));
+                }
+                Output::Finish(outcome) => log::finish(outcome),
+                Output::Event(event) => {
+                    log::event(&event, self.last_failure.as_ref());
+                    // Nobody needs to listen.
+                    let _unheard = self.events.send(event);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, epoch: Epoch, target: Target<P::Config>) {
+        let (abort, aborted) = watch::channel(None);
+        self.aborts.insert(epoch, abort);
+        let reports = self.sender.clone();
+        let control = RunControl::new(aborted, move |report| {
+            let _ended = reports.send(Message::Reported(epoch, report));
+        });
+        let (proxy, sender) = (Arc::clone(&self.proxy), self.sender.clone());
+        self.runs.spawn(async move {
+            let result = unwinding_is_failure(proxy.run(target, epoch, control)).await;
+            // The exit takes the same way as what the epoch said before it, so it comes after it.
+            let _ended = sender.send(Message::Exited(epoch, result));
+        });
+    }
+
+    fn exit_of(&mut self, epoch: Epoch, result: Result<(), RunError>) -> Exit {
+        match result {
+            Ok(()) => Exit::Clean,
+            Err(RunError::Aborted) => Exit::Aborted,
+            Err(RunError::Failed { severity, source }) => {
+                self.last_failure = Some(Failure {
+                    epoch,
+                    error: source.into(),
+                });
+                Exit::Failed(severity)
+            }
+        }
+    }
+
+    /// Shows the new state and answers those whose wait is over.
+    fn settle(&mut self) {
+        let status = status_of(&self.machine, self.started, self.last_failure.clone());
+        let answer = match self.machine.standing() {
+            Standing::Live(epoch) => Some(Ok(epoch)),
+            Standing::GivenUp(epoch) => {
+                let failure = self
+                    .last_failure
+                    .clone()
+                    .filter(|failure| failure.epoch == epoch);
+                Some(Err(NotLive::GivenUp { epoch, failure }))
+            }
+            Standing::Stayed => Some(Err(NotLive::Stayed)),
+            Standing::Ending => Some(Err(NotLive::Ended)),
+            Standing::Nothing | Standing::Pending(_) => None,
+        };
+        if let Some(answer) = answer {
+            for waiter in self.waiters.drain(..) {
+                let _gone = waiter.send(answer.clone());
+            }
+        }
+        self.status.send_replace(status);
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::new(self.started.elapsed())
+    }
+}
+
+impl<P: Proxy + ?Sized> std::fmt::Debug for Agent<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("status", &*self.status.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+fn status_of<C: Clone + Eq>(
+    machine: &Machine<C>,
+    started: Instant,
+    last_failure: Option<Failure>,
+) -> Status {
+    Status {
+        phase: machine.phase(),
+        epochs: machine.epochs().collect(),
+        standing: machine.standing(),
+        held: machine.held(),
+        retries_left: machine.retries_left(),
+        degraded: machine.is_degraded(),
+        last_failure,
+        started,
+    }
+}
+
+fn applied(reception: Reception) -> Result<Applied, ApplyError> {
+    match reception {
+        Reception::Accepted => Ok(Applied::Changed),
+        Reception::Ignored(Ignored::Finished) => Err(ApplyError::Ended),
+        Reception::Ignored(_) => Ok(Applied::Unchanged),
+        Reception::Denied(why) => Err(why.into()),
+    }
+}
+
+/// Waits until the deadline, or for ever where there is none.
+async fn wait_for(deadline: Option<Deadline>, started: Instant) {
+    match deadline.and_then(|deadline| started.checked_add(deadline.at.elapsed())) {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Turns a panic of a proxy's run into its failure.
+async fn unwinding_is_failure(
+    mut run: Pin<Box<dyn Future<Output = Result<(), RunError>> + Send + '_>>,
+) -> Result<(), RunError> {
+    poll_fn(move |context| {
+        // A future that has panicked is not polled again, so nothing sees a broken state of it.
+        catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)))
+            .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
+    })
+    .await
+}
+
+/// Keeps the loop alive when a callback of the proxy panics.
+fn guard(what: &'static str, callback: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
+        log::callback_panicked(what, &message_of(&*payload));
+    }
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> RunError {
+    RunError::transient(format!("the proxy's run panicked: {}", message_of(payload)))
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a payload that is no text".to_owned())
+}

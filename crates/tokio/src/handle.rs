@@ -1,0 +1,183 @@
+//! Speaking to a running agent.
+
+use handover_core::{Denied, Epoch, Event};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::agent::Message;
+use crate::{Failure, Status};
+
+/// Speaks to an agent, from any task. Handles can be cloned; dropping them does not end the agent.
+pub struct Handle<C> {
+    messages: mpsc::UnboundedSender<Message<C>>,
+    status: watch::Receiver<Status>,
+    events: broadcast::Sender<Event>,
+}
+
+/// What became of a configuration that was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is desired from here on.
+    Changed,
+    /// It was desired already.
+    Unchanged,
+}
+
+/// Why a configuration was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The agent terminates.
+    #[error("the agent is terminating and takes no configuration any more")]
+    Terminating,
+    /// The agent has ended, or was never run.
+    #[error("the agent has ended")]
+    Ended,
+}
+
+/// Why a configuration did not go live.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotLive {
+    /// It was not taken in.
+    #[error("the configuration was not taken in")]
+    NotApplied(#[source] ApplyError),
+    /// Another one was asked for before it was live.
+    #[error("another configuration was asked for before this one was live")]
+    Replaced,
+    /// It was given up.
+    #[error("the configuration was given up after epoch {epoch}{}", because(.failure.as_ref()))]
+    GivenUp {
+        /// The last epoch that failed with it.
+        epoch: Epoch,
+        /// How that epoch failed.
+        failure: Option<Failure>,
+    },
+    /// Its epoch ended cleanly, and that was taken as wanted.
+    #[error("the proxy ended cleanly and is not restarted")]
+    Stayed,
+    /// The agent terminates or has ended.
+    #[error("the agent ended before the configuration was live")]
+    Ended,
+}
+
+fn because(failure: Option<&Failure>) -> String {
+    failure
+        .map(|failure| format!(": {}", failure.message()))
+        .unwrap_or_default()
+}
+
+impl<C> Handle<C> {
+    pub(crate) fn new(
+        messages: mpsc::UnboundedSender<Message<C>>,
+        status: watch::Receiver<Status>,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        Self {
+            messages,
+            status,
+            events,
+        }
+    }
+
+    /// Asks for this configuration, and returns once the control loop has taken it in.
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped after its first poll, the configuration is applied all the same;
+    /// only the answer is lost.
+    pub async fn apply(&self, config: C) -> Result<Applied, ApplyError> {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Desire {
+            config,
+            answer,
+            waiter: None,
+        };
+        self.send(message).map_err(|_| ApplyError::Ended)?;
+        answered.await.unwrap_or(Err(ApplyError::Ended))
+    }
+
+    /// Asks for this configuration, and returns the epoch that is live with it.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration is not taken in, replaced by another one, or given up, with the
+    /// reason, or when the agent ends before.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`apply`](Self::apply).
+    pub async fn apply_and_wait(&self, config: C) -> Result<Epoch, NotLive> {
+        let (answer, answered) = oneshot::channel();
+        let (waiter, settled) = oneshot::channel();
+        let message = Message::Desire {
+            config,
+            answer,
+            waiter: Some(waiter),
+        };
+        self.send(message).map_err(|_| NotLive::Ended)?;
+        match answered.await.unwrap_or(Err(ApplyError::Ended)) {
+            Ok(Applied::Changed | Applied::Unchanged) => {}
+            Err(ApplyError::Ended) => return Err(NotLive::Ended),
+            Err(error) => return Err(NotLive::NotApplied(error)),
+        }
+        settled.await.unwrap_or(Err(NotLive::Ended))
+    }
+
+    /// Lets the agent drain and end. The second call skips the drain, the third kills.
+    pub fn terminate(&self) {
+        // An agent that has ended needs no telling.
+        let _ended = self.send(Message::Terminate);
+    }
+
+    /// Lets the agent abort everything immediately and end.
+    pub fn kill(&self) {
+        let _ended = self.send(Message::Kill);
+    }
+
+    /// The agent's state, as a channel that always has the last one. It closes when the agent has
+    /// ended.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// The agent's events from here on. A receiver that falls behind by more than 256 events misses
+    /// the oldest ones and is told how many.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    fn send(&self, message: Message<C>) -> Result<(), mpsc::error::SendError<Message<C>>> {
+        self.messages.send(message)
+    }
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Self::new(
+            self.messages.clone(),
+            self.status.clone(),
+            self.events.clone(),
+        )
+    }
+}
+
+impl<C> std::fmt::Debug for Handle<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle")
+            .field("status", &*self.status.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Denied> for ApplyError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Terminating => Self::Terminating,
+            Denied::Finished => Self::Ended,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The agent's events as log lines, each a sentence with its numbers as fields.
+
+use handover_core::{Epoch, Event, Exit, GaveUp, Outcome, Purpose, Severity};
+use tracing::{debug, error, info, warn};
+
+use crate::Failure;
+
+/// Says what has happened.
+pub(crate) fn event(event: &Event, failure: Option<&Failure>) {
+    match event {
+        Event::Started {
+            epoch,
+            purpose: Purpose::Desired,
+        } => {
+            info!(epoch = epoch.number(), "starting epoch {epoch}");
+        }
+        Event::Started {
+            epoch,
+            purpose: Purpose::Fallback,
+        } => warn!(
+            epoch = epoch.number(),
+            "starting epoch {epoch} with the last good configuration"
+        ),
+        Event::Started {
+            purpose: Purpose::Drain,
+            ..
+        } => debug!("draining has begun"),
+        Event::Live { epoch, after } => {
+            let ms = after.as_millis();
+            info!(
+                epoch = epoch.number(),
+                after_ms = ms,
+                "epoch {epoch} is live after {ms} ms"
+            );
+        }
+        Event::Superseded { epoch, by } => {
+            info!(
+                epoch = epoch.number(),
+                by = by.number(),
+                "epoch {epoch} drains, {by} serves"
+            );
+        }
+        Event::StartTimedOut { epoch } => {
+            warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} is not live in time and is aborted"
+            );
+        }
+        Event::Exited { epoch, exit, .. } => exited(*epoch, *exit, failure),
+        Event::RetryScheduled {
+            purpose,
+            delay,
+            retries_left,
+        } => {
+            let what = match purpose {
+                Purpose::Fallback => "the last good configuration",
+                Purpose::Desired | Purpose::Drain => "the configuration",
+            };
+            let ms = delay.as_millis();
+            warn!(
+                delay_ms = ms,
+                retries_left, "trying {what} again in {ms} ms, {retries_left} retries left"
+            );
+        }
+        Event::BudgetRefilled {
+            epoch,
+            retries_left,
+        } => info!(
+            epoch = epoch.number(),
+            retries_left, "epoch {epoch} is healthy, {retries_left} retries again"
+        ),
+        Event::Held(held) => info!("held: {held}"),
+        Event::GaveUp {
+            epoch,
+            why,
+            holding,
+        } => gave_up(*epoch, *why, *holding, failure),
+        Event::FallbackLost { epoch } => {
+            error!(
+                epoch = epoch.number(),
+                "gave the last good configuration up as well"
+            );
+        }
+        Event::Stayed { epoch } => {
+            info!(
+                epoch = epoch.number(),
+                "epoch {epoch} ended cleanly and is not restarted"
+            );
+        }
+        Event::Draining { .. } => info!("terminating: draining"),
+        Event::DrainTimedOut => warn!("the drain is not done in time and is cut"),
+    }
+}
+
+fn exited(epoch: Epoch, exit: Exit, failure: Option<&Failure>) {
+    let number = epoch.number();
+    match exit {
+        Exit::Clean => info!(epoch = number, "epoch {epoch} ended cleanly"),
+        Exit::Aborted => info!(epoch = number, "epoch {epoch} ended as told"),
+        Exit::Failed(Severity::Transient | Severity::Permanent) => {
+            let reason = failure
+                .filter(|failure| failure.epoch == epoch)
+                .map(Failure::message);
+            let reason = reason.as_deref().unwrap_or("no reason is known");
+            warn!(epoch = number, "epoch {epoch} failed: {reason}");
+        }
+    }
+}
+
+fn gave_up(epoch: Epoch, why: GaveUp, holding: bool, failure: Option<&Failure>) {
+    let reason = failure.map(Failure::message).unwrap_or_default();
+    let then = if holding {
+        "an older one goes on serving"
+    } else {
+        "nothing is left to serve"
+    };
+    error!(
+        epoch = epoch.number(),
+        "gave the configuration up, as {why}; {then}; last failure: {reason}"
+    );
+}
+
+/// Says that the desired configuration is handed out as given up.
+pub(crate) fn panic(epoch: Epoch) {
+    debug!(
+        epoch = epoch.number(),
+        "reporting the given-up configuration"
+    );
+}
+
+/// Says how everything ended.
+pub(crate) fn finish(outcome: Outcome) {
+    info!("finished: {outcome}");
+}
+
+/// Says that a callback of the proxy panicked.
+pub(crate) fn callback_panicked(what: &str, message: &str) {
+    error!("the proxy's {what} panicked: {message}");
+}

@@ -1,0 +1,57 @@
+//! What the agent shows of itself.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use handover_core::{Epoch, EpochInfo, Held, Phase, Standing};
+use tokio::time::Instant;
+
+/// The state of an agent after its last step.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Where the agent is in its life.
+    pub phase: Phase,
+    /// The running epochs, oldest first.
+    pub epochs: Vec<EpochInfo>,
+    /// How the desired configuration stands.
+    pub standing: Standing,
+    /// Why the desired configuration is held, if it is.
+    pub held: Option<Held>,
+    /// The retries that the desired configuration has left.
+    pub retries_left: Option<u32>,
+    /// Whether an older configuration serves because the desired one was given up.
+    pub degraded: bool,
+    /// The last epoch that failed, and how.
+    pub last_failure: Option<Failure>,
+    /// When the agent started; the times in `epochs` count from here.
+    pub started: Instant,
+}
+
+/// A failed epoch.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its number.
+    pub epoch: Epoch,
+    /// What [`Proxy::run`](crate::Proxy::run) returned, without the error's own wrapper.
+    pub error: Arc<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// The error and its sources in one line, joined by colons.
+    #[must_use]
+    pub fn message(&self) -> String {
+        error_chain(&*self.error)
+    }
+}
+
+/// An error and its sources in one line, joined by colons.
+pub(crate) fn error_chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        source = error.source();
+    }
+    line
+}
