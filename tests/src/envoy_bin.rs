@@ -1,0 +1,79 @@
+//! Where the real Envoy is, and what a test does without one.
+
+use std::path::PathBuf;
+
+/// The version that `cargo xtask envoy` installs and the tests are written against.
+pub const ENVOY_VERSION: &str = "1.40.0";
+
+/// The real Envoy: the one named by `ENVOY_BIN`, else the one that `cargo xtask envoy` put into
+/// the target directory.
+///
+/// # Panics
+///
+/// When `ENVOY_BIN` names no file: a wish that cannot be met must not skip tests silently.
+#[must_use]
+pub fn envoy() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("ENVOY_BIN").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        assert!(
+            path.is_file(),
+            "ENVOY_BIN names no file: {}",
+            path.display()
+        );
+        return Some(path);
+    }
+    // The target directory is above the test's executable, however it is called.
+    let test = std::env::current_exe().ok()?;
+    let inside = PathBuf::from_iter(["envoy", ENVOY_VERSION, "envoy"]);
+    test.ancestors()
+        .map(|directory| directory.join(&inside))
+        .find(|path| path.is_file())
+}
+
+/// The path of the real Envoy. Without one the test ends here, successfully, and says so; with
+/// `HANDOVER_REQUIRE_ENVOY=1` in the environment it fails.
+///
+/// It returns `()` from the enclosing function, so it must stand in the test itself.
+#[macro_export]
+macro_rules! require_envoy {
+    () => {{
+        // The type name of a local function is the path of the test around it.
+        fn here() {}
+        match $crate::envoy_bin::envoy_or_skip(std::any::type_name_of_val(&here)) {
+            Some(envoy) => envoy,
+            None => return,
+        }
+    }};
+}
+
+/// The work of [`require_envoy!`](crate::require_envoy).
+///
+/// # Panics
+///
+/// Without an Envoy when one is required.
+#[doc(hidden)]
+#[must_use]
+pub fn envoy_or_skip(here: &str) -> Option<PathBuf> {
+    let envoy = envoy();
+    if envoy.is_none() {
+        let test = here.trim_end_matches("::here").replace("::{{closure}}", "");
+        let required = std::env::var_os("HANDOVER_REQUIRE_ENVOY").is_some_and(|value| value == "1");
+        assert!(
+            !required,
+            "{test} needs a real Envoy: `cargo xtask envoy` installs it"
+        );
+        report_skip(&test);
+    }
+    envoy
+}
+
+/// The harness hides what a successful test prints with the macros, and this must be seen.
+fn report_skip(test: &str) {
+    use std::io::Write as _;
+
+    // Without a standard error there is nobody to tell.
+    let _written = writeln!(
+        std::io::stderr(),
+        "SKIPPED {test}: no Envoy here (cargo xtask envoy installs it)",
+    );
+}
