@@ -1,3 +1,40 @@
-//! Every check of the workspace.
+//! Every check of the workspace, and the tools they need: `cargo xtask ci` is what CI runs, no more
+//! and no less.
+//!
+//! It knows the workspace from the outside only: manifests, `cargo metadata`, source text, and what
+//! the tools say. It links none of the crates that it checks.
+//!
+//! Where to look: [`commands`] has one file per subcommand, [`checks`] one file per check and their
+//! registry, [`text`] the parsers that touch no file, [`context`] what a run shares, [`process`] how
+//! a program is started. `docs/checks.md` tells what each check holds and how to add one.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "xtask is a program for people and CI logs: printing is what it does"
+)]
 
-fn main() {}
+mod checks;
+mod commands;
+mod context;
+mod files;
+mod process;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::Xtask::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Passes on a line of a program's output.
+fn show(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,67 @@
+//! The subcommands: one file each under `commands/`, one variant each in [`Command`].
+
+mod ci;
+pub(crate) mod envoy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Checks the workspace and fetches what the checks need.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+pub(crate) struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every check, then list all that failed; exit 1 if there is one.
+    Ci(CiArgs),
+    /// Run some checks by name, with those they build on.
+    Check {
+        /// Names, as `cargo xtask ci --list` shows them.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Install a pinned, real Envoy below the target directory and print its path.
+    Envoy(EnvoyArgs),
+}
+
+#[derive(Debug, Args)]
+struct CiArgs {
+    /// List the checks and what each holds; run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Debug, Args)]
+struct EnvoyArgs {
+    /// Which of the pinned versions.
+    #[arg(long, value_name = "X.Y.Z", default_value = envoy::DEFAULT_VERSION)]
+    version: String,
+    /// Print only the path on standard output, for `ENVOY_BIN=$(cargo xtask envoy --print)`.
+    #[arg(long)]
+    print: bool,
+}
+
+impl Xtask {
+    /// Does what the command line asks for.
+    ///
+    /// # Errors
+    ///
+    /// When the work cannot be done at all. Checks that fail are not an error but an exit code.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Ci(CiArgs { list: true }) => {
+                ci::list();
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Ci(CiArgs { list: false }) => ci::run_all(),
+            Command::Check { names } => ci::run_some(&names),
+            Command::Envoy(EnvoyArgs { version, print }) => envoy::command(&version, print),
+        }
+    }
+}

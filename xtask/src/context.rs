@@ -1,0 +1,225 @@
+//! What one run of xtask shares between its checks.
+
+use std::cell::{OnceCell, Ref, RefCell};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::{Message, Metadata, MetadataCommand, Package};
+use tempfile::TempDir;
+
+use crate::checks::leftovers::Trace;
+use crate::files;
+use crate::process;
+use crate::text::summary::Counts;
+
+/// The environment variable by which every process that a run starts can be recognised. Its name does not
+/// begin with `HANDOVER_`: those variables configure the program under test, and tests take them away.
+pub(crate) const RUN_VARIABLE: &str = "XTASK_RUN";
+
+/// The workspace, this run's identity, and what earlier checks leave for later ones.
+pub(crate) struct Context {
+    /// The workspace's root directory.
+    pub(crate) root: PathBuf,
+    /// The whole resolved tree, with all features.
+    pub(crate) metadata: Metadata,
+    /// The value of [`RUN_VARIABLE`] for this run.
+    pub(crate) run_id: String,
+    /// What processes, sockets and files there were before the first check.
+    pub(crate) before: Trace,
+    temp: TempDir,
+    files: OnceCell<Vec<String>>,
+    handover: OnceCell<PathBuf>,
+    tally: RefCell<(Counts, Vec<String>)>,
+    failures: RefCell<Vec<(&'static str, Vec<String>)>>,
+}
+
+impl Context {
+    /// Reads the workspace that the current directory is in.
+    pub(crate) fn new() -> Result<Self> {
+        let metadata = MetadataCommand::new()
+            .features(cargo_metadata::CargoOpt::AllFeatures)
+            .exec()
+            .context("reading the workspace with `cargo metadata`")?;
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let run_id = format!("{}-{}", std::process::id(), since_epoch.as_nanos());
+        // Short, because Unix socket addresses made below it may have no more than 107 bytes.
+        let temp = tempfile::Builder::new()
+            .prefix("hx-")
+            .tempdir()
+            .context("making a directory for the run's temporary files")?;
+        Ok(Self {
+            root: metadata.workspace_root.clone().into_std_path_buf(),
+            before: Trace::take(&run_id)?,
+            metadata,
+            run_id,
+            temp,
+            files: OnceCell::new(),
+            handover: OnceCell::new(),
+            tally: RefCell::default(),
+            failures: RefCell::default(),
+        })
+    }
+
+    /// The directory that started programs take for temporary files. Whatever stays in it is a leftover.
+    pub(crate) fn temp(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Cargo's target directory.
+    pub(crate) fn target(&self) -> &Path {
+        self.metadata.target_directory.as_std_path()
+    }
+
+    /// A directory below the target directory for what checks hand to each other.
+    pub(crate) fn scratch(&self) -> Result<PathBuf> {
+        let path = self.target().join("xtask");
+        std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The workspace's packages, by name.
+    pub(crate) fn members(&self) -> Vec<&Package> {
+        let mut members = self.metadata.workspace_packages();
+        members.sort_by_key(|package| package.name.as_str());
+        members
+    }
+
+    /// The members that others can depend on: `crates/*` with a library target.
+    pub(crate) fn libraries(&self) -> Vec<&Package> {
+        let crates = self.root.join("crates");
+        let mut members = self.members();
+        members.retain(|package| {
+            package.manifest_path.as_std_path().starts_with(&crates)
+                && package.targets.iter().any(cargo_metadata::Target::is_lib)
+        });
+        members
+    }
+
+    /// A member's directory.
+    pub(crate) fn directory(&self, member: &str) -> Result<PathBuf> {
+        let members = self.members();
+        let package = members
+            .iter()
+            .find(|package| package.name.as_str() == member);
+        let package = package.with_context(|| format!("the workspace has no member `{member}`"))?;
+        let directory = package
+            .manifest_path
+            .parent()
+            .context("a manifest without a directory")?;
+        Ok(directory.as_std_path().to_owned())
+    }
+
+    /// Every file of the repository that git tracks or would track, relative to the root.
+    pub(crate) fn files(&self) -> Result<&[String]> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let listed = files::listed(&self.root)?;
+        Ok(self.files.get_or_init(|| listed))
+    }
+
+    /// The text of a file of the repository, or `None` when it is not text.
+    pub(crate) fn text(&self, relative: &str) -> Result<Option<String>> {
+        let bytes = std::fs::read(self.root.join(relative))
+            .with_context(|| format!("reading {relative}"))?;
+        Ok(String::from_utf8(bytes).ok())
+    }
+
+    /// A manifest or another TOML file of the repository.
+    pub(crate) fn toml(&self, relative: &str) -> Result<toml::Table> {
+        let text = self
+            .text(relative)?
+            .with_context(|| format!("{relative} is not text"))?;
+        toml::from_str(&text).with_context(|| format!("parsing {relative}"))
+    }
+
+    /// The path below the root, for messages.
+    pub(crate) fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    }
+
+    /// Cargo, run at the root, with the run's identity.
+    pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
+        let mut command = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(arguments);
+        command
+    }
+
+    /// A program, run at the root, with the run's identity.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.root)
+            .env(RUN_VARIABLE, &self.run_id)
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// Where the `handover` binary is, built with the dev profile.
+    pub(crate) fn handover(&self) -> Result<&Path> {
+        if let Some(path) = self.handover.get() {
+            return Ok(path);
+        }
+        let mut build = self.cargo([
+            "build",
+            "--package",
+            "handover",
+            "--message-format",
+            "json-render-diagnostics",
+        ]);
+        build.stderr(std::process::Stdio::inherit());
+        let output = build.output().context("running cargo build")?;
+        if !output.status.success() {
+            bail!(
+                "`cargo build --package handover` ended with {}",
+                output.status
+            );
+        }
+        let executable = Message::parse_stream(output.stdout.as_slice())
+            .filter_map(std::result::Result::ok)
+            .find_map(|message| {
+                if let Message::CompilerArtifact(artifact) = message {
+                    artifact.executable
+                } else {
+                    None
+                }
+            })
+            .context("`cargo build --package handover` named no executable")?;
+        Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))
+    }
+
+    /// Whether `cargo NAME` is there.
+    pub(crate) fn has_subcommand(&self, name: &str) -> bool {
+        process::capture(self.cargo([name, "--version"])).is_ok()
+    }
+
+    /// Adds a test runner's numbers and its `SKIPPED` lines.
+    pub(crate) fn count(&self, counts: Counts, skipped: Vec<String>) {
+        let mut tally = self.tally.borrow_mut();
+        tally.0 += counts;
+        tally.1.extend(skipped);
+    }
+
+    /// The sum of all test runners' numbers, and the `SKIPPED` lines.
+    pub(crate) fn counts(&self) -> (Counts, Vec<String>) {
+        self.tally.borrow().clone()
+    }
+
+    /// Remembers that a check failed, and why.
+    pub(crate) fn note_failure(&self, check: &'static str, problems: Vec<String>) {
+        self.failures.borrow_mut().push((check, problems));
+    }
+
+    /// The checks that failed so far, in their order, with their problems.
+    pub(crate) fn failures(&self) -> Ref<'_, Vec<(&'static str, Vec<String>)>> {
+        self.failures.borrow()
+    }
+}
