@@ -1,0 +1,135 @@
+//! The calls about children that have no safe wrapper elsewhere.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What `waitid` tells of a child that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) pid: i32,
+    pub(super) code: i32,
+    pub(super) status: i32,
+}
+
+/// Whose end `waitid` looks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which<'fd> {
+    Any,
+    Pid(i32),
+    PidFd(BorrowedFd<'fd>),
+}
+
+/// Looks for an ended child and leaves it as it is.
+pub(super) fn peek(which: Which<'_>) -> io::Result<Option<Ended>> {
+    waitid(which, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+}
+
+/// Collects an ended child, if there is one, so that its number is free again.
+pub(super) fn reap(which: Which<'_>) -> io::Result<Option<Ended>> {
+    waitid(which, libc::WEXITED | libc::WNOHANG)
+}
+
+/// Waits until the child has ended and collects it.
+pub(super) fn reap_blocking(which: Which<'_>) -> io::Result<Option<Ended>> {
+    waitid(which, libc::WEXITED)
+}
+
+fn waitid(which: Which<'_>, options: i32) -> io::Result<Option<Ended>> {
+    let (kind, id) = match which {
+        Which::Any => (libc::P_ALL, 0),
+        Which::Pid(pid) => (libc::P_PID, pid.unsigned_abs()),
+        Which::PidFd(fd) => (libc::P_PIDFD, fd.as_raw_fd().unsigned_abs()),
+    };
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        #[expect(unsafe_code, reason = "waitid by process descriptor and by any child")]
+        // SAFETY: `info` is valid for writes of a `siginfo_t`.
+        let result = unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) };
+        if result != 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        #[expect(unsafe_code, reason = "the fields of siginfo_t are a union")]
+        // SAFETY: every bit pattern of a `siginfo_t` is valid; zeroes stay if nothing was written.
+        let info = unsafe { info.assume_init() };
+        #[expect(unsafe_code, reason = "the fields of siginfo_t are a union")]
+        // SAFETY: `waitid` fills in the child part of the union, or leaves the zeroes.
+        let pid = unsafe { info.si_pid() };
+        #[expect(unsafe_code, reason = "the fields of siginfo_t are a union")]
+        // SAFETY: as above.
+        let status = unsafe { info.si_status() };
+        return Ok((pid != 0).then_some(Ended {
+            pid,
+            code: info.si_code,
+            status,
+        }));
+    }
+}
+
+/// Makes sure that ended children are kept until they are collected.
+///
+/// A program whose parent ignores SIGCHLD inherits that, and the kernel then forgets children as
+/// they end: no exit code could be told. A handler, tokio's for instance, is left alone.
+pub(super) fn keep_exit_statuses() {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    #[expect(
+        unsafe_code,
+        reason = "reading a signal disposition has no safe wrapper"
+    )]
+    // SAFETY: the new action is absent and `action` is valid for writes.
+    let read = unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr()) };
+    if read != 0 {
+        return;
+    }
+    #[expect(
+        unsafe_code,
+        reason = "reading a signal disposition has no safe wrapper"
+    )]
+    // SAFETY: the call above filled it in.
+    let mut action = unsafe { action.assume_init() };
+    let ignored = action.sa_sigaction == libc::SIG_IGN;
+    if !ignored && action.sa_flags & libc::SA_NOCLDWAIT == 0 {
+        return;
+    }
+    if ignored {
+        action.sa_sigaction = libc::SIG_DFL;
+    }
+    action.sa_flags &= !libc::SA_NOCLDWAIT;
+    #[expect(
+        unsafe_code,
+        reason = "setting a signal disposition has no safe wrapper"
+    )]
+    // SAFETY: the action is the one that was in force, or the default, with a flag taken away.
+    unsafe {
+        libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Blocks every signal for the calling thread.
+pub(super) fn block_all_signals() {
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+    // SAFETY: `set` is valid for writes.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+    }
+    #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+    // SAFETY: `set` was filled in above; the old mask is not asked for.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Whether the kernel has `close_range`, which came with Linux 5.9.
+///
+/// Some container sandboxes refuse it as well.
+pub(super) fn has_close_range() -> bool {
+    #[expect(unsafe_code, reason = "a call newer than the oldest supported kernel")]
+    // SAFETY: no descriptor has this number, so nothing is closed.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) };
+    result == 0
+}

@@ -1,0 +1,229 @@
+//! Reading regular files, and nothing else, whatever a path turns out to be.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::digest::{Digest, Hasher};
+
+/// The largest file that is read, in bytes: far above any configuration, far below what hurts.
+pub const LARGEST_FILE: u64 = 64 * 1024 * 1024;
+
+/// How often [`read_stable`] begins anew when the file changes while it is read.
+const ATTEMPTS: usize = 5;
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Nothing is at the path, or a symlink on the way leads nowhere.
+    #[error("`{}` does not exist", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something other than a regular file is at the path.
+    #[error("`{}` is {kind}, not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The file is larger than [`LARGEST_FILE`].
+    #[error("`{}` is larger than {} MiB", path.display(), LARGEST_FILE / (1024 * 1024))]
+    TooLarge {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file changed during each of several readings.
+    #[error("`{}` is being written: it changed each time it was read", path.display())]
+    Changing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("could not read `{}`: {source}", path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system said. It is part of the message as well, because the message
+        /// alone is what a [`FileState`](super::FileState) keeps.
+        source: io::Error,
+    },
+}
+
+/// The contents of a file, and the digest of exactly these contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stable {
+    /// The contents.
+    pub bytes: Vec<u8>,
+    /// Their digest, equal to the one in a [`Snapshot`](super::Snapshot) of the same contents.
+    pub digest: Digest,
+}
+
+/// Reads a file through one descriptor, so that what is hashed is what is used.
+///
+/// A file that is replaced by a rename meanwhile does not matter: the one that was opened is read
+/// to its end. One that is written in place is read again until nothing changed during the reading.
+/// This blocks; for a file system that may hang, call it on a thread for blocking work.
+///
+/// # Errors
+///
+/// [`ReadError`] names the path and the reason.
+pub fn read_stable(path: impl AsRef<Path>) -> Result<Stable, ReadError> {
+    let path = path.as_ref();
+    for _ in 0..ATTEMPTS {
+        let (file, before) = open(path)?;
+        let mut bytes = Vec::new();
+        let hash = |part: &[u8]| bytes.extend_from_slice(part);
+        let (digest, _) = read_all(&file, path, hash)?;
+        let after = metadata(&file, path)?;
+        if fingerprint(&before) == fingerprint(&after) {
+            return Ok(Stable { bytes, digest });
+        }
+    }
+    Err(ReadError::Changing { path: path.into() })
+}
+
+/// The digest and size of a file's contents, without keeping them.
+pub(super) fn digest_of(path: &Path) -> Result<(Digest, u64), ReadError> {
+    let (file, _) = open(path)?;
+    read_all(&file, path, |_| {})
+}
+
+/// What changes when a file is written.
+fn fingerprint(meta: &Metadata) -> (u64, i64, i64, i64, i64) {
+    (
+        meta.size(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ctime(),
+        meta.ctime_nsec(),
+    )
+}
+
+fn open(path: &Path) -> Result<(File, Metadata), ReadError> {
+    // Without O_NONBLOCK, a FIFO in place of a file would be waited for without end.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(|source| failed(path, source))?;
+    let meta = metadata(&file, path)?;
+    let kind = meta.file_type();
+    let kind = if kind.is_file() {
+        if meta.len() > LARGEST_FILE {
+            return Err(ReadError::TooLarge { path: path.into() });
+        }
+        return Ok((file, meta));
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else {
+        "a device"
+    };
+    Err(ReadError::NotAFile {
+        path: path.into(),
+        kind,
+    })
+}
+
+fn read_all(
+    file: &File,
+    path: &Path,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(Digest, u64), ReadError> {
+    let mut hasher = Hasher::default();
+    let mut size = 0;
+    let mut buffer = vec![0; 16 * 1024];
+    let mut file = file;
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), size)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(failed(path, source)),
+        };
+        size += count as u64;
+        // It may have grown since it was opened.
+        if size > LARGEST_FILE {
+            return Err(ReadError::TooLarge { path: path.into() });
+        }
+        let part = buffer.get(..count).unwrap_or_default();
+        hasher.update(part);
+        each(part);
+    }
+}
+
+fn metadata(file: &File, path: &Path) -> Result<Metadata, ReadError> {
+    file.metadata().map_err(|source| failed(path, source))
+}
+
+fn failed(path: &Path, source: io::Error) -> ReadError {
+    let path = path.into();
+    let is = |errno: Errno| source.raw_os_error() == Some(errno.raw_os_error());
+    if is(Errno::NOENT) || is(Errno::NOTDIR) {
+        ReadError::Missing { path }
+    } else if is(Errno::NXIO) {
+        // What `open` says of a socket.
+        let kind = "a socket";
+        ReadError::NotAFile { path, kind }
+    } else {
+        ReadError::Io { path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_belongs_to_the_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [7; 100_000]).unwrap();
+        let stable = read_stable(&path).unwrap();
+        assert_eq!(stable.bytes, [7; 100_000]);
+        assert_eq!(stable.digest, Digest::of(&stable.bytes));
+        assert_eq!(digest_of(&path).unwrap(), (stable.digest, 100_000));
+    }
+
+    #[test]
+    fn what_is_no_file_is_named_and_never_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        let message = |name: &str| read_stable(at(name)).unwrap_err().to_string();
+        assert!(message("fifo").ends_with("is a FIFO, not a file"));
+        assert!(message("socket").ends_with("is a socket, not a file"));
+        assert!(message("").ends_with("is a directory, not a file"));
+        assert!(message("dangling").ends_with("does not exist"));
+        assert!(message("loop").contains("could not read"));
+        assert!(read_stable("/dev/null").is_err());
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        let file = File::create(&path).unwrap();
+        file.set_len(LARGEST_FILE + 1).unwrap();
+        assert!(matches!(digest_of(&path), Err(ReadError::TooLarge { .. })));
+    }
+}

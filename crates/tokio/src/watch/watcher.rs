@@ -1,0 +1,286 @@
+//! The watcher itself.
+
+use std::fmt;
+use std::future::pending;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::listener::{Listener, Urgency};
+use super::snapshot::{Change, Snapshot};
+
+/// How long it must be quiet after a write to a file that stays open, or after a removal.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long a look is put off at most while somebody keeps writing.
+const LONGEST_UNREST: Duration = Duration::from_secs(1);
+
+/// Watches paths for other contents.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use handover_tokio::watch::Watcher;
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("envoy.yaml");
+/// std::fs::write(&file, "admin: {}")?;
+///
+/// let mut watcher = Watcher::new([&file])?;
+/// std::fs::write(dir.path().join("new"), "admin: { profile_path: /p }")?;
+/// std::fs::rename(dir.path().join("new"), &file)?;
+///
+/// let change = watcher.changed().await?;
+/// assert_eq!(change.paths, [file]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Watcher {
+    paths: Arc<[PathBuf]>,
+    events: AsyncFd<Arc<OwnedFd>>,
+    /// Away while a look is taken, and for good if that never came back.
+    listener: Option<Listener>,
+    snapshot: Snapshot,
+    look: Option<JoinHandle<Looked>>,
+    unrest: Option<Unrest>,
+    rescan: Option<Rescan>,
+}
+
+/// Why paths cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// The kernel opened no event queue.
+    #[error(
+        "could not start to watch files (are the limits of open files or of inotify instances, fs.inotify.max_user_instances, reached?)"
+    )]
+    Start(#[source] io::Error),
+    /// A path is relative, and there is no working directory.
+    #[error("could not tell the full path of `{}`", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The limit of watches is reached.
+    #[error(
+        "could not watch `{}`: raise the limit fs.inotify.max_user_watches",
+        directory.display()
+    )]
+    TooMany {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A directory cannot be watched.
+    #[error("could not watch the directory `{}`", directory.display())]
+    Listen {
+        /// The directory.
+        directory: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The event queue could not be read.
+    #[error("could not hear about changes of files")]
+    Hear(#[source] io::Error),
+    /// The tokio runtime is shutting down.
+    #[error("the tokio runtime that watches files is shutting down")]
+    Runtime,
+}
+
+impl Watcher {
+    /// Begins to watch; what the paths hold at this moment is the first [`Snapshot`].
+    ///
+    /// A path need not exist. A relative one counts from the working directory of this moment.
+    /// This reads the files, and blocks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no watches left, or a directory may not be read. A file that cannot be
+    /// read is no error; see [`Snapshot::files`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with its I/O driver enabled.
+    pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Result<Self, WatchError> {
+        let paths = paths.into_iter().map(Into::into).map(|path: PathBuf| {
+            std::path::absolute(&path).map_err(|source| WatchError::Path { path, source })
+        });
+        let paths: Arc<[PathBuf]> = paths.collect::<Result<_, _>>()?;
+        let looked = look(Listener::new()?, &paths);
+        let (listener, snapshot) = (looked.listener, looked.snapshot?);
+        let fd = Arc::clone(listener.fd());
+        #[expect(unsafe_code, reason = "tokio has no safe way to wait for inotify")]
+        // SAFETY: the descriptor is owned, never replaced, and open for as long as the `Arc` lives.
+        let events = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
+            .map_err(|error| WatchError::Start(error.into()))?;
+        Ok(Self {
+            paths,
+            events,
+            listener: Some(listener),
+            snapshot,
+            look: None,
+            unrest: None,
+            rescan: None,
+        })
+    }
+
+    /// Looks at the files in this interval as well, whatever the kernel tells.
+    ///
+    /// For file systems that tell nothing. It costs a wake-up and a reading of all files each time,
+    /// so it is off unless asked for. It needs tokio's timer.
+    #[must_use]
+    pub fn rescan_every(mut self, interval: Duration) -> Self {
+        self.rescan = Some(Rescan {
+            interval,
+            next: Instant::now() + interval,
+        });
+        self
+    }
+
+    /// What the paths held when they were last looked at.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Returns once the paths hold other contents than in [`Watcher::snapshot`], which then is the
+    /// new one. Changes between two calls are not lost; several may be reported as one.
+    ///
+    /// Files are read on the runtime's threads for blocking work. It needs tokio's timer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watcher::new`]. After [`WatchError::TooMany`] and [`WatchError::Listen`] it can be
+    /// called again, and what is still watched is still heard.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a look that is under way goes on, and the next call gets its result.
+    pub async fn changed(&mut self) -> Result<Change, WatchError> {
+        loop {
+            if let Some(change) = self.finish_look().await? {
+                return Ok(change);
+            }
+            self.wait_for_reason().await?;
+            self.begin_look()?;
+        }
+    }
+
+    fn begin_look(&mut self) -> Result<(), WatchError> {
+        let listener = self.listener.take().ok_or(WatchError::Runtime)?;
+        if let Some(rescan) = &mut self.rescan {
+            rescan.next = Instant::now() + rescan.interval;
+        }
+        let paths = Arc::clone(&self.paths);
+        self.look = Some(tokio::task::spawn_blocking(move || look(listener, &paths)));
+        Ok(())
+    }
+
+    async fn finish_look(&mut self) -> Result<Option<Change>, WatchError> {
+        let Some(job) = &mut self.look else {
+            return Ok(None);
+        };
+        let looked = job.await;
+        self.look = None;
+        let looked = looked.map_err(|_| WatchError::Runtime)?;
+        self.listener = Some(looked.listener);
+        let snapshot = looked.snapshot?;
+        let change = snapshot.since(&self.snapshot);
+        self.snapshot = snapshot;
+        Ok(change)
+    }
+
+    /// Returns when it is time to look.
+    async fn wait_for_reason(&mut self) -> Result<(), WatchError> {
+        loop {
+            let listener = self.listener.as_mut().ok_or(WatchError::Runtime)?;
+            // Work that was finished in the meantime is not waited for.
+            self.unrest = self.unrest.filter(|_| listener.is_unsettled());
+            tokio::select! {
+                ready = self.events.readable() => {
+                    let mut ready = ready.map_err(|_| WatchError::Runtime)?;
+                    let urgency = listener.hear().map_err(WatchError::Hear)?;
+                    // The queue was read until it was empty; an event that has come since then
+                    // makes it ready again.
+                    ready.clear_ready();
+                    match urgency {
+                        Urgency::None => {}
+                        Urgency::Settle => self.unrest = Some(Unrest::go_on(self.unrest)),
+                        Urgency::Now => {
+                            if listener.is_unsettled() {
+                                self.unrest = Some(Unrest::go_on(self.unrest));
+                            }
+                            return Ok(());
+                        }
+                    }
+                }
+                () = until(self.unrest.map(|unrest| unrest.over)) => {
+                    self.unrest = None;
+                    listener.settle();
+                    return Ok(());
+                }
+                () = until(self.rescan.as_ref().map(|rescan| rescan.next)) => return Ok(()),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("paths", &self.paths)
+            .field("digest", &self.snapshot.digest())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a look brings back.
+struct Looked {
+    listener: Listener,
+    snapshot: Result<Snapshot, WatchError>,
+}
+
+/// Listens first and reads then: what changes after the reading is heard.
+fn look(mut listener: Listener, paths: &[PathBuf]) -> Looked {
+    let snapshot = listener.follow(paths).map(|()| Snapshot::take(paths));
+    Looked { listener, snapshot }
+}
+
+/// Somebody is at work on a file.
+#[derive(Debug, Clone, Copy)]
+struct Unrest {
+    since: Instant,
+    over: Instant,
+}
+
+impl Unrest {
+    fn go_on(earlier: Option<Self>) -> Self {
+        let now = Instant::now();
+        let since = earlier.map_or(now, |unrest| unrest.since);
+        Self {
+            since,
+            over: (now + QUIET).min(since + LONGEST_UNREST),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rescan {
+    interval: Duration,
+    next: Instant,
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
