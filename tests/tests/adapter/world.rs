@@ -1,7 +1,8 @@
 //! An agent with a real Envoy, a client that counts what is lost, and a guard that nothing is left.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handover_core::retry::Retry;
@@ -11,12 +12,14 @@ use handover_envoy::args::ArgsOptions;
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
 use handover_tests::backend::Backend;
+use handover_tests::envoy_admin::EnvoyAdmin;
 use handover_tests::envoy_config::{self, Break};
 use handover_tests::limit::{eventually, within};
 use handover_tests::load::{Load, Mix};
 use handover_tests::ports::{self, Port};
 use handover_tokio::process::Line;
 use handover_tokio::{Agent, Handle, NotLive};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -28,6 +31,7 @@ pub(crate) struct World {
     listener: Port,
     pub(crate) load: Option<Load>,
     dir: TempDir,
+    pids: Arc<Mutex<BTreeMap<Epoch, u32>>>,
     _base_id: ports::BaseId,
 }
 
@@ -38,6 +42,8 @@ impl World {
             .tempdir()
             .expect("a directory");
         let base_id = ports::BaseId::free();
+        let pids = Arc::new(Mutex::new(BTreeMap::new()));
+        let seen = Arc::clone(&pids);
         let settings = EnvoySettings {
             binary: envoy.to_owned(),
             args: ArgsOptions {
@@ -50,7 +56,11 @@ impl World {
             instance: "test".into(),
             run_dir: dir.path().join("run"),
             lock_dir: dir.path().join("locks"),
-            output: Arc::new(|line: &Line<'_>| {
+            output: Arc::new(move |line: &Line<'_>| {
+                let epoch = Epoch::new(line.source.epoch.unwrap_or_default());
+                seen.lock()
+                    .expect("no panic")
+                    .insert(epoch, line.source.pid);
                 println!(
                     "[{:?}] {}",
                     line.source.epoch,
@@ -81,6 +91,7 @@ impl World {
             listener: Port::free(),
             load: None,
             dir,
+            pids,
             _base_id: base_id,
         }
     }
@@ -133,6 +144,20 @@ impl World {
         eventually(Duration::from_secs(10), name, || {
             (load.progress().ok_from(name) > before + 100).then_some(())
         });
+    }
+
+    /// Kills the process of this epoch.
+    pub(crate) fn kill(&self, epoch: Epoch) {
+        let pid = self.pids.lock().expect("no panic")[&epoch];
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("it is a process id");
+        kill_process(pid, Signal::KILL).expect("the process runs");
+    }
+
+    pub(crate) fn admin(&self) -> EnvoyAdmin {
+        EnvoyAdmin::on(self.admin.number())
     }
 
     pub(crate) async fn terminate(self) -> Outcome {

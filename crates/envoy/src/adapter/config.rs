@@ -1,0 +1,158 @@
+//! What an Envoy shall run with.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::bootstrap::{Bootstrap, BootstrapError, Format, MAX_BYTES};
+
+/// A configuration as bytes, read once: what is compared, validated and run is the same.
+///
+/// Two are equal when their content, their format, their generation and their other inputs are.
+#[derive(Clone)]
+pub struct EnvoyConfig {
+    source: PathBuf,
+    content: Vec<u8>,
+    format: Format,
+    bootstrap: Bootstrap,
+    generation: u64,
+    inputs: u64,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be supervised.
+    #[error("cannot use the configuration {}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: BootstrapError,
+    },
+}
+
+impl EnvoyConfig {
+    /// Reads a configuration file. It blocks for as long as the file system does.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut content = Vec::new();
+        // One byte more than is accepted tells a file that is too large from one that just fits.
+        let limit = u64::try_from(MAX_BYTES)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        let file = File::open(path).map_err(failed)?;
+        file.take(limit).read_to_end(&mut content).map_err(failed)?;
+        Self::parse(path, content)
+    }
+
+    /// A configuration with this content, as if it had been read from `source`, whose extension
+    /// tells the format.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Unusable`].
+    pub fn parse(source: &Path, content: Vec<u8>) -> Result<Self, ConfigError> {
+        let format = Format::of(source);
+        let bootstrap =
+            Bootstrap::parse(&content, format).map_err(|error| ConfigError::Unusable {
+                path: source.to_owned(),
+                source: error,
+            })?;
+        Ok(Self {
+            source: source.to_owned(),
+            content,
+            format,
+            bootstrap,
+            generation: 0,
+            inputs: 0,
+        })
+    }
+
+    /// The same configuration, made different by a number: for a next epoch although nothing has
+    /// changed.
+    #[must_use]
+    pub fn with_generation(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// The same configuration, made different by a digest of what else Envoy reads: certificates,
+    /// for example.
+    #[must_use]
+    pub fn with_inputs(mut self, digest: u64) -> Self {
+        self.inputs = digest;
+        self
+    }
+
+    /// The file it was read from.
+    #[must_use]
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// The format in which Envoy reads it.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
+    }
+}
+
+impl PartialEq for EnvoyConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.generation == other.generation
+            && self.inputs == other.inputs
+            && self.format == other.format
+            && self.content == other.content
+    }
+}
+
+impl Eq for EnvoyConfig {}
+
+/// Shown as the file it was read from.
+impl fmt::Display for EnvoyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.display().fmt(f)
+    }
+}
+
+/// Without the content, which may hold secrets.
+impl fmt::Debug for EnvoyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvoyConfig")
+            .field("source", &self.source)
+            .field("bytes", &self.content.len())
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! Letting every epoch finish its work before a stop.
+
+use std::time::Duration;
+
+use handover_tokio::{RunControl, RunError};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Envoy;
+use crate::admin::AdminClient;
+use crate::drain::{DrainOptions, drain};
+
+/// How often the connections of older epochs are counted while a stop waits for them.
+const COUNT: Duration = Duration::from_millis(20);
+
+/// How long before the limit the drain ends by itself, so that what is cut can be named before it
+/// is.
+const TO_TELL: Duration = Duration::from_millis(50);
+
+impl Envoy {
+    /// Lets the live epoch drain through its admin endpoint, and waits until the older ones have no
+    /// connection left. It returns when all is drained; otherwise the agent's deadline ends it.
+    pub(super) async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.drain_all() => Ok(()),
+            _ = control.abort() => Err(RunError::Aborted),
+        }
+    }
+
+    async fn drain_all(&self) {
+        let limit = self.settings.stop.limit.saturating_sub(TO_TELL);
+        let end = Instant::now().checked_add(limit);
+        let (live, older) = tokio::join!(self.drain_live(limit), self.wait_for_older(end));
+        if !(live && older) {
+            // Not drained in time: the agent cuts what is left when its own deadline comes.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the live epoch has no connection left.
+    async fn drain_live(&self, limit: Duration) -> bool {
+        let Some((epoch, address)) = self.epochs.newest_live() else {
+            return true;
+        };
+        let stop = &self.settings.stop;
+        let options = DrainOptions {
+            pre_drain_delay: stop.pre_drain_delay,
+            minimum: stop.minimum,
+            limit,
+            exclude: stop.exclude.clone(),
+            ..DrainOptions::default()
+        };
+        match drain(&AdminClient::new(address), &options).await {
+            Ok(report) if report.is_drained() => true,
+            Ok(report) => {
+                for connections in &report.holding {
+                    tracing::warn!(epoch = epoch.number(), "cutting {connections}");
+                }
+                false
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                let cause = error
+                    .source()
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "epoch {epoch} is not drained: {error}{cause}"
+                );
+                false
+            }
+        }
+    }
+
+    /// Whether no older epoch has a connection left. What cannot be counted is not waited for.
+    async fn wait_for_older(&self, end: Option<Instant>) -> bool {
+        let Some((live, _)) = self.epochs.newest_live() else {
+            return true;
+        };
+        let older = self
+            .epochs
+            .numbers()
+            .into_iter()
+            .filter(|epoch| *epoch < live);
+        for epoch in older {
+            let over = async {
+                while self.epochs.connections(epoch).is_some_and(|open| open > 0) {
+                    sleep(COUNT).await;
+                }
+            };
+            let in_time = match end {
+                None => {
+                    over.await;
+                    true
+                }
+                Some(end) => tokio::select! {
+                    () = over => true,
+                    () = sleep_until(end) => false,
+                },
+            };
+            if !in_time {
+                let open = self.epochs.connections(epoch).unwrap_or_default();
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "cutting {open} connections of epoch {epoch}"
+                );
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,227 @@
+//! The running epochs, as all of them must know of each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use handover_core::Epoch;
+use handover_tokio::process::Child;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::EnvoyConfig;
+use crate::admin::{AdminAddress, ServerInfo};
+use crate::bootstrap::ListenAddress;
+use crate::connections;
+
+/// The table of running epochs.
+#[derive(Default)]
+pub(super) struct Epochs {
+    running: Mutex<BTreeMap<Epoch, Running>>,
+    /// The newest running epoch that was seen live.
+    live: watch::Sender<Option<Epoch>>,
+}
+
+/// One running Envoy.
+struct Running {
+    child: Arc<Child>,
+    config: Arc<EnvoyConfig>,
+    binary: FileId,
+    /// What it said of itself when it was live first.
+    info: Option<ServerInfo>,
+    /// When that was.
+    live_since: Option<Instant>,
+    /// The ports it listened on when a newer epoch was started.
+    ports: BTreeSet<u16>,
+}
+
+/// Which file a path leads to, and in which state: a replaced binary is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileId {
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// Takes an epoch out of the table when its run is over, in whichever way.
+pub(super) struct Registered<'a> {
+    epochs: &'a Epochs,
+    epoch: Epoch,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let mut running = self.epochs.lock();
+        running.remove(&self.epoch);
+        // Its number will be used again, so it must not go on counting as the newest.
+        self.epochs.live.send_replace(newest_live(&running));
+    }
+}
+
+impl Epochs {
+    pub(super) fn register(
+        &self,
+        epoch: Epoch,
+        child: &Arc<Child>,
+        config: &Arc<EnvoyConfig>,
+        binary: FileId,
+    ) -> Registered<'_> {
+        let running = Running {
+            child: Arc::clone(child),
+            config: Arc::clone(config),
+            binary,
+            info: None,
+            live_since: None,
+            ports: BTreeSet::new(),
+        };
+        self.lock().insert(epoch, running);
+        Registered {
+            epochs: self,
+            epoch,
+        }
+    }
+
+    pub(super) fn set_live(&self, epoch: Epoch, info: ServerInfo) {
+        let mut running = self.lock();
+        if let Some(running) = running.get_mut(&epoch) {
+            running.info = Some(info);
+            running.live_since = Some(Instant::now());
+        }
+        self.live.send_replace(newest_live(&running));
+    }
+
+    /// Waits until a newer epoch than this one is live.
+    pub(super) async fn superseded(&self, epoch: Epoch) {
+        let mut live = self.live.subscribe();
+        let newer = live.wait_for(|live| live.is_some_and(|live| live > epoch));
+        if newer.await.is_err() {
+            // The sender lives as long as `self`, so this is never reached.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether any epoch runs, this one aside.
+    pub(super) fn others_run(&self, epoch: Epoch) -> bool {
+        self.lock().keys().any(|other| *other != epoch)
+    }
+
+    /// Whether an epoch runs that has not been live.
+    pub(super) fn any_initializes(&self) -> bool {
+        self.lock().values().any(|running| running.info.is_none())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(super) fn runs(&self, epoch: Epoch) -> bool {
+        self.lock().contains_key(&epoch)
+    }
+
+    /// How long ago the epoch was seen live first.
+    pub(super) fn live_for(&self, epoch: Epoch) -> Option<Duration> {
+        Some(self.lock().get(&epoch)?.live_since?.elapsed())
+    }
+
+    /// Whether the epoch was seen live.
+    pub(super) fn is_live(&self, epoch: Epoch) -> bool {
+        self.lock()
+            .get(&epoch)
+            .is_some_and(|running| running.info.is_some())
+    }
+
+    pub(super) fn children(&self) -> Vec<Arc<Child>> {
+        self.lock()
+            .values()
+            .map(|running| Arc::clone(&running.child))
+            .collect()
+    }
+
+    /// The binary and the hot restart version of the newest live epoch.
+    pub(super) fn running_binary(&self) -> Option<(FileId, String)> {
+        let running = self.lock();
+        let newest = running.get(&newest_live(&running)?)?;
+        Some((
+            newest.binary,
+            newest.info.as_ref()?.hot_restart_version.clone(),
+        ))
+    }
+
+    /// The newest live epoch and its admin endpoint.
+    pub(super) fn newest_live(&self) -> Option<(Epoch, AdminAddress)> {
+        let running = self.lock();
+        let epoch = newest_live(&running)?;
+        Some((epoch, running.get(&epoch)?.config.bootstrap().admin.clone()))
+    }
+
+    /// Notes on which ports each epoch listens: it closes them once a newer one is live, and its
+    /// connections can be told by them alone.
+    pub(super) fn note_ports(&self) {
+        for running in self.lock().values_mut() {
+            match connections::listening_ports(running.child.pid()) {
+                Ok(ports) => running.ports.extend(ports),
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+    }
+
+    /// How many connections clients have to this epoch, or nothing where that cannot be told from
+    /// outside: without known ports, or with listeners that are not TCP.
+    pub(super) fn connections(&self, epoch: Epoch) -> Option<usize> {
+        let (pid, ports) = {
+            let running = self.lock();
+            let running = running.get(&epoch)?;
+            let mut listeners = running.config.bootstrap().listeners.iter();
+            let only_tcp = listeners.all(|listener| {
+                listener.addresses.iter().all(|address| match address {
+                    ListenAddress::Socket { udp, .. } => !udp,
+                    ListenAddress::Pipe(_) => false,
+                    ListenAddress::Other => true,
+                })
+            });
+            let mut ports = running.ports.clone();
+            if let AdminAddress::Tcp(admin) = &running.config.bootstrap().admin {
+                ports.remove(&admin.port());
+            }
+            if !only_tcp || ports.is_empty() {
+                return None;
+            }
+            (running.child.pid(), ports)
+        };
+        connections::established(pid, &ports)
+            .ok()
+            .map(|counts| counts.values().sum())
+    }
+
+    /// The running epochs, oldest first.
+    pub(super) fn numbers(&self) -> Vec<Epoch> {
+        self.lock().keys().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, Running>> {
+        // Nothing in here is left half-way by a panic.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn newest_live(running: &BTreeMap<Epoch, Running>) -> Option<Epoch> {
+    let mut newest_first = running.iter().rev();
+    newest_first
+        .find(|(_, running)| running.info.is_some())
+        .map(|(epoch, _)| *epoch)
+}

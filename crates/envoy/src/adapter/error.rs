@@ -1,0 +1,144 @@
+//! Why an Envoy cannot be run, and why an epoch of it failed.
+
+use std::path::PathBuf;
+
+use handover_tokio::RunError;
+use handover_tokio::process::{ExitCause, SpawnError};
+
+use crate::args::ArgsError;
+use crate::failure::Failure;
+use crate::files::FilesError;
+use crate::hot_restart::BaseIdError;
+use crate::validate::ValidateError;
+use crate::version::{BinaryError, HotRestartVersion};
+
+/// Why no Envoy can be run with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The binary cannot be used.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
+    /// The command line cannot be passed to Envoy.
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    /// A directory cannot be used.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The base id cannot be had.
+    #[error(transparent)]
+    BaseId(#[from] BaseIdError),
+}
+
+/// Why an epoch failed: the source of the [`RunError`] that
+/// [`Proxy::run`](handover_tokio::Proxy::run) returns for an [`Envoy`](super::Envoy).
+#[derive(Debug, thiserror::Error)]
+pub enum EnvoyFailed {
+    /// Envoy rejects the configuration. No epoch was spent on it.
+    #[error("{}: {message}", config.display())]
+    Rejected {
+        /// The file it was read from.
+        config: PathBuf,
+        /// Envoy's reason, on one line.
+        message: String,
+    },
+    /// Envoy could not be asked whether the configuration is good.
+    #[error("{}: not validated", config.display())]
+    NotValidated {
+        /// The file it was read from.
+        config: PathBuf,
+        /// Why.
+        #[source]
+        source: ValidateError,
+    },
+    /// The configuration file of the epoch cannot be written.
+    #[error("cannot prepare the epoch")]
+    Prepare(#[from] FilesError),
+    /// The binary has been replaced by one that cannot take over from the running one.
+    #[error(
+        "{} speaks hot restart version {found}, the running Envoy {running}: only a cold restart \
+         can go on", binary.display()
+    )]
+    OtherHotRestart {
+        /// The binary.
+        binary: PathBuf,
+        /// The version it speaks.
+        found: HotRestartVersion,
+        /// The version that the running Envoy speaks.
+        running: String,
+    },
+    /// The binary cannot be used.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
+    /// Envoy cannot be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// Envoy has ended.
+    #[error("{}: {failure} ({cause})", config.display())]
+    Ended {
+        /// The file its configuration was read from.
+        config: PathBuf,
+        /// Why, as far as its last words tell.
+        failure: Failure,
+        /// How.
+        cause: ExitCause,
+    },
+    /// The end of Envoy was not seen.
+    #[error(transparent)]
+    Lost(#[from] handover_tokio::process::WaitError),
+}
+
+impl EnvoyFailed {
+    /// Whether the same start cannot succeed later.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Rejected { .. } | Self::OtherHotRestart { .. } => true,
+            Self::Spawn(error) => error.is_permanent(),
+            Self::Ended { failure, .. } => failure.is_permanent(),
+            // What is missing or busy may come back.
+            Self::NotValidated { .. } | Self::Prepare(_) | Self::Binary(_) | Self::Lost(_) => false,
+        }
+    }
+
+    /// Whether it is the configuration that Envoy does not accept.
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        match self {
+            Self::Rejected { .. } => true,
+            Self::Ended { failure, .. } => {
+                matches!(failure, Failure::ConfigurationRejected { .. })
+            }
+            Self::NotValidated { .. }
+            | Self::Prepare(_)
+            | Self::OtherHotRestart { .. }
+            | Self::Binary(_)
+            | Self::Spawn(_)
+            | Self::Lost(_) => false,
+        }
+    }
+
+    /// How Envoy ended, where it ran.
+    #[must_use]
+    pub fn cause(&self) -> Option<ExitCause> {
+        match self {
+            Self::Ended { cause, .. } => Some(*cause),
+            Self::Rejected { .. }
+            | Self::NotValidated { .. }
+            | Self::Prepare(_)
+            | Self::OtherHotRestart { .. }
+            | Self::Binary(_)
+            | Self::Spawn(_)
+            | Self::Lost(_) => None,
+        }
+    }
+}
+
+impl From<EnvoyFailed> for RunError {
+    fn from(error: EnvoyFailed) -> Self {
+        if error.is_permanent() {
+            Self::permanent(error)
+        } else {
+            Self::transient(error)
+        }
+    }
+}

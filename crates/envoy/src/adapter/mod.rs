@@ -1,0 +1,195 @@
+//! Envoy as a [`Proxy`]: one Envoy per epoch, handed over by hot restart.
+//!
+//! What the measured behaviour of Envoy asks for, and where it is kept:
+//!
+//! - A configuration is validated before an epoch is spent on it, while an older one serves
+//!   (`serve`).
+//! - An epoch is live when the admin endpoint says LIVE with the expected epoch (`serve`).
+//! - An epoch that initialises beside an older one is ended with SIGKILL, because its orderly end
+//!   would take the older one along (`serve`).
+//! - When an epoch has failed, the flag it leaves in shared memory is cleared once it is reaped, so
+//!   that the same number can be tried again (`serve`).
+//! - When an epoch dies under a live child, the child is answered in its place until it lets its
+//!   parent go; otherwise it would abort (`orphans`).
+//! - The drain goes through the admin endpoint of the live epoch; the connections of older ones,
+//!   which have none, are counted from outside (`drain`).
+
+mod config;
+mod drain;
+mod epochs;
+mod error;
+mod orphans;
+mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use handover_core::{Epoch, Target};
+use handover_tokio::process::{OutputSink, Signal};
+use handover_tokio::{Proxy, RunControl, RunError};
+use tokio::sync::Mutex;
+
+use self::epochs::{Epochs, FileId};
+use self::orphans::StandIns;
+use crate::admin::{Exclude, LivePoll};
+use crate::args::{ArgsOptions, EnvoyArgs};
+use crate::files::RunDir;
+use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+use crate::version::check_binary;
+
+pub use self::config::{ConfigError, EnvoyConfig};
+pub use self::error::{EnvoyFailed, SetupError};
+
+/// What an [`Envoy`] is made from.
+#[derive(Clone)]
+pub struct EnvoySettings {
+    /// The Envoy binary. It is looked at anew for each epoch, so it may be replaced.
+    pub binary: PathBuf,
+    /// The command line.
+    pub args: ArgsOptions,
+    /// The base id, which must belong to this agent alone.
+    pub base_id: BaseIdChoice,
+    /// What others are told about the owner of the base id, beside its process id.
+    pub instance: String,
+    /// The directory for the configuration file of each epoch. It is made if it is not there.
+    pub run_dir: PathBuf,
+    /// The directory of the base-id locks, which agents on one host must share.
+    pub lock_dir: PathBuf,
+    /// Where the output of every epoch goes.
+    pub output: Arc<dyn OutputSink>,
+    /// How an epoch is waited for.
+    pub live_poll: LivePoll,
+    /// How a stop drains.
+    pub stop: StopOptions,
+    /// Whether the flag that a failed epoch leaves in shared memory is cleared. Without it, no epoch
+    /// can follow a failed one until a cold restart.
+    pub repair: bool,
+}
+
+/// How a stop drains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopOptions {
+    /// How long Envoy goes on accepting after its health checks have begun to fail, for load
+    /// balancers to notice.
+    pub pre_drain_delay: Duration,
+    /// The shortest time of the whole drain.
+    pub minimum: Duration,
+    /// The longest time of the whole drain. It should be the policy's `drain_deadline`: then the
+    /// connections that are cut can be named.
+    pub limit: Duration,
+    /// Listeners whose connections do not hold the drain.
+    pub exclude: Exclude,
+}
+
+impl Default for StopOptions {
+    fn default() -> Self {
+        Self {
+            pre_drain_delay: Duration::ZERO,
+            minimum: Duration::ZERO,
+            // Istio's TERMINATION_DRAIN_DURATION_SECONDS.
+            limit: Duration::from_secs(5),
+            exclude: Exclude::default(),
+        }
+    }
+}
+
+/// A real Envoy, run by an [`Agent`](handover_tokio::Agent).
+pub struct Envoy {
+    settings: EnvoySettings,
+    args: EnvoyArgs,
+    run_dir: RunDir,
+    base_id: OwnedBaseId,
+    epochs: Epochs,
+    stand_ins: StandIns,
+    /// The configuration that was found valid last, so that a crash is not answered by a validation.
+    validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
+}
+
+impl Envoy {
+    /// Checks the settings, takes the base id and makes the run directory. It starts no Envoy.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]; nothing is left behind then.
+    pub fn new(settings: EnvoySettings) -> Result<Self, SetupError> {
+        check_binary(&settings.binary)?;
+        let args = EnvoyArgs::new(settings.args.clone())?;
+        let run_dir = RunDir::create(&settings.run_dir)?;
+        let locks = RunDir::create(&settings.lock_dir)?;
+        let host = HostPaths::with_locks(locks.path());
+        let base_id = OwnedBaseId::claim(settings.base_id, &settings.instance, &host)?;
+        base_id.remove_stale_shared_memory()?;
+        Ok(Self {
+            settings,
+            args,
+            run_dir,
+            base_id,
+            epochs: Epochs::default(),
+            stand_ins: StandIns::default(),
+            validated: Mutex::new(None),
+        })
+    }
+
+    /// The base id, whether it was given or picked.
+    #[must_use]
+    pub fn base_id(&self) -> u32 {
+        self.base_id.id().get()
+    }
+
+    /// Sends a signal to every running epoch, SIGUSR1 for example, which makes Envoy open its log
+    /// files again. Epochs that have just ended are passed over.
+    pub fn signal_all(&self, signal: Signal) {
+        for child in self.epochs.children() {
+            // One that has ended in between has no use for it.
+            let _ended = child.signal(signal);
+        }
+    }
+}
+
+impl Drop for Envoy {
+    /// Removes the shared memory, which Envoy never does. Where an Envoy still runs under the base
+    /// id it is left alone.
+    fn drop(&mut self) {
+        if let Err(error) = self.base_id.remove_stale_shared_memory() {
+            tracing::debug!("left the shared memory of Envoy alone: {error}");
+        }
+    }
+}
+
+#[async_trait]
+impl Proxy for Envoy {
+    type Config = Arc<EnvoyConfig>;
+
+    async fn run(
+        &self,
+        target: Target<Arc<EnvoyConfig>>,
+        epoch: Epoch,
+        control: RunControl,
+    ) -> Result<(), RunError> {
+        match target {
+            Target::Serve(config) => self.serve(config, epoch, control).await,
+            Target::Drain => self.drain(&control).await,
+        }
+    }
+
+    fn cleanup(&self, epoch: Epoch) {
+        if let Err(error) = self.run_dir.remove(epoch.number()) {
+            tracing::warn!(epoch = epoch.number(), "{error}");
+        }
+    }
+
+    fn panic(&self, config: &Arc<EnvoyConfig>) {
+        tracing::error!("giving up on the configuration {config}");
+    }
+}
+
+impl std::fmt::Debug for Envoy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Envoy")
+            .field("binary", &self.settings.binary)
+            .field("base_id", &self.base_id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! One epoch from its configuration to its end.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover_core::{Abort, Epoch};
+use handover_tokio::process::{Child, Command, ExitCause, Signal};
+use handover_tokio::{RunControl, RunError};
+use tokio::time::sleep;
+
+use super::epochs::FileId;
+use super::{Envoy, EnvoyConfig, EnvoyFailed};
+use crate::admin::AdminClient;
+use crate::failure::Failure;
+use crate::hot_restart::Repair;
+use crate::validate::{Verdict, validate};
+use crate::version::{BinaryError, check_binary, hot_restart_version};
+
+/// How often the connections of a draining epoch are counted. They are waited for by people, and
+/// the kernel cannot tell when the last one ends.
+const COUNT: Duration = Duration::from_millis(200);
+
+impl Envoy {
+    pub(super) async fn serve(
+        &self,
+        config: Arc<EnvoyConfig>,
+        epoch: Epoch,
+        control: RunControl,
+    ) -> Result<(), RunError> {
+        let (child, binary) = tokio::select! {
+            started = self.launch(&config, epoch) => started?,
+            // No Envoy runs yet; one that validates is killed with the future.
+            _ = control.abort() => return Err(RunError::Aborted),
+        };
+        let child = Arc::new(child);
+        let registered = self.epochs.register(epoch, &child, &config, binary);
+        let result = tokio::select! {
+            cause = child.wait() => cause,
+            () = self.watch(&config, epoch, &control) => child.wait().await,
+            how = control.abort() => self.end(&child, epoch, how, &control).await,
+        };
+        drop(registered);
+        self.take_care_of_the_child_of(epoch);
+        self.repair(epoch);
+        let cause = result.map_err(EnvoyFailed::from)?;
+        if control.aborted().is_some() {
+            return Err(RunError::Aborted);
+        }
+        let failure = classify(cause, &child);
+        if failure == Failure::Clean {
+            return Ok(());
+        }
+        let config = config.source().to_owned();
+        Err(EnvoyFailed::Ended {
+            config,
+            failure,
+            cause,
+        }
+        .into())
+    }
+
+    /// Validates the configuration where an older epoch would suffer from a bad one, and starts
+    /// Envoy with it.
+    async fn launch(
+        &self,
+        config: &Arc<EnvoyConfig>,
+        epoch: Epoch,
+    ) -> Result<(Child, FileId), EnvoyFailed> {
+        let settings = &self.settings;
+        check_binary(&settings.binary)?;
+        let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
+            path: settings.binary.clone(),
+            source,
+        })?;
+        let file = self
+            .run_dir
+            .write(epoch.number(), config.format(), config.content())?;
+        if self.epochs.others_run(epoch) {
+            self.check_hot_restart(binary).await?;
+            self.validate(config, binary, &file).await?;
+            self.epochs.note_ports();
+        }
+        self.stand_ins.vacate(epoch).await;
+        let arguments = self.args.serve(&file, epoch.number(), self.base_id.id());
+        let command = Command::new(&settings.binary)
+            .args(arguments)
+            .epoch(epoch.number())
+            .label("envoy")
+            // Envoy asks for the same by itself; this covers the moments before it does.
+            .death_signal(Signal::TERM)
+            .shared_output(Arc::clone(&settings.output));
+        Ok((command.spawn().await?, binary))
+    }
+
+    /// A binary that was replaced may speak another hot restart protocol than the one that runs.
+    async fn check_hot_restart(&self, binary: FileId) -> Result<(), EnvoyFailed> {
+        let Some((running_binary, running)) = self.epochs.running_binary() else {
+            return Ok(());
+        };
+        if running_binary == binary {
+            return Ok(());
+        }
+        let found = hot_restart_version(&self.settings.binary).await?;
+        if found.as_str() == running {
+            return Ok(());
+        }
+        let binary = self.settings.binary.clone();
+        Err(EnvoyFailed::OtherHotRestart {
+            binary,
+            found,
+            running,
+        })
+    }
+
+    async fn validate(
+        &self,
+        config: &Arc<EnvoyConfig>,
+        binary: FileId,
+        file: &std::path::Path,
+    ) -> Result<(), EnvoyFailed> {
+        let known = (Arc::clone(config), binary);
+        if self.validated.lock().await.as_ref() == Some(&known) {
+            return Ok(());
+        }
+        let source = || config.source().to_owned();
+        match validate(&self.settings.binary, &self.args, file).await {
+            Verdict::Valid => {
+                *self.validated.lock().await = Some(known);
+                Ok(())
+            }
+            Verdict::Rejected { message } => Err(EnvoyFailed::Rejected {
+                config: source(),
+                message,
+            }),
+            Verdict::CouldNotRun(error) => Err(EnvoyFailed::NotValidated {
+                config: source(),
+                source: error,
+            }),
+        }
+    }
+
+    /// Reports the epoch live once it is, and released once it drains and its last connection is
+    /// gone. It returns when there is nothing more to report.
+    async fn watch(&self, config: &EnvoyConfig, epoch: Epoch, control: &RunControl) {
+        let admin = AdminClient::new(config.bootstrap().admin.clone());
+        match admin
+            .wait_live(epoch.number(), &self.settings.live_poll)
+            .await
+        {
+            Ok(info) => {
+                self.epochs.set_live(epoch, info);
+                control.live();
+            }
+            // Only a poll with a limit gives up; the start deadline ends what is not live by then.
+            Err(error) => return tracing::warn!(epoch = epoch.number(), "{error}"),
+        }
+        self.epochs.superseded(epoch).await;
+        while let Some(open) = self.epochs.connections(epoch) {
+            if open == 0 {
+                return control.released();
+            }
+            sleep(COUNT).await;
+        }
+    }
+
+    /// Ends the epoch as it was told to.
+    async fn end(
+        &self,
+        child: &Child,
+        epoch: Epoch,
+        how: Abort,
+        control: &RunControl,
+    ) -> Result<ExitCause, handover_tokio::process::WaitError> {
+        // The orderly end of an epoch that initialises tells its parent to end as well.
+        let would_take_the_parent_along =
+            !self.epochs.is_live(epoch) && self.epochs.others_run(epoch);
+        if how == Abort::Immediate || would_take_the_parent_along {
+            return child.kill().await.map(|stopped| stopped.cause);
+        }
+        if let Err(error) = child.signal(Signal::TERM) {
+            tracing::debug!(epoch = epoch.number(), "{error}");
+        }
+        tokio::select! {
+            cause = child.wait() => cause,
+            () = control.abort_immediately() => child.kill().await.map(|stopped| stopped.cause),
+        }
+    }
+
+    /// Clears the flag that an epoch leaves in shared memory when it ends while it initialises, once
+    /// it is reaped and while no other one initialises.
+    fn repair(&self, epoch: Epoch) {
+        if !self.settings.repair || self.epochs.any_initializes() || self.epochs.is_empty() {
+            return;
+        }
+        match self.base_id.shared_memory().clear_initializing() {
+            Ok(Repair::Cleared) => tracing::info!(
+                epoch = epoch.number(),
+                "epoch {epoch} ended while it initialised; cleared the flag it left"
+            ),
+            Ok(Repair::Absent | Repair::NotNeeded) => {}
+            Err(error) => tracing::error!(epoch = epoch.number(), "{error}"),
+        }
+    }
+}
+
+fn classify(cause: ExitCause, child: &Child) -> Failure {
+    let mut said = Vec::new();
+    for line in child.stderr_tail().lines() {
+        said.extend_from_slice(line);
+        said.push(b'\n');
+    }
+    let (status, out_of_memory) = match cause {
+        ExitCause::Code(code) => (code << 8, false),
+        // The bit by which the kernel tells of a core dump.
+        ExitCause::Signal {
+            number,
+            core_dumped: true,
+        } => (number | 0x80, false),
+        ExitCause::Signal {
+            number,
+            core_dumped: false,
+        } => (number, false),
+        ExitCause::OutOfMemory => (Signal::KILL.number(), true),
+    };
+    Failure::classify(
+        ExitStatus::from_raw(status),
+        &String::from_utf8_lossy(&said),
+        out_of_memory,
+    )
+}

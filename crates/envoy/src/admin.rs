@@ -1,0 +1,18 @@
+//! Envoy's admin endpoint: where it is, what it is asked, and how it is waited for.
+
+mod address;
+mod client;
+mod exchange;
+mod live;
+mod retry;
+mod server_info;
+mod stats;
+
+#[cfg(test)]
+mod fake_peer;
+
+pub use address::{AdminAddress, AdminAddressError};
+pub use client::{AdminClient, AdminError, DrainCall, Ready};
+pub use live::{LivePoll, NotLive};
+pub use server_info::{ServerInfo, ServerState};
+pub use stats::{Exclude, ListenerConnections};

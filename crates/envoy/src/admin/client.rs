@@ -1,0 +1,376 @@
+//! The calls.
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+
+use super::exchange::{ExchangeError, exchange};
+use super::stats::{self, Exclude, ListenerConnections};
+use super::{AdminAddress, ServerInfo};
+use crate::text::one_line;
+
+/// The largest statistics page and the largest `/server_info` that is read. The latter lists every
+/// extension of the binary: 120 KiB in Envoy 1.40.
+const MAX_STATS: usize = 4 << 20;
+/// The largest other answer that is read.
+const MAX_OTHER: usize = 64 << 10;
+
+/// Asks one Envoy's admin endpoint.
+///
+/// Each call uses a connection of its own, is over within the client's time limit, and reads a
+/// bounded amount, so no peer can make it hang or grow, whatever it sends.
+///
+/// # Cancel safety
+///
+/// Every call can be dropped at any point: its connection is closed with it. Whether Envoy has taken
+/// a `POST` in by then is unknown, as with any network call.
+///
+/// ```no_run
+/// use handover_envoy::admin::{AdminClient, DrainCall};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let admin = AdminClient::new("127.0.0.1:9901".parse()?);
+/// let info = admin.server_info().await?;
+/// println!("epoch {} is {}", info.restart_epoch, info.state);
+/// admin.healthcheck_fail().await?;
+/// admin.drain_listeners(DrainCall::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminClient {
+    address: AdminAddress,
+    limit: Duration,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Nobody takes the connection.
+    #[error("cannot connect to the admin endpoint {address}")]
+    Connect {
+        /// The endpoint.
+        address: AdminAddress,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What came back is not HTTP, or the connection broke.
+    #[error("the admin endpoint {address} does not answer {path} in HTTP")]
+    Http {
+        /// The endpoint.
+        address: AdminAddress,
+        /// What was asked.
+        path: &'static str,
+        /// Why.
+        #[source]
+        source: hyper::Error,
+    },
+    /// No complete answer in time.
+    #[error("the admin endpoint {address} did not answer {path} within {limit:?}")]
+    TimedOut {
+        /// The endpoint.
+        address: AdminAddress,
+        /// What was asked.
+        path: &'static str,
+        /// The time limit of the client.
+        limit: Duration,
+    },
+    /// The answer is larger than any that Envoy gives.
+    #[error("the answer of the admin endpoint {address} to {path} is larger than {limit} bytes")]
+    TooLarge {
+        /// The endpoint.
+        address: AdminAddress,
+        /// What was asked.
+        path: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// The answer is an HTTP error.
+    #[error("the admin endpoint {address} answers {path} with {status}: {body}")]
+    Status {
+        /// The endpoint.
+        address: AdminAddress,
+        /// What was asked.
+        path: &'static str,
+        /// The HTTP status code.
+        status: u16,
+        /// The beginning of the answer, on one line.
+        body: String,
+    },
+    /// The answer is not of the shape that Envoy's has.
+    #[error(
+        "the admin endpoint {address} answers {path} with something that Envoy does not: {why}"
+    )]
+    Unexpected {
+        /// The endpoint.
+        address: AdminAddress,
+        /// What was asked.
+        path: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl AdminError {
+    /// Whether the endpoint refused the connection or is not there, that is, nobody listens.
+    #[must_use]
+    pub fn is_nobody_there(&self) -> bool {
+        use std::io::ErrorKind;
+        matches!(self, Self::Connect { source, .. } if matches!(
+            source.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound
+        ))
+    }
+}
+
+/// What `/ready` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Whether Envoy wants requests (HTTP status 200).
+    pub serving: bool,
+    /// The state it names, for example `LIVE` or `DRAINING`.
+    pub state: String,
+}
+
+/// How `/drain_listeners` is called. The default refuses new connections at once and leaves the
+/// others alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DrainCall {
+    /// Go on accepting for the drain time while asking connections to close. What that means differs
+    /// between Envoy's versions.
+    pub graceful: bool,
+    /// With `graceful`: never close the listeners.
+    pub skip_exit: bool,
+    /// Only listeners with the traffic direction `INBOUND`.
+    pub inbound_only: bool,
+}
+
+impl AdminClient {
+    /// A client whose calls take at most two seconds each. Envoy answers within milliseconds unless
+    /// its main thread stands still.
+    #[must_use]
+    pub fn new(address: AdminAddress) -> Self {
+        Self {
+            address,
+            limit: Duration::from_secs(2),
+        }
+    }
+
+    /// The same with another time limit for each call.
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn address(&self) -> &AdminAddress {
+        &self.address
+    }
+
+    /// `/server_info`: who answers, and in which state.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn server_info(&self) -> Result<ServerInfo, AdminError> {
+        let path = "/server_info";
+        let body = self.call(Method::GET, path, "", MAX_STATS).await?;
+        ServerInfo::parse(&body).map_err(|why| self.unexpected(path, why))
+    }
+
+    /// `/ready`: whether Envoy wants requests. That it does not is an answer, not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn ready(&self) -> Result<Ready, AdminError> {
+        let path = "/ready";
+        let (status, body) = self.ask(Method::GET, path, "", MAX_OTHER).await?;
+        let state = one_line(&String::from_utf8_lossy(&body));
+        match status {
+            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(Ready {
+                serving: status == StatusCode::OK,
+                state,
+            }),
+            _ => Err(self.status_error(path, status, &body)),
+        }
+    }
+
+    /// `/stats`: counters and gauges whose name matches the regular expression (RE2 syntax, not
+    /// anchored). Histograms and text values are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn stats(&self, filter: &str) -> Result<Vec<(String, u64)>, AdminError> {
+        let query = format!("?filter={}", percent_encoded(filter));
+        let path = "/stats";
+        let body = self.call(Method::GET, path, &query, MAX_STATS).await?;
+        stats::parse(&body).map_err(|why| self.unexpected(path, why))
+    }
+
+    /// The listeners that have open connections from clients, and how many. The admin listener and
+    /// internal listeners never count.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn active_connections(
+        &self,
+        exclude: &Exclude,
+    ) -> Result<Vec<ListenerConnections>, AdminError> {
+        let stats = self.stats(stats::ACTIVE).await?;
+        Ok(stats::active(&stats, exclude))
+    }
+
+    /// `/drain_listeners`. The answer says only that Envoy heard it; verify the effect.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn drain_listeners(&self, how: DrainCall) -> Result<(), AdminError> {
+        let mut query = String::new();
+        for (set, name) in [
+            (how.graceful, "graceful"),
+            (how.skip_exit, "skip_exit"),
+            (how.inbound_only, "inboundonly"),
+        ] {
+            if set {
+                query.push(if query.is_empty() { '?' } else { '&' });
+                query.push_str(name);
+            }
+        }
+        let path = "/drain_listeners";
+        self.call(Method::POST, path, &query, MAX_OTHER).await?;
+        Ok(())
+    }
+
+    /// `/healthcheck/fail`: health checks fail, connections are asked to close, listeners go on
+    /// accepting.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn healthcheck_fail(&self) -> Result<(), AdminError> {
+        self.post("/healthcheck/fail").await
+    }
+
+    /// `/healthcheck/ok`: takes [`healthcheck_fail`](Self::healthcheck_fail) back.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn healthcheck_ok(&self) -> Result<(), AdminError> {
+        self.post("/healthcheck/ok").await
+    }
+
+    /// `/quitquitquit`: Envoy exits 0 within milliseconds, cutting what is in flight. Like SIGTERM it
+    /// also ends an older epoch that still drains.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn quit(&self) -> Result<(), AdminError> {
+        self.post("/quitquitquit").await
+    }
+
+    /// `/reopen_logs`, for log rotation.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn reopen_logs(&self) -> Result<(), AdminError> {
+        self.post("/reopen_logs").await
+    }
+
+    async fn post(&self, path: &'static str) -> Result<(), AdminError> {
+        self.call(Method::POST, path, "", MAX_OTHER).await?;
+        Ok(())
+    }
+
+    /// One exchange that must be answered with 200.
+    async fn call(
+        &self,
+        method: Method,
+        path: &'static str,
+        query: &str,
+        max_body: usize,
+    ) -> Result<Vec<u8>, AdminError> {
+        match self.ask(method, path, query, max_body).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, body) => Err(self.status_error(path, status, &body)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &'static str,
+        query: &str,
+        max_body: usize,
+    ) -> Result<(StatusCode, Vec<u8>), AdminError> {
+        let address = || self.address.clone();
+        let path_and_query = format!("{path}{query}");
+        let exchange = exchange(&self.address, method, &path_and_query, max_body);
+        match tokio::time::timeout(self.limit, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(ExchangeError::Connect(source))) => Err(AdminError::Connect {
+                address: address(),
+                source,
+            }),
+            Ok(Err(ExchangeError::Http(source))) => Err(AdminError::Http {
+                address: address(),
+                path,
+                source,
+            }),
+            Ok(Err(ExchangeError::TooLarge)) => Err(AdminError::TooLarge {
+                address: address(),
+                path,
+                limit: max_body,
+            }),
+            Err(_elapsed) => Err(AdminError::TimedOut {
+                address: address(),
+                path,
+                limit: self.limit,
+            }),
+        }
+    }
+
+    fn status_error(&self, path: &'static str, status: StatusCode, body: &[u8]) -> AdminError {
+        AdminError::Status {
+            address: self.address.clone(),
+            path,
+            status: status.as_u16(),
+            body: one_line(&String::from_utf8_lossy(body)),
+        }
+    }
+
+    fn unexpected(&self, path: &'static str, why: String) -> AdminError {
+        AdminError::Unexpected {
+            address: self.address.clone(),
+            path,
+            why,
+        }
+    }
+}
+
+/// Percent-encodes a query value: all but RFC 3986's unreserved characters.
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests;

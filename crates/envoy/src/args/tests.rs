@@ -1,0 +1,251 @@
+use super::*;
+
+fn with_extra(extra: &[&str]) -> Result<EnvoyArgs, ArgsError> {
+    EnvoyArgs::new(ArgsOptions {
+        concurrency: None,
+        extra: extra.iter().map(|&arg| arg.to_owned()).collect(),
+        ..ArgsOptions::default()
+    })
+}
+
+fn shown(args: &[OsString]) -> String {
+    args.iter()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn everything() -> EnvoyArgs {
+    EnvoyArgs::new(ArgsOptions {
+        drain_time: Duration::from_secs(5),
+        parent_shutdown_time: Duration::from_secs(8),
+        drain_strategy: DrainStrategy::Immediate,
+        service_cluster: Some("front".to_owned()),
+        service_node: Some("node-1".to_owned()),
+        log_level: Some("debug".to_owned()),
+        component_log_level: Some("upstream:trace".to_owned()),
+        concurrency: NonZeroU32::new(4),
+        local_address_ip_version: Some(IpVersion::V6),
+        extra: [
+            "--stats-tag",
+            "a:b",
+            "--service-zone",
+            "-z",
+            "--stats-tag",
+            "c:d",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn every_option_is_rendered_as_two_arguments() {
+    let args = everything().serve(
+        Path::new("/run/envoy-rev3.yaml"),
+        3,
+        BaseId::new(7).unwrap(),
+    );
+    insta::assert_snapshot!(shown(&args), @"
+    -c
+    /run/envoy-rev3.yaml
+    --restart-epoch
+    3
+    --base-id
+    7
+    --drain-time-s
+    5
+    --parent-shutdown-time-s
+    8
+    --drain-strategy
+    immediate
+    --concurrency
+    4
+    --log-level
+    debug
+    --component-log-level
+    upstream:trace
+    --service-cluster
+    front
+    --service-node
+    node-1
+    --local-address-ip-version
+    v6
+    --stats-tag
+    a:b
+    --service-zone
+    -z
+    --stats-tag
+    c:d
+    ");
+}
+
+#[test]
+fn validation_has_what_decides_and_a_log_level_that_tells_why() {
+    let args = everything().validate(Path::new("/run/envoy-rev3.yaml"));
+    insta::assert_snapshot!(shown(&args), @"
+    --mode
+    validate
+    -c
+    /run/envoy-rev3.yaml
+    --concurrency
+    4
+    --log-level
+    warning
+    --service-cluster
+    front
+    --service-node
+    node-1
+    --local-address-ip-version
+    v6
+    --stats-tag
+    a:b
+    --service-zone
+    -z
+    --stats-tag
+    c:d
+    ");
+}
+
+#[test]
+fn the_default_passes_the_concurrency_explicitly() {
+    let args = EnvoyArgs::new(ArgsOptions::default()).unwrap();
+    let count = std::thread::available_parallelism().unwrap().get();
+    let line = shown(&args.serve(Path::new("c.yaml"), 0, BaseId::new(0).unwrap()));
+    assert!(line.contains(&format!("--concurrency\n{count}")), "{line}");
+    assert_eq!(args.drain_time(), Duration::from_secs(45));
+    assert_eq!(args.parent_shutdown_time(), Duration::from_secs(60));
+}
+
+#[test]
+fn the_users_own_flags_fill_fields_that_are_not_set() {
+    let args = with_extra(&[
+        "-l",
+        "warn",
+        "--concurrency",
+        "3",
+        "--drain-strategy",
+        "immediate",
+    ]);
+    let args = args.unwrap();
+    assert_eq!(args.concurrency().get(), 3);
+    let line = shown(&args.serve(Path::new("c"), 0, BaseId::new(1).unwrap()));
+    assert_eq!(line.matches("--concurrency").count(), 1);
+    assert!(line.contains("--log-level\nwarn"), "{line}");
+    assert!(line.contains("--drain-strategy\nimmediate"), "{line}");
+}
+
+#[test]
+fn every_refusal_tells_reason_and_remedy() {
+    let flags = [
+        "-c",
+        "--config-path",
+        "--config-yaml",
+        "--restart-epoch",
+        "--base-id",
+        "--use-dynamic-base-id",
+        "--base-id-path",
+        "--disable-hot-restart",
+        "--socket-path",
+        "--socket-mode",
+        "--mode",
+        "--drain-time-s",
+        "--parent-shutdown-time-s",
+        "--cpuset-threads",
+        "--version",
+        "--hot-restart-version",
+        "-h",
+        "--help",
+        "--",
+        "--ignore_rest",
+    ];
+    let mut sentences = Vec::new();
+    for flag in flags {
+        let apart = with_extra(&[flag, "x"]).unwrap_err();
+        assert_eq!(with_extra(&[&format!("{flag}=x")]).unwrap_err(), apart);
+        // After a switch and after a value it is refused as well.
+        assert_eq!(
+            with_extra(&["--enable-core-dump", flag]).unwrap_err(),
+            apart
+        );
+        assert_eq!(
+            with_extra(&["--service-zone", "z", flag]).unwrap_err(),
+            apart
+        );
+        assert_eq!(
+            with_extra(&["--flag-of-tomorrow", flag]).unwrap_err(),
+            apart
+        );
+        sentences.push(apart.to_string());
+    }
+    insta::assert_snapshot!("refused", sentences.join("\n"));
+}
+
+#[test]
+fn a_value_that_looks_like_a_flag_stays_a_value() {
+    assert!(with_extra(&["--service-zone", "-c"]).is_ok());
+}
+
+#[test]
+fn what_envoy_would_refuse_or_misread_is_refused() {
+    let sentences: Vec<_> = [
+        &["--service-zone=eu"][..],
+        &["-ch"],
+        &["-linfo"],
+        &["-"],
+        &[""],
+        &["stray"],
+        &["--enable-core-dump", "stray"],
+        &["--service-zone"],
+        &["--service-zone", "a", "--service-zone", "b"],
+        &["-l", "info", "--log-level", "info"],
+        &["--log-level", "off"],
+        &["--concurrency", "0"],
+        &["--concurrency", "-1"],
+        &["--drain-strategy", "slow"],
+        &["--local-address-ip-version", "v5"],
+        &["--service-zone", "a\0b"],
+    ]
+    .iter()
+    .map(|extra| with_extra(extra).unwrap_err().to_string())
+    .collect();
+    insta::assert_snapshot!("misread", sentences.join("\n"));
+}
+
+#[test]
+fn a_flag_in_a_field_and_in_the_arguments_is_a_duplicate() {
+    let error = EnvoyArgs::new(ArgsOptions {
+        service_node: Some("a".to_owned()),
+        extra: vec!["--service-node".to_owned(), "b".to_owned()],
+        ..ArgsOptions::default()
+    });
+    assert_eq!(
+        error.unwrap_err(),
+        ArgsError::Duplicate("--service-node".to_owned())
+    );
+}
+
+#[test]
+fn times_are_whole_seconds_and_in_order() {
+    let times = |drain_time, parent_shutdown_time| {
+        EnvoyArgs::new(ArgsOptions {
+            drain_time,
+            parent_shutdown_time,
+            ..ArgsOptions::default()
+        })
+    };
+    let second = Duration::from_secs(1);
+    assert!(times(Duration::ZERO, second).is_ok());
+    let sentences: Vec<_> = [
+        times(Duration::from_millis(1500), 5 * second),
+        times(second, Duration::from_millis(2500)),
+        times(5 * second, 5 * second),
+        times(second, Duration::from_secs(u64::from(u32::MAX) + 1)),
+        times(second, Duration::MAX),
+    ]
+    .into_iter()
+    .map(|result| result.unwrap_err().to_string())
+    .collect();
+    insta::assert_snapshot!("times", sentences.join("\n"));
+}

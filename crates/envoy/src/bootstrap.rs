@@ -1,0 +1,290 @@
+//! What Handover must know of an Envoy configuration: where the admin endpoint is, and which
+//! static listeners there are. Everything else is Envoy's business and is not looked at.
+//!
+//! The document is read as Envoy reads it: the extension decides the format (`.yaml` and `.yml` in
+//! any case are YAML, `.pb` and `.pb_text` are Protobuf, everything else is JSON), field names may be
+//! `port_value` or `portValue`, the last of equal keys wins, `<<` is an ordinary key (Envoy's YAML
+//! parser does not merge), and of a stream of documents the first counts.
+
+mod read;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use crate::admin::AdminAddress;
+
+/// The largest configuration that is read: 64 MiB.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// The format of a configuration, as Envoy chooses it by the file's extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `.yaml`, `.yml`.
+    Yaml,
+    /// `.json`, and every extension that is not known.
+    Json,
+    /// `.pb`, `.pb_text` and their like. Handover does not read it.
+    Protobuf,
+}
+
+impl Format {
+    /// The format in which Envoy reads a file of this name.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        match &*extension.to_ascii_lowercase() {
+            "yaml" | "yml" => Self::Yaml,
+            "pb" | "pb_text" | "pb_length_delimited" => Self::Protobuf,
+            _ => Self::Json,
+        }
+    }
+}
+
+/// The part of a configuration that Handover needs.
+///
+/// ```
+/// use handover_envoy::bootstrap::{Bootstrap, Format};
+///
+/// let bootstrap = Bootstrap::parse(
+///     b"
+/// admin:
+///   address:
+///     socket_address: { address: 0.0.0.0, port_value: 9901 }
+/// static_resources:
+///   listeners:
+///   - name: web
+///     address:
+///       socket_address: { address: 0.0.0.0, port_value: 8080 }
+/// ",
+///     Format::Yaml,
+/// )?;
+/// assert_eq!(bootstrap.admin.to_string(), "127.0.0.1:9901");
+/// assert_eq!(bootstrap.listeners[0].port(), Some(8080));
+/// # Ok::<(), handover_envoy::bootstrap::BootstrapError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Where the admin endpoint can be reached from this host: an unspecified address (`0.0.0.0`,
+    /// `::`) has become the loopback address of its family.
+    pub admin: AdminAddress,
+    /// The static listeners, in the order of the document.
+    pub listeners: Vec<Listener>,
+}
+
+/// A static listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name; empty where the configuration gives none (Envoy then makes one up).
+    pub name: String,
+    /// Where it listens: the main address, then the additional ones.
+    pub addresses: Vec<ListenAddress>,
+    /// `enable_reuse_port`, or `None` where the configuration leaves Envoy's default (on).
+    pub enable_reuse_port: Option<bool>,
+}
+
+/// One address of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `socket_address`, TCP or UDP.
+    Socket {
+        /// The IP address, as written.
+        address: String,
+        /// The port; 0 leaves the choice to the system.
+        port: u16,
+        /// Whether the protocol is UDP.
+        udp: bool,
+    },
+    /// `pipe`: a Unix socket.
+    Pipe(PathBuf),
+    /// `envoy_internal_address`, or an address this crate does not know. Nobody outside the process
+    /// connects to it.
+    Other,
+}
+
+impl Listener {
+    /// The port of the main address, where it is a TCP or UDP address.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self.addresses.first()? {
+            ListenAddress::Socket { port, .. } => Some(*port),
+            ListenAddress::Pipe(_) | ListenAddress::Other => None,
+        }
+    }
+}
+
+/// Why a configuration cannot be supervised.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is larger than [`MAX_BYTES`].
+    #[error("the configuration is larger than {MAX_BYTES} bytes: is it the right file?")]
+    TooLarge,
+    /// There is nothing in it.
+    #[error("the configuration is empty: write an Envoy configuration with an admin block into it")]
+    Empty,
+    /// It is Protobuf.
+    #[error(
+        "a configuration in Protobuf (.pb, .pb_text) cannot be supervised, because Handover reads \
+         the admin address from it: convert it to YAML or JSON"
+    )]
+    Protobuf,
+    /// It is not text.
+    #[error("the configuration is not UTF-8 text")]
+    NotText(#[source] std::str::Utf8Error),
+    /// It is not YAML, or not of the shape of an Envoy configuration.
+    #[error("the configuration is not valid YAML: {0}")]
+    Yaml(String),
+    /// It is not JSON, or not of the shape of an Envoy configuration.
+    #[error("the configuration is not valid JSON: {0}")]
+    Json(String),
+    /// There is no admin block, or none with an address.
+    #[error(
+        "the configuration has no admin address, and Handover asks there whether an epoch is \
+         live; add this block at the top level:\n{ADMIN_BLOCK}"
+    )]
+    NoAdmin,
+    /// The admin address is of a kind that nobody outside Envoy can reach.
+    #[error(
+        "the admin address is neither a socket_address nor a pipe; replace the admin block by:\n\
+         {ADMIN_BLOCK}"
+    )]
+    UnreachableAdmin,
+    /// The admin port is left to the system.
+    #[error(
+        "the admin port is 0, which leaves the choice to the system, so that nobody knows where \
+         to ask: set admin.address.socket_address.port_value to a fixed port, for example 9901"
+    )]
+    AdminPortZero,
+    /// The admin address is not an IP address.
+    #[error(
+        "the admin address {0:?} is not an IP address, and Envoy does not resolve names: set \
+         admin.address.socket_address.address, for example to 127.0.0.1"
+    )]
+    AdminNotIp(String),
+}
+
+/// The block that [`BootstrapError::NoAdmin`] asks for.
+pub const ADMIN_BLOCK: &str = "admin:
+  address:
+    socket_address:
+      address: 127.0.0.1
+      port_value: 9901";
+
+impl Bootstrap {
+    /// Reads a configuration file.
+    ///
+    /// It blocks on the file system; call it where that does no harm.
+    ///
+    /// # Errors
+    ///
+    /// [`BootstrapError::Read`] where the file cannot be read, otherwise as for
+    /// [`parse`](Self::parse).
+    pub fn read(path: &Path) -> Result<Self, BootstrapError> {
+        use std::io::Read as _;
+        let failed = |source| BootstrapError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let mut document = Vec::new();
+        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut document)
+            .map_err(failed)?;
+        Self::parse(&document, Format::of(path))
+    }
+
+    /// Reads a configuration. No input makes it panic, and a document that would unfold into an
+    /// enormous one (a "YAML bomb") is refused early.
+    ///
+    /// # Errors
+    ///
+    /// [`BootstrapError`] tells what is wrong and what to change.
+    pub fn parse(document: &[u8], format: Format) -> Result<Self, BootstrapError> {
+        if document.len() > MAX_BYTES {
+            return Err(BootstrapError::TooLarge);
+        }
+        let text = std::str::from_utf8(document).map_err(BootstrapError::NotText)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.trim().is_empty() {
+            return Err(BootstrapError::Empty);
+        }
+        let document = match format {
+            Format::Yaml => read::yaml(text)?,
+            Format::Json => read::json(text)?,
+            Format::Protobuf => return Err(BootstrapError::Protobuf),
+        };
+        let address = document
+            .admin
+            .and_then(|admin| admin.address)
+            .ok_or(BootstrapError::NoAdmin)?;
+        Ok(Self {
+            admin: reachable(listen_address(address))?,
+            listeners: document
+                .static_resources
+                .unwrap_or_default()
+                .listeners
+                .unwrap_or_default()
+                .into_iter()
+                .flatten()
+                .map(listener)
+                .collect(),
+        })
+    }
+}
+
+fn listener(listener: read::Listener) -> Listener {
+    let more = listener.additional_addresses.unwrap_or_default();
+    Listener {
+        name: listener.name.unwrap_or_default(),
+        addresses: listener
+            .address
+            .into_iter()
+            .chain(more.into_iter().flatten().filter_map(|more| more.address))
+            .map(listen_address)
+            .collect(),
+        enable_reuse_port: listener.enable_reuse_port.map(|read::Flag(flag)| flag),
+    }
+}
+
+fn listen_address(address: read::Address) -> ListenAddress {
+    if let Some(socket) = address.socket_address {
+        ListenAddress::Socket {
+            address: socket.address.unwrap_or_default(),
+            port: socket.port_value.map_or(0, |read::Port(port)| port),
+            udp: socket.protocol.is_some_and(|read::Protocol { udp }| udp),
+        }
+    } else if let Some(path) = address.pipe.and_then(|pipe| pipe.path) {
+        ListenAddress::Pipe(path.into())
+    } else {
+        ListenAddress::Other
+    }
+}
+
+fn reachable(address: ListenAddress) -> Result<AdminAddress, BootstrapError> {
+    match address {
+        ListenAddress::Socket { port: 0, .. } => Err(BootstrapError::AdminPortZero),
+        ListenAddress::Socket { address, port, .. } => {
+            let ip = match address.parse() {
+                Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                Ok(ip) => ip,
+                Err(_) => return Err(BootstrapError::AdminNotIp(address)),
+            };
+            Ok(AdminAddress::Tcp((ip, port).into()))
+        }
+        ListenAddress::Pipe(path) => Ok(AdminAddress::Unix(path)),
+        ListenAddress::Other => Err(BootstrapError::UnreachableAdmin),
+    }
+}
+
+#[cfg(test)]
+mod tests;

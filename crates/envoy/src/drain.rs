@@ -1,0 +1,221 @@
+//! Letting an Envoy finish its work, as far as its admin endpoint can: no new connection, and a wait
+//! until the last client's connection is closed. Ending the process afterwards is the caller's part.
+//!
+//! The order is what loses nothing: first health checks fail, which makes Envoy ask every client to
+//! close after its next response, then the listeners close at once. A *graceful* drain of the
+//! listeners would go on accepting for the whole drain time, and means different things in different
+//! versions of Envoy.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
+
+/// How to drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainOptions {
+    /// How long Envoy goes on accepting after its health checks have begun to fail, for load
+    /// balancers to notice. Default: none.
+    pub pre_drain_delay: Duration,
+    /// The shortest time of the whole drain, even with no connection open. Default: none.
+    pub minimum: Duration,
+    /// The longest time of the whole drain; it bounds the two above as well. Default: 5 s.
+    pub limit: Duration,
+    /// How often connections are counted. Default: 15 ms.
+    pub poll: Duration,
+    /// Listeners whose connections do not hold the drain.
+    pub exclude: Exclude,
+}
+
+impl Default for DrainOptions {
+    fn default() -> Self {
+        Self {
+            pre_drain_delay: Duration::ZERO,
+            minimum: Duration::ZERO,
+            limit: Duration::from_secs(5),
+            poll: Duration::from_millis(15),
+            exclude: Exclude::default(),
+        }
+    }
+}
+
+/// How a drain ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// What still holds the drain; empty if no connection is left. Each entry shows as
+    /// "3 connections on listener X".
+    pub holding: Vec<ListenerConnections>,
+    /// Whether Envoy was seen to close all its listeners. Where it was not, connections may still
+    /// come in.
+    pub listeners_closed: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl DrainReport {
+    /// Whether every connection that counts is closed.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.holding.is_empty()
+    }
+}
+
+/// Why a drain could not be done. Envoy may be half-way: its health checks fail, its listeners are
+/// open.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// Health checks could not be made to fail.
+    #[error("cannot start the drain")]
+    Start(#[source] AdminError),
+    /// The listeners could not be closed.
+    #[error("cannot close the listeners")]
+    CloseListeners(#[source] AdminError),
+    /// The connections could not be counted for the whole rest of the time.
+    #[error("cannot count the connections that are left")]
+    Count(#[source] AdminError),
+    /// The time was over before connections could be counted once.
+    #[error("the drain took {0:?} before the connections that are left could be counted")]
+    NoTime(Duration),
+}
+
+/// Drains an Envoy through its admin endpoint. `Ok` with connections left means that the limit came
+/// first.
+///
+/// # Errors
+///
+/// [`DrainError`].
+///
+/// # Cancel safety
+///
+/// It can be dropped at any point, and called again: each step may be repeated. Envoy stays as far
+/// drained as it was.
+///
+/// ```no_run
+/// use handover_envoy::admin::AdminClient;
+/// use handover_envoy::drain::{DrainOptions, drain};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let admin = AdminClient::new("127.0.0.1:9901".parse()?);
+/// let report = drain(&admin, &DrainOptions::default()).await?;
+/// for connections in &report.holding {
+///     println!("cut: {connections}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainReport, DrainError> {
+    let start = Instant::now();
+    // A limit too far away for the clock is as good as none that a person would see the end of.
+    let end = start
+        .checked_add(options.limit)
+        .unwrap_or_else(|| start + Duration::from_secs(86_400 * 365));
+    let before = timeout_at(end, async {
+        let failing = retry_once(|| admin.healthcheck_fail()).await;
+        failing.map_err(DrainError::Start)?;
+        sleep(options.pre_drain_delay).await;
+        // Unknown counters leave the closing unverified; they do not stop a drain.
+        let before = Listeners::read(admin).await.ok();
+        let closing = retry_once(|| admin.drain_listeners(DrainCall::default())).await;
+        closing.map_err(DrainError::CloseListeners)?;
+        Ok(before)
+    });
+    let before = before
+        .await
+        .map_err(|_elapsed| DrainError::NoTime(start.elapsed()))??;
+
+    let mut listeners_closed = false;
+    let mut last: Option<Result<Vec<ListenerConnections>, AdminError>> = None;
+    // Cutting a count at the end keeps the result of the one before.
+    let _ = timeout_at(end, async {
+        loop {
+            if !listeners_closed && let Some(before) = &before {
+                let now = Listeners::read(admin).await;
+                listeners_closed = now.is_ok_and(|now| now.all_closed_since(before));
+            }
+            match admin.active_connections(&options.exclude).await {
+                Ok(holding) => {
+                    // A connection that is accepted between two counts must not be missed, so an
+                    // empty count ends the drain only after the listeners were seen closed, or
+                    // where that cannot be seen, once it has had the time that closing takes.
+                    let closed = listeners_closed || start.elapsed() > UNVERIFIED;
+                    let over = holding.is_empty() && closed && start.elapsed() >= options.minimum;
+                    last = Some(Ok(holding));
+                    if over {
+                        return;
+                    }
+                }
+                // A single slow or broken answer is no reason to cut anybody, but an endpoint that
+                // is gone does not come back.
+                Err(error) => {
+                    let gone = error.is_nobody_there();
+                    if gone || !matches!(last, Some(Ok(_))) {
+                        last = Some(Err(error));
+                    }
+                    if gone {
+                        return;
+                    }
+                }
+            }
+            sleep(options.poll).await;
+        }
+    })
+    .await;
+    match last {
+        Some(Ok(holding)) => Ok(DrainReport {
+            holding,
+            listeners_closed,
+            took: start.elapsed(),
+        }),
+        Some(Err(error)) => Err(DrainError::Count(error)),
+        None => Err(DrainError::NoTime(start.elapsed())),
+    }
+}
+
+/// How long an Envoy that does not tell about its listeners gets to close them. Measured: below
+/// 5 ms.
+const UNVERIFIED: Duration = Duration::from_millis(250);
+
+/// Envoy's counters of listeners.
+struct Listeners {
+    active: u64,
+    stopped: u64,
+}
+
+impl Listeners {
+    async fn read(admin: &AdminClient) -> Result<Self, AdminError> {
+        let stats = admin
+            .stats(r"^listener_manager\.(listener_stopped|total_listeners_active)$")
+            .await?;
+        let value = |wanted: &str| {
+            let found = stats.iter().find(|(name, _)| name == wanted);
+            found.map_or(0, |(_, value)| *value)
+        };
+        Ok(Self {
+            active: value("listener_manager.total_listeners_active"),
+            stopped: value("listener_manager.listener_stopped"),
+        })
+    }
+
+    /// A stopped listener still counts as active in Envoy's statistics, so the counter of stopped
+    /// ones must have grown by as many as were active. It may not start at 0: a new epoch takes
+    /// over the counters of the old one.
+    fn all_closed_since(&self, before: &Self) -> bool {
+        self.stopped >= before.stopped.saturating_add(before.active)
+    }
+}
+
+/// Makes a call, and once more where the first has failed: one slow answer must not end a drain.
+async fn retry_once<F, A>(call: F) -> Result<(), AdminError>
+where
+    F: Fn() -> A,
+    A: Future<Output = Result<(), AdminError>>,
+{
+    match call().await {
+        Err(error) if !error.is_nobody_there() => call().await,
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests;

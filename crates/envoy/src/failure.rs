@@ -1,0 +1,299 @@
+//! Why an Envoy ended, from its exit status and its last words on standard error.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use crate::text::{configuration_error, one_line};
+
+/// Why an Envoy ended. It shows as one sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It exited 0: it was asked to end, or its time was over.
+    Clean,
+    /// It does not accept its configuration.
+    ConfigurationRejected {
+        /// Envoy's reason, on one line.
+        message: String,
+    },
+    /// It does not accept its command line.
+    ArgumentsRejected {
+        /// Envoy's reason, on one line.
+        message: String,
+    },
+    /// It cannot listen on an address.
+    CannotBind {
+        /// The address, `IP:PORT` or a path.
+        address: String,
+        /// The system's reason.
+        reason: String,
+        /// Whether another socket has the port.
+        in_use: bool,
+    },
+    /// Another Envoy has the base id and a restart epoch that is equal modulo 3.
+    BaseIdConflict {
+        /// The base id, as far as Envoy tells it.
+        base_id: Option<u32>,
+        /// The restart epoch modulo 3.
+        slot: Option<u32>,
+    },
+    /// Shared memory says that another epoch is starting: one is, or one has ended while it did.
+    StillInitializing,
+    /// Shared memory cannot be used.
+    SharedMemory {
+        /// Envoy's reason, on one line.
+        message: String,
+    },
+    /// The other epoch speaks another hot-restart protocol.
+    VersionMismatch {
+        /// Envoy's reason, on one line.
+        message: String,
+    },
+    /// The epoch before does not answer: it is dead, or stands still.
+    ParentLost {
+        /// Envoy's reason, on one line.
+        message: String,
+    },
+    /// The kernel ended it for want of memory, or it could not get any.
+    OutOfMemory,
+    /// A signal from outside ended it.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It crashed.
+    Crashed {
+        /// The signal's number.
+        signal: i32,
+        /// Whether it left a core dump.
+        core_dumped: bool,
+        /// Its last words, on one line; empty if there are none.
+        message: String,
+    },
+    /// It exited with a code and a reason that this crate does not know.
+    Exited {
+        /// The exit code.
+        code: i32,
+        /// Its last words, on one line; empty if there are none.
+        message: String,
+    },
+}
+
+impl Failure {
+    /// Finds out why an Envoy ended.
+    ///
+    /// `stderr` is the end of what it wrote to standard error; 16 KiB are enough for all but a
+    /// stack trace. `oom_killed` says that the kernel is known to have killed it for want of memory
+    /// (the cgroup's counter has grown).
+    ///
+    /// ```
+    /// use handover_envoy::failure::Failure;
+    /// use std::os::unix::process::ExitStatusExt as _;
+    /// use std::process::ExitStatus;
+    ///
+    /// let exit_code_1 = ExitStatus::from_raw(1 << 8);
+    /// let failure = Failure::classify(
+    ///     exit_code_1,
+    ///     "cannot bind '127.0.0.1:80': Address already in use\n",
+    ///     false,
+    /// );
+    /// assert_eq!(failure.to_string(), "cannot listen on 127.0.0.1:80: Address already in use");
+    /// assert!(!failure.is_permanent());
+    /// ```
+    #[must_use]
+    pub fn classify(status: ExitStatus, stderr: &str, oom_killed: bool) -> Self {
+        if status.success() {
+            return Self::Clean;
+        }
+        if oom_killed {
+            return Self::OutOfMemory;
+        }
+        if let Some(known) = known(stderr) {
+            return known;
+        }
+        let message = last_words(stderr);
+        match (status.code(), status.signal()) {
+            // What others send to end a process; the rest a process brings upon itself.
+            (_, Some(signal @ (1 | 2 | 3 | 9 | 13 | 14 | 15))) => Self::Killed { signal },
+            (_, Some(signal)) => Self::Crashed {
+                signal,
+                core_dumped: status.core_dumped(),
+                message,
+            },
+            (Some(code), None) => Self::Exited { code, message },
+            // A process that ended has one of both; what has neither is not known.
+            (None, None) => Self::Exited { code: -1, message },
+        }
+    }
+
+    /// Whether the same start cannot succeed later: only a change by a person helps.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::ConfigurationRejected { .. }
+            | Self::ArgumentsRejected { .. }
+            | Self::VersionMismatch { .. } => true,
+            // A port is given free, an address comes up, a base id's owner ends, memory is freed.
+            Self::Clean
+            | Self::CannotBind { .. }
+            | Self::BaseIdConflict { .. }
+            | Self::StillInitializing
+            | Self::SharedMemory { .. }
+            | Self::ParentLost { .. }
+            | Self::OutOfMemory
+            | Self::Killed { .. }
+            | Self::Crashed { .. }
+            | Self::Exited { .. } => false,
+        }
+    }
+}
+
+/// A reason that Envoy gives in words of its own. The order matters: a port conflict is reported in
+/// the same frame as a bad configuration.
+fn known(stderr: &str) -> Option<Failure> {
+    let line_with = |needle: &str| stderr.lines().rev().find(|line| line.contains(needle));
+    if line_with("previous envoy process is still initializing").is_some() {
+        return Some(Failure::StillInitializing);
+    }
+    if let Some(line) = line_with("unable to bind domain socket with base_id=") {
+        let number = |key: &str| -> Option<u32> {
+            let (_, rest) = line.split_once(key)?;
+            let end = rest.find(|c: char| !c.is_ascii_digit());
+            rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
+        };
+        return Some(Failure::BaseIdConflict {
+            // Envoy multiplies the base id by 10.
+            base_id: number("base_id=").map(|tenfold| tenfold / 10),
+            slot: number(", id="),
+        });
+    }
+    if let Some(line) =
+        line_with("ersion mismatch!").or_else(|| line_with("SharedMemory size mismatch!"))
+    {
+        let message = logged(line);
+        return Some(Failure::VersionMismatch { message });
+    }
+    if let Some(line) =
+        line_with("cannot open shared memory region").or_else(|| line_with("shared memory"))
+    {
+        let message = logged(line);
+        return Some(Failure::SharedMemory { message });
+    }
+    if let Some(line) = line_with("cannot bind '") {
+        let (_, rest) = line.split_once("cannot bind '")?;
+        let (address, rest) = rest.split_once('\'')?;
+        let reason = rest.trim_start_matches(": ");
+        let reason = reason.split_once('`').map_or(reason, |(reason, _)| reason);
+        return Some(Failure::CannotBind {
+            address: one_line(address),
+            reason: one_line(reason),
+            in_use: reason.contains("Address already in use"),
+        });
+    }
+    if let Some(message) = configuration_error(stderr) {
+        return Some(Failure::ConfigurationRejected { message });
+    }
+    if let Some((_, rest)) = stderr.split_once("PARSE ERROR:") {
+        let message = rest.split_once("\n\n").map_or(rest, |(message, _)| message);
+        let message = one_line(message);
+        return Some(Failure::ArgumentsRejected { message });
+    }
+    // `error: unknown drain-strategy 'x'`, without the prefix of a log line.
+    if let Some(message) = stderr.trim().strip_prefix("error: ") {
+        let message = one_line(message);
+        return Some(Failure::ArgumentsRejected { message });
+    }
+    if let Some(line) =
+        line_with("hot restart sendmsg()").or_else(|| line_with("hot_restarting_base.cc"))
+    {
+        let message = logged(line);
+        return Some(Failure::ParentLost { message });
+    }
+    line_with("std::bad_alloc")
+        .or_else(|| line_with("Unable to allocate"))
+        .map(|_| Failure::OutOfMemory)
+}
+
+/// The message of a log line, without Envoy's prefix `[time][thread][level][logger] [file:line] `.
+fn logged(line: &str) -> String {
+    let mut rest = line.trim();
+    while let Some((_, after)) = rest
+        .strip_prefix('[')
+        .and_then(|inside| inside.split_once(']'))
+    {
+        rest = after.trim_start();
+    }
+    one_line(rest)
+}
+
+/// The last line that is not part of a stack trace.
+fn last_words(stderr: &str) -> String {
+    let telling = |line: &&str| !line.trim().is_empty() && !line.contains("[backtrace]");
+    let mut lines = stderr.lines().rev().filter(telling);
+    lines.next().map(logged).unwrap_or_default()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |f: &mut fmt::Formatter<'_>, message: &str| match message {
+            "" => f.write_str(" without a word"),
+            message => write!(f, ": {message}"),
+        };
+        match self {
+            Self::Clean => f.write_str("it ended by itself or on request"),
+            Self::ConfigurationRejected { message } => {
+                write!(f, "Envoy rejects the configuration: {message}")
+            }
+            Self::ArgumentsRejected { message } => {
+                write!(f, "Envoy rejects its arguments: {message}")
+            }
+            Self::CannotBind {
+                address, reason, ..
+            } => {
+                write!(f, "cannot listen on {address}: {reason}")
+            }
+            Self::BaseIdConflict { base_id, slot } => {
+                f.write_str("another Envoy")?;
+                if let (Some(base_id), Some(slot)) = (base_id, slot) {
+                    write!(
+                        f,
+                        " has base id {base_id} and a restart epoch that is {slot} modulo 3"
+                    )
+                } else {
+                    f.write_str(" has the same base id")
+                }
+            }
+            Self::StillInitializing => f.write_str(
+                "an earlier epoch is still starting, or has ended in the middle of its start",
+            ),
+            Self::SharedMemory { message } => {
+                write!(f, "Envoy cannot use its shared memory: {message}")
+            }
+            Self::VersionMismatch { message } => write!(
+                f,
+                "the running epoch cannot hand over to this binary: {message}"
+            ),
+            Self::ParentLost { message } => {
+                write!(f, "the epoch before does not answer: {message}")
+            }
+            Self::OutOfMemory => f.write_str("it ran out of memory"),
+            Self::Killed { signal } => write!(f, "it was ended by signal {signal}"),
+            Self::Crashed {
+                signal,
+                core_dumped,
+                message,
+            } => {
+                let core = if *core_dumped { ", core dumped" } else { "" };
+                write!(f, "it crashed (signal {signal}{core})")?;
+                said(f, message)
+            }
+            Self::Exited { code, message } => {
+                write!(f, "it exited with code {code}")?;
+                said(f, message)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! The things of the host that Envoy's hot restart uses: the base id that tells one Envoy's epochs
+//! from another's, the shared memory under that id, and the socket by which epochs speak.
+
+mod base_id;
+mod lock;
+mod message;
+mod occupied;
+mod shm;
+mod stand_in;
+
+pub use base_id::{BaseId, BaseIdChoice, BaseIdError, BaseIdTooLarge, HostPaths, OwnedBaseId};
+pub use shm::{Repair, RepairError, SharedMemory, State};
+pub use stand_in::{StandIn, StandInError};

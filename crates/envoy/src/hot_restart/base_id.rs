@@ -1,0 +1,278 @@
+//! Choosing and owning a base id.
+//!
+//! Two Envoys with one base id harm each other: the second may start, make the shared memory anew and
+//! share the ports of the first. So a base id is owned through a lock file before anything is
+//! started, and one that an Envoy of somebody else uses is refused.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::lock::{LockFile, Try};
+use super::occupied;
+use super::shm::SharedMemory;
+
+/// How many base ids [`BaseIdChoice::Auto`] looks at.
+const AUTO: std::ops::RangeInclusive<u32> = 1..=1000;
+
+/// Envoy's `--base-id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BaseId(u32);
+
+/// A number is no base id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no base id: Envoy multiplies it by 10 in 32 bits, so the highest is {max}", max = BaseId::MAX.0)]
+pub struct BaseIdTooLarge(pub u32);
+
+impl BaseId {
+    /// The highest there is. Envoy multiplies the base id by 10 and adds the restart epoch modulo 3,
+    /// in 32 bits.
+    pub const MAX: Self = Self((u32::MAX - 2) / 10);
+
+    /// A base id.
+    ///
+    /// # Errors
+    ///
+    /// [`BaseIdTooLarge`] above [`MAX`](Self::MAX), where Envoy's number would wrap around and
+    /// be that of another base id.
+    pub fn new(number: u32) -> Result<Self, BaseIdTooLarge> {
+        if number <= Self::MAX.0 {
+            Ok(Self(number))
+        } else {
+            Err(BaseIdTooLarge(number))
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number in the name of the shared memory.
+    pub(super) fn tenfold(self) -> u32 {
+        self.0 * 10
+    }
+}
+
+impl fmt::Display for BaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which base id to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BaseIdChoice {
+    /// This one or none.
+    Explicit(BaseId),
+    /// One that nobody uses. 0 is left to Envoys that are started by hand.
+    #[default]
+    Auto,
+}
+
+/// Where to look on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPaths {
+    /// Where the lock files are: one directory for all agents of the host that may collide.
+    pub locks: PathBuf,
+    /// Where shared memory is, `/dev/shm`.
+    pub shared_memory: PathBuf,
+    /// Where processes and sockets are shown, `/proc`.
+    pub proc: PathBuf,
+}
+
+impl HostPaths {
+    /// The usual places, with the lock files in this directory, which must exist.
+    #[must_use]
+    pub fn with_locks(locks: &Path) -> Self {
+        Self {
+            locks: locks.to_owned(),
+            shared_memory: "/dev/shm".into(),
+            proc: "/proc".into(),
+        }
+    }
+}
+
+/// Why a base id cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseIdError {
+    /// Another agent owns it.
+    #[error("base id {base_id} is owned by {owner}: stop that one, or use another base id")]
+    Owned {
+        /// The base id.
+        base_id: BaseId,
+        /// The owner, as it describes itself.
+        owner: String,
+    },
+    /// An Envoy that no agent on this host owns uses it.
+    #[error(
+        "base id {base_id} is in use by an Envoy {} ({socket} is bound): stop that one, or use \
+         another base id", Process(*pid)
+    )]
+    InUse {
+        /// The base id.
+        base_id: BaseId,
+        /// The Envoy's process id, where it can be seen.
+        pid: Option<u32>,
+        /// One of its sockets.
+        socket: String,
+    },
+    /// There is no free one.
+    #[error("none of the base ids {} to {} is free: pass one with --base-id", AUTO.start(), AUTO.end())]
+    NoneFree,
+    /// The lock file cannot be used.
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The sockets of other Envoys cannot be seen.
+    #[error("cannot read {}/net/unix, so other Envoys cannot be seen", proc.display())]
+    Sockets {
+        /// The directory of the process file system.
+        proc: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Stale shared memory cannot be removed.
+    #[error("cannot remove stale shared memory {}", path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Shows a process that may be unknown.
+struct Process(Option<u32>);
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "with pid {pid}"),
+            None => f.write_str("of another user or container"),
+        }
+    }
+}
+
+/// A base id that is ours until this is dropped.
+///
+/// ```
+/// use handover_envoy::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+///
+/// # let dir = tempfile::Builder::new().prefix("handover-").tempdir()?;
+/// let host = HostPaths::with_locks(dir.path());
+/// let owned = OwnedBaseId::claim(BaseIdChoice::Auto, "front proxy", &host)?;
+/// let again = OwnedBaseId::claim(BaseIdChoice::Explicit(owned.id()), "another", &host);
+/// assert!(again.unwrap_err().to_string().contains("front proxy"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct OwnedBaseId {
+    id: BaseId,
+    memory: SharedMemory,
+    proc: PathBuf,
+    _lock: LockFile,
+}
+
+impl OwnedBaseId {
+    /// Takes a base id, before any Envoy is started with it. `instance` is what others are told
+    /// about the owner, beside its process id.
+    ///
+    /// # Errors
+    ///
+    /// [`BaseIdError`] names the owner and the remedy. Nothing is changed then.
+    pub fn claim(
+        choice: BaseIdChoice,
+        instance: &str,
+        host: &HostPaths,
+    ) -> Result<Self, BaseIdError> {
+        let id = match choice {
+            BaseIdChoice::Explicit(id) => return Self::claim_one(id, instance, host),
+            BaseIdChoice::Auto => AUTO.map(BaseId),
+        };
+        // Those without shared memory first: Envoy never removes it, but a container that shares
+        // /dev/shm and not the network's sockets would not be seen otherwise.
+        let (stale, fresh): (Vec<_>, Vec<_>) = id.partition(|&id| {
+            SharedMemory::in_dir(&host.shared_memory, id)
+                .path()
+                .exists()
+        });
+        for id in fresh.into_iter().chain(stale) {
+            match Self::claim_one(id, instance, host) {
+                Err(BaseIdError::Owned { .. } | BaseIdError::InUse { .. }) => {}
+                result => return result,
+            }
+        }
+        Err(BaseIdError::NoneFree)
+    }
+
+    /// The base id.
+    #[must_use]
+    pub fn id(&self) -> BaseId {
+        self.id
+    }
+
+    /// The shared memory under it.
+    #[must_use]
+    pub fn shared_memory(&self) -> &SharedMemory {
+        &self.memory
+    }
+
+    /// Removes the shared memory that Envoys of the past have left under this base id, and says
+    /// whether there was any. Call it while none of our own runs: before the first epoch, and after
+    /// the last.
+    ///
+    /// # Errors
+    ///
+    /// [`BaseIdError::InUse`] where an Envoy still runs under the base id; its memory is not touched.
+    pub fn remove_stale_shared_memory(&self) -> Result<bool, BaseIdError> {
+        refuse_in_use(&self.proc, self.id)?;
+        self.memory.remove().map_err(|source| BaseIdError::Remove {
+            path: self.memory.path().to_owned(),
+            source,
+        })
+    }
+
+    fn claim_one(id: BaseId, instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
+        let path = host.locks.join(format!("base-id-{id}.lock"));
+        let owner = format!("{instance} (pid {})", std::process::id());
+        let lock = match LockFile::try_lock(&path, &owner) {
+            Ok(Try::Locked(lock)) => lock,
+            Ok(Try::HeldBy(owner)) => return Err(BaseIdError::Owned { base_id: id, owner }),
+            Err(source) => return Err(BaseIdError::Lock { path, source }),
+        };
+        refuse_in_use(&host.proc, id)?;
+        Ok(Self {
+            id,
+            memory: SharedMemory::in_dir(&host.shared_memory, id),
+            proc: host.proc.clone(),
+            _lock: lock,
+        })
+    }
+}
+
+fn refuse_in_use(proc: &Path, base_id: BaseId) -> Result<(), BaseIdError> {
+    let sockets = occupied::sockets(proc, base_id).map_err(|source| BaseIdError::Sockets {
+        proc: proc.to_owned(),
+        source,
+    })?;
+    match sockets.first() {
+        None => Ok(()),
+        Some(socket) => Err(BaseIdError::InUse {
+            base_id,
+            pid: occupied::owner(proc, &sockets),
+            socket: socket.name.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

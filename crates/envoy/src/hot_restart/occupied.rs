@@ -1,0 +1,55 @@
+//! Which Envoys of this host use a base id, whoever started them: each binds abstract sockets whose
+//! names hold it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::BaseId;
+use crate::proc_net::{sockets_of, unix_socket};
+
+/// One socket of an Envoy that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    /// Its name, as `/proc/net/unix` shows it.
+    pub(super) name: String,
+    inode: u64,
+}
+
+/// The sockets that are bound under a base id, by whichever process.
+pub(super) fn sockets(proc: &Path, base_id: BaseId) -> io::Result<Vec<Socket>> {
+    let table = std::fs::read(proc.join("net/unix"))?;
+    // Names are bytes of anybody's choice; Envoy's are ASCII.
+    let table = String::from_utf8_lossy(&table);
+    let bound = table.lines().filter_map(unix_socket);
+    Ok(bound
+        .filter_map(|(inode, name)| {
+            let name = name.trim_end_matches('@');
+            let number: u64 = name
+                .strip_prefix("@envoy_domain_socket_")?
+                .rsplit_once('_')?
+                .1
+                .parse()
+                .ok()?;
+            // The base id times 10, plus the restart epoch modulo 3.
+            (number / 10 == u64::from(base_id.get())).then(|| Socket {
+                name: name.to_owned(),
+                inode,
+            })
+        })
+        .collect())
+}
+
+/// The process that has one of these sockets, where it can be seen.
+pub(super) fn owner(proc: &Path, sockets: &[Socket]) -> Option<u32> {
+    let processes = std::fs::read_dir(proc).ok()?;
+    let mut pids = processes.filter_map(|entry| {
+        let path: PathBuf = entry.ok()?.path();
+        let pid = path.file_name()?.to_str()?.parse::<u32>().ok()?;
+        Some((pid, path))
+    });
+    pids.find_map(|(pid, path)| {
+        let own = sockets_of(&path).ok()?;
+        let found = sockets.iter().any(|socket| own.contains(&socket.inode));
+        found.then_some(pid)
+    })
+}

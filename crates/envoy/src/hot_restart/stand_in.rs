@@ -1,0 +1,205 @@
+//! Answering a live epoch in the place of its parent that has died.
+//!
+//! An Envoy whose parent dies early waits for answers that never come, and aborts 13 to 14 seconds
+//! later. It cannot tell who answers: whoever has the parent's socket is the parent. So the agent
+//! takes the socket and gives the answers of a parent that has nothing to hand over, until the child
+//! says that it needs its parent no more.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
+
+use tokio::net::UnixDatagram;
+
+use super::BaseId;
+use super::message::{Answer, Frames, answer, frame};
+
+/// Linux's longest abstract name: Envoy pads its names with NULs up to it, and names that differ in
+/// length are different.
+const NAME: usize = 107;
+
+/// The largest datagram; Envoy sends at most 4096 bytes at a time.
+const DATAGRAM: usize = 64 << 10;
+
+/// The parent's socket, in our hands.
+///
+/// ```no_run
+/// use handover_envoy::hot_restart::{BaseId, StandIn};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// // Epoch 3 of base id 7 has died; epoch 4 is live and misses it.
+/// let stand_in = StandIn::bind(BaseId::new(7)?, 3)?;
+/// stand_in.run().await?;
+/// println!("epoch 4 has let its parent go");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct StandIn {
+    socket: UnixDatagram,
+    /// The same socket for sending: tokio's type sends to paths only, and a child has an abstract
+    /// name.
+    sender: StdUnixDatagram,
+    epoch: u32,
+}
+
+/// Why nobody can stand in for a parent.
+#[derive(Debug, thiserror::Error)]
+pub enum StandInError {
+    /// The socket of the parent cannot be taken.
+    #[error("cannot take the place of epoch {epoch}, whose socket is {name}: does it still run?")]
+    Bind {
+        /// The epoch.
+        epoch: u32,
+        /// The name of its socket.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket has failed.
+    #[error("cannot go on in the place of epoch {epoch}")]
+    Receive {
+        /// The epoch.
+        epoch: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StandIn {
+    /// Takes the place of an epoch. It must have died: its socket is free only then.
+    ///
+    /// It must be called within a tokio runtime with its I/O driver enabled. Dropping it gives the
+    /// socket free, for the next epoch with that place (the number modulo 3).
+    ///
+    /// # Errors
+    ///
+    /// [`StandInError::Bind`], where the epoch, or another one with its place, still runs.
+    pub fn bind(base_id: BaseId, epoch: u32) -> Result<Self, StandInError> {
+        let name = name_of(base_id, epoch);
+        let failed = |source| StandInError::Bind {
+            epoch,
+            name: format!("@{name}"),
+            source,
+        };
+        let mut padded = name.clone().into_bytes();
+        padded.resize(NAME, 0);
+        let address = SocketAddr::from_abstract_name(padded).map_err(failed)?;
+        let sender = StdUnixDatagram::bind_addr(&address).map_err(failed)?;
+        sender.set_nonblocking(true).map_err(failed)?;
+        let socket = sender
+            .try_clone()
+            .and_then(UnixDatagram::from_std)
+            .map_err(failed)?;
+        Ok(Self {
+            socket,
+            sender,
+            epoch,
+        })
+    }
+
+    /// Answers until the child lets its parent go, which it does at the parent-shutdown time.
+    ///
+    /// # Errors
+    ///
+    /// [`StandInError::Receive`]. A reply that does not arrive is not an error: the child asks again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, but for a message of several datagrams, which the child then sends again.
+    pub async fn run(&self) -> Result<(), StandInError> {
+        let mut frames = Frames::default();
+        let mut datagram = vec![0; DATAGRAM];
+        loop {
+            let received = self.socket.recv_from(&mut datagram).await;
+            let (length, child) = received.map_err(|source| StandInError::Receive {
+                epoch: self.epoch,
+                source,
+            })?;
+            let Some(message) = datagram.get(..length).and_then(|part| frames.take(part)) else {
+                continue;
+            };
+            match answer(&message) {
+                Answer::Released => return Ok(()),
+                Answer::Nothing => {}
+                Answer::Reply(reply) => {
+                    if reply.not_recognized {
+                        tracing::warn!(
+                            epoch = self.epoch,
+                            "the child of epoch {} asks for something unknown",
+                            self.epoch
+                        );
+                    }
+                    // It does not block: a reply that finds no room is asked for again.
+                    let sent = self.sender.send_to_addr(&frame(&reply), &child.into());
+                    if let Err(error) = sent {
+                        tracing::debug!(epoch = self.epoch, "a reply did not arrive: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The name of a parent's socket. Envoy's own default for `--socket-path` is part of it.
+fn name_of(base_id: BaseId, epoch: u32) -> String {
+    format!(
+        "envoy_domain_socket_parent_{}",
+        u64::from(base_id.tenfold()) + u64::from(epoch % 3)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hot_restart::message::HotRestartMessage;
+    use prost::Message as _;
+
+    fn base_id() -> BaseId {
+        // Beyond what any test starts an Envoy with.
+        BaseId::new(100_000 + std::process::id()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_is_answered_until_it_lets_its_parent_go() {
+        let stand_in = StandIn::bind(base_id(), 4).unwrap();
+        let parent = stand_in.sender.local_addr().unwrap();
+        let name = format!("handover-test-child-{}", std::process::id());
+        let child = StdUnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).unwrap());
+        let child = child.unwrap();
+        let running = tokio::spawn(async move { stand_in.run().await });
+        let ask = move |request: &[u8]| {
+            let message = HotRestartMessage::decode(request).unwrap();
+            child
+                .send_to_addr(&frame(&message), &parent)
+                .map(|_| ())
+                .unwrap();
+            child.try_clone().unwrap()
+        };
+        let reply = tokio::task::spawn_blocking(move || {
+            let child = ask(&[0x0a, 0x02, 0x1a, 0x00]);
+            let mut reply = [0; 64];
+            let length = child.recv(&mut reply).unwrap();
+            ask(&[0x0a, 0x02, 0x2a, 0x00]);
+            reply[..length].to_vec()
+        });
+        assert_eq!(
+            reply.await.unwrap(),
+            [0, 0, 0, 0, 0, 0, 0, 4, 0x12, 0x02, 0x1a, 0x00]
+        );
+        running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_taken_is_refused_and_named() {
+        let base_id = base_id();
+        let _parent = StandIn::bind(base_id, 6).unwrap();
+        let error = StandIn::bind(base_id, 9).unwrap_err().to_string();
+        assert!(
+            error.contains("epoch 9") && error.contains(&name_of(base_id, 6)),
+            "{error}"
+        );
+    }
+}

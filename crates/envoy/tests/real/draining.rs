@@ -1,0 +1,104 @@
+//! The drain, with and without work in flight.
+
+use std::time::{Duration, Instant};
+
+use handover_envoy::drain::{DrainOptions, drain};
+
+use crate::support::{Host, envoy, get, slow_upstream};
+
+#[tokio::test]
+async fn an_idle_envoy_is_drained_well_below_a_second() {
+    let Some(binary) = envoy("an_idle_envoy_is_drained_well_below_a_second") else {
+        return;
+    };
+    let host = Host::new(binary);
+    let mut child = host.start_live(0).await;
+    assert_eq!(host.get().unwrap(), "hello");
+    let report = drain(&host.client(), &DrainOptions::default())
+        .await
+        .unwrap();
+    assert!(report.is_drained() && report.listeners_closed, "{report:?}");
+    assert!(report.took < Duration::from_millis(800), "{report:?}");
+    let refused = host.get().unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(child.is_running());
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished_and_ends_the_drain() {
+    let Some(binary) = envoy("a_request_in_flight_is_finished_and_ends_the_drain") else {
+        return;
+    };
+    let host = Host::new(binary);
+    let slow = Duration::from_secs(2);
+    host.write(0, &host.config(slow_upstream(slow)));
+    let mut child = host.start(0);
+    host.wait_live(0, &mut child).await;
+
+    let started = Instant::now();
+    let web = host.web;
+    let request = tokio::task::spawn_blocking(move || (get(web, "/slow"), Instant::now()));
+    while host
+        .client()
+        .active_connections(&Default::default())
+        .await
+        .unwrap()
+        .is_empty()
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(1),
+            "the request does not arrive"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let report = drain(&host.client(), &DrainOptions::default())
+        .await
+        .unwrap();
+    let drained = Instant::now();
+    assert!(report.is_drained() && report.listeners_closed, "{report:?}");
+    let (answer, answered) = request.await.unwrap();
+    assert_eq!(answer.unwrap(), "slow");
+    assert!(drained.duration_since(started) >= slow, "{report:?}");
+    let late = drained.saturating_duration_since(answered);
+    assert!(
+        late < Duration::from_millis(800),
+        "{late:?} after the answer"
+    );
+}
+
+#[tokio::test]
+async fn what_holds_the_drain_at_its_limit_is_told() {
+    let Some(binary) = envoy("what_holds_the_drain_at_its_limit_is_told") else {
+        return;
+    };
+    let host = Host::new(binary);
+    let _child = host.start_live(0).await;
+    let idle: Vec<_> = (0..3)
+        .map(|_| std::net::TcpStream::connect(host.web).unwrap())
+        .collect();
+    let started = Instant::now();
+    loop {
+        let active = host
+            .client()
+            .active_connections(&Default::default())
+            .await
+            .unwrap();
+        if active.first().is_some_and(|active| active.active == 3) {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{active:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut options = DrainOptions {
+        limit: Duration::from_millis(400),
+        ..DrainOptions::default()
+    };
+    let report = drain(&host.client(), &options).await.unwrap();
+    let expected = format!("3 connections on listener 127.0.0.1_{}", host.web.port());
+    assert_eq!(report.holding[0].to_string(), expected);
+    assert_eq!(report.holding.len(), 1);
+
+    options.exclude.ports.insert(host.web.port());
+    assert!(drain(&host.client(), &options).await.unwrap().is_drained());
+    drop(idle);
+}

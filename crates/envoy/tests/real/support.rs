@@ -1,0 +1,296 @@
+//! An Envoy of a test's own: base id, ports, files; all of it gone at the end.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use handover_envoy::admin::{AdminAddress, AdminClient, LivePoll, ServerInfo};
+use handover_envoy::args::{ArgsOptions, EnvoyArgs};
+use handover_envoy::bootstrap::Format;
+use handover_envoy::files::RunDir;
+use handover_envoy::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+
+/// The hard limit of anything that is waited for.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// The binary, or `None` after saying that the test is skipped.
+pub(crate) fn envoy(test: &str) -> Option<PathBuf> {
+    let below = |target: &Path| target.join("envoy/1.40.0/envoy");
+    let candidates = [
+        std::env::var_os("ENVOY_BIN")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(below),
+        Some(below(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+        )),
+    ];
+    let found = candidates.into_iter().flatten().find(|path| path.is_file());
+    if found.is_none() {
+        let required = std::env::var_os("HANDOVER_REQUIRE_ENVOY").is_some_and(|set| set == "1");
+        assert!(!required, "{test}: no Envoy, and HANDOVER_REQUIRE_ENVOY=1");
+        eprintln!("SKIPPED {test}: no Envoy (run cargo xtask envoy)");
+    }
+    found
+}
+
+/// A place for the epochs of one Envoy.
+pub(crate) struct Host {
+    pub(crate) binary: PathBuf,
+    pub(crate) run: RunDir,
+    pub(crate) base_id: OwnedBaseId,
+    pub(crate) args: EnvoyArgs,
+    pub(crate) admin: SocketAddr,
+    pub(crate) web: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Envoy never removes it. Every epoch is reaped by now, so this cannot be refused.
+        self.base_id.remove_stale_shared_memory().ok();
+    }
+}
+
+impl Host {
+    pub(crate) fn new(binary: PathBuf) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .unwrap();
+        // One directory of locks for all test processes, so that none takes another's base id.
+        let locks = std::env::temp_dir().join("handover-test-locks");
+        std::fs::create_dir_all(&locks).unwrap();
+        let host = HostPaths::with_locks(&locks);
+        let base_id = OwnedBaseId::claim(BaseIdChoice::Auto, "tests", &host).unwrap();
+        base_id.remove_stale_shared_memory().unwrap();
+        let args = EnvoyArgs::new(ArgsOptions {
+            drain_time: Duration::from_secs(1),
+            parent_shutdown_time: Duration::from_secs(2),
+            concurrency: NonZeroU32::new(2),
+            log_level: Some("warning".to_owned()),
+            ..ArgsOptions::default()
+        })
+        .unwrap();
+        Self {
+            binary,
+            run: RunDir::create(&dir.path().join("run")).unwrap(),
+            base_id,
+            args,
+            admin: free_address(),
+            web: free_address(),
+            _dir: dir,
+        }
+    }
+
+    pub(crate) fn client(&self) -> AdminClient {
+        AdminClient::new(AdminAddress::Tcp(self.admin))
+    }
+
+    /// A configuration with an admin endpoint, a listener that answers at once, and the path `/slow`
+    /// that goes to the upstream.
+    pub(crate) fn config(&self, upstream: SocketAddr) -> String {
+        let (admin, web) = (self.admin, self.web);
+        format!(
+            r#"
+admin: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
+static_resources:
+  listeners:
+  - name: web
+    address: {{socket_address: {{address: {}, port_value: {}}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: web
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - {{match: {{prefix: "/slow"}}, route: {{cluster: up, timeout: 20s}}}}
+              - {{match: {{prefix: "/"}}, direct_response: {{status: 200, body: {{inline_string: hello}}}}}}
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: up
+    type: STATIC
+    load_assignment:
+      cluster_name: up
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}}}]}}]
+"#,
+            admin.ip(),
+            admin.port(),
+            web.ip(),
+            web.port(),
+            upstream.ip(),
+            upstream.port(),
+        )
+    }
+
+    pub(crate) fn write(&self, epoch: u32, config: &str) -> PathBuf {
+        self.run
+            .write(epoch, Format::Yaml, config.as_bytes())
+            .unwrap()
+    }
+
+    /// Starts an epoch with the configuration that was written for it.
+    pub(crate) fn start(&self, epoch: u32) -> Epoch {
+        let config = self.run.file(epoch, Format::Yaml);
+        let args = self.args.serve(&config, epoch, self.base_id.id());
+        Epoch::spawn(&self.binary, &args)
+    }
+
+    /// Starts an epoch with the usual configuration and waits until it is live.
+    pub(crate) async fn start_live(&self, epoch: u32) -> Epoch {
+        self.write(epoch, &self.config(self.web));
+        let mut child = self.start(epoch);
+        self.wait_live(epoch, &mut child).await;
+        child
+    }
+
+    pub(crate) async fn wait_live(&self, epoch: u32, child: &mut Epoch) -> ServerInfo {
+        let poll = LivePoll {
+            limit: Some(LIMIT),
+            ..LivePoll::default()
+        };
+        match self.client().wait_live(epoch, &poll).await {
+            Ok(info) => info,
+            Err(error) => panic!("{error}: {:?} {}", child.kill(), child.stderr()),
+        }
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn get(&self) -> std::io::Result<String> {
+        get(self.web, "/")
+    }
+}
+
+/// One Envoy process, killed when dropped.
+pub(crate) struct Epoch {
+    child: Child,
+    stderr: Option<std::thread::JoinHandle<String>>,
+    text: String,
+}
+
+impl Epoch {
+    pub(crate) fn spawn(binary: &Path, args: &[OsString]) -> Self {
+        let mut child = Command::new(binary)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stderr.read_to_end(&mut bytes).ok();
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Self {
+            child,
+            stderr: Some(reader),
+            text: String::new(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn kill(&mut self) -> ExitStatus {
+        self.child.kill().ok();
+        self.child.wait().unwrap()
+    }
+
+    /// Waits for the end, which must come within the limit.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < LIMIT, "Envoy does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// All of standard error, once the process has ended.
+    pub(crate) fn stderr(&mut self) -> String {
+        if let Some(reader) = self.stderr.take() {
+            self.text = reader.join().unwrap();
+        }
+        self.text.clone()
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A request and its body, on a connection of its own.
+pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")?;
+    // Envoy keeps a connection for a second after it has announced to close it, so the answer's
+    // length tells its end, and not the end of the connection.
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head)? == 0 {
+            return Err(std::io::Error::other(format!("cut in the head: {head:?}")));
+        }
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    match head.starts_with("HTTP/1.1 200 ") {
+        true => Ok(String::from_utf8_lossy(&body).into_owned()),
+        false => Err(std::io::Error::other(head)),
+    }
+}
+
+/// An upstream that takes its time for each request.
+pub(crate) fn slow_upstream(delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It ends with the test process; it holds nothing but its socket.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let mut request = [0; 4096];
+                if stream.read(&mut request).unwrap_or(0) > 0 {
+                    std::thread::sleep(delay);
+                    let answer =
+                        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nslow";
+                    stream.write_all(answer.as_bytes()).ok();
+                }
+            });
+        }
+    });
+    address
+}

@@ -1,0 +1,12 @@
+//! The main job on the real thing: `handover run` keeps a real Envoy serving through changes,
+//! mistakes, crashes and its own end, and a client counts what is lost.
+#![expect(
+    clippy::panic,
+    reason = "a test reports failure by ending, with a message for its reader"
+)]
+
+mod changes;
+mod crashes;
+mod ending;
+mod mistakes;
+mod world;

@@ -1,0 +1,129 @@
+//! Configurations and command lines that are bad.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use handover_tests::envoy_config::Break;
+use handover_tests::require_envoy;
+use handover_tests::supervisor::Supervisor;
+
+use crate::world::{LIMIT, Site, World};
+
+/// One line must tell the file and the reason.
+fn one_line_tells(supervisor: &Supervisor, file: &Path, reason: &str) {
+    let file = file.to_str().expect("the path is text");
+    handover_tests::limit::eventually(LIMIT, &format!("{file} and {reason} on one line"), || {
+        let lines = supervisor.log().lines();
+        lines
+            .iter()
+            .any(|line| line.text.contains(file) && line.text.contains(reason))
+            .then_some(())
+    });
+}
+
+async fn is_survived(broken: Break, reason: &str) {
+    let envoy = require_envoy!();
+    let world = World::start(&envoy, &["--max-retries", "2"]);
+    world.site.write_broken(broken);
+    one_line_tells(&world.supervisor, &world.site.file(), reason);
+    world.served_by("v0");
+    world.hand_over("v1", 1);
+    world.hand_over("v2", 2);
+    world.finish().await.assert_no_loss();
+}
+
+#[tokio::test]
+async fn a_broken_file_is_survived() {
+    is_survived(Break::YamlError, "line").await;
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_survived() {
+    is_survived(Break::UnknownField, "no such field").await;
+}
+
+#[tokio::test]
+async fn a_missing_certificate_is_survived() {
+    is_survived(Break::MissingCertificate, "key.pem").await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_survived() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = holder.local_addr().expect("it is bound").port();
+    is_survived(Break::PortConflict(port), "Address already in use").await;
+}
+
+#[tokio::test]
+async fn a_spent_budget_with_nothing_to_hold_ends_with_69_and_names_the_configuration() {
+    let envoy = require_envoy!();
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = holder.local_addr().expect("it is bound").port();
+    let site = Site::new();
+    site.write_broken(Break::PortConflict(port));
+    let retries = ["--max-retries", "2", "--retry-interval", "10ms"];
+    let mut supervisor = site.launch(&envoy).args(retries).start();
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(69));
+    one_line_tells(&supervisor, &site.file(), "gave up");
+    assert_eq!(supervisor.count_lines("starting epoch 0"), 3);
+    site.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_rejected_at_the_start_ends_with_65() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write_broken(Break::UnknownField);
+    let mut supervisor = site.launch(&envoy).start();
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(65));
+    one_line_tells(&supervisor, &site.file(), "no such field");
+    site.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_at_the_start_ends_with_65_and_is_named() {
+    let envoy = require_envoy!();
+    type Prepare = fn(&Path) -> std::io::Result<()>;
+    let cases: [(&str, Prepare); 5] = [
+        ("does not exist", |_| Ok(())),
+        ("directory", |file| fs::create_dir(file)),
+        ("empty", |file| fs::write(file, "")),
+        ("admin", |file| fs::write(file, "node: {}")),
+        ("YAML", |file| fs::write(file, "a: [")),
+    ];
+    for (reason, prepare) in cases {
+        let site = Site::new();
+        prepare(&site.file()).expect("it can be prepared");
+        let mut supervisor = site.launch(&envoy).start();
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(65), "{reason}");
+        one_line_tells(&supervisor, &site.file(), reason);
+        site.assert_nothing_left();
+    }
+}
+
+#[tokio::test]
+async fn a_binary_that_cannot_be_run_ends_as_in_a_shell_and_is_named() {
+    let site = Site::new();
+    site.write("v0");
+    let dir = site.dir.path();
+    let text = dir.join("text");
+    fs::write(&text, "no program").expect("a file");
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o644)).expect("its mode can be set");
+    for (binary, code) in [
+        (dir.join("missing"), 127),
+        (text, 126),
+        (dir.to_owned(), 126),
+    ] {
+        let mut supervisor = site.launch(&binary).start();
+        assert_eq!(
+            supervisor.wait_exit(LIMIT).code(),
+            Some(code),
+            "{}",
+            binary.display()
+        );
+        one_line_tells(&supervisor, &binary, "");
+    }
+    site.assert_nothing_left();
+}
