@@ -103,7 +103,8 @@ pub enum Outcome {
     Drained,
     /// As asked, but connections that were left at the drain deadline were cut.
     DrainTimedOut,
-    /// As asked, and the drain was skipped by a second terminate.
+    /// As asked, but without a drain: a second terminate has skipped it, or there was no epoch
+    /// number left for it.
     DrainSkipped,
     /// Everything was aborted immediately, as asked.
     Killed,
@@ -211,7 +212,8 @@ pub enum Event {
         /// The last epoch that failed with it.
         epoch: Epoch,
     },
-    /// The newest epoch ended cleanly and its configuration is not started again.
+    /// The epoch ended cleanly and its configuration, the desired one or the fallback, is not
+    /// started again.
     Stayed {
         /// That epoch.
         epoch: Epoch,
@@ -267,7 +269,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Drained => f.write_str("drained"),
             Self::DrainTimedOut => f.write_str("the drain was not done in time and was cut"),
-            Self::DrainSkipped => f.write_str("the drain was skipped as asked"),
+            Self::DrainSkipped => f.write_str("the drain was skipped"),
             Self::Killed => f.write_str("killed as asked"),
             Self::GaveUp { epoch, why } => write!(f, "gave up after epoch {epoch}: {why}"),
             Self::ProxyEnded { epoch } => write!(f, "epoch {epoch} ended cleanly"),

@@ -129,14 +129,20 @@ impl Policy {
     /// # Errors
     ///
     /// When `max_epochs` is below 2: with one epoch allowed nothing could ever be handed over. When
-    /// `retry.reset_after` is zero: a proxy that crashes as soon as it is live would be restarted
-    /// without a pause and without end.
+    /// `start_deadline` is zero: no epoch could ever go live in time. When `retry.reset_after` is
+    /// zero: a proxy that crashes as soon as it is live would be restarted without a pause and
+    /// without end.
     pub const fn check(&self) -> Result<(), PolicyError> {
-        match (self.max_epochs, self.retry.reset_after) {
-            (Some(max @ (0 | 1)), _) => Err(PolicyError::TooFewEpochs(max)),
-            (_, Some(Duration::ZERO)) => Err(PolicyError::NoTimeToProveHealth),
-            (Some(_) | None, _) => Ok(()),
+        if let Some(max @ (0 | 1)) = self.max_epochs {
+            return Err(PolicyError::TooFewEpochs(max));
         }
+        if let Some(Duration::ZERO) = self.start_deadline {
+            return Err(PolicyError::NoTimeToStart);
+        }
+        if let Some(Duration::ZERO) = self.retry.reset_after {
+            return Err(PolicyError::NoTimeToProveHealth);
+        }
+        Ok(())
     }
 }
 
@@ -164,6 +170,8 @@ impl Default for Policy {
 pub enum PolicyError {
     /// `max_epochs` is this, and no hand-over fits into it.
     TooFewEpochs(u32),
+    /// `start_deadline` is zero.
+    NoTimeToStart,
     /// `retry.reset_after` is zero.
     NoTimeToProveHealth,
 }
@@ -175,6 +183,10 @@ impl fmt::Display for PolicyError {
                 f,
                 "max_epochs is {max}, but a hand-over needs the old and the new epoch: \
                  set it to 2 or more, or leave it out"
+            ),
+            Self::NoTimeToStart => f.write_str(
+                "start_deadline is zero, so no epoch could ever go live in time: \
+                 give the time a proxy may take, or leave it out",
             ),
             Self::NoTimeToProveHealth => f.write_str(
                 "retry.reset_after is zero, so a crash loop would never be slowed down: \
@@ -267,5 +279,72 @@ pub(crate) fn waits_for_live(policy: &Policy) -> bool {
     match policy.advance {
         Advance::WhenLive => true,
         Advance::AtOnce => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_presets_can_be_honoured() {
+        for policy in [Policy::default(), Policy::istio_1_2(), Policy::resilient()] {
+            assert_eq!(policy.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_hand_over_needs_room_for_two_epochs() {
+        let with = |max_epochs| Policy {
+            max_epochs,
+            ..Policy::default()
+        };
+        assert_eq!(with(None).check(), Ok(()));
+        assert_eq!(with(Some(2)).check(), Ok(()));
+        for max in [0, 1] {
+            let error = with(Some(max)).check();
+            assert_eq!(error, Err(PolicyError::TooFewEpochs(max)));
+        }
+        let message = PolicyError::TooFewEpochs(1).to_string();
+        assert!(message.starts_with("max_epochs is 1"), "{message}");
+    }
+
+    #[test]
+    fn a_start_needs_time() {
+        let policy = Policy {
+            start_deadline: Some(Duration::ZERO),
+            ..Policy::default()
+        };
+        assert_eq!(policy.check(), Err(PolicyError::NoTimeToStart));
+        let message = PolicyError::NoTimeToStart.to_string();
+        assert!(message.starts_with("start_deadline is zero"), "{message}");
+    }
+
+    #[test]
+    fn health_needs_time() {
+        let mut policy = Policy::default();
+        policy.retry.reset_after = Some(Duration::ZERO);
+        assert_eq!(policy.check(), Err(PolicyError::NoTimeToProveHealth));
+        let message = PolicyError::NoTimeToProveHealth.to_string();
+        assert!(
+            message.starts_with("retry.reset_after is zero"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_draining_epoch_that_ends_cleanly_never_matters() {
+        for on_clean_exit in [OnCleanExit::Stay, OnCleanExit::Restart, OnCleanExit::Stop] {
+            for on_failure in [OnFailure::KeepServing, OnFailure::AbortAll] {
+                let policy = Policy {
+                    on_clean_exit,
+                    on_failure,
+                    ..Policy::default()
+                };
+                let follows = consequence(&policy, Role::Bystander, End::Clean);
+                assert_eq!(follows, Consequence::Noted);
+            }
+        }
     }
 }

@@ -37,7 +37,10 @@ impl<C: Clone + Eq> Machine<C> {
         };
         let epoch = slot.epoch;
         match consequence(&self.policy, self.role_of(&slot), end) {
-            Consequence::Noted => self.reconcile(),
+            Consequence::Noted => {
+                self.forget_fallback_of(&slot);
+                self.reconcile();
+            }
             Consequence::Stays => {
                 if let Some(desired) = &mut self.desired {
                     desired.stage = Stage::Stayed;
@@ -55,6 +58,15 @@ impl<C: Clone + Eq> Machine<C> {
             Consequence::GiveUp => self.give_up(epoch, GaveUp::Permanent),
             Consequence::FallBack => self.fall_back(slot),
             Consequence::Stop => self.stop(Outcome::ProxyEnded { epoch }),
+        }
+    }
+
+    /// A fallback whose epoch ended cleanly is taken as wanted to end; without this it would be
+    /// started again at once, and without a budget.
+    fn forget_fallback_of(&mut self, slot: &Slot<C>) {
+        if self.runs_fallback(slot) {
+            self.fallback = None;
+            self.event(Event::Stayed { epoch: slot.epoch });
         }
     }
 

@@ -33,6 +33,8 @@ mod pursuit;
 mod reconcile;
 mod slot;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use alloc::collections::VecDeque;
@@ -116,8 +118,8 @@ pub struct Machine<C> {
     /// The running epochs, by number; the newest is the last.
     slots: Vec<Slot<C>>,
     desired: Option<Pursuit<C>>,
-    /// The configuration that served last, while that epoch has failed and the desired
-    /// configuration has not gone live. Only a policy that holds the last good one has it.
+    /// The configuration that served last, from the failure of its epoch until another goes live.
+    /// Only a policy that holds the last good one has it.
     fallback: Option<Pursuit<C>>,
     /// How many desires have been taken in.
     generations: u64,
@@ -322,8 +324,13 @@ impl<C: Clone + Eq> Machine<C> {
     /// How the desired configuration stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        if self.phase != Phase::Running {
-            return Standing::Ending;
+        match self.phase {
+            Phase::Running => {}
+            Phase::Stopping(Outcome::GaveUp { epoch, .. })
+            | Phase::Finished(Outcome::GaveUp { epoch, .. }) => return Standing::GivenUp(epoch),
+            Phase::Draining { .. } | Phase::Stopping(_) | Phase::Finished(_) => {
+                return Standing::Ending;
+            }
         }
         let Some(desired) = &self.desired else {
             return Standing::Nothing;
@@ -362,14 +369,21 @@ impl<C: Clone + Eq> Machine<C> {
                 heir.config = Some(old.config);
             }
         }
-        let generation = match self.fallback.take_if(|fallback| fallback.config == config) {
+        // What was aborted before this desire is not held against it, whatever it ran.
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
+            slot.config = None;
+        }
+        self.generations = self.generations.saturating_add(1);
+        let generation = self.generations;
+        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
             // The epoch that runs the fallback runs the desired configuration from here on.
-            Some(fallback) => fallback.generation,
-            None => {
-                self.generations = self.generations.saturating_add(1);
-                self.generations
+            for slot in &mut self.slots {
+                if slot.generation == fallback.generation && (slot.is_starting() || slot.is_live())
+                {
+                    slot.generation = generation;
+                }
             }
-        };
+        }
         self.desired = Some(Pursuit {
             config,
             generation,
@@ -395,10 +409,11 @@ impl<C: Clone + Eq> Machine<C> {
         };
         let after = now.since(slot.started);
         self.event(Event::Live { epoch, after });
+        // Whatever else serves is the last good configuration from here on.
         if self
             .slots
             .iter()
-            .any(|slot| slot.epoch == epoch && self.runs_desired(slot))
+            .any(|slot| slot.epoch == epoch && !self.runs_fallback(slot))
         {
             self.fallback = None;
         }
@@ -450,14 +465,17 @@ impl<C: Clone + Eq> Machine<C> {
         (newest.is_starting() || newest.is_live()).then_some(newest)
     }
 
+    /// Whether the epoch runs the desired configuration and may be current. What drains never is,
+    /// even if the configuration that it was started for is asked for again.
     fn runs_desired(&self, slot: &Slot<C>) -> bool {
-        self.desired.as_ref().is_some_and(|desired| {
-            desired.generation == slot.generation
-                || slot
-                    .config
-                    .as_ref()
-                    .is_some_and(|config| *config == desired.config)
-        })
+        !slot.is_draining()
+            && self.desired.as_ref().is_some_and(|desired| {
+                desired.generation == slot.generation
+                    || slot
+                        .config
+                        .as_ref()
+                        .is_some_and(|config| *config == desired.config)
+            })
     }
 
     fn runs_fallback(&self, slot: &Slot<C>) -> bool {

@@ -16,8 +16,8 @@ enum Plan {
     Start(Purpose, Epoch),
     /// The desired configuration was given up, and what was held instead is gone.
     GiveUp(Epoch, GaveUp),
-    /// There is nothing left to drain.
-    Drained,
+    /// The drain is over, or there can be none, and the machine is to end in this way.
+    Stop(Outcome),
 }
 
 impl<C: Clone + Eq> Machine<C> {
@@ -28,14 +28,14 @@ impl<C: Clone + Eq> Machine<C> {
             Plan::Hold(held) => self.report(held),
             Plan::Start(purpose, epoch) => self.start(purpose, epoch),
             Plan::GiveUp(epoch, why) => self.give_up_and_stop(epoch, why),
-            Plan::Drained => self.stop(Outcome::Drained),
+            Plan::Stop(outcome) => self.stop(outcome),
         }
     }
 
     pub(super) fn why_held(&self) -> Option<Held> {
         match self.plan() {
             Plan::Hold(held) => Some(held),
-            Plan::Nothing | Plan::Start(..) | Plan::GiveUp(..) | Plan::Drained => None,
+            Plan::Nothing | Plan::Start(..) | Plan::GiveUp(..) | Plan::Stop(_) => None,
         }
     }
 
@@ -63,14 +63,9 @@ impl<C: Clone + Eq> Machine<C> {
         let purpose = match desired.stage {
             Stage::Ready => Ok(Purpose::Desired),
             Stage::Waiting(at) => Err(Plan::Hold(Held::Retry(at))),
-            Stage::GivenUp { epoch, why } => {
-                let holding = self.is_serving() || self.fallback.is_some();
-                Err(if holding {
-                    Plan::Hold(Held::GivenUp)
-                } else {
-                    Plan::GiveUp(epoch, why)
-                })
-            }
+            Stage::GivenUp { .. } if self.is_serving() => Err(Plan::Hold(Held::GivenUp)),
+            // Unless there is a fallback, which comes first.
+            Stage::GivenUp { epoch, why } => Err(Plan::GiveUp(epoch, why)),
             Stage::Stayed => Err(Plan::Hold(Held::Stayed)),
         };
         // The fallback is started only while nothing serves and the desired configuration, which
@@ -99,7 +94,10 @@ impl<C: Clone + Eq> Machine<C> {
         if self.policy.max_epochs.is_some_and(|max| running >= max) {
             return Plan::Hold(Held::Cap { running });
         }
-        self.plan_start(purpose)
+        match self.next_epoch() {
+            Some(epoch) => Plan::Start(purpose, epoch),
+            None => Plan::Hold(Held::NumbersUsedUp),
+        }
     }
 
     fn plan_to_drain(&self) -> Plan {
@@ -108,11 +106,15 @@ impl<C: Clone + Eq> Machine<C> {
             slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
         });
         if !something_to_drain {
-            return Plan::Drained;
+            return Plan::Stop(Outcome::Drained);
         }
-        match self.obstacle() {
-            Some(held) => Plan::Hold(held),
-            None => self.plan_start(Purpose::Drain),
+        if let Some(held) = self.obstacle() {
+            return Plan::Hold(held);
+        }
+        match self.next_epoch() {
+            Some(epoch) => Plan::Start(Purpose::Drain, epoch),
+            // To wait for a number would be to wait for an exit that nobody asks for.
+            None => Plan::Stop(Outcome::DrainSkipped),
         }
     }
 
@@ -122,19 +124,15 @@ impl<C: Clone + Eq> Machine<C> {
         if running && self.slots.len() > 1 {
             Plan::Nothing
         } else {
-            Plan::Drained
+            Plan::Stop(Outcome::Drained)
         }
     }
 
-    fn plan_start(&self, purpose: Purpose) -> Plan {
-        match self
-            .slots
+    /// Rule: 1 + the highest epoch that runs, or 0 if none runs.
+    fn next_epoch(&self) -> Option<Epoch> {
+        self.slots
             .last()
             .map_or(Some(Epoch::ZERO), |newest| newest.epoch.next())
-        {
-            Some(epoch) => Plan::Start(purpose, epoch),
-            None => Plan::Hold(Held::NumbersUsedUp),
-        }
     }
 
     /// An epoch that must be out of the way before any other may be started.

@@ -1,6 +1,6 @@
 //! One running epoch.
 
-use crate::{Abort, Epoch, Purpose, Timestamp};
+use crate::{Abort, Epoch, Output, Purpose, Timestamp};
 
 /// An epoch from its start until its exit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@ pub(super) struct Slot<C> {
     /// Which desire it was started for.
     pub(super) generation: u64,
     /// Its configuration, moved here when another one becomes desired; `None` while the pursuit of
-    /// the same generation holds it, and once the epoch is draining and can never be current again.
+    /// the same generation holds it, and once the epoch can never be current again.
     pub(super) config: Option<C>,
     pub(super) started: Timestamp,
     pub(super) state: State,
@@ -68,6 +68,17 @@ pub struct EpochInfo {
 }
 
 impl<C> Slot<C> {
+    /// Makes it aborting; the output tells the caller.
+    pub(super) fn abort(&mut self, how: Abort, since: Timestamp, timed_out: bool) -> Output<C> {
+        self.state = State::Aborting {
+            how,
+            since,
+            timed_out,
+        };
+        let epoch = self.epoch;
+        Output::Abort { epoch, how }
+    }
+
     pub(super) fn view(&self) -> EpochState {
         match self.state {
             State::Starting => EpochState::Starting,

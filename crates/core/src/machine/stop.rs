@@ -1,8 +1,8 @@
 //! The way to the end: terminate, abort, finish.
 
-use super::slot::State;
+use super::slot::Slot;
 use super::{Machine, Phase};
-use crate::{Abort, Event, Ignored, Outcome, Output, Reception};
+use crate::{Abort, EpochState, Event, Ignored, Outcome, Output, Reception};
 
 impl<C: Clone + Eq> Machine<C> {
     /// Rule: the first drains, the second skips the drain, the third kills.
@@ -40,8 +40,11 @@ impl<C: Clone + Eq> Machine<C> {
             ) => Outcome::Killed,
             Phase::Finished(_) => return Reception::Ignored(Ignored::Finished),
         };
-        self.phase = Phase::Stopping(outcome);
-        self.abort_all_immediately();
+        let before = core::mem::replace(&mut self.phase, Phase::Stopping(outcome));
+        let aborted = self.abort_all_immediately();
+        if before == self.phase && !aborted {
+            return Reception::Ignored(Ignored::UnderWay);
+        }
         self.finish_if_empty(outcome);
         Reception::Accepted
     }
@@ -64,51 +67,31 @@ impl<C: Clone + Eq> Machine<C> {
         self.outputs.push_back(Output::Finish(outcome));
     }
 
-    /// Aborts every epoch that has not been, the newest first: an older one may be needed by it.
+    /// Aborts every epoch that has not been aborted.
     pub(super) fn abort_all(&mut self) {
         let how = if self.policy.abort_grace.is_zero() {
             Abort::Immediate
         } else {
             Abort::Graceful
         };
-        let since = self.now;
-        for slot in self
-            .slots
-            .iter_mut()
-            .rev()
-            .filter(|slot| !slot.is_aborting())
-        {
-            slot.state = State::Aborting {
-                how,
-                since,
-                timed_out: false,
-            };
-            self.outputs.push_back(Output::Abort {
-                epoch: slot.epoch,
-                how,
-            });
-        }
+        self.abort_each(how, |slot| !slot.is_aborting());
     }
 
-    fn abort_all_immediately(&mut self) {
-        let (how, since, timed_out) = (Abort::Immediate, self.now, false);
-        for slot in self.slots.iter_mut().rev() {
-            if let State::Aborting {
-                how: Abort::Immediate,
-                ..
-            } = slot.state
-            {
-                continue;
-            }
-            slot.state = State::Aborting {
-                how,
-                since,
-                timed_out,
-            };
-            self.outputs.push_back(Output::Abort {
-                epoch: slot.epoch,
-                how,
-            });
+    /// Aborts every epoch that has not been aborted so; says whether there was any.
+    fn abort_all_immediately(&mut self) -> bool {
+        self.abort_each(Abort::Immediate, |slot| {
+            slot.view() != EpochState::Aborting(Abort::Immediate)
+        })
+    }
+
+    /// Aborts these epochs, the newest first: an older one may be needed by it. Says whether there
+    /// was any.
+    pub(super) fn abort_each(&mut self, how: Abort, which: impl Fn(&Slot<C>) -> bool) -> bool {
+        let mut any = false;
+        for slot in self.slots.iter_mut().rev().filter(|slot| which(slot)) {
+            self.outputs.push_back(slot.abort(how, self.now, false));
+            any = true;
         }
+        any
     }
 }

@@ -6,7 +6,7 @@
 use super::pursuit::{Pursuit, Stage};
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
-use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, Outcome, Output};
+use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, Outcome};
 
 impl<C: Clone + Eq> Machine<C> {
     /// Every deadline there is at present.
@@ -84,42 +84,55 @@ impl<C: Clone + Eq> Machine<C> {
             }
             DeadlineReason::StartDeadline(epoch) => {
                 self.event(Event::StartTimedOut { epoch });
-                self.abort_now(epoch, true);
+                self.abort_late_start(epoch);
                 self.reconcile();
             }
-            DeadlineReason::Grace(epoch) => self.abort_now(epoch, false),
+            DeadlineReason::Grace(_) => self.abort_overdue(),
             DeadlineReason::Healthy(epoch) => self.trust(epoch),
         }
     }
 
-    fn abort_now(&mut self, epoch: Epoch, timed_out: bool) {
+    fn abort_late_start(&mut self, epoch: Epoch) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) {
-            slot.state = State::Aborting {
-                how: Abort::Immediate,
-                since: self.now,
-                timed_out,
-            };
-            self.outputs.push_back(Output::Abort {
-                epoch,
-                how: Abort::Immediate,
-            });
+            let abort = slot.abort(Abort::Immediate, self.now, true);
+            self.outputs.push_back(abort);
         }
+    }
+
+    /// Aborts every epoch whose grace is over.
+    fn abort_overdue(&mut self) {
+        let (now, grace) = (self.now, self.policy.abort_grace);
+        let is_overdue = |slot: &Slot<C>| match slot.state {
+            State::Aborting {
+                how: Abort::Graceful,
+                since,
+                ..
+            } => since.after(grace) <= now,
+            State::Aborting {
+                how: Abort::Immediate,
+                ..
+            }
+            | State::Starting
+            | State::Live { .. }
+            | State::Draining { .. } => false,
+        };
+        self.abort_each(Abort::Immediate, is_overdue);
     }
 
     /// Rule: an epoch that stayed live long enough refills the budget of what it runs.
     fn trust(&mut self, epoch: Epoch) {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
-            return;
-        };
-        if let State::Live { healthy, .. } = &mut slot.state {
+        let slot = self.slots.iter_mut().find(|slot| slot.epoch == epoch);
+        if let Some(State::Live { healthy, .. }) = slot.map(|slot| &mut slot.state) {
             *healthy = true;
         }
-        let generation = slot.generation;
-        let pursuits = [&mut self.desired, &mut self.fallback];
-        let pursuit = pursuits
-            .into_iter()
-            .flatten()
-            .find(|it| it.generation == generation);
+        let slot = self.slots.iter().find(|slot| slot.epoch == epoch);
+        let pursuit = if slot.is_some_and(|slot| self.runs_desired(slot)) {
+            &mut self.desired
+        } else if slot.is_some_and(|slot| self.runs_fallback(slot)) {
+            &mut self.fallback
+        } else {
+            return;
+        };
         let Some(Pursuit { budget, .. }) = pursuit else {
             return;
         };

@@ -17,7 +17,7 @@
 //! | --- | --- |
 //! | `# ...` | a comment; the first one is the scenario's title |
 //! | `policy NAME KEY=VALUE ...` | the policy: a preset (`default`, `istio_1_2`, `resilient`) and what differs |
-//! | `50ms`, `2s`, `1m` | a time since the start; with `+` since the line before |
+//! | `50ms`, `2s`, `1m`, `0` | a time since the start, in `ns`, `us`, `ms`, `s` or `m`; with `+` since the line before |
 //! | `9s!` | the same, but deadlines on the way are missed, as by a driver that was busy |
 //! | `desire NAME`, `live N`, `released N`, `terminate`, `kill` | the inputs |
 //! | `exit N clean\|failed\|permanent\|aborted` | the exit of an epoch |
@@ -31,6 +31,7 @@
 mod parse;
 mod run;
 mod table;
+mod write;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -41,6 +42,9 @@ use crate::{Input, Policy, Timestamp};
 pub use self::run::{RunError, Step, Transcript, What};
 
 /// A script: a policy, and what happens when.
+///
+/// Its [`Display`](fmt::Display) is the script again: one that [`parse`](Self::parse) reads, as long
+/// as the names of the configurations are words and the title is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     /// The first comment.

@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) fn scenario(script: &str) -> Result<Scenario, ParseError> {
     let mut title = None;
-    let mut policy = Policy::default();
+    let mut policy = None;
     let mut lines = Vec::new();
     let mut before = Timestamp::ZERO;
     for (index, text) in script.lines().enumerate() {
@@ -32,7 +32,12 @@ pub(super) fn scenario(script: &str) -> Result<Scenario, ParseError> {
         let mut words = text.split_whitespace();
         match words.next() {
             None => {}
-            Some("policy") => policy = read_policy(words).map_err(wrong)?,
+            Some("policy") if policy.is_some() || !lines.is_empty() => {
+                return Err(wrong(
+                    "a script has one policy, and it stands before the first input".to_owned(),
+                ));
+            }
+            Some("policy") => policy = Some(read_policy(words).map_err(wrong)?),
             Some(time) => {
                 let (at, missing_deadlines) = read_time(time, before).map_err(wrong)?;
                 let words: Vec<&str> = words.collect();
@@ -48,7 +53,7 @@ pub(super) fn scenario(script: &str) -> Result<Scenario, ParseError> {
     }
     Ok(Scenario {
         title: title.unwrap_or_default(),
-        policy,
+        policy: policy.unwrap_or_default(),
         lines,
     })
 }
@@ -75,17 +80,28 @@ fn read_span(word: &str) -> Result<Duration, String> {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(word.len());
     let (number, unit) = word.split_at_checked(digits).ok_or_else(wrong)?;
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => number
-            .checked_mul(60)
-            .map(Duration::from_secs)
-            .ok_or_else(wrong),
-        "" if number == 0 => Ok(Duration::ZERO),
-        _ => Err(wrong()),
-    }
+    let number: u128 = number.parse().map_err(|_| wrong())?;
+    let nanos: u128 = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => NANOS_PER_SEC,
+        "m" => 60 * NANOS_PER_SEC,
+        "" if number == 0 => 1,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(nanos)
+        .and_then(from_nanos)
+        .ok_or_else(wrong)
+}
+
+const NANOS_PER_SEC: u128 = 1_000_000_000;
+
+fn from_nanos(nanos: u128) -> Option<Duration> {
+    let secs = u64::try_from(nanos.checked_div(NANOS_PER_SEC)?).ok()?;
+    let nanos = u32::try_from(nanos.checked_rem(NANOS_PER_SEC)?).ok()?;
+    Some(Duration::new(secs, nanos))
 }
 
 fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
@@ -97,11 +113,12 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
         ["exit", epoch, how] => Input::Exited(read_epoch(epoch)?, read_exit(how)?),
         ["terminate"] => Input::Terminate,
         ["kill"] => Input::Kill,
-        _ => {
+        words => {
+            let what = words.join(" ");
+            let what = if what.is_empty() { "nothing" } else { &what };
             return Err(format!(
-                "`{}` is not an input; the inputs are `desire NAME`, `live N`, `released N`, \
-                 `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`",
-                words.join(" ")
+                "`{what}` is not an input; the inputs are `desire NAME`, `live N`, `released N`, \
+                 `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`"
             ));
         }
     }))
@@ -134,7 +151,7 @@ fn read_policy(mut words: SplitWhitespace<'_>) -> Result<Policy, String> {
         other => {
             return Err(format!(
                 "`{}` is not a policy; the presets are `default`, `istio_1_2` and `resilient`",
-                other.unwrap_or_default()
+                other.unwrap_or("nothing")
             ));
         }
     };
@@ -194,7 +211,13 @@ fn set(policy: &mut Policy, key: &str, value: &str) -> Result<(), String> {
                 ],
             )?;
         }
-        _ => return Err(format!("`{key}` is not a key of a policy")),
+        _ => {
+            return Err(format!(
+                "`{key}` is not a key of a policy; the keys are `retries`, `initial`, \
+                 `max_interval`, `reset_after`, `start_deadline`, `max_epochs`, `grace`, `drain`, \
+                 `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`"
+            ));
+        }
     }
     Ok(())
 }

@@ -7,10 +7,8 @@ use core::fmt;
 use core::time::Duration;
 
 use super::run::{Step, Transcript, What};
-use crate::{
-    Abort, EpochInfo, EpochState, Event, Exit, Input, Output, Phase, Purpose, Reception, Severity,
-    Target,
-};
+use super::write;
+use crate::{Abort, EpochInfo, EpochState, Event, Output, Phase, Purpose, Reception, Target};
 
 const TITLES: [&str; 5] = ["time", "input", "outputs", "epochs", "then"];
 
@@ -52,7 +50,7 @@ fn write_line<T: AsRef<str>>(
 
 fn row(step: &Step) -> [Vec<String>; 5] {
     let (input, reception) = match &step.what {
-        What::Input(given, reception) => (input(given), self::reception(*reception)),
+        What::Input(given, reception) => (write::input(given), self::reception(*reception)),
         What::Timeout(Some(reason)) => (format!("({reason})"), None),
         What::Timeout(None) => ("(timeout)".into(), Some("nothing is due".into())),
     };
@@ -68,26 +66,6 @@ fn row(step: &Step) -> [Vec<String>; 5] {
         epochs,
         state(step),
     ]
-}
-
-fn input(input: &Input<String>) -> String {
-    match input {
-        Input::Desire(config) => format!("desire {config}"),
-        Input::Live(epoch) => format!("live {epoch}"),
-        Input::Released(epoch) => format!("released {epoch}"),
-        Input::Exited(epoch, exit) => format!("exit {epoch} {}", how(*exit)),
-        Input::Terminate => "terminate".into(),
-        Input::Kill => "kill".into(),
-    }
-}
-
-fn how(exit: Exit) -> &'static str {
-    match exit {
-        Exit::Clean => "clean",
-        Exit::Aborted => "aborted",
-        Exit::Failed(Severity::Transient) => "failed",
-        Exit::Failed(Severity::Permanent) => "permanent",
-    }
 }
 
 fn reception(reception: Reception) -> Option<String> {
@@ -148,14 +126,14 @@ fn event(event: &Event) -> Option<String> {
             delay,
             retries_left,
         } => {
-            format!("last good one again in {delay:?}, {retries_left} left")
+            format!("last good one again {}, {retries_left} left", wait(*delay))
         }
         Event::RetryScheduled {
             delay,
             retries_left,
             ..
         } => {
-            format!("retry in {delay:?}, {retries_left} left")
+            format!("retry {}, {retries_left} left", wait(*delay))
         }
         Event::BudgetRefilled {
             epoch,

@@ -1,0 +1,211 @@
+//! What must be true of each output.
+
+use alloc::format;
+
+use super::{Attempts, Checker, Invariant, Violation, Watched, ensure};
+use crate::policy::waits_for_live;
+use crate::{Abort, Epoch, Event, Machine, OnFailure, Outcome, Output, Phase, Purpose, Target};
+
+impl Checker {
+    pub(super) fn take_out<C: Clone + Eq>(
+        &mut self,
+        machine: &Machine<C>,
+        output: &Output<C>,
+    ) -> Result<(), Violation> {
+        ensure(!self.finished, Invariant::AlwaysFinishes, || {
+            "an output after Finish".into()
+        })?;
+        match output {
+            Output::Start { epoch, target } => self.start(machine, *epoch, target),
+            Output::Abort { epoch, how } => self.abort(machine, *epoch, *how),
+            Output::Cleanup(epoch) => {
+                let waiting = self.to_clean.iter().position(|other| other == epoch);
+                let index = waiting.ok_or_else(|| Violation {
+                    invariant: Invariant::CleanupExactlyOnce,
+                    seen: format!("cleanup of {epoch}, which has not just exited"),
+                })?;
+                self.to_clean.remove(index);
+                Ok(())
+            }
+            Output::Panic { epoch, .. } => {
+                let once = !self.panicked;
+                self.panicked = true;
+                ensure(once, Invariant::PanicAtMostOnceThenFinish, || {
+                    format!("a second panic, after {epoch}")
+                })
+            }
+            Output::Finish(outcome) => {
+                self.finished = true;
+                ensure(self.running.is_empty(), Invariant::AlwaysFinishes, || {
+                    format!("finished while {:?} run", self.running)
+                })?;
+                let gave_up = matches!(outcome, Outcome::GaveUp { .. });
+                ensure(
+                    gave_up == self.panicked,
+                    Invariant::PanicAtMostOnceThenFinish,
+                    || format!("finished with {outcome:?}, panicked: {}", self.panicked),
+                )
+            }
+            Output::Event(event) => self.event(machine, event),
+        }
+    }
+
+    fn start<C: Clone + Eq>(
+        &mut self,
+        machine: &Machine<C>,
+        epoch: Epoch,
+        target: &Target<C>,
+    ) -> Result<(), Violation> {
+        let running = &self.running;
+        let policy = machine.policy();
+        let successor = running
+            .keys()
+            .next_back()
+            .map_or(Some(Epoch::ZERO), |last| last.next());
+        ensure(
+            successor == Some(epoch),
+            Invariant::EpochIsSuccessor,
+            || format!("{epoch} was started beside {running:?}"),
+        )?;
+        ensure(
+            !self.to_clean.contains(&epoch),
+            Invariant::CleanupExactlyOnce,
+            || format!("{epoch} was started before its predecessor was cleaned up"),
+        )?;
+        let starting = running
+            .values()
+            .any(|it| it.live.is_none() && !it.superseded && it.aborted.is_none());
+        ensure(
+            !(waits_for_live(policy) && starting),
+            Invariant::OneStartAtATime,
+            || format!("{epoch} was started beside {running:?}"),
+        )?;
+        let aborting = running.values().any(|it| it.aborted.is_some());
+        ensure(!aborting, Invariant::NoStartWhileAborting, || {
+            format!("{epoch} was started beside {running:?}")
+        })?;
+        ensure(!self.panicked, Invariant::PanicAtMostOnceThenFinish, || {
+            format!("{epoch} was started after the panic")
+        })?;
+        if let Target::Serve(_) = target {
+            ensure(
+                !self.terminated,
+                Invariant::NoServeStartAfterTerminate,
+                || format!("{epoch} was started to serve"),
+            )?;
+            let counted = running.values().filter(|it| !it.released).count();
+            let fits = policy
+                .max_epochs
+                .is_none_or(|max| u32::try_from(counted).is_ok_and(|counted| counted < max));
+            ensure(fits, Invariant::CapRespected, || {
+                format!("{epoch} beside {running:?}")
+            })?;
+        }
+        let watched = Watched {
+            live: None,
+            fallback: false,
+            released: false,
+            superseded: false,
+            aborted: None,
+        };
+        self.running.insert(epoch, watched);
+        Ok(())
+    }
+
+    fn abort<C: Clone + Eq>(
+        &mut self,
+        machine: &Machine<C>,
+        epoch: Epoch,
+        how: Abort,
+    ) -> Result<(), Violation> {
+        let Some(watched) = self.running.get_mut(&epoch) else {
+            return ensure(false, Invariant::AbortsEscalate, || {
+                format!("{epoch} was aborted and does not run")
+            });
+        };
+        ensure(
+            watched.aborted.is_none_or(|before| before < how),
+            Invariant::AbortsEscalate,
+            || {
+                format!(
+                    "{epoch} was aborted again, {how:?} after {:?}",
+                    watched.aborted
+                )
+            },
+        )?;
+        watched.aborted = Some(how);
+        let keeps = machine.policy().on_failure == OnFailure::KeepServing;
+        let ending = machine.phase() != Phase::Running;
+        let good = watched.live.is_some() || watched.superseded;
+        ensure(
+            !(keeps && good && !ending),
+            Invariant::GoodEpochSurvivesBadOne,
+            || format!("{epoch} serves and was aborted"),
+        )
+    }
+
+    fn event<C: Clone + Eq>(
+        &mut self,
+        machine: &Machine<C>,
+        event: &Event,
+    ) -> Result<(), Violation> {
+        let max = machine.policy().retry.max_retries;
+        match event {
+            Event::RetryScheduled {
+                purpose,
+                retries_left,
+                ..
+            } => {
+                let anew =
+                    self.last.healthy || (*purpose == Purpose::Fallback && !self.last.fallback);
+                let attempts = self.attempts(*purpose);
+                let used = if anew { 0 } else { attempts.retries };
+                attempts.retries = used.saturating_add(1);
+                attempts.start_due = true;
+                let (used, left) = (attempts.retries, *retries_left);
+                ensure(
+                    used.checked_add(left) == Some(max),
+                    Invariant::RetriesWithinBudget,
+                    || format!("{used} retries used and {left} left of {max}"),
+                )
+            }
+            Event::BudgetRefilled { epoch, .. } => {
+                let fallback = self.running.get(epoch).is_some_and(|it| it.fallback);
+                let of = if fallback {
+                    Purpose::Fallback
+                } else {
+                    Purpose::Desired
+                };
+                self.attempts(of).retries = 0;
+                Ok(())
+            }
+            Event::Started { epoch, purpose } if *purpose != Purpose::Drain => {
+                if let Some(watched) = self.running.get_mut(epoch) {
+                    watched.fallback = *purpose == Purpose::Fallback;
+                }
+                let due = core::mem::take(&mut self.attempts(*purpose).start_due);
+                ensure(due, Invariant::RetriesWithinBudget, || {
+                    format!("{epoch} was started again without a retry")
+                })
+            }
+            Event::Started { .. }
+            | Event::Live { .. }
+            | Event::Superseded { .. }
+            | Event::StartTimedOut { .. }
+            | Event::Exited { .. }
+            | Event::Held(_)
+            | Event::GaveUp { .. }
+            | Event::FallbackLost { .. }
+            | Event::Stayed { .. }
+            | Event::Draining { .. }
+            | Event::DrainTimedOut => Ok(()),
+        }
+    }
+
+    fn attempts(&mut self, purpose: Purpose) -> &mut Attempts {
+        match purpose {
+            Purpose::Fallback => &mut self.fallback,
+            Purpose::Desired | Purpose::Drain => &mut self.desired,
+        }
+    }
+}

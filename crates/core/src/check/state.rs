@@ -1,0 +1,79 @@
+//! What must be true between two steps.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::{Checker, Invariant, Violation, ensure};
+use crate::policy::{may_hold, waits_for_live};
+use crate::{Epoch, EpochState, Held, Machine, Phase};
+
+impl Checker {
+    /// What must be true whenever all outputs have been taken.
+    pub(super) fn check_state<C: Clone + Eq>(&self, machine: &Machine<C>) -> Result<(), Violation> {
+        ensure(
+            self.to_clean.is_empty(),
+            Invariant::CleanupExactlyOnce,
+            || format!("{:?} have exited and were not cleaned up", self.to_clean),
+        )?;
+        let shown: Vec<Epoch> = machine.epochs().map(|it| it.epoch).collect();
+        ensure(
+            shown.iter().eq(self.running.keys()),
+            Invariant::EpochIsSuccessor,
+            || format!("{shown:?} are shown, {:?} run", self.running),
+        )?;
+        let live = machine
+            .epochs()
+            .filter(|it| it.state == EpochState::Live)
+            .count();
+        ensure(live <= 1, Invariant::OneStartAtATime, || {
+            format!("{live} epochs are live")
+        })?;
+        match machine.phase() {
+            Phase::Running => Self::check_desire(machine),
+            Phase::Draining { .. } | Phase::Stopping(_) => {
+                ensure(!self.running.is_empty(), Invariant::AlwaysFinishes, || {
+                    "nothing runs and the machine has not finished".into()
+                })
+            }
+            Phase::Finished(_) => ensure(self.finished, Invariant::AlwaysFinishes, || {
+                "the machine has finished and did not say so".into()
+            }),
+        }
+    }
+
+    fn check_desire<C: Clone + Eq>(machine: &Machine<C>) -> Result<(), Violation> {
+        let Some(desired) = machine.desired() else {
+            return Ok(());
+        };
+        let held = machine.held();
+        let current = machine.current() == Some(desired);
+        ensure(current != held.is_some(), Invariant::NoLostDesire, || {
+            format!("the desired configuration is current: {current}; held: {held:?}")
+        })?;
+        let Some(held) = held else { return Ok(()) };
+        let ends = match held {
+            Held::Starting(epoch) => machine
+                .epochs()
+                .any(|it| it.epoch == epoch && it.state == EpochState::Starting),
+            Held::Aborting(epoch) => machine
+                .epochs()
+                .any(|it| it.epoch == epoch && matches!(it.state, EpochState::Aborting(_))),
+            Held::Cap { running } => {
+                machine
+                    .policy()
+                    .max_epochs
+                    .is_some_and(|max| running >= max)
+                    && (machine.epochs().any(|it| it.state == EpochState::Draining)
+                        || !waits_for_live(machine.policy()))
+            }
+            Held::Retry(at) => machine
+                .poll_timeout()
+                .is_some_and(|deadline| deadline.at <= at),
+            Held::GivenUp => may_hold(machine.policy()),
+            Held::Stayed | Held::NumbersUsedUp => true,
+        };
+        ensure(ends, Invariant::NoLostDesire, || {
+            format!("held for ever: {held}")
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! What can happen, and what must be true of it.
+
+use handover_core::check::Invariant;
+use handover_core::{
+    Advance, EpochInfo, EpochState, Exit, Held, Input, OnCleanExit, OnExhausted, OnFailure,
+    Outcome, Phase, Policy, Purpose, Severity,
+};
+use stateright::{Model, Property};
+
+use crate::state::State;
+
+pub(crate) struct Agent {
+    pub(crate) policy: Policy,
+    /// How often the desire may change, the first one included.
+    pub(crate) changes: u8,
+    /// How often an epoch may be started to serve.
+    pub(crate) starts: u8,
+    /// How many epochs may run at once.
+    pub(crate) epochs: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    Input(Input<u8>),
+    /// The deadline has come and is handled.
+    Timeout,
+    /// The deadline has come, and something else is handled first.
+    Delay,
+}
+
+impl Model for Agent {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        State::start(self.policy).into_iter().collect()
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let machine = &state.machine;
+        if state.broken.is_some() || machine.outcome().is_some() {
+            return;
+        }
+        if state.changes < self.changes && machine.phase() == Phase::Running {
+            // Of the configurations that have not been asked for, one is like the other.
+            let new = (0..=state.changes).filter(|new| machine.desired() != Some(new));
+            actions.extend(new.map(|new| Action::Input(Input::Desire(new))));
+        }
+        for info in machine.epochs() {
+            actions.extend(
+                deeds(info, self.policy.max_epochs)
+                    .into_iter()
+                    .map(Action::Input),
+            );
+        }
+        if state.terminates < 3 && state.changes > 0 {
+            actions.push(Action::Input(Input::Terminate));
+            actions.push(Action::Input(Input::Kill));
+        }
+        if let Some(deadline) = machine.poll_timeout() {
+            actions.push(Action::Timeout);
+            if deadline.at > state.now {
+                actions.push(Action::Delay);
+            }
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        match action {
+            Action::Input(input) => next.give(input),
+            Action::Timeout => {
+                next.pass_to_deadline();
+                next.handle_timeout();
+            }
+            Action::Delay => next.pass_to_deadline(),
+        }
+        Some(next)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.starts <= self.starts && state.machine.epochs().count() <= self.epochs
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = invariants();
+        properties.extend(common_sights());
+        properties.extend(self.sights_of_the_policy());
+        properties
+    }
+}
+
+/// What this epoch, by itself, can do next.
+fn deeds(info: EpochInfo, max_epochs: Option<u32>) -> Vec<Input<u8>> {
+    let epoch = info.epoch;
+    let exits: &[Exit] = match info.state {
+        EpochState::Aborting(_) => &[Exit::Aborted, Exit::Failed(Severity::Permanent)],
+        EpochState::Starting | EpochState::Live | EpochState::Draining => &[
+            Exit::Clean,
+            Exit::Failed(Severity::Transient),
+            Exit::Failed(Severity::Permanent),
+        ],
+    };
+    let mut deeds: Vec<_> = exits
+        .iter()
+        .map(|exit| Input::Exited(epoch, *exit))
+        .collect();
+    if info.state == EpochState::Starting && info.purpose != Purpose::Drain {
+        deeds.push(Input::Live(epoch));
+    }
+    if max_epochs.is_some() && info.state == EpochState::Draining && !info.released {
+        deeds.push(Input::Released(epoch));
+    }
+    deeds
+}
+
+fn invariants() -> Vec<Property<Agent>> {
+    vec![
+        Property::always("epoch_is_successor", |_, it: &State| {
+            it.keeps(Invariant::EpochIsSuccessor)
+        }),
+        Property::always("one_start_at_a_time", |_, it: &State| {
+            it.keeps(Invariant::OneStartAtATime)
+        }),
+        Property::always("cap_respected", |_, it: &State| {
+            it.keeps(Invariant::CapRespected)
+        }),
+        Property::always("cleanup_exactly_once", |_, it: &State| {
+            it.keeps(Invariant::CleanupExactlyOnce)
+        }),
+        Property::always("no_start_while_aborting", |_, it: &State| {
+            it.keeps(Invariant::NoStartWhileAborting)
+        }),
+        Property::always("no_serve_start_after_terminate", |_, it: &State| {
+            it.keeps(Invariant::NoServeStartAfterTerminate)
+        }),
+        Property::always("retries_within_budget", |_, it: &State| {
+            it.keeps(Invariant::RetriesWithinBudget)
+        }),
+        Property::always("panic_at_most_once_then_finish", |_, it: &State| {
+            it.keeps(Invariant::PanicAtMostOnceThenFinish)
+        }),
+        Property::always("good_epoch_survives_bad_one", |_, it: &State| {
+            it.keeps(Invariant::GoodEpochSurvivesBadOne)
+        }),
+        Property::always("aborts_escalate", |_, it: &State| {
+            it.keeps(Invariant::AbortsEscalate)
+        }),
+        Property::always("no_lost_desire", |_, it: &State| {
+            it.keeps(Invariant::NoLostDesire) && it.gets_the_desired_to_run()
+        }),
+        Property::always("always_finishes", |_, it: &State| {
+            it.keeps(Invariant::AlwaysFinishes) && it.finishes_when_told()
+        }),
+    ]
+}
+
+/// What must be seen under every policy, so that the model cannot be true by being empty.
+fn common_sights() -> Vec<Property<Agent>> {
+    vec![
+        Property::sometimes("an epoch is live beside a draining one", |_, it: &State| {
+            it.any(EpochState::Live) && it.any(EpochState::Draining)
+        }),
+        Property::sometimes("a retry is waited for", |_, it: &State| {
+            matches!(it.machine.held(), Some(Held::Retry(_)))
+        }),
+        Property::sometimes("the desired is given up", |_, it: &State| {
+            matches!(it.machine.outcome(), Some(Outcome::GaveUp { .. }))
+        }),
+        Property::sometimes("all is drained", |_, it: &State| {
+            it.ends_with(Outcome::Drained)
+        }),
+        Property::sometimes("the drain is cut", |_, it: &State| {
+            it.ends_with(Outcome::DrainTimedOut)
+        }),
+        Property::sometimes("the drain is skipped", |_, it: &State| {
+            it.ends_with(Outcome::DrainSkipped)
+        }),
+        Property::sometimes("all is killed", |_, it: &State| {
+            it.ends_with(Outcome::Killed)
+        }),
+    ]
+}
+
+impl Agent {
+    fn sights_of_the_policy(&self) -> Vec<Property<Self>> {
+        let policy = &self.policy;
+        let mut sights = Vec::new();
+        if policy.advance == Advance::WhenLive {
+            sights.push(Property::sometimes(
+                "a change waits for a start",
+                |_, it: &State| matches!(it.machine.held(), Some(Held::Starting(_))),
+            ));
+        }
+        if policy.start_deadline.is_some() || policy.on_failure == OnFailure::AbortAll {
+            sights.push(Property::sometimes(
+                "an abort is waited for",
+                |_, it: &State| matches!(it.machine.held(), Some(Held::Aborting(_))),
+            ));
+        }
+        if policy.on_exhausted == OnExhausted::HoldLastGood {
+            sights.push(Property::sometimes(
+                "the last good one is held",
+                |_, it: &State| it.machine.is_degraded(),
+            ));
+            sights.push(Property::sometimes(
+                "the last good one is started again",
+                |_, it: &State| {
+                    it.machine
+                        .epochs()
+                        .any(|info| info.purpose == Purpose::Fallback)
+                },
+            ));
+        }
+        match policy.on_clean_exit {
+            OnCleanExit::Stay => {
+                sights.push(Property::sometimes(
+                    "a clean exit is left alone",
+                    |_, it: &State| it.machine.held() == Some(Held::Stayed),
+                ));
+            }
+            OnCleanExit::Stop => {
+                sights.push(Property::sometimes(
+                    "a clean exit is the end",
+                    |_, it: &State| {
+                        matches!(it.machine.outcome(), Some(Outcome::ProxyEnded { .. }))
+                    },
+                ));
+            }
+            OnCleanExit::Restart => {}
+        }
+        sights
+    }
+}

@@ -1,0 +1,16 @@
+//! Random inputs, sensible and not, against the invariants and against a reference model.
+//!
+//! A failure prints its script: put it into `scenarios/`, and it is replayed for ever.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by a panic"
+)]
+
+mod generate;
+mod model;
+mod progress;
+mod reference;
+mod script;

@@ -1,0 +1,98 @@
+//! The way to the end.
+
+use std::time::Duration;
+
+use handover_core::{Abort, Epoch, Outcome, Output, Timestamp};
+
+use super::{Life, Model, State, is_told};
+
+impl Model {
+    pub(super) fn terminate(&mut self) {
+        self.terminates += 1;
+        match self.life {
+            Life::Running if self.running.is_empty() => self.finish(Outcome::Drained),
+            Life::Running => {
+                let until = self.policy.drain_deadline.map(|span| self.now.after(span));
+                self.life = Life::Draining { until, drain: None };
+                self.go_on();
+            }
+            Life::Draining { .. } => self.stop(Outcome::DrainSkipped),
+            Life::Stopping(_) if self.terminates >= 3 => self.kill(),
+            Life::Stopping(_) | Life::Finished => {}
+        }
+    }
+
+    pub(super) fn kill(&mut self) {
+        let outcome = match self.life {
+            Life::Stopping(own @ (Outcome::GaveUp { .. } | Outcome::ProxyEnded { .. })) => own,
+            _ if self.running.is_empty() => Outcome::Drained,
+            Life::Running | Life::Draining { .. } | Life::Stopping(_) | Life::Finished => {
+                Outcome::Killed
+            }
+        };
+        self.life = Life::Stopping(outcome);
+        let epochs: Vec<u32> = self.running.keys().rev().copied().collect();
+        for epoch in epochs {
+            if !matches!(
+                self.running[&epoch].state,
+                State::Told {
+                    how: Abort::Immediate,
+                    ..
+                }
+            ) {
+                self.tell(epoch, Abort::Immediate, false);
+            }
+        }
+        self.go_on();
+    }
+
+    pub(super) fn stop(&mut self, outcome: Outcome) {
+        self.life = Life::Stopping(outcome);
+        self.tell_all();
+        self.go_on();
+    }
+
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        self.life = Life::Finished;
+        self.acts.push(Output::Finish(outcome));
+    }
+
+    pub(super) fn tell_all(&mut self) {
+        let graceful = self.policy.abort_grace > Duration::ZERO;
+        let how = if graceful {
+            Abort::Graceful
+        } else {
+            Abort::Immediate
+        };
+        let epochs: Vec<u32> = self.running.keys().rev().copied().collect();
+        for epoch in epochs {
+            if !is_told(&self.running[&epoch]) {
+                self.tell(epoch, how, false);
+            }
+        }
+    }
+
+    pub(super) fn end_all_graces(&mut self) {
+        let due = |(at, kind, _): &(Timestamp, u32, u32)| *kind == 5 && *at <= self.now;
+        let mut epochs: Vec<u32> = self
+            .timers()
+            .into_iter()
+            .filter(due)
+            .map(|(.., epoch)| epoch)
+            .collect();
+        epochs.sort_unstable();
+        for epoch in epochs.into_iter().rev() {
+            self.tell(epoch, Abort::Immediate, false);
+        }
+    }
+
+    pub(super) fn tell(&mut self, epoch: u32, how: Abort, late: bool) {
+        self.running.get_mut(&epoch).unwrap().state = State::Told {
+            how,
+            at: self.now,
+            late,
+        };
+        let epoch = Epoch::new(epoch);
+        self.acts.push(Output::Abort { epoch, how });
+    }
+}

@@ -1,0 +1,125 @@
+//! What follows from an exit.
+
+use handover_core::{Epoch, Exit, GaveUp, OnCleanExit, OnFailure, Outcome, Output, Severity};
+
+use super::{Life, Model, Over, Proxy, Role, State, Wish, is_draining, is_live, is_told};
+
+impl Model {
+    pub(super) fn exited(&mut self, epoch: u32, exit: Exit) {
+        let Some(proxy) = self.running.remove(&epoch) else {
+            return;
+        };
+        self.acts.push(Output::Cleanup(Epoch::new(epoch)));
+        if self.life != Life::Running {
+            return self.go_on();
+        }
+        let severity = match (proxy.state, exit) {
+            (State::Told { late: false, .. }, _) => return self.go_on(),
+            (_, Exit::Failed(severity)) => severity,
+            (State::Told { late: true, .. }, _) | (_, Exit::Aborted) => Severity::Transient,
+            (_, Exit::Clean) => return self.ended(epoch, &proxy),
+        };
+        self.failed(epoch, &proxy, severity);
+    }
+
+    pub(super) fn role(&self, epoch: u32, proxy: &Proxy) -> Role {
+        let newer = self
+            .running
+            .range(epoch..)
+            .any(|(_, newer)| !is_told(newer));
+        if is_draining(proxy) {
+            Role::Other
+        } else if self.is_wished(proxy) && !newer {
+            Role::Wished
+        } else if proxy.is_spare || (is_live(proxy) && !self.is_wished(proxy)) {
+            Role::Good
+        } else {
+            Role::Other
+        }
+    }
+
+    pub(super) fn ended(&mut self, epoch: u32, proxy: &Proxy) {
+        match (self.role(epoch, proxy), self.policy.on_clean_exit) {
+            (Role::Wished | Role::Good, OnCleanExit::Restart) => {
+                return self.failed(epoch, proxy, Severity::Transient);
+            }
+            (Role::Wished, OnCleanExit::Stop) => {
+                let epoch = Epoch::new(epoch);
+                return self.stop(Outcome::ProxyEnded { epoch });
+            }
+            (Role::Wished, OnCleanExit::Stay) => {
+                let wish = self.wish.as_mut().unwrap();
+                wish.over = Some(Over::EndedCleanly);
+                wish.not_before = None;
+            }
+            (Role::Good, _) if proxy.is_spare => self.spare = None,
+            (Role::Good | Role::Other, _) => {}
+        }
+        self.go_on();
+    }
+
+    pub(super) fn failed(&mut self, epoch: u32, proxy: &Proxy, severity: Severity) {
+        let role = self.role(epoch, proxy);
+        let healthy = self.was_healthy(proxy);
+        match (self.policy.on_failure, role) {
+            (_, Role::Wished) if severity == Severity::Permanent => {
+                self.give_up(epoch, GaveUp::Permanent);
+            }
+            (OnFailure::AbortAll, _) => {
+                self.tell_all();
+                self.retry(epoch, healthy);
+            }
+            (OnFailure::KeepServing, Role::Wished) => self.retry(epoch, healthy),
+            (OnFailure::KeepServing, Role::Good) if self.may_hold() => self.spare(proxy, healthy),
+            (OnFailure::KeepServing, Role::Good | Role::Other) => self.go_on(),
+        }
+    }
+
+    pub(super) fn was_healthy(&self, proxy: &Proxy) -> bool {
+        match (proxy.state, self.policy.retry.reset_after) {
+            (State::Live { since, .. }, Some(enough)) => self.now.since(since) >= enough,
+            _ => false,
+        }
+    }
+
+    pub(super) fn retry(&mut self, epoch: u32, healthy: bool) {
+        let Some(wish) = &mut self.wish else { return };
+        if wish.not_before.is_some() || matches!(wish.over, Some(Over::GivenUp(..))) {
+            return self.go_on();
+        }
+        if wish.put_off(&self.policy, self.now, healthy) {
+            self.go_on();
+        } else {
+            self.give_up(epoch, GaveUp::BudgetSpent);
+        }
+    }
+
+    pub(super) fn spare(&mut self, proxy: &Proxy, healthy: bool) {
+        let mut spare = match self.spare.take() {
+            Some(spare) if proxy.is_spare => spare,
+            _ => Wish::new(proxy.config.as_ref().unwrap()),
+        };
+        if spare.put_off(&self.policy, self.now, healthy) {
+            self.spare = Some(spare);
+        }
+        self.go_on();
+    }
+
+    pub(super) fn give_up(&mut self, epoch: u32, why: GaveUp) {
+        let wish = self.wish.as_mut().unwrap();
+        wish.over = Some(Over::GivenUp(epoch, why));
+        wish.not_before = None;
+        if self.may_hold() && (self.is_serving() || self.spare.is_some()) {
+            self.go_on();
+        } else {
+            self.panic(epoch, why);
+        }
+    }
+
+    pub(super) fn panic(&mut self, epoch: u32, why: GaveUp) {
+        let epoch = Epoch::new(epoch);
+        let config = self.wish.take().unwrap().config;
+        self.acts.push(Output::Panic { config, epoch });
+        self.stop(Outcome::GaveUp { epoch, why });
+    }
+}

@@ -1,0 +1,428 @@
+//! The rules, written down once more: every epoch keeps its own copy of its configuration, and
+//! configurations are compared whenever it matters.
+
+mod ends;
+mod exits;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use handover_core::{
+    Abort, Advance, Epoch, GaveUp, Input, OnExhausted, OnFailure, Outcome, Output, Policy, Target,
+    Timestamp,
+};
+
+/// A command; the model has no events.
+pub(crate) type Act = Output<String>;
+
+pub(crate) struct Model {
+    policy: Policy,
+    now: Timestamp,
+    life: Life,
+    running: BTreeMap<u32, Proxy>,
+    wish: Option<Wish>,
+    /// The last good configuration, after its epoch has failed.
+    spare: Option<Wish>,
+    terminates: u32,
+    acts: Vec<Act>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Life {
+    Running,
+    Draining {
+        until: Option<Timestamp>,
+        drain: Option<u32>,
+    },
+    Stopping(Outcome),
+    Finished,
+}
+
+/// A running epoch.
+struct Proxy {
+    /// None for the one that drains the others.
+    config: Option<String>,
+    born: Timestamp,
+    state: State,
+    /// It was started as the spare, and is the spare still.
+    is_spare: bool,
+    /// It was told to stop before the last desire, which has nothing to do with it.
+    is_past: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Starting,
+    Live {
+        since: Timestamp,
+        trusted: bool,
+    },
+    Draining {
+        released: bool,
+    },
+    Told {
+        how: Abort,
+        at: Timestamp,
+        late: bool,
+    },
+}
+
+/// A configuration to get running.
+struct Wish {
+    config: String,
+    used: u32,
+    first_at_once: bool,
+    not_before: Option<Timestamp>,
+    over: Option<Over>,
+}
+
+#[derive(Clone, Copy)]
+enum Over {
+    GivenUp(u32, GaveUp),
+    EndedCleanly,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Wished,
+    Good,
+    Other,
+}
+
+impl Model {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            now: Timestamp::ZERO,
+            life: Life::Running,
+            running: BTreeMap::new(),
+            wish: None,
+            spare: None,
+            terminates: 0,
+            acts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.timers().into_iter().min().map(|(at, ..)| at)
+    }
+
+    pub(crate) fn input(&mut self, now: Timestamp, input: &Input<String>) {
+        self.now = self.now.max(now);
+        if self.life == Life::Finished {
+            return;
+        }
+        match input {
+            Input::Desire(config) if self.life == Life::Running => self.desire(config),
+            Input::Desire(_) => {}
+            Input::Live(epoch) => self.live(epoch.number()),
+            Input::Released(epoch) => self.released(epoch.number()),
+            Input::Exited(epoch, exit) => self.exited(epoch.number(), *exit),
+            Input::Terminate => self.terminate(),
+            Input::Kill => self.kill(),
+        }
+    }
+
+    pub(crate) fn timeout(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        while let Some(due) = self
+            .timers()
+            .into_iter()
+            .min()
+            .filter(|(at, ..)| *at <= self.now)
+        {
+            match due {
+                (_, 0, epoch) => {
+                    self.tell(epoch, Abort::Immediate, true);
+                    self.go_on();
+                }
+                (_, 1, _) => {
+                    self.wish.as_mut().unwrap().not_before = None;
+                    self.go_on();
+                }
+                (_, 2, _) => {
+                    self.spare.as_mut().unwrap().not_before = None;
+                    self.go_on();
+                }
+                (_, 3, epoch) => self.trust(epoch),
+                (_, 4, _) => self.stop(Outcome::DrainTimedOut),
+                _ => self.end_all_graces(),
+            }
+        }
+    }
+
+    /// When, a number for the kind in the order in which those of one moment fire, and the epoch.
+    fn timers(&self) -> Vec<(Timestamp, u32, u32)> {
+        let mut timers = Vec::new();
+        let running = self.life == Life::Running;
+        if running {
+            let retry = self.wish.as_ref().and_then(|it| it.not_before);
+            timers.extend(retry.map(|at| (at, 1, 0)));
+            let retry = self.spare.as_ref().and_then(|it| it.not_before);
+            timers.extend(retry.map(|at| (at, 2, 0)));
+        }
+        if let Life::Draining {
+            until: Some(until), ..
+        } = self.life
+        {
+            timers.push((until, 4, 0));
+        }
+        for (&epoch, proxy) in &self.running {
+            match proxy.state {
+                State::Starting if proxy.config.is_some() => {
+                    let span = self.policy.start_deadline;
+                    timers.extend(span.map(|span| (proxy.born.after(span), 0, epoch)));
+                }
+                State::Live {
+                    since,
+                    trusted: false,
+                } if running => {
+                    let span = self.policy.retry.reset_after;
+                    timers.extend(span.map(|span| (since.after(span), 3, epoch)));
+                }
+                State::Told {
+                    how: Abort::Graceful,
+                    at,
+                    ..
+                } => {
+                    timers.push((at.after(self.policy.abort_grace), 5, epoch));
+                }
+                State::Starting
+                | State::Live { .. }
+                | State::Draining { .. }
+                | State::Told { .. } => {}
+            }
+        }
+        timers
+    }
+
+    fn desire(&mut self, config: &str) {
+        if self.wish.as_ref().is_some_and(|wish| wish.config == config) {
+            return;
+        }
+        let was_spare = self
+            .spare
+            .as_ref()
+            .is_some_and(|spare| spare.config == config);
+        if was_spare {
+            self.spare = None;
+        }
+        for proxy in self.running.values_mut() {
+            proxy.is_past |= is_told(proxy);
+            proxy.is_spare &= !was_spare;
+        }
+        self.wish = Some(Wish::new(config));
+        self.go_on();
+    }
+
+    fn live(&mut self, epoch: u32) {
+        let Some(proxy) = self.running.get_mut(&epoch) else {
+            return;
+        };
+        if proxy.state != State::Starting || proxy.config.is_none() {
+            return;
+        }
+        proxy.state = State::Live {
+            since: self.now,
+            trusted: false,
+        };
+        if !proxy.is_spare {
+            self.spare = None;
+        }
+        let newest_live = self
+            .running
+            .iter()
+            .rev()
+            .find(|(_, it)| is_live(it))
+            .map(|(e, _)| *e);
+        for (_, older) in self.running.range_mut(..newest_live.unwrap_or_default()) {
+            if is_live(older) || older.state == State::Starting {
+                older.state = State::Draining { released: false };
+            }
+        }
+        self.go_on();
+    }
+
+    fn released(&mut self, epoch: u32) {
+        if let Some(proxy) = self.running.get_mut(&epoch)
+            && proxy.state == (State::Draining { released: false })
+        {
+            proxy.state = State::Draining { released: true };
+            self.go_on();
+        }
+    }
+
+    fn trust(&mut self, epoch: u32) {
+        let proxy = self.running.get_mut(&epoch).unwrap();
+        if let State::Live { trusted, .. } = &mut proxy.state {
+            *trusted = true;
+        }
+        let is_spare = proxy.is_spare;
+        let proxy = &self.running[&epoch];
+        let wish = if self.is_wished(proxy) {
+            self.wish.as_mut()
+        } else {
+            self.spare.as_mut().filter(|_| is_spare)
+        };
+        if let Some(wish) = wish {
+            (wish.used, wish.first_at_once) = (0, false);
+        }
+    }
+
+    /// Does what can be done.
+    fn go_on(&mut self) {
+        match self.life {
+            Life::Running => self.pursue(),
+            Life::Draining {
+                drain: Some(drain), ..
+            } => {
+                if !self.running.contains_key(&drain) || self.running.len() == 1 {
+                    self.stop(Outcome::Drained);
+                }
+            }
+            Life::Draining { drain: None, .. } => {
+                let anything = self.is_serving() || self.running.values().any(is_draining);
+                if !anything {
+                    self.stop(Outcome::Drained);
+                } else if !self.is_busy() {
+                    self.start(None, false);
+                }
+            }
+            Life::Stopping(outcome) if self.running.is_empty() => self.finish(outcome),
+            Life::Stopping(_) | Life::Finished => {}
+        }
+    }
+
+    fn pursue(&mut self) {
+        let newest = self.running.values().rev().find(|it| !is_told(it));
+        let Some(wish) = &self.wish else { return };
+        if newest.is_some_and(|newest| self.is_wished(newest) && !is_draining(newest)) {
+            return;
+        }
+        let (config, is_spare) = match (wish.over, wish.not_before, &self.spare) {
+            (None, None, _) => (wish.config.clone(), false),
+            (_, _, Some(spare)) if !self.is_serving() && spare.not_before.is_none() => {
+                (spare.config.clone(), true)
+            }
+            (Some(Over::GivenUp(epoch, why)), _, None) if !self.is_serving() => {
+                return self.panic(epoch, why);
+            }
+            _ => return,
+        };
+        let counted = self
+            .running
+            .values()
+            .filter(|it| it.state != (State::Draining { released: true }));
+        let counted = u32::try_from(counted.count()).unwrap();
+        if !self.is_busy() && self.policy.max_epochs.is_none_or(|max| counted < max) {
+            self.start(Some(config), is_spare);
+        }
+    }
+
+    fn start(&mut self, config: Option<String>, is_spare: bool) {
+        let number = self
+            .running
+            .keys()
+            .next_back()
+            .map_or(0, |newest| newest + 1);
+        let epoch = Epoch::new(number);
+        let target = match &config {
+            Some(config) => Target::Serve(config.clone()),
+            None => Target::Drain,
+        };
+        if let (None, Life::Draining { drain, .. }) = (&config, &mut self.life) {
+            *drain = Some(number);
+        }
+        self.acts.push(Output::Start { epoch, target });
+        let (born, state, is_past) = (self.now, State::Starting, false);
+        self.running.insert(
+            number,
+            Proxy {
+                config,
+                born,
+                state,
+                is_spare,
+                is_past,
+            },
+        );
+    }
+
+    /// Whether nothing may be started at all.
+    fn is_busy(&self) -> bool {
+        let newest = self.running.values().next_back();
+        let newest_starts = newest.is_some_and(|newest| newest.state == State::Starting);
+        self.running.values().any(is_told)
+            || (self.policy.advance == Advance::WhenLive && newest_starts)
+    }
+
+    fn is_serving(&self) -> bool {
+        let at_once = self.policy.advance == Advance::AtOnce;
+        self.running
+            .values()
+            .any(|it| is_live(it) || (at_once && it.state == State::Starting))
+    }
+
+    fn is_wished(&self, proxy: &Proxy) -> bool {
+        let wished = self.wish.as_ref().map(|wish| &wish.config);
+        !proxy.is_past && proxy.config.is_some() && proxy.config.as_ref() == wished
+    }
+
+    fn may_hold(&self) -> bool {
+        self.policy.on_exhausted == OnExhausted::HoldLastGood
+            && self.policy.on_failure == OnFailure::KeepServing
+    }
+}
+
+impl Wish {
+    fn new(config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            used: 0,
+            first_at_once: false,
+            not_before: None,
+            over: None,
+        }
+    }
+
+    /// Spends a retry; false when there is none.
+    fn put_off(&mut self, policy: &Policy, now: Timestamp, healthy: bool) -> bool {
+        let retry = &policy.retry;
+        if healthy {
+            (self.used, self.first_at_once) = (0, true);
+        }
+        if self.used >= retry.max_retries {
+            return false;
+        }
+        let doublings = if self.first_at_once {
+            self.used.checked_sub(1)
+        } else {
+            Some(self.used)
+        };
+        let delay = doublings.map_or(Duration::ZERO, |doublings| {
+            let delay = retry.initial_interval * 2_u32.pow(doublings);
+            retry
+                .max_interval
+                .map_or(delay, |longest| delay.min(longest))
+        });
+        self.used += 1;
+        self.over = None;
+        self.not_before = (delay > Duration::ZERO).then(|| now.after(delay));
+        true
+    }
+}
+
+fn is_live(proxy: &Proxy) -> bool {
+    matches!(proxy.state, State::Live { .. })
+}
+
+fn is_draining(proxy: &Proxy) -> bool {
+    matches!(proxy.state, State::Draining { .. })
+}
+
+fn is_told(proxy: &Proxy) -> bool {
+    matches!(proxy.state, State::Told { .. })
+}

@@ -1,0 +1,175 @@
+//! Every script in `scenarios/` and the transcript it leads to, as a table.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use handover_core::scenario::Scenario;
+
+/// One test for each script, and the list of their names.
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        $(
+            #[test]
+            fn $name() {
+                let script = include_str!(concat!("../scenarios/", stringify!($name), ".txt"));
+                insta::assert_snapshot!(stringify!($name), transcript(script));
+            }
+        )*
+    };
+}
+
+scenarios! {
+    start
+    same_configuration_twice
+    given_up_stays_given_up
+    good_bad_good
+    failed_epoch_is_retried_with_its_number
+    delays_double
+    burst_during_a_start
+    burst_back_to_the_starting_one
+    change_while_the_start_fails
+    exhausted_with_nothing_else_stops
+    exhausted_beside_a_good_one_stops
+    exhausted_without_a_good_one_under_hold
+    exhausted_beside_a_good_one_holds
+    held_epoch_ends_cleanly
+    permanent_failure_alone
+    permanent_failure_beside_a_good_one
+    permanent_failure_of_a_replaced_configuration
+    old_epoch_crashes_while_the_new_one_starts
+    old_epoch_crashes_while_the_new_one_is_live
+    old_epoch_crashes_in_back_off
+    old_epoch_crashes_in_back_off_under_stop
+    new_epoch_crashes_after_live
+    crash_in_a_back_off_is_not_counted_twice
+    failure_crosses_an_abort
+    change_crosses_an_abort
+    abort_all_with_the_newest_of_three_failing
+    abort_all_cascades
+    abort_before_a_desire_is_not_held_against_it
+    abort_all_escalates_after_the_grace
+    clean_exit_stays
+    clean_exit_before_live_stays
+    clean_exit_restarts
+    clean_exit_before_live_restarts
+    clean_exit_stops
+    clean_exit_before_live_stops
+    clean_exit_of_a_draining_epoch
+    start_deadline
+    start_deadline_spends_the_budget
+    cap_reached
+    released_epoch_leaves_the_cap
+    live_epoch_dies_while_the_cap_holds_a_change
+    terminate_with_nothing_running
+    terminate_while_only_starting
+    terminate_while_live
+    terminate_and_the_others_end_first
+    terminate_while_starting_beside_live
+    terminate_while_a_start_fails_beside_live
+    terminate_in_back_off
+    terminate_in_back_off_beside_live
+    terminate_while_aborting
+    terminate_while_all_are_aborting
+    terminate_while_holding
+    terminate_after_giving_up
+    terminate_twice
+    terminate_three_times
+    drain_deadline
+    drain_deadline_during_a_start
+    failed_drain
+    kill_with_nothing_running
+    kill_while_starting
+    kill_while_live
+    kill_in_back_off_beside_live
+    kill_while_draining
+    kill_while_stopping
+    kill_while_aborting
+    late_timeout
+    late_input
+    late_exit_after_health
+    early_and_repeated_timeouts
+    input_after_the_end
+    unknown_and_old_epochs
+    live_while_aborting
+    health_refills_the_budget
+    crash_before_health_spends_the_budget
+    fallback_while_given_up
+    fallback_ends_cleanly
+    fallback_gives_way
+    fallback_start_holds_the_retry
+    fallback_has_a_budget_of_its_own
+    fallback_is_lost_and_the_desired_goes_on
+    desire_the_fallback
+    desire_the_fallback_in_its_back_off
+    desire_the_fallback_while_the_other_starts
+    fallback_is_replaced_by_a_newer_good_one
+    desire_the_older_live_one
+    desire_the_older_live_one_while_the_other_starts
+    back_to_a_draining_configuration
+    no_waiting_for_live
+    cap_without_waiting_for_live
+    istio_start_then_drain
+    istio_drain_returns_early
+    istio_same_configuration_twice
+    istio_good_bad_good
+    istio_abort_of_healthy_epochs
+    istio_fails_twice_then_starts
+    istio_exceeds_a_budget_of_one
+    istio_middle_epoch_exits_first
+    istio_one_recovery_only
+    istio_cascading_aborts
+    istio_epoch_0_crashes_beside_epoch_1
+}
+
+fn transcript(script: &str) -> String {
+    let scenario = Scenario::parse(script).unwrap();
+    match scenario.run() {
+        Ok(transcript) => transcript.to_string(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn every_script_has_a_test() {
+    let mut listed: Vec<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
+    listed.sort();
+    assert_eq!(names_in("scenarios", ".txt"), listed);
+}
+
+#[test]
+fn every_snapshot_has_a_script() {
+    let snapshots = names_in("tests/snapshots", ".snap");
+    let scripts: Vec<String> = names_in("scenarios", ".txt")
+        .iter()
+        .map(|name| format!("scenarios__{name}"))
+        .collect();
+    assert_eq!(snapshots, scripts);
+}
+
+#[test]
+fn every_script_says_in_one_sentence_what_it_is_about() {
+    for name in NAMES {
+        let path = folder("scenarios").join(format!("{name}.txt"));
+        let scenario = Scenario::parse(&fs::read_to_string(path).unwrap()).unwrap();
+        assert!(scenario.title.ends_with('.'), "{name}: {}", scenario.title);
+        assert!(!scenario.lines.is_empty(), "{name} has no line");
+    }
+}
+
+fn names_in(name: &str, extension: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|file| file.strip_suffix(extension).map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
