@@ -2,11 +2,10 @@
 //! the new one and cannot be asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
-use crate::proc_net::{TcpSocket, sockets_of};
+use crate::proc_net::{TcpSocket, each_tcp_socket};
 
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
@@ -80,32 +79,8 @@ pub fn established(
 
 fn each_own_socket(pid: u32, mut visit: impl FnMut(TcpSocket)) -> Result<(), ConnectionsError> {
     let process = PathBuf::from(format!("/proc/{pid}"));
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ConnectionsError { pid, path, source }
-    };
-    let own = sockets_of(&process).map_err(failed(&process))?;
-    // The tables of the process's own network namespace.
-    for table in ["net/tcp", "net/tcp6"] {
-        let path = process.join(table);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            // A host without IPv6 has no second table.
-            Err(error) if table == "net/tcp6" && error.kind() == io::ErrorKind::NotFound => {
-                continue;
-            }
-            Err(error) => return Err(failed(&path)(error)),
-        };
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(failed(&path))?;
-            if let Some(socket) =
-                TcpSocket::parse(&line).filter(|socket| own.contains(&socket.inode))
-            {
-                visit(socket);
-            }
-        }
-    }
-    Ok(())
+    each_tcp_socket(&process, |socket, _| visit(socket))
+        .map_err(|(path, source)| ConnectionsError { pid, path, source })
 }
 
 #[cfg(test)]

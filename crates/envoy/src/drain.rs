@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
+use crate::quiet::keep_new_connections_away;
 
 /// How to drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub struct DrainOptions {
     pub poll: Duration,
     /// Listeners whose connections do not hold the drain.
     pub exclude: Exclude,
+    /// The process id of this Envoy, where it is a child of ours: then the connections that wait to
+    /// be accepted when the listeners close are not reset, see [`quiet`](crate::quiet).
+    pub child: Option<u32>,
 }
 
 impl Default for DrainOptions {
@@ -36,6 +40,7 @@ impl Default for DrainOptions {
             limit: Duration::from_secs(5),
             poll: Duration::from_millis(15),
             exclude: Exclude::default(),
+            child: None,
         }
     }
 }
@@ -114,6 +119,13 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
         let failing = retry_once(|| admin.healthcheck_fail()).await;
         failing.map_err(DrainError::Start)?;
         sleep(options.pre_drain_delay).await;
+        if let Some(child) = options.child {
+            let spared = admin.address().port().into_iter().collect();
+            // Without it the drain is a little less kind; that is no reason not to drain.
+            if let Err(error) = keep_new_connections_away(child, &spared).await {
+                tracing::warn!("connections that are not accepted yet may be reset: {error}");
+            }
+        }
         // Unknown counters leave the closing unverified; they do not stop a drain.
         let before = Listeners::read(admin).await.ok();
         let closing = retry_once(|| admin.drain_listeners(DrainCall::default())).await;

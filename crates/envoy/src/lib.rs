@@ -9,7 +9,7 @@
 //!   the repair of shared memory after a failed epoch;
 //! - [`admin`]: is the epoch live;
 //! - [`failure`]: why did it end;
-//! - [`drain`], [`connections`]: has the old one finished its work.
+//! - [`drain`], [`connections`], [`quiet`]: has the old one finished its work.
 //!
 //! ```no_run
 //! use handover_envoy::admin::{AdminClient, LivePoll};
@@ -33,6 +33,7 @@ pub mod drain;
 pub mod failure;
 pub mod files;
 pub mod hot_restart;
+pub mod quiet;
 pub mod validate;
 pub mod version;
 

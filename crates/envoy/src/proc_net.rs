@@ -1,25 +1,64 @@
 //! Sockets as `/proc` shows them.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 
-/// The inodes of the sockets that a process has open.
-pub(crate) fn sockets_of(process: &Path) -> io::Result<BTreeSet<u64>> {
-    let mut inodes = BTreeSet::new();
+/// The inodes of the sockets that a process has open, each with one of its descriptors there.
+pub(crate) fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
+    let mut sockets = BTreeMap::new();
     for entry in std::fs::read_dir(process.join("fd"))? {
         // A descriptor may be closed between the listing and the look at it.
-        let Ok(target) = entry.and_then(|entry| std::fs::read_link(entry.path())) else {
+        let Ok(entry) = entry else { continue };
+        let Ok(target) = std::fs::read_link(entry.path()) else {
             continue;
         };
-        inodes.extend(
+        let inode = target.to_str().and_then(|target| {
             target
-                .to_str()
-                .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'))
-                .and_then(|inode| inode.parse::<u64>().ok()),
-        );
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse::<u64>()
+                .ok()
+        });
+        let descriptor = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<RawFd>().ok());
+        sockets.extend(inode.zip(descriptor));
     }
-    Ok(inodes)
+    Ok(sockets)
+}
+
+/// Calls `visit` for each TCP socket of a process, as the tables of its own network namespace show
+/// it, with one of its descriptors there. An error comes with the file that could not be read.
+pub(crate) fn each_tcp_socket(
+    process: &Path,
+    mut visit: impl FnMut(TcpSocket, RawFd),
+) -> Result<(), (PathBuf, io::Error)> {
+    let own = sockets_of(process).map_err(|error| (process.to_owned(), error))?;
+    for table in ["net/tcp", "net/tcp6"] {
+        let path = process.join(table);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // A host without IPv6 has no second table.
+            Err(error) if table == "net/tcp6" && error.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            Err(error) => return Err((path, error)),
+        };
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(|error| (path.clone(), error))?;
+            let Some(socket) = TcpSocket::parse(&line) else {
+                continue;
+            };
+            if let Some(descriptor) = own.get(&socket.inode) {
+                visit(socket, *descriptor);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One line of `/proc/net/tcp` or `tcp6`.

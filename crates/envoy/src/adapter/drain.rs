@@ -47,6 +47,7 @@ impl Envoy {
             minimum: stop.minimum,
             limit,
             exclude: stop.exclude.clone(),
+            child: self.epochs.pid(epoch),
             ..DrainOptions::default()
         };
         match drain(&AdminClient::new(address), &options).await {

@@ -133,6 +133,11 @@ impl Epochs {
         self.lock().contains_key(&epoch)
     }
 
+    /// The process of the epoch.
+    pub(super) fn pid(&self, epoch: Epoch) -> Option<u32> {
+        self.lock().get(&epoch).map(|running| running.child.pid())
+    }
+
     /// How long ago the epoch was seen live first.
     pub(super) fn live_for(&self, epoch: Epoch) -> Option<Duration> {
         Some(self.lock().get(&epoch)?.live_since?.elapsed())

@@ -49,7 +49,7 @@ pub(super) fn owner(proc: &Path, sockets: &[Socket]) -> Option<u32> {
     });
     pids.find_map(|(pid, path)| {
         let own = sockets_of(&path).ok()?;
-        let found = sockets.iter().any(|socket| own.contains(&socket.inode));
+        let found = sockets.iter().any(|socket| own.contains_key(&socket.inode));
         found.then_some(pid)
     })
 }
