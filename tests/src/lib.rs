@@ -45,3 +45,8 @@ pub mod process_tag;
 pub mod report;
 pub mod supervisor;
 mod tally;
+
+/// The examples of the front page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
