@@ -148,13 +148,7 @@ const PROMISES: &[Promise] = &[
     Promise {
         of: "handover",
         with: &Features::EACH,
-        rule: Rule::Never(&[
-            "insta",
-            "proptest",
-            "tempfile",
-            "stateright",
-            "cargo_metadata",
-        ]),
+        rule: Rule::Never(&["insta", "proptest", "stateright", "cargo_metadata"]),
         because: "what only tests and xtask need stays out of the binary",
     },
 ];
@@ -219,7 +213,9 @@ fn edges(context: &Context, findings: &mut Findings) {
 
 /// The names of all packages that `package` is built from, on any platform, without itself.
 fn tree(context: &Context, package: &str, features: Features) -> Result<BTreeSet<String>> {
-    let mut command = context.cargo(["tree", "--package", package, "--edges", "normal,build"]);
+    // What a macro needs while it runs is not part of what it is used in.
+    let edges = "normal,build,no-proc-macro";
+    let mut command = context.cargo(["tree", "--package", package, "--edges", edges]);
     command
         .args(["--target", "all", "--prefix", "none", "--format", "{p}"])
         .args(features.flag());
