@@ -1,3 +1,59 @@
-//! The `handover` command.
+//! The `handover` command: parse, run, exit.
 
-fn main() {}
+mod cli;
+mod commands;
+mod demo;
+mod exit_code;
+mod fatal;
+mod logging;
+mod program;
+mod signals;
+mod source;
+mod supervise;
+
+use std::io::Write as _;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use cli::Cli;
+use exit_code::ExitCode;
+use fatal::{Fatal, OrExit as _};
+
+fn main() -> std::process::ExitCode {
+    let code = match Cli::try_parse() {
+        Ok(cli) => run(cli).unwrap_or_else(|error| report(&error)),
+        Err(error) => refuse(&error),
+    };
+    code.into()
+}
+
+/// Runs the command on this thread. What it started in the background, a lookup that hangs for
+/// example, does not keep the program from ending.
+fn run(cli: Cli) -> Result<ExitCode, Fatal> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_exit(ExitCode::OS)?;
+    let result = runtime.block_on(commands::run(cli.command));
+    runtime.shutdown_background();
+    result
+}
+
+/// Says what is wrong with the command line, or gives the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // A closed pipe leaves nobody to tell.
+    let _unread = error.print();
+    let was_asked_for = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+    if was_asked_for.contains(&error.kind()) {
+        ExitCode::CLEAN
+    } else {
+        ExitCode::USAGE
+    }
+}
+
+fn report(error: &Fatal) -> ExitCode {
+    // As above.
+    let _unread = writeln!(std::io::stderr(), "error: {error}");
+    error.code
+}

@@ -1,0 +1,64 @@
+//! The command line: what may be typed, and what each word means.
+
+pub(crate) mod demo;
+pub(crate) mod exec;
+pub(crate) mod global;
+pub(crate) mod policy;
+pub(crate) mod run;
+pub(crate) mod small;
+pub(crate) mod span;
+
+use clap::{Parser, Subcommand};
+
+use demo::{DemoArgs, DemoServerArgs};
+use exec::ExecArgs;
+use run::{RunArgs, ValidateArgs};
+use small::{PrivateIpsArgs, ResolveArgs};
+
+/// Keeps a proxy running and replaces it without losing a request.
+#[derive(Debug, Parser)]
+#[command(
+    name = "handover",
+    version,
+    after_long_help = AFTER_HELP,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(RunArgs),
+    Exec(ExecArgs),
+    Demo(DemoArgs),
+    Validate(ValidateArgs),
+    Resolve(ResolveArgs),
+    PrivateIps(PrivateIpsArgs),
+    DemoServer(DemoServerArgs),
+}
+
+/// Shown by `--help` of the commands that supervise.
+pub(crate) const AFTER_HELP: &str = "\
+Signals, for `run` and `exec`:
+  TERM, INT, QUIT  drain and end; the second one stops now, the third one kills
+  HUP              start the next epoch even if nothing has changed
+  USR1             passed on to the process of every epoch (log files are opened again)
+
+Exit codes:
+    0  everything went as asked
+   64  the command line is wrong
+   65  the configuration was rejected, or cannot be read
+   69  the retries are spent, or what was asked for is not to be had
+   70  a bug in handover
+   71  the operating system refused something at the start: an address in use, a limit
+   75  time was up: a drain was cut, or an answer did not come in time
+  126  the program was found and cannot be executed
+  127  the program was not found
+  128+N  killed by signal N
+  Where the end of the program ends `exec`, its own exit code is passed on.
+
+Each flag can be set by the variable shown beside it; the flag wins.";

@@ -1,0 +1,38 @@
+//! One file per command.
+
+mod demo;
+mod demo_envoy;
+mod envoy_binary;
+mod exec;
+mod private_ips;
+mod resolve;
+mod run;
+mod validate;
+
+use std::io::Write as _;
+
+use crate::cli::Command;
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+use envoy_binary::envoy_binary;
+
+/// Runs a command to its end.
+pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
+    match command {
+        Command::Run(args) => run::run(args).await,
+        Command::Exec(args) => exec::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Validate(args) => validate::run(args).await,
+        Command::Resolve(args) => resolve::run(&args).await,
+        Command::PrivateIps(args) => private_ips::run(args).await,
+        Command::DemoServer(args) => crate::demo::server::run(args).await,
+    }
+}
+
+/// Prints a result on standard output. That nobody reads it is an error, not a panic.
+fn print(text: impl std::fmt::Display) -> Result<(), Fatal> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}")
+        .and_then(|()| stdout.flush())
+        .or_exit(ExitCode::OS)
+}

@@ -1,0 +1,143 @@
+//! `handover demo --envoy`: the same play on a real Envoy.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use handover_core::Policy;
+use handover_envoy::admin::LivePoll;
+use handover_envoy::args::{ArgsOptions, DrainStrategy};
+use handover_envoy::hot_restart::BaseIdChoice;
+use handover_envoy::{Envoy, EnvoySettings, StopOptions};
+use handover_netutil::Listen;
+
+use super::demo::{perform, silent};
+use super::envoy_binary;
+use super::run::{ConfigFile, default_lock_dir};
+use crate::cli::demo::DemoArgs;
+use crate::demo::play::Script;
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+use crate::signals::Signals;
+use crate::supervise::Supervisor;
+
+/// Short times, so that an old epoch ends while one still watches.
+const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+const PARENT_SHUTDOWN_TIME: std::time::Duration = std::time::Duration::from_secs(3);
+
+pub(super) async fn run(
+    args: &DemoArgs,
+    envoy: &Path,
+    dir: &Path,
+    signals: Signals,
+) -> Result<ExitCode, Fatal> {
+    let binary = envoy_binary(envoy)?;
+    let [address, admin] = free_addresses()?;
+    let config = dir.join("envoy.yaml");
+    let script = Script {
+        config: config.clone(),
+        good: Box::new(move |number| configuration(address, admin, number)),
+        bad: format!("{}no_such_field: true\n", configuration(address, admin, 0)),
+        hand_overs: args.hand_overs,
+        interval: args.interval,
+        address,
+    };
+    script
+        .write(&configuration(address, admin, 0))
+        .or_exit(ExitCode::OS)?;
+    let title = format!(
+        "handover run --config-path {} --envoy-path {} --drain-time 1s --parent-shutdown-time 3s",
+        config.display(),
+        binary.display()
+    );
+    let settings = EnvoySettings {
+        binary,
+        args: ArgsOptions {
+            drain_time: DRAIN_TIME,
+            parent_shutdown_time: PARENT_SHUTDOWN_TIME,
+            drain_strategy: DrainStrategy::Immediate,
+            ..ArgsOptions::default()
+        },
+        base_id: BaseIdChoice::Auto,
+        instance: "handover demo".to_owned(),
+        run_dir: dir.join("epochs"),
+        lock_dir: default_lock_dir(),
+        output: silent(),
+        live_poll: LivePoll::default(),
+        stop: StopOptions::default(),
+        repair: true,
+    };
+    let envoy = Envoy::new(settings).map_err(|error| {
+        let code = ExitCode::of_failure(&error);
+        Fatal::new(code, error)
+    })?;
+    let source = ConfigFile::new(config.clone());
+    let supervisor = Supervisor::new(Arc::new(envoy), Policy::resilient(), source, &[config])?;
+    perform(args, &title, supervisor, script, signals).await
+}
+
+/// Two free ports of the loopback interface. Envoy binds them a moment later.
+fn free_addresses() -> Result<[SocketAddr; 2], Fatal> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bind = || {
+        Listen::new(any)
+            .tcp()
+            .context("finding a free port")
+            .or_exit(ExitCode::OS)
+    };
+    // Both are held until both are known, so that they differ.
+    let (one, other) = (bind()?, bind()?);
+    let address = |listener: &std::net::TcpListener| {
+        listener
+            .local_addr()
+            .context("finding a free port")
+            .or_exit(ExitCode::OS)
+    };
+    Ok([address(&one)?, address(&other)?])
+}
+
+/// A configuration that answers by itself, at once or after a while, and tells its epoch.
+fn configuration(address: SocketAddr, admin: SocketAddr, number: u32) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let (admin_ip, admin_port) = (admin.ip(), admin.port());
+    format!(
+        r#"admin:
+  address:
+    socket_address: {{ address: {admin_ip}, port_value: {admin_port} }}
+static_resources:
+  listeners:
+  - name: demo
+    address:
+      socket_address: {{ address: {ip}, port_value: {port} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: demo
+          route_config:
+            response_headers_to_add:
+            - header: {{ key: x-epoch, value: "%ENVIRONMENT(RESTART_EPOCH)%" }}
+            virtual_hosts:
+            - name: demo
+              domains: ["*"]
+              routes:
+              - match: {{ path: /slow }}
+                direct_response: {{ status: 200, body: {{ inline_string: "configuration {number}\n" }} }}
+                typed_per_filter_config:
+                  envoy.filters.http.fault:
+                    "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
+                    delay: {{ fixed_delay: 0.4s, percentage: {{ numerator: 100 }} }}
+              - match: {{ prefix: / }}
+                direct_response: {{ status: 200, body: {{ inline_string: "configuration {number}\n" }} }}
+          http_filters:
+          - name: envoy.filters.http.fault
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"#
+    )
+}

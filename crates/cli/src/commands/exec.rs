@@ -1,0 +1,230 @@
+//! `handover exec`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use handover_netutil::resolve_addr;
+use handover_tokio::process::OutputSink;
+use handover_tokio::process::ready::Probe;
+
+use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
+use crate::cli::policy::OnExit;
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+use crate::logging::Logging;
+use crate::program::{Program, Readiness, Revision, Settings, Sockets, first_after};
+use crate::signals::Signals;
+use crate::source::{Files, Source};
+use crate::supervise::Supervisor;
+
+pub(super) async fn run(args: ExecArgs) -> Result<ExitCode, Fatal> {
+    let signals = Signals::take_over().or_exit(ExitCode::OS)?;
+    let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
+    let result = supervise(args, signals, logging.children()).await;
+    Ok(logging.finish(result))
+}
+
+async fn supervise(
+    args: ExecArgs,
+    signals: Signals,
+    output: Arc<dyn OutputSink>,
+) -> Result<ExitCode, Fatal> {
+    let (supervisor, _) = prepare(args, output).await?;
+    supervisor.run(signals).await
+}
+
+/// Everything up to the start of the first epoch: the sockets are bound, nothing runs. Returns the
+/// addresses listened on as well.
+pub(crate) async fn prepare(
+    args: ExecArgs,
+    output: Arc<dyn OutputSink>,
+) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
+    let wanted = resolve(&args.listen).await?;
+    let readiness = readiness(&args.ready, &wanted).await?;
+    let sockets = bind(&wanted, &args.name)?;
+    let addresses = sockets.addresses().collect();
+    let policy = args.policy.policy(Some(args.drain_time));
+    let mut words = args.command.into_iter();
+    let command = words
+        .next()
+        .ok_or_else(|| Fatal::usage("there is no program: give it after `--`"))?;
+    let source = Watched {
+        program: command.display().to_string(),
+    };
+    let program = Arc::new(Program::new(Settings {
+        command,
+        arguments: words.collect(),
+        sockets,
+        readiness,
+        stop_signal: args.stop_signal,
+        drain_time: args.drain_time,
+        end_is_final: args.policy.on_exit == OnExit::Stop,
+        output,
+    }));
+    let supervisor = Supervisor::new(Arc::clone(&program), policy, source, &args.watch)?;
+    // It ends with the agent.
+    tokio::spawn(program.follow(supervisor.handle().status()));
+    Ok((supervisor, addresses))
+}
+
+async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {
+    let mut resolved = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        resolved.push(resolve_addr(address).await.map_err(|error| {
+            let code = ExitCode::of_resolve(&error);
+            Fatal::new(code, anyhow::Error::new(error).context("--listen"))
+        })?);
+    }
+    Ok(resolved)
+}
+
+fn bind(addresses: &[SocketAddr], names: &[String]) -> Result<Sockets, Fatal> {
+    if names.len() > addresses.len() {
+        let (names, addresses) = (names.len(), addresses.len());
+        return Err(Fatal::usage(format_args!(
+            "{names} names for {addresses} sockets: give each --name an address with --listen"
+        )));
+    }
+    for name in names {
+        check_name(name)?;
+    }
+    let mut sockets = Sockets::default();
+    for (index, address) in addresses.iter().enumerate() {
+        let name = names
+            .get(index)
+            .cloned()
+            .unwrap_or_else(|| format!("listen{index}"));
+        let bound = sockets
+            .bind(name, *address)
+            .context("--listen")
+            .or_exit(ExitCode::OS)?;
+        tracing::info!(address = %bound, "listening on {bound}");
+    }
+    Ok(sockets)
+}
+
+/// Readers of `LISTEN_FDNAMES` split it at colons.
+fn check_name(name: &str) -> Result<(), Fatal> {
+    let fits = (1..=255).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b':');
+    if fits {
+        return Ok(());
+    }
+    Err(Fatal::usage(format_args!(
+        "--name {name:?} cannot be a socket's name: use 1 to 255 printable ASCII characters \
+         without `:`"
+    )))
+}
+
+async fn readiness(args: &ReadyArgs, listening: &[SocketAddr]) -> Result<Readiness, Fatal> {
+    if args.notify {
+        return Ok(Readiness::Notify);
+    }
+    if let Some(fd) = args.ready_fd {
+        let first = first_after(listening.len());
+        return match fd {
+            ReadyFd::AfterSockets => Ok(Readiness::Descriptor(first)),
+            ReadyFd::Number(number) if number >= first => Ok(Readiness::Descriptor(number)),
+            ReadyFd::Number(number) => Err(Fatal::usage(format_args!(
+                "--ready-fd={number} is taken by a socket: use {first} or a higher number"
+            ))),
+        };
+    }
+    let (flag, authority, path) = match (&args.probe_tcp, &args.probe_http) {
+        (Some(address), _) => ("--probe-tcp", address.as_str(), None),
+        (None, Some(url)) => {
+            let (authority, path) = split_url(url).ok_or_else(|| {
+                Fatal::usage(format_args!(
+                    "--probe-http {url} cannot be asked: write http://HOST:PORT/PATH"
+                ))
+            })?;
+            ("--probe-http", authority, Some(path))
+        }
+        (None, None) => return Ok(Readiness::After(args.live_after)),
+    };
+    let address = resolve_addr(authority).await.map_err(|error| {
+        let code = ExitCode::of_resolve(&error);
+        Fatal::new(code, anyhow::Error::new(error).context(flag))
+    })?;
+    if let Some(shared) = listening.iter().find(|shared| answers(shared, address)) {
+        return Err(Fatal::usage(format_args!(
+            "{flag} {authority} says nothing: {shared} is passed to every epoch, so the one before \
+             answers there; probe an address of the new epoch alone, or use --notify or --ready-fd"
+        )));
+    }
+    let probe = match path {
+        None => Probe::tcp(address),
+        Some(path) => Probe::http(address, path)
+            .context(flag)
+            .or_exit(ExitCode::USAGE)?,
+    };
+    Ok(Readiness::Probe(args.live_after, probe))
+}
+
+/// Host and port, and the path, of `http://HOST:PORT/PATH`; the path may be left out.
+fn split_url(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("http://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    (!authority.is_empty()).then_some((authority, path))
+}
+
+/// Whether a connection to `address` reaches the socket that listens on `listening`.
+fn answers(listening: &SocketAddr, address: SocketAddr) -> bool {
+    let same_ip = match listening.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() => true,
+        IpAddr::V4(ip) if ip.is_unspecified() => address.is_ipv4(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip == address.ip(),
+    };
+    same_ip && listening.port() == address.port()
+}
+
+/// The program reads its files itself; what is desired is an epoch that has read them as they are.
+pub(crate) struct Watched {
+    program: String,
+}
+
+impl Source for Watched {
+    type Config = Revision;
+
+    fn name(&self) -> String {
+        self.program.clone()
+    }
+
+    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Revision> {
+        Ok(Revision {
+            files: files.snapshot().map(|files| files.digest()),
+            generation,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_split_into_where_and_what() {
+        assert_eq!(split_url("http://a:1/x/y"), Some(("a:1", "/x/y")));
+        assert_eq!(split_url("http://[::1]:80"), Some(("[::1]:80", "/")));
+        for bad in ["https://a:1/", "a:1/x", "http://", "http:///x"] {
+            assert_eq!(split_url(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_socket_on_all_addresses_answers_on_each() {
+        let reached = |listening: &str, address: &str| {
+            answers(&listening.parse().unwrap(), address.parse().unwrap())
+        };
+        assert!(reached("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(reached("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(reached("[::]:80", "127.0.0.1:80"));
+        assert!(!reached("0.0.0.0:80", "[::1]:80"));
+        assert!(!reached("127.0.0.1:80", "127.0.0.1:81"));
+        assert!(!reached("127.0.0.1:80", "127.0.0.2:80"));
+    }
+}

@@ -1,0 +1,186 @@
+//! The exit codes: what scripts and service managers rely on. The names and most numbers are those
+//! of `sysexits.h`; 126, 127 and 128 + signal are those of a shell.
+
+use std::error::Error;
+
+use handover_core::{GaveUp, Outcome};
+use handover_envoy::failure as envoy;
+use handover_envoy::validate::ValidateError;
+use handover_envoy::version::BinaryError;
+use handover_envoy::{EnvoyFailed, SetupError};
+use handover_netutil::ResolveError;
+use handover_tokio::Failure;
+use handover_tokio::process::{Signal, SpawnError};
+
+use crate::program::ProgramError;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExitCode(u8);
+
+impl ExitCode {
+    /// Everything went as asked.
+    pub(crate) const CLEAN: Self = Self(0);
+    /// `demo` only: a request was lost.
+    pub(crate) const LOSS: Self = Self(1);
+    /// The command line is wrong.
+    pub(crate) const USAGE: Self = Self(64);
+    /// The configuration was rejected, or cannot be read.
+    pub(crate) const CONFIG: Self = Self(65);
+    /// The retries are spent, or what was asked for is not to be had.
+    pub(crate) const UNAVAILABLE: Self = Self(69);
+    /// A bug in this program.
+    pub(crate) const INTERNAL: Self = Self(70);
+    /// The operating system refused what is needed before anything can start.
+    pub(crate) const OS: Self = Self(71);
+    /// Time was up: a drain was cut, or an answer did not come in time.
+    pub(crate) const CUT: Self = Self(75);
+    /// The program was found and cannot be executed.
+    pub(crate) const NOT_EXECUTABLE: Self = Self(126);
+    /// The program was not found.
+    pub(crate) const NOT_FOUND: Self = Self(127);
+
+    /// The code that a shell reports for a process that this signal ended.
+    pub(crate) fn of_signal(signal: Signal) -> Self {
+        Self::of_child(128_i32.saturating_add(signal.number()))
+    }
+
+    /// A child's code, passed on.
+    fn of_child(code: i32) -> Self {
+        u8::try_from(code).map_or(Self::INTERNAL, Self)
+    }
+
+    /// The code for the end of an agent. `failure` is the last one, `killer` the last signal
+    /// received.
+    pub(crate) fn of_outcome(
+        outcome: Outcome,
+        failure: Option<&Failure>,
+        killer: Option<Signal>,
+    ) -> Self {
+        match outcome {
+            Outcome::Drained | Outcome::ProxyEnded { .. } => Self::CLEAN,
+            Outcome::DrainTimedOut | Outcome::DrainSkipped => Self::CUT,
+            Outcome::Killed => Self::of_signal(killer.unwrap_or(Signal::KILL)),
+            Outcome::GaveUp {
+                why: GaveUp::BudgetSpent,
+                ..
+            } => Self::UNAVAILABLE,
+            Outcome::GaveUp {
+                why: GaveUp::Permanent,
+                ..
+            } => failure.map_or(Self::CONFIG, |failure| Self::of_failure(&*failure.error)),
+        }
+    }
+
+    /// The code for a failure that no retry can mend.
+    pub(crate) fn of_failure(error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(code) = Self::of_error(error) {
+                return code;
+            }
+            next = error.source();
+        }
+        Self::CONFIG
+    }
+
+    /// The code for an error of a kind that has one.
+    fn of_error(error: &(dyn Error + 'static)) -> Option<Self> {
+        if let Some(error) = error.downcast_ref::<SpawnError>() {
+            return Self::of_spawn(error);
+        }
+        if let Some(error) = error.downcast_ref::<ProgramError>() {
+            return match error {
+                ProgramError::Ended { cause, .. } => Some(Self::of_child(cause.exit_code())),
+                ProgramError::Spawn(error) => Self::of_spawn(error),
+                ProgramError::Readiness(_) | ProgramError::Prepare(_) | ProgramError::Lost(_) => {
+                    None
+                }
+            };
+        }
+        if let Some(error) = error.downcast_ref::<EnvoyFailed>() {
+            return Self::of_envoy(error);
+        }
+        if let Some(error) = error.downcast_ref::<SetupError>() {
+            return Some(match error {
+                SetupError::Binary(error) => Self::of_binary(error),
+                SetupError::Args(_) => Self::USAGE,
+                SetupError::Files(_) => Self::OS,
+                SetupError::BaseId(_) => Self::UNAVAILABLE,
+            });
+        }
+        error.downcast_ref::<BinaryError>().map(Self::of_binary)
+    }
+
+    /// The code for a failed epoch of Envoy, where it is not the configuration's fault.
+    fn of_envoy(error: &EnvoyFailed) -> Option<Self> {
+        if let EnvoyFailed::Binary(error)
+        | EnvoyFailed::NotValidated {
+            source: ValidateError::Binary(error),
+            ..
+        } = error
+        {
+            return Some(Self::of_binary(error));
+        }
+        if let EnvoyFailed::Spawn(error) = error {
+            return Self::of_spawn(error);
+        }
+        let is_command_line = matches!(
+            error,
+            EnvoyFailed::Ended {
+                failure: envoy::Failure::ArgumentsRejected { .. },
+                ..
+            }
+        );
+        is_command_line.then_some(Self::USAGE)
+    }
+
+    /// The code for a program that could not be started, where the program is the reason.
+    fn of_spawn(error: &SpawnError) -> Option<Self> {
+        let is_missing = matches!(
+            error,
+            SpawnError::NotInPath { .. } | SpawnError::NotFound { .. }
+        );
+        let is_unusable = matches!(
+            error,
+            SpawnError::IsDirectory { .. }
+                | SpawnError::NotExecutable { .. }
+                | SpawnError::ExecFormat { .. }
+                | SpawnError::InterpreterMissing { .. }
+                | SpawnError::ArgumentsTooLong { .. }
+                | SpawnError::Exec { .. }
+        );
+        let unusable = is_unusable.then_some(Self::NOT_EXECUTABLE);
+        is_missing.then_some(Self::NOT_FOUND).or(unusable)
+    }
+
+    /// The code for an Envoy binary that cannot be used.
+    fn of_binary(error: &BinaryError) -> Self {
+        if matches!(error, BinaryError::Missing(_)) {
+            Self::NOT_FOUND
+        } else {
+            Self::NOT_EXECUTABLE
+        }
+    }
+
+    /// The code for an address that was not resolved. What the resolver has no part in is wrong on
+    /// the command line.
+    pub(crate) fn of_resolve(error: &ResolveError) -> Self {
+        if matches!(error, ResolveError::TimedOut { .. }) {
+            Self::CUT
+        } else if matches!(
+            error,
+            ResolveError::Lookup { .. } | ResolveError::NoUsableAddress { .. }
+        ) {
+            Self::UNAVAILABLE
+        } else {
+            Self::USAGE
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.0)
+    }
+}

@@ -1,0 +1,312 @@
+//! Any program as a proxy: one process per epoch, on sockets that outlive them all.
+//!
+//! ```text
+//!   spawned ── ready ──> live ── superseded ──> told to finish ── drain time over ──> killed
+//!      │                  │                          │
+//!      └── ends: failed   └── ends: failed, or       └── ends: as expected
+//!                             clean with code 0
+//! ```
+//!
+//! The machine knows which epoch is superseded; [`Program::follow`] tells it to the process.
+
+mod error;
+mod readiness;
+mod running;
+mod sockets;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use handover_core::{Abort, Epoch, EpochState, Target};
+use handover_tokio::process::{
+    Child, Command, ExitCause, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
+};
+use handover_tokio::watch::Digest;
+use handover_tokio::{Proxy, RunControl, RunError, Status};
+use tokio::sync::watch;
+
+use crate::supervise::Forward;
+use readiness::{Announcement, Ready};
+use running::{Finish, Running};
+
+pub(crate) use error::ProgramError;
+pub(crate) use readiness::{Readiness, first_after};
+pub(crate) use sockets::Sockets;
+
+/// For as long as it takes: the state machine bounds it.
+const UNBOUNDED: Duration = Duration::MAX;
+
+/// What is started for each epoch, and how it ends.
+pub(crate) struct Settings {
+    pub(crate) command: OsString,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) sockets: Sockets,
+    pub(crate) readiness: Readiness,
+    /// What asks an epoch to finish and to end.
+    pub(crate) stop_signal: Signal,
+    /// How long a superseded epoch may take for that.
+    pub(crate) drain_time: Duration,
+    /// Whether the end of a process is final, so that a failure is not tried again.
+    pub(crate) end_is_final: bool,
+    pub(crate) output: Arc<dyn OutputSink>,
+}
+
+/// What an epoch is started for. The program reads its files itself, so this only says whether they
+/// are others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revision {
+    /// The contents of the watched files, if any are watched.
+    pub(crate) files: Option<Digest>,
+    /// How often a next epoch was asked for although nothing had changed.
+    pub(crate) generation: u64,
+}
+
+/// A program, run by an [`Agent`](handover_tokio::Agent).
+pub(crate) struct Program {
+    settings: Settings,
+    running: Running,
+}
+
+impl Program {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            running: Running::default(),
+        }
+    }
+
+    /// Tells each epoch that is superseded to finish, for as long as the agent runs.
+    pub(crate) async fn follow(self: Arc<Self>, mut status: watch::Receiver<Status>) {
+        loop {
+            for info in &status.borrow_and_update().epochs {
+                if info.state == EpochState::Draining {
+                    self.running.finish(info.epoch, Finish::Superseded);
+                }
+            }
+            // The channel closes when the agent has ended.
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One process from its start to its end.
+    async fn serve(&self, epoch: Epoch, control: &RunControl) -> Result<(), RunError> {
+        let (announcement, child) = tokio::select! {
+            biased;
+            // A process that is just being made is killed with the future.
+            _ = control.abort() => return Err(RunError::Aborted),
+            started = self.start(epoch) => started?,
+        };
+        let child = Arc::new(child);
+        let registration = self.running.enter(epoch, &child);
+        let mut ready = Box::pin(announcement.wait(&child));
+        let mut live = false;
+        loop {
+            tokio::select! {
+                biased;
+                how = control.abort() => {
+                    self.abort(&child, how, control).await?;
+                    return Err(RunError::Aborted);
+                }
+                finish = registration.told_to_finish() => {
+                    return self.finish(epoch, &child, finish, control).await;
+                }
+                cause = child.wait() => return self.ended(&child, cause, live),
+                outcome = &mut ready, if !live => match outcome {
+                    Ok(()) => {
+                        live = true;
+                        control.live();
+                    }
+                    Err(error) => return self.never_ready(&child, error, control).await,
+                },
+            }
+        }
+    }
+
+    async fn start(&self, epoch: Epoch) -> Result<(Announcement, Child), RunError> {
+        let settings = &self.settings;
+        let command = Command::new(&settings.command)
+            .args(settings.arguments.iter().cloned())
+            .epoch(epoch.number())
+            .kill_group_at_end(true)
+            .shared_output(Arc::clone(&settings.output));
+        let command = settings
+            .sockets
+            .pass_to(command)
+            .map_err(ProgramError::Prepare)?;
+        let Ready {
+            command,
+            announcement,
+        } = settings
+            .readiness
+            .ask(command)
+            .map_err(ProgramError::Prepare)?;
+        let child = command.spawn().await.map_err(ProgramError::Spawn)?;
+        Ok((announcement, child))
+    }
+
+    /// A process has ended and nobody had asked for it.
+    fn ended(
+        &self,
+        child: &Child,
+        cause: Result<ExitCause, WaitError>,
+        live: bool,
+    ) -> Result<(), RunError> {
+        let cause = cause.map_err(ProgramError::Lost)?;
+        // Beside an older epoch, a new one that ends before it serves has failed, whatever its
+        // code: a clean end could otherwise stop the agent, and take the older one along.
+        let is_all_there_is = self.settings.end_is_final && self.running.count() == 1;
+        if cause.success() && (live || is_all_there_is) {
+            return Ok(());
+        }
+        let error = ProgramError::ended(cause, live, &child.stderr_tail());
+        Err(if self.settings.end_is_final {
+            RunError::permanent(error)
+        } else {
+            RunError::transient(error)
+        })
+    }
+
+    /// The process will not tell that it is ready. Most often that is because it has just ended.
+    async fn never_ready(
+        &self,
+        child: &Child,
+        error: readiness::ReadinessError,
+        control: &RunControl,
+    ) -> Result<(), RunError> {
+        /// An end that is on its way arrives well within this time.
+        const END: Duration = Duration::from_secs(1);
+        let end = async {
+            match tokio::time::timeout(END, child.wait()).await {
+                Ok(cause) => self.ended(child, cause, false),
+                Err(_) => {
+                    let stopped = child.stop(self.stop(self.settings.drain_time)).await;
+                    stopped.map_err(ProgramError::Lost)?;
+                    Err(ProgramError::Readiness(error).into())
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            how = control.abort() => {
+                self.abort(child, how, control).await?;
+                Err(RunError::Aborted)
+            }
+            ended = end => ended,
+        }
+    }
+
+    /// Lets a process finish what it is doing. Its end is then the expected one, whatever it is.
+    async fn finish(
+        &self,
+        epoch: Epoch,
+        child: &Child,
+        finish: Finish,
+        control: &RunControl,
+    ) -> Result<(), RunError> {
+        let grace = match finish {
+            Finish::Superseded => self.settings.drain_time,
+            Finish::Terminated => UNBOUNDED,
+        };
+        tokio::select! {
+            biased;
+            how = control.abort() => {
+                self.abort(child, how, control).await?;
+                Err(RunError::Aborted)
+            }
+            stopped = child.stop(self.stop(grace)) => {
+                let stopped = stopped.map_err(ProgramError::Lost)?;
+                if stopped.forced {
+                    let grace = humantime::format_duration(grace);
+                    tracing::warn!(
+                        epoch = epoch.number(),
+                        "epoch {epoch} did not end within {grace} and was killed"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends a process as the state machine says.
+    async fn abort(
+        &self,
+        child: &Child,
+        how: Abort,
+        control: &RunControl,
+    ) -> Result<(), ProgramError> {
+        if how == Abort::Graceful {
+            tokio::select! {
+                stopped = child.stop(self.stop(UNBOUNDED)) => {
+                    stopped.map_err(ProgramError::Lost)?;
+                    return Ok(());
+                }
+                () = control.abort_immediately() => {}
+            }
+        }
+        child.kill().await.map_err(ProgramError::Lost)?;
+        Ok(())
+    }
+
+    /// Tells every epoch to finish, and waits until they have ended.
+    async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
+        self.running.finish_all(Finish::Terminated);
+        tokio::select! {
+            () = self.running.empty() => Ok(()),
+            _ = control.abort() => Err(RunError::Aborted),
+        }
+    }
+
+    fn stop(&self, grace: Duration) -> Stop {
+        Stop {
+            signal: self.settings.stop_signal,
+            reach: Reach::Child,
+            grace,
+        }
+    }
+}
+
+#[async_trait]
+impl Proxy for Program {
+    type Config = Revision;
+
+    async fn run(
+        &self,
+        target: Target<Revision>,
+        epoch: Epoch,
+        control: RunControl,
+    ) -> Result<(), RunError> {
+        match target {
+            Target::Serve(_) => self.serve(epoch, &control).await,
+            Target::Drain => self.drain(&control).await,
+        }
+    }
+
+    /// Nothing is left: the process group was killed with the end of its process.
+    fn cleanup(&self, _epoch: Epoch) {}
+
+    /// The end of the agent is told by its supervisor.
+    fn panic(&self, _config: &Revision) {}
+}
+
+impl Forward for Program {
+    fn forward(&self, signal: Signal) {
+        self.running.signal_all(signal);
+    }
+}
+
+impl From<ProgramError> for RunError {
+    fn from(error: ProgramError) -> Self {
+        match &error {
+            ProgramError::Spawn(spawn) if SpawnError::is_permanent(spawn) => Self::permanent(error),
+            ProgramError::Spawn(_)
+            | ProgramError::Prepare(_)
+            | ProgramError::Ended { .. }
+            | ProgramError::Readiness(_)
+            | ProgramError::Lost(_) => Self::transient(error),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! How a program is known to serve.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use handover_tokio::process::ready::{NotifySocket, Probe, ReadyPipe, ReadyPipeError};
+use handover_tokio::process::{Child, Command};
+
+/// What makes an epoch live.
+#[derive(Clone, Debug)]
+pub(crate) enum Readiness {
+    /// It has run for this long.
+    After(Duration),
+    /// It has run for this long, and then this answers.
+    Probe(Duration, Probe),
+    /// It sends `READY=1` to `NOTIFY_SOCKET`.
+    Notify,
+    /// It writes a line to this descriptor.
+    Descriptor(i32),
+}
+
+/// A command that passes on what the program announces itself with, and the other end of that.
+pub(super) struct Ready {
+    pub(super) command: Command,
+    pub(super) announcement: Announcement,
+}
+
+/// Tells when one process is ready.
+pub(super) enum Announcement {
+    After(Duration),
+    Probe(Duration, Probe),
+    Notify(NotifySocket),
+    Pipe(ReadyPipe),
+}
+
+/// Why a process will not become ready.
+#[derive(Debug)]
+pub(crate) enum ReadinessError {
+    Pipe(ReadyPipeError),
+    Notify(io::Error),
+}
+
+impl Readiness {
+    /// Adds to the command what the program announces itself with.
+    pub(super) fn ask(&self, command: Command) -> io::Result<Ready> {
+        let (command, announcement) = match self {
+            Self::After(span) => (command, Announcement::After(*span)),
+            Self::Probe(span, probe) => (command, Announcement::Probe(*span, probe.clone())),
+            Self::Notify => {
+                let socket = NotifySocket::bind()?;
+                let command = command.env("NOTIFY_SOCKET", socket.address());
+                (command, Announcement::Notify(socket))
+            }
+            Self::Descriptor(number) => {
+                let (pipe, end) = ReadyPipe::new()?;
+                let command = command
+                    .env("READY_FD", number.to_string())
+                    .descriptor(*number, end);
+                (command, Announcement::Pipe(pipe))
+            }
+        };
+        Ok(Ready {
+            command,
+            announcement,
+        })
+    }
+}
+
+/// The first descriptor after the standard streams and the sockets.
+pub(crate) fn first_after(sockets: usize) -> i32 {
+    i32::try_from(sockets).unwrap_or(i32::MAX).saturating_add(3)
+}
+
+impl Announcement {
+    /// Waits until the process is ready. Whether it still runs is for the caller to watch, and so
+    /// is the time.
+    pub(super) async fn wait(self, child: &Child) -> Result<(), ReadinessError> {
+        match self {
+            Self::After(span) => tokio::time::sleep(span).await,
+            Self::Probe(span, probe) => {
+                tokio::time::sleep(span).await;
+                while let Err(error) = probe.until_ready(ROUND).await {
+                    tracing::debug!(pid = child.pid(), "still not ready: {error}");
+                }
+            }
+            Self::Notify(socket) => loop {
+                let notice = socket.next(child.pid()).await;
+                let notice = notice.map_err(ReadinessError::Notify)?;
+                if let Some(status) = notice.status {
+                    tracing::debug!(pid = child.pid(), "the program says: {status}");
+                }
+                if notice.ready {
+                    break;
+                }
+            },
+            Self::Pipe(mut pipe) => pipe.wait().await.map_err(ReadinessError::Pipe)?,
+        }
+        Ok(())
+    }
+}
+
+/// How long a probe is asked before the last reason is logged.
+const ROUND: Duration = Duration::from_secs(5);
+
+impl fmt::Display for ReadinessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pipe(_) => "waiting for its line",
+            Self::Notify(_) => "could not receive its notifications",
+        })
+    }
+}
+
+impl Error for ReadinessError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Pipe(source) => Some(source),
+            Self::Notify(source) => Some(source),
+        }
+    }
+}

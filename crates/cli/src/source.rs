@@ -1,0 +1,76 @@
+//! Where the desired configuration comes from: files, compared by content, and a count of the times
+//! that a next epoch was asked for without a change.
+
+use std::path::PathBuf;
+
+use handover_tokio::watch::{FileState, Snapshot, WatchError, Watcher};
+
+/// Turns what there is into a configuration.
+pub(crate) trait Source {
+    /// What the proxy is run with.
+    type Config;
+
+    /// What is supervised, for people.
+    fn name(&self) -> String;
+
+    /// The configuration that the files ask for at present. Another generation makes another
+    /// configuration, even if nothing else has changed.
+    ///
+    /// # Errors
+    ///
+    /// Why the files ask for nothing that can be run, in one line.
+    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Self::Config>;
+}
+
+/// The watched files.
+pub(crate) struct Files {
+    /// None when no path is watched: then there is nothing to listen to.
+    watcher: Option<Watcher>,
+}
+
+impl Files {
+    /// Begins to watch. It reads the files, and blocks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot watch them.
+    pub(crate) fn watch(paths: &[PathBuf]) -> Result<Self, WatchError> {
+        let watcher = match paths {
+            [] => None,
+            paths => Some(Watcher::new(paths)?),
+        };
+        Ok(Self { watcher })
+    }
+
+    /// What the files held when they were last looked at.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        self.watcher.as_ref().map(Watcher::snapshot)
+    }
+
+    /// Why the files cannot be used, if one is missing or cannot be read.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let files = self.snapshot()?.files();
+        files.iter().find_map(|(path, state)| match state {
+            FileState::Missing => Some(format!("`{}` does not exist", path.display())),
+            FileState::Unreadable { reason } => Some(reason.clone()),
+            FileState::Present { .. } | FileState::Directory => None,
+        })
+    }
+
+    /// Waits until the files hold something else, and tells which do.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a change is told by the next call.
+    pub(crate) async fn changed(&mut self) -> Result<Vec<PathBuf>, WatchError> {
+        match &mut self.watcher {
+            Some(watcher) => Ok(watcher.changed().await?.paths),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops watching, after an error that will not pass.
+    pub(crate) fn give_up(&mut self) {
+        self.watcher = None;
+    }
+}

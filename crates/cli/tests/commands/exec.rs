@@ -1,0 +1,180 @@
+//! Hand-overs.
+
+use rustix::process::Signal;
+
+use crate::client::{Load, Pending, get};
+use crate::support::{eventually, exec_script, exec_server, replace};
+
+#[test]
+fn hand_overs_under_load_lose_no_request() {
+    let mut handover = exec_server(&[], &[]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    let load = Load::start(address);
+    for epoch in 1..=5 {
+        let before = load.answered();
+        eventually("requests", || (load.answered() > before + 50).then_some(()));
+        handover.signal(Signal::HUP);
+        eventually("the next epoch", || {
+            (get(address, "/").ok()?.epoch == epoch).then_some(())
+        });
+        // With two epochs at once, the next one waits for the end of the older one.
+        handover.says(&format!("epoch {} ended cleanly", epoch - 1));
+    }
+    load.assert_no_loss();
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}
+
+#[test]
+fn a_long_request_is_finished_by_the_old_epoch() {
+    let handover = exec_server(&[], &[]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    let slow = Pending::send(address, "/slow").unwrap();
+    // A request that came later is answered, so the slow one is there.
+    eventually("an answer", || get(address, "/").ok());
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 drains, 1 serves");
+    assert_eq!(slow.answer().unwrap().epoch, 0);
+    handover.says("epoch 0 ended cleanly");
+}
+
+#[test]
+fn a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("server.conf");
+    replace(&config, "one");
+    let path = config.to_str().unwrap();
+    let flags = [
+        "--watch",
+        path,
+        "--max-retries",
+        "1",
+        "--retry-interval",
+        "20ms",
+    ];
+    let handover = exec_server(&flags, &["--config", path]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    let load = Load::start(address);
+    let answers = |text: &str| {
+        let answer = eventually("an answer", || get(address, "/").ok());
+        answer.body.starts_with(text)
+    };
+    assert!(answers("one from epoch 0"));
+
+    replace(&config, "two");
+    eventually("the second text", || {
+        answers("two from epoch 1").then_some(())
+    });
+
+    replace(&config, "broken on purpose");
+    let failed = handover.says("epoch 2 failed");
+    assert!(failed.contains("exited with code 65"), "{failed}");
+    assert!(failed.contains("broken on purpose"), "{failed}");
+    handover.says("gave the configuration up, as its retries are spent; an older one goes on");
+    assert!(answers("two from epoch 1"));
+
+    std::fs::remove_file(&config).unwrap();
+    handover.says("keeps serving what it has");
+    assert!(answers("two from epoch 1"));
+
+    replace(&config, "three");
+    eventually("the third text", || {
+        answers("three from epoch 2").then_some(())
+    });
+    load.assert_no_loss();
+}
+
+#[test]
+fn the_same_content_is_no_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("server.conf");
+    replace(&config, "one");
+    let path = config.to_str().unwrap();
+    let handover = exec_server(&["--watch", path], &["--config", path]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    replace(&config, "one");
+    replace(&config, "two");
+    eventually("the second text", || {
+        get(address, "/")
+            .ok()?
+            .body
+            .starts_with("two from epoch 1")
+            .then_some(())
+    });
+    assert_eq!(handover.stderr.count("starting epoch"), 2);
+}
+
+#[test]
+fn a_program_that_dies_is_started_again_on_the_same_socket() {
+    let handover = exec_server(&["--retry-interval", "10ms", "--log-format", "json"], &[]);
+    let live = handover.says("epoch 0 is live");
+    assert!(live.contains("\"epoch\":0"), "{live}");
+    // Not taken by the server, this signal ends it.
+    let children = children_of(&handover);
+    let [pid] = children[..] else {
+        panic!("{children:?}")
+    };
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    handover.says("killed by signal 9 (SIGKILL)");
+    handover.stderr.wait_for_nth(2, "epoch 0 is live");
+}
+
+/// The processes that it has started and that are no threads of its own.
+fn children_of(handover: &crate::support::Running) -> Vec<i32> {
+    let pid = handover.pid();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let lists = tasks
+        .flatten()
+        .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let lists: Vec<String> = lists.collect();
+    let numbers = lists.iter().flat_map(|list| list.split_whitespace());
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn an_old_epoch_that_does_not_end_is_killed_after_the_drain_time() {
+    let script = "trap '' TERM; while :; do sleep 0.02; done";
+    let flags = ["--live-after", "10ms", "--drain-time", "100ms"];
+    let handover = exec_script(&flags, script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 did not end within 100ms and was killed");
+    handover.says("epoch 0 ended cleanly");
+    assert_eq!(handover.stderr.count("epoch 1 failed"), 0);
+}
+
+#[test]
+fn a_program_finds_its_sockets_and_its_epoch() {
+    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES epoch=$RESTART_EPOCH; \
+        [ $LISTEN_PID = $$ ] && readlink /proc/$$/fd/3 /proc/$$/fd/4; exec sleep 100";
+    let flags = ["--listen", "127.0.0.1:0,[::1]:0", "--name", "web"];
+    let handover = exec_script(&flags, script);
+    handover.stdout.wait_for("[epoch 0] 2 web:listen1 epoch=0");
+    handover.stdout.wait_for_nth(2, "[epoch 0] socket:");
+}
+
+#[test]
+fn with_max_epochs_a_further_change_waits() {
+    let script = "trap '' TERM; while :; do sleep 0.02; done";
+    let flags = [
+        "--live-after",
+        "10ms",
+        "--drain-time",
+        "1s",
+        "--log-level",
+        "debug",
+    ];
+    let handover = exec_script(&flags, script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    handover.signal(Signal::HUP);
+    handover.says("held: 2 epochs run already");
+    handover.says("epoch 2 is live");
+    assert_eq!(handover.stderr.count("epoch 0 did not end"), 1);
+}

@@ -1,0 +1,72 @@
+//! The help texts, which are the manual.
+
+use crate::support::{output_of, stderr, stdout};
+
+fn help_of(command: &[&str]) -> String {
+    let output = output_of(command.iter().copied().chain(["--help"]));
+    assert_eq!(output.status.code(), Some(0));
+    stdout(&output)
+}
+
+#[test]
+fn the_help_lists_commands_signals_and_exit_codes() {
+    insta::assert_snapshot!("help", help_of(&[]));
+}
+
+#[test]
+fn the_help_of_run_is_its_manual() {
+    insta::assert_snapshot!("help_run", help_of(&["run"]));
+}
+
+#[test]
+fn the_help_of_exec_is_its_manual() {
+    insta::assert_snapshot!("help_exec", help_of(&["exec"]));
+}
+
+#[test]
+fn the_help_of_demo_is_its_manual() {
+    insta::assert_snapshot!("help_demo", help_of(&["demo"]));
+}
+
+#[test]
+fn the_help_of_validate_is_its_manual() {
+    insta::assert_snapshot!("help_validate", help_of(&["validate"]));
+}
+
+#[test]
+fn the_help_of_resolve_is_its_manual() {
+    insta::assert_snapshot!("help_resolve", help_of(&["resolve"]));
+}
+
+#[test]
+fn the_help_of_private_ips_is_its_manual() {
+    insta::assert_snapshot!("help_private_ips", help_of(&["private-ips"]));
+}
+
+#[test]
+fn the_version_is_printed() {
+    let output = output_of(["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        stdout(&output),
+        concat!("handover ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn every_flag_has_its_variable() {
+    for command in ["run", "exec", "demo", "validate", "private-ips"] {
+        let help = help_of(&[command]);
+        let is_flag = |line: &&str| line.starts_with("      --");
+        let flags = help.lines().filter(is_flag).count();
+        let variables = help.matches("[env: HANDOVER_").count();
+        assert_eq!(flags, variables, "{command}");
+    }
+}
+
+#[test]
+fn without_a_command_the_help_goes_to_standard_error() {
+    let output = output_of([""; 0]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).contains("Usage: handover"));
+}

@@ -1,0 +1,22 @@
+//! The `handover` binary from outside: what it prints, how it ends, and what it does to the
+//! programs that it supervises. The programs are this binary's own demo server and small shell
+//! scripts.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a helper of a test reports failure as the test does"
+)]
+
+mod client;
+mod demo;
+mod ends;
+mod envoy;
+mod exec;
+mod help;
+mod logs;
+mod readiness;
+mod signals;
+mod small;
+mod support;
+mod usage;

@@ -1,0 +1,95 @@
+//! When an epoch is live.
+
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::process::Signal;
+
+use crate::support::exec_script;
+
+/// An address that nobody listens on at this moment.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[test]
+fn a_line_on_the_descriptor_is_readiness() {
+    let script = "echo $READY_FD; sleep 0.1; eval \"echo >&$READY_FD\"; exec sleep 100";
+    let handover = exec_script(&["--ready-fd", "--listen", "127.0.0.1:0"], script);
+    handover.stdout.wait_for("[epoch 0] 4");
+    handover.says("epoch 0 is live");
+    let handover = exec_script(&["--ready-fd=7"], "echo >&7; exec sleep 100");
+    handover.says("epoch 0 is live");
+}
+
+#[test]
+fn a_program_that_closes_the_descriptor_in_silence_fails() {
+    let flags = [
+        "--ready-fd=3",
+        "--max-retries",
+        "0",
+        "--abort-grace",
+        "50ms",
+    ];
+    let mut handover = exec_script(&flags, "exec 3>&-; exec sleep 100");
+    assert_eq!(handover.code(), 69);
+    handover.says("closed its readiness descriptor without writing a line");
+}
+
+#[test]
+fn one_that_does_not_end_either_is_killed() {
+    let flags = ["--ready-fd=3", "--max-retries", "0", "--drain-time", "50ms"];
+    let script = "trap '' TERM; exec 3>&-; while :; do sleep 0.02; done";
+    let mut handover = exec_script(&flags, script);
+    assert_eq!(handover.code(), 69);
+}
+
+#[test]
+fn the_reason_of_an_end_before_readiness_is_the_end() {
+    let flags = ["--ready-fd=3", "--max-retries", "0"];
+    let mut handover = exec_script(&flags, "exit 4");
+    assert_eq!(handover.code(), 69);
+    handover.says("the program ended before it was live: exited with code 4");
+}
+
+#[test]
+fn a_probe_is_asked_until_it_is_answered() {
+    let address = free_address();
+    let server = env!("CARGO_BIN_EXE_handover");
+    // The inner one listens for its server; to the outer one it is a program like any other.
+    let inner = format!(
+        "sleep 0.2; exec {server} exec --listen {address} --notify -- {server} demo-server"
+    );
+    for (flag, target) in [
+        ("--probe-tcp", address.to_string()),
+        ("--probe-http", format!("http://{address}/ready")),
+    ] {
+        let mut running = exec_script(&[flag, &target, "--live-after", "0s"], &inner);
+        let live = running.says("INFO  epoch 0 is live after ");
+        let live = match live.strip_prefix("[epoch 0] ") {
+            Some(_) => running
+                .stderr
+                .wait_for_nth(2, "INFO  epoch 0 is live after "),
+            None => live,
+        };
+        assert!(!live.starts_with('['), "{live}");
+        assert!(millis_in(&live) >= 200, "{live}");
+        running.signal(Signal::TERM);
+        assert_eq!(running.code(), 0);
+    }
+}
+
+/// The number in `... after 12 ms`.
+fn millis_in(line: &str) -> u64 {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words[words.len() - 2].parse().unwrap()
+}
+
+#[test]
+fn without_a_word_of_the_program_the_time_it_has_run_counts() {
+    let handover = exec_script(&["--live-after", "150ms"], "exec sleep 100");
+    let live = handover.says("epoch 0 is live after");
+    assert!(millis_in(&live) >= 150, "{live}");
+}

@@ -1,0 +1,242 @@
+//! Starting the binary, reading what it says, and ending it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// How long anything may take. It is reached only when something is broken.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+const BINARY: &str = env!("CARGO_BIN_EXE_handover");
+
+/// A command of the binary, without what the environment says about it.
+pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HANDOVER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .env("COLUMNS", "100");
+    command
+}
+
+/// Runs it to its end: a command that ends by itself.
+pub(crate) fn output_of(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+    finish(&mut handover(args))
+}
+
+pub(crate) fn finish(command: &mut Command) -> Output {
+    let mut running = Running::start(command);
+    let code = running.code();
+    let text = |lines: &Lines| lines.all().iter().map(|line| format!("{line}\n")).collect();
+    let (stdout, stderr): (String, String) = (text(&running.stdout), text(&running.stderr));
+    Output {
+        status: std::os::unix::process::ExitStatusExt::from_raw(code << 8),
+        stdout: stdout.into_bytes(),
+        stderr: stderr.into_bytes(),
+    }
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// `exec` with these flags and the demo server as the program, with these arguments.
+pub(crate) fn exec_server(flags: &[&str], server: &[&str]) -> Running {
+    let flags = flags.iter().copied();
+    let always = ["exec", "--listen", "127.0.0.1:0", "--notify"];
+    let words = always.into_iter().chain(flags);
+    let program = ["--", BINARY, "demo-server"].into_iter();
+    Running::start(&mut handover(
+        words.chain(program).chain(server.iter().copied()),
+    ))
+}
+
+/// `exec` with these flags and a shell script as the program.
+pub(crate) fn exec_script(flags: &[&str], script: &str) -> Running {
+    let words = ["exec"].into_iter().chain(flags.iter().copied());
+    Running::start(&mut handover(words.chain(["--", "sh", "-c", script])))
+}
+
+/// A running binary. It is killed when the test ends, and its children with it.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) stdout: Lines,
+    pub(crate) stderr: Lines,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let stdout = Lines::follow(child.stdout.take().unwrap());
+        let stderr = Lines::follow(child.stderr.take().unwrap());
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line with this text on standard error.
+    pub(crate) fn says(&self, text: &str) -> String {
+        self.stderr.wait_for(text)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let line = self.says("listening on ");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Waits for its end; the code is that of a shell.
+    pub(crate) fn code(&mut self) -> i32 {
+        let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
+        let printed = || [stdout.all(), stderr.all()].concat().join("\n");
+        let status = eventually_or(&|| format!("the end; it printed:\n{}", printed()), || {
+            self.child.try_wait().unwrap()
+        });
+        self.stdout.wait_for_end();
+        self.stderr.wait_for_end();
+        let killed = std::os::unix::process::ExitStatusExt::signal(&status);
+        status.code().unwrap_or_else(|| 128 + killed.unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let supervisor = Pid::from_child(&self.child);
+        // A program that ignores the parent-death signal would outlive the test. Stopped, the
+        // supervisor does not start another one meanwhile.
+        let _ended = kill_process(supervisor, Signal::STOP);
+        for child in children_of(self.pid()) {
+            // Each child leads a process group of its own.
+            let _ended = kill_process_group(child, Signal::KILL);
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The processes whose parent this is.
+fn children_of(parent: u32) -> Vec<Pid> {
+    let is_child = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The second field is the name in parentheses, which may hold anything.
+        let after = stat.rsplit_once(')').map(|(_, after)| after.to_owned());
+        let fields = after.unwrap_or_default();
+        fields
+            .split_whitespace()
+            .nth(1)
+            .and_then(|pid| pid.parse().ok())
+            == Some(parent)
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(is_child)
+        .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        .collect()
+}
+
+/// The lines of one stream.
+#[derive(Clone)]
+pub(crate) struct Lines(Arc<Mutex<(Vec<String>, bool)>>);
+
+impl Lines {
+    fn follow(stream: impl Read + Send + 'static) -> Self {
+        let lines = Self(Arc::default());
+        let shared = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                shared.0.lock().unwrap().0.push(line);
+            }
+            shared.0.lock().unwrap().1 = true;
+        });
+        lines
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().0.clone()
+    }
+
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.all().iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_for_nth(1, text)
+    }
+
+    /// Waits until so many lines have this text; returns the last of them.
+    pub(crate) fn wait_for_nth(&self, nth: usize, text: &str) -> String {
+        let all = || self.all().join("\n");
+        eventually_or(
+            &|| format!("{nth} lines with `{text}` in:\n{}", all()),
+            || {
+                let all = self.all();
+                all.into_iter()
+                    .filter(|line| line.contains(text))
+                    .nth(nth - 1)
+            },
+        )
+    }
+
+    fn wait_for_end(&self) {
+        eventually("the end of the output", || {
+            self.0.lock().unwrap().1.then_some(())
+        });
+    }
+}
+
+/// Looks again and again until there is something.
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_or(&|| what.to_owned(), look)
+}
+
+fn eventually_or<T>(what: &dyn Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            started.elapsed() < LIMIT,
+            "not within {LIMIT:?}: {}",
+            what()
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Replaces a file in one step.
+pub(crate) fn replace(path: &std::path::Path, content: &str) {
+    let part = path.with_extension("part");
+    std::fs::write(&part, content).unwrap();
+    std::fs::rename(part, path).unwrap();
+}

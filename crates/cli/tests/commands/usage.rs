@@ -1,0 +1,129 @@
+//! A wrong command line ends with 64 and says what is wrong.
+
+use crate::support::{finish, handover, output_of, stderr};
+
+#[track_caller]
+fn is_refused(command: &str, reason: &str) {
+    let output = output_of(command.split_whitespace());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains(reason), "`{reason}` is not in:\n{said}");
+}
+
+#[test]
+fn an_unknown_command_is_refused() {
+    is_refused("supervise", "unrecognized subcommand 'supervise'");
+}
+
+#[test]
+fn an_unknown_flag_is_refused() {
+    is_refused("exec --watsh x -- true", "unexpected argument '--watsh'");
+}
+
+#[test]
+fn exec_needs_a_program() {
+    is_refused("exec --listen 127.0.0.1:0", "<CMD>");
+}
+
+#[test]
+fn a_duration_needs_a_unit() {
+    is_refused("exec --drain-time 5 -- true", "such as 45s or 300ms");
+    is_refused("exec --start-deadline never -- true", "or `none`");
+}
+
+#[test]
+fn a_signal_is_known_by_name() {
+    is_refused(
+        "exec --stop-signal STOPP -- true",
+        "`STOPP` is not a signal",
+    );
+}
+
+#[test]
+fn an_address_needs_a_port() {
+    is_refused("exec --listen localhost -- true", "has no port");
+    is_refused("resolve localhost", "has no port");
+}
+
+#[test]
+fn a_name_without_a_socket_is_refused() {
+    is_refused("exec --name web -- true", "1 names for 0 sockets");
+}
+
+#[test]
+fn a_name_that_cannot_be_passed_is_refused() {
+    is_refused(
+        "exec --listen 127.0.0.1:0 --name a:b -- true",
+        "without `:`",
+    );
+}
+
+#[test]
+fn two_ways_of_readiness_contradict_each_other() {
+    is_refused("exec --notify --ready-fd -- true", "cannot be used with");
+    is_refused(
+        "exec --probe-tcp a:1 --probe-http http://a:1/ -- true",
+        "cannot be used with",
+    );
+}
+
+#[test]
+fn a_readiness_descriptor_cannot_be_a_socket() {
+    is_refused(
+        "exec --listen 127.0.0.1:0 --ready-fd=3 -- true",
+        "use 4 or a higher number",
+    );
+    is_refused("exec --ready-fd=1 -- true", "a descriptor from 3 on");
+}
+
+#[test]
+fn a_probe_of_a_shared_socket_would_say_nothing() {
+    for ip in ["127.0.0.1", "0.0.0.0"] {
+        is_refused(
+            &format!("exec --listen {ip}:7 --probe-tcp 127.0.0.1:7 -- true"),
+            "is passed to every epoch",
+        );
+        is_refused(
+            &format!("exec --listen {ip}:7 --probe-http http://127.0.0.1:7/ready -- true"),
+            "is passed to every epoch",
+        );
+    }
+}
+
+#[test]
+fn a_probe_needs_a_whole_url() {
+    is_refused(
+        "exec --probe-http https://a:1/ -- true",
+        "write http://HOST:PORT/PATH",
+    );
+}
+
+#[test]
+fn a_crash_loop_needs_its_brake() {
+    is_refused(
+        "exec --reset-after 0s -- true",
+        "a crash loop would never be slowed down",
+    );
+}
+
+#[test]
+fn run_needs_a_drain_that_ends_before_the_shutdown() {
+    let config = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let path = config.path().to_str().unwrap();
+    is_refused(
+        &format!("run --config-path {path} --envoy-path /bin/true --drain-time 60s"),
+        "must be shorter than the parent shutdown time",
+    );
+}
+
+#[test]
+fn a_variable_is_as_good_as_a_flag_and_the_flag_wins() {
+    let mut command = handover(["exec", "--", "true"]);
+    let output = finish(command.env("HANDOVER_DRAIN_TIME", "5"));
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).contains("'--drain-time <TIME>'"));
+
+    let flags = ["exec", "--on-exit", "stop", "--", "sh", "-c", "exit 3"];
+    let output = finish(handover(flags).env("HANDOVER_ON_EXIT", "stay"));
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
