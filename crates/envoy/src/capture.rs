@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use handover_tokio::process::{Child, Command, ExitCause, Line, Signal, SpawnError, Stream};
 
 /// How much is kept of each output stream: its end, where programs say why they fail.
 const KEPT: usize = 64 << 10;
@@ -28,7 +29,8 @@ pub(crate) enum CaptureError {
     TimedOut,
 }
 
-/// Runs a program without standard input.
+/// Runs a program. Its status is not lost to a supervisor that collects orphans, as that of a child
+/// made in any other way would be.
 ///
 /// # Cancel safety
 ///
@@ -38,58 +40,99 @@ pub(crate) async fn capture(
     args: &[OsString],
     limit: Duration,
 ) -> Result<Captured, CaptureError> {
+    let said = Said::default();
     let run = async {
-        let mut child = spawn(binary, args).await.map_err(CaptureError::Spawn)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (stdout, stderr, status) = tokio::join!(last_of(stdout), last_of(stderr), child.wait());
-        Ok(Captured {
-            status: status.map_err(CaptureError::Wait)?,
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        })
+        let child = spawn(binary, args, &said).await.map_err(io::Error::other);
+        let cause = child.map_err(CaptureError::Spawn)?.wait().await;
+        cause.map_err(|error| CaptureError::Wait(io::Error::other(error)))
     };
     match tokio::time::timeout(limit, run).await {
-        Ok(result) => result,
+        Ok(cause) => Ok(Captured {
+            status: exit_status(cause?),
+            stdout: said.text(Stream::Stdout),
+            stderr: said.text(Stream::Stderr),
+        }),
         Err(_elapsed) => Err(CaptureError::TimedOut),
     }
 }
 
-async fn spawn(binary: &Path, args: &[OsString]) -> io::Result<tokio::process::Child> {
-    let mut command = Command::new(binary);
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    // "Text file busy" means that somebody has the file open for writing: it is being replaced, or
-    // another thread was between fork and exec while it was. Either is over in a moment.
-    for _ in 0..20 {
-        match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+/// How a child ended, as the standard library has it. Want of memory is a SIGKILL there.
+pub(crate) fn exit_status(cause: ExitCause) -> ExitStatus {
+    ExitStatus::from_raw(match cause {
+        ExitCause::Code(code) => code << 8,
+        // The bit by which the kernel tells of a core dump.
+        ExitCause::Signal {
+            number,
+            core_dumped: true,
+        } => number | 0x80,
+        ExitCause::Signal {
+            number,
+            core_dumped: false,
+        } => number,
+        ExitCause::OutOfMemory => Signal::KILL.number(),
+    })
+}
+
+async fn spawn(binary: &Path, args: &[OsString], said: &Said) -> Result<Child, SpawnError> {
+    let mut attempts = 0;
+    loop {
+        let sink = said.clone();
+        let command = Command::new(binary)
+            .args(args.iter().cloned())
+            .kill_group_at_end(true)
+            .output(move |line: &Line<'_>| sink.take(line));
+        match command.spawn().await {
+            // Somebody has the file open for writing: it is being replaced, or another thread was
+            // between fork and exec while it was. Either is over in a moment.
+            Err(SpawnError::Busy { .. }) if attempts < 20 => {
+                attempts += 1;
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             result => return result,
         }
     }
-    command.spawn()
 }
 
-/// Reads a stream to its end and keeps the last [`KEPT`] bytes. A stream that breaks ends there.
-async fn last_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let Some(mut stream) = stream else {
-        return kept;
-    };
-    let mut chunk = vec![0; 8 << 10];
-    while let Ok(count @ 1..) = stream.read(&mut chunk).await {
-        kept.extend_from_slice(chunk.get(..count).unwrap_or_default());
+/// The end of what a program has written to each stream.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Ends>>);
+
+#[derive(Default)]
+struct Ends {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Said {
+    fn take(&self, line: &Line<'_>) {
+        let mut ends = self.lock();
+        let kept = match line.stream {
+            Stream::Stdout => &mut ends.stdout,
+            Stream::Stderr => &mut ends.stderr,
+        };
+        kept.extend_from_slice(line.bytes);
+        if !line.continues {
+            kept.push(b'\n');
+        }
         if kept.len() > 2 * KEPT {
             kept.drain(..kept.len() - KEPT);
         }
     }
-    kept.drain(..kept.len().saturating_sub(KEPT));
-    kept
+
+    fn text(&self, stream: Stream) -> String {
+        let ends = self.lock();
+        let kept = match stream {
+            Stream::Stdout => &ends.stdout,
+            Stream::Stderr => &ends.stderr,
+        };
+        let end = kept.len().saturating_sub(KEPT);
+        String::from_utf8_lossy(kept.get(end..).unwrap_or_default()).into_owned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        // Bytes are whole whenever the lock is free, whatever has panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -124,8 +167,8 @@ pub(crate) mod tests {
         );
         let captured = capture(&program, &[], LONG).await.unwrap();
         assert_eq!(captured.stderr.len(), KEPT);
-        assert!(captured.stderr.ends_with("y\nend"));
-        assert_eq!(captured.stdout, "out");
+        assert!(captured.stderr.ends_with("y\nend\n"));
+        assert_eq!(captured.stdout, "out\n");
     }
 
     #[tokio::test]

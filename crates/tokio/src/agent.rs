@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use handover_core::{
     Abort, Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy,
-    PolicyError, Reception, Standing, Target, Timestamp,
+    PolicyError, Purpose, Reception, Standing, Target, Timestamp,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -41,6 +41,8 @@ pub struct Agent<P: Proxy + ?Sized> {
     status: watch::Sender<Status>,
     events: broadcast::Sender<Event>,
     last_failure: Option<Failure>,
+    /// The epoch that stands for the drain, once it was started.
+    drain: Option<Epoch>,
 }
 
 /// What the loop may be told.
@@ -85,6 +87,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
             status,
             events,
             last_failure: None,
+            drain: None,
         })
     }
 
@@ -181,7 +184,14 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 }
                 Output::Finish(outcome) => log::finish(outcome),
                 Output::Event(event) => {
-                    log::event(&event, self.last_failure.as_ref());
+                    if let Event::Started {
+                        epoch,
+                        purpose: Purpose::Drain,
+                    } = event
+                    {
+                        self.drain = Some(epoch);
+                    }
+                    log::event(&event, self.drain, self.last_failure.as_ref());
                     // Nobody needs to listen.
                     let _unheard = self.events.send(event);
                 }

@@ -5,9 +5,13 @@ use tracing::{debug, error, info, warn};
 
 use crate::Failure;
 
-/// Says what has happened.
-pub(crate) fn event(event: &Event, failure: Option<&Failure>) {
+/// Says what has happened. `drain` is the epoch that stands for the drain: it is no process, so
+/// people do not hear of it as an epoch.
+pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failure>) {
     match event {
+        Event::Exited { epoch, exit, .. } if Some(*epoch) == drain => {
+            debug!("draining is over: {exit:?}");
+        }
         Event::Started {
             epoch,
             purpose: Purpose::Desired,
