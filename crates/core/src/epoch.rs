@@ -42,3 +42,15 @@ impl fmt::Display for Epoch {
         fmt::Display::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_its_number() {
+        assert_eq!(Epoch::new(7).number(), 7);
+        assert_eq!(Epoch::new(7).next().map(Epoch::number), Some(8));
+        assert_eq!(Epoch::new(u32::MAX).next(), None);
+    }
+}

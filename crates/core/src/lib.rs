@@ -41,6 +41,8 @@ pub use io::{
     Abort, Deadline, DeadlineReason, Denied, Event, Exit, GaveUp, Held, Ignored, Input, Outcome,
     Output, Purpose, Reception, Severity, Target,
 };
+#[cfg(feature = "scenario")]
+pub use machine::Names;
 pub use machine::{EpochInfo, EpochState, Machine, Phase, Standing};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
 pub use time::Timestamp;

@@ -106,6 +106,7 @@ scenarios! {
     desire_the_fallback
     desire_the_fallback_in_its_back_off
     desire_the_fallback_while_the_other_starts
+    fallback_is_not_judged_by_an_older_epoch_of_its_own
     fallback_is_replaced_by_a_newer_good_one
     desire_the_older_live_one
     desire_the_older_live_one_while_the_other_starts

@@ -114,6 +114,14 @@ mod tests {
         assert_ne!(first, second);
     }
 
+    #[test]
+    fn after_health_the_series_starts_at_once() {
+        let mut delays = Retry::new(2, Duration::from_secs(1)).delays(0);
+        assert_eq!(delays.by_ref().count(), 2);
+        delays.refill_after_health();
+        assert!(delays.eq([Duration::ZERO, Duration::from_secs(1)]));
+    }
+
     #[cfg(feature = "backoff")]
     #[test]
     fn the_backoff_trait_gives_the_delays_and_its_reset_refills() {

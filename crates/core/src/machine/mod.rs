@@ -26,9 +26,11 @@
 //!
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
 //! its budget, `reconcile` what is started next, `exits` what follows from an exit, `stop` the way
-//! to the end, `timers` the deadlines.
+//! to the end, `timers` the deadlines, `view` what a machine tells of itself.
 
 mod exits;
+#[cfg(feature = "scenario")]
+mod names;
 mod pursuit;
 mod reconcile;
 mod slot;
@@ -36,6 +38,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod view;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -51,7 +54,10 @@ use crate::{
     Reception, Timestamp,
 };
 
+#[cfg(feature = "scenario")]
+pub use self::names::Names;
 pub use self::slot::{EpochInfo, EpochState};
+pub use self::view::Standing;
 
 /// The state machine: which epoch is started, aborted and cleaned up, and when.
 ///
@@ -148,23 +154,6 @@ pub enum Phase {
     Finished(Outcome),
 }
 
-/// How the desired configuration stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// None has been asked for.
-    Nothing,
-    /// It serves, with this epoch.
-    Live(Epoch),
-    /// It is on its way; the reason tells what it waits for.
-    Pending(Held),
-    /// It was given up, last after this epoch.
-    GivenUp(Epoch),
-    /// It ended cleanly and is not started again.
-    Stayed,
-    /// It will not be started any more: the machine drains, stops or has finished.
-    Ending,
-}
-
 impl<C: Clone + Eq> Machine<C> {
     /// A machine that runs nothing and wants nothing.
     ///
@@ -243,112 +232,6 @@ impl<C: Clone + Eq> Machine<C> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         self.deadlines().min()
-    }
-
-    /// The policy.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Where the machine is in its life.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// How the machine's work ended, once it has.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Outcome> {
-        match self.phase {
-            Phase::Finished(outcome) => Some(outcome),
-            Phase::Running | Phase::Draining { .. } | Phase::Stopping(_) => None,
-        }
-    }
-
-    /// The running epochs, oldest first.
-    pub fn epochs(&self) -> impl DoubleEndedIterator<Item = EpochInfo> {
-        self.slots.iter().map(|slot| EpochInfo {
-            epoch: slot.epoch,
-            state: slot.view(),
-            purpose: slot.purpose,
-            started: slot.started,
-            desired: !slot.is_drain() && self.runs_desired(slot),
-            released: slot.is_released(),
-        })
-    }
-
-    /// The configuration that was asked for last. It is gone once it was handed out by
-    /// [`Output::Panic`].
-    #[must_use]
-    pub fn desired(&self) -> Option<&C> {
-        self.desired.as_ref().map(|desired| &desired.config)
-    }
-
-    /// The configuration of the newest epoch that is starting or live.
-    #[must_use]
-    pub fn current(&self) -> Option<&C> {
-        let slot = self.current_slot()?;
-        let of = |pursuit: &'_ Option<Pursuit<C>>| {
-            pursuit
-                .as_ref()
-                .is_some_and(|pursuit| pursuit.generation == slot.generation)
-        };
-        if of(&self.desired) {
-            return self.desired();
-        }
-        if of(&self.fallback) {
-            return self.fallback.as_ref().map(|fallback| &fallback.config);
-        }
-        slot.config.as_ref()
-    }
-
-    /// How many retries the desired configuration has left.
-    #[must_use]
-    pub fn retries_left(&self) -> Option<u32> {
-        self.desired.as_ref().map(|desired| desired.budget.left())
-    }
-
-    /// Why what is desired is not being started, if it is neither current nor about to be.
-    #[must_use]
-    pub fn held(&self) -> Option<Held> {
-        self.why_held()
-    }
-
-    /// Whether an older configuration serves because the desired one was given up.
-    #[must_use]
-    pub fn is_degraded(&self) -> bool {
-        matches!(self.phase, Phase::Running) && matches!(self.standing(), Standing::GivenUp(_))
-    }
-
-    /// How the desired configuration stands.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        match self.phase {
-            Phase::Running => {}
-            Phase::Stopping(Outcome::GaveUp { epoch, .. })
-            | Phase::Finished(Outcome::GaveUp { epoch, .. }) => return Standing::GivenUp(epoch),
-            Phase::Draining { .. } | Phase::Stopping(_) | Phase::Finished(_) => {
-                return Standing::Ending;
-            }
-        }
-        let Some(desired) = &self.desired else {
-            return Standing::Nothing;
-        };
-        if let Some(slot) = self.current_slot().filter(|slot| self.runs_desired(slot)) {
-            return if slot.is_live() {
-                Standing::Live(slot.epoch)
-            } else {
-                Standing::Pending(Held::Starting(slot.epoch))
-            };
-        }
-        match desired.stage {
-            Stage::GivenUp { epoch, .. } => Standing::GivenUp(epoch),
-            Stage::Stayed => Standing::Stayed,
-            Stage::Ready | Stage::Waiting(_) => {
-                self.held().map_or(Standing::Nothing, Standing::Pending)
-            }
-        }
     }
 
     /// Rule: the latest desire wins; the budget is full again, then and only then.
@@ -478,10 +361,14 @@ impl<C: Clone + Eq> Machine<C> {
             })
     }
 
+    /// Whether the epoch runs the fallback. What drains does not: its configuration may have been
+    /// started once more since, and what becomes of the older one does not matter to that.
     fn runs_fallback(&self, slot: &Slot<C>) -> bool {
-        self.fallback
-            .as_ref()
-            .is_some_and(|fallback| fallback.generation == slot.generation)
+        !slot.is_draining()
+            && self
+                .fallback
+                .as_ref()
+                .is_some_and(|fallback| fallback.generation == slot.generation)
     }
 
     /// Whether any epoch serves. Where nothing waits for live, a start is taken for serving.

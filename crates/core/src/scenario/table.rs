@@ -36,6 +36,17 @@ impl fmt::Display for Transcript {
     }
 }
 
+/// The input in the words of a script, or what the deadline was for.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(input, _) => f.write_str(&write::input(input)),
+            Self::Timeout(Some(reason)) => fmt::Display::fmt(reason, f),
+            Self::Timeout(None) => f.write_str("timeout"),
+        }
+    }
+}
+
 fn write_line<T: AsRef<str>>(
     f: &mut fmt::Formatter<'_>,
     widths: [usize; 5],
@@ -49,10 +60,11 @@ fn write_line<T: AsRef<str>>(
 }
 
 fn row(step: &Step) -> [Vec<String>; 5] {
-    let (input, reception) = match &step.what {
-        What::Input(given, reception) => (write::input(given), self::reception(*reception)),
-        What::Timeout(Some(reason)) => (format!("({reason})"), None),
-        What::Timeout(None) => ("(timeout)".into(), Some("nothing is due".into())),
+    let what = &step.what;
+    let (input, reception) = match what {
+        What::Input(_, reception) => (what.to_string(), self::reception(*reception)),
+        What::Timeout(Some(_)) => (format!("({what})"), None),
+        What::Timeout(None) => (format!("({what})"), Some("nothing is due".into())),
     };
     let outputs = reception
         .into_iter()

@@ -1,5 +1,7 @@
 //! What can happen, and what must be true of it.
 
+use std::time::Duration;
+
 use handover_core::check::Invariant;
 use handover_core::{
     Advance, EpochInfo, EpochState, Exit, Held, Input, OnCleanExit, OnExhausted, OnFailure,
@@ -9,23 +11,29 @@ use stateright::{Model, Property};
 
 use crate::state::State;
 
+/// An agent under a policy, and the world that is played to it.
+#[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub(crate) policy: Policy,
-    /// How often the desire may change, the first one included.
-    pub(crate) changes: u8,
-    /// How often an epoch may be started to serve.
-    pub(crate) starts: u8,
     /// How many epochs may run at once.
     pub(crate) epochs: usize,
+    /// How many configurations may be told apart at once.
+    pub(crate) configs: usize,
+    /// Between two deadlines time passes in steps of this length, and a deadline may be overdue by
+    /// as much; without it, time passes from deadline to deadline.
+    pub(crate) tick: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    Input(Input<u8>),
+    Input(Input<usize>),
     /// The deadline has come and is handled.
     Timeout,
     /// The deadline has come, and something else is handled first.
     Delay,
+    /// Some time has passed; no deadline has come meanwhile, or the one that is due is still not
+    /// handled.
+    Tick,
 }
 
 impl Model for Agent {
@@ -41,10 +49,10 @@ impl Model for Agent {
         if state.broken.is_some() || machine.outcome().is_some() {
             return;
         }
-        if state.changes < self.changes && machine.phase() == Phase::Running {
-            // Of the configurations that have not been asked for, one is like the other.
-            let new = (0..=state.changes).filter(|new| machine.desired() != Some(new));
-            actions.extend(new.map(|new| Action::Input(Input::Desire(new))));
+        if machine.phase() == Phase::Running {
+            // Those that the machine knows, and one that it does not know.
+            let configs = (0..=state.configs()).filter(|new| machine.desired() != Some(new));
+            actions.extend(configs.map(|new| Action::Input(Input::Desire(new))));
         }
         for info in machine.epochs() {
             actions.extend(
@@ -53,33 +61,33 @@ impl Model for Agent {
                     .map(Action::Input),
             );
         }
-        if state.terminates < 3 && state.changes > 0 {
-            actions.push(Action::Input(Input::Terminate));
-            actions.push(Action::Input(Input::Kill));
-        }
-        if let Some(deadline) = machine.poll_timeout() {
+        actions.push(Action::Input(Input::Terminate));
+        actions.push(Action::Input(Input::Kill));
+        if let Some(wait) = state.until_deadline() {
             actions.push(Action::Timeout);
-            if deadline.at > state.now {
+            if !wait.is_zero() {
                 actions.push(Action::Delay);
+            }
+            if let Some(tick) = self.tick
+                && (wait > tick || (wait.is_zero() && state.lateness() < tick))
+            {
+                actions.push(Action::Tick);
             }
         }
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = state.clone();
-        match action {
-            Action::Input(input) => next.give(input),
-            Action::Timeout => {
-                next.pass_to_deadline();
-                next.handle_timeout();
-            }
-            Action::Delay => next.pass_to_deadline(),
-        }
-        Some(next)
+        let wait = state.until_deadline().unwrap_or_default();
+        Some(match action {
+            Action::Input(input) => state.after(Duration::ZERO, Some(input)),
+            Action::Timeout => state.after(wait, None),
+            Action::Delay => state.later(wait),
+            Action::Tick => state.later(self.tick.unwrap_or_default()),
+        })
     }
 
     fn within_boundary(&self, state: &State) -> bool {
-        state.starts <= self.starts && state.machine.epochs().count() <= self.epochs
+        state.machine.epochs().count() <= self.epochs && state.configs() <= self.configs
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -91,7 +99,7 @@ impl Model for Agent {
 }
 
 /// What this epoch, by itself, can do next.
-fn deeds(info: EpochInfo, max_epochs: Option<u32>) -> Vec<Input<u8>> {
+fn deeds(info: EpochInfo, max_epochs: Option<u32>) -> Vec<Input<usize>> {
     let epoch = info.epoch;
     let exits: &[Exit] = match info.state {
         EpochState::Aborting(_) => &[Exit::Aborted, Exit::Failed(Severity::Permanent)],
@@ -152,6 +160,12 @@ fn invariants() -> Vec<Property<Agent>> {
         Property::always("always_finishes", |_, it: &State| {
             it.keeps(Invariant::AlwaysFinishes) && it.finishes_when_told()
         }),
+        Property::always("needless_timeouts_do_nothing", |_, it: &State| {
+            it.bears_needless_timeouts()
+        }),
+        Property::always("repeated_inputs_do_nothing", |_, it: &State| {
+            it.bears_repeated_inputs()
+        }),
     ]
 }
 
@@ -198,7 +212,10 @@ impl Agent {
                 |_, it: &State| matches!(it.machine.held(), Some(Held::Aborting(_))),
             ));
         }
-        if policy.on_exhausted == OnExhausted::HoldLastGood {
+        // Where a failure aborts every epoch, none is left to hold.
+        if policy.on_exhausted == OnExhausted::HoldLastGood
+            && policy.on_failure == OnFailure::KeepServing
+        {
             sights.push(Property::sometimes(
                 "the last good one is held",
                 |_, it: &State| it.machine.is_degraded(),

@@ -1,129 +1,70 @@
-//! Every order of events, exhaustively, within bounds: a few changes, a few retries, any epoch
-//! going live, exiting in any way or hanging, deadlines handled in time or late, a terminate or a
-//! kill at any moment.
+//! Every order of events, exhaustively: any number of changes, any epoch going live, exiting in any
+//! way or hanging, deadlines handled in time or late, a terminate or a kill at any moment.
 //!
-//! The model drives the machine that is shipped. Nothing is abstracted: time moves only to the next
-//! deadline, so the moments are few; changes and retries are few, so each run ends and the states
-//! are finite.
+//! The model drives the machine that is shipped. A state of the model is a machine under the names
+//! that stand for all machines which differ from it in names only ([`Names`](handover_core::Names):
+//! the moment, the numbers of epochs, which configuration is called what); that these do the same is
+//! a property test of its own (`tests/properties/names.rs`). So the states are finite without a bound
+//! on the length of a run, on the changes, the starts, the terminates or the time. What is bounded:
+//! how many epochs run at once and how many configurations are told apart at once. Time passes from
+//! deadline to deadline, and in the large set in steps between them too.
 //!
-//! `HANDOVER_MODEL=large` explores larger bounds for some minutes; build it with `--release`.
+//! `cargo xtask model` explores the large set. The tests here explore the small one.
 
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "the number of states is the result; the set is chosen by the environment"
 )]
 
 mod agent;
+mod sets;
 mod state;
 
-use std::time::Duration;
+use std::time::Instant;
 
-use handover_core::retry::Retry;
-use handover_core::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy};
-use stateright::{Checker, Model};
+use stateright::{Checker, DiscoveryClassification, Model};
 
 use self::agent::Agent;
 
-const SECOND: Duration = Duration::from_secs(1);
-
 #[test]
-fn the_default_preset_keeps_every_promise() {
-    explore("default", preset(Policy::default()));
-}
-
-#[test]
-fn the_preset_of_the_reference_keeps_every_promise() {
-    explore("istio_1_2", preset(Policy::istio_1_2()));
-}
-
-#[test]
-fn the_resilient_preset_keeps_every_promise() {
-    explore("resilient", preset(Policy::resilient()));
-}
-
-#[test]
-fn holding_while_clean_exits_stay_keeps_every_promise() {
-    let policy = Policy {
-        on_exhausted: OnExhausted::HoldLastGood,
-        ..preset(Policy::default())
-    };
-    explore("hold, stay", policy);
-}
-
-#[test]
-fn aborting_all_while_waiting_for_live_keeps_every_promise() {
-    let policy = Policy {
-        on_failure: OnFailure::AbortAll,
-        on_clean_exit: OnCleanExit::Restart,
-        start_deadline: Some(SECOND),
-        ..preset(Policy::default())
-    };
-    explore("abort all, restart", policy);
-}
-
-#[test]
-fn stopping_on_a_clean_exit_keeps_every_promise() {
-    let policy = Policy {
-        on_clean_exit: OnCleanExit::Stop,
-        ..preset(Policy::default())
-    };
-    explore("stop on clean exit", policy);
-}
-
-#[test]
-fn holding_without_waiting_for_live_keeps_every_promise() {
-    let policy = Policy {
-        advance: Advance::AtOnce,
-        on_exhausted: OnExhausted::HoldLastGood,
-        max_epochs: Some(2),
-        ..preset(Policy::default())
-    };
-    explore("at once, hold", policy);
-}
-
-/// The preset with few retries and with all spans alike, so that moments coincide.
-fn preset(policy: Policy) -> Policy {
-    let retry = Retry {
-        max_retries: if is_large() { 2 } else { 1 },
-        initial_interval: SECOND,
-        max_interval: None,
-        reset_after: policy.retry.reset_after.map(|_| 2 * SECOND),
-        ..policy.retry
-    };
-    Policy {
-        retry,
-        start_deadline: policy.start_deadline.map(|_| SECOND),
-        abort_grace: policy.abort_grace.min(SECOND),
-        drain_deadline: Some(SECOND),
-        ..policy
+fn every_preset_and_every_value_of_a_policy_keeps_every_promise() {
+    let begun = Instant::now();
+    let large = std::env::var("HANDOVER_MODEL").is_ok_and(|set| set == "large");
+    let models = if large { sets::large() } else { sets::small() };
+    let mut sum = 0;
+    let number = models.len();
+    for (name, agent) in models {
+        sum += explore(&name, agent);
     }
+    let took = begun.elapsed().as_secs_f64();
+    println!("{sum:>9} distinct states in {number} models, {took:.1} s");
 }
 
-fn explore(name: &str, policy: Policy) {
-    // Two things multiply the states: health, after which an epoch may be started without end, and
-    // fallbacks beside epochs that nobody waits for.
-    let by_health = policy.retry.reset_after.is_some();
-    let by_fallback =
-        policy.advance == Advance::AtOnce && policy.on_exhausted == OnExhausted::HoldLastGood;
-    let agent = Agent {
-        policy,
-        changes: match (by_health, by_fallback, is_large()) {
-            (true, _, _) | (_, true, false) => 2,
-            (false, false, _) | (false, true, true) => 3,
-        },
-        starts: match (is_large(), by_health) {
-            (false, _) => 4,
-            (true, true) => 5,
-            (true, false) => 6,
-        },
-        epochs: 4,
-    };
+/// Explores all states, and fails with the way to the first one that should not be, or with the name
+/// of a sight that is not to be seen.
+fn explore(name: &str, agent: Agent) -> usize {
+    let begun = Instant::now();
     let checker = agent.checker().threads(2).spawn_bfs().join();
-    println!("{name}: {} distinct states", checker.unique_state_count());
+    let states = checker.unique_state_count();
+    let took = begun.elapsed().as_secs_f64();
+    println!("{states:>9} distinct states in {took:>5.1} s: {name}");
+    tell_ways(&checker);
     checker.assert_properties();
+    states
 }
 
-fn is_large() -> bool {
-    std::env::var("HANDOVER_MODEL").is_ok_and(|set| set == "large")
+/// Prints the way to each state that breaks a promise, state by state.
+fn tell_ways(checker: &impl Checker<Agent>) {
+    for (name, way) in checker.discoveries() {
+        if let DiscoveryClassification::Example = checker.discovery_classification(name) {
+            continue;
+        }
+        println!("{name} does not hold:");
+        for (state, action) in way.into_vec() {
+            println!("    {:?}", state.machine);
+            println!("  {action:?}");
+        }
+    }
 }

@@ -1,75 +1,90 @@
 //! A state of the model, and the fair environment that is played from it.
 
+use std::time::Duration;
+
 use handover_core::check::{Checker, Invariant, Violation};
 use handover_core::{
-    EpochInfo, EpochState, Exit, Input, Machine, Output, Phase, Policy, PolicyError, Purpose,
-    Standing, Target, Timestamp,
+    EpochInfo, EpochState, Exit, Ignored, Input, Machine, Names, Outcome, Output, Phase, Policy,
+    PolicyError, Purpose, Reception, Standing, Timestamp,
 };
 
 /// So many steps a fair environment needs at most; it needs far fewer.
 const LIMIT: usize = 100;
 
+/// The moment of every state.
+const NOW: Timestamp = Names::<usize>::NOW;
+
+/// The machine and its record under the names that stand for all others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
-    pub(crate) machine: Machine<u8>,
+    pub(crate) machine: Machine<usize>,
     checker: Checker,
-    pub(crate) now: Timestamp,
-    /// How often the desire has changed.
-    pub(crate) changes: u8,
-    pub(crate) terminates: u8,
-    /// How often an epoch was started to serve.
-    pub(crate) starts: u8,
     pub(crate) broken: Option<Invariant>,
 }
 
 impl State {
     pub(crate) fn start(policy: Policy) -> Result<Self, PolicyError> {
+        let machine = Machine::<usize>::new(policy)?;
+        let names = Names::of(&machine, Timestamp::ZERO);
         Ok(Self {
-            machine: Machine::new(policy)?,
-            checker: Checker::new(),
-            now: Timestamp::ZERO,
-            changes: 0,
-            terminates: 0,
-            starts: 0,
+            checker: Checker::new().rename(&machine, &names),
+            machine: names.rename(&machine),
             broken: None,
         })
     }
 
-    pub(crate) fn give(&mut self, input: Input<u8>) {
-        self.changes += u8::from(matches!(input, Input::Desire(_)));
-        self.terminates += u8::from(input == Input::Terminate);
-        let given = self.checker.give_input(&mut self.machine, self.now, input);
-        self.note(given.map(|(_reception, outputs)| outputs));
+    /// What the input leads to after this much time in which the machine was told nothing.
+    pub(crate) fn after(&self, span: Duration, input: Option<Input<usize>>) -> Self {
+        let mut next = self.clone();
+        next.go_on(span, input);
+        next
     }
 
-    pub(crate) fn handle_timeout(&mut self) {
-        let given = self.checker.give_timeout(&mut self.machine, self.now);
-        self.note(given);
-    }
-
-    /// Lets the time pass until the next deadline, which is not handled yet.
-    pub(crate) fn pass_to_deadline(&mut self) {
-        if let Some(deadline) = self.machine.poll_timeout() {
-            self.now = self.now.max(deadline.at);
+    /// The same state, so much later.
+    pub(crate) fn later(&self, span: Duration) -> Self {
+        let names = Names::of(&self.machine, NOW.after(span));
+        Self {
+            checker: self.checker.rename(&self.machine, &names),
+            machine: names.rename(&self.machine),
+            broken: self.broken,
         }
     }
 
-    fn note(&mut self, given: Result<Vec<Output<u8>>, Violation>) {
-        match given {
-            Ok(outputs) => {
-                let starts = outputs.iter().filter(|output| {
-                    matches!(
-                        output,
-                        Output::Start {
-                            target: Target::Serve(_),
-                            ..
-                        }
-                    )
-                });
-                self.starts += u8::try_from(starts.count()).unwrap_or(u8::MAX);
+    fn go_on(&mut self, span: Duration, input: Option<Input<usize>>) {
+        let now = NOW.after(span);
+        let given = match input {
+            Some(input) => self.checker.give_input(&mut self.machine, now, input),
+            None => {
+                let outputs = self.checker.give_timeout(&mut self.machine, now);
+                outputs.map(|outputs| (Reception::Accepted, outputs))
             }
-            Err(violation) => self.broken = Some(violation.invariant),
+        };
+        self.note(given);
+        let names = Names::of(&self.machine, now);
+        self.checker = self.checker.rename(&self.machine, &names);
+        self.machine = names.rename(&self.machine);
+    }
+
+    fn note(&mut self, given: Result<(Reception, Vec<Output<usize>>), Violation>) {
+        if let Err(violation) = given {
+            self.broken = Some(violation.invariant);
         }
+    }
+
+    /// How long until the next deadline; zero when it is overdue.
+    pub(crate) fn until_deadline(&self) -> Option<Duration> {
+        Some(self.machine.poll_timeout()?.at.since(NOW))
+    }
+
+    /// How long the next deadline has been overdue.
+    pub(crate) fn lateness(&self) -> Duration {
+        let next = self.machine.poll_timeout();
+        next.map_or(Duration::ZERO, |deadline| NOW.since(deadline.at))
+    }
+
+    /// How many configurations the machine can tell apart.
+    pub(crate) fn configs(&self) -> usize {
+        Names::of(&self.machine, NOW).configs().len()
     }
 
     pub(crate) fn keeps(&self, invariant: Invariant) -> bool {
@@ -80,8 +95,47 @@ impl State {
         self.machine.epochs().any(|info| info.state == state)
     }
 
-    pub(crate) fn ends_with(&self, outcome: handover_core::Outcome) -> bool {
+    pub(crate) fn ends_with(&self, outcome: Outcome) -> bool {
         self.machine.outcome() == Some(outcome)
+    }
+
+    /// Whether a timeout that comes too early, and one that comes again, does nothing.
+    pub(crate) fn bears_needless_timeouts(&self) -> bool {
+        let mut machine = self.machine.clone();
+        let is_due = self.until_deadline().is_some_and(|span| span.is_zero());
+        if is_due {
+            machine.handle_timeout(NOW);
+            while machine.poll_output().is_some() {}
+        }
+        let before = machine.clone();
+        machine.handle_timeout(NOW);
+        machine == before
+    }
+
+    /// Whether what was said already, and what is said of epochs that do not run, is ignored.
+    pub(crate) fn bears_repeated_inputs(&self) -> bool {
+        let unknown = handover_core::Epoch::new(9);
+        let exited = Input::Exited(unknown, Exit::Clean);
+        let mut inputs = vec![Input::Live(unknown), Input::Released(unknown), exited];
+        for info in self.machine.epochs() {
+            if info.state != EpochState::Starting || info.purpose == Purpose::Drain {
+                inputs.push(Input::Live(info.epoch));
+            }
+            if info.state != EpochState::Draining || info.released {
+                inputs.push(Input::Released(info.epoch));
+            }
+        }
+        if let (Phase::Running, Some(desired)) = (self.machine.phase(), self.machine.desired()) {
+            inputs.push(Input::Desire(*desired));
+        }
+        let mut machine = self.machine.clone();
+        let ignored = inputs
+            .into_iter()
+            .all(|input| match machine.handle_input(NOW, input) {
+                Reception::Ignored(why) => why != Ignored::UnderWay,
+                Reception::Accepted | Reception::Denied(_) => false,
+            });
+        ignored && machine == self.machine
     }
 
     /// Whether a fair environment leads from here to the desired configuration being live. It need
@@ -104,8 +158,7 @@ impl State {
 
     /// Whether a terminate and then a fair environment lead from here to the end.
     pub(crate) fn finishes_when_told(&self) -> bool {
-        let mut told = self.clone();
-        told.give(Input::Terminate);
+        let told = self.after(Duration::ZERO, Some(Input::Terminate));
         let end = told.after_fair_play();
         end.is_some_and(|end| matches!(end.machine.phase(), Phase::Finished(_)))
     }
@@ -118,19 +171,16 @@ impl State {
             if state.broken.is_some() {
                 return None;
             }
-            match state.next_fair_input() {
-                Some(input) => state.give(input),
-                None if state.machine.poll_timeout().is_some() => {
-                    state.pass_to_deadline();
-                    state.handle_timeout();
-                }
-                None => return Some(state),
+            match (state.next_fair_input(), state.until_deadline()) {
+                (Some(input), _) => state.go_on(Duration::ZERO, Some(input)),
+                (None, Some(span)) => state.go_on(span, None),
+                (None, None) => return Some(state),
             }
         }
         None
     }
 
-    fn next_fair_input(&self) -> Option<Input<u8>> {
+    fn next_fair_input(&self) -> Option<Input<usize>> {
         let newest = |which: fn(EpochInfo) -> bool| {
             let info = self.machine.epochs().rev().find(|info| which(*info));
             info.map(|info| info.epoch)

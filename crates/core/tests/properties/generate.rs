@@ -1,5 +1,6 @@
 //! Random policies and scripts.
 
+use std::env;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +12,21 @@ use handover_core::{
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+
+/// So many cases, or as many as the environment variable `PROPTEST_CASES` asks for. A failing script
+/// is shown, not kept: it belongs into `scenarios/`.
+pub(crate) fn config(cases: u32) -> ProptestConfig {
+    let of_environment = ProptestConfig::default();
+    ProptestConfig {
+        cases: if env::var_os("PROPTEST_CASES").is_some() {
+            of_environment.cases
+        } else {
+            cases
+        },
+        failure_persistence: None,
+        ..of_environment
+    }
+}
 
 /// A scenario that a failing test shows as a script, ready to be put into `scenarios/`.
 #[derive(Clone)]

@@ -11,11 +11,7 @@ use proptest::prelude::*;
 use crate::generate::{self, Script};
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 1_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(generate::config(1_000))]
 
     #[test]
     fn the_last_desire_is_what_runs_in_the_end(Script(scenario) in generate::scenario(40)) {

@@ -10,11 +10,7 @@ use crate::generate::{self, Script};
 use crate::model::{Act, Model};
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 2_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(generate::config(2_000))]
 
     #[test]
     fn the_machine_does_what_the_model_does(Script(scenario) in generate::scenario(40)) {

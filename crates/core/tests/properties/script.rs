@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::generate::{self, Script};
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(generate::config(256))]
 
     #[test]
     fn a_written_script_reads_as_it_was(Script(scenario) in generate::scenario(8)) {

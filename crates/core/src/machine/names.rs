@@ -1,0 +1,249 @@
+//! Machines that differ in names only.
+//!
+//! What a machine does depends on how far away its times are, on the order of its epochs and on
+//! which of its configurations are equal, and on nothing else about them. So machines that differ
+//! in these names alone can be told by one of them: a model checker explores that one, and has
+//! explored all.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::pursuit::{Pursuit, Stage};
+use super::slot::{Slot, State};
+use super::{Machine, Phase};
+use crate::{Abort, Epoch, Held, Input, Outcome, Timestamp};
+
+/// What the machine's times, epochs, desires and configurations are called, so that they can be
+/// called something else.
+///
+/// [`rename`](Self::rename) gives the machine that stands for all which differ from this one in:
+///
+/// - the moment: it becomes [`NOW`](Self::NOW), and every other time keeps its distance;
+/// - the numbers of the running epochs: they become 0, 1, 2 and so on in the same order;
+/// - the configurations and the desires: they become numbers in the order in which they are found;
+/// - what the machine has no more use for: when an epoch was started that is past its start
+///   deadline, the number of one that has ended, what was desired before the machine began to end.
+///
+/// Two machines with the same image give the same answers to the same inputs, up to these names, for
+/// ever, as long as the highest epoch number there is stays out of reach.
+#[derive(Clone, Debug)]
+pub struct Names<C> {
+    now: Timestamp,
+    epochs: Vec<Epoch>,
+    generations: Vec<u64>,
+    configs: Vec<C>,
+}
+
+impl<C: Clone + Eq> Names<C> {
+    /// The moment at which every renamed machine stands. It is so late that no time in the past is
+    /// cut off: ten thousand days.
+    pub const NOW: Timestamp = Timestamp::new(Duration::from_secs(10_000 * 24 * 60 * 60));
+
+    /// The names in this machine, at this moment.
+    #[must_use]
+    pub fn of(machine: &Machine<C>, now: Timestamp) -> Self {
+        let mut names = Self {
+            now: now.max(machine.now),
+            epochs: machine.slots.iter().map(|slot| slot.epoch).collect(),
+            generations: Vec::new(),
+            configs: Vec::new(),
+        };
+        if machine.phase == Phase::Running {
+            for pursuit in [&machine.desired, &machine.fallback].into_iter().flatten() {
+                note(&mut names.generations, &pursuit.generation);
+                note(&mut names.configs, &pursuit.config);
+            }
+            for slot in machine.slots.iter().rev() {
+                note(&mut names.generations, &slot.generation);
+                if let Some(config) = &slot.config {
+                    note(&mut names.configs, config);
+                }
+            }
+        }
+        names
+    }
+
+    /// The machine that stands for all which differ from this one in names only. Outputs that have
+    /// not been taken are not in it.
+    #[must_use]
+    pub fn rename(&self, machine: &Machine<C>) -> Machine<usize> {
+        let is_running = machine.phase == Phase::Running;
+        let pursuit = |of: &Option<Pursuit<C>>| {
+            of.as_ref()
+                .filter(|_| is_running)
+                .map(|it| self.pursuit(it))
+        };
+        let slots = machine.slots.iter().map(|slot| self.slot(machine, slot));
+        Machine {
+            policy: machine.policy,
+            random: machine.random.clone(),
+            now: Self::NOW,
+            phase: self.phase(machine.phase),
+            slots: slots.collect(),
+            desired: pursuit(&machine.desired),
+            fallback: pursuit(&machine.fallback),
+            generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
+            // From the third on they are all alike.
+            terminates: machine.terminates.min(2),
+            reported: match machine.phase {
+                Phase::Running | Phase::Draining { .. } => machine.reported.map(|it| self.held(it)),
+                Phase::Stopping(_) | Phase::Finished(_) => None,
+            },
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The input that means to the renamed machine what this one means to the machine.
+    #[must_use]
+    pub fn rename_input(&self, input: &Input<C>) -> Input<usize> {
+        match input {
+            Input::Desire(config) => Input::Desire(self.config(config)),
+            Input::Live(epoch) => Input::Live(self.epoch(*epoch)),
+            Input::Released(epoch) => Input::Released(self.epoch(*epoch)),
+            Input::Exited(epoch, exit) => Input::Exited(self.epoch(*epoch), *exit),
+            Input::Terminate => Input::Terminate,
+            Input::Kill => Input::Kill,
+        }
+    }
+
+    /// The configurations that the machine can tell apart. One that is not among them is new to it,
+    /// even if it had been asked for before.
+    #[must_use]
+    pub fn configs(&self) -> &[C] {
+        &self.configs
+    }
+
+    pub(crate) fn time(&self, at: Timestamp) -> Timestamp {
+        let past = self.now.since(at);
+        let since_start = Self::NOW.after(at.since(self.now)).elapsed();
+        Timestamp::new(since_start.saturating_sub(past))
+    }
+
+    /// An epoch that does not run keeps away from the numbers of those that do.
+    pub(crate) fn epoch(&self, epoch: Epoch) -> Epoch {
+        let place = self.epochs.iter().position(|other| *other == epoch);
+        let place = place.and_then(|place| u32::try_from(place).ok());
+        Epoch::new(place.unwrap_or(u32::MAX))
+    }
+
+    fn config(&self, config: &C) -> usize {
+        let place = self.configs.iter().position(|other| other == config);
+        place.unwrap_or(self.configs.len())
+    }
+
+    /// From 1, since 0 is the drain's.
+    fn generation(&self, generation: u64) -> u64 {
+        let place = self.generations.iter().position(|it| *it == generation);
+        let place = place.and_then(|place| u64::try_from(place).ok());
+        place.map_or(0, |place| place.saturating_add(1))
+    }
+
+    fn pursuit(&self, pursuit: &Pursuit<C>) -> Pursuit<usize> {
+        Pursuit {
+            config: self.config(&pursuit.config),
+            generation: self.generation(pursuit.generation),
+            budget: pursuit.budget,
+            stage: match pursuit.stage {
+                Stage::Waiting(at) => Stage::Waiting(self.time(at)),
+                Stage::GivenUp { why, .. } => Stage::GivenUp {
+                    epoch: Epoch::ZERO,
+                    why,
+                },
+                stage @ (Stage::Ready | Stage::Stayed) => stage,
+            },
+        }
+    }
+
+    fn slot(&self, machine: &Machine<C>, slot: &Slot<C>) -> Slot<usize> {
+        let is_running = machine.phase == Phase::Running;
+        let has_deadline = machine.policy.start_deadline.is_some() && !slot.is_drain();
+        let counts_health = machine.policy.retry.reset_after.is_some() && is_running;
+        Slot {
+            epoch: self.epoch(slot.epoch),
+            purpose: slot.purpose,
+            generation: if is_running {
+                self.generation(slot.generation)
+            } else {
+                0
+            },
+            config: slot
+                .config
+                .as_ref()
+                .filter(|_| is_running)
+                .map(|it| self.config(it)),
+            started: if slot.is_starting() && has_deadline {
+                self.time(slot.started)
+            } else {
+                Self::NOW
+            },
+            state: match slot.state {
+                State::Live {
+                    since,
+                    healthy: false,
+                } if counts_health => State::Live {
+                    since: self.time(since),
+                    healthy: false,
+                },
+                State::Live { healthy, .. } => State::Live {
+                    since: Self::NOW,
+                    healthy: healthy && counts_health,
+                },
+                State::Aborting {
+                    how,
+                    since,
+                    timed_out,
+                } => State::Aborting {
+                    how,
+                    since: match how {
+                        Abort::Graceful => self.time(since),
+                        Abort::Immediate => Self::NOW,
+                    },
+                    timed_out: timed_out && is_running,
+                },
+                state @ (State::Starting | State::Draining { .. }) => state,
+            },
+        }
+    }
+
+    fn phase(&self, phase: Phase) -> Phase {
+        match phase {
+            Phase::Running => Phase::Running,
+            Phase::Draining { until, epoch } => Phase::Draining {
+                until: until.map(|at| self.time(at)),
+                epoch: epoch.map(|epoch| self.epoch(epoch)),
+            },
+            Phase::Stopping(outcome) => Phase::Stopping(without_number(outcome)),
+            Phase::Finished(outcome) => Phase::Finished(without_number(outcome)),
+        }
+    }
+
+    fn held(&self, held: Held) -> Held {
+        match held {
+            Held::Starting(epoch) => Held::Starting(self.epoch(epoch)),
+            Held::Aborting(epoch) => Held::Aborting(self.epoch(epoch)),
+            Held::Retry(at) => Held::Retry(self.time(at)),
+            held @ (Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp) => held,
+        }
+    }
+}
+
+/// Adds a name that is not there yet.
+fn note<T: Clone + PartialEq>(names: &mut Vec<T>, name: &T) {
+    if !names.contains(name) {
+        names.push(name.clone());
+    }
+}
+
+/// The epoch in an outcome has ended.
+fn without_number(outcome: Outcome) -> Outcome {
+    let epoch = Epoch::ZERO;
+    match outcome {
+        Outcome::GaveUp { why, .. } => Outcome::GaveUp { epoch, why },
+        Outcome::ProxyEnded { .. } => Outcome::ProxyEnded { epoch },
+        outcome @ (Outcome::Drained
+        | Outcome::DrainTimedOut
+        | Outcome::DrainSkipped
+        | Outcome::Killed) => outcome,
+    }
+}

@@ -1,0 +1,143 @@
+//! Which models are explored.
+
+use std::time::Duration;
+
+use handover_core::retry::Retry;
+use handover_core::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy};
+
+use crate::agent::Agent;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The presets, and each value of a policy's enums at least once more with every option set.
+pub(crate) fn small() -> Vec<(String, Agent)> {
+    let small = |(name, policy)| (name, bounded(policy, 1, 3, 3, None));
+    let mut models: Vec<_> = presets().into_iter().map(small).collect();
+    let with_options = [
+        (
+            "at once, hold",
+            Policy {
+                advance: Advance::AtOnce,
+                on_exhausted: OnExhausted::HoldLastGood,
+                max_epochs: Some(2),
+                ..Policy::default()
+            },
+        ),
+        (
+            "abort all, restart, start deadline",
+            Policy {
+                on_failure: OnFailure::AbortAll,
+                on_clean_exit: OnCleanExit::Restart,
+                start_deadline: Some(SECOND),
+                ..Policy::default()
+            },
+        ),
+        (
+            "hold, stop on a clean exit, health",
+            Policy {
+                on_exhausted: OnExhausted::HoldLastGood,
+                on_clean_exit: OnCleanExit::Stop,
+                retry: Retry::default().with_reset_after(SECOND),
+                ..Policy::default()
+            },
+        ),
+        (
+            "at once, abort all, stop on a clean exit",
+            Policy {
+                on_clean_exit: OnCleanExit::Stop,
+                ..Policy::istio_1_2()
+            },
+        ),
+    ];
+    models.extend(
+        with_options
+            .into_iter()
+            .map(|(name, policy)| small((name.to_owned(), policy))),
+    );
+    models
+}
+
+/// The presets, and each combination of a policy's enums with every option set, in finer steps of
+/// time and with more retries, epochs and configurations.
+pub(crate) fn large() -> Vec<(String, Agent)> {
+    let tick = Some(SECOND / 2);
+    let presets = presets().into_iter();
+    let mut models: Vec<_> = presets
+        .map(|(name, policy)| (name, bounded(policy, 3, 4, 3, tick)))
+        .collect();
+    models.extend(combinations().into_iter().map(|(name, policy)| {
+        // A fallback beside the desired one multiplies the states.
+        let holds = policy.on_exhausted == OnExhausted::HoldLastGood
+            && policy.on_failure == OnFailure::KeepServing;
+        let (retries, epochs) = match (holds, policy.advance) {
+            (false, _) => (3, 4),
+            (true, Advance::WhenLive) => (2, 4),
+            (true, Advance::AtOnce) => (1, 4),
+        };
+        (name, bounded(policy, retries, epochs, 3, tick))
+    }));
+    models
+}
+
+fn presets() -> Vec<(String, Policy)> {
+    [
+        ("default", Policy::default()),
+        ("istio_1_2", Policy::istio_1_2()),
+        ("resilient", Policy::resilient()),
+    ]
+    .map(|(name, policy)| (name.to_owned(), policy))
+    .into()
+}
+
+fn combinations() -> Vec<(String, Policy)> {
+    let mut policies = Vec::new();
+    for advance in [Advance::WhenLive, Advance::AtOnce] {
+        for on_failure in [OnFailure::KeepServing, OnFailure::AbortAll] {
+            for on_exhausted in [OnExhausted::Stop, OnExhausted::HoldLastGood] {
+                for on_clean_exit in [OnCleanExit::Stay, OnCleanExit::Restart, OnCleanExit::Stop] {
+                    policies.push((
+                        format!("{advance:?}, {on_failure:?}, {on_exhausted:?}, {on_clean_exit:?}"),
+                        Policy {
+                            advance,
+                            on_failure,
+                            on_exhausted,
+                            on_clean_exit,
+                            // Every option is set.
+                            ..Policy::resilient()
+                        },
+                    ));
+                }
+            }
+        }
+    }
+    policies
+}
+
+/// The policy with few retries and with spans that coincide often, and the bounds of its world.
+fn bounded(
+    policy: Policy,
+    retries: u32,
+    epochs: usize,
+    configs: usize,
+    tick: Option<Duration>,
+) -> Agent {
+    let retry = Retry {
+        max_retries: retries,
+        initial_interval: SECOND,
+        max_interval: policy.retry.max_interval.map(|_| 2 * SECOND),
+        reset_after: policy.retry.reset_after.map(|_| 2 * SECOND),
+        ..policy.retry
+    };
+    Agent {
+        policy: Policy {
+            retry,
+            start_deadline: policy.start_deadline.map(|_| SECOND),
+            abort_grace: policy.abort_grace.min(SECOND),
+            drain_deadline: Some(SECOND),
+            ..policy
+        },
+        epochs,
+        configs,
+        tick,
+    }
+}

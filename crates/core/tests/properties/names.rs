@@ -1,0 +1,213 @@
+//! Machines that differ in names only do the same: what the model checker's state space rests on.
+
+use handover_core::check::Checker;
+use handover_core::scenario::{Line, Scenario};
+use handover_core::{
+    Deadline, DeadlineReason, Epoch, Event, Held, Input, Machine, Names, Outcome, Output,
+    Reception, Target, Timestamp,
+};
+use proptest::prelude::*;
+
+use crate::generate::{self, Script};
+
+/// The same moment in the two machines.
+type Moments = (Timestamp, Timestamp);
+
+proptest! {
+    #![proptest_config(generate::config(1_000))]
+
+    #[test]
+    fn a_renamed_machine_does_what_the_machine_does(
+        Script(scenario) in generate::scenario(40), every in 1_usize..6,
+    ) {
+        let difference = difference(&scenario, every);
+        prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    }
+
+    #[test]
+    fn what_was_renamed_keeps_its_names(Script(scenario) in generate::scenario(40)) {
+        let (mut one, mut watch) = (Machine::new(scenario.policy).unwrap(), Checker::new());
+        for line in &scenario.lines {
+            give(&mut one, &mut watch, line.at, line.input.clone());
+            let renamed = Names::of(&one, line.at).rename(&one);
+            let again = Names::of(&renamed, Names::<usize>::NOW).rename(&renamed);
+            prop_assert_eq!(renamed, again);
+        }
+    }
+}
+
+/// Runs the script on a machine and on a renamed one, which is renamed anew every few steps, and tells
+/// where they part.
+fn difference(scenario: &Scenario, every: usize) -> Option<String> {
+    let mut one = Machine::new(scenario.policy).unwrap();
+    let mut watch_one = Checker::new();
+    let mut names = Names::of(&one, Timestamp::ZERO);
+    let mut other = names.rename(&one);
+    let mut watch_other = watch_one.rename(&one, &names);
+    // The moments that are the same, and what runs.
+    let mut base: Moments = (Timestamp::ZERO, Names::<String>::NOW);
+    let (mut of_one, mut of_other) = (running(&one), running(&other));
+
+    for (index, Line { at, input, .. }) in scenario.lines.iter().enumerate() {
+        if index % every == 0 {
+            names = Names::of(&one, *at);
+            other = names.rename(&one);
+            watch_other = watch_one.rename(&one, &names);
+            base = (*at, Names::<String>::NOW);
+            of_other = running(&other);
+        }
+        let at_other = base.1.after(at.since(base.0));
+        let translated = input.as_ref().map(|it| translate(it, &names, &one, &other));
+        let (reception, outputs) = give(&mut one, &mut watch_one, *at, input.clone());
+        let (expected, answers) = give(&mut other, &mut watch_other, at_other, translated);
+        let outputs: Vec<_> = outputs
+            .iter()
+            .map(|it| shape(it, *at, &mut of_one))
+            .collect();
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|it| shape(it, at_other, &mut of_other))
+            .collect();
+        let deadlines = (
+            one.poll_timeout().map(|it| due(it, *at, &of_one)),
+            other.poll_timeout().map(|it| due(it, at_other, &of_other)),
+        );
+        let images = (
+            Names::of(&one, *at).rename(&one),
+            Names::of(&other, at_other).rename(&other),
+        );
+        let watched = (
+            watch_one.rename(&one, &Names::of(&one, *at)),
+            watch_other.rename(&other, &Names::of(&other, at_other)),
+        );
+        if reception != expected
+            || outputs != answers
+            || deadlines.0 != deadlines.1
+            || images.0 != images.1
+            || watched.0 != watched.1
+        {
+            return Some(format!(
+                "line {index}: {reception:?} {outputs:?} {one:?}\nbut {expected:?} {answers:?} {other:?}"
+            ));
+        }
+    }
+    None
+}
+
+/// The input for a machine that was renamed some steps ago: an epoch is the one in the same place.
+fn translate(
+    input: &Input<String>,
+    names: &Names<String>,
+    one: &Machine<String>,
+    other: &Machine<usize>,
+) -> Input<usize> {
+    let epoch = |epoch: &Epoch| {
+        let place = one.epochs().position(|info| info.epoch == *epoch);
+        let info = place.and_then(|place| other.epochs().nth(place));
+        info.map_or(Epoch::new(u32::MAX), |info| info.epoch)
+    };
+    match input {
+        Input::Desire(config) => {
+            let place = names.configs().iter().position(|it| it == config);
+            // What is new to the names gets a number that depends on nothing but itself.
+            let new = || 100 + config.bytes().map(usize::from).sum::<usize>();
+            Input::Desire(place.unwrap_or_else(new))
+        }
+        Input::Live(it) => Input::Live(epoch(it)),
+        Input::Released(it) => Input::Released(epoch(it)),
+        Input::Exited(it, exit) => Input::Exited(epoch(it), *exit),
+        Input::Terminate => Input::Terminate,
+        Input::Kill => Input::Kill,
+    }
+}
+
+fn give<C: Clone + Eq>(
+    machine: &mut Machine<C>,
+    checker: &mut Checker,
+    at: Timestamp,
+    input: Option<Input<C>>,
+) -> (Option<Reception>, Vec<Output<C>>) {
+    match input {
+        Some(input) => {
+            let (reception, outputs) = checker.give_input(machine, at, input).unwrap();
+            (Some(reception), outputs)
+        }
+        None => (None, checker.give_timeout(machine, at).unwrap()),
+    }
+}
+
+fn running<C: Clone + Eq>(machine: &Machine<C>) -> Vec<Epoch> {
+    machine.epochs().map(|info| info.epoch).collect()
+}
+
+/// The output with each running epoch called by its place, and each moment by its distance.
+fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>) -> String {
+    let place = |epoch: &Epoch| running.iter().position(|other| other == epoch);
+    match output {
+        Output::Start { epoch, target } => {
+            running.push(*epoch);
+            let drains = matches!(target, Target::Drain);
+            format!("start {}, drain: {drains}", running.len())
+        }
+        Output::Abort { epoch, how } => format!("abort {:?} {how:?}", place(epoch)),
+        Output::Cleanup(epoch) => {
+            let place = place(epoch);
+            running.retain(|other| other != epoch);
+            format!("cleanup {place:?}")
+        }
+        Output::Panic { .. } => "panic".to_owned(),
+        Output::Finish(outcome) => format!("finish {}", outcome_shape(*outcome)),
+        Output::Event(event) => match event {
+            Event::Started { epoch, purpose } => format!("started {:?} {purpose:?}", place(epoch)),
+            // How long the start took is forgotten where no deadline needs it.
+            Event::Live { epoch, .. } => format!("live {:?}", place(epoch)),
+            Event::Superseded { epoch, by } => format!("{:?} by {:?}", place(epoch), place(by)),
+            Event::StartTimedOut { epoch } => format!("late {:?}", place(epoch)),
+            Event::Exited { epoch, exit, was } => format!("{:?} {exit:?} {was:?}", place(epoch)),
+            Event::BudgetRefilled {
+                epoch,
+                retries_left,
+            } => {
+                format!("refilled {:?} {retries_left}", place(epoch))
+            }
+            Event::Held(held) => match held {
+                Held::Starting(epoch) => format!("held: starting {:?}", place(epoch)),
+                Held::Aborting(epoch) => format!("held: aborting {:?}", place(epoch)),
+                Held::Retry(at) => format!("held: retry in {:?}", at.since(now)),
+                held @ (Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp) => {
+                    format!("held: {held}")
+                }
+            },
+            Event::GaveUp { why, holding, .. } => format!("gave up: {why}, {holding}"),
+            Event::FallbackLost { .. } => "fallback lost".to_owned(),
+            Event::Stayed { .. } => "stayed".to_owned(),
+            Event::Draining { until } => format!("draining {:?}", until.map(|at| at.since(now))),
+            event @ (Event::RetryScheduled { .. } | Event::DrainTimedOut) => format!("{event:?}"),
+        },
+    }
+}
+
+fn outcome_shape(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::GaveUp { why, .. } => format!("gave up: {why}"),
+        Outcome::ProxyEnded { .. } => "ended".to_owned(),
+        outcome @ (Outcome::Drained
+        | Outcome::DrainTimedOut
+        | Outcome::DrainSkipped
+        | Outcome::Killed) => outcome.to_string(),
+    }
+}
+
+fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
+    let place = |epoch: Epoch| running.iter().position(|other| *other == epoch);
+    let (wait, late) = (deadline.at.since(now), now.since(deadline.at));
+    let reason = match deadline.reason {
+        DeadlineReason::StartDeadline(epoch) => format!("start {:?}", place(epoch)),
+        DeadlineReason::Healthy(epoch) => format!("health {:?}", place(epoch)),
+        DeadlineReason::Grace(epoch) => format!("grace {:?}", place(epoch)),
+        reason @ (DeadlineReason::Retry
+        | DeadlineReason::FallbackRetry
+        | DeadlineReason::DrainDeadline) => reason.to_string(),
+    };
+    format!("{reason} in {wait:?}, late {late:?}")
+}
