@@ -5,6 +5,7 @@ pub(crate) mod exec;
 pub(crate) mod global;
 pub(crate) mod policy;
 pub(crate) mod run;
+pub(crate) mod simulate;
 pub(crate) mod small;
 pub(crate) mod span;
 
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 use demo::{DemoArgs, DemoServerArgs};
 use exec::ExecArgs;
 use run::{RunArgs, ValidateArgs};
+use simulate::SimulateArgs;
 use small::{PrivateIpsArgs, ResolveArgs};
 
 /// Keeps a proxy running and replaces it without losing a request.
@@ -38,6 +40,7 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     Resolve(ResolveArgs),
     PrivateIps(PrivateIpsArgs),
+    Simulate(SimulateArgs),
     DemoServer(DemoServerArgs),
 }
 

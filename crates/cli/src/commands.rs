@@ -7,6 +7,7 @@ mod exec;
 mod private_ips;
 mod resolve;
 mod run;
+mod simulate;
 mod validate;
 
 use std::io::Write as _;
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Validate(args) => validate::run(args).await,
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
+        Command::Simulate(args) => simulate::run(&args),
         Command::DemoServer(args) => crate::demo::server::run(args).await,
     }
 }

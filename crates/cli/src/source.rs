@@ -20,6 +20,11 @@ pub(crate) trait Source {
     ///
     /// Why the files ask for nothing that can be run, in one line.
     fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Self::Config>;
+
+    /// A configuration to start with in place of what the files ask for, which cannot be used.
+    fn stand_in(&self) -> Option<Self::Config> {
+        None
+    }
 }
 
 /// The watched files.

@@ -45,7 +45,7 @@ where
     ) -> Result<Self, Fatal> {
         let agent = Agent::new(Arc::clone(&proxy), policy).or_exit(ExitCode::USAGE)?;
         let files = Files::watch(watched).or_exit(ExitCode::OS)?;
-        if let Some(problem) = files.problem() {
+        if let Some(problem) = files.problem().filter(|_| source.stand_in().is_none()) {
             let error = anyhow::anyhow!("cannot start with the files as they are: {problem}");
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }
@@ -79,7 +79,10 @@ where
             mut files,
             mut generation,
         } = self;
-        let first = source.read(&files, generation).or_exit(ExitCode::CONFIG)?;
+        let first = match source.stand_in() {
+            Some(config) => config,
+            None => source.read(&files, generation).or_exit(ExitCode::CONFIG)?,
+        };
         if adopts_orphans() {
             // It ends with the runtime.
             tokio::spawn(async {

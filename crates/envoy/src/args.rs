@@ -5,16 +5,21 @@
 //! prints the help text and exits 0, which looks like a clean end). So everything a user adds is
 //! checked here, before an epoch is spent.
 
+mod command_line;
 mod refused;
+mod risk;
+mod user;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
+use self::user::{Given, UserArgs};
 use crate::hot_restart::BaseId;
+
+pub use self::risk::ConcurrencyRisk;
 
 /// How a draining Envoy spreads the closing of connections over the drain time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,7 +73,8 @@ pub struct ArgsOptions {
     pub service_cluster: Option<String>,
     /// `--service-node`.
     pub service_node: Option<String>,
-    /// `--log-level`; Envoy's default is `info`.
+    /// `--log-level`: `trace`, `debug`, `info`, `warning`, `error` or `critical`; Envoy's default is
+    /// `info`.
     pub log_level: Option<String>,
     /// `--component-log-level`, for example `upstream:debug,config:trace`.
     pub component_log_level: Option<String>,
@@ -117,7 +123,7 @@ pub enum ArgsError {
     },
     /// A duration does not fit Envoy's 32-bit seconds.
     #[error(
-        "{what} is {given:?}, and the longest that Envoy takes is {}s",
+        "{what} is {given:?}, and the longest that Envoy takes is {}s: shorten it",
         u32::MAX
     )]
     TooLong {
@@ -288,11 +294,18 @@ impl EnvoyArgs {
             ("--component-log-level", options.component_log_level),
         ] {
             let given = user.take(flag, field)?;
-            if flag == "--log-level" && given.is("off") {
+            if flag == "--log-level"
+                && let Some(value) = given.value()
+                && !LOG_LEVELS.contains(&&*value)
+            {
+                let expected = match &*value {
+                    "off" => "Envoy would not tell why it fails; use critical",
+                    _ => "use trace, debug, info, warning, error or critical",
+                };
                 return Err(ArgsError::BadValue {
                     flag: flag.to_owned(),
-                    value: "off".to_owned(),
-                    expected: "Envoy would not tell why it fails; use critical",
+                    value,
+                    expected,
                 });
             }
             given.render(flag, &mut logging)?;
@@ -360,7 +373,19 @@ impl EnvoyArgs {
     }
 }
 
+/// What `--log-level` takes here. Envoy also knows `off`, which would hide why it fails.
+const LOG_LEVELS: [&str; 7] = [
+    "trace", "debug", "info", "warning", "warn", "error", "critical",
+];
+
 fn whole_seconds(what: &'static str, given: Duration) -> Result<u32, ArgsError> {
+    // With a fraction, the next whole second has to fit too, because it is offered.
+    let ceiling = given
+        .as_secs()
+        .saturating_add(u64::from(given.subsec_nanos() != 0));
+    if ceiling > u64::from(u32::MAX) {
+        return Err(ArgsError::TooLong { what, given });
+    }
     if given.subsec_nanos() != 0 {
         return Err(ArgsError::NotWholeSeconds { what, given });
     }
@@ -373,118 +398,6 @@ fn processors() -> NonZeroU32 {
         .ok()
         .and_then(|count| NonZeroU32::try_from(count).ok())
         .unwrap_or(NonZeroU32::MIN)
-}
-
-/// Where the value of a flag comes from.
-enum Given<T> {
-    Field(T),
-    Argument(String),
-    Nothing,
-}
-
-impl<T: ToString> Given<T> {
-    fn value(&self) -> Option<String> {
-        match self {
-            Self::Field(value) => Some(value.to_string()),
-            Self::Argument(value) => Some(value.clone()),
-            Self::Nothing => None,
-        }
-    }
-
-    fn is(&self, expected: &str) -> bool {
-        self.value().as_deref() == Some(expected)
-    }
-
-    fn render(&self, flag: &str, args: &mut Vec<OsString>) -> Result<(), ArgsError> {
-        if let Some(value) = self.value() {
-            if value.contains('\0') {
-                return Err(ArgsError::Nul(value));
-            }
-            args.extend([flag.into(), value.into()]);
-        }
-        Ok(())
-    }
-}
-
-/// The user's own arguments, split the way Envoy's parser splits them.
-struct UserArgs {
-    flags: Vec<(String, Option<String>)>,
-}
-
-impl UserArgs {
-    fn parse(extra: &[String]) -> Result<Self, ArgsError> {
-        let mut flags = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut tokens = extra.iter().peekable();
-        while let Some(token) = tokens.next() {
-            if token.contains('\0') {
-                return Err(ArgsError::Nul(token.clone()));
-            }
-            let (name, joined) = match token.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (&**token, None),
-            };
-            if let Some((reason, remedy)) = refused::reason(name) {
-                return Err(ArgsError::Refused {
-                    flag: name.to_owned(),
-                    reason,
-                    remedy,
-                });
-            }
-            if name != "-l" && !(name.starts_with("--") && name.len() > 2) {
-                return Err(if name.starts_with('-') && name.len() > 1 {
-                    ArgsError::Combined(token.clone())
-                } else {
-                    ArgsError::Stray(token.clone())
-                });
-            }
-            if let Some(value) = joined {
-                return Err(ArgsError::Joined {
-                    flag: name.to_owned(),
-                    value: value.to_owned(),
-                });
-            }
-            let long = if name == "-l" { "--log-level" } else { name };
-            if long != "--stats-tag" && !seen.insert(long.to_owned()) {
-                return Err(ArgsError::Duplicate(long.to_owned()));
-            }
-            let value = match refused::takes_value(long) {
-                Some(true) => Some(
-                    tokens
-                        .next()
-                        .ok_or_else(|| ArgsError::MissingValue(name.to_owned()))?
-                        .clone(),
-                ),
-                Some(false) => None,
-                // A flag of a newer Envoy: what follows and does not look like a flag is its value.
-                None => tokens.next_if(|next| !next.starts_with('-')).cloned(),
-            };
-            if let Some(value) = value.as_ref().filter(|value| value.contains('\0')) {
-                return Err(ArgsError::Nul(value.clone()));
-            }
-            flags.push((long.to_owned(), value));
-        }
-        Ok(Self { flags })
-    }
-
-    /// Takes a flag that has a field of its own out of the user's arguments.
-    fn take<T>(&mut self, flag: &str, field: Option<T>) -> Result<Given<T>, ArgsError> {
-        let place = self.flags.iter().position(|(name, _)| name == flag);
-        let argument = place.and_then(|place| self.flags.remove(place).1);
-        match (field, argument) {
-            (Some(_), Some(_)) => Err(ArgsError::Duplicate(flag.to_owned())),
-            (Some(field), None) => Ok(Given::Field(field)),
-            (None, Some(argument)) => Ok(Given::Argument(argument)),
-            (None, None) => Ok(Given::Nothing),
-        }
-    }
-
-    fn rest(self) -> impl Iterator<Item = OsString> {
-        self.flags
-            .into_iter()
-            .flat_map(|(flag, value)| std::iter::once(flag).chain(value))
-            .map(OsString::from)
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@
 //! any case are YAML, `.pb` and `.pb_text` are Protobuf, everything else is JSON), field names may be
 //! `port_value` or `portValue`, the last of equal keys wins, `<<` is an ordinary key (Envoy's YAML
 //! parser does not merge), and of a stream of documents the first counts.
+//!
+//! JSON is read more strictly than Envoy reads it. Envoy 1.40 also takes strings in single quotes,
+//! names without quotes, commas after the last element, control characters within strings, and the
+//! same message twice (it merges them); all of that is refused here. YAML is a way to write it.
 
 mod read;
 

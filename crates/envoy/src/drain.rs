@@ -5,6 +5,11 @@
 //! close after its next response, then the listeners close at once. A *graceful* drain of the
 //! listeners would go on accepting for the whole drain time, and means different things in different
 //! versions of Envoy.
+//!
+//! Envoy announces that it will close and then leaves it to the client to do so, for the
+//! `drain_timeout` of its HTTP connection manager, 5 s unless the configuration says otherwise, and
+//! for one second more. So a client that reads until Envoy closes holds a drain for that time after
+//! its last answer; a shorter `drain_timeout` in the configuration is the remedy.
 
 use std::time::Duration;
 

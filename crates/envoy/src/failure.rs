@@ -6,11 +6,19 @@ use std::process::ExitStatus;
 
 use crate::text::{configuration_error, one_line};
 
+/// The signal by which a process ends itself.
+const ABORT: i32 = 6;
+
 /// Why an Envoy ended. It shows as one sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It exited 0: it was asked to end, or its time was over.
+    /// It exited 0, because somebody asked it to end.
     Clean,
+    /// It exited 0 because the next epoch, which has taken over, told it to.
+    HandedOver,
+    /// It ended as the agent told it to. Only the agent can know; see
+    /// [`when_asked`](Self::when_asked).
+    Aborted,
     /// It does not accept its configuration.
     ConfigurationRejected {
         /// Envoy's reason, on one line.
@@ -103,26 +111,88 @@ impl Failure {
     #[must_use]
     pub fn classify(status: ExitStatus, stderr: &str, oom_killed: bool) -> Self {
         if status.success() {
-            return Self::Clean;
+            // Written at the level `info`: an Envoy that logs less cannot be told apart.
+            return if stderr.contains("shutting down due to child request") {
+                Self::HandedOver
+            } else {
+                Self::Clean
+            };
         }
         if oom_killed {
             return Self::OutOfMemory;
         }
-        if let Some(known) = known(stderr) {
-            return known;
-        }
-        let message = last_words(stderr);
         match (status.code(), status.signal()) {
-            // What others send to end a process; the rest a process brings upon itself.
+            // What others send to end a process. Whatever it said before does not tell why.
             (_, Some(signal @ (1 | 2 | 3 | 9 | 13 | 14 | 15))) => Self::Killed { signal },
-            (_, Some(signal)) => Self::Crashed {
-                signal,
-                core_dumped: status.core_dumped(),
-                message,
-            },
-            (Some(code), None) => Self::Exited { code, message },
+            // An assertion of Envoy's own, or an exception: the words before it tell which.
+            (_, Some(ABORT)) => known(stderr).unwrap_or_else(|| crashed(status, ABORT, stderr)),
+            (_, Some(signal)) => crashed(status, signal, stderr),
             // A process that ended has one of both; what has neither is not known.
-            (None, None) => Self::Exited { code: -1, message },
+            (code, None) => known(stderr).unwrap_or_else(|| Self::Exited {
+                code: code.unwrap_or(-1),
+                message: last_words(stderr),
+            }),
+        }
+    }
+
+    /// The same for an epoch that the agent has told to end: a clean exit and an end by signal are
+    /// what was asked for. A crash on the way out stays one.
+    ///
+    /// ```
+    /// use handover_envoy::failure::Failure;
+    ///
+    /// assert_eq!(Failure::Killed { signal: 9 }.when_asked(), Failure::Aborted);
+    /// assert_eq!(Failure::OutOfMemory.when_asked(), Failure::OutOfMemory);
+    /// ```
+    #[must_use]
+    pub fn when_asked(self) -> Self {
+        match self {
+            Self::Clean | Self::HandedOver | Self::Killed { .. } => Self::Aborted,
+            other @ (Self::Aborted
+            | Self::ConfigurationRejected { .. }
+            | Self::ArgumentsRejected { .. }
+            | Self::CannotBind { .. }
+            | Self::BaseIdConflict { .. }
+            | Self::StillInitializing
+            | Self::SharedMemory { .. }
+            | Self::VersionMismatch { .. }
+            | Self::ParentLost { .. }
+            | Self::OutOfMemory
+            | Self::Crashed { .. }
+            | Self::Exited { .. }) => other,
+        }
+    }
+
+    /// Whether nothing went wrong.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::Clean | Self::HandedOver | Self::Aborted)
+    }
+
+    /// One word for logs, metrics and JSON. It stays the same when the sentence is worded anew.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::HandedOver => "handed_over",
+            Self::Aborted => "aborted",
+            Self::ConfigurationRejected { .. } => "configuration",
+            Self::ArgumentsRejected { .. } => "arguments",
+            Self::CannotBind { .. } => "bind_conflict",
+            Self::BaseIdConflict { .. } => "base_id_conflict",
+            Self::StillInitializing => "still_initializing",
+            Self::SharedMemory { .. } => "shared_memory",
+            Self::VersionMismatch { .. } => "version_mismatch",
+            Self::ParentLost { .. } => "parent_lost",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Killed { .. } => "killed",
+            Self::Crashed {
+                core_dumped: false, ..
+            } => "crashed",
+            Self::Crashed {
+                core_dumped: true, ..
+            } => "core_dumped",
+            Self::Exited { .. } => "exited",
         }
     }
 
@@ -135,6 +205,8 @@ impl Failure {
             | Self::VersionMismatch { .. } => true,
             // A port is given free, an address comes up, a base id's owner ends, memory is freed.
             Self::Clean
+            | Self::HandedOver
+            | Self::Aborted
             | Self::CannotBind { .. }
             | Self::BaseIdConflict { .. }
             | Self::StillInitializing
@@ -203,14 +275,14 @@ fn known(stderr: &str) -> Option<Failure> {
         let message = one_line(message);
         return Some(Failure::ArgumentsRejected { message });
     }
-    if let Some(line) =
-        line_with("hot restart sendmsg()").or_else(|| line_with("hot_restarting_base.cc"))
-    {
+    // It also says that it tries again, which can end well.
+    if let Some(line) = line_with("hot restart sendmsg() failed") {
         let message = logged(line);
         return Some(Failure::ParentLost { message });
     }
-    line_with("std::bad_alloc")
-        .or_else(|| line_with("Unable to allocate"))
+    ["std::bad_alloc", "Unable to allocate", "Out of memory"]
+        .into_iter()
+        .find_map(line_with)
         .map(|_| Failure::OutOfMemory)
 }
 
@@ -226,9 +298,22 @@ fn logged(line: &str) -> String {
     one_line(rest)
 }
 
+fn crashed(status: ExitStatus, signal: i32, stderr: &str) -> Failure {
+    let line_with = |needle: &str| stderr.lines().rev().find(|line| line.contains(needle));
+    // What follows the failed assertion, or the name of the signal, is a stack trace.
+    let said = line_with("[critical][assert]").or_else(|| line_with("Caught "));
+    Failure::Crashed {
+        signal,
+        core_dumped: status.core_dumped(),
+        message: said.map_or_else(|| last_words(stderr), logged),
+    }
+}
+
 /// The last line that is not part of a stack trace.
 fn last_words(stderr: &str) -> String {
-    let telling = |line: &&str| !line.trim().is_empty() && !line.contains("[backtrace]");
+    let traces = ["[backtrace]", "[envoy_bug]"];
+    let telling =
+        |line: &&str| !line.trim().is_empty() && !traces.iter().any(|trace| line.contains(trace));
     let mut lines = stderr.lines().rev().filter(telling);
     lines.next().map(logged).unwrap_or_default()
 }
@@ -241,6 +326,8 @@ impl fmt::Display for Failure {
         };
         match self {
             Self::Clean => f.write_str("it ended by itself or on request"),
+            Self::HandedOver => f.write_str("the next epoch has taken over and told it to end"),
+            Self::Aborted => f.write_str("it was told to end"),
             Self::ConfigurationRejected { message } => {
                 write!(f, "Envoy rejects the configuration: {message}")
             }

@@ -32,7 +32,7 @@ pub struct RunDir(PathBuf);
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The directory cannot be made.
-    #[error("cannot create the run directory {}", path.display())]
+    #[error("cannot create the directory {}", path.display())]
     CreateDir {
         /// The directory.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum FilesError {
     },
     /// Others may change the directory, so they could change what Envoy runs.
     #[error(
-        "the run directory {path} can be changed by others (owner {owner}, mode {mode:03o}): use \
+        "the directory {path} can be changed by others (owner {owner}, mode {mode:03o}): use \
          another one, or run chown and chmod 700 on it", path = path.display()
     )]
     Untrusted {

@@ -3,12 +3,14 @@
 //! The crate prints nothing, reads no environment variable and starts no serving Envoy by itself.
 //! Each module stands alone; in the order in which a hand-over needs them:
 //!
+//! - `template` (with the feature of that name): the configuration, from a template;
 //! - [`version`], [`bootstrap`], [`args`], [`validate`]: is this binary an Envoy, what does the
 //!   configuration say, what is the command line, is the configuration good;
 //! - [`files`], [`hot_restart`]: the configuration file of each epoch, the base id and its lock, and
 //!   the repair of shared memory after a failed epoch;
 //! - [`admin`]: is the epoch live;
-//! - [`failure`]: why did it end;
+//! - [`failure`], [`report`]: why did it end, and what is left of it;
+//! - [`last_good`], [`digest`]: which configuration went live last;
 //! - [`drain`], [`connections`], [`quiet`]: has the old one finished its work.
 //!
 //! ```no_run
@@ -29,18 +31,25 @@ pub mod admin;
 pub mod args;
 pub mod bootstrap;
 pub mod connections;
+pub mod digest;
 pub mod drain;
 pub mod failure;
 pub mod files;
 pub mod hot_restart;
+pub mod last_good;
 pub mod quiet;
+pub mod report;
+#[cfg(feature = "template")]
+pub mod template;
 pub mod validate;
 pub mod version;
 
 mod capture;
+mod durable;
 mod proc_net;
 mod text;
 
 pub use adapter::{
-    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, SetupError, StopOptions,
+    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, SetupError,
+    StopOptions, Watchdog,
 };

@@ -1,10 +1,20 @@
-//! Sockets as `/proc` shows them.
+//! Sockets and processes as `/proc` shows them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+
+/// Whether a process is stopped by a signal. One that cannot be seen is not; nor is one that a
+/// debugger holds, which no signal continues.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold any byte.
+    let end = stat.iter().rposition(|byte| *byte == b')');
+    let state = end.and_then(|end| stat.get(end + 2));
+    state == Some(&b'T')
+}
 
 /// The inodes of the sockets that a process has open, each with one of its descriptors there.
 pub(crate) fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
@@ -48,9 +58,19 @@ pub(crate) fn each_tcp_socket(
             }
             Err(error) => return Err((path, error)),
         };
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(|error| (path.clone(), error))?;
-            let Some(socket) = TcpSocket::parse(&line) else {
+        let mut reader = BufReader::new(file);
+        let mut line = String::new();
+        // A busy host has tens of thousands of lines, so one buffer serves for all.
+        while reader
+            .read_line(&mut line)
+            .map_err(|error| (path.clone(), error))?
+            > 0
+        {
+            // Most lines of a busy host are connections in TIME_WAIT, which belong to no process.
+            let socket = (!line.contains(" 06 ")).then(|| TcpSocket::parse(&line));
+            let socket = socket.flatten();
+            line.clear();
+            let Some(socket) = socket else {
                 continue;
             };
             if let Some(descriptor) = own.get(&socket.inode) {
@@ -132,6 +152,32 @@ mod tests {
             None
         );
         assert_eq!(TcpSocket::parse(""), None);
+    }
+
+    #[test]
+    fn a_process_is_stopped_until_it_is_continued() {
+        use rustix::process::{Pid, Signal, kill_process};
+
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        let stopped_is = |wanted| {
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while is_stopped(child.id()) != wanted {
+                assert!(std::time::Instant::now() < end, "stopped is not {wanted}");
+                std::thread::yield_now();
+            }
+        };
+        stopped_is(false);
+        kill_process(pid, Signal::STOP).unwrap();
+        stopped_is(true);
+        kill_process(pid, Signal::CONT).unwrap();
+        stopped_is(false);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_stopped(child.id()));
     }
 
     #[test]

@@ -9,6 +9,27 @@ const LONGEST: usize = 400;
 /// Envoy puts a varying number of spaces into its Protobuf messages, so that nobody compares them
 /// byte by byte; with runs of spaces folded they are stable.
 pub(crate) fn one_line(text: &str) -> String {
+    let mut line = folded(text);
+    if let Some((cut, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+/// The same with a limit in bytes, which the ellipsis counts into.
+pub(crate) fn one_paragraph(text: &str, limit: usize) -> String {
+    let mut line = folded(text);
+    if line.len() > limit {
+        let room = limit.saturating_sub('…'.len_utf8());
+        let cut = (0..=room).rev().find(|place| line.is_char_boundary(*place));
+        line.truncate(cut.unwrap_or(0));
+        line.push('…');
+    }
+    line
+}
+
+fn folded(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() {
@@ -16,14 +37,7 @@ pub(crate) fn one_line(text: &str) -> String {
         }
         line.extend(word.chars().filter(|c| !c.is_control()));
     }
-    match line.char_indices().nth(LONGEST) {
-        None => line,
-        Some((cut, _)) => {
-            line.truncate(cut);
-            line.push('…');
-            line
-        }
-    }
+    line
 }
 
 /// Why Envoy rejected its configuration, from what it wrote to standard error, or `None` where
@@ -107,6 +121,16 @@ mod tests {
         let line = one_line(&"ä".repeat(LONGEST + 1));
         assert_eq!(line.chars().count(), LONGEST + 1);
         assert!(line.ends_with("ä…"));
+    }
+
+    #[test]
+    fn a_paragraph_is_cut_between_characters_within_its_bytes() {
+        assert_eq!(one_paragraph(" a\n b\t", 3), "a b");
+        for limit in 3..9 {
+            let cut = one_paragraph(&"ä".repeat(9), limit);
+            assert!(cut.len() <= limit && cut.ends_with('…'), "{cut}");
+            assert!(cut.len() + 1 >= limit, "{cut}");
+        }
     }
 
     #[test]

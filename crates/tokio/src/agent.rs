@@ -231,6 +231,8 @@ impl<P: Proxy + ?Sized> Agent<P> {
     /// Shows the new state and answers those whose wait is over.
     fn settle(&mut self) {
         let status = status_of(&self.machine, self.started, self.last_failure.clone());
+        // First the state, so that whoever is answered finds the state that the answer is about.
+        self.status.send_replace(status);
         let answer = match self.machine.standing() {
             Standing::Live(epoch) => Some(Ok(epoch)),
             Standing::GivenUp(epoch) => {
@@ -249,7 +251,6 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let _gone = waiter.send(answer.clone());
             }
         }
-        self.status.send_replace(status);
     }
 
     fn now(&self) -> Timestamp {

@@ -8,5 +8,6 @@
 mod changes;
 mod crashes;
 mod ending;
+mod keeping;
 mod mistakes;
 mod world;

@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::global::LoggingArgs;
 use super::policy::PolicyArgs;
-use super::span;
+use super::span::{self, Limit};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
@@ -59,6 +59,28 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = span::parse)]
     pub(crate) termination_drain: Duration,
 
+    /// After TERM, how long Envoy goes on accepting while its health checks fail already, for load
+    /// balancers to notice; part of --termination-drain.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_PRE_DRAIN_DELAY",
+        default_value = "0s"
+    )]
+    #[arg(value_parser = span::parse)]
+    pub(crate) pre_drain_delay: Duration,
+
+    /// The shortest time of the drain after TERM, even with no connection open; part of
+    /// --termination-drain.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_MIN_DRAIN",
+        default_value = "0s"
+    )]
+    #[arg(value_parser = span::parse)]
+    pub(crate) min_drain: Duration,
+
     /// Start the next epoch too when this file, or a file in this directory, has other contents.
     #[arg(
         long,
@@ -83,6 +105,41 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 
+    /// Keep here the configuration that went live last, and a report of each epoch that ended
+    /// though nobody asked for it.
+    #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// What is started when the configuration cannot be used at the start of handover.
+    #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_FALLBACK")]
+    #[arg(default_value = "nothing")]
+    pub(crate) fallback: Fallback,
+
+    /// Write here, in one line, why handover ended, if not as asked: for Kubernetes,
+    /// /dev/termination-log.
+    #[arg(long, value_name = "FILE", env = "HANDOVER_TERMINATION_LOG")]
+    pub(crate) termination_log: Option<PathBuf>,
+
+    /// How long a live Envoy may leave its admin endpoint unanswered before it counts as hung;
+    /// with `none` it is not asked.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_HUNG_AFTER",
+        default_value = "none"
+    )]
+    pub(crate) hung_after: Limit,
+
+    /// What becomes of an Envoy that hangs.
+    #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_HUNG")]
+    #[arg(default_value = "restart")]
+    pub(crate) on_hung: OnHung,
+
+    /// Never write to Envoy's shared memory: after an epoch that failed while it started, the one
+    /// that serves is held, and only a cold restart can go on.
+    #[arg(long, env = "HANDOVER_NO_REPAIR")]
+    pub(crate) no_repair: bool,
+
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
 
@@ -92,6 +149,25 @@ pub(crate) struct RunArgs {
     /// Further arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
     pub(crate) extra: Vec<String>,
+}
+
+/// What is started when the configuration cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fallback {
+    /// Nothing: handover ends, with the reason.
+    Nothing,
+    /// The configuration that went live last, which --state-dir has kept. The one that cannot be
+    /// used is awaited in a better state.
+    LastKnownGood,
+}
+
+/// What becomes of an Envoy that hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnHung {
+    /// It is killed, and started again as after any failure.
+    Restart,
+    /// A warning is logged.
+    Report,
 }
 
 /// Which Envoy, and with what.

@@ -67,6 +67,9 @@ pub(super) async fn run(
         live_poll: LivePoll::default(),
         stop: StopOptions::default(),
         repair: true,
+        watchdog: None,
+        last_good: None,
+        reports: None,
     };
     let envoy = Envoy::new(settings).map_err(|error| {
         let code = ExitCode::of_failure(&error);

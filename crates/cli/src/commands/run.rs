@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use handover_envoy::admin::LivePoll;
-use handover_envoy::args::ArgsOptions;
+use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
-use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
+use handover_envoy::last_good::LastKnownGood;
+use handover_envoy::report::{CrashReports, termination_message};
+use handover_envoy::validate::{Verdict, validate};
+use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::{OutputSink, Signal};
 
 use super::envoy_binary;
-use crate::cli::run::RunArgs;
+use crate::cli::run::{Fallback, OnHung, RunArgs};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
@@ -23,7 +26,13 @@ use crate::supervise::{Forward, Supervisor};
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
+    let termination_log = args.termination_log.clone();
     let result = supervise(args, signals, logging.children()).await;
+    if let (Some(path), Err(error)) = (&termination_log, &result)
+        && let Err(error) = termination_message(path, &error.to_string())
+    {
+        tracing::warn!("{:#}", anyhow::Error::new(error));
+    }
     Ok(logging.finish(result))
 }
 
@@ -48,8 +57,12 @@ async fn supervise(
     let policy = args.policy.policy(Some(args.termination_drain));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watch.iter().cloned());
-    let source = ConfigFile::new(args.envoy.config_path.clone());
+    let mut source = ConfigFile::new(args.envoy.config_path.clone());
+    let fallback = args.fallback;
     let settings = settings(args, run_dir, output)?;
+    if fallback == Fallback::LastKnownGood {
+        source.stand_in = stand_in(&source.path, &settings).await?;
+    }
     let envoy = Envoy::new(settings).map_err(|error| {
         let code = ExitCode::of_failure(&error);
         Fatal::new(code, error)
@@ -76,6 +89,13 @@ fn settings(
         ),
         None => BaseIdChoice::Auto,
     };
+    let (last_good, reports) = match &args.state_dir {
+        None => (None, None),
+        Some(dir) => (
+            Some(LastKnownGood::open(dir).or_exit(ExitCode::OS)?),
+            Some(CrashReports::open(dir).or_exit(ExitCode::OS)?),
+        ),
+    };
     Ok(EnvoySettings {
         binary: envoy_binary(&args.envoy.envoy_path)?,
         args: ArgsOptions {
@@ -92,11 +112,62 @@ fn settings(
         output,
         live_poll: LivePoll::default(),
         stop: StopOptions {
+            pre_drain_delay: args.pre_drain_delay,
+            minimum: args.min_drain,
             limit: args.termination_drain,
             ..StopOptions::default()
         },
-        repair: true,
+        repair: !args.no_repair,
+        // Without a time it is not asked: an idle supervisor sleeps.
+        watchdog: args.hung_after.0.map(|hung_after| Watchdog {
+            hung_after,
+            action: match args.on_hung {
+                OnHung::Restart => HungAction::Restart,
+                OnHung::Report => HungAction::Report,
+            },
+        }),
+        last_good,
+        reports,
     })
+}
+
+/// The last good configuration, where the one that is asked for cannot be used.
+async fn stand_in(
+    path: &Path,
+    settings: &EnvoySettings,
+) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
+    let Some(store) = &settings.last_good else {
+        return Err(Fatal::usage(
+            "--fallback last-known-good needs --state-dir, where that configuration is kept",
+        ));
+    };
+    let args = EnvoyArgs::new(settings.args.clone()).or_exit(ExitCode::USAGE)?;
+    let problem = match EnvoyConfig::read(path) {
+        Err(error) => format!("{:#}", anyhow::Error::new(error)),
+        Ok(_) => match validate(&settings.binary, &args, path).await {
+            Verdict::Rejected { message } => format!("{}: {message}", path.display()),
+            // Without a verdict the start itself will tell.
+            Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),
+        },
+    };
+    match store.load() {
+        Ok(Some(good)) => {
+            tracing::error!(
+                "cannot use the configuration, and falls back to the one that was live at {}: \
+                 {problem}",
+                humantime::format_rfc3339_seconds(good.at)
+            );
+            Ok(Some(Arc::new(good.config)))
+        }
+        Ok(None) => {
+            tracing::warn!("no configuration has gone live yet that could be fallen back to");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::warn!("{:#}", anyhow::Error::new(error));
+            Ok(None)
+        }
+    }
 }
 
 /// Where the locks of the base ids are: common to all agents of a user. A directory that others may
@@ -118,13 +189,18 @@ pub(super) struct ConfigFile {
     path: PathBuf,
     /// As the files are told by their full paths.
     absolute: PathBuf,
+    stand_in: Option<Arc<EnvoyConfig>>,
 }
 
 impl ConfigFile {
     pub(super) fn new(path: PathBuf) -> Self {
         // Without a working directory the path cannot be watched either, and that is told.
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-        Self { path, absolute }
+        Self {
+            path,
+            absolute,
+            stand_in: None,
+        }
     }
 
     /// What the other files hold, as a number.
@@ -158,6 +234,10 @@ impl Source for ConfigFile {
             .with_generation(generation)
             .with_inputs(self.inputs(files));
         Ok(Arc::new(config))
+    }
+
+    fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {
+        self.stand_in.clone()
     }
 }
 

@@ -1,13 +1,16 @@
 //! Letting every epoch finish its work before a stop.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use handover_core::Epoch;
 use handover_tokio::{RunControl, RunError};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Envoy;
 use crate::admin::AdminClient;
 use crate::drain::{DrainOptions, drain};
+use crate::quiet::keep_new_connections_away;
 
 /// How often the connections of older epochs are counted while a stop waits for them.
 const COUNT: Duration = Duration::from_millis(20);
@@ -38,6 +41,7 @@ impl Envoy {
 
     /// Whether the live epoch has no connection left.
     async fn drain_live(&self, limit: Duration) -> bool {
+        let end = Instant::now().checked_add(limit);
         let Some((epoch, address)) = self.epochs.newest_live() else {
             return true;
         };
@@ -51,12 +55,12 @@ impl Envoy {
             ..DrainOptions::default()
         };
         match drain(&AdminClient::new(address), &options).await {
-            Ok(report) if report.is_drained() => true,
+            Ok(report) if report.is_drained() => return true,
             Ok(report) => {
                 for connections in &report.holding {
                     tracing::warn!(epoch = epoch.number(), "cutting {connections}");
                 }
-                false
+                return false;
             }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
@@ -66,11 +70,22 @@ impl Envoy {
                     .unwrap_or_default();
                 tracing::warn!(
                     epoch = epoch.number(),
-                    "epoch {epoch} is not drained: {error}{cause}"
+                    "epoch {epoch} cannot be asked to drain: {error}{cause}"
                 );
-                false
             }
         }
+        self.drain_from_outside(epoch, end).await
+    }
+
+    /// Lets an epoch finish that cannot be asked: a newer one that failed has taken its admin endpoint
+    /// along. Nobody new is let in; connections that their clients keep last until the limit.
+    async fn drain_from_outside(&self, epoch: Epoch, end: Option<Instant>) -> bool {
+        if let Some(pid) = self.epochs.pid(epoch)
+            && let Err(error) = keep_new_connections_away(pid, &BTreeSet::new()).await
+        {
+            tracing::warn!(epoch = epoch.number(), "{error}");
+        }
+        self.without_connections(epoch, end).await
     }
 
     /// Whether no older epoch has a connection left. What cannot be counted is not waited for.
@@ -84,30 +99,42 @@ impl Envoy {
             .into_iter()
             .filter(|epoch| *epoch < live);
         for epoch in older {
-            let over = async {
-                while self.epochs.connections(epoch).is_some_and(|open| open > 0) {
-                    sleep(COUNT).await;
-                }
-            };
-            let in_time = match end {
-                None => {
-                    over.await;
-                    true
-                }
-                Some(end) => tokio::select! {
-                    () = over => true,
-                    () = sleep_until(end) => false,
-                },
-            };
-            if !in_time {
-                let open = self.epochs.connections(epoch).unwrap_or_default();
-                tracing::warn!(
-                    epoch = epoch.number(),
-                    "cutting {open} connections of epoch {epoch}"
-                );
+            if !self.without_connections(epoch, end).await {
                 return false;
             }
         }
         true
+    }
+
+    /// Waits until an epoch has no connection, and says whether that was in time.
+    async fn without_connections(&self, epoch: Epoch, end: Option<Instant>) -> bool {
+        let over = async {
+            while self
+                .epochs
+                .connections(epoch)
+                .await
+                .is_some_and(|open| open > 0)
+            {
+                sleep(COUNT).await;
+            }
+        };
+        let in_time = match end {
+            None => {
+                over.await;
+                true
+            }
+            Some(end) => tokio::select! {
+                () = over => true,
+                () = sleep_until(end) => false,
+            },
+        };
+        if !in_time {
+            let open = self.epochs.connections(epoch).await.unwrap_or_default();
+            tracing::warn!(
+                epoch = epoch.number(),
+                "cutting {open} connections of epoch {epoch}"
+            );
+        }
+        in_time
     }
 }

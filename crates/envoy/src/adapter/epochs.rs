@@ -35,6 +35,8 @@ struct Running {
     live_since: Option<Instant>,
     /// The ports it listened on when a newer epoch was started.
     ports: BTreeSet<u16>,
+    /// Whether a newer epoch has been live, so that it listens on nothing any more.
+    replaced: bool,
 }
 
 /// Which file a path leads to, and in which state: a replaced binary is another one.
@@ -88,6 +90,7 @@ impl Epochs {
             info: None,
             live_since: None,
             ports: BTreeSet::new(),
+            replaced: false,
         };
         self.lock().insert(epoch, running);
         Registered {
@@ -101,6 +104,9 @@ impl Epochs {
         if let Some(running) = running.get_mut(&epoch) {
             running.info = Some(info);
             running.live_since = Some(Instant::now());
+        }
+        for (_, older) in running.range_mut(..epoch) {
+            older.replaced = true;
         }
         self.live.send_replace(newest_live(&running));
     }
@@ -143,6 +149,38 @@ impl Epochs {
         Some(self.lock().get(&epoch)?.live_since?.elapsed())
     }
 
+    /// How long any newer epoch has been live.
+    pub(super) fn longest_live_after(&self, epoch: Epoch) -> Option<Duration> {
+        let running = self.lock();
+        let newer = running.iter().filter(|(other, _)| **other > epoch);
+        newer
+            .filter_map(|(_, running)| Some(running.live_since?.elapsed()))
+            .max()
+    }
+
+    /// The newest epoch that runs, live or not.
+    pub(super) fn newest(&self) -> Option<Epoch> {
+        self.lock().keys().next_back().copied()
+    }
+
+    /// The epochs that no newer one has replaced.
+    fn listening(&self) -> Vec<(Epoch, Arc<Child>)> {
+        let running = self.lock();
+        let listening = running.iter().filter(|(_, running)| !running.replaced);
+        listening
+            .map(|(epoch, running)| (*epoch, Arc::clone(&running.child)))
+            .collect()
+    }
+
+    /// The epochs older than this one.
+    pub(super) fn older_than(&self, epoch: Epoch) -> Vec<(Epoch, Arc<Child>)> {
+        let running = self.lock();
+        let older = running.range(..epoch);
+        older
+            .map(|(epoch, running)| (*epoch, Arc::clone(&running.child)))
+            .collect()
+    }
+
     /// Whether the epoch was seen live.
     pub(super) fn is_live(&self, epoch: Epoch) -> bool {
         self.lock()
@@ -175,19 +213,26 @@ impl Epochs {
     }
 
     /// Notes on which ports each epoch listens: it closes them once a newer one is live, and its
-    /// connections can be told by them alone.
-    pub(super) fn note_ports(&self) {
-        for running in self.lock().values_mut() {
-            match connections::listening_ports(running.child.pid()) {
-                Ok(ports) => running.ports.extend(ports),
-                Err(error) => tracing::debug!("{error}"),
+    /// connections can be told by them alone. Those that are replaced are passed over: when the newest
+    /// one has died nobody listens, and its successor must not wait for this.
+    pub(super) async fn note_ports(&self) {
+        for (epoch, child) in self.listening() {
+            let looked = off_the_runtime(move || connections::listening_ports(child.pid())).await;
+            match looked {
+                Some(Ok(ports)) => {
+                    if let Some(running) = self.lock().get_mut(&epoch) {
+                        running.ports.extend(ports);
+                    }
+                }
+                Some(Err(error)) => tracing::debug!("{error}"),
+                None => {}
             }
         }
     }
 
     /// How many connections clients have to this epoch, or nothing where that cannot be told from
     /// outside: without known ports, or with listeners that are not TCP.
-    pub(super) fn connections(&self, epoch: Epoch) -> Option<usize> {
+    pub(super) async fn connections(&self, epoch: Epoch) -> Option<usize> {
         let (pid, ports) = {
             let running = self.lock();
             let running = running.get(&epoch)?;
@@ -208,9 +253,8 @@ impl Epochs {
             }
             (running.child.pid(), ports)
         };
-        connections::established(pid, &ports)
-            .ok()
-            .map(|counts| counts.values().sum())
+        let counts = off_the_runtime(move || connections::established(pid, &ports)).await?;
+        counts.ok().map(|counts| counts.values().sum())
     }
 
     /// The running epochs, oldest first.
@@ -222,6 +266,14 @@ impl Epochs {
         // Nothing in here is left half-way by a panic.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does work that takes as long as the host has sockets: a tenth of a second on a busy one, during
+/// which the runtime must see children end. Nothing comes of it where the runtime ends meanwhile.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
 fn newest_live(running: &BTreeMap<Epoch, Running>) -> Option<Epoch> {

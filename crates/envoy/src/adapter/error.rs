@@ -1,14 +1,16 @@
 //! Why an Envoy cannot be run, and why an epoch of it failed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use handover_core::Epoch;
 use handover_tokio::RunError;
 use handover_tokio::process::{ExitCause, SpawnError};
 
 use crate::args::ArgsError;
 use crate::failure::Failure;
 use crate::files::FilesError;
-use crate::hot_restart::BaseIdError;
+use crate::hot_restart::{BaseIdError, RepairError};
 use crate::validate::ValidateError;
 use crate::version::{BinaryError, HotRestartVersion};
 
@@ -69,9 +71,45 @@ pub enum EnvoyFailed {
     /// The binary cannot be used.
     #[error(transparent)]
     Binary(#[from] BinaryError),
+    /// Somebody else uses the base id.
+    #[error(transparent)]
+    BaseId(#[from] BaseIdError),
     /// Envoy cannot be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// An epoch that has ended while it initialised has left its flag in shared memory, so no other
+    /// one can start beside the running one.
+    #[error(
+        "holding epoch {holding}: only a cold restart can go on, because an epoch that ended while \
+         it initialised left its flag in Envoy's shared memory {}, and {}",
+        path.display(), match source {
+            Some(_) => "it cannot be cleared",
+            None => "clearing it is switched off",
+        }
+    )]
+    Stuck {
+        /// The epoch that serves on.
+        holding: Epoch,
+        /// The shared memory.
+        path: PathBuf,
+        /// Why the flag cannot be cleared, where that was allowed.
+        #[source]
+        source: Option<RepairError>,
+    },
+    /// Envoy has not answered for longer than it may, and was killed.
+    #[error("{}: Envoy hung: no answer at its admin endpoint within {silent_for:?}", config.display())]
+    Hung {
+        /// The file its configuration was read from.
+        config: PathBuf,
+        /// How long it was silent.
+        silent_for: Duration,
+    },
+    /// An old epoch has not ended at its parent-shutdown time, and was killed.
+    #[error("{}: Envoy did not end at its parent-shutdown time", config.display())]
+    Overstayed {
+        /// The file its configuration was read from.
+        config: PathBuf,
+    },
     /// Envoy has ended.
     #[error("{}: {failure} ({cause})", config.display())]
     Ended {
@@ -92,11 +130,17 @@ impl EnvoyFailed {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Rejected { .. } | Self::OtherHotRestart { .. } => true,
+            Self::Rejected { .. } | Self::OtherHotRestart { .. } | Self::Stuck { .. } => true,
             Self::Spawn(error) => error.is_permanent(),
             Self::Ended { failure, .. } => failure.is_permanent(),
             // What is missing or busy may come back.
-            Self::NotValidated { .. } | Self::Prepare(_) | Self::Binary(_) | Self::Lost(_) => false,
+            Self::NotValidated { .. }
+            | Self::Prepare(_)
+            | Self::Binary(_)
+            | Self::BaseId(_)
+            | Self::Hung { .. }
+            | Self::Overstayed { .. }
+            | Self::Lost(_) => false,
         }
     }
 
@@ -112,7 +156,11 @@ impl EnvoyFailed {
             | Self::Prepare(_)
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
+            | Self::BaseId(_)
             | Self::Spawn(_)
+            | Self::Stuck { .. }
+            | Self::Hung { .. }
+            | Self::Overstayed { .. }
             | Self::Lost(_) => false,
         }
     }
@@ -127,7 +175,11 @@ impl EnvoyFailed {
             | Self::Prepare(_)
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
+            | Self::BaseId(_)
             | Self::Spawn(_)
+            | Self::Stuck { .. }
+            | Self::Hung { .. }
+            | Self::Overstayed { .. }
             | Self::Lost(_) => None,
         }
     }

@@ -11,6 +11,10 @@
 //!   that the same number can be tried again (`serve`).
 //! - When an epoch dies under a live child, the child is answered in its place until it lets its
 //!   parent go; otherwise it would abort (`orphans`).
+//! - An old epoch is continued where it was stopped, because its child waits for it, and killed where
+//!   it does not end at its time (`old`).
+//! - A live epoch that does not answer any more is noticed (`watchdog`).
+//! - What went live and what ended badly is kept in the state directory (`keep`).
 //! - The drain goes through the admin endpoint of the live epoch; the connections of older ones,
 //!   which have none, are counted from outside (`drain`).
 
@@ -18,8 +22,11 @@ mod config;
 mod drain;
 mod epochs;
 mod error;
+mod keep;
+mod old;
 mod orphans;
 mod serve;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,15 +39,19 @@ use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::Mutex;
 
 use self::epochs::{Epochs, FileId};
+use self::keep::Keeping;
 use self::orphans::StandIns;
 use crate::admin::{Exclude, LivePoll};
 use crate::args::{ArgsOptions, EnvoyArgs};
 use crate::files::RunDir;
 use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+use crate::last_good::LastKnownGood;
+use crate::report::CrashReports;
 use crate::version::check_binary;
 
 pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::error::{EnvoyFailed, SetupError};
+pub use self::watchdog::{HungAction, Watchdog};
 
 /// What an [`Envoy`] is made from.
 #[derive(Clone)]
@@ -66,6 +77,12 @@ pub struct EnvoySettings {
     /// Whether the flag that a failed epoch leaves in shared memory is cleared. Without it, no epoch
     /// can follow a failed one until a cold restart.
     pub repair: bool,
+    /// How the newest live epoch is watched; without it, an Envoy that hangs is not noticed.
+    pub watchdog: Option<Watchdog>,
+    /// Where the configuration that went live last is kept, if it is.
+    pub last_good: Option<LastKnownGood>,
+    /// Where the ends of epochs that nobody asked for are reported, if they are.
+    pub reports: Option<CrashReports>,
 }
 
 /// How a stop drains.
@@ -103,6 +120,7 @@ pub struct Envoy {
     base_id: OwnedBaseId,
     epochs: Epochs,
     stand_ins: StandIns,
+    keeping: Keeping,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
     validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
 }
@@ -128,6 +146,7 @@ impl Envoy {
             base_id,
             epochs: Epochs::default(),
             stand_ins: StandIns::default(),
+            keeping: Keeping::default(),
             validated: Mutex::new(None),
         })
     }

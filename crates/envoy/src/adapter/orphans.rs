@@ -28,24 +28,31 @@ impl StandIns {
     /// modulo 3.
     pub(super) async fn vacate(&self, epoch: Epoch) {
         let place = |epoch: Epoch| epoch.number() % 3;
+        self.end_where(|dead| place(dead) == place(epoch)).await;
+    }
+
+    /// Ends the stand-in for the parent of this epoch, which has ended itself.
+    async fn child_has_ended(&self, child: Epoch) {
+        self.end_where(|dead| dead.next() == Some(child)).await;
+    }
+
+    async fn end_where(&self, leaves: impl Fn(Epoch) -> bool) {
         let leaving = {
             let mut standing = self.lock();
-            let dead = standing
+            let dead: Vec<_> = standing
                 .keys()
                 .copied()
-                .find(|dead| place(*dead) == place(epoch));
-            dead.and_then(|dead| standing.remove(&dead))
+                .filter(|dead| leaves(*dead))
+                .collect();
+            dead.into_iter()
+                .filter_map(|dead| standing.remove(&dead))
+                .collect::<Vec<_>>()
         };
-        if let Some(mut task) = leaving {
+        for mut task in leaving {
             task.0.abort();
             // The socket is free once the task is gone, not when it is told to go.
             let _cancelled = (&mut task.0).await;
         }
-    }
-
-    /// Ends the stand-in for the parent of this epoch, which has ended itself.
-    fn child_has_ended(&self, child: Epoch) {
-        self.lock().retain(|dead, _| dead.next() != Some(child));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, Task>> {
@@ -55,17 +62,15 @@ impl StandIns {
 }
 
 impl Envoy {
-    /// Takes the place of an epoch that has just been reaped, where its child still needs it.
-    pub(super) fn take_care_of_the_child_of(&self, epoch: Epoch) {
-        self.stand_ins.child_has_ended(epoch);
+    /// Takes the place of an epoch that has just been reaped, where its child still needs it. One that
+    /// had to be killed because it overstayed may never have answered its child.
+    pub(super) async fn take_care_of_the_child_of(&self, epoch: Epoch, overstayed: bool) {
+        self.stand_ins.child_has_ended(epoch).await;
         let Some(child) = epoch.next().filter(|child| self.epochs.runs(*child)) else {
             return;
         };
-        if self
-            .epochs
-            .live_for(child)
-            .is_some_and(|age| age >= self.args.parent_shutdown_time())
-        {
+        let age = self.epochs.live_for(child);
+        if !overstayed && age.is_some_and(|age| age >= self.args.parent_shutdown_time()) {
             // It ended at its time, because the child has let it go.
             return;
         }

@@ -1,26 +1,40 @@
 //! One epoch from its configuration to its end.
 
+use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handover_core::{Abort, Epoch};
 use handover_tokio::process::{Child, Command, ExitCause, Signal};
 use handover_tokio::{RunControl, RunError};
-use tokio::time::sleep;
 
 use super::epochs::FileId;
+use super::keep::Ended;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
-use crate::hot_restart::Repair;
+use crate::hot_restart::{Repair, RepairError, State};
 use crate::validate::{Verdict, validate};
 use crate::version::{BinaryError, check_binary, hot_restart_version};
 
-/// How often the connections of a draining epoch are counted. They are waited for by people, and
-/// the kernel cannot tell when the last one ends.
-const COUNT: Duration = Duration::from_millis(200);
+/// Why an epoch is killed although nobody has asked for it.
+enum PutDown {
+    Hung { silent_for: Duration },
+    Overstayed,
+}
+
+impl fmt::Display for PutDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hung { silent_for } => {
+                write!(f, "it was killed: it did not answer for {silent_for:?}")
+            }
+            Self::Overstayed => f.write_str("it was killed: it did not end at its time"),
+        }
+    }
+}
 
 impl Envoy {
     pub(super) async fn serve(
@@ -34,25 +48,56 @@ impl Envoy {
             // No Envoy runs yet; one that validates is killed with the future.
             _ = control.abort() => return Err(RunError::Aborted),
         };
+        let started = Instant::now();
         let child = Arc::new(child);
         let registered = self.epochs.register(epoch, &child, &config, binary);
+        let mut put_down = None;
         let result = tokio::select! {
             cause = child.wait() => cause,
-            () = self.watch(&config, epoch, &control) => child.wait().await,
+            why = self.watch(&config, epoch, &child, &control) => {
+                put_down = Some(why);
+                child.kill().await.map(|stopped| stopped.cause)
+            }
             how = control.abort() => self.end(&child, epoch, how, &control).await,
         };
         drop(registered);
-        self.take_care_of_the_child_of(epoch);
-        self.repair(epoch);
+        let overstayed = matches!(put_down, Some(PutDown::Overstayed));
+        self.take_care_of_the_child_of(epoch, overstayed).await;
+        let repaired = self.repair(epoch);
         let cause = result.map_err(EnvoyFailed::from)?;
-        if control.aborted().is_some() {
+        let asked = control.aborted().is_some();
+        let failure = classify(cause, &child);
+        let ended = Ended {
+            cause,
+            failure: if asked {
+                failure.clone().when_asked()
+            } else {
+                failure.clone()
+            },
+            note: put_down.as_ref().map(ToString::to_string),
+            uptime: started.elapsed(),
+        };
+        self.report(epoch, &config, &child, ended);
+        if asked {
             return Err(RunError::Aborted);
         }
-        let failure = classify(cause, &child);
-        if failure == Failure::Clean {
+        let config = config.source().to_owned();
+        match put_down {
+            Some(PutDown::Hung { silent_for }) => {
+                return Err(EnvoyFailed::Hung { config, silent_for }.into());
+            }
+            Some(PutDown::Overstayed) => return Err(EnvoyFailed::Overstayed { config }.into()),
+            None => {}
+        }
+        if matches!(failure, Failure::Clean | Failure::HandedOver) {
             return Ok(());
         }
-        let config = config.source().to_owned();
+        if failure == Failure::StillInitializing
+            && let Err(error) = repaired
+            && let Some(stuck) = self.stuck(Some(error))
+        {
+            return Err(stuck.into());
+        }
         Err(EnvoyFailed::Ended {
             config,
             failure,
@@ -80,7 +125,12 @@ impl Envoy {
         if self.epochs.others_run(epoch) {
             self.check_hot_restart(binary).await?;
             self.validate(config, binary, &file).await?;
-            self.epochs.note_ports();
+            self.check_flag()?;
+            self.epochs.note_ports().await;
+        } else {
+            // An epoch 0 makes the shared memory anew, from under any Envoy that somebody else has
+            // started with this base id since it was claimed.
+            self.base_id.remove_stale_shared_memory()?;
         }
         self.stand_ins.vacate(epoch).await;
         let arguments = self.args.serve(&file, epoch.number(), self.base_id.id());
@@ -141,28 +191,37 @@ impl Envoy {
         }
     }
 
-    /// Reports the epoch live once it is, and released once it drains and its last connection is
-    /// gone. It returns when there is nothing more to report.
-    async fn watch(&self, config: &EnvoyConfig, epoch: Epoch, control: &RunControl) {
+    /// Reports the epoch live once it is, and follows it: as the newest one, and then as an old one.
+    /// It returns when the epoch must be killed.
+    async fn watch(
+        &self,
+        config: &EnvoyConfig,
+        epoch: Epoch,
+        child: &Child,
+        control: &RunControl,
+    ) -> PutDown {
         let admin = AdminClient::new(config.bootstrap().admin.clone());
         match admin
             .wait_live(epoch.number(), &self.settings.live_poll)
             .await
         {
             Ok(info) => {
+                self.keep_last_good(epoch, config, &info);
                 self.epochs.set_live(epoch, info);
                 control.live();
             }
             // Only a poll with a limit gives up; the start deadline ends what is not live by then.
-            Err(error) => return tracing::warn!(epoch = epoch.number(), "{error}"),
-        }
-        self.epochs.superseded(epoch).await;
-        while let Some(open) = self.epochs.connections(epoch) {
-            if open == 0 {
-                return control.released();
+            Err(error) => {
+                tracing::warn!(epoch = epoch.number(), "{error}");
+                return std::future::pending().await;
             }
-            sleep(COUNT).await;
         }
+        tokio::select! {
+            () = self.epochs.superseded(epoch) => {}
+            silent_for = self.until_hung(config, epoch) => return PutDown::Hung { silent_for },
+        }
+        self.follow_to_the_end(epoch, child, control).await;
+        PutDown::Overstayed
     }
 
     /// Ends the epoch as it was told to.
@@ -190,9 +249,9 @@ impl Envoy {
 
     /// Clears the flag that an epoch leaves in shared memory when it ends while it initialises, once
     /// it is reaped and while no other one initialises.
-    fn repair(&self, epoch: Epoch) {
+    fn repair(&self, epoch: Epoch) -> Result<(), RepairError> {
         if !self.settings.repair || self.epochs.any_initializes() || self.epochs.is_empty() {
-            return;
+            return Ok(());
         }
         match self.base_id.shared_memory().clear_initializing() {
             Ok(Repair::Cleared) => tracing::info!(
@@ -200,8 +259,38 @@ impl Envoy {
                 "epoch {epoch} ended while it initialised; cleared the flag it left"
             ),
             Ok(Repair::Absent | Repair::NotNeeded) => {}
-            Err(error) => tracing::error!(epoch = epoch.number(), "{error}"),
+            Err(error) => {
+                tracing::error!(epoch = epoch.number(), "{error}");
+                return Err(error);
+            }
         }
+        Ok(())
+    }
+
+    /// Refuses to start an epoch that would find the flag of a dead one. Where the layout of the
+    /// memory is unknown the flag cannot be seen; then Envoy itself says that it is set.
+    fn check_flag(&self) -> Result<(), EnvoyFailed> {
+        if self.settings.repair || self.epochs.any_initializes() {
+            return Ok(());
+        }
+        match self.base_id.shared_memory().inspect() {
+            Ok(State::Known { initializing: true }) => self.stuck(None).map_or(Ok(()), Err),
+            Ok(State::Known { .. } | State::Absent | State::Unknown { .. }) => Ok(()),
+            Err(error) => {
+                tracing::debug!("{error}");
+                Ok(())
+            }
+        }
+    }
+
+    /// That the flag stays set, where an epoch serves that can be held.
+    fn stuck(&self, source: Option<RepairError>) -> Option<EnvoyFailed> {
+        let (holding, _) = self.epochs.newest_live()?;
+        Some(EnvoyFailed::Stuck {
+            holding,
+            path: self.base_id.shared_memory().path().to_owned(),
+            source,
+        })
     }
 }
 

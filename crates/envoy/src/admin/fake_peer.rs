@@ -78,6 +78,8 @@ impl FakePeer {
         let task = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
+                // An answer before the question is another error than the one that is provoked.
+                stream.read_u8().await.ok();
                 stream.write_all(start).await.ok();
                 if more.is_empty() {
                     std::future::pending::<()>().await;

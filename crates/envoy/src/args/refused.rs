@@ -11,8 +11,8 @@ pub(super) fn reason(flag: &str) -> Option<(&'static str, &'static str)> {
     Some(match flag {
         "-c" | "--config-path" => (ITS_OWN, "name the file in Handover's own --config-path"),
         "--config-yaml" => (
-            "it is merged into the configuration behind Handover's back, which would then validate \
-             and watch something else than what runs",
+            "everybody on the host can read a command line, and what is merged from there into the \
+             configuration is neither watched nor kept",
             "put its content into the configuration file",
         ),
         "--restart-epoch" => (ITS_OWN, "remove it"),
@@ -23,10 +23,6 @@ pub(super) fn reason(flag: &str) -> Option<(&'static str, &'static str)> {
         "--use-dynamic-base-id" => (
             "Envoy refuses it for every epoch after the first",
             "remove it; Handover picks a free base id itself",
-        ),
-        "--base-id-path" => (
-            "it belongs to --use-dynamic-base-id, and Envoy never removes the file",
-            "remove it; Handover's status tells the base id",
         ),
         "--disable-hot-restart" => (TURNS_IT_OFF, "remove it"),
         "--socket-path" => (
@@ -68,6 +64,8 @@ pub(super) fn reason(flag: &str) -> Option<(&'static str, &'static str)> {
 pub(super) fn takes_value(flag: &str) -> Option<bool> {
     Some(match flag {
         "--admin-address-path"
+        // Every epoch writes the same number there, so it does no harm.
+        | "--base-id-path"
         | "--component-log-level"
         | "--concurrency"
         | "--disable-extensions"

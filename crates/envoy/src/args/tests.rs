@@ -1,4 +1,6 @@
+use super::command_line::quoted;
 use super::*;
+use crate::bootstrap::Bootstrap;
 
 fn with_extra(extra: &[&str]) -> Result<EnvoyArgs, ArgsError> {
     EnvoyArgs::new(ArgsOptions {
@@ -145,7 +147,6 @@ fn every_refusal_tells_reason_and_remedy() {
         "--restart-epoch",
         "--base-id",
         "--use-dynamic-base-id",
-        "--base-id-path",
         "--disable-hot-restart",
         "--socket-path",
         "--socket-mode",
@@ -201,6 +202,7 @@ fn what_envoy_would_refuse_or_misread_is_refused() {
         &["--service-zone", "a", "--service-zone", "b"],
         &["-l", "info", "--log-level", "info"],
         &["--log-level", "off"],
+        &["--log-level", "loud"],
         &["--concurrency", "0"],
         &["--concurrency", "-1"],
         &["--drain-strategy", "slow"],
@@ -242,10 +244,58 @@ fn times_are_whole_seconds_and_in_order() {
         times(second, Duration::from_millis(2500)),
         times(5 * second, 5 * second),
         times(second, Duration::from_secs(u64::from(u32::MAX) + 1)),
+        times(second, Duration::new(u64::from(u32::MAX), 1)),
         times(second, Duration::MAX),
     ]
     .into_iter()
     .map(|result| result.unwrap_err().to_string())
     .collect();
     insta::assert_snapshot!("times", sentences.join("\n"));
+}
+
+#[test]
+fn a_shell_reads_the_command_line_as_it_is_meant() {
+    let words = [
+        "plain",
+        "two words",
+        "it's",
+        "$HOME `x` \\ \"",
+        "",
+        "*",
+        "ä",
+    ];
+    let line: Vec<_> = words.iter().map(|word| quoted(word.as_ref())).collect();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("printf '%s\\n' {}", line.join(" "))])
+        .output()
+        .unwrap();
+    let read = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(read.lines().collect::<Vec<_>>(), words);
+    assert_eq!(line[0], "plain");
+}
+
+#[test]
+fn only_listeners_with_a_socket_for_each_worker_lose_connections() {
+    let bootstrap = |listeners: &str| {
+        let text = format!(
+            "{{admin: {{address: {{pipe: {{path: /a}}}}}}, static_resources: {{listeners: [{listeners}]}}}}"
+        );
+        let format = crate::bootstrap::Format::Yaml;
+        Bootstrap::parse(text.as_bytes(), format).unwrap()
+    };
+    let socket = "address: {socket_address: {address: 0.0.0.0, port_value: 80}}";
+    let args = everything();
+    let risk = |listeners: &str| args.concurrency_risk(NonZeroU32::MIN, &bootstrap(listeners));
+    let both = format!(
+        "{{name: web, {socket}}}, {{{socket}}}, {{name: off, enable_reuse_port: false, {socket}}}"
+    );
+    insta::assert_snapshot!(
+        risk(&both).unwrap(),
+        @"changing --concurrency from 1 to 4 resets some new connections while one epoch hands over to the next, on listener web, a listener without a name: keep --concurrency 1, set enable_reuse_port: false there, or restart cold"
+    );
+    assert_eq!(risk("{name: pipe, address: {pipe: {path: /b}}}"), None);
+    assert_eq!(
+        args.concurrency_risk(args.concurrency(), &bootstrap(&both)),
+        None
+    );
 }

@@ -63,6 +63,42 @@ PARSE ERROR: Argument: --unknown
 Brief USAGE: \n   envoy  [--stats-tag <string>] ...
 "),
         ("bad value", exit(1), "error: unknown drain-strategy 'foo'\n"),
+        ("other version", signal(6), "\
+[2026-11-22 16:52:14.204][22829][critical][assert] [source/server/hot_restart_impl.cc:70] assert failure: shmem->version_ == HOT_RESTART_VERSION. Details: Hot restart version mismatch! You must have hot restarted into a not-hot-restart-compatible new version of Envoy.
+[2026-11-22 16:52:14.204][22829][error][envoy_bug] [./source/common/common/assert.h:60] stacktrace for envoy bug
+[2026-11-22 16:52:14.225][22829][error][envoy_bug] [./source/common/common/assert.h:66] #1 UNKNOWN [0x55f124aab8b0]
+[2026-11-22 16:52:14.225][22829][critical][backtrace] [./source/server/backtrace.h:173] Caught Aborted, suspect faulting address 0x592d
+"),
+        ("other size", signal(6), "\
+[2026-11-22 16:52:16.394][24738][critical][assert] [source/server/hot_restart_impl.cc:67] assert failure: shmem->size_ == sizeof(SharedMemory). Details: Hot restart SharedMemory size mismatch! You must have hot restarted into a not-hot-restart-compatible new version of Envoy.
+[2026-11-22 16:52:16.394][24738][error][envoy_bug] [./source/common/common/assert.h:60] stacktrace for envoy bug
+"),
+        ("parent lost", signal(6), "\
+[2026-11-22 16:51:48.366][1480][info][main] [source/server/drain_manager_impl.cc:226] shutting down parent after drain
+[2026-11-22 16:51:48.366][1480][error][main] [source/server/hot_restarting_base.cc:136] hot restart sendmsg() connection refused, retrying
+[2026-11-22 16:51:57.972][1480][error][main] [source/server/hot_restarting_base.cc:136] hot restart sendmsg() connection refused, retrying
+[2026-11-22 16:51:58.987][1480][critical][assert] [source/server/hot_restarting_base.cc:147] assert failure: false. Details: hot restart sendmsg() failed: returned -1, errno 111
+[2026-11-22 16:51:58.987][1480][error][envoy_bug] [./source/common/common/assert.h:60] stacktrace for envoy bug
+[2026-11-22 16:51:58.998][1480][error][envoy_bug] [./source/common/common/assert.h:66] #7 UNKNOWN [0x7f323b82524a]
+[2026-11-22 16:51:58.998][1480][critical][backtrace] [./source/server/backtrace.h:173] Caught Aborted, suspect faulting address 0x5c8
+"),
+        ("parent lost and found, then crashed", signal(11), "\
+[2026-11-22 16:51:48.366][1480][error][main] [source/server/hot_restarting_base.cc:136] hot restart sendmsg() connection refused, retrying
+[2026-11-22 16:52:20.667][1480][critical][backtrace] [./source/server/backtrace.h:173] Caught Segmentation fault, suspect faulting address 0x76e0
+[2026-11-22 16:52:20.667][1480][critical][backtrace] [./source/server/backtrace.h:157] Backtrace (use tools/stack_decode.py to get line numbers):
+[2026-11-22 16:52:20.695][1480][critical][backtrace] [./source/server/backtrace.h:167] #0: [0x7f5ac008e050]
+"),
+        ("allocator out of memory", signal(6), "\
+28870 external/tcmalloc+/tcmalloc/internal/system_allocator.h:585] MmapAligned() failed - unable to allocate with tag (hint=0xe5780000000, size=1073741824, alignment=1073741824) - is something limiting address placement?
+28870 external/tcmalloc+/tcmalloc/arena.cc:59] CHECK in Alloc: FATAL ERROR: Out of memory trying to allocate internal tcmalloc data (bytes=131072, object-size=16384); is something preventing mmap from succeeding (sandbox, VSS limitations)?
+"),
+        ("handed over", exit(0), "\
+[2026-11-22 16:51:41.473][30466][warning][main] [source/server/server.cc:1174] shutting down admin due to child startup
+[2026-11-22 16:51:44.521][30466][info][main] [source/server/hot_restarting_parent.cc:135] shutting down due to child request
+[2026-11-22 16:51:44.522][30466][warning][main] [source/server/server.cc:1028] caught ENVOY_SIGTERM
+[2026-11-22 16:51:44.522][30466][info][main] [source/server/server.cc:1159] exiting
+"),
+        ("killed after an old complaint", signal(9), "[2026-11-22 15:35:29.280][6271][warning][config] [source/x.cc:1405] cannot bind '127.0.0.1:19930': Address already in use\n"),
         ("segmentation fault", signal(11), ""),
         ("core dump", signal(6 | 0x80), "[2026-11-22 15:35:29.713][6316][critical][assert] [source/x.cc:44] assert failure: false.\n[2026-11-22 15:35:29.713][6316][critical][backtrace] [b.h:1] #0: x\n"),
         ("killed", signal(9), "[2026-11-22 15:35:29.713][6316][info][main] [source/x.cc:44] all is well\n"),
@@ -84,7 +120,7 @@ fn every_end_has_its_sentence() {
             } else {
                 "transient"
             };
-            format!("{name} ({permanent}): {failure}")
+            format!("{name} ({}, {permanent}): {failure}", failure.label())
         })
         .collect();
     insta::assert_snapshot!("sentences", table.join("\n"));
@@ -109,6 +145,24 @@ fn a_conflict_is_taken_apart() {
     assert!(matches!(in_use, Failure::CannotBind { in_use: true, .. }));
     let absent = Failure::classify(exit(1), "cannot bind '/a/b.sock': Permission denied", false);
     assert!(matches!(absent, Failure::CannotBind { in_use: false, .. }));
+}
+
+#[test]
+fn what_the_agent_asked_for_is_an_abort_and_a_crash_on_the_way_stays_one() {
+    let asked = |status, stderr| {
+        Failure::classify(status, stderr, false)
+            .when_asked()
+            .label()
+    };
+    assert_eq!(asked(exit(0), ""), "aborted");
+    assert_eq!(asked(signal(9), ""), "aborted");
+    assert_eq!(asked(signal(15), "x"), "aborted");
+    assert_eq!(asked(signal(11), ""), "crashed");
+    assert_eq!(asked(exit(3), ""), "exited");
+    let memory = Failure::classify(signal(9), "", true).when_asked();
+    assert_eq!(memory.label(), "out_of_memory");
+    assert!(Failure::Aborted.is_expected() && Failure::HandedOver.is_expected());
+    assert!(!memory.is_expected());
 }
 
 #[test]

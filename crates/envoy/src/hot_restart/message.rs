@@ -117,6 +117,16 @@ pub(super) fn answer(message: &HotRestartMessage) -> Answer {
     })
 }
 
+/// The answer of a parent that has no statistics.
+pub(super) fn stats_reply() -> HotRestartMessage {
+    HotRestartMessage {
+        reply: Some(Reply {
+            kind: Some(ReplyKind::Stats(Anything {})),
+        }),
+        ..HotRestartMessage::default()
+    }
+}
+
 /// A message as a frame.
 pub(super) fn frame(message: &HotRestartMessage) -> Vec<u8> {
     let body = message.encode_to_vec();

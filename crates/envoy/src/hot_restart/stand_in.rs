@@ -8,11 +8,13 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
+use std::time::Duration;
 
 use tokio::net::UnixDatagram;
+use tokio::time::timeout;
 
 use super::BaseId;
-use super::message::{Answer, Frames, answer, frame};
+use super::message::{Answer, Frames, HotRestartMessage, answer, frame, stats_reply};
 
 /// Linux's longest abstract name: Envoy pads its names with NULs up to it, and names that differ in
 /// length are different.
@@ -20,6 +22,9 @@ const NAME: usize = 107;
 
 /// The largest datagram; Envoy sends at most 4096 bytes at a time.
 const DATAGRAM: usize = 64 << 10;
+
+/// How long a child that waits for nobody can be silent: it asks for statistics every five seconds.
+const SILENCE: Duration = Duration::from_secs(6);
 
 /// The parent's socket, in our hands.
 ///
@@ -40,6 +45,7 @@ pub struct StandIn {
     /// The same socket for sending: tokio's type sends to paths only, and a child has an abstract
     /// name.
     sender: StdUnixDatagram,
+    child: SocketAddr,
     epoch: u32,
 }
 
@@ -78,15 +84,15 @@ impl StandIn {
     ///
     /// [`StandInError::Bind`], where the epoch, or another one with its place, still runs.
     pub fn bind(base_id: BaseId, epoch: u32) -> Result<Self, StandInError> {
-        let name = name_of(base_id, epoch);
+        let name = name_of("parent", base_id, epoch);
         let failed = |source| StandInError::Bind {
             epoch,
             name: format!("@{name}"),
             source,
         };
-        let mut padded = name.clone().into_bytes();
-        padded.resize(NAME, 0);
-        let address = SocketAddr::from_abstract_name(padded).map_err(failed)?;
+        let address = address_of(&name).map_err(failed)?;
+        let child = name_of("child", base_id, epoch.wrapping_add(1));
+        let child = address_of(&child).map_err(failed)?;
         let sender = StdUnixDatagram::bind_addr(&address).map_err(failed)?;
         sender.set_nonblocking(true).map_err(failed)?;
         let socket = sender
@@ -96,11 +102,17 @@ impl StandIn {
         Ok(Self {
             socket,
             sender,
+            child,
             epoch,
         })
     }
 
     /// Answers until the child lets its parent go, which it does at the parent-shutdown time.
+    ///
+    /// A child that asked its parent for statistics just before that one died waits for the answer
+    /// without end, and its main thread with it. So one that says nothing for six seconds gets the
+    /// answer unasked. A child that waits for nothing takes it for the answer to its next question,
+    /// which is the same one.
     ///
     /// # Errors
     ///
@@ -112,8 +124,22 @@ impl StandIn {
     pub async fn run(&self) -> Result<(), StandInError> {
         let mut frames = Frames::default();
         let mut datagram = vec![0; DATAGRAM];
+        let mut silent = true;
         loop {
-            let received = self.socket.recv_from(&mut datagram).await;
+            let receiving = self.socket.recv_from(&mut datagram);
+            let received = if silent {
+                match timeout(SILENCE, receiving).await {
+                    Ok(received) => received,
+                    Err(_elapsed) => {
+                        silent = false;
+                        self.reply(&stats_reply(), &self.child);
+                        continue;
+                    }
+                }
+            } else {
+                receiving.await
+            };
+            silent = false;
             let (length, child) = received.map_err(|source| StandInError::Receive {
                 epoch: self.epoch,
                 source,
@@ -132,29 +158,39 @@ impl StandIn {
                             self.epoch
                         );
                     }
-                    // It does not block: a reply that finds no room is asked for again.
-                    let sent = self.sender.send_to_addr(&frame(&reply), &child.into());
-                    if let Err(error) = sent {
-                        tracing::debug!(epoch = self.epoch, "a reply did not arrive: {error}");
-                    }
+                    self.reply(&reply, &child.into());
                 }
             }
         }
     }
+
+    /// It does not block: a reply that finds no room is asked for again.
+    fn reply(&self, reply: &HotRestartMessage, child: &SocketAddr) {
+        if let Err(error) = self.sender.send_to_addr(&frame(reply), child) {
+            tracing::debug!(epoch = self.epoch, "a reply did not arrive: {error}");
+        }
+    }
 }
 
-/// The name of a parent's socket. Envoy's own default for `--socket-path` is part of it.
-fn name_of(base_id: BaseId, epoch: u32) -> String {
+/// The name of an epoch's socket in one of its roles. Envoy's own default for `--socket-path` is
+/// part of it.
+fn name_of(role: &str, base_id: BaseId, epoch: u32) -> String {
     format!(
-        "envoy_domain_socket_parent_{}",
+        "envoy_domain_socket_{role}_{}",
         u64::from(base_id.tenfold()) + u64::from(epoch % 3)
     )
+}
+
+/// The address with this name, as Envoy binds it.
+fn address_of(name: &str) -> io::Result<SocketAddr> {
+    let mut padded = name.as_bytes().to_vec();
+    padded.resize(NAME, 0);
+    SocketAddr::from_abstract_name(padded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hot_restart::message::HotRestartMessage;
     use prost::Message as _;
 
     fn base_id() -> BaseId {
@@ -192,13 +228,38 @@ mod tests {
         running.await.unwrap().unwrap();
     }
 
+    /// The child asked the parent that died, so nobody will ever answer what it asked.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_child_is_answered_unasked() {
+        let base_id = base_id();
+        let child = address_of(&name_of("child", base_id, 8)).unwrap();
+        let child = UnixDatagram::from_std({
+            let child = StdUnixDatagram::bind_addr(&child).unwrap();
+            child.set_nonblocking(true).unwrap();
+            child
+        })
+        .unwrap();
+        let stand_in = StandIn::bind(base_id, 7).unwrap();
+        let mut reply = [0; 64];
+        let started = tokio::time::Instant::now();
+        let length = tokio::select! {
+            _ = stand_in.run() => panic!("nobody let the parent go"),
+            length = child.recv(&mut reply) => length.unwrap(),
+        };
+        assert!(started.elapsed() >= SILENCE);
+        assert_eq!(
+            reply[..length],
+            [0, 0, 0, 0, 0, 0, 0, 4, 0x12, 0x02, 0x1a, 0x00]
+        );
+    }
+
     #[tokio::test]
     async fn a_place_that_is_taken_is_refused_and_named() {
         let base_id = base_id();
         let _parent = StandIn::bind(base_id, 6).unwrap();
         let error = StandIn::bind(base_id, 9).unwrap_err().to_string();
         assert!(
-            error.contains("epoch 9") && error.contains(&name_of(base_id, 6)),
+            error.contains("epoch 9") && error.contains(&name_of("parent", base_id, 6)),
             "{error}"
         );
     }

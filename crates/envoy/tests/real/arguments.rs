@@ -45,20 +45,27 @@ async fn every_argument_that_is_rendered_is_accepted() {
         return;
     };
     let mut host = Host::new(binary);
+    let config = host.write(0, &host.config(host.web));
+    let id_file = config.with_file_name("base-id");
     let extra = "--service-zone z --stats-tag a:b --stats-tag c:d --enable-core-dump \
         --skip-deprecated-logs --local-address-ip-version v4 --component-log-level upstream:info \
         --drain-strategy immediate --service-cluster c --service-node n -l error --concurrency 3";
     host.args = EnvoyArgs::new(ArgsOptions {
-        extra: extra.split_whitespace().map(str::to_owned).collect(),
+        extra: extra
+            .split_whitespace()
+            .map(str::to_owned)
+            .chain(["--base-id-path".into(), id_file.display().to_string()])
+            .collect(),
         ..ArgsOptions::default()
     })
     .unwrap();
-    let config = host.write(0, &host.config(host.web));
     let verdict = validate(&host.binary, &host.args, &config).await;
     assert!(matches!(verdict, Verdict::Valid), "{verdict:?}");
     let _child = host.start_live(0).await;
     let stats = host.client().stats("^server.concurrency$").await.unwrap();
     assert_eq!(stats[0].1, 3);
+    let id = std::fs::read_to_string(id_file).unwrap();
+    assert_eq!(id, host.base_id.id().to_string());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The drain, with and without work in flight.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use handover_envoy::drain::{DrainOptions, drain};
@@ -64,6 +65,54 @@ async fn a_request_in_flight_is_finished_and_ends_the_drain() {
         late < Duration::from_millis(800),
         "{late:?} after the answer"
     );
+}
+
+/// Once health checks fail, Envoy leaves it to the client to close, for the `drain_timeout` of its
+/// connection manager (5 s unless set) and one second more. A client that waits for Envoy to close
+/// instead holds the drain for just that time.
+#[tokio::test]
+async fn a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_envoys_drain_timeout()
+ {
+    let Some(binary) = envoy(
+        "a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_envoys_drain_timeout",
+    ) else {
+        return;
+    };
+    let host = Host::new(binary);
+    let slow = Duration::from_secs(1);
+    let config = host.config(slow_upstream(slow));
+    let timeout = "stat_prefix: web\n          drain_timeout: 0.4s";
+    let config = config.replace("stat_prefix: web", timeout);
+    assert!(config.contains(timeout));
+    host.write(0, &config);
+    let mut child = host.start(0);
+    host.wait_live(0, &mut child).await;
+
+    let mut client = std::net::TcpStream::connect(host.web).unwrap();
+    client
+        .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let asked = Instant::now();
+    let client = tokio::task::spawn_blocking(move || {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let options = DrainOptions {
+        limit: Duration::from_secs(20),
+        ..DrainOptions::default()
+    };
+    // Any time in its second does for the drain to begin.
+    tokio::time::sleep(slow / 4).await;
+    let report = drain(&host.client(), &options).await.unwrap();
+    let drained = asked.elapsed();
+    let answer = client.await.unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(report.is_drained(), "{report:?}");
+    let held = drained.saturating_sub(slow);
+    assert!(held >= Duration::from_millis(400), "{held:?}");
+    // With the default it would be six seconds.
+    assert!(held < Duration::from_secs(5), "{held:?}");
 }
 
 #[tokio::test]

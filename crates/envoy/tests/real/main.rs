@@ -16,4 +16,5 @@ mod admin;
 mod arguments;
 mod draining;
 mod ending;
+mod keeping;
 mod repair;

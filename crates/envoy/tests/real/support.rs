@@ -12,7 +12,7 @@ use handover_envoy::admin::{AdminAddress, AdminClient, LivePoll, ServerInfo};
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::bootstrap::Format;
 use handover_envoy::files::RunDir;
-use handover_envoy::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+use handover_envoy::hot_restart::{BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId};
 
 /// The hard limit of anything that is waited for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -47,6 +47,35 @@ pub(crate) struct Host {
     pub(crate) admin: SocketAddr,
     pub(crate) web: SocketAddr,
     _dir: tempfile::TempDir,
+    /// After `base_id`, whose lock file is in it.
+    pub(crate) locks: Locks,
+}
+
+/// The directory of the locks: one for all test processes, so that none takes another's base id.
+/// The last one to leave removes it.
+pub(crate) struct Locks(pub(crate) PathBuf);
+
+impl Locks {
+    fn claim() -> (OwnedBaseId, Self) {
+        let locks = Self(std::env::temp_dir().join("handover-test-locks"));
+        let host = HostPaths::with_locks(&locks.0);
+        loop {
+            std::fs::create_dir_all(&locks.0).unwrap();
+            match OwnedBaseId::claim(BaseIdChoice::Auto, "tests", &host) {
+                // Somebody has left since the line above.
+                Err(BaseIdError::Lock { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                claimed => return (claimed.unwrap(), locks),
+            }
+        }
+    }
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        // Refused while others have their locks in it.
+        std::fs::remove_dir(&self.0).ok();
+    }
 }
 
 impl Drop for Host {
@@ -62,11 +91,7 @@ impl Host {
             .prefix("handover-")
             .tempdir()
             .unwrap();
-        // One directory of locks for all test processes, so that none takes another's base id.
-        let locks = std::env::temp_dir().join("handover-test-locks");
-        std::fs::create_dir_all(&locks).unwrap();
-        let host = HostPaths::with_locks(&locks);
-        let base_id = OwnedBaseId::claim(BaseIdChoice::Auto, "tests", &host).unwrap();
+        let (base_id, locks) = Locks::claim();
         base_id.remove_stale_shared_memory().unwrap();
         let args = EnvoyArgs::new(ArgsOptions {
             drain_time: Duration::from_secs(1),
@@ -84,6 +109,7 @@ impl Host {
             admin: free_address(),
             web: free_address(),
             _dir: dir,
+            locks,
         }
     }
 

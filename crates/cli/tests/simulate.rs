@@ -1,0 +1,106 @@
+//! `handover simulate`, from outside, with the scripts that are shipped.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by a panic")]
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const SCRIPT: &str = "../core/scenarios/failed_epoch_is_retried_with_its_number.txt";
+
+fn simulate(args: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_handover"))
+        .arg("simulate")
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that does not read its input closes it, which is not what is tested.
+    drop(child.stdin.take().unwrap().write_all(stdin.as_bytes()));
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_shipped_script_gives_the_transcript_that_its_snapshot_has() {
+    let output = simulate(&[SCRIPT], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let snapshot = include_str!(
+        "../../core/tests/snapshots/scenarios__failed_epoch_is_retried_with_its_number.snap"
+    );
+    let (_, transcript) = snapshot.split_once("transcript(script)\n---\n").unwrap();
+    assert_eq!(text(&output.stdout).trim(), transcript.trim());
+}
+
+#[test]
+fn the_object_tells_each_step_in_full() {
+    let output = simulate(&["--json", SCRIPT], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(object["title"].as_str().unwrap().contains("failed"));
+    let first = &object["steps"][0];
+    assert_eq!(first["at_ms"], 0.0);
+    assert_eq!(first["input"], "desire A");
+    assert_eq!(first["reception"]["accepted"], true);
+    let start = &first["outputs"][0];
+    assert_eq!(
+        (&start["command"], &start["epoch"], &start["config"]),
+        (&"start".into(), &0.into(), &"A".into())
+    );
+    assert_eq!(first["epochs"][0]["state"], "starting");
+    assert_eq!(
+        (&first["desired"], &first["held"]),
+        (&"A".into(), &Value::Null)
+    );
+    let retry = object["steps"].as_array().unwrap().iter();
+    let waits: Vec<_> = retry
+        .filter(|step| step["deadline"]["reason"] == "retry")
+        .collect();
+    assert!(!waits.is_empty());
+    assert!(
+        waits
+            .iter()
+            .all(|step| step["deadline"]["at_ms"].is_number())
+    );
+}
+
+#[test]
+fn a_script_comes_from_standard_input_too() {
+    let output = simulate(&["-"], "# By hand.\n0 desire A\n50ms live 0\n");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with("By hand.\n"), "{printed}");
+    assert!(printed.contains("START 0 to serve A"), "{printed}");
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_named() {
+    let output = simulate(&["-"], "0 desire A\n1s start B\n");
+    assert_eq!(output.status.code(), Some(65));
+    let said = text(&output.stderr);
+    assert!(said.contains("line 2: `start B` is not an input"), "{said}");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn a_policy_that_cannot_be_honoured_is_told() {
+    let output = simulate(&["-"], "policy default max_epochs=1\n0 desire A\n");
+    assert_eq!(output.status.code(), Some(65));
+    let said = text(&output.stderr);
+    assert!(said.contains("max_epochs is 1"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let output = simulate(&["no/such/script.txt"], "");
+    assert_eq!(output.status.code(), Some(65));
+    let said = text(&output.stderr);
+    assert!(said.contains("no/such/script.txt"), "{said}");
+}

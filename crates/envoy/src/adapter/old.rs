@@ -1,0 +1,87 @@
+//! An epoch that a newer one has replaced, until its end.
+//!
+//! It ends by itself at its parent-shutdown time, when its child tells it to. Until then it must go
+//! on running: its child asks it for statistics every five seconds and waits for the answer with its
+//! whole main thread, so a parent that is stopped stops its child's admin endpoint as well, and with
+//! it every further hand-over.
+
+use std::time::Duration;
+
+use handover_core::Epoch;
+use handover_tokio::RunControl;
+use handover_tokio::process::{Child, Signal};
+use tokio::time::{Instant, sleep};
+
+use super::Envoy;
+use crate::proc_net::is_stopped;
+
+/// How often it is looked at. Its end is waited for by people, and the kernel tells neither when its
+/// last connection ends nor when it is stopped.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Looking takes longer on a host with many connections: the pause is at least so many times as long,
+/// so that looking takes a third of the time at most, but no longer than a change may wait for it.
+const PAUSE: u32 = 2;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long it may be stopped. Its child feels it after five seconds.
+const STOPPED: Duration = Duration::from_secs(4);
+
+/// How long it may run beyond its time.
+const OVERSTAY: Duration = Duration::from_secs(5);
+
+impl Envoy {
+    /// Reports the epoch released once its last connection is gone, continues it where somebody has
+    /// stopped it, and returns if it does not end in time.
+    pub(super) async fn follow_to_the_end(
+        &self,
+        epoch: Epoch,
+        child: &Child,
+        control: &RunControl,
+    ) {
+        let mut released = false;
+        let mut stopped: Option<Instant> = None;
+        loop {
+            let looking = Instant::now();
+            if !released && self.epochs.connections(epoch).await == Some(0) {
+                released = true;
+                control.released();
+            }
+            let took = looking.elapsed();
+            stopped = is_stopped(child.pid()).then(|| stopped.unwrap_or_else(Instant::now));
+            if stopped.is_some_and(|since| since.elapsed() >= STOPPED) {
+                wake(epoch, child);
+            }
+            let time = self.args.parent_shutdown_time().saturating_add(OVERSTAY);
+            let served = self.epochs.longest_live_after(epoch);
+            if served.is_some_and(|served| served >= time) {
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "epoch {epoch} has not ended at its parent-shutdown time and is killed"
+                );
+                return;
+            }
+            sleep((took * PAUSE).clamp(LOOK, LONGEST_PAUSE)).await;
+        }
+    }
+
+    /// Continues those epochs older than this one that are stopped; false if there is none.
+    pub(super) fn wake_older(&self, epoch: Epoch) -> bool {
+        let mut any = false;
+        for (older, child) in self.epochs.older_than(epoch) {
+            if is_stopped(child.pid()) {
+                any |= wake(older, &child);
+            }
+        }
+        any
+    }
+}
+
+/// Continues a stopped epoch, and says whether the signal was sent.
+fn wake(epoch: Epoch, child: &Child) -> bool {
+    tracing::warn!(
+        epoch = epoch.number(),
+        "epoch {epoch} drains and is stopped; continuing it, because the newer one waits for it"
+    );
+    child.signal(Signal::CONT).is_ok()
+}

@@ -1,0 +1,133 @@
+//! A new epoch that cannot start: the old one serves throughout, the next good one is live, and the
+//! one after it too.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use handover_core::retry::Retry;
+use handover_core::{Event, Policy};
+use handover_envoy::EnvoyConfig;
+use handover_tests::envoy_config::Break;
+use handover_tests::require_envoy;
+use handover_tokio::NotLive;
+use rustix::process::Signal;
+
+use crate::world::{Setup, World};
+
+/// Five ways to be bad, four times: with one retry each, nothing of it stops the old epoch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
+    let envoy = require_envoy!();
+    let mut setup = Setup::default();
+    setup.policy.retry = Retry::new(1, Duration::from_millis(50));
+    let mut world = World::with(&envoy, setup).await;
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("it is bound").port();
+    world.events();
+    for round in 0..4 {
+        let name = format!("bad-{round}");
+        let path = world.write(&name, Some(Break::YamlError));
+        EnvoyConfig::read(&path).expect_err("it is no YAML, and never comes to an epoch");
+        for broken in [
+            Break::UnknownField,
+            Break::MissingCertificate,
+            Break::PortConflict(taken),
+            Break::AdminPortTaken(taken),
+        ] {
+            let error = world.apply(&name, Some(broken)).await;
+            let error = error.expect_err("it is bad");
+            assert!(matches!(error, NotLive::GivenUp { .. }), "{error}");
+            println!("=== {broken:?}: {error}");
+            let retried = world
+                .events()
+                .iter()
+                .any(|event| matches!(event, Event::RetryScheduled { .. }));
+            let rejected = matches!(broken, Break::UnknownField | Break::MissingCertificate);
+            assert_eq!(retried, !rejected, "{broken:?}: a rejection costs no retry");
+            world.served_by("v0").await;
+        }
+    }
+    world.hand_over("better", 1).await;
+    world.hand_over("best", 2).await;
+    world.finish().await.assert_no_loss();
+}
+
+/// Until the new epoch has told the old one to close its listeners, its death is no loss. After
+/// that nobody listens until the same epoch runs again, and what it had accepted is gone with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
+    let envoy = require_envoy!();
+    let world = World::with(&envoy, Setup::brisk()).await;
+    let clients = Setup::brisk().clients();
+    let port = world.listener_port();
+    for (number, ms) in (1..).zip([10, 30, 45, 60, 100]) {
+        let name = format!("v{number}");
+        let before = world.failed();
+        let old = world.process(number - 1);
+        let killed = world.hunt(number, move |new| {
+            new.send_at(Duration::from_millis(ms), Signal::KILL);
+            // The word to close the listeners may still be on its way; the next try is not.
+            std::thread::sleep(Duration::from_millis(60));
+            !old.listens_on(port)
+        });
+        world.hand_over(&name, number).await;
+        let taken_over = killed.await.expect("the hunter does not panic");
+        // On a busy machine the kill may come after it was live.
+        world
+            .until("the epoch to be live again", |world| world.is_live(number))
+            .await;
+        world.served_by(&name).await;
+        let lost = world.failed() - before;
+        println!("=== killed after {ms} ms: listeners taken over: {taken_over}, lost: {lost}");
+        if !taken_over {
+            assert_eq!(lost, 0, "killed after {ms} ms, before it had the listeners");
+        }
+        // A retry comes after 200 ms and takes less than the rest of ten seconds; each client
+        // fails every 5 ms meanwhile.
+        assert!(lost <= clients * 2000, "{lost} lost");
+    }
+    world.hand_over("better", 6).await;
+    world.hand_over("best", 7).await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_epoch_that_stands_still_is_ended_by_the_start_deadline() {
+    let envoy = require_envoy!();
+    let mut setup = Setup::brisk();
+    // A machine that is busy enough may need more than two seconds for a start, and then another.
+    setup.policy = Policy {
+        start_deadline: Some(Duration::from_secs(2)),
+        retry: Retry::new(10, Duration::from_millis(50)).with_max_interval(Duration::from_secs(1)),
+        ..setup.policy
+    };
+    let mut world = World::with(&envoy, setup).await;
+    let port = world.listener_port();
+    world.events();
+    let mut epoch = 0;
+    loop {
+        let old = world.process(epoch);
+        epoch += 1;
+        // On a busy machine the stop may come too late; then it counts for nothing.
+        let stopped = world.hunt(epoch, move |new| {
+            new.send_at(Duration::from_millis(20), Signal::STOP);
+            std::thread::sleep(Duration::from_millis(60));
+            let in_time = old.listens_on(port);
+            if !in_time {
+                new.send(Signal::CONT);
+            }
+            in_time
+        });
+        world.hand_over(&format!("v{epoch}"), epoch).await;
+        if stopped.await.expect("the hunter does not panic") {
+            break;
+        }
+        assert!(epoch < 5, "no stop came in time");
+    }
+    let events = world.events();
+    let timed_out = |event: &Event| matches!(event, Event::StartTimedOut { .. });
+    assert!(events.iter().any(timed_out), "{events:?}");
+    world.hand_over("better", epoch + 1).await;
+    world.hand_over("best", epoch + 2).await;
+    world.finish().await.assert_no_loss();
+}

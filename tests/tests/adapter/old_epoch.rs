@@ -1,0 +1,168 @@
+//! An old epoch that does not end as it should: the new one does not feel it.
+//!
+//! Left alone, the new epoch's main thread would stop at the next merge of statistics, 5 s after it
+//! went live at most, or when it tells its parent to end; it would abort 13 s later.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use handover_tests::load::Report;
+use handover_tests::report::ClientKind;
+use handover_tests::require_envoy;
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use crate::world::{LIMIT, Setup, World};
+
+/// Moments of the drain, which takes 3 s, after the new epoch has gone live.
+const MOMENTS: [u64; 3] = [0, 1000, 2500];
+
+/// The longest time an answer may take for the main thread not to have stood still.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// Does something to epoch 0 at a moment of its drain, and expects that epoch 1 answers until well
+/// after the time at which it would stand still, and that the next two hand-overs work.
+async fn survives(
+    envoy: &Path,
+    moment: u64,
+    act: impl AsyncFnOnce(&World, crate::children::Prey),
+) -> Report {
+    let world = World::start(envoy).await;
+    let old = world.process(0);
+    world.hand_over_now("v1", 1).await;
+    let live = Instant::now();
+    sleep(Duration::from_millis(moment)).await;
+    act(&world, old).await;
+    let new = world.process(1);
+    while live.elapsed() < Duration::from_secs(7) {
+        let asked = Instant::now();
+        let info = world.admin().server_info();
+        let took = asked.elapsed();
+        let info = info.unwrap_or_else(|| panic!("no answer for {took:?} at {:?}", live.elapsed()));
+        assert_eq!(info.restart_epoch, 1);
+        assert!(took < PROMPT, "the main thread stood still for {took:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(new.is_running(), "epoch 1 has lived through it");
+    world.hand_over("v2", 2).await;
+    world.hand_over("v3", 3).await;
+    world.finish().await
+}
+
+/// What ends early takes its connections along: at most one request of each client. Nobody who
+/// comes later notices.
+fn assert_only_its_own_are_lost(case: &str, report: &Report) {
+    let lost = report.failed + report.idle_close_races;
+    println!(
+        "=== {case}: lost {lost}, longest gap {:?}",
+        report.longest_gap
+    );
+    assert!(lost <= Setup::default().clients(), "{case}\n{report}");
+}
+
+async fn ends_early(envoy: &Path, case: &str, signal: Signal) {
+    let cases = MOMENTS.map(|moment| survives(envoy, moment, async move |_, old| old.send(signal)));
+    let [a, b, c] = cases;
+    let reports = tokio::join!(a, b, c);
+    for (moment, report) in MOMENTS.iter().zip([reports.0, reports.1, reports.2]) {
+        assert_only_its_own_are_lost(&format!("old epoch {case} after {moment} ms"), &report);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_that_is_killed_goes_unnoticed() {
+    let envoy = require_envoy!();
+    ends_early(&envoy, "killed", Signal::KILL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_that_is_terminated_goes_unnoticed() {
+    let envoy = require_envoy!();
+    ends_early(&envoy, "terminated", Signal::TERM).await;
+}
+
+/// Its requests wait as long as it is stopped, and are answered then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_that_is_stopped_and_continued_goes_unnoticed() {
+    let envoy = require_envoy!();
+    let stopped = async |_: &World, old: crate::children::Prey| {
+        old.send(Signal::STOP);
+        sleep(Duration::from_secs(1)).await;
+        old.send(Signal::CONT);
+    };
+    let early = survives(&envoy, 0, stopped);
+    let late = survives(&envoy, 2500, stopped);
+    let (early, late) = tokio::join!(early, late);
+    println!(
+        "=== old epoch stopped for 1 s at once: lost {}",
+        early.failed
+    );
+    early.assert_no_loss();
+    // It is continued after its time and ends at once: what it had is cut.
+    assert_only_its_own_are_lost("old epoch stopped for 1 s after 2500 ms", &late);
+}
+
+/// The agent continues it after four seconds, before its child waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_that_stays_stopped_is_continued_before_its_child_feels_it() {
+    let envoy = require_envoy!();
+    let stop = async |_: &World, old: crate::children::Prey| old.send(Signal::STOP);
+    let early = survives(&envoy, 0, stop);
+    let late = survives(&envoy, 1500, stop);
+    let (early, late) = tokio::join!(early, late);
+    assert_only_its_own_are_lost("old epoch stopped for good at once", &early);
+    assert_only_its_own_are_lost("old epoch stopped for good after 1500 ms", &late);
+}
+
+/// The worst that can happen to a child: its parent dies while it waits for the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_whose_parent_died_owing_it_an_answer_wakes_up() {
+    let envoy = require_envoy!();
+    let setup = Setup {
+        parent_shutdown_time: Duration::from_secs(60),
+        ..Setup::default()
+    };
+    let world = World::with(&envoy, setup).await;
+    let old = world.process(0);
+    world.hand_over("v1", 1).await;
+    // Held down against the agent, which would continue it.
+    let held = Arc::new(AtomicBool::new(true));
+    let holding = tokio::task::spawn_blocking({
+        let held = Arc::clone(&held);
+        move || {
+            while held.load(Ordering::Relaxed) {
+                old.send(Signal::STOP);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            old.send(Signal::KILL);
+        }
+    });
+    world
+        .until("the child to wait for its parent", |world| {
+            world.admin().server_info().is_none()
+        })
+        .await;
+    held.store(false, Ordering::Relaxed);
+    holding.await.expect("the holder does not panic");
+    let killed = Instant::now();
+    world
+        .until("the child to wake up", |world| {
+            world.admin().server_info().is_some()
+        })
+        .await;
+    println!(
+        "=== a child that waited for a dead parent woke up {:?} later",
+        killed.elapsed()
+    );
+    assert!(killed.elapsed() < LIMIT / 2);
+    // Workers serve on meanwhile, so only what the killed epoch had is lost.
+    world.hand_over("v2", 2).await;
+    world.hand_over("v3", 3).await;
+    let report = world.finish().await;
+    assert_only_its_own_are_lost("old epoch killed owing an answer", &report);
+    let fresh = report.failed_by.iter();
+    let fresh = fresh.filter(|((client, _), _)| *client == ClientKind::NewConnection);
+    assert!(fresh.map(|(_, count)| count).sum::<u64>() <= 2, "{report}");
+}
