@@ -7,6 +7,7 @@ mod doctests;
 mod envoy;
 mod features;
 mod format;
+mod generated;
 mod layering;
 pub(crate) mod leftovers;
 mod licences;
@@ -124,6 +125,12 @@ pub(crate) const ALL: &[Check] = &[
         about: "each crate alone, with each combination of its features, compiles without a warning",
         needs: &[],
         run: features::check,
+    },
+    Check {
+        name: "generated",
+        about: "what is generated from code is what the code gives",
+        needs: &[],
+        run: generated::check,
     },
     Check {
         name: "docs",

@@ -1,12 +1,16 @@
 //! The subcommands: one file each under `commands/`, one variant each in [`Command`].
 
+mod bench;
 mod ci;
 pub(crate) mod envoy;
+pub(crate) mod generate;
+mod model;
+mod mutants;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Checks the workspace and fetches what the checks need.
 #[derive(Debug, Parser)]
@@ -28,6 +32,27 @@ enum Command {
     },
     /// Install a pinned, real Envoy below the target directory and print its path.
     Envoy(EnvoyArgs),
+    /// Measure with the release profile.
+    Bench {
+        /// What to measure.
+        subject: Subject,
+    },
+    /// Write what is derived from code into the files that show it.
+    Generate,
+    /// Explore the large set of models of the state machine, some minutes.
+    Model,
+    /// Change core and retry in small ways and see whether a test notices, up to an hour.
+    Mutants {
+        /// Only this part of the changes, for example `0/8`.
+        #[arg(long, value_name = "K/N")]
+        shard: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Subject {
+    /// A step of the state machine, and a million hand-overs on one machine.
+    Core,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +87,12 @@ impl Xtask {
             Command::Ci(CiArgs { list: false }) => ci::run_all(),
             Command::Check { names } => ci::run_some(&names),
             Command::Envoy(EnvoyArgs { version, print }) => envoy::command(&version, print),
+            Command::Bench {
+                subject: Subject::Core,
+            } => bench::core(),
+            Command::Generate => generate::command(),
+            Command::Model => model::command(),
+            Command::Mutants { shard } => mutants::command(shard.as_deref()),
         }
     }
 }

@@ -1,0 +1,77 @@
+//! `generate`: writes what is derived from code into the files that show it.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Context;
+use crate::process;
+
+/// The file with a generated part.
+pub(crate) const FILE: &str = "docs/state-machine.md";
+
+const BEGIN: &str = "<!-- generated: by `cargo xtask generate` -->";
+const END: &str = "<!-- end of what is generated -->";
+
+/// Writes the file anew where it differs.
+pub(super) fn command() -> Result<ExitCode> {
+    let context = Context::new()?;
+    let (is, should_be) = both(&context)?;
+    if is == should_be {
+        println!("{FILE} is as it should be");
+    } else {
+        std::fs::write(context.root.join(FILE), should_be)
+            .with_context(|| format!("writing {FILE}"))?;
+        println!("{FILE} was written anew");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The text of the file as it is, and as it should be.
+pub(crate) fn both(context: &Context) -> Result<(String, String)> {
+    let is = context
+        .text(FILE)?
+        .with_context(|| format!("{FILE} is not text"))?;
+    let example = context.cargo([
+        "run",
+        "--quiet",
+        "--package",
+        "handover-core",
+        "--example",
+        "state_table",
+    ]);
+    let table = process::capture(example)?;
+    let should_be = with(&is, &table).with_context(|| {
+        format!("{FILE} has no line `{BEGIN}` with a line `{END}` somewhere below it")
+    })?;
+    Ok((is, should_be))
+}
+
+/// The text with another part between the marks.
+fn with(text: &str, part: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!(
+        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        part.trim()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_marks_changes() {
+        let text = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
+        let expected = format!("above\n{BEGIN}\n\nnew\n\n{END}\nbelow\n");
+        assert_eq!(with(&text, "new\n"), Some(expected.clone()));
+        assert_eq!(with(&expected, "new"), Some(expected));
+    }
+
+    #[test]
+    fn a_missing_mark_is_told() {
+        assert_eq!(with("text", "new"), None);
+        assert_eq!(with(&format!("{END}{BEGIN}"), "new"), None);
+    }
+}
