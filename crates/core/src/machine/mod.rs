@@ -26,7 +26,8 @@
 //!
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
 //! its budget, `reconcile` what is started next, `exits` what follows from an exit, `stop` the way
-//! to the end, `timers` the deadlines, `view` what a machine tells of itself.
+//! to the end, `timers` the deadlines, `view` what a machine tells of itself. With the feature
+//! `scenario`, `names` shows a machine without what its behaviour does not depend on.
 
 mod exits;
 #[cfg(feature = "scenario")]

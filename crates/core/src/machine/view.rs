@@ -56,7 +56,7 @@ impl<C: Clone + Eq> Machine<C> {
     }
 
     /// The configuration that was asked for last. It is gone once it was handed out by
-    /// [`Output::Panic`].
+    /// [`Output::Panic`](crate::Output::Panic).
     #[must_use]
     pub fn desired(&self) -> Option<&C> {
         self.desired.as_ref().map(|desired| &desired.config)
