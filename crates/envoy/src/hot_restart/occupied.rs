@@ -15,13 +15,17 @@ pub(super) struct Socket {
     inode: u64,
 }
 
-/// The sockets that are bound under a base id, by whichever process.
+/// The sockets that are bound under a base id, by whichever process but our own: what we have bound
+/// there stands in for an Envoy that is dead.
 pub(super) fn sockets(proc: &Path, base_id: BaseId) -> io::Result<Vec<Socket>> {
     let table = std::fs::read(proc.join("net/unix"))?;
     // Names are bytes of anybody's choice; Envoy's are ASCII.
     let table = String::from_utf8_lossy(&table);
     let bound = table.lines().filter_map(unix_socket);
+    // Where our own sockets cannot be seen, all are taken for those of others.
+    let own = sockets_of(&proc.join("self")).unwrap_or_default();
     Ok(bound
+        .filter(|(inode, _)| !own.contains_key(inode))
         .filter_map(|(inode, name)| {
             let name = name.trim_end_matches('@');
             let number: u64 = name

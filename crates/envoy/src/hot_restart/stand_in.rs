@@ -191,6 +191,7 @@ fn address_of(name: &str) -> io::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
     use prost::Message as _;
 
     fn base_id() -> BaseId {
@@ -262,5 +263,23 @@ mod tests {
             error.contains("epoch 9") && error.contains(&name_of("parent", base_id, 6)),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_stand_in_is_not_taken_for_an_envoy() {
+        let dir = tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .unwrap();
+        let host = HostPaths {
+            shared_memory: dir.path().to_owned(),
+            ..HostPaths::with_locks(dir.path())
+        };
+        let base_id = BaseId::new(base_id().get() + 100_000).unwrap();
+        let choice = BaseIdChoice::Explicit(base_id);
+        let owned = OwnedBaseId::claim(choice, "test", &host).unwrap();
+        std::fs::write(owned.shared_memory().path(), "stale").unwrap();
+        let _stand_in = StandIn::bind(base_id, 1).unwrap();
+        assert!(owned.remove_stale_shared_memory().unwrap());
     }
 }
