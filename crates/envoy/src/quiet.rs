@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use socket2::{SockFilter, SockRef};
 use tokio::time::{Instant, sleep};
 
-use crate::proc_net::{TcpSocket, each_tcp_socket};
+use crate::proc_net::sockets_of;
 
 /// How long new connections are kept away at least: handshakes that are half done are completed
 /// meanwhile. On a local network that takes far less.
@@ -105,18 +105,11 @@ pub async fn keep_new_connections_away(pid: u32, spared: &BTreeSet<u16>) -> Resu
     Ok(())
 }
 
-/// Copies of the listening sockets of a process.
+/// Copies of the listening TCP sockets of a process. Each of its sockets is asked itself: the tables
+/// of the host take long to read where it has many connections.
 fn listening_sockets(pid: u32, spared: &BTreeSet<u16>) -> Result<Vec<OwnedFd>, QuietError> {
-    let mut descriptors = Vec::new();
-    each_tcp_socket(
-        &PathBuf::from(format!("/proc/{pid}")),
-        |socket, descriptor| {
-            if socket.state == TcpSocket::LISTEN && !spared.contains(&socket.local_port) {
-                descriptors.push(descriptor);
-            }
-        },
-    )
-    .map_err(|(path, source)| QuietError::Look { pid, path, source })?;
+    let path = PathBuf::from(format!("/proc/{pid}"));
+    let descriptors = sockets_of(&path).map_err(|source| QuietError::Look { pid, path, source })?;
     let reach = |source: rustix::io::Errno| QuietError::Reach {
         pid,
         source: source.into(),
@@ -124,11 +117,25 @@ fn listening_sockets(pid: u32, spared: &BTreeSet<u16>) -> Result<Vec<OwnedFd>, Q
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let process = process.ok_or_else(|| reach(rustix::io::Errno::SRCH))?;
     let process = pidfd_open(process, PidfdFlags::empty()).map_err(reach)?;
-    let copy = |descriptor| pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty());
-    descriptors
-        .into_iter()
-        .map(|descriptor| copy(descriptor).map_err(reach))
-        .collect()
+    let mut listening = Vec::new();
+    for descriptor in descriptors.into_values() {
+        let socket = match pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()) {
+            Ok(socket) => socket,
+            // It was closed since the look.
+            Err(rustix::io::Errno::BADF) => continue,
+            Err(error) => return Err(reach(error)),
+        };
+        let asked = SockRef::from(&socket);
+        let port = asked
+            .local_addr()
+            .ok()
+            .and_then(|address| Some(address.as_socket()?.port()));
+        let listens = asked.is_listener().unwrap_or(false);
+        if listens && port.is_some_and(|port| !spared.contains(&port)) {
+            listening.push(socket);
+        }
+    }
+    Ok(listening)
 }
 
 /// A socket filter for TCP sees a packet from its TCP header on. It drops those whose flags say SYN
@@ -167,6 +174,7 @@ fn any_waits_for_accept(sockets: &[OwnedFd]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proc_net::each_tcp_socket;
     use std::net::{TcpListener, TcpStream};
 
     /// Our own process stands for the child: descriptors of oneself can be had as well.

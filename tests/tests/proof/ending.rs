@@ -37,7 +37,7 @@ async fn a_terminate_just_after_a_hand_over_ends_both_epochs_and_cuts_nothing() 
 #[tokio::test]
 async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
     let envoy = require_envoy!();
-    let mut world = World::start(&envoy, &["--termination-drain", "300ms"]);
+    let mut world = World::start(&envoy, &["--termination-drain", "1s"]);
     let addr = world.site.listener.addr();
     let slow = std::thread::spawn(move || {
         handover_tests::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
