@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod control;
 mod demo;
 mod demo_envoy;
 mod envoy_binary;
@@ -22,6 +23,11 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
     match command {
         Command::Run(args) => run::run(args).await,
         Command::Exec(args) => exec::run(args).await,
+        Command::Status(args) => control::status(&args).await,
+        Command::Reload(args) => control::reload(&args).await,
+        Command::Drain(args) => control::drain(&args).await,
+        Command::Undrain(args) => control::undrain(&args).await,
+        Command::Stop(args) => control::stop(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Resolve(args) => resolve::run(&args).await,

@@ -62,6 +62,14 @@ impl Files {
         })
     }
 
+    /// Looks at the files at once; what has changed is not told by [`Files::changed`] again.
+    pub(crate) async fn look(&mut self) -> Result<(), WatchError> {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.look().await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the files hold something else, and tells which do.
     ///
     /// # Cancel safety

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::control::ControlArgs;
 use super::global::LoggingArgs;
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
@@ -100,7 +101,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
 
-    /// Where the locks of the base ids are, the same for all agents of a user; without it
+    /// Where the locks of the base ids and the control sockets are, the same for all agents of a
+    /// user; without it
     /// /run/handover for root, and a directory of the user's own for others.
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
@@ -139,6 +141,14 @@ pub(crate) struct RunArgs {
     /// that serves is held, and only a cold restart can go on.
     #[arg(long, env = "HANDOVER_NO_REPAIR")]
     pub(crate) no_repair: bool,
+
+    /// End at once on TERM, with 0, as a Kubernetes sidecar that drains on `handover drain` only.
+    #[arg(long, env = "HANDOVER_NATIVE_SIDECAR")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) native_sidecar: bool,
+
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

@@ -12,16 +12,17 @@ use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, termination_message};
 use handover_envoy::validate::{Verdict, validate};
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
-use handover_tokio::process::{OutputSink, Signal};
+use handover_tokio::process::OutputSink;
 
 use super::envoy_binary;
 use crate::cli::run::{Fallback, OnHung, RunArgs};
+use crate::control::{Instance, default_directory};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
 use crate::source::{Files, Source};
-use crate::supervise::{Forward, Supervisor};
+use crate::supervise::{OnTerminate, Supervisor};
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -41,6 +42,14 @@ async fn supervise(
     signals: Signals,
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
+    let instance = match &args.lock_dir {
+        Some(directory) => Instance::open(&args.control, directory),
+        None => Instance::open(&args.control, &default_directory()),
+    }?;
+    let on_terminate = match args.native_sidecar {
+        true => OnTerminate::End,
+        false => OnTerminate::Drain,
+    };
     // It goes when the last epoch is gone.
     let temporary;
     let run_dir = match &args.run_dir {
@@ -73,6 +82,9 @@ async fn supervise(
         envoy.base_id()
     );
     let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
+    let supervisor = supervisor
+        .controlled_as(instance)
+        .on_terminate(on_terminate);
     supervisor.run(signals).await
 }
 
@@ -108,7 +120,7 @@ fn settings(
         base_id,
         instance: format!("handover run {}", args.envoy.config_path.display()),
         run_dir,
-        lock_dir: args.lock_dir.unwrap_or_else(default_lock_dir),
+        lock_dir: args.lock_dir.unwrap_or_else(default_directory),
         output,
         live_poll: LivePoll::default(),
         stop: StopOptions {
@@ -170,20 +182,6 @@ async fn stand_in(
     }
 }
 
-/// Where the locks of the base ids are: common to all agents of a user. A directory that others may
-/// write to would not do, so users do not share one; that the base ids of other users are in use
-/// is seen by their sockets.
-pub(super) fn default_lock_dir() -> PathBuf {
-    let user = rustix::process::geteuid();
-    if user.is_root() {
-        return "/run/handover".into();
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Path::new(&dir).join("handover"),
-        None => std::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
-    }
-}
-
 /// A configuration file, and other files that Envoy reads.
 pub(super) struct ConfigFile {
     path: PathBuf,
@@ -238,11 +236,5 @@ impl Source for ConfigFile {
 
     fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {
         self.stand_in.clone()
-    }
-}
-
-impl Forward for Envoy {
-    fn forward(&self, signal: Signal) {
-        self.signal_all(signal);
     }
 }

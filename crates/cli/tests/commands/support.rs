@@ -26,6 +26,8 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     command
         .args(args)
         .stdin(Stdio::null())
+        // A test that wants a control socket names a place of its own.
+        .env("HANDOVER_SOCKET", "none")
         .env("COLUMNS", "100");
     command
 }
