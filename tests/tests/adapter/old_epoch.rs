@@ -18,7 +18,7 @@ use crate::world::{LIMIT, Setup, World};
 const MOMENTS: [u64; 3] = [0, 1000, 2500];
 
 /// The longest time an answer may take for the main thread not to have stood still.
-const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(4);
 
 /// Does something to epoch 0 at a moment of its drain, and expects that epoch 1 answers until well
 /// after the time at which it would stand still, and that the next two hand-overs work.
