@@ -1,5 +1,7 @@
 //! `handover run` and `handover validate`.
 
+mod envoy_flags;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use clap::{Args, ValueEnum};
 use super::global::LoggingArgs;
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
+
+pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
@@ -90,8 +94,8 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) watch: Vec<PathBuf>,
 
-    /// The number of Envoy's worker threads, the same for every epoch; without it the number of
-    /// processors.
+    /// The number of Envoy's worker threads; without it the number of processors at the start. Every
+    /// epoch gets the same, because a hand-over to another number resets some new connections.
     #[arg(long, value_name = "N", env = "HANDOVER_CONCURRENCY")]
     pub(crate) concurrency: Option<NonZeroU32>,
 
@@ -138,13 +142,26 @@ pub(crate) struct RunArgs {
     /// Never write to Envoy's shared memory: after an epoch that failed while it started, the one
     /// that serves is held, and only a cold restart can go on.
     #[arg(long, env = "HANDOVER_NO_REPAIR")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_repair: bool,
+
+    /// Print the command line with which Envoy would be started first, as a shell takes it, and end.
+    /// Without --run-dir, XXXXXX stands for what is chosen at the start.
+    #[arg(long, env = "HANDOVER_PRINT_COMMAND")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) print_command: bool,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
 
     #[command(flatten)]
     pub(crate) logging: LoggingArgs,
+
+    #[command(flatten)]
+    pub(crate) envoy_log: EnvoyLogArgs,
 
     /// Further arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
@@ -202,6 +219,9 @@ Exit codes:
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 
     /// Further arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]

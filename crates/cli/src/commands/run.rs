@@ -14,6 +14,7 @@ use handover_envoy::validate::{Verdict, validate};
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::{OutputSink, Signal};
 
+use super::envoy_args::node_options;
 use super::envoy_binary;
 use crate::cli::run::{Fallback, OnHung, RunArgs};
 use crate::exit_code::ExitCode;
@@ -22,6 +23,9 @@ use crate::logging::Logging;
 use crate::signals::Signals;
 use crate::source::{Files, Source};
 use crate::supervise::{Forward, Supervisor};
+
+/// How the name of a run directory begins that is made for one run.
+pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -38,28 +42,36 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
 
 async fn supervise(
     args: RunArgs,
-    signals: Signals,
+    mut signals: Signals,
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
-    // It goes when the last epoch is gone.
-    let temporary;
-    let run_dir = match &args.run_dir {
-        Some(dir) => dir.clone(),
-        None => {
-            temporary = tempfile::Builder::new()
-                .prefix("handover-run-")
-                .tempdir()
-                .context("making a directory for the configurations of the epochs")
-                .or_exit(ExitCode::OS)?;
-            temporary.path().to_owned()
+    let prepared = tokio::select! {
+        prepared = prepare(args, output) => prepared?,
+        signal = signals.end() => {
+            tracing::info!("received {signal} before Envoy was started");
+            return Ok(ExitCode::CLEAN);
         }
     };
+    prepared.supervisor.run(signals).await
+}
+
+/// All that is needed before the first epoch.
+struct Prepared {
+    supervisor: Supervisor<Envoy, ConfigFile>,
+    /// It goes when the last epoch is gone.
+    _run_dir: Option<tempfile::TempDir>,
+}
+
+/// Waits for what the node has to tell, and for a verdict on the configuration where there is
+/// another one to fall back to.
+async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
+    let (run_dir, temporary) = run_dir(&args)?;
     let policy = args.policy.policy(Some(args.termination_drain));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watch.iter().cloned());
     let mut source = ConfigFile::new(args.envoy.config_path.clone());
     let fallback = args.fallback;
-    let settings = settings(args, run_dir, output)?;
+    let settings = settings(args, run_dir, output).await?;
     if fallback == Fallback::LastKnownGood {
         source.stand_in = stand_in(&source.path, &settings).await?;
     }
@@ -73,22 +85,59 @@ async fn supervise(
         envoy.base_id()
     );
     let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
-    supervisor.run(signals).await
+    Ok(Prepared {
+        supervisor,
+        _run_dir: temporary,
+    })
 }
 
-fn settings(
+/// The directory for the configurations of the epochs, and its guard where it is made for this run.
+fn run_dir(args: &RunArgs) -> Result<(PathBuf, Option<tempfile::TempDir>), Fatal> {
+    if let Some(dir) = &args.run_dir {
+        return Ok((dir.clone(), None));
+    }
+    let made = tempfile::Builder::new()
+        .prefix(RUN_DIR_PREFIX)
+        .tempdir()
+        .context("making a directory for the configurations of the epochs")
+        .or_exit(ExitCode::OS)?;
+    Ok((made.path().to_owned(), Some(made)))
+}
+
+/// The command line that every epoch gets.
+pub(super) async fn arguments(args: &RunArgs) -> ArgsOptions {
+    ArgsOptions {
+        drain_time: args.drain_time,
+        parent_shutdown_time: args.parent_shutdown_time,
+        concurrency: args.concurrency,
+        log_level: args.envoy_log.envoy_log_level.clone(),
+        component_log_level: args.envoy_log.envoy_component_log_level.clone(),
+        ..node_options(&args.node, &args.extra).await
+    }
+}
+
+pub(super) fn base_id(args: &RunArgs) -> Result<BaseIdChoice, Fatal> {
+    let Some(number) = args.base_id else {
+        return Ok(BaseIdChoice::Auto);
+    };
+    let base_id = BaseId::new(number).context("--base-id");
+    Ok(BaseIdChoice::Explicit(base_id.or_exit(ExitCode::USAGE)?))
+}
+
+/// What others are told about the owner of the base id.
+pub(super) fn instance(args: &RunArgs) -> String {
+    format!("handover run {}", args.envoy.config_path.display())
+}
+
+pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {
+    args.lock_dir.clone().unwrap_or_else(default_lock_dir)
+}
+
+async fn settings(
     args: RunArgs,
     run_dir: PathBuf,
     output: Arc<dyn OutputSink>,
 ) -> Result<EnvoySettings, Fatal> {
-    let base_id = match args.base_id {
-        Some(number) => BaseIdChoice::Explicit(
-            BaseId::new(number)
-                .context("--base-id")
-                .or_exit(ExitCode::USAGE)?,
-        ),
-        None => BaseIdChoice::Auto,
-    };
     let (last_good, reports) = match &args.state_dir {
         None => (None, None),
         Some(dir) => (
@@ -98,17 +147,11 @@ fn settings(
     };
     Ok(EnvoySettings {
         binary: envoy_binary(&args.envoy.envoy_path)?,
-        args: ArgsOptions {
-            drain_time: args.drain_time,
-            parent_shutdown_time: args.parent_shutdown_time,
-            concurrency: args.concurrency,
-            extra: args.extra,
-            ..ArgsOptions::default()
-        },
-        base_id,
-        instance: format!("handover run {}", args.envoy.config_path.display()),
+        args: arguments(&args).await,
+        base_id: base_id(&args)?,
+        instance: instance(&args),
         run_dir,
-        lock_dir: args.lock_dir.unwrap_or_else(default_lock_dir),
+        lock_dir: lock_dir(&args),
         output,
         live_poll: LivePoll::default(),
         stop: StopOptions {

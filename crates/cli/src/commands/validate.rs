@@ -1,9 +1,10 @@
 //! `handover validate`.
 
 use handover_envoy::EnvoyConfig;
-use handover_envoy::args::{ArgsOptions, EnvoyArgs};
+use handover_envoy::args::EnvoyArgs;
 use handover_envoy::validate::{ValidateError, Verdict, validate};
 
+use super::envoy_args::node_options;
 use super::envoy_binary;
 use crate::cli::run::ValidateArgs;
 use crate::exit_code::ExitCode;
@@ -12,10 +13,7 @@ use crate::fatal::{Fatal, OrExit as _};
 pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let path = args.envoy.config_path;
     let binary = envoy_binary(&args.envoy.envoy_path)?;
-    let options = ArgsOptions {
-        extra: args.extra,
-        ..ArgsOptions::default()
-    };
+    let options = node_options(&args.node, &args.extra).await;
     let arguments = EnvoyArgs::new(options).or_exit(ExitCode::USAGE)?;
     // What `run` asks for beyond Envoy comes first: its errors have a remedy.
     EnvoyConfig::read(&path).or_exit(ExitCode::CONFIG)?;

@@ -15,6 +15,7 @@ mod envoy;
 mod exec;
 mod help;
 mod logs;
+mod print_command;
 mod readiness;
 mod signals;
 mod small;
