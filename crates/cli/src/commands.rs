@@ -4,6 +4,7 @@ mod demo;
 mod demo_envoy;
 mod envoy_args;
 mod envoy_binary;
+mod envoy_config;
 mod exec;
 mod print_command;
 mod private_ips;

@@ -42,6 +42,17 @@ impl Format {
             _ => Self::Json,
         }
     }
+
+    /// The format of what a template of this name is rendered to: the same, or where the name says
+    /// that it is a template (`.j2`, `.jinja`, `.jinja2`, `.tmpl`), that of the name without it.
+    #[must_use]
+    pub fn of_template(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        match &*extension.to_ascii_lowercase() {
+            "j2" | "jinja" | "jinja2" | "tmpl" => Self::of(&path.with_extension("")),
+            _ => Self::of(path),
+        }
+    }
 }
 
 /// The part of a configuration that Handover needs.

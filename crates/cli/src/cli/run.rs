@@ -194,6 +194,13 @@ pub(crate) struct EnvoyArgs {
     #[arg(long, value_name = "FILE", env = "HANDOVER_CONFIG_PATH")]
     pub(crate) config_path: PathBuf,
 
+    /// Render the configuration as a Jinja template first. It can use `env.NAME`, `epoch`, `node_id`
+    /// (--service-node), `private_ips` and `resolve("HOST:PORT")`; a name that is not known is an
+    /// error. An extension such as .yaml.j2 counts as .yaml.
+    #[arg(long, env = "HANDOVER_TEMPLATE")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) template: bool,
+
     /// The Envoy binary: a path, or a name to search in PATH.
     #[arg(
         long,
@@ -219,6 +226,11 @@ Exit codes:
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
+
+    /// Print the rendered template as epoch 0 would read it, and do not ask Envoy.
+    #[arg(long, env = "HANDOVER_PRINT", requires = "template")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) print: bool,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,

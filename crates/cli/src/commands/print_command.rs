@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use handover_envoy::args::EnvoyArgs;
-use handover_envoy::bootstrap::Format;
 use handover_envoy::files::{RunDir, file_name};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice, HostPaths, OwnedBaseId};
 
+use super::envoy_config::ConfigFile;
 use super::run::{RUN_DIR_PREFIX, arguments, base_id, instance, lock_dir};
 use super::{envoy_binary, print};
 use crate::cli::run::RunArgs;
@@ -31,11 +31,12 @@ async fn command_line(args: RunArgs) -> Result<String, Fatal> {
         BaseIdChoice::Explicit(id) => id,
         BaseIdChoice::Auto => free_base_id(&lock_dir(&args), &instance(&args))?,
     };
+    let format = ConfigFile::new(&args.envoy, &args.node).format();
     let run_dir = args.run_dir.unwrap_or_else(|| {
         let chosen_at_the_start = format!("{RUN_DIR_PREFIX}XXXXXX");
         std::env::temp_dir().join(chosen_at_the_start)
     });
-    let config = run_dir.join(file_name(0, Format::of(&args.envoy.config_path)));
+    let config = run_dir.join(file_name(0, format));
     Ok(envoy_args.command_line(&binary, &config, 0, base_id))
 }
 

@@ -1,6 +1,5 @@
 //! `handover run`.
 
-use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,18 +9,18 @@ use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, termination_message};
-use handover_envoy::validate::{Verdict, validate};
+use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::{OutputSink, Signal};
 
 use super::envoy_args::node_options;
 use super::envoy_binary;
+use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::run::{Fallback, OnHung, RunArgs};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
-use crate::source::{Files, Source};
 use crate::supervise::{Forward, Supervisor};
 
 /// How the name of a run directory begins that is made for one run.
@@ -57,7 +56,7 @@ async fn supervise(
 
 /// All that is needed before the first epoch.
 struct Prepared {
-    supervisor: Supervisor<Envoy, ConfigFile>,
+    supervisor: Supervisor<Envoy, ConfigSource>,
     /// It goes when the last epoch is gone.
     _run_dir: Option<tempfile::TempDir>,
 }
@@ -69,12 +68,13 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let policy = args.policy.policy(Some(args.termination_drain));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watch.iter().cloned());
-    let mut source = ConfigFile::new(args.envoy.config_path.clone());
+    let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let settings = settings(args, run_dir, output).await?;
-    if fallback == Fallback::LastKnownGood {
-        source.stand_in = stand_in(&source.path, &settings).await?;
-    }
+    let stand_in = match fallback {
+        Fallback::Nothing => None,
+        Fallback::LastKnownGood => stand_in(&file, &settings).await?,
+    };
     let envoy = Envoy::new(settings).map_err(|error| {
         let code = ExitCode::of_failure(&error);
         Fatal::new(code, error)
@@ -84,6 +84,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         "Envoy has the base id {}",
         envoy.base_id()
     );
+    let source = ConfigSource::new(file, stand_in);
     let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
     Ok(Prepared {
         supervisor,
@@ -176,7 +177,7 @@ async fn settings(
 
 /// The last good configuration, where the one that is asked for cannot be used.
 async fn stand_in(
-    path: &Path,
+    file: &ConfigFile,
     settings: &EnvoySettings,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
     let Some(store) = &settings.last_good else {
@@ -185,10 +186,10 @@ async fn stand_in(
         ));
     };
     let args = EnvoyArgs::new(settings.args.clone()).or_exit(ExitCode::USAGE)?;
-    let problem = match EnvoyConfig::read(path) {
-        Err(error) => format!("{:#}", anyhow::Error::new(error)),
-        Ok(_) => match validate(&settings.binary, &args, path).await {
-            Verdict::Rejected { message } => format!("{}: {message}", path.display()),
+    let problem = match file.read().await {
+        Err(error) => format!("{error:#}"),
+        Ok(config) => match file.verdict(&settings.binary, &args, &config).await? {
+            Verdict::Rejected { message } => format!("{}: {message}", file.path().display()),
             // Without a verdict the start itself will tell.
             Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),
         },
@@ -224,63 +225,6 @@ pub(super) fn default_lock_dir() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => Path::new(&dir).join("handover"),
         None => std::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
-    }
-}
-
-/// A configuration file, and other files that Envoy reads.
-pub(super) struct ConfigFile {
-    path: PathBuf,
-    /// As the files are told by their full paths.
-    absolute: PathBuf,
-    stand_in: Option<Arc<EnvoyConfig>>,
-}
-
-impl ConfigFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        // Without a working directory the path cannot be watched either, and that is told.
-        let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-        Self {
-            path,
-            absolute,
-            stand_in: None,
-        }
-    }
-
-    /// What the other files hold, as a number.
-    fn inputs(&self, files: &Files) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
-        let Some(snapshot) = files.snapshot() else {
-            return 0;
-        };
-        for (path, state) in snapshot.files() {
-            if *path != self.absolute {
-                path.hash(&mut hasher);
-                if let handover_tokio::watch::FileState::Present { digest, .. } = state {
-                    digest.hash(&mut hasher);
-                }
-            }
-        }
-        hasher.finish()
-    }
-}
-
-impl Source for ConfigFile {
-    type Config = Arc<EnvoyConfig>;
-
-    fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Arc<EnvoyConfig>> {
-        let config = EnvoyConfig::read(&self.path)?;
-        let config = config
-            .with_generation(generation)
-            .with_inputs(self.inputs(files));
-        Ok(Arc::new(config))
-    }
-
-    fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {
-        self.stand_in.clone()
     }
 }
 

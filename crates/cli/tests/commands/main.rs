@@ -20,4 +20,5 @@ mod readiness;
 mod signals;
 mod small;
 mod support;
+mod template;
 mod usage;

@@ -25,6 +25,8 @@ mod error;
 mod keep;
 mod old;
 mod orphans;
+#[cfg(feature = "template")]
+mod rendered;
 mod serve;
 mod watchdog;
 
@@ -51,6 +53,8 @@ use crate::version::check_binary;
 
 pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::error::{EnvoyFailed, SetupError};
+#[cfg(feature = "template")]
+pub use self::rendered::RenderError;
 pub use self::watchdog::{HungAction, Watchdog};
 
 /// What an [`Envoy`] is made from.
