@@ -1,6 +1,7 @@
 //! `handover run` and `handover validate`.
 
 mod envoy_flags;
+mod stop;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use super::policy::PolicyArgs;
 use super::span::{self, Limit};
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
+pub(crate) use stop::{ISTIO_VARIABLE, StopArgs};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
@@ -52,38 +54,6 @@ pub(crate) struct RunArgs {
     )]
     #[arg(value_parser = span::parse)]
     pub(crate) parent_shutdown_time: Duration,
-
-    /// How long the drain may take after TERM; connections that are left then are cut.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_TERMINATION_DRAIN",
-        default_value = "5s"
-    )]
-    #[arg(value_parser = span::parse)]
-    pub(crate) termination_drain: Duration,
-
-    /// After TERM, how long Envoy goes on accepting while its health checks fail already, for load
-    /// balancers to notice; part of --termination-drain.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_PRE_DRAIN_DELAY",
-        default_value = "0s"
-    )]
-    #[arg(value_parser = span::parse)]
-    pub(crate) pre_drain_delay: Duration,
-
-    /// The shortest time of the drain after TERM, even with no connection open; part of
-    /// --termination-drain.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_MIN_DRAIN",
-        default_value = "0s"
-    )]
-    #[arg(value_parser = span::parse)]
-    pub(crate) min_drain: Duration,
 
     /// Start the next epoch too when this file, or a file in this directory, has other contents.
     #[arg(
@@ -153,6 +123,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use handover_envoy::admin::LivePoll;
+use handover_envoy::admin::{Exclude, LivePoll};
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
@@ -16,7 +17,7 @@ use handover_tokio::process::{OutputSink, Signal};
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
-use crate::cli::run::{Fallback, OnHung, RunArgs};
+use crate::cli::run::{Fallback, ISTIO_VARIABLE, OnHung, RunArgs};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
@@ -65,12 +66,13 @@ struct Prepared {
 /// another one to fall back to.
 async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
     let (run_dir, temporary) = run_dir(&args)?;
-    let policy = args.policy.policy(Some(args.termination_drain));
+    let limit = termination_drain(&args)?;
+    let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watch.iter().cloned());
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
-    let settings = settings(args, run_dir, output).await?;
+    let settings = settings(args, limit, run_dir, output).await?;
     let stand_in = match fallback {
         Fallback::Nothing => None,
         Fallback::LastKnownGood => stand_in(&file, &settings).await?,
@@ -134,8 +136,16 @@ pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {
     args.lock_dir.clone().unwrap_or_else(default_lock_dir)
 }
 
+fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
+    let istio = std::env::var_os(ISTIO_VARIABLE);
+    args.stop
+        .termination_drain(istio.as_deref())
+        .map_err(Fatal::usage)
+}
+
 async fn settings(
     args: RunArgs,
+    termination_drain: Duration,
     run_dir: PathBuf,
     output: Arc<dyn OutputSink>,
 ) -> Result<EnvoySettings, Fatal> {
@@ -156,10 +166,13 @@ async fn settings(
         output,
         live_poll: LivePoll::default(),
         stop: StopOptions {
-            pre_drain_delay: args.pre_drain_delay,
-            minimum: args.min_drain,
-            limit: args.termination_drain,
-            ..StopOptions::default()
+            pre_drain_delay: args.stop.pre_drain_delay,
+            minimum: args.stop.min_drain,
+            limit: termination_drain,
+            exclude: Exclude {
+                ports: args.stop.drain_exclude_port.into_iter().collect(),
+                listeners: args.stop.drain_exclude_listener.into_iter().collect(),
+            },
         },
         repair: !args.no_repair,
         // Without a time it is not asked: an idle supervisor sleeps.
