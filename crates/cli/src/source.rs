@@ -2,8 +2,13 @@
 //! that a next epoch was asked for without a change.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use handover_tokio::watch::{FileState, Snapshot, WatchError, Watcher};
+
+/// A configuration on its way, or in one line why the files ask for nothing that can be run. Whoever
+/// has a newer wish drops it.
+pub(crate) type Reading<C> = Pin<Box<dyn Future<Output = anyhow::Result<C>> + Send>>;
 
 /// Turns what there is into a configuration.
 pub(crate) trait Source {
@@ -14,12 +19,8 @@ pub(crate) trait Source {
     fn name(&self) -> String;
 
     /// The configuration that the files ask for at present. Another generation makes another
-    /// configuration, even if nothing else has changed.
-    ///
-    /// # Errors
-    ///
-    /// Why the files ask for nothing that can be run, in one line.
-    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Self::Config>;
+    /// configuration, even if nothing else has changed. It may wait for the network.
+    fn read(&self, files: &Files, generation: u64) -> Reading<Self::Config>;
 
     /// A configuration to start with in place of what the files ask for, which cannot be used.
     fn stand_in(&self) -> Option<Self::Config> {

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit};
 use crate::signals::{Request, Signals};
-use crate::source::{Files, Source};
+use crate::source::{Files, Reading, Source};
 
 /// A proxy to whose processes a signal can be passed on.
 pub(crate) trait Forward {
@@ -81,7 +81,13 @@ where
         } = self;
         let first = match source.stand_in() {
             Some(config) => config,
-            None => source.read(&files, generation).or_exit(ExitCode::CONFIG)?,
+            None => tokio::select! {
+                first = source.read(&files, generation) => first.or_exit(ExitCode::CONFIG)?,
+                signal = signals.end() => {
+                    info!("received {signal} before {} was read", source.name());
+                    return Ok(ExitCode::CLEAN);
+                }
+            },
         };
         if adopts_orphans() {
             // It ends with the runtime.
@@ -93,6 +99,7 @@ where
         let mut agent = tokio::spawn(agent.run(std::future::pending()));
         apply(&handle, first).await;
 
+        let mut reading = None;
         let mut ended_by = None;
         let mut ends = 0_u32;
         let outcome = loop {
@@ -114,15 +121,22 @@ where
                     Request::Next => {
                         info!("received {}: the next epoch is due", Signal::HUP);
                         generation += 1;
-                        reread(&source, &files, generation, &handle, None).await;
+                        reading = begin_to_read(&source, &files, generation);
                     }
                     Request::Forward(signal) => {
                         debug!("received {signal}: it is passed on to every epoch");
                         proxy.forward(signal);
                     }
                 },
+                read = end_of(&mut reading) => match read {
+                    Ok(config) => apply(&handle, config).await,
+                    Err(problem) => keep(&problem),
+                },
                 changed = files.changed() => match changed {
-                    Ok(paths) => reread(&source, &files, generation, &handle, Some(&paths)).await,
+                    Ok(paths) => {
+                        info!("{}", sentence(&paths));
+                        reading = begin_to_read(&source, &files, generation);
+                    }
                     Err(error) => not_heard(&mut files, error),
                 },
             }
@@ -131,25 +145,39 @@ where
     }
 }
 
-/// Applies what the files hold, or keeps serving what is there.
-async fn reread<S: Source>(
+/// Begins to read what the files hold, in place of what is being read.
+fn begin_to_read<S: Source>(
     source: &S,
     files: &Files,
     generation: u64,
-    handle: &Handle<S::Config>,
-    changed: Option<&[PathBuf]>,
-) {
-    if let Some(paths) = changed {
-        info!("{}", sentence(paths));
+) -> Option<Reading<S::Config>> {
+    match files.problem() {
+        None => Some(source.read(files, generation)),
+        Some(problem) => {
+            keep(&anyhow::anyhow!(problem));
+            None
+        }
     }
-    let read = match files.problem() {
-        Some(problem) => Err(anyhow::anyhow!(problem)),
-        None => source.read(files, generation),
-    };
-    match read {
-        Ok(config) => apply(handle, config).await,
-        Err(problem) => warn!("keeps serving what it has: {problem:#}"),
+}
+
+/// Waits for what is being read, if anything is.
+///
+/// # Cancel safety
+///
+/// The reading goes on with the next call.
+async fn end_of<C>(reading: &mut Option<Reading<C>>) -> anyhow::Result<C> {
+    match reading {
+        None => std::future::pending().await,
+        Some(read) => {
+            let result = read.await;
+            *reading = None;
+            result
+        }
     }
+}
+
+fn keep(problem: &anyhow::Error) {
+    warn!("keeps serving what it has: {problem:#}");
 }
 
 async fn apply<C>(handle: &Handle<C>, config: C) {

@@ -53,3 +53,6 @@ pub use adapter::{
     ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, SetupError,
     StopOptions, Watchdog,
 };
+
+#[cfg(feature = "template")]
+pub use adapter::RenderError;

@@ -25,6 +25,7 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     }
     command
         .args(args)
+        .env_remove("TERMINATION_DRAIN_DURATION_SECONDS")
         .stdin(Stdio::null())
         .env("COLUMNS", "100");
     command

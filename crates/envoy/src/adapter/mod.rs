@@ -25,6 +25,8 @@ mod error;
 mod keep;
 mod old;
 mod orphans;
+#[cfg(feature = "template")]
+mod rendered;
 mod serve;
 mod watchdog;
 
@@ -51,6 +53,8 @@ use crate::version::check_binary;
 
 pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::error::{EnvoyFailed, SetupError};
+#[cfg(feature = "template")]
+pub use self::rendered::RenderError;
 pub use self::watchdog::{HungAction, Watchdog};
 
 /// What an [`Envoy`] is made from.
@@ -96,7 +100,8 @@ pub struct StopOptions {
     /// The longest time of the whole drain. It should be the policy's `drain_deadline`: then the
     /// connections that are cut can be named.
     pub limit: Duration,
-    /// Listeners whose connections do not hold the drain.
+    /// Listeners whose connections hold neither the drain nor a change that waits until an old epoch
+    /// has no connection left. They are meant by their names in the configuration as well.
     pub exclude: Exclude,
 }
 
