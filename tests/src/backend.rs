@@ -101,10 +101,18 @@ impl Backend {
         self.counts.lock().values().sum()
     }
 
-    /// How many requests have come for `path`, whatever their query.
+    /// How many requests have come for `target`: a path with its query, or a path, whatever the
+    /// query.
     #[must_use]
-    pub fn requests_to(&self, path: &str) -> u64 {
-        self.counts.lock().get(path).copied().unwrap_or_default()
+    pub fn requests_to(&self, target: &str) -> u64 {
+        let counts = self.counts.lock();
+        let meant = counts.iter().filter(|(asked, _)| {
+            let path = asked
+                .split_once('?')
+                .map_or(asked.as_str(), |(path, _)| path);
+            *asked == target || path == target
+        });
+        meant.map(|(_, count)| count).sum()
     }
 }
 
@@ -118,7 +126,7 @@ impl Drop for Backend {
     }
 }
 
-/// Requests by path.
+/// Requests by path and query.
 #[derive(Debug, Clone, Default)]
 struct Counts(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -152,7 +160,9 @@ async fn answer(
     counts: Counts,
 ) -> Result<Response<Answer>, Infallible> {
     let path = request.uri().path();
-    *counts.lock().entry(path.to_owned()).or_default() += 1;
+    let target = request.uri().path_and_query();
+    let target = target.map_or(path, |target| target.as_str()).to_owned();
+    *counts.lock().entry(target).or_default() += 1;
     let time = milliseconds(request.uri().query());
     let (status, body) = match path {
         "/" => (StatusCode::OK, Answer::whole(GREETING)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{http, limit};
 
 /// For one answer; a healthy admin endpoint needs a millisecond.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+const ANSWER_LIMIT: Duration = Duration::from_secs(4);
 
 /// The admin endpoint of an Envoy on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]

@@ -17,13 +17,14 @@ use crate::log::{Line, Log};
 use crate::process_tag::{Process, ProcessTag, children_of};
 
 /// Variables that would configure the program under test, beside all that begin with `HANDOVER_`.
-const CLEARED: [&str; 6] = [
+const CLEARED: [&str; 7] = [
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
     "NOTIFY_SOCKET",
     "RESTART_EPOCH",
     "RUST_LOG",
+    "TERMINATION_DRAIN_DURATION_SECONDS",
 ];
 
 /// After the exit of the process, for the rest of its output: it is in the pipe already.

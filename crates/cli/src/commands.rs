@@ -3,8 +3,11 @@
 mod control;
 mod demo;
 mod demo_envoy;
+mod envoy_args;
 mod envoy_binary;
+mod envoy_config;
 mod exec;
+mod print_command;
 mod private_ips;
 mod resolve;
 mod run;
@@ -21,7 +24,8 @@ use envoy_binary::envoy_binary;
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
     match command {
-        Command::Run(args) => run::run(args).await,
+        Command::Run(args) if args.print_command => print_command::run(*args).await,
+        Command::Run(args) => run::run(*args).await,
         Command::Exec(args) => exec::run(args).await,
         Command::Status(args) => control::status(&args).await,
         Command::Reload(args) => control::reload(&args).await,

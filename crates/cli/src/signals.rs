@@ -76,6 +76,20 @@ impl Signals {
         }
     }
 
+    /// Waits for a request to end. Others that come before anything runs ask for what is about to
+    /// happen anyway.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a signal that has come is told by the next call.
+    pub(crate) async fn end(&mut self) -> Signal {
+        loop {
+            if let Request::End(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+
     async fn any(&mut self) -> Request {
         tokio::select! {
             biased;

@@ -2,8 +2,13 @@
 //! that a next epoch was asked for without a change.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use handover_tokio::watch::{FileState, Snapshot, WatchError, Watcher};
+
+/// A configuration on its way, or in one line why the files ask for nothing that can be run. Whoever
+/// has a newer wish drops it.
+pub(crate) type Reading<C> = Pin<Box<dyn Future<Output = anyhow::Result<C>> + Send>>;
 
 /// Turns what there is into a configuration.
 pub(crate) trait Source {
@@ -14,12 +19,8 @@ pub(crate) trait Source {
     fn name(&self) -> String;
 
     /// The configuration that the files ask for at present. Another generation makes another
-    /// configuration, even if nothing else has changed.
-    ///
-    /// # Errors
-    ///
-    /// Why the files ask for nothing that can be run, in one line.
-    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Self::Config>;
+    /// configuration, even if nothing else has changed. It may wait for the network.
+    fn read(&self, files: &Files, generation: u64) -> Reading<Self::Config>;
 
     /// A configuration to start with in place of what the files ask for, which cannot be used.
     fn stand_in(&self) -> Option<Self::Config> {
@@ -31,6 +32,8 @@ pub(crate) trait Source {
 pub(crate) struct Files {
     /// None when no path is watched: then there is nothing to listen to.
     watcher: Option<Watcher>,
+    /// Whether somebody wants to know what they hold at this moment.
+    look_due: bool,
 }
 
 impl Files {
@@ -44,7 +47,10 @@ impl Files {
             [] => None,
             paths => Some(Watcher::new(paths)?),
         };
-        Ok(Self { watcher })
+        Ok(Self {
+            watcher,
+            look_due: false,
+        })
     }
 
     /// What the files held when they were last looked at.
@@ -62,12 +68,9 @@ impl Files {
         })
     }
 
-    /// Looks at the files at once; what has changed is not told by [`Files::changed`] again.
-    pub(crate) async fn look(&mut self) -> Result<(), WatchError> {
-        if let Some(watcher) = &mut self.watcher {
-            watcher.look().await?;
-        }
-        Ok(())
+    /// Lets [`Files::changed`] look at the files at once, and return even if nothing has changed.
+    pub(crate) fn look_soon(&mut self) {
+        self.look_due = true;
     }
 
     /// Waits until the files hold something else, and tells which do.
@@ -76,6 +79,14 @@ impl Files {
     ///
     /// Cancel safe: a change is told by the next call.
     pub(crate) async fn changed(&mut self) -> Result<Vec<PathBuf>, WatchError> {
+        if self.look_due {
+            let looked = match &mut self.watcher {
+                Some(watcher) => watcher.look().await,
+                None => Ok(None),
+            };
+            self.look_due = false;
+            return Ok(looked?.map(|change| change.paths).unwrap_or_default());
+        }
         match &mut self.watcher {
             Some(watcher) => Ok(watcher.changed().await?.paths),
             None => std::future::pending().await,

@@ -4,6 +4,7 @@
 mod asked;
 mod counters;
 mod overview;
+mod reading;
 mod reload;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use handover_core::{Outcome, Policy};
 use handover_tokio::process::{Signal, adopts_orphans, reap_orphans};
 use handover_tokio::watch::WatchError;
-use handover_tokio::{Agent, Applied, ApplyError, Handle};
+use handover_tokio::{Agent, Handle};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -21,10 +22,10 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit};
 use crate::operate::Operate;
 use crate::signals::{Request, Signals};
-use crate::source::{Files, Source};
+use crate::source::{Files, Reading, Source};
 use asked::Ended;
 use counters::Counted;
-use reload::Wanted;
+use reading::{Reloads, Wanted, end_of};
 
 /// Keeps a proxy running with what its source asks for.
 pub(crate) struct Supervisor<P: Operate, S> {
@@ -43,6 +44,9 @@ struct Desk<P: Operate, S> {
     generation: u64,
     /// What was asked for last.
     wanted: Option<Wanted<P::Config>>,
+    /// What is wanted next, on its way.
+    reading: Option<Reading<P::Config>>,
+    reloads: Reloads,
     name: Name,
     counted: Arc<Counted>,
     on_terminate: OnTerminate,
@@ -101,6 +105,8 @@ where
             files,
             generation: 0,
             wanted: None,
+            reading: None,
+            reloads: Reloads::default(),
             name: Name::of_process(std::process::id()),
             counted: Arc::default(),
             on_terminate: OnTerminate::default(),
@@ -148,12 +154,18 @@ where
             instance,
         } = self;
         let stand_in = desk.source.stand_in();
-        let first = match &stand_in {
-            Some(config) => config.clone(),
-            None => desk
-                .source
-                .read(&desk.files, desk.generation)
-                .or_exit(ExitCode::CONFIG)?,
+        let stands_in = stand_in.is_some();
+        let first = match stand_in {
+            Some(config) => config,
+            None => tokio::select! {
+                first = desk.source.read(&desk.files, desk.generation) => {
+                    first.or_exit(ExitCode::CONFIG)?
+                }
+                signal = signals.end() => {
+                    info!("received {signal} before {} was read", desk.source.name());
+                    return Ok(ExitCode::CLEAN);
+                }
+            },
         };
         let mut control = match instance.and_then(|instance| instance.socket) {
             Some(socket) => Some(Control::serve(socket).or_exit(ExitCode::OS)?),
@@ -169,18 +181,25 @@ where
         // It ends with the agent.
         tokio::spawn(Arc::clone(&desk.counted).follow(desk.handle.events()));
         let mut agent = tokio::spawn(agent.run(std::future::pending()));
-        desk.wanted = Some(Wanted::new(first.clone(), stand_in.is_some()));
-        apply(&desk.handle, first).await;
+        desk.wanted = Some(Wanted::new(first.clone(), stands_in));
+        reading::apply(&desk.handle, first).await;
 
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = &mut agent => break outcome.or_exit(ExitCode::INTERNAL)?,
-                request = signals.next() => desk.signalled(request).await,
-                asked = next(&mut control) => desk.asked(asked).await,
+                request = signals.next() => desk.signalled(request),
+                asked = next(&mut control) => desk.asked(asked),
+                read = end_of(&mut desk.reading) => match read {
+                    Ok(config) => desk.read(config).await,
+                    Err(problem) => desk.not_read(&problem),
+                },
                 changed = desk.files.changed() => match changed {
-                    Ok(paths) => desk.reread(Some(&paths)).await,
-                    Err(error) => not_heard(&mut desk.files, error),
+                    Ok(paths) => desk.looked(&paths),
+                    Err(error) => {
+                        not_heard(&mut desk.files, error);
+                        desk.looked(&[]);
+                    }
                 },
             }
         };
@@ -201,7 +220,7 @@ where
     P: Operate,
     S: Source<Config = P::Config>,
 {
-    async fn signalled(&mut self, request: Request) {
+    fn signalled(&mut self, request: Request) {
         match request {
             Request::End(signal) => {
                 self.ended_by = Some(signal);
@@ -229,7 +248,7 @@ where
             Request::Next => {
                 info!("received {}: the next epoch is due", Signal::HUP);
                 self.generation += 1;
-                self.reread(None).await;
+                self.begin_to_read();
             }
             Request::Forward(signal) => {
                 debug!("received {signal}: it is passed on to every epoch");
@@ -249,17 +268,6 @@ where
             self.handle.terminate();
         }
         self.stage = self.stage.max(stage);
-    }
-
-    /// Applies what the files hold, or keeps serving what is there.
-    async fn reread(&mut self, changed: Option<&[PathBuf]>) {
-        if let Some(paths) = changed {
-            info!("{}", sentence(paths));
-        }
-        match self.read() {
-            Ok(config) => apply(&self.handle, config).await,
-            Err(problem) => warn!("keeps serving what it has: {problem:#}"),
-        }
     }
 
     /// The exit code, or why there is an error.
@@ -293,25 +301,6 @@ async fn next(control: &mut Option<Control>) -> crate::control::Asked {
     match control {
         Some(control) => control.next().await,
         None => std::future::pending().await,
-    }
-}
-
-async fn apply<C>(handle: &Handle<C>, config: C) {
-    match handle.apply(config).await {
-        Ok(Applied::Changed) => {}
-        Ok(Applied::Unchanged) => debug!("the configuration is what is wanted already"),
-        Err(error @ (ApplyError::Terminating | ApplyError::Ended)) => {
-            info!("a change is not taken in: {error}");
-        }
-    }
-}
-
-/// `a.yaml and 2 more have changed`.
-fn sentence(paths: &[PathBuf]) -> String {
-    match paths {
-        [] => "the watched files have changed".to_owned(),
-        [path] => format!("{} has changed", path.display()),
-        [path, others @ ..] => format!("{} and {} more have changed", path.display(), others.len()),
     }
 }
 

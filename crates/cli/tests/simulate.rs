@@ -104,3 +104,14 @@ fn a_file_that_is_not_there_is_named() {
     let said = text(&output.stderr);
     assert!(said.contains("no/such/script.txt"), "{said}");
 }
+
+#[test]
+fn a_cold_restart_is_an_input_and_an_event() {
+    let output = simulate(&["--json", "-"], "0 desire A\n1s restart B\n");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let restart = &object["steps"][1];
+    assert_eq!(restart["input"], "restart B");
+    assert_eq!(restart["outputs"][0]["event"], "restarting");
+    assert_eq!(restart["desired"], "B");
+}

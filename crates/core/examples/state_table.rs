@@ -93,6 +93,7 @@ fn steps(machine: &Machine<usize>) -> Vec<Step> {
     }
     let known = Names::of(machine, NOW).configs().len();
     let mut inputs: Vec<_> = (0..=known).map(Input::Desire).collect();
+    inputs.extend((0..=known).map(Input::Restart));
     for info in machine.epochs() {
         let epoch = info.epoch;
         inputs.extend([
@@ -225,6 +226,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
     };
     match step {
         Step::Give(Input::Desire(_)) => "`Desire`".to_owned(),
+        Step::Give(Input::Restart(_)) => "`Restart`".to_owned(),
         Step::Give(Input::Live(epoch)) => format!("`Live({})`", whose(epoch)),
         Step::Give(Input::Released(epoch)) => format!("`Released({})`", whose(epoch)),
         Step::Give(Input::Exited(epoch, _)) => format!("`Exited({})`", whose(epoch)),

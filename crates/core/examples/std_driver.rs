@@ -197,6 +197,7 @@ fn say(event: Event) {
         Event::Draining { .. } => println!("draining"),
         Event::StartTimedOut { .. }
         | Event::BudgetRefilled { .. }
+        | Event::Restarting
         | Event::Held(_)
         | Event::FallbackLost { .. }
         | Event::Stayed { .. }

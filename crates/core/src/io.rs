@@ -10,6 +10,19 @@ use crate::{Epoch, EpochState, Timestamp};
 pub enum Input<C> {
     /// The proxy shall run with this configuration.
     Desire(C),
+    /// The proxy shall run with this configuration, and begin again at epoch 0: a cold restart.
+    ///
+    /// The configuration becomes desired as by [`Input::Desire`], also where it is desired already.
+    /// Everything that runs is aborted, as it is on the way to the end, and once the last epoch has
+    /// exited, what is desired then is started as epoch 0. Nothing serves in between. How the
+    /// aborted epochs exit means nothing, and costs no retry.
+    ///
+    /// When the new epoch 0 fails, that is a failure as any other. Under
+    /// [`OnExhausted::HoldLastGood`](crate::OnExhausted::HoldLastGood) the configuration that
+    /// served before is the last good one then, if it is another: it is started again while the
+    /// desired one waits for its retry, and held should that be given up. There is no other case in
+    /// which the restart brings back what it has ended.
+    Restart(C),
     /// The epoch says that it serves.
     Live(Epoch),
     /// The draining epoch has nothing left to lose: it no longer counts towards
@@ -196,6 +209,8 @@ pub enum Event {
         /// How many retries there are now.
         retries_left: u32,
     },
+    /// A cold restart: what runs is aborted, and then what is desired starts as epoch 0.
+    Restarting,
     /// What is desired cannot be started at present.
     Held(Held),
     /// The desired configuration was given up.
@@ -313,7 +328,7 @@ pub enum Ignored {
     Finished,
 }
 
-/// Why a desire was denied.
+/// Why a desire or a cold restart was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Denied {
     /// The machine drains or stops and starts no configuration any more.

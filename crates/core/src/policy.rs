@@ -72,7 +72,9 @@ pub enum OnExhausted {
     /// Report it, abort what runs and finish.
     Stop,
     /// Keep the older epoch that still serves, starting its configuration again should it fail,
-    /// and wait for another desire. With nothing to hold, as [`OnExhausted::Stop`].
+    /// and wait for another desire. With nothing to hold, as [`OnExhausted::Stop`]. After a cold
+    /// restart, what it has ended is what there is to hold: see
+    /// [`Input::Restart`](crate::Input::Restart).
     HoldLastGood,
 }
 

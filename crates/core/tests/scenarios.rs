@@ -64,6 +64,23 @@ scenarios! {
     cap_reached
     released_epoch_leaves_the_cap
     live_epoch_dies_while_the_cap_holds_a_change
+    restart_begins_anew_at_epoch_0
+    restart_with_nothing_running
+    restart_escalates_after_the_grace
+    restart_forgives_what_it_ends
+    desire_during_a_restart
+    desire_the_older_one_during_a_restart
+    restart_twice
+    restart_drops_an_older_failure
+    restart_while_holding
+    restart_that_fails_brings_the_last_good_one_back
+    restart_that_fails_without_a_good_one
+    restart_that_fails_under_stop
+    restart_of_a_fallback
+    restart_while_the_fallback_waits
+    terminate_during_a_restart
+    kill_during_a_restart
+    restart_under_abort_all
     terminate_with_nothing_running
     terminate_while_only_starting
     terminate_while_live

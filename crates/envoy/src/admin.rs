@@ -3,6 +3,7 @@
 mod address;
 mod client;
 mod exchange;
+mod exclude;
 mod live;
 mod retry;
 mod server_info;
@@ -13,6 +14,7 @@ pub(crate) mod fake_peer;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, Ready};
+pub use exclude::{BadNamePattern, Exclude, NamePattern};
 pub use live::{LivePoll, NotLive};
 pub use server_info::{ServerInfo, ServerState};
-pub use stats::{Exclude, ListenerConnections};
+pub use stats::ListenerConnections;

@@ -12,7 +12,7 @@
 
 mod read;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::admin::AdminAddress;
@@ -40,6 +40,17 @@ impl Format {
             "yaml" | "yml" => Self::Yaml,
             "pb" | "pb_text" | "pb_length_delimited" => Self::Protobuf,
             _ => Self::Json,
+        }
+    }
+
+    /// The format of what a template of this name is rendered to: the same, or where the name says
+    /// that it is a template (`.j2`, `.jinja`, `.jinja2`, `.tmpl`), that of the name without it.
+    #[must_use]
+    pub fn of_template(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        match &*extension.to_ascii_lowercase() {
+            "j2" | "jinja" | "jinja2" | "tmpl" => Self::of(&path.with_extension("")),
+            _ => Self::of(path),
         }
     }
 }
@@ -82,6 +93,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens: the main address, then the additional ones.
     pub addresses: Vec<ListenAddress>,
+    /// `stat_prefix`; empty where the configuration gives none.
+    pub stat_prefix: String,
     /// `enable_reuse_port`, or `None` where the configuration leaves Envoy's default (on).
     pub enable_reuse_port: Option<bool>,
 }
@@ -113,6 +126,21 @@ impl Listener {
             ListenAddress::Socket { port, .. } => Some(*port),
             ListenAddress::Pipe(_) | ListenAddress::Other => None,
         }
+    }
+
+    /// The name by which Envoy's statistics call it, all its addresses together: its `stat_prefix`, or
+    /// its main address, with `_` for each colon. `None` where the configuration does not tell.
+    #[must_use]
+    pub fn stat_name(&self) -> Option<String> {
+        let name = match self.addresses.first()? {
+            _ if !self.stat_prefix.is_empty() => self.stat_prefix.clone(),
+            ListenAddress::Socket { address, port, .. } => {
+                SocketAddr::new(address.parse().ok()?, *port).to_string()
+            }
+            ListenAddress::Pipe(path) => path.to_str()?.to_owned(),
+            ListenAddress::Other => return None,
+        };
+        Some(name.replace(':', "_"))
     }
 }
 
@@ -249,6 +277,7 @@ fn listener(listener: read::Listener) -> Listener {
     let more = listener.additional_addresses.unwrap_or_default();
     Listener {
         name: listener.name.unwrap_or_default(),
+        stat_prefix: listener.stat_prefix.unwrap_or_default(),
         addresses: listener
             .address
             .into_iter()

@@ -142,6 +142,7 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
         .map_err(|_elapsed| DrainError::NoTime(start.elapsed()))??;
 
     let mut listeners_closed = false;
+    let mut tell_at = Instant::now() + FIRST_TOLD;
     let mut last: Option<Result<Vec<ListenerConnections>, AdminError>> = None;
     // Cutting a count at the end keeps the result of the one before.
     let _ = timeout_at(end, async {
@@ -157,6 +158,10 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
                     // where that cannot be seen, once it has had the time that closing takes.
                     let closed = listeners_closed || start.elapsed() > UNVERIFIED;
                     let over = holding.is_empty() && closed && start.elapsed() >= options.minimum;
+                    if !holding.is_empty() && Instant::now() >= tell_at {
+                        tell_at += tell_at - start;
+                        tracing::info!("the drain waits for {}", list(&holding));
+                    }
                     last = Some(Ok(holding));
                     if over {
                         return;
@@ -187,6 +192,16 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
         Some(Err(error)) => Err(DrainError::Count(error)),
         None => Err(DrainError::NoTime(start.elapsed())),
     }
+}
+
+/// How long connections may hold a drain before it is told which. It is told again each time that the
+/// drain has taken twice as long.
+const FIRST_TOLD: Duration = Duration::from_secs(1);
+
+/// `1 connection on listener a, 2 connections on listener b`.
+fn list(holding: &[ListenerConnections]) -> String {
+    let each: Vec<_> = holding.iter().map(ToString::to_string).collect();
+    each.join(", ")
 }
 
 /// How long an Envoy that does not tell about its listeners gets to close them. Measured: below

@@ -73,6 +73,17 @@ pub enum FilesError {
     },
 }
 
+/// The name of the file of an epoch. Its extension tells Envoy the format.
+#[must_use]
+pub fn file_name(epoch: u32, format: Format) -> String {
+    let extension = match format {
+        Format::Yaml => "yaml",
+        Format::Json => "json",
+        Format::Protobuf => "pb",
+    };
+    format!("envoy-rev{epoch}.{extension}")
+}
+
 impl RunDir {
     /// Makes the directory, and those above it, with mode 0700. One that exists is used as it is.
     ///
@@ -108,15 +119,10 @@ impl RunDir {
         &self.0
     }
 
-    /// Where the file of an epoch is. Its extension tells Envoy the format.
+    /// Where the file of an epoch is.
     #[must_use]
     pub fn file(&self, epoch: u32, format: Format) -> PathBuf {
-        let extension = match format {
-            Format::Yaml => "yaml",
-            Format::Json => "json",
-            Format::Protobuf => "pb",
-        };
-        self.0.join(format!("envoy-rev{epoch}.{extension}"))
+        self.0.join(file_name(epoch, format))
     }
 
     /// Writes the file of an epoch with mode 0600, replacing one that is there. Whoever reads it

@@ -232,13 +232,15 @@ impl LastKnownGood {
         };
         let digest = Digest::of(&content);
         let source = Path::new(&about.source);
-        let config = EnvoyConfig::parse(source, content).map_err(|source| {
+        // A template is kept as it was rendered, under its own name.
+        let format = [Format::of(source), Format::of_template(source)]
+            .into_iter()
+            .find(|format| name(*format) == about.format)
+            .ok_or_else(|| self.damaged(format!("{} is not {}", about.source, about.format)))?;
+        let config = EnvoyConfig::parse_as(source, content, format).map_err(|source| {
             let path = self.path();
             LastGoodError::Unusable { path, source }
         })?;
-        if name(config.format()) != about.format {
-            return Err(self.damaged(format!("{} is not {}", about.source, about.format)));
-        }
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(about.live_unix_ms));
         Ok(Some(LastGood {
             config,

@@ -53,3 +53,6 @@ pub use adapter::{
     ConfigError, EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, EpochOverview,
     Holding, HungAction, OnRequestError, Overview, SetupError, StopOptions, Watchdog,
 };
+
+#[cfg(feature = "template")]
+pub use adapter::RenderError;

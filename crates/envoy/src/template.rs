@@ -14,9 +14,10 @@
 //! default with `{{ env.NAME | default("x") }}`. Errors tell the file, the line and the names, and
 //! never a value, which could be a secret.
 //!
-//! What is rendered is the configuration: it is compared, digested, validated and run. So it has to
-//! be the same for every epoch, or a change could not be told from a mere restart, and `epoch` is
-//! known only to a caller that renders for one epoch; for others it is an error that says so.
+//! What is rendered is the configuration: it is compared, digested, validated and run.
+//! [`EnvoyConfig::render`](crate::EnvoyConfig::render) makes one, which knows how to render itself
+//! for each epoch. `epoch` is known to who renders for one epoch; for others it is an error that
+//! says so.
 //!
 //! The module reads no environment, asks no name server and prints nothing.
 
@@ -46,7 +47,7 @@ pub struct Inputs {
     /// `env`: the environment variables that the template may see. Pass on those that it should
     /// know, not those that happen to be there.
     pub env: BTreeMap<String, String>,
-    /// `epoch`.
+    /// `epoch`. [`EnvoyConfig::render`](crate::EnvoyConfig::render) sets it itself.
     pub epoch: Option<u32>,
     /// `node_id`.
     pub node_id: Option<String>,
@@ -191,6 +192,13 @@ impl Template {
         })
     }
 
+    /// Whether the text has this name anywhere, be it in a comment. Where it has not, nothing need be
+    /// found out for it.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.text.contains(name)
+    }
+
     /// The file it was read from.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -212,7 +220,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undefined { name } if name == "epoch" => f.write_str(
-                "epoch is not known here, because one configuration serves every epoch: remove it",
+                "epoch is not known here, as this is not rendered for one epoch: remove it",
             ),
             Self::Undefined { name } => match name.strip_prefix("env.") {
                 Some(variable) if !variable.contains(['.', '[']) => write!(

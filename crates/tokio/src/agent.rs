@@ -47,10 +47,10 @@ pub struct Agent<P: Proxy + ?Sized> {
 
 /// What the loop may be told.
 pub(crate) enum Message<C> {
-    /// A configuration is asked for: who hears that it was taken in, and who, if anybody, waits
-    /// until it is live.
-    Desire {
-        config: C,
+    /// A configuration is asked for, by the input: who hears that it was taken in, and who, if
+    /// anybody, waits until it is live.
+    Asked {
+        input: Input<C>,
         answer: oneshot::Sender<Result<Applied, ApplyError>>,
         waiter: Option<oneshot::Sender<Result<Epoch, NotLive>>>,
     },
@@ -133,13 +133,17 @@ impl<P: Proxy + ?Sized> Agent<P> {
 
     fn take(&mut self, message: Message<P::Config>) {
         match message {
-            Message::Desire {
-                config,
+            Message::Asked {
+                input,
                 answer,
                 waiter,
             } => {
-                let reception = self.machine.handle_input(self.now(), Input::Desire(config));
-                if reception == Reception::Accepted {
+                // Who waits for a configuration that is restarted gets what he waits for.
+                let is_awaited = matches!(
+                    &input, Input::Restart(config) if self.machine.desired() == Some(config)
+                );
+                let reception = self.machine.handle_input(self.now(), input);
+                if reception == Reception::Accepted && !is_awaited {
                     for waiter in self.waiters.drain(..) {
                         // Whoever waited may have stopped waiting.
                         let _gone = waiter.send(Err(NotLive::Replaced));

@@ -1,6 +1,6 @@
 //! Speaking to a running agent.
 
-use handover_core::{Denied, Epoch, Event};
+use handover_core::{Denied, Epoch, Event, Input};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::agent::Message;
@@ -105,14 +105,7 @@ impl<C> Handle<C> {
     /// When the future is dropped after its first poll, the configuration is applied all the same;
     /// only the answer is lost.
     pub async fn apply(&self, config: C) -> Result<Applied, ApplyError> {
-        let (answer, answered) = oneshot::channel();
-        let message = Message::Desire {
-            config,
-            answer,
-            waiter: None,
-        };
-        self.send(message).map_err(|_| ApplyError::Ended)?;
-        answered.await.unwrap_or(Err(ApplyError::Ended))
+        self.ask(Input::Desire(config)).await
     }
 
     /// Asks for this configuration as [`apply`](Self::apply) does, and returns besides what tells
@@ -126,16 +119,7 @@ impl<C> Handle<C> {
     ///
     /// As [`apply`](Self::apply).
     pub async fn apply_and_follow(&self, config: C) -> Result<(Applied, Followed), ApplyError> {
-        let (answer, answered) = oneshot::channel();
-        let (waiter, settled) = oneshot::channel();
-        let message = Message::Desire {
-            config,
-            answer,
-            waiter: Some(waiter),
-        };
-        self.send(message).map_err(|_| ApplyError::Ended)?;
-        let applied = answered.await.unwrap_or(Err(ApplyError::Ended))?;
-        Ok((applied, Followed(settled)))
+        self.ask_and_follow(Input::Desire(config)).await
     }
 
     /// Asks for this configuration, and returns the epoch that is live with it.
@@ -149,11 +133,56 @@ impl<C> Handle<C> {
     ///
     /// As [`apply`](Self::apply).
     pub async fn apply_and_wait(&self, config: C) -> Result<Epoch, NotLive> {
-        match self.apply_and_follow(config).await {
-            Ok((_, followed)) => followed.live().await,
-            Err(ApplyError::Ended) => Err(NotLive::Ended),
-            Err(error @ ApplyError::Terminating) => Err(NotLive::NotApplied(error)),
-        }
+        self.ask_and_wait(Input::Desire(config)).await
+    }
+
+    /// Asks for a cold restart with this configuration, also where it is the desired one already:
+    /// everything that runs is ended, and then it is started as epoch 0. Returns once the control
+    /// loop has taken it in, [`Applied::Unchanged`] where that very restart is under way.
+    ///
+    /// Nothing serves from the first abort until the new epoch 0 is live; where a hand-over can do,
+    /// use [`apply`](Self::apply). What an aborted epoch does is no failure, and costs no retry.
+    /// When the new epoch 0 fails, see [`Input::Restart`].
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`apply`](Self::apply): the restart goes on, only the answer is lost.
+    pub async fn restart(&self, config: C) -> Result<Applied, ApplyError> {
+        self.ask(Input::Restart(config)).await
+    }
+
+    /// Asks for a cold restart as [`restart`](Self::restart) does, and returns besides what tells
+    /// how it goes on.
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`restart`](Self::restart).
+    pub async fn restart_and_follow(&self, config: C) -> Result<(Applied, Followed), ApplyError> {
+        self.ask_and_follow(Input::Restart(config)).await
+    }
+
+    /// As [`restart`](Self::restart), and returns the epoch that is live with the configuration: 0,
+    /// unless that failed and a later one went live beside the configuration that served before.
+    ///
+    /// Whoever waits for the same configuration goes on waiting, and is answered as this call is.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_and_wait`](Self::apply_and_wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`restart`](Self::restart).
+    pub async fn restart_and_wait(&self, config: C) -> Result<Epoch, NotLive> {
+        self.ask_and_wait(Input::Restart(config)).await
     }
 
     /// Stops counting this draining epoch towards [`Policy::max_epochs`], so that a change which
@@ -190,6 +219,38 @@ impl<C> Handle<C> {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    async fn ask(&self, input: Input<C>) -> Result<Applied, ApplyError> {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Asked {
+            input,
+            answer,
+            waiter: None,
+        };
+        self.send(message).map_err(|_| ApplyError::Ended)?;
+        answered.await.unwrap_or(Err(ApplyError::Ended))
+    }
+
+    async fn ask_and_follow(&self, input: Input<C>) -> Result<(Applied, Followed), ApplyError> {
+        let (answer, answered) = oneshot::channel();
+        let (waiter, settled) = oneshot::channel();
+        let message = Message::Asked {
+            input,
+            answer,
+            waiter: Some(waiter),
+        };
+        self.send(message).map_err(|_| ApplyError::Ended)?;
+        let applied = answered.await.unwrap_or(Err(ApplyError::Ended))?;
+        Ok((applied, Followed(settled)))
+    }
+
+    async fn ask_and_wait(&self, input: Input<C>) -> Result<Epoch, NotLive> {
+        match self.ask_and_follow(input).await {
+            Ok((_, followed)) => followed.live().await,
+            Err(ApplyError::Ended) => Err(NotLive::Ended),
+            Err(error @ ApplyError::Terminating) => Err(NotLive::NotApplied(error)),
+        }
     }
 
     fn send(&self, message: Message<C>) -> Result<(), mpsc::error::SendError<Message<C>>> {

@@ -73,6 +73,9 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
             epoch = epoch.number(),
             retries_left, "epoch {epoch} is healthy, {retries_left} retries again"
         ),
+        Event::Restarting => {
+            warn!("cold restart: everything is ended, then started again at epoch 0");
+        }
         Event::Held(held) => info!("held: {held}"),
         Event::GaveUp {
             epoch,

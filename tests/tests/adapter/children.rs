@@ -94,6 +94,15 @@ impl Prey {
         fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| !line.is_empty())
     }
 
+    /// Whether its main thread waits in the middle of receiving a message, as a child does for the
+    /// answer of its parent. A main thread with nothing to do waits for events instead.
+    pub(crate) fn waits_for_a_message(&self) -> bool {
+        // The number of the system call that it is in, then its arguments.
+        let state = fs::read_to_string(format!("/proc/{}/syscall", self.pid)).unwrap_or_default();
+        let number = state.split_whitespace().next().map(str::parse);
+        number == Some(Ok(libc::SYS_recvmsg))
+    }
+
     /// Whether it has its listener; an epoch that has handed it over has closed it.
     pub(crate) fn listens_on(&self, port: u16) -> bool {
         listening_ports(self.pid).is_ok_and(|ports| ports.contains(&port))

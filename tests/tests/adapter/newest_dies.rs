@@ -66,7 +66,7 @@ async fn an_epoch_that_was_healthy_is_started_again_at_once() {
         let (median, worst) = median_and_worst(outages);
         println!("=== {case} after 1 s live: outage median {median:?}, worst {worst:?}");
         // A bare respawn takes 52 to 72 ms; this is for a machine that does something else.
-        assert!(median < Duration::from_secs(2), "{case}: {median:?}");
+        assert!(median < LIMIT / 6, "{case}: {median:?}");
     }
     world.finish().await;
 }

@@ -43,7 +43,7 @@ async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
         handover_tests::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
     });
     handover_tests::limit::eventually(LIMIT, "the slow request", || {
-        (world.site.backend.requests_to("/slow") > 0).then_some(())
+        (world.site.backend.requests_to("/slow?ms=20000") > 0).then_some(())
     });
     world.supervisor.signal(Signal::TERM);
     assert_eq!(world.supervisor.wait_exit(LIMIT).code(), Some(75));
@@ -64,7 +64,7 @@ async fn a_third_signal_kills() {
         handover_tests::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
     });
     handover_tests::limit::eventually(LIMIT, "the slow request", || {
-        (world.site.backend.requests_to("/slow") > 0).then_some(())
+        (world.site.backend.requests_to("/slow?ms=20000") > 0).then_some(())
     });
     world.supervisor.signal(Signal::TERM);
     world

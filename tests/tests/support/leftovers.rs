@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 use std::time::Duration;
 
 use handover_tests::leftovers::Leftovers;
+use handover_tests::limit::eventually;
 use handover_tests::ports::BaseId;
 use handover_tests::supervisor::Launch;
 
@@ -15,7 +16,12 @@ use crate::LONG;
 fn a_process_that_still_runs_is_named() {
     let guard = Leftovers::watch();
     let sleeper = Launch::program("sleep").arg("600").tag(guard.tag()).start();
-    let left = guard.list();
+    // A process that is started returns to its parent a moment before the kernel shows its new
+    // environment and arguments.
+    let left = eventually(LONG, "the process to be listed", || {
+        let left = guard.list();
+        (!left.is_empty()).then_some(left)
+    });
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(
         left[0].starts_with(&format!("process {} ", sleeper.pid())),

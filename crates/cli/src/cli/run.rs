@@ -1,5 +1,8 @@
 //! `handover run` and `handover validate`.
 
+mod envoy_flags;
+mod stop;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +13,9 @@ use super::control::ControlArgs;
 use super::global::LoggingArgs;
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
+
+pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
+pub(crate) use stop::{ISTIO_VARIABLE, StopArgs};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
@@ -50,38 +56,6 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = span::parse)]
     pub(crate) parent_shutdown_time: Duration,
 
-    /// How long the drain may take after TERM; connections that are left then are cut.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_TERMINATION_DRAIN",
-        default_value = "5s"
-    )]
-    #[arg(value_parser = span::parse)]
-    pub(crate) termination_drain: Duration,
-
-    /// After TERM, how long Envoy goes on accepting while its health checks fail already, for load
-    /// balancers to notice; part of --termination-drain.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_PRE_DRAIN_DELAY",
-        default_value = "0s"
-    )]
-    #[arg(value_parser = span::parse)]
-    pub(crate) pre_drain_delay: Duration,
-
-    /// The shortest time of the drain after TERM, even with no connection open; part of
-    /// --termination-drain.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_MIN_DRAIN",
-        default_value = "0s"
-    )]
-    #[arg(value_parser = span::parse)]
-    pub(crate) min_drain: Duration,
-
     /// Start the next epoch too when this file, or a file in this directory, has other contents.
     #[arg(
         long,
@@ -91,8 +65,8 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) watch: Vec<PathBuf>,
 
-    /// The number of Envoy's worker threads, the same for every epoch; without it the number of
-    /// processors.
+    /// The number of Envoy's worker threads; without it the number of processors at the start. Every
+    /// epoch gets the same, because a hand-over to another number resets some new connections.
     #[arg(long, value_name = "N", env = "HANDOVER_CONCURRENCY")]
     pub(crate) concurrency: Option<NonZeroU32>,
 
@@ -140,6 +114,7 @@ pub(crate) struct RunArgs {
     /// Never write to Envoy's shared memory: after an epoch that failed while it started, the one
     /// that serves is held, and only a cold restart can go on.
     #[arg(long, env = "HANDOVER_NO_REPAIR")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_repair: bool,
 
     /// End at once on TERM, with 0, as a Kubernetes sidecar that drains on `handover drain` only.
@@ -147,14 +122,29 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) native_sidecar: bool,
 
+    /// Print the command line with which Envoy would be started first, as a shell takes it, and end.
+    /// Without --run-dir, XXXXXX stands for what is chosen at the start.
+    #[arg(long, env = "HANDOVER_PRINT_COMMAND")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) print_command: bool,
+
     #[command(flatten)]
     pub(crate) control: ControlArgs,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
 
     #[command(flatten)]
     pub(crate) logging: LoggingArgs,
+
+    #[command(flatten)]
+    pub(crate) envoy_log: EnvoyLogArgs,
 
     /// Further arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
@@ -187,6 +177,13 @@ pub(crate) struct EnvoyArgs {
     #[arg(long, value_name = "FILE", env = "HANDOVER_CONFIG_PATH")]
     pub(crate) config_path: PathBuf,
 
+    /// Render the configuration as a Jinja template first. It can use `env.NAME`, `epoch`, `node_id`
+    /// (--service-node), `private_ips` and `resolve("HOST:PORT")`; a name that is not known is an
+    /// error. An extension such as .yaml.j2 counts as .yaml.
+    #[arg(long, env = "HANDOVER_TEMPLATE")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) template: bool,
+
     /// The Envoy binary: a path, or a name to search in PATH.
     #[arg(
         long,
@@ -212,6 +209,14 @@ Exit codes:
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
+
+    /// Print the rendered template as epoch 0 would read it, and do not ask Envoy.
+    #[arg(long, env = "HANDOVER_PRINT", requires = "template")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) print: bool,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 
     /// Further arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]

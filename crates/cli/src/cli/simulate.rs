@@ -16,8 +16,8 @@ use clap::Args;
 ///   +20ms  exit 1 failed
 ///   2s     wait
 ///
-/// The inputs are `desire NAME`, `live N`, `released N`, `exit N clean|failed|permanent|aborted`,
-/// `terminate`, `kill` and `wait`. Between two lines every deadline fires when it is due; with a
+/// The inputs are `desire NAME`, `restart NAME`, `live N`, `released N`,
+/// `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`. Between two lines every deadline fires when it is due; with a
 /// time such as `9s!` those on the way are missed. After each step every invariant is checked.
 #[derive(Args, Clone, Debug)]
 #[command(

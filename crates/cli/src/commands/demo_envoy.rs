@@ -14,7 +14,7 @@ use handover_netutil::Listen;
 
 use super::demo::{perform, silent};
 use super::envoy_binary;
-use super::run::ConfigFile;
+use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
 use crate::control::default_directory;
 use crate::demo::play::Script;
@@ -76,7 +76,7 @@ pub(super) async fn run(
         let code = ExitCode::of_failure(&error);
         Fatal::new(code, error)
     })?;
-    let source = ConfigFile::new(config.clone());
+    let source = ConfigSource::new(ConfigFile::plain(config.clone()), None);
     let supervisor = Supervisor::new(Arc::new(envoy), Policy::resilient(), source, &[config])?;
     perform(args, &title, supervisor, script, signals).await
 }

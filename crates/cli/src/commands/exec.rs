@@ -16,7 +16,7 @@ use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::program::{Program, Readiness, Revision, Settings, Sockets, first_after};
 use crate::signals::Signals;
-use crate::source::{Files, Source};
+use crate::source::{Files, Reading, Source};
 use crate::supervise::Supervisor;
 
 pub(super) async fn run(args: ExecArgs) -> Result<ExitCode, Fatal> {
@@ -196,11 +196,12 @@ impl Source for Watched {
         self.program.clone()
     }
 
-    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Revision> {
-        Ok(Revision {
+    fn read(&self, files: &Files, generation: u64) -> Reading<Revision> {
+        let revision = Revision {
             files: files.snapshot().map(|files| files.digest()),
             generation,
-        })
+        };
+        Box::pin(std::future::ready(Ok(revision)))
     }
 }
 

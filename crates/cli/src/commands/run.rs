@@ -1,28 +1,32 @@
 //! `handover run`.
 
-use std::hash::{Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use handover_envoy::admin::LivePoll;
+use handover_envoy::admin::{Exclude, LivePoll};
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, termination_message};
-use handover_envoy::validate::{Verdict, validate};
+use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::OutputSink;
 
+use super::envoy_args::node_options;
 use super::envoy_binary;
-use crate::cli::run::{Fallback, OnHung, RunArgs};
+use super::envoy_config::{ConfigFile, ConfigSource};
+use crate::cli::run::{Fallback, ISTIO_VARIABLE, OnHung, RunArgs};
 use crate::control::{Instance, default_directory};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
-use crate::source::{Files, Source};
 use crate::supervise::{OnTerminate, Supervisor};
+
+/// How the name of a run directory begins that is made for one run.
+pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -39,39 +43,46 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
 
 async fn supervise(
     args: RunArgs,
-    signals: Signals,
+    mut signals: Signals,
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
-    let instance = match &args.lock_dir {
-        Some(directory) => Instance::open(&args.control, directory),
-        None => Instance::open(&args.control, &default_directory()),
-    }?;
+    let prepared = tokio::select! {
+        prepared = prepare(args, output) => prepared?,
+        signal = signals.end() => {
+            tracing::info!("received {signal} before Envoy was started");
+            return Ok(ExitCode::CLEAN);
+        }
+    };
+    prepared.supervisor.run(signals).await
+}
+
+/// All that is needed before the first epoch.
+struct Prepared {
+    supervisor: Supervisor<Envoy, ConfigSource>,
+    /// It goes when the last epoch is gone.
+    _run_dir: Option<tempfile::TempDir>,
+}
+
+/// Waits for what the node has to tell, and for a verdict on the configuration where there is
+/// another one to fall back to.
+async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
+    let instance = Instance::open(&args.control, &lock_dir(&args))?;
     let on_terminate = match args.native_sidecar {
         true => OnTerminate::End,
         false => OnTerminate::Drain,
     };
-    // It goes when the last epoch is gone.
-    let temporary;
-    let run_dir = match &args.run_dir {
-        Some(dir) => dir.clone(),
-        None => {
-            temporary = tempfile::Builder::new()
-                .prefix("handover-run-")
-                .tempdir()
-                .context("making a directory for the configurations of the epochs")
-                .or_exit(ExitCode::OS)?;
-            temporary.path().to_owned()
-        }
-    };
-    let policy = args.policy.policy(Some(args.termination_drain));
+    let (run_dir, temporary) = run_dir(&args)?;
+    let limit = termination_drain(&args)?;
+    let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watch.iter().cloned());
-    let mut source = ConfigFile::new(args.envoy.config_path.clone());
+    let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
-    let settings = settings(args, run_dir, output)?;
-    if fallback == Fallback::LastKnownGood {
-        source.stand_in = stand_in(&source.path, &settings).await?;
-    }
+    let settings = settings(args, limit, run_dir, output).await?;
+    let stand_in = match fallback {
+        Fallback::Nothing => None,
+        Fallback::LastKnownGood => stand_in(&file, &settings).await?,
+    };
     let envoy = Envoy::new(settings).map_err(|error| {
         let code = ExitCode::of_failure(&error);
         Fatal::new(code, error)
@@ -81,26 +92,71 @@ async fn supervise(
         "Envoy has the base id {}",
         envoy.base_id()
     );
+    let source = ConfigSource::new(file, stand_in);
     let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
-    let supervisor = supervisor
-        .controlled_as(instance)
-        .on_terminate(on_terminate);
-    supervisor.run(signals).await
+    Ok(Prepared {
+        supervisor: supervisor
+            .controlled_as(instance)
+            .on_terminate(on_terminate),
+        _run_dir: temporary,
+    })
 }
 
-fn settings(
+/// The directory for the configurations of the epochs, and its guard where it is made for this run.
+fn run_dir(args: &RunArgs) -> Result<(PathBuf, Option<tempfile::TempDir>), Fatal> {
+    if let Some(dir) = &args.run_dir {
+        return Ok((dir.clone(), None));
+    }
+    let made = tempfile::Builder::new()
+        .prefix(RUN_DIR_PREFIX)
+        .tempdir()
+        .context("making a directory for the configurations of the epochs")
+        .or_exit(ExitCode::OS)?;
+    Ok((made.path().to_owned(), Some(made)))
+}
+
+/// The command line that every epoch gets.
+pub(super) async fn arguments(args: &RunArgs) -> ArgsOptions {
+    ArgsOptions {
+        drain_time: args.drain_time,
+        parent_shutdown_time: args.parent_shutdown_time,
+        concurrency: args.concurrency,
+        log_level: args.envoy_log.envoy_log_level.clone(),
+        component_log_level: args.envoy_log.envoy_component_log_level.clone(),
+        ..node_options(&args.node, &args.extra).await
+    }
+}
+
+pub(super) fn base_id(args: &RunArgs) -> Result<BaseIdChoice, Fatal> {
+    let Some(number) = args.base_id else {
+        return Ok(BaseIdChoice::Auto);
+    };
+    let base_id = BaseId::new(number).context("--base-id");
+    Ok(BaseIdChoice::Explicit(base_id.or_exit(ExitCode::USAGE)?))
+}
+
+/// What others are told about the owner of the base id.
+pub(super) fn owner(args: &RunArgs) -> String {
+    format!("handover run {}", args.envoy.config_path.display())
+}
+
+pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {
+    args.lock_dir.clone().unwrap_or_else(default_directory)
+}
+
+fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
+    let istio = std::env::var_os(ISTIO_VARIABLE);
+    args.stop
+        .termination_drain(istio.as_deref())
+        .map_err(Fatal::usage)
+}
+
+async fn settings(
     args: RunArgs,
+    termination_drain: Duration,
     run_dir: PathBuf,
     output: Arc<dyn OutputSink>,
 ) -> Result<EnvoySettings, Fatal> {
-    let base_id = match args.base_id {
-        Some(number) => BaseIdChoice::Explicit(
-            BaseId::new(number)
-                .context("--base-id")
-                .or_exit(ExitCode::USAGE)?,
-        ),
-        None => BaseIdChoice::Auto,
-    };
     let (last_good, reports) = match &args.state_dir {
         None => (None, None),
         Some(dir) => (
@@ -110,24 +166,21 @@ fn settings(
     };
     Ok(EnvoySettings {
         binary: envoy_binary(&args.envoy.envoy_path)?,
-        args: ArgsOptions {
-            drain_time: args.drain_time,
-            parent_shutdown_time: args.parent_shutdown_time,
-            concurrency: args.concurrency,
-            extra: args.extra,
-            ..ArgsOptions::default()
-        },
-        base_id,
-        instance: format!("handover run {}", args.envoy.config_path.display()),
+        args: arguments(&args).await,
+        base_id: base_id(&args)?,
+        instance: owner(&args),
         run_dir,
-        lock_dir: args.lock_dir.unwrap_or_else(default_directory),
+        lock_dir: lock_dir(&args),
         output,
         live_poll: LivePoll::default(),
         stop: StopOptions {
-            pre_drain_delay: args.pre_drain_delay,
-            minimum: args.min_drain,
-            limit: args.termination_drain,
-            ..StopOptions::default()
+            pre_drain_delay: args.stop.pre_drain_delay,
+            minimum: args.stop.min_drain,
+            limit: termination_drain,
+            exclude: Exclude {
+                ports: args.stop.drain_exclude_port.into_iter().collect(),
+                listeners: args.stop.drain_exclude_listener.into_iter().collect(),
+            },
         },
         repair: !args.no_repair,
         // Without a time it is not asked: an idle supervisor sleeps.
@@ -145,7 +198,7 @@ fn settings(
 
 /// The last good configuration, where the one that is asked for cannot be used.
 async fn stand_in(
-    path: &Path,
+    file: &ConfigFile,
     settings: &EnvoySettings,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
     let Some(store) = &settings.last_good else {
@@ -154,10 +207,10 @@ async fn stand_in(
         ));
     };
     let args = EnvoyArgs::new(settings.args.clone()).or_exit(ExitCode::USAGE)?;
-    let problem = match EnvoyConfig::read(path) {
-        Err(error) => format!("{:#}", anyhow::Error::new(error)),
-        Ok(_) => match validate(&settings.binary, &args, path).await {
-            Verdict::Rejected { message } => format!("{}: {message}", path.display()),
+    let problem = match file.read().await {
+        Err(error) => format!("{error:#}"),
+        Ok(config) => match file.verdict(&settings.binary, &args, &config).await? {
+            Verdict::Rejected { message } => format!("{}: {message}", file.path().display()),
             // Without a verdict the start itself will tell.
             Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),
         },
@@ -179,62 +232,5 @@ async fn stand_in(
             tracing::warn!("{:#}", anyhow::Error::new(error));
             Ok(None)
         }
-    }
-}
-
-/// A configuration file, and other files that Envoy reads.
-pub(super) struct ConfigFile {
-    path: PathBuf,
-    /// As the files are told by their full paths.
-    absolute: PathBuf,
-    stand_in: Option<Arc<EnvoyConfig>>,
-}
-
-impl ConfigFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        // Without a working directory the path cannot be watched either, and that is told.
-        let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-        Self {
-            path,
-            absolute,
-            stand_in: None,
-        }
-    }
-
-    /// What the other files hold, as a number.
-    fn inputs(&self, files: &Files) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
-        let Some(snapshot) = files.snapshot() else {
-            return 0;
-        };
-        for (path, state) in snapshot.files() {
-            if *path != self.absolute {
-                path.hash(&mut hasher);
-                if let handover_tokio::watch::FileState::Present { digest, .. } = state {
-                    digest.hash(&mut hasher);
-                }
-            }
-        }
-        hasher.finish()
-    }
-}
-
-impl Source for ConfigFile {
-    type Config = Arc<EnvoyConfig>;
-
-    fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn read(&self, files: &Files, generation: u64) -> anyhow::Result<Arc<EnvoyConfig>> {
-        let config = EnvoyConfig::read(&self.path)?;
-        let config = config
-            .with_generation(generation)
-            .with_inputs(self.inputs(files));
-        Ok(Arc::new(config))
-    }
-
-    fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {
-        self.stand_in.clone()
     }
 }

@@ -160,6 +160,7 @@ fn event_of(event: &Event) -> Value {
         } => json!({
             "event": "budget_refilled", "epoch": epoch.number(), "retries_left": retries_left,
         }),
+        Event::Restarting => json!({ "event": "restarting" }),
         Event::Held(held) => json!({ "event": "held", "why": held.to_string() }),
         Event::GaveUp {
             epoch,

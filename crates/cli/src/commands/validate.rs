@@ -1,25 +1,29 @@
 //! `handover validate`.
 
-use handover_envoy::EnvoyConfig;
-use handover_envoy::args::{ArgsOptions, EnvoyArgs};
-use handover_envoy::validate::{ValidateError, Verdict, validate};
+use std::io::Write as _;
 
+use handover_envoy::args::EnvoyArgs;
+use handover_envoy::validate::{ValidateError, Verdict};
+
+use super::envoy_args::node_options;
 use super::envoy_binary;
+use super::envoy_config::ConfigFile;
 use crate::cli::run::ValidateArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
 pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
-    let path = args.envoy.config_path;
+    let file = ConfigFile::new(&args.envoy, &args.node);
+    let path = file.path();
+    if args.print {
+        return print(&file.rendered().await.or_exit(ExitCode::CONFIG)?);
+    }
     let binary = envoy_binary(&args.envoy.envoy_path)?;
-    let options = ArgsOptions {
-        extra: args.extra,
-        ..ArgsOptions::default()
-    };
+    let options = node_options(&args.node, &args.extra).await;
     let arguments = EnvoyArgs::new(options).or_exit(ExitCode::USAGE)?;
     // What `run` asks for beyond Envoy comes first: its errors have a remedy.
-    EnvoyConfig::read(&path).or_exit(ExitCode::CONFIG)?;
-    match validate(&binary, &arguments, &path).await {
+    let config = file.read().await.or_exit(ExitCode::CONFIG)?;
+    match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
             super::print(format_args!("{}: valid", path.display()))?;
             Ok(ExitCode::CLEAN)
@@ -34,4 +38,14 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
         }
         Verdict::CouldNotRun(error) => Err(Fatal::new(ExitCode::UNAVAILABLE, error)),
     }
+}
+
+/// Prints the text as it is.
+fn print(text: &str) -> Result<ExitCode, Fatal> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .or_exit(ExitCode::OS)?;
+    Ok(ExitCode::CLEAN)
 }

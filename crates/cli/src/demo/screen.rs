@@ -174,6 +174,7 @@ fn count(happened: &mut Happened, event: &Event) {
         | Event::Exited { .. }
         | Event::RetryScheduled { .. }
         | Event::BudgetRefilled { .. }
+        | Event::Restarting
         | Event::Held(_)
         | Event::FallbackLost { .. }
         | Event::Stayed { .. }
@@ -227,6 +228,7 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         }
         Event::Draining { .. } => "the end: everything is drained".to_owned(),
         Event::DrainTimedOut => "the drain took too long and is cut".to_owned(),
+        Event::Restarting => "a cold restart: everything ends, then begins again".to_owned(),
         Event::Held(held) => format!("the next change waits: {held}"),
         Event::FallbackLost { .. } => "the last good configuration fails too".to_owned(),
         Event::Stayed { epoch } => format!("epoch {epoch} ended and is not started again"),

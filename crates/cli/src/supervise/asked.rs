@@ -32,7 +32,7 @@ where
     P: Operate,
     S: Source<Config = P::Config>,
 {
-    pub(super) async fn asked(&mut self, asked: Asked) {
+    pub(super) fn asked(&mut self, asked: Asked) {
         let pid = asked.pid.unwrap_or_default();
         let ask = asked.ask;
         if ask == Ask::Status {
@@ -42,10 +42,7 @@ where
         }
         match ask {
             Ask::Status => self.tell_status(asked),
-            Ask::Reload(request) => match self.reload(request).await {
-                Ok(going) => spawn(asked, going.answer()),
-                Err(refusal) => answer(asked, Err(refusal)),
-            },
+            Ask::Reload(request) => self.reload(asked, request),
             Ask::Drain(request) => self.drain(asked, request),
             Ask::Undrain => self.undrain(asked),
             Ask::Stop(request) => self.stop(asked, request),
@@ -179,7 +176,7 @@ where
 }
 
 /// Answers when it is known what, unless nobody waits any more.
-fn spawn(mut asked: Asked, what: impl Future<Output = Answer> + Send + 'static) {
+pub(super) fn spawn(mut asked: Asked, what: impl Future<Output = Answer> + Send + 'static) {
     tokio::spawn(async move {
         let result = tokio::select! {
             biased;
@@ -190,7 +187,7 @@ fn spawn(mut asked: Asked, what: impl Future<Output = Answer> + Send + 'static) 
     });
 }
 
-fn answer(asked: Asked, what: Answer) {
+pub(super) fn answer(asked: Asked, what: Answer) {
     if let Err(refusal) = &what {
         let (ask, why) = (asked.ask, &refusal.message);
         warn!("{ask} was not done: {why}");

@@ -52,6 +52,7 @@ impl Counted {
             | Event::Live { .. }
             | Event::BudgetRefilled { .. }
             | Event::Held(_)
+            | Event::Restarting
             | Event::GaveUp { .. }
             | Event::FallbackLost { .. }
             | Event::Stayed { .. }

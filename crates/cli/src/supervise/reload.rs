@@ -1,95 +1,18 @@
-//! Asking for the next epoch: what the files hold, and what a `reload` waits for.
+//! What a `reload` waits for, once its configuration was taken in.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use handover_core::{Epoch, EpochState, Held, Standing};
-use handover_tokio::{Applied, ApplyError, Followed, Handle, NotLive, Status};
+use handover_tokio::{Applied, Followed, Handle, NotLive, Status};
 use tracing::warn;
 
-use super::Desk;
 use super::overview::held_in_words;
 use crate::control::Answer;
 use crate::control::wire::{
     API, Code, Refusal, Released, ReloadRequest, ReloadResult, Reloaded, Reply,
 };
 use crate::operate::Operate;
-use crate::source::Source;
-
-/// What was asked for last.
-pub(super) struct Wanted<C> {
-    pub(super) config: C,
-    /// Whether it stands in for what the files ask for, which cannot be used.
-    pub(super) stands_in: bool,
-    /// Why the files ask for nothing that can be run, as they are.
-    pub(super) problem: Option<String>,
-}
-
-impl<C> Wanted<C> {
-    pub(super) fn new(config: C, stands_in: bool) -> Self {
-        Self {
-            config,
-            stands_in,
-            problem: None,
-        }
-    }
-}
-
-impl<P, S> Desk<P, S>
-where
-    P: Operate,
-    S: Source<Config = P::Config>,
-{
-    /// What the files ask for at present, and notes it as wanted; or why they ask for nothing.
-    pub(super) fn read(&mut self) -> anyhow::Result<P::Config> {
-        let read = match self.files.problem() {
-            Some(problem) => Err(anyhow::anyhow!(problem)),
-            None => self.source.read(&self.files, self.generation),
-        };
-        match &read {
-            Ok(config) => self.wanted = Some(Wanted::new(config.clone(), false)),
-            Err(problem) => {
-                if let Some(wanted) = &mut self.wanted {
-                    wanted.problem = Some(format!("{problem:#}"));
-                }
-            }
-        }
-        read
-    }
-
-    /// Asks for the next epoch, and returns what its answer depends on.
-    pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<Going<P>, Refusal> {
-        if let Err(error) = self.files.look().await {
-            // The configuration itself is read anew below.
-            warn!(
-                "the watched files could not be looked at: {:#}",
-                anyhow::Error::new(error)
-            );
-        }
-        let before = self.wanted.as_ref().map(|wanted| wanted.config.clone());
-        if !request.if_changed {
-            self.generation += 1;
-        }
-        let config = self.read().map_err(|problem| {
-            let message = format!("keeps serving what it has: {problem:#}");
-            Refusal::new(Code::Rejected, message)
-        })?;
-        let changed = before.is_none_or(|before| self.proxy.is_change(&before, &config));
-        let (applied, followed) = self
-            .handle
-            .apply_and_follow(config)
-            .await
-            .map_err(not_applied)?;
-        Ok(Going {
-            proxy: Arc::clone(&self.proxy),
-            handle: self.handle.clone(),
-            followed,
-            request,
-            changed,
-            applied,
-        })
-    }
-}
 
 /// A reload that was taken in.
 pub(super) struct Going<P: Operate> {
@@ -102,6 +25,23 @@ pub(super) struct Going<P: Operate> {
 }
 
 impl<P: Operate> Going<P> {
+    pub(super) fn new(
+        proxy: &Arc<P>,
+        handle: &Handle<P::Config>,
+        (applied, followed): (Applied, Followed),
+        request: ReloadRequest,
+        changed: bool,
+    ) -> Self {
+        Self {
+            proxy: Arc::clone(proxy),
+            handle: handle.clone(),
+            followed,
+            request,
+            changed,
+            applied,
+        }
+    }
+
     /// What becomes of it.
     pub(super) async fn answer(self) -> Answer {
         let Self {
@@ -204,10 +144,6 @@ pub(super) async fn within<T>(
         Some(limit) => tokio::time::timeout(limit, future).await.ok(),
         None => Some(future.await),
     }
-}
-
-fn not_applied(error: ApplyError) -> Refusal {
-    Refusal::new(Code::Ending, error.to_string())
 }
 
 fn not_live<P: Operate>(error: &NotLive) -> Refusal {

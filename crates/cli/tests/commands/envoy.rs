@@ -161,16 +161,25 @@ fn what_envoy_rejects_at_the_start_ends_with_its_reason() {
 fn what_envoy_does_not_understand_after_the_dashes_is_a_usage_error() {
     let Some(envoy) = binary() else { return };
     let config = Config::new("one");
+    // The usage that Envoy prints below its reason is the longer the longer its path is.
+    let deep = config.dir.path().join("deep/".repeat(60));
+    std::fs::create_dir_all(&deep).unwrap();
+    let far = deep.join("envoy");
+    std::os::unix::fs::symlink(&envoy, &far).unwrap();
     let path = config.path();
-    let words = [
-        "run",
-        "--config-path",
-        path.to_str().unwrap(),
-        "--envoy-path",
-        &envoy,
-    ];
-    let output = output_of(words.into_iter().chain(["--", "--no-such-flag"]));
-    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    for envoy in [envoy.as_str(), far.to_str().unwrap()] {
+        let words = [
+            "run",
+            "--config-path",
+            path.to_str().unwrap(),
+            "--envoy-path",
+            envoy,
+        ];
+        let output = output_of(words.into_iter().chain(["--", "--no-such-flag"]));
+        assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains("Argument: --no-such-flag"), "{said}");
+    }
 }
 
 #[test]

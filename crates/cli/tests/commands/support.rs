@@ -25,6 +25,7 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     }
     command
         .args(args)
+        .env_remove("TERMINATION_DRAIN_DURATION_SECONDS")
         .stdin(Stdio::null())
         // A test that wants a control socket names a place of its own.
         .env("HANDOVER_SOCKET", "none")

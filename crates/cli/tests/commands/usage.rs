@@ -117,6 +117,30 @@ fn run_needs_a_drain_that_ends_before_the_shutdown() {
 }
 
 #[test]
+fn the_variable_of_istio_counts_whole_seconds() {
+    let flags = ["run", "--config-path", "/nonexistent", "--envoy-path", "x"];
+    let output = finish(handover(flags).env("TERMINATION_DRAIN_DURATION_SECONDS", "5s"));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    let expected = "TERMINATION_DRAIN_DURATION_SECONDS is \"5s\", and it counts whole seconds";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_listener_that_does_not_hold_a_drain_has_a_name_or_a_port() {
+    let run = "run --config-path /nonexistent";
+    is_refused(
+        &format!("{run} --drain-exclude-listener a,*"),
+        "it names no listener",
+    );
+    is_refused(
+        &format!("{run} --drain-exclude-listener a*b"),
+        "nothing can follow it",
+    );
+    is_refused(&format!("{run} --drain-exclude-port 0"), "0 is not in 1");
+}
+
+#[test]
 fn a_variable_is_as_good_as_a_flag_and_the_flag_wins() {
     let mut command = handover(["exec", "--", "true"]);
     let output = finish(command.env("HANDOVER_DRAIN_TIME", "5"));

@@ -47,8 +47,12 @@ pub enum Invariant {
     RetriesWithinBudget,
     /// The panic comes at most once, and after it nothing but the way to the end.
     PanicAtMostOnceThenFinish,
-    /// Where a policy keeps serving, a live epoch is aborted only on the way to the end.
+    /// Where a policy keeps serving, a live epoch is aborted only on the way to the end and by a cold
+    /// restart.
     GoodEpochSurvivesBadOne,
+    /// A cold restart aborts every epoch; until the last of them has exited nothing is started and
+    /// nothing counts as a failure, and then the desired configuration is, as epoch 0.
+    RestartBeginsAnew,
     /// The desired configuration is current, or there is a reason why not that will end.
     NoLostDesire,
     /// On the way to the end, the machine finishes once nothing runs, and no deadline is missing.
@@ -85,6 +89,8 @@ pub struct Checker {
     /// What the last epoch that has exited had been.
     last: Exited,
     now: Timestamp,
+    /// A cold restart was asked for, and nothing has been started since.
+    restarting: bool,
     terminated: bool,
     panicked: bool,
     finished: bool,
@@ -107,6 +113,14 @@ struct Attempts {
     retries: u32,
     /// Whether a start is allowed: the first one, or one for a retry.
     start_due: bool,
+}
+
+impl Attempts {
+    /// Of what has not been tried yet.
+    const FIRST: Self = Self {
+        retries: 0,
+        start_due: true,
+    };
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -174,17 +188,24 @@ impl Checker {
     fn take_in<C: Clone + Eq>(&mut self, machine: &Machine<C>, note: Note) {
         match note {
             Note::Desired => {
-                self.desired = Attempts {
-                    retries: 0,
-                    start_due: true,
-                };
+                self.desired = Attempts::FIRST;
                 for info in machine.epochs().filter(|it| it.desired) {
                     if let Some(watched) = self.running.get_mut(&info.epoch) {
                         watched.fallback = false;
                     }
                 }
             }
+            Note::Restart => {
+                self.desired = Attempts::FIRST;
+                // What served until then, should the desired one fail.
+                self.fallback = Attempts::FIRST;
+                self.restarting = true;
+            }
             Note::Live(epoch) => {
+                // The next fallback is another one.
+                if self.running.get(&epoch).is_some_and(|it| !it.fallback) {
+                    self.fallback = Attempts::default();
+                }
                 for (other, watched) in &mut self.running {
                     if *other == epoch {
                         watched.live = Some(self.now);
@@ -225,6 +246,7 @@ impl Checker {
 #[derive(Clone, Copy)]
 enum Note {
     Desired,
+    Restart,
     Live(Epoch),
     Released(Epoch),
     Exited(Epoch),
@@ -235,6 +257,7 @@ impl Note {
     fn of<C>(input: &Input<C>) -> Self {
         match input {
             Input::Desire(_) => Self::Desired,
+            Input::Restart(_) => Self::Restart,
             Input::Live(epoch) => Self::Live(*epoch),
             Input::Released(epoch) => Self::Released(*epoch),
             Input::Exited(epoch, _) => Self::Exited(*epoch),

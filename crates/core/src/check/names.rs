@@ -36,6 +36,7 @@ impl Checker {
             // It is written before it is read.
             last: Exited::default(),
             now: Names::<C>::NOW,
+            restarting: self.restarting && is_running,
             terminated: self.terminated,
             panicked: self.panicked,
             finished: self.finished,

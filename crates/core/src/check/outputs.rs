@@ -87,6 +87,11 @@ impl Checker {
         ensure(!self.panicked, Invariant::PanicAtMostOnceThenFinish, || {
             format!("{epoch} was started after the panic")
         })?;
+        ensure(
+            !self.restarting || running.is_empty(),
+            Invariant::RestartBeginsAnew,
+            || format!("{epoch} was started beside {running:?}"),
+        )?;
         if let Target::Serve(_) = target {
             ensure(
                 !self.terminated,
@@ -135,7 +140,7 @@ impl Checker {
         )?;
         watched.aborted = Some(how);
         let keeps = machine.policy().on_failure == OnFailure::KeepServing;
-        let ending = machine.phase() != Phase::Running;
+        let ending = machine.phase() != Phase::Running || self.restarting;
         let good = watched.live.is_some() || watched.superseded;
         ensure(
             !(keeps && good && !ending),
@@ -150,6 +155,18 @@ impl Checker {
         event: &Event,
     ) -> Result<(), Violation> {
         let max = machine.policy().retry.max_retries;
+        let is_failure = matches!(
+            event,
+            Event::RetryScheduled { .. }
+                | Event::GaveUp { .. }
+                | Event::FallbackLost { .. }
+                | Event::Stayed { .. }
+        );
+        ensure(
+            !(is_failure && self.restarting),
+            Invariant::RestartBeginsAnew,
+            || format!("{event:?} of what was ended"),
+        )?;
         match event {
             Event::RetryScheduled {
                 purpose,
@@ -180,6 +197,12 @@ impl Checker {
                 Ok(())
             }
             Event::Started { epoch, purpose } if *purpose != Purpose::Drain => {
+                let restarted = core::mem::take(&mut self.restarting);
+                ensure(
+                    !restarted || *purpose == Purpose::Desired,
+                    Invariant::RestartBeginsAnew,
+                    || format!("{epoch} was started for {purpose:?}"),
+                )?;
                 if let Some(watched) = self.running.get_mut(epoch) {
                     watched.fallback = *purpose == Purpose::Fallback;
                 }
@@ -193,6 +216,7 @@ impl Checker {
             | Event::Superseded { .. }
             | Event::StartTimedOut { .. }
             | Event::Exited { .. }
+            | Event::Restarting
             | Event::Held(_)
             | Event::GaveUp { .. }
             | Event::FallbackLost { .. }

@@ -29,7 +29,15 @@ impl Checker {
             format!("{live} epochs are live")
         })?;
         match machine.phase() {
-            Phase::Running => Self::check_desire(machine),
+            Phase::Running => {
+                let all_end = self.running.values().all(|it| it.aborted.is_some());
+                ensure(
+                    !self.restarting || (all_end && !self.running.is_empty()),
+                    Invariant::RestartBeginsAnew,
+                    || format!("{:?} run on", self.running),
+                )?;
+                Self::check_desire(machine)
+            }
             Phase::Draining { .. } | Phase::Stopping(_) => {
                 ensure(!self.running.is_empty(), Invariant::AlwaysFinishes, || {
                     "nothing runs and the machine has not finished".into()

@@ -6,7 +6,8 @@
 //!            Start            Live(e)            Live(newer)
 //!   (none) ────────▶ Starting ────────▶ Live ─────────────────▶ Draining
 //!                       │                 │                        │
-//!                       │ deadline, stop  │ stop                   │ stop
+//!                       │ deadline, stop, │ stop,                  │ stop,
+//!                       │ restart         │ restart                │ restart
 //!                       ▼                 ▼                        ▼
 //!                    Aborting ◀───────────┴────────────────────────┘
 //!                  (graceful, after the grace immediate)
@@ -25,8 +26,8 @@
 //! ```
 //!
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
-//! its budget, `reconcile` what is started next, `exits` what follows from an exit, `stop` the way
-//! to the end, `timers` the deadlines, `view` what a machine tells of itself. With the feature
+//! its budget, `reconcile` what is started next, `exits` what follows from an exit, `restart` the
+//! cold restart, `stop` the way to the end, `timers` the deadlines, `view` what a machine tells of itself. With the feature
 //! `scenario`, `names` shows a machine without what its behaviour does not depend on.
 
 mod exits;
@@ -34,6 +35,7 @@ mod exits;
 mod names;
 mod pursuit;
 mod reconcile;
+mod restart;
 mod slot;
 mod stop;
 #[cfg(test)]
@@ -125,10 +127,10 @@ pub struct Machine<C> {
     /// The running epochs, by number; the newest is the last.
     slots: Vec<Slot<C>>,
     desired: Option<Pursuit<C>>,
-    /// The configuration that served last, from the failure of its epoch until another goes live.
+    /// The configuration that served last, from the end of its epoch until another goes live.
     /// Only a policy that holds the last good one has it.
     fallback: Option<Pursuit<C>>,
-    /// How many desires have been taken in.
+    /// How many desires have been taken in, cold restarts among them.
     generations: u64,
     /// How many terminates have come.
     terminates: u8,
@@ -194,7 +196,7 @@ impl<C: Clone + Eq> Machine<C> {
         self.advance_to(now);
         if let Phase::Finished(_) = self.phase {
             return match input {
-                Input::Desire(_) => Reception::Denied(Denied::Finished),
+                Input::Desire(_) | Input::Restart(_) => Reception::Denied(Denied::Finished),
                 Input::Live(_)
                 | Input::Released(_)
                 | Input::Exited(..)
@@ -204,6 +206,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
         match input {
             Input::Desire(config) => self.desire(config),
+            Input::Restart(config) => self.restart(config),
             Input::Live(epoch) => self.live(epoch),
             Input::Released(epoch) => self.released(epoch),
             Input::Exited(epoch, exit) => self.exited(epoch, exit),
@@ -257,9 +260,9 @@ impl<C: Clone + Eq> Machine<C> {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
             slot.config = None;
         }
-        self.generations = self.generations.saturating_add(1);
-        let generation = self.generations;
-        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
+        let desired = self.new_pursuit(config);
+        let generation = desired.generation;
+        if let Some(fallback) = self.fallback.take_if(|it| it.config == desired.config) {
             // The epoch that runs the fallback runs the desired configuration from here on.
             for slot in &mut self.slots {
                 if slot.generation == fallback.generation && (slot.is_starting() || slot.is_live())
@@ -268,14 +271,20 @@ impl<C: Clone + Eq> Machine<C> {
                 }
             }
         }
-        self.desired = Some(Pursuit {
-            config,
-            generation,
-            budget: Budget::full(&self.policy.retry),
-            stage: Stage::Ready,
-        });
+        self.desired = Some(desired);
         self.reconcile();
         Reception::Accepted
+    }
+
+    /// What a desire begins with.
+    fn new_pursuit(&mut self, config: C) -> Pursuit<C> {
+        self.generations = self.generations.saturating_add(1);
+        Pursuit {
+            config,
+            generation: self.generations,
+            budget: Budget::full(&self.policy.retry),
+            stage: Stage::Ready,
+        }
     }
 
     /// Rule: the newest epoch going live makes every older one draining.

@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::pursuit::{Pursuit, Stage};
+use super::pursuit::{NO_DESIRE, Pursuit, Stage};
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
 use crate::{Abort, Epoch, Held, Input, Outcome, Timestamp};
@@ -55,7 +55,9 @@ impl<C: Clone + Eq> Names<C> {
                 note(&mut names.configs, &pursuit.config);
             }
             for slot in machine.slots.iter().rev() {
-                note(&mut names.generations, &slot.generation);
+                if slot.generation != NO_DESIRE {
+                    note(&mut names.generations, &slot.generation);
+                }
                 if let Some(config) = &slot.config {
                     note(&mut names.configs, config);
                 }
@@ -99,6 +101,7 @@ impl<C: Clone + Eq> Names<C> {
     pub fn rename_input(&self, input: &Input<C>) -> Input<usize> {
         match input {
             Input::Desire(config) => Input::Desire(self.config(config)),
+            Input::Restart(config) => Input::Restart(self.config(config)),
             Input::Live(epoch) => Input::Live(self.epoch(*epoch)),
             Input::Released(epoch) => Input::Released(self.epoch(*epoch)),
             Input::Exited(epoch, exit) => Input::Exited(self.epoch(*epoch), *exit),
@@ -132,11 +135,11 @@ impl<C: Clone + Eq> Names<C> {
         place.unwrap_or(self.configs.len())
     }
 
-    /// From 1, since 0 is the drain's.
+    /// From 1, since [`NO_DESIRE`] is called what it is.
     fn generation(&self, generation: u64) -> u64 {
         let place = self.generations.iter().position(|it| *it == generation);
         let place = place.and_then(|place| u64::try_from(place).ok());
-        place.map_or(0, |place| place.saturating_add(1))
+        place.map_or(NO_DESIRE, |place| place.saturating_add(1))
     }
 
     fn pursuit(&self, pursuit: &Pursuit<C>) -> Pursuit<usize> {
@@ -165,7 +168,7 @@ impl<C: Clone + Eq> Names<C> {
             generation: if is_running {
                 self.generation(slot.generation)
             } else {
-                0
+                NO_DESIRE
             },
             config: slot
                 .config

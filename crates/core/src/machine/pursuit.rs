@@ -6,11 +6,15 @@ use handover_retry::Budget;
 
 use crate::{Epoch, GaveUp, Timestamp};
 
+/// The generation of an epoch that no desire asks for any more: one that drains the others, and one
+/// that a cold restart ends.
+pub(super) const NO_DESIRE: u64 = 0;
+
 /// A configuration, its retry budget and how far its pursuit has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pursuit<C> {
     pub(super) config: C,
-    /// Which desire this is; the epochs started for it carry the same number.
+    /// Which desire this is, from 1; the epochs started for it carry the same number.
     pub(super) generation: u64,
     pub(super) budget: Budget,
     pub(super) stage: Stage,

@@ -1,6 +1,6 @@
 //! What is started next, or why nothing is.
 
-use super::pursuit::Stage;
+use super::pursuit::{NO_DESIRE, Stage};
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
 use crate::policy::waits_for_live;
@@ -165,7 +165,7 @@ impl<C: Clone + Eq> Machine<C> {
                 if let Phase::Draining { epoch: drain, .. } = &mut self.phase {
                     *drain = Some(epoch);
                 }
-                (Target::Drain, 0)
+                (Target::Drain, NO_DESIRE)
             }
         };
         self.slots.push(Slot {

@@ -1,5 +1,6 @@
 //! One running epoch.
 
+use super::pursuit::NO_DESIRE;
 use crate::{Abort, Epoch, Output, Purpose, Timestamp};
 
 /// An epoch from its start until its exit.
@@ -7,7 +8,7 @@ use crate::{Abort, Epoch, Output, Purpose, Timestamp};
 pub(super) struct Slot<C> {
     pub(super) epoch: Epoch,
     pub(super) purpose: Purpose,
-    /// Which desire it was started for.
+    /// Which desire it was started for, or [`NO_DESIRE`].
     pub(super) generation: u64,
     /// Its configuration, moved here when another one becomes desired; `None` while the pursuit of
     /// the same generation holds it, and once the epoch can never be current again.
@@ -77,6 +78,16 @@ impl<C> Slot<C> {
         };
         let epoch = self.epoch;
         Output::Abort { epoch, how }
+    }
+
+    /// Lets nothing follow from it any more: it is neither what is desired nor what served last, and
+    /// that it is late is no failure. For a cold restart, which ends it whatever it is.
+    pub(super) fn disown(&mut self) {
+        self.generation = NO_DESIRE;
+        self.config = None;
+        if let State::Aborting { timed_out, .. } = &mut self.state {
+            *timed_out = false;
+        }
     }
 
     pub(super) fn view(&self) -> EpochState {

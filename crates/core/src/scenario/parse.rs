@@ -108,6 +108,7 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
     Ok(Some(match words {
         ["wait"] => return Ok(None),
         ["desire", name] => Input::Desire((*name).to_string()),
+        ["restart", name] => Input::Restart((*name).to_string()),
         ["live", epoch] => Input::Live(read_epoch(epoch)?),
         ["released", epoch] => Input::Released(read_epoch(epoch)?),
         ["exit", epoch, how] => Input::Exited(read_epoch(epoch)?, read_exit(how)?),
@@ -117,8 +118,8 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
             let what = words.join(" ");
             let what = if what.is_empty() { "nothing" } else { &what };
             return Err(format!(
-                "`{what}` is not an input; the inputs are `desire NAME`, `live N`, `released N`, \
-                 `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`"
+                "`{what}` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, \
+                 `released N`, `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`"
             ));
         }
     }))

@@ -153,6 +153,7 @@ fn event(event: &Event) -> Option<String> {
         } => {
             format!("{epoch} is healthy, {retries_left} left")
         }
+        Event::Restarting => "cold restart".into(),
         Event::Held(held) => format!("held: {held}"),
         Event::GaveUp {
             epoch,

@@ -34,6 +34,7 @@ impl fmt::Display for Line {
 pub(super) fn input(input: &Input<String>) -> String {
     match input {
         Input::Desire(config) => format!("desire {config}"),
+        Input::Restart(config) => format!("restart {config}"),
         Input::Live(epoch) => format!("live {epoch}"),
         Input::Released(epoch) => format!("released {epoch}"),
         Input::Exited(epoch, exit) => format!("exit {epoch} {}", how(*exit)),

@@ -53,6 +53,8 @@ impl Model for Agent {
             // Those that the machine knows, and one that it does not know.
             let configs = (0..=state.configs()).filter(|new| machine.desired() != Some(new));
             actions.extend(configs.map(|new| Action::Input(Input::Desire(new))));
+            let configs = 0..=state.configs();
+            actions.extend(configs.map(|new| Action::Input(Input::Restart(new))));
         }
         for info in machine.epochs() {
             actions.extend(
@@ -154,6 +156,9 @@ fn invariants() -> Vec<Property<Agent>> {
         Property::always("aborts_escalate", |_, it: &State| {
             it.keeps(Invariant::AbortsEscalate)
         }),
+        Property::always("restart_begins_anew", |_, it: &State| {
+            it.keeps(Invariant::RestartBeginsAnew) && it.restarts_once()
+        }),
         Property::always("no_lost_desire", |_, it: &State| {
             it.keeps(Invariant::NoLostDesire) && it.gets_the_desired_to_run()
         }),
@@ -174,6 +179,9 @@ fn common_sights() -> Vec<Property<Agent>> {
     vec![
         Property::sometimes("an epoch is live beside a draining one", |_, it: &State| {
             it.any(EpochState::Live) && it.any(EpochState::Draining)
+        }),
+        Property::sometimes("a cold restart waits for an exit", |_, it: &State| {
+            it.is_restarting()
         }),
         Property::sometimes("a retry is waited for", |_, it: &State| {
             matches!(it.machine.held(), Some(Held::Retry(_)))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use handover_core::check::{Checker, Invariant, Violation};
 use handover_core::{
-    EpochInfo, EpochState, Exit, Ignored, Input, Machine, Names, Outcome, Output, Phase, Policy,
-    PolicyError, Purpose, Reception, Standing, Timestamp,
+    EpochInfo, EpochState, Exit, Held, Ignored, Input, Machine, Names, Outcome, Output, Phase,
+    Policy, PolicyError, Purpose, Reception, Standing, Timestamp,
 };
 
 /// So many steps a fair environment needs at most; it needs far fewer.
@@ -136,6 +136,34 @@ impl State {
                 Reception::Accepted | Reception::Denied(_) => false,
             });
         ignored && machine == self.machine
+    }
+
+    /// Whether the only thing that the desired configuration waits for is that all others end.
+    pub(crate) fn is_restarting(&self) -> bool {
+        let waits = matches!(self.machine.held(), Some(Held::Aborting(_)));
+        waits && self.machine.epochs().all(is_aborting)
+    }
+
+    /// Whether a cold restart is under way once it was asked for, or has begun anew where nothing ran,
+    /// and whether asking again then does nothing.
+    pub(crate) fn restarts_once(&self) -> bool {
+        let (Phase::Running, Some(desired)) = (self.machine.phase(), self.machine.desired()) else {
+            return true;
+        };
+        let restart = Input::Restart(*desired);
+        let mut machine = self.machine.clone();
+        let under_way = Reception::Ignored(Ignored::UnderWay);
+        if machine.handle_input(NOW, restart.clone()) == under_way {
+            return machine == self.machine && machine.epochs().all(is_aborting);
+        }
+        while machine.poll_output().is_some() {}
+        if self.machine.epochs().count() == 0 {
+            let only = machine.epochs().map(|info| (info.epoch, info.desired));
+            return only.eq([(handover_core::Epoch::ZERO, true)]);
+        }
+        let before = machine.clone();
+        let again = machine.handle_input(NOW, restart);
+        again == under_way && machine == before && machine.epochs().all(is_aborting)
     }
 
     /// Whether a fair environment leads from here to the desired configuration being live. It need

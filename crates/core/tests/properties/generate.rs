@@ -124,6 +124,7 @@ fn line() -> impl Strategy<Value = (Duration, bool, Option<Input<String>>)> {
 fn input() -> impl Strategy<Value = Input<String>> {
     prop_oneof![
         12 => "[ABC]".prop_map(Input::Desire),
+        2 => "[ABC]".prop_map(Input::Restart),
         14 => epoch().prop_map(Input::Live),
         2 => epoch().prop_map(Input::Released),
         16 => (epoch(), exit()).prop_map(|(epoch, exit)| Input::Exited(epoch, exit)),

@@ -106,13 +106,14 @@ fn translate(
         let info = place.and_then(|place| other.epochs().nth(place));
         info.map_or(Epoch::new(u32::MAX), |info| info.epoch)
     };
+    let config = |config: &String| {
+        let place = names.configs().iter().position(|it| it == config);
+        // What is new to the names gets a number that depends on nothing but itself.
+        place.unwrap_or_else(|| 100 + config.bytes().map(usize::from).sum::<usize>())
+    };
     match input {
-        Input::Desire(config) => {
-            let place = names.configs().iter().position(|it| it == config);
-            // What is new to the names gets a number that depends on nothing but itself.
-            let new = || 100 + config.bytes().map(usize::from).sum::<usize>();
-            Input::Desire(place.unwrap_or_else(new))
-        }
+        Input::Desire(it) => Input::Desire(config(it)),
+        Input::Restart(it) => Input::Restart(config(it)),
         Input::Live(it) => Input::Live(epoch(it)),
         Input::Released(it) => Input::Released(epoch(it)),
         Input::Exited(it, exit) => Input::Exited(epoch(it), *exit),
@@ -182,7 +183,9 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             Event::FallbackLost { .. } => "fallback lost".to_owned(),
             Event::Stayed { .. } => "stayed".to_owned(),
             Event::Draining { until } => format!("draining {:?}", until.map(|at| at.since(now))),
-            event @ (Event::RetryScheduled { .. } | Event::DrainTimedOut) => format!("{event:?}"),
+            event @ (Event::RetryScheduled { .. } | Event::Restarting | Event::DrainTimedOut) => {
+                format!("{event:?}")
+            }
         },
     }
 }

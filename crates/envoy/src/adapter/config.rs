@@ -4,12 +4,17 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "template")]
+use std::sync::Arc;
 
+#[cfg(feature = "template")]
+use super::rendered::PerEpoch;
 use crate::bootstrap::{Bootstrap, BootstrapError, Format, MAX_BYTES};
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
 ///
-/// Two are equal when their content, their format, their generation and their other inputs are.
+/// Two are equal when their content, their format, their generation and their other inputs are, and
+/// where a template makes another content for each epoch, when all of these are.
 #[derive(Clone)]
 pub struct EnvoyConfig {
     source: PathBuf,
@@ -18,6 +23,9 @@ pub struct EnvoyConfig {
     bootstrap: Bootstrap,
     generation: u64,
     inputs: u64,
+    /// Where a template makes another content for each epoch. The content is that of epoch 0 then.
+    #[cfg(feature = "template")]
+    pub(super) per_epoch: Option<Arc<PerEpoch>>,
 }
 
 /// Why a configuration cannot be used.
@@ -71,7 +79,15 @@ impl EnvoyConfig {
     ///
     /// [`ConfigError::Unusable`].
     pub fn parse(source: &Path, content: Vec<u8>) -> Result<Self, ConfigError> {
-        let format = Format::of(source);
+        Self::parse_as(source, content, Format::of(source))
+    }
+
+    /// The same in a format that is known.
+    pub(crate) fn parse_as(
+        source: &Path,
+        content: Vec<u8>,
+        format: Format,
+    ) -> Result<Self, ConfigError> {
         let bootstrap =
             Bootstrap::parse(&content, format).map_err(|error| ConfigError::Unusable {
                 path: source.to_owned(),
@@ -84,6 +100,8 @@ impl EnvoyConfig {
             bootstrap,
             generation: 0,
             inputs: 0,
+            #[cfg(feature = "template")]
+            per_epoch: None,
         })
     }
 
@@ -101,6 +119,13 @@ impl EnvoyConfig {
     pub fn with_inputs(mut self, digest: u64) -> Self {
         self.inputs = digest;
         self
+    }
+
+    /// The same configuration, made different by what makes the other one different.
+    #[cfg(feature = "template")]
+    pub(super) fn made_different_as(self, other: &Self) -> Self {
+        self.with_generation(other.generation)
+            .with_inputs(other.inputs)
     }
 
     /// The file it was read from.
@@ -130,6 +155,10 @@ impl EnvoyConfig {
 
 impl PartialEq for EnvoyConfig {
     fn eq(&self, other: &Self) -> bool {
+        #[cfg(feature = "template")]
+        if self.per_epoch != other.per_epoch {
+            return false;
+        }
         self.generation == other.generation
             && self.inputs == other.inputs
             && self.format == other.format

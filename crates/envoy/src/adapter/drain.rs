@@ -43,19 +43,25 @@ impl Envoy {
     /// Whether the live epoch has no connection left.
     async fn drain_live(&self, limit: Duration) -> bool {
         let end = Instant::now().checked_add(limit);
-        let Some((epoch, address)) = self.epochs.newest_live() else {
+        let Some((epoch, config)) = self.epochs.newest_live() else {
             return true;
         };
+        let listeners = &config.bootstrap().listeners;
         let stop = &self.settings.stop;
         let options = DrainOptions {
             pre_drain_delay: stop.pre_drain_delay,
             minimum: stop.minimum,
             limit,
-            exclude: stop.exclude.clone(),
+            exclude: stop.exclude.with_listeners(listeners),
             child: self.epochs.pid(epoch),
             ..DrainOptions::default()
         };
-        match drain(&AdminClient::new(address), &options).await {
+        match drain(
+            &AdminClient::new(config.bootstrap().admin.clone()),
+            &options,
+        )
+        .await
+        {
             Ok(report) if report.is_drained() => return true,
             Ok(report) => {
                 for connections in &report.holding {
@@ -109,10 +115,11 @@ impl Envoy {
 
     /// Waits until an epoch has no connection, and says whether that was in time.
     async fn without_connections(&self, epoch: Epoch, end: Option<Instant>) -> bool {
+        let exclude = &self.settings.stop.exclude;
         let over = async {
             while self
                 .epochs
-                .connections(epoch)
+                .connections(epoch, exclude)
                 .await
                 .is_some_and(|open| open > 0)
             {
@@ -130,7 +137,8 @@ impl Envoy {
             },
         };
         if !in_time {
-            let open = self.epochs.connections(epoch).await.unwrap_or_default();
+            let open = self.epochs.connections(epoch, exclude).await;
+            let open = open.unwrap_or_default();
             tracing::warn!(
                 epoch = epoch.number(),
                 "cutting {open} connections of epoch {epoch}"

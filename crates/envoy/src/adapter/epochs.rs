@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{EnvoyConfig, EpochOverview};
-use crate::admin::{AdminAddress, ServerInfo};
+use crate::admin::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::ListenAddress;
 use crate::connections;
 use crate::digest::Digest;
@@ -208,11 +208,11 @@ impl Epochs {
         ))
     }
 
-    /// The newest live epoch and its admin endpoint.
-    pub(super) fn newest_live(&self) -> Option<(Epoch, AdminAddress)> {
+    /// The newest live epoch and what it runs with.
+    pub(super) fn newest_live(&self) -> Option<(Epoch, Arc<EnvoyConfig>)> {
         let running = self.lock();
         let epoch = newest_live(&running)?;
-        Some((epoch, running.get(&epoch)?.config.bootstrap().admin.clone()))
+        Some((epoch, Arc::clone(&running.get(&epoch)?.config)))
     }
 
     /// Notes on which ports each epoch listens: it closes them once a newer one is live, and its
@@ -233,14 +233,16 @@ impl Epochs {
         }
     }
 
-    /// How many connections clients have to this epoch, or nothing where that cannot be told from
-    /// outside: without known ports, or with listeners that are not TCP.
-    pub(super) async fn connections(&self, epoch: Epoch) -> Option<usize> {
+    /// How many connections clients have to this epoch, those that do not count left out, or nothing
+    /// where that cannot be told from outside: without known ports, or with listeners that are not
+    /// TCP.
+    pub(super) async fn connections(&self, epoch: Epoch, exclude: &Exclude) -> Option<usize> {
         let (pid, ports) = {
             let running = self.lock();
             let running = running.get(&epoch)?;
-            let mut listeners = running.config.bootstrap().listeners.iter();
-            let only_tcp = listeners.all(|listener| {
+            let listeners = &running.config.bootstrap().listeners;
+            let mut counting = listeners.iter().filter(|listener| !exclude.means(listener));
+            let only_tcp = counting.all(|listener| {
                 listener.addresses.iter().all(|address| match address {
                     ListenAddress::Socket { udp, .. } => !udp,
                     ListenAddress::Pipe(_) => false,
@@ -254,6 +256,7 @@ impl Epochs {
             if !only_tcp || ports.is_empty() {
                 return None;
             }
+            ports.retain(|port| !exclude.ports_of(listeners).contains(port));
             (running.child.pid(), ports)
         };
         let counts = off_the_runtime(move || connections::established(pid, &ports)).await?;
@@ -279,7 +282,7 @@ impl Epochs {
             })
             .collect();
         for epoch in &mut epochs {
-            epoch.connections = self.connections(epoch.epoch).await;
+            epoch.connections = self.connections(epoch.epoch, &Exclude::default()).await;
         }
         epochs
     }

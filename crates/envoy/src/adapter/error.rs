@@ -43,6 +43,17 @@ pub enum EnvoyFailed {
         /// Envoy's reason, on one line.
         message: String,
     },
+    /// The template of the configuration gives nothing for this epoch.
+    #[error("{}: cannot be rendered for epoch {epoch}", config.display())]
+    Render {
+        /// The template.
+        config: PathBuf,
+        /// The epoch.
+        epoch: Epoch,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Envoy could not be asked whether the configuration is good.
     #[error("{}: not validated", config.display())]
     NotValidated {
@@ -132,7 +143,10 @@ impl EnvoyFailed {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Rejected { .. } | Self::OtherHotRestart { .. } | Self::Stuck { .. } => true,
+            Self::Rejected { .. }
+            | Self::Render { .. }
+            | Self::OtherHotRestart { .. }
+            | Self::Stuck { .. } => true,
             Self::Spawn(error) => error.is_permanent(),
             Self::Ended { failure, .. } => failure.is_permanent(),
             // What is missing or busy may come back.
@@ -146,11 +160,11 @@ impl EnvoyFailed {
         }
     }
 
-    /// Whether it is the configuration that Envoy does not accept.
+    /// Whether it is the configuration that is not accepted.
     #[must_use]
     pub fn is_rejection(&self) -> bool {
         match self {
-            Self::Rejected { .. } => true,
+            Self::Rejected { .. } | Self::Render { .. } => true,
             Self::Ended { failure, .. } => {
                 matches!(failure, Failure::ConfigurationRejected { .. })
             }
@@ -173,6 +187,7 @@ impl EnvoyFailed {
         match self {
             Self::Ended { cause, .. } => Some(*cause),
             Self::Rejected { .. }
+            | Self::Render { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)
             | Self::OtherHotRestart { .. }

@@ -29,6 +29,8 @@ mod old;
 mod on_request;
 mod orphans;
 mod overview;
+#[cfg(feature = "template")]
+mod rendered;
 mod serve;
 mod watchdog;
 
@@ -58,6 +60,8 @@ pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::error::{EnvoyFailed, SetupError};
 pub use self::on_request::{Holding, OnRequestError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
+#[cfg(feature = "template")]
+pub use self::rendered::RenderError;
 pub use self::watchdog::{HungAction, Watchdog};
 
 /// What an [`Envoy`] is made from.
@@ -103,7 +107,8 @@ pub struct StopOptions {
     /// The longest time of the whole drain. It should be the policy's `drain_deadline`: then the
     /// connections that are cut can be named.
     pub limit: Duration,
-    /// Listeners whose connections do not hold the drain.
+    /// Listeners whose connections hold neither the drain nor a change that waits until an old epoch
+    /// has no connection left. They are meant by their names in the configuration as well.
     pub exclude: Exclude,
 }
 

@@ -43,7 +43,8 @@ impl Envoy {
         let mut stopped: Option<Instant> = None;
         loop {
             let looking = Instant::now();
-            if !released && self.epochs.connections(epoch).await == Some(0) {
+            let exclude = &self.settings.stop.exclude;
+            if !released && self.epochs.connections(epoch, exclude).await == Some(0) {
                 released = true;
                 control.released();
             }

@@ -134,30 +134,28 @@ impl Envoy {
     pub async fn held_by(&self) -> Vec<Holding> {
         let mut holding = Vec::new();
         let live = self.epochs.newest_live();
-        let counted = match &live {
-            Some((epoch, address)) => {
-                let admin = AdminClient::new(address.clone());
-                let exclude = &self.settings.stop.exclude;
-                match admin.active_connections(exclude).await {
-                    Ok(listeners) => {
-                        holding.extend(listeners.into_iter().map(|listener| Holding {
-                            epoch: *epoch,
-                            connections: listener.active,
-                            listener: Some(listener.listener),
-                        }));
-                        Some(*epoch)
-                    }
-                    // A newer epoch that failed has taken the endpoint along.
-                    Err(_) => None,
-                }
+        let exclude = &self.settings.stop.exclude;
+        let mut counted = None;
+        if let Some((epoch, config)) = &live {
+            let admin = AdminClient::new(config.bootstrap().admin.clone());
+            let exclude = exclude.with_listeners(&config.bootstrap().listeners);
+            // Where a newer epoch that failed has taken the endpoint along, it is counted from
+            // outside.
+            if let Ok(listeners) = admin.active_connections(&exclude).await {
+                holding.extend(listeners.into_iter().map(|listener| Holding {
+                    epoch: *epoch,
+                    connections: listener.active,
+                    listener: Some(listener.listener),
+                }));
+                counted = Some(*epoch);
             }
-            None => None,
-        };
+        }
         for epoch in self.epochs.numbers() {
             if Some(epoch) == counted {
                 continue;
             }
-            let connections = self.epochs.connections(epoch).await.unwrap_or_default();
+            let connections = self.epochs.connections(epoch, exclude).await;
+            let connections = connections.unwrap_or_default();
             if connections > 0 {
                 holding.push(Holding {
                     epoch,
@@ -206,10 +204,11 @@ impl Envoy {
             return Err(OnRequestError::Stopping);
         }
         let before = self.on_request.drained.swap(drained, Ordering::Relaxed);
-        let Some((epoch, address)) = self.epochs.newest_live() else {
+        let Some((epoch, config)) = self.epochs.newest_live() else {
             return Ok(None);
         };
-        match tell(&AdminClient::new(address), epoch, drained).await {
+        let admin = AdminClient::new(config.bootstrap().admin.clone());
+        match tell(&admin, epoch, drained).await {
             Ok(()) => Ok(Some(epoch)),
             Err(error) => {
                 self.on_request.drained.store(before, Ordering::Relaxed);

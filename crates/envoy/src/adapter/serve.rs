@@ -12,6 +12,8 @@ use handover_tokio::{RunControl, RunError};
 
 use super::epochs::FileId;
 use super::keep::Ended;
+#[cfg(feature = "template")]
+use super::rendered::for_epoch;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
@@ -47,8 +49,8 @@ impl Envoy {
         epoch: Epoch,
         control: RunControl,
     ) -> Result<(), RunError> {
-        let (child, binary) = tokio::select! {
-            started = self.launch(&config, epoch) => started?,
+        let (child, binary, config) = tokio::select! {
+            started = self.launch(config, epoch) => started?,
             // No Envoy runs yet; one that validates is killed with the future.
             _ = control.abort() => return Err(RunError::Aborted),
         };
@@ -112,12 +114,13 @@ impl Envoy {
     }
 
     /// Validates the configuration where an older epoch would suffer from a bad one, and starts
-    /// Envoy with it.
+    /// Envoy with it. Returns it as this epoch runs it.
     async fn launch(
         &self,
-        config: &Arc<EnvoyConfig>,
+        config: Arc<EnvoyConfig>,
         epoch: Epoch,
-    ) -> Result<(Child, FileId), EnvoyFailed> {
+    ) -> Result<(Child, FileId, Arc<EnvoyConfig>), EnvoyFailed> {
+        let config = for_epoch(config, epoch).await?;
         let settings = &self.settings;
         check_binary(&settings.binary)?;
         let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
@@ -129,7 +132,7 @@ impl Envoy {
             .write(epoch.number(), config.format(), config.content())?;
         if self.epochs.others_run(epoch) {
             self.check_hot_restart(binary).await?;
-            self.validate(config, binary, &file).await?;
+            self.validate(&config, binary, &file).await?;
             self.check_flag()?;
             self.epochs.note_ports().await;
         } else {
@@ -146,7 +149,7 @@ impl Envoy {
             // Envoy asks for the same by itself; this covers the moments before it does.
             .death_signal(Signal::TERM)
             .shared_output(Arc::clone(&settings.output));
-        Ok((command.spawn().await?, binary))
+        Ok((command.spawn().await?, binary, config))
     }
 
     /// A binary that was replaced may speak another hot restart protocol than the one that runs.
@@ -308,6 +311,15 @@ fn last_words(child: &Child) -> Vec<String> {
         .collect();
     words.reverse();
     words
+}
+
+/// Without templates every epoch runs the same.
+#[cfg(not(feature = "template"))]
+async fn for_epoch(
+    config: Arc<EnvoyConfig>,
+    _epoch: Epoch,
+) -> Result<Arc<EnvoyConfig>, EnvoyFailed> {
+    Ok(config)
 }
 
 fn classify(cause: ExitCause, child: &Child) -> Failure {

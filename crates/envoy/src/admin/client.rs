@@ -5,8 +5,8 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use super::exchange::{ExchangeError, exchange};
-use super::stats::{self, Exclude, ListenerConnections};
-use super::{AdminAddress, ServerInfo};
+use super::stats::{self, ListenerConnections};
+use super::{AdminAddress, Exclude, ServerInfo};
 use crate::text::one_line;
 
 /// The largest statistics page and the largest `/server_info` that is read. The latter lists every

@@ -3,23 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::Exclude;
 use crate::text::one_line;
 
 /// Matches the gauges of open connections per listener, and per worker of a listener.
 pub(super) const ACTIVE: &str = r"^listener\..*\.downstream_cx_active$";
-
-/// Listeners whose connections do not count, because no request of a client is on them: probes,
-/// metrics, an admin port that is proxied.
-///
-/// A listener is meant by its port, or by its name in the statistics: its `stat_prefix`, or its
-/// address with `_` for each colon (`0.0.0.0_8080`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exclude {
-    /// Ports.
-    pub ports: BTreeSet<u16>,
-    /// Names in the statistics.
-    pub listeners: BTreeSet<String>,
-}
 
 /// Open connections from clients on one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,14 +64,10 @@ pub(super) fn active(stats: &[(String, u64)], exclude: &Exclude) -> Vec<Listener
             let part = name.rsplit_once('.').is_some_and(|(whole, part)| {
                 (part.starts_with("worker_") || part == "main_thread") && names.contains(whole)
             });
-            let port = name
-                .rsplit_once('_')
-                .and_then(|(_, port)| port.parse().ok());
             !part
                 && name != "admin"
                 && !name.starts_with("envoy_internal_")
-                && !exclude.listeners.contains(name)
-                && !port.is_some_and(|port| exclude.ports.contains(&port))
+                && !exclude.means_in_statistics(name)
         })
         .map(|(listener, active)| ListenerConnections { listener, active })
         .collect();
@@ -117,7 +101,7 @@ listener.h.length_ms: No recorded values
         let stats = parse(PAGE.as_bytes()).unwrap();
         let exclude = Exclude {
             ports: [15021].into(),
-            listeners: ["probes".to_owned()].into(),
+            listeners: ["probes".parse().unwrap()].into(),
         };
         let shown: Vec<_> = active(&stats, &exclude)
             .iter()

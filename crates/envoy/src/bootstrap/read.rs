@@ -69,6 +69,8 @@ pub(super) struct StaticResources {
 #[serde(default)]
 pub(super) struct Listener {
     pub(super) name: Option<String>,
+    #[serde(alias = "statPrefix")]
+    pub(super) stat_prefix: Option<String>,
     pub(super) address: Option<Address>,
     #[serde(alias = "additionalAddresses")]
     pub(super) additional_addresses: Option<Vec<Option<AdditionalAddress>>>,

@@ -44,6 +44,16 @@ fn what_is_stored_is_loaded_and_only_the_owner_can_read_it() {
 }
 
 #[test]
+fn what_was_rendered_from_a_template_keeps_its_format() {
+    let (_parent, state) = state();
+    let source = Path::new("/etc/envoy.yaml.j2");
+    let content = DOCUMENT.as_bytes().to_vec();
+    let config = EnvoyConfig::parse_as(source, content, Format::Yaml).unwrap();
+    state.store(&config, &live(7)).unwrap();
+    assert_eq!(state.load().unwrap().unwrap().config, config);
+}
+
+#[test]
 fn the_same_configuration_is_not_written_again_and_a_damaged_file_is() {
     let (_parent, state) = state();
     let config = config(DOCUMENT);

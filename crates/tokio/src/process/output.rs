@@ -146,7 +146,7 @@ impl QueueLines {
     }
 }
 
-/// The last lines that a child wrote to standard error: at most 50, and at most 64 KiB.
+/// The last lines that a child wrote to standard error: at most 256, and at most 64 KiB.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tail {
     lines: VecDeque<Vec<u8>>,
@@ -154,8 +154,10 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// The largest number of lines that is kept.
-    pub const LINES: usize = 50;
+    /// The largest number of lines that is kept. Envoy tells what is wrong with its command line
+    /// above its usage, whose lines are the more the longer the path of the binary is: 41 for a short
+    /// one, about 180 for the longest path there can be.
+    pub const LINES: usize = 256;
     /// The largest number of bytes that is kept.
     pub const BYTES: usize = 64 * 1024;
 
@@ -219,12 +221,12 @@ mod tests {
     fn the_tail_is_bounded_in_lines_and_in_bytes() {
         let mut tail = Tail::default();
         assert!(tail.is_empty());
-        for number in 0..60 {
+        for number in 0..=Tail::LINES {
             tail.push(format!("line {number}").as_bytes());
         }
         assert_eq!(tail.lines().len(), Tail::LINES);
-        assert_eq!(tail.lines().next(), Some(&b"line 10"[..]));
-        assert!(tail.to_string().ends_with("line 58\nline 59\n"));
+        assert_eq!(tail.lines().next(), Some(&b"line 1"[..]));
+        assert!(tail.to_string().ends_with("line 255\nline 256\n"));
         for _ in 0..10 {
             tail.push(&vec![b'x'; 16 * 1024]);
         }

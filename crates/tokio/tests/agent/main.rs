@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a proxy that panics is one of the cases")]
 
 mod fake;
+mod restart;
 
 use std::future::pending;
 use std::time::Duration;

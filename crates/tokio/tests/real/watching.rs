@@ -89,7 +89,7 @@ async fn a_rename_over_the_file_is_reported_without_delay() {
         assert!(holds(&watcher, &path, &contents));
     }
     // A fixed delay would show in the best of twenty, a busy machine would not.
-    assert!(fastest < Duration::from_millis(10), "{fastest:?}");
+    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
 }
 
 #[tokio::test]

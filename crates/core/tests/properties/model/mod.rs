@@ -46,7 +46,8 @@ struct Proxy {
     state: State,
     /// It was started as the spare, and is the spare still.
     is_spare: bool,
-    /// It was told to stop before the last desire, which has nothing to do with it.
+    /// It was told to stop before the last desire, or by a restart, and has nothing to do with what
+    /// is wished.
     is_past: bool,
 }
 
@@ -118,7 +119,8 @@ impl Model {
         }
         match input {
             Input::Desire(config) if self.life == Life::Running => self.desire(config),
-            Input::Desire(_) => {}
+            Input::Restart(config) if self.life == Life::Running => self.restart(config),
+            Input::Desire(_) | Input::Restart(_) => {}
             Input::Live(epoch) => self.live(epoch.number()),
             Input::Released(epoch) => self.released(epoch.number()),
             Input::Exited(epoch, exit) => self.exited(epoch.number(), *exit),
@@ -216,6 +218,25 @@ impl Model {
             proxy.is_spare &= !was_spare;
         }
         self.wish = Some(Wish::new(config));
+        self.go_on();
+    }
+
+    fn restart(&mut self, config: &str) {
+        let live = self.running.values().find(|it| is_live(it));
+        let live = live.and_then(|it| it.config.clone());
+        let good = live.or_else(|| Some(self.spare.take()?.config));
+        self.spare = good
+            .filter(|good| good != config && self.may_hold())
+            .map(|good| Wish::new(&good));
+        self.wish = Some(Wish::new(config));
+        self.tell_all();
+        for proxy in self.running.values_mut() {
+            proxy.is_past = true;
+            proxy.is_spare = false;
+            if let State::Told { late, .. } = &mut proxy.state {
+                *late = false;
+            }
+        }
         self.go_on();
     }
 

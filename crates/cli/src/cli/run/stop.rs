@@ -1,0 +1,132 @@
+//! Flags about the drain after TERM.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::Args;
+use handover_envoy::admin::NamePattern;
+
+use crate::cli::span;
+
+/// The variable by which Istio's agent is told how long a drain may take, in whole seconds.
+pub(crate) const ISTIO_VARIABLE: &str = "TERMINATION_DRAIN_DURATION_SECONDS";
+
+/// How long a drain may take when nothing is said: Istio's default for its variable.
+const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
+
+/// How Envoy is drained.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Stopping")]
+pub(crate) struct StopArgs {
+    /// How long the drain may take after TERM; connections that are left then are cut. Without it
+    /// `TERMINATION_DRAIN_DURATION_SECONDS` counts, as for Istio's agent, and without that 5s.
+    #[arg(long, value_name = "TIME", env = "HANDOVER_TERMINATION_DRAIN")]
+    #[arg(value_parser = span::parse)]
+    termination_drain: Option<Duration>,
+
+    /// After TERM, how long Envoy goes on accepting while its health checks fail already, for load
+    /// balancers to notice; part of --termination-drain.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_PRE_DRAIN_DELAY",
+        default_value = "0s"
+    )]
+    #[arg(value_parser = span::parse)]
+    pub(crate) pre_drain_delay: Duration,
+
+    /// The shortest time of the drain after TERM, even with no connection open; part of
+    /// --termination-drain.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_MIN_DRAIN",
+        default_value = "0s"
+    )]
+    #[arg(value_parser = span::parse)]
+    pub(crate) min_drain: Duration,
+
+    /// Do not wait for the connections on this listener, neither at the end nor before a change that
+    /// waits for an old epoch: probes, metrics. It is named as in the configuration or in Envoy's
+    /// statistics; `NAME*` means all that begin so. Repeat it for more.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HANDOVER_DRAIN_EXCLUDE_LISTENER",
+        value_delimiter = ','
+    )]
+    pub(crate) drain_exclude_listener: Vec<NamePattern>,
+
+    /// The same for the listener on this port.
+    #[arg(
+        long,
+        value_name = "PORT",
+        env = "HANDOVER_DRAIN_EXCLUDE_PORT",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) drain_exclude_port: Vec<u16>,
+}
+
+impl StopArgs {
+    /// How long the drain may take. `istio` is the value of [`ISTIO_VARIABLE`], if it is set.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with that value, where it counts.
+    pub(crate) fn termination_drain(&self, istio: Option<&OsStr>) -> Result<Duration, String> {
+        let Some(text) = istio.filter(|_| self.termination_drain.is_none()) else {
+            return Ok(self.termination_drain.unwrap_or(TERMINATION_DRAIN));
+        };
+        let seconds = text.to_str().and_then(|text| text.parse::<u32>().ok());
+        seconds
+            .map(|seconds| Duration::from_secs(seconds.into()))
+            .ok_or_else(|| {
+                format!(
+                    "{ISTIO_VARIABLE} is {text:?}, and it counts whole seconds: write a number such \
+                     as 5, or unset it and use --termination-drain"
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Only {
+        #[command(flatten)]
+        stop: StopArgs,
+    }
+
+    fn drain(flags: &[&str], istio: Option<&str>) -> Result<Duration, String> {
+        let only = Only::try_parse_from(["x"].iter().chain(flags)).unwrap();
+        only.stop.termination_drain(istio.map(OsStr::new))
+    }
+
+    #[test]
+    fn the_flag_comes_before_the_variable_of_istio_and_that_before_the_default() {
+        let seconds = |seconds| Ok(Duration::from_secs(seconds));
+        assert_eq!(drain(&[], None), seconds(5));
+        assert_eq!(drain(&[], Some("45")), seconds(45));
+        assert_eq!(drain(&[], Some("0")), seconds(0));
+        assert_eq!(
+            drain(&["--termination-drain", "7s"], Some("45")),
+            seconds(7)
+        );
+        // What does not count does no harm.
+        assert_eq!(drain(&["--termination-drain", "7s"], Some("x")), seconds(7));
+    }
+
+    #[test]
+    fn what_is_no_number_of_seconds_is_named() {
+        for bad in ["", "5s", "-1", "1.5", " 5", "4294967296"] {
+            let error = drain(&[], Some(bad)).unwrap_err();
+            assert!(error.starts_with(ISTIO_VARIABLE), "{error}");
+            assert!(error.contains(&format!("{bad:?}")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Where the configuration of Envoy comes from: a file, or a template.
+
+use std::future::Future;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use handover_envoy::EnvoyConfig;
+use handover_envoy::args::EnvoyArgs;
+use handover_envoy::bootstrap::Format;
+use handover_envoy::files::RunDir;
+use handover_envoy::template::{Inputs, Template};
+use handover_envoy::validate::{Verdict, validate};
+use handover_netutil::{private_ips, resolve_addr};
+use handover_tokio::watch::FileState;
+
+use super::envoy_args::ADDRESS_LIMIT;
+use crate::cli::run::{self, NodeArgs};
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+use crate::source::{Files, Reading, Source};
+
+/// A file that Envoy shall run with, as it is or rendered.
+#[derive(Clone, Debug)]
+pub(super) struct ConfigFile {
+    path: PathBuf,
+    template: bool,
+    node_id: Option<String>,
+}
+
+impl ConfigFile {
+    pub(super) fn new(file: &run::EnvoyArgs, node: &NodeArgs) -> Self {
+        Self {
+            path: file.config_path.clone(),
+            template: file.template,
+            node_id: node.service_node.clone(),
+        }
+    }
+
+    /// A file that is no template.
+    pub(super) fn plain(path: PathBuf) -> Self {
+        Self {
+            path,
+            template: false,
+            node_id: None,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file. A template waits for addresses, so it is rendered on a thread of its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped; the thread goes on until it has its answers.
+    pub(super) async fn read(&self) -> anyhow::Result<EnvoyConfig> {
+        if !self.template {
+            return Ok(EnvoyConfig::read(&self.path)?);
+        }
+        let file = self.clone();
+        let rendering = move || {
+            let template = Template::read(&file.path)?;
+            Ok(EnvoyConfig::render(&template, &file.inputs(&template))?)
+        };
+        tokio::task::spawn_blocking(rendering)
+            .await
+            .context("the template was not rendered")?
+    }
+
+    /// What epoch 0 would read, whether it is a configuration or not.
+    pub(super) async fn rendered(&self) -> anyhow::Result<String> {
+        let file = self.clone();
+        let rendering = move || {
+            let template = Template::read(&file.path)?;
+            let inputs = Inputs {
+                epoch: Some(0),
+                ..file.inputs(&template)
+            };
+            Ok(template.render(&inputs)?)
+        };
+        tokio::task::spawn_blocking(rendering)
+            .await
+            .context("the template was not rendered")?
+    }
+
+    /// What Envoy says of the file, which has just been read as `config`. What was rendered is asked
+    /// about in a copy.
+    pub(super) async fn verdict(
+        &self,
+        binary: &Path,
+        args: &EnvoyArgs,
+        config: &EnvoyConfig,
+    ) -> Result<Verdict, Fatal> {
+        if !self.template {
+            return Ok(validate(binary, args, &self.path).await);
+        }
+        let made = tempfile::Builder::new()
+            .prefix("handover-validate-")
+            .tempdir()
+            .context("making a directory for the rendered configuration")
+            .or_exit(ExitCode::OS)?;
+        let dir = RunDir::create(made.path()).or_exit(ExitCode::OS)?;
+        let copy = dir
+            .write(0, config.format(), config.content())
+            .or_exit(ExitCode::OS)?;
+        Ok(validate(binary, args, &copy).await)
+    }
+
+    /// The format in which Envoy reads it.
+    pub(super) fn format(&self) -> Format {
+        if self.template {
+            Format::of_template(&self.path)
+        } else {
+            Format::of(&self.path)
+        }
+    }
+
+    /// What the template may use. It waits for an address of the node, where it is asked for.
+    fn inputs(&self, template: &Template) -> Inputs {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let mut addresses = Vec::new();
+        if template.mentions("private_ips") {
+            let found = wait_here(private_ips(Some(ADDRESS_LIMIT)));
+            addresses = found.map(|found| found.addresses).unwrap_or_default();
+            if addresses.is_empty() {
+                tracing::warn!(
+                    "this node has no address after {ADDRESS_LIMIT:?}, so `private_ips` is empty in {}",
+                    self.path.display()
+                );
+            }
+        }
+        Inputs {
+            env: std::env::vars_os().filter_map(text).collect(),
+            epoch: None,
+            node_id: self.node_id.clone(),
+            private_ips: addresses,
+            resolver: Some(Arc::new(|host| Ok(wait_here(resolve_addr(host))??))),
+        }
+    }
+}
+
+/// Waits on this thread, which must not be that of the supervisor.
+fn wait_here<F: Future>(future: F) -> std::io::Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let output = runtime.block_on(future);
+    // A lookup that was given up still occupies its thread.
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+/// The configuration of a supervised Envoy, which other files that it reads make different.
+pub(super) struct ConfigSource {
+    file: ConfigFile,
+    /// As the files are told by their full paths.
+    absolute: PathBuf,
+    stand_in: Option<Arc<EnvoyConfig>>,
+}
+
+impl ConfigSource {
+    /// With a configuration to start with in place of the file, if that cannot be used.
+    pub(super) fn new(file: ConfigFile, stand_in: Option<Arc<EnvoyConfig>>) -> Self {
+        // Without a working directory the path cannot be watched either, and that is told.
+        let absolute = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+        Self {
+            file,
+            absolute,
+            stand_in,
+        }
+    }
+
+    /// What the other files hold, as a number.
+    fn others(&self, files: &Files) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        let Some(snapshot) = files.snapshot() else {
+            return 0;
+        };
+        for (path, state) in snapshot.files() {
+            if *path != self.absolute {
+                path.hash(&mut hasher);
+                if let FileState::Present { digest, .. } = state {
+                    digest.hash(&mut hasher);
+                }
+            }
+        }
+        hasher.finish()
+    }
+}
+
+impl Source for ConfigSource {
+    type Config = Arc<EnvoyConfig>;
+
+    fn name(&self) -> String {
+        self.file.path.display().to_string()
+    }
+
+    fn read(&self, files: &Files, generation: u64) -> Reading<Arc<EnvoyConfig>> {
+        let (file, others) = (self.file.clone(), self.others(files));
+        Box::pin(async move {
+            let config = file.read().await?;
+            let config = config.with_generation(generation).with_inputs(others);
+            Ok(Arc::new(config))
+        })
+    }
+
+    fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {
+        self.stand_in.clone()
+    }
+}

@@ -1,0 +1,270 @@
+//! Configurations from a template.
+//!
+//! A template may use the number of the epoch, so each epoch can have a text of its own. What is
+//! asked for must not change with the number, or every epoch would be a change that asks for the
+//! next one. So such a configuration is the template together with all else that it can use: two
+//! are equal when every epoch would get the same text. The addresses that were resolved belong to
+//! it, therefore they are looked up when it is made and never again.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use handover_core::Epoch;
+
+use super::config::{ConfigError, EnvoyConfig};
+use super::error::EnvoyFailed;
+use crate::bootstrap::Format;
+use crate::template::{Inputs, Resolver, Template, TemplateError};
+
+/// Why a template gives no configuration that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// It cannot be rendered.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// What was rendered cannot be supervised.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// A template whose text may differ from epoch to epoch.
+#[derive(PartialEq, Eq)]
+pub(super) struct PerEpoch {
+    template: Template,
+    env: BTreeMap<String, String>,
+    node_id: Option<String>,
+    private_ips: Vec<IpAddr>,
+    /// What `resolve` has given.
+    addresses: Addresses,
+}
+
+type Addresses = BTreeMap<String, SocketAddr>;
+
+/// An address is asked for that was not when the configuration was made.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "addresses are looked up once, as for epoch 0, where this one is not asked for: resolve it \
+     whatever the epoch is"
+)]
+struct NotAskedBefore;
+
+impl EnvoyConfig {
+    /// Renders a template. Its path tells the format: that of `envoy.yaml` as that of
+    /// `envoy.yaml.j2`.
+    ///
+    /// Where the template uses `epoch`, each epoch runs with a text of its own, and this
+    /// configuration shows itself as epoch 0 would be given it; `inputs.epoch` does not matter.
+    /// Each name is resolved once. It takes as long as the resolver does: call it where that does no
+    /// harm.
+    ///
+    /// # Errors
+    ///
+    /// [`RenderError`]. An epoch with another number can fail where 0 does not: then it fails for
+    /// good, when it is started.
+    ///
+    /// ```
+    /// use handover_envoy::EnvoyConfig;
+    /// use handover_envoy::template::{Inputs, Template};
+    ///
+    /// let text = "admin: {address: {pipe: {path: '/run/admin-{{ epoch }}.sock'}}}";
+    /// let template = Template::new("/etc/envoy.yaml".as_ref(), text.to_owned());
+    /// let config = EnvoyConfig::render(&template, &Inputs::default())?;
+    /// assert_eq!(config.bootstrap().admin.to_string(), "/run/admin-0.sock");
+    /// # Ok::<(), handover_envoy::RenderError>(())
+    /// ```
+    pub fn render(template: &Template, inputs: &Inputs) -> Result<Self, RenderError> {
+        let addresses = Arc::new(Mutex::new(Addresses::new()));
+        let resolver = inputs.resolver.clone();
+        let mut config = rendered(
+            template,
+            &Inputs {
+                epoch: Some(0),
+                resolver: resolver.map(|resolver| remembering(resolver, Arc::clone(&addresses))),
+                ..inputs.clone()
+            },
+        )?;
+        if template.mentions("epoch") {
+            let addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            config.per_epoch = Some(Arc::new(PerEpoch {
+                template: template.clone(),
+                env: inputs.env.clone(),
+                node_id: inputs.node_id.clone(),
+                private_ips: inputs.private_ips.clone(),
+                addresses: addresses.clone(),
+            }));
+        }
+        Ok(config)
+    }
+}
+
+impl PerEpoch {
+    fn render(&self, epoch: u32) -> Result<EnvoyConfig, RenderError> {
+        let addresses = self.addresses.clone();
+        let inputs = Inputs {
+            env: self.env.clone(),
+            epoch: Some(epoch),
+            node_id: self.node_id.clone(),
+            private_ips: self.private_ips.clone(),
+            resolver: Some(Arc::new(move |host| {
+                addresses
+                    .get(host)
+                    .copied()
+                    .ok_or_else(|| NotAskedBefore.into())
+            })),
+        };
+        rendered(&self.template, &inputs)
+    }
+}
+
+/// The configuration as this epoch runs it. It is rendered on a thread of its own, because a large
+/// template takes its time.
+pub(super) async fn for_epoch(
+    config: Arc<EnvoyConfig>,
+    epoch: Epoch,
+) -> Result<Arc<EnvoyConfig>, EnvoyFailed> {
+    let Some(per_epoch) = config.per_epoch.clone() else {
+        return Ok(config);
+    };
+    let failed = |source| EnvoyFailed::Render {
+        config: config.source().to_owned(),
+        epoch,
+        source,
+    };
+    let number = epoch.number();
+    match tokio::task::spawn_blocking(move || per_epoch.render(number)).await {
+        Ok(Ok(rendered)) => Ok(Arc::new(rendered.made_different_as(&config))),
+        Ok(Err(error)) => Err(failed(error.into())),
+        Err(ended) => Err(failed(ended.into())),
+    }
+}
+
+fn rendered(template: &Template, inputs: &Inputs) -> Result<EnvoyConfig, RenderError> {
+    let text = template.render(inputs)?;
+    let format = Format::of_template(template.path());
+    Ok(EnvoyConfig::parse_as(
+        template.path(),
+        text.into_bytes(),
+        format,
+    )?)
+}
+
+/// A resolver that asks for each name once.
+fn remembering(resolver: Resolver, addresses: Arc<Mutex<Addresses>>) -> Resolver {
+    Arc::new(move |host| {
+        let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(address) = addresses.get(host) {
+            return Ok(*address);
+        }
+        let address = resolver(host)?;
+        addresses.insert(host.to_owned(), address);
+        Ok(address)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    const ADMIN: &str = "admin: {address: {pipe: {path: /a}}}\n";
+
+    fn template(text: &str) -> Template {
+        Template::new(Path::new("/etc/envoy.yaml.j2"), format!("{ADMIN}{text}"))
+    }
+
+    /// A resolver whose answer has another port each time.
+    fn inputs() -> Inputs {
+        let asked = AtomicU16::new(0);
+        Inputs {
+            resolver: Some(Arc::new(move |_| {
+                let port = asked.fetch_add(1, Ordering::Relaxed);
+                Ok(([10, 0, 0, 1], port).into())
+            })),
+            ..Inputs::default()
+        }
+    }
+
+    fn text(config: &EnvoyConfig) -> String {
+        let text = String::from_utf8(config.content().to_vec()).unwrap();
+        text.strip_prefix(ADMIN).unwrap().to_owned()
+    }
+
+    async fn text_of(config: &Arc<EnvoyConfig>, epoch: u32) -> Result<String, EnvoyFailed> {
+        let rendered = for_epoch(Arc::clone(config), Epoch::new(epoch)).await?;
+        Ok(text(&rendered))
+    }
+
+    #[tokio::test]
+    async fn each_epoch_has_a_text_of_its_own_and_the_same_addresses() {
+        let template = template("a: {{ resolve('x:1') }}-{{ epoch }} {{ resolve('x:1') }}");
+        let config = EnvoyConfig::render(&template, &inputs()).unwrap();
+        let config = Arc::new(config.with_generation(3).with_inputs(4));
+        assert_eq!(config.format(), Format::Yaml);
+        assert_eq!(text(&config), "a: 10.0.0.1:0-0 10.0.0.1:0");
+        assert_eq!(
+            text_of(&config, 7).await.unwrap(),
+            "a: 10.0.0.1:0-7 10.0.0.1:0"
+        );
+        // The number that makes it different goes with it.
+        let again = for_epoch(Arc::clone(&config), Epoch::ZERO).await.unwrap();
+        let other = for_epoch(Arc::new((*config).clone().with_generation(4)), Epoch::ZERO)
+            .await
+            .unwrap();
+        assert_ne!(again, other);
+    }
+
+    #[test]
+    fn two_are_equal_when_every_epoch_gets_the_same() {
+        let template_text = "a: {% if epoch > 0 %}{{ env.LATER }}{% endif %}";
+        let with = |text: &str, later: &str| {
+            let env = [("LATER".to_owned(), later.to_owned())].into();
+            EnvoyConfig::render(&template(text), &Inputs { env, ..inputs() }).unwrap()
+        };
+        let one = with(template_text, "1");
+        assert_eq!(one, with(template_text, "1"));
+        let other = with(template_text, "2");
+        assert_eq!(one.content(), other.content());
+        assert_ne!(one, other);
+        assert_ne!(
+            one,
+            with("a: {% if epoch > 1 %}{{ env.LATER }}{% endif %}", "1")
+        );
+        // Without the number only the text counts.
+        assert_eq!(with("a: 1", "1"), with("a: {{ 0 + 1 }}", "2"));
+    }
+
+    #[test]
+    fn another_address_is_another_configuration() {
+        let (inputs, template) = (inputs(), template("a: {{ resolve('x:1') }}"));
+        let first = EnvoyConfig::render(&template, &inputs).unwrap();
+        assert_ne!(first, EnvoyConfig::render(&template, &inputs).unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_cannot_be_rendered_fails_for_good_and_tells_why() {
+        for (text, reason) in [
+            (
+                "a: {% if epoch == 2 %}{{ env.NO }}{% endif %}",
+                "NO is not set",
+            ),
+            (
+                "a: {% if epoch == 2 %}{{ resolve('y:1') }}{% endif %}",
+                "\"y:1\"",
+            ),
+            ("{% if epoch == 2 %}admin: 1{% endif %}", "cannot use"),
+        ] {
+            let config = Arc::new(EnvoyConfig::render(&template(text), &inputs()).unwrap());
+            text_of(&config, 1).await.unwrap();
+            let error = text_of(&config, 2).await.unwrap_err();
+            assert!(error.is_permanent() && error.is_rejection());
+            assert_eq!(
+                error.to_string(),
+                "/etc/envoy.yaml.j2: cannot be rendered for epoch 2"
+            );
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(reason), "{source}");
+        }
+    }
+}

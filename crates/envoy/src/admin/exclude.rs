@@ -1,0 +1,217 @@
+//! Listeners whose connections do not count.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::bootstrap::{ListenAddress, Listener};
+
+/// Listeners whose connections do not count, because no request of a client is on them: probes,
+/// metrics, an admin port that is proxied.
+///
+/// A listener is meant by its port, by its name in the statistics (its `stat_prefix`, or its address
+/// with `_` for each colon, `0.0.0.0_8080`), or, where the configuration tells it
+/// ([`with_listeners`](Self::with_listeners)), by the name that it has there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclude {
+    /// Ports.
+    pub ports: BTreeSet<u16>,
+    /// Names.
+    pub listeners: BTreeSet<NamePattern>,
+}
+
+/// The name of a listener, or how the names of several begin.
+///
+/// ```
+/// use handover_envoy::admin::NamePattern;
+///
+/// let pattern: NamePattern = "probes-*".parse()?;
+/// assert!(pattern.matches("probes-http") && !pattern.matches("web"));
+/// assert_eq!(pattern.to_string(), "probes-*");
+/// # Ok::<(), handover_envoy::admin::BadNamePattern>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NamePattern {
+    /// This name.
+    Exact(String),
+    /// Every name that begins so.
+    Prefix(String),
+}
+
+/// A text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadNamePattern {
+    /// It would mean every listener, or none.
+    #[error("it names no listener; write a name, or a part with which names begin and a `*`")]
+    NoName,
+    /// There is a `*` within it.
+    #[error("a `*` stands for the rest of a name, so nothing can follow it")]
+    StarWithin,
+}
+
+impl NamePattern {
+    /// Whether this name is meant.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Prefix(prefix) => name.starts_with(prefix),
+        }
+    }
+}
+
+/// `name`, or `begin*`.
+impl FromStr for NamePattern {
+    type Err = BadNamePattern;
+
+    fn from_str(text: &str) -> Result<Self, BadNamePattern> {
+        let (name, is_prefix) = match text.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (text, false),
+        };
+        if name.contains('*') {
+            return Err(BadNamePattern::StarWithin);
+        }
+        if name.trim().is_empty() {
+            return Err(BadNamePattern::NoName);
+        }
+        let name = name.to_owned();
+        Ok(if is_prefix {
+            Self::Prefix(name)
+        } else {
+            Self::Exact(name)
+        })
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+impl Exclude {
+    /// The same, and besides the names that the statistics have for those of these listeners that
+    /// are meant by name or port. A port may be missing there, and the name of the configuration
+    /// always is.
+    #[must_use]
+    pub fn with_listeners(&self, listeners: &[Listener]) -> Self {
+        let mut all = self.clone();
+        let meant = listeners.iter().filter(|listener| self.means(listener));
+        let names = meant.filter_map(Listener::stat_name);
+        all.listeners.extend(names.map(NamePattern::Exact));
+        all
+    }
+
+    /// Whether a listener of the configuration is meant, by its name there or in the statistics, or
+    /// by the port of its main address: the statistics do not tell its other addresses apart.
+    #[must_use]
+    pub fn means(&self, listener: &Listener) -> bool {
+        let named = |name: &str| self.listeners.iter().any(|pattern| pattern.matches(name));
+        named(&listener.name)
+            || listener.stat_name().is_some_and(|name| named(&name))
+            || listener
+                .port()
+                .is_some_and(|port| self.ports.contains(&port))
+    }
+
+    /// Whether a listener of the statistics is meant.
+    pub(super) fn means_in_statistics(&self, name: &str) -> bool {
+        let port = name
+            .rsplit_once('_')
+            .and_then(|(_, port)| port.parse().ok());
+        port.is_some_and(|port| self.ports.contains(&port))
+            || self.listeners.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// The TCP ports of these listeners that are meant.
+    pub(crate) fn ports_of(&self, listeners: &[Listener]) -> BTreeSet<u16> {
+        let meant = listeners.iter().filter(|listener| self.means(listener));
+        let addresses = meant.flat_map(|listener| &listener.addresses);
+        let ports = addresses.filter_map(|address| match address {
+            ListenAddress::Socket { port, .. } => Some(*port),
+            ListenAddress::Pipe(_) | ListenAddress::Other => None,
+        });
+        ports.chain(self.ports.iter().copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::{Bootstrap, Format};
+
+    fn listeners() -> Vec<Listener> {
+        let text = r#"
+admin: {address: {pipe: {path: /a}}}
+static_resources:
+  listeners:
+  - {name: web, address: {socket_address: {address: 0.0.0.0, port_value: 80}}}
+  - name: probes
+    stat_prefix: "health:check"
+    address: {socket_address: {address: 0.0.0.0, port_value: 81}}
+    additional_addresses: [{address: {socket_address: {address: "::", port_value: 82}}}]
+  - {name: metrics, address: {socket_address: {address: "0:0::1", port_value: 83}}}
+  - {name: local, address: {pipe: {path: /run/web.sock}}}
+"#;
+        Bootstrap::parse(text.as_bytes(), Format::Yaml)
+            .unwrap()
+            .listeners
+    }
+
+    fn exclude(patterns: &[&str], ports: &[u16]) -> Exclude {
+        Exclude {
+            ports: ports.iter().copied().collect(),
+            listeners: patterns
+                .iter()
+                .map(|pattern| pattern.parse().unwrap())
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_listener_is_meant_by_each_of_its_names_and_its_main_port() {
+        for (patterns, ports, meant) in [
+            (&["probes"][..], &[][..], &["health_check"][..]),
+            (&["prob*", "met*"], &[], &["health_check", "[__1]_83"]),
+            (&["health_check"], &[], &["health_check"]),
+            (&["0.0.0.0_*"], &[], &["0.0.0.0_80"]),
+            (&["/run/*"], &[], &["/run/web.sock"]),
+            (&[], &[81], &["health_check"]),
+            (&[], &[80, 83], &["0.0.0.0_80", "[__1]_83"]),
+            // The statistics cannot tell it from the main address.
+            (&[], &[82], &[]),
+            (&["WEB", "we"], &[], &[]),
+        ] {
+            let exclude = exclude(patterns, ports);
+            let all = exclude.with_listeners(&listeners());
+            let names = ["0.0.0.0_80", "health_check", "[__1]_83", "/run/web.sock"];
+            let found: Vec<_> = names
+                .into_iter()
+                .filter(|name| all.means_in_statistics(name))
+                .collect();
+            assert_eq!(found, meant, "{exclude:?}");
+        }
+    }
+
+    #[test]
+    fn the_ports_of_a_listener_are_those_of_all_its_addresses() {
+        let ports = exclude(&["probes"], &[9]).ports_of(&listeners());
+        assert_eq!(ports, [9, 81, 82].into());
+    }
+
+    #[test]
+    fn a_pattern_names_something_and_ends_with_its_star() {
+        assert_eq!("a*".parse(), Ok(NamePattern::Prefix("a".to_owned())));
+        assert_eq!("a".parse(), Ok(NamePattern::Exact("a".to_owned())));
+        for bad in ["", " ", "*", " *"] {
+            assert_eq!(bad.parse::<NamePattern>(), Err(BadNamePattern::NoName));
+        }
+        for bad in ["*a", "a*b", "**"] {
+            assert_eq!(bad.parse::<NamePattern>(), Err(BadNamePattern::StarWithin));
+        }
+    }
+}
