@@ -50,6 +50,6 @@ mod proc_net;
 mod text;
 
 pub use adapter::{
-    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, SetupError,
-    StopOptions, Watchdog,
+    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, NotSideBySide,
+    SetupError, StopOptions, Watchdog,
 };

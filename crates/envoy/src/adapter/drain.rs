@@ -109,11 +109,13 @@ impl Envoy {
     /// Waits until an epoch has no connection, and says whether that was in time.
     async fn without_connections(&self, epoch: Epoch, end: Option<Instant>) -> bool {
         let over = async {
-            while self
-                .epochs
-                .connections(epoch)
-                .await
-                .is_some_and(|open| open > 0)
+            // One that is giving way to an epoch of another line may still accept connections.
+            while self.epochs.gives_way(epoch)
+                || self
+                    .epochs
+                    .connections(epoch)
+                    .await
+                    .is_some_and(|open| open > 0)
             {
                 sleep(COUNT).await;
             }
