@@ -90,6 +90,11 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) watch: Vec<PathBuf>,
 
+    /// Start the next epoch too when the Envoy binary is replaced: by rename, or by a symbolic link
+    /// that leads to another one.
+    #[arg(long, env = "HANDOVER_WATCH_BINARY")]
+    pub(crate) watch_binary: bool,
+
     /// The number of Envoy's worker threads, the same for every epoch; without it the number of
     /// processors.
     #[arg(long, value_name = "N", env = "HANDOVER_CONCURRENCY")]

@@ -13,6 +13,7 @@ use handover_envoy::report::{CrashReports, termination_message};
 use handover_envoy::validate::{Verdict, validate};
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::{OutputSink, Signal};
+use handover_tokio::watch::FileState;
 
 use super::envoy_binary;
 use crate::cli::run::{Fallback, OnHung, RunArgs};
@@ -59,7 +60,11 @@ async fn supervise(
     watched.extend(args.watch.iter().cloned());
     let mut source = ConfigFile::new(args.envoy.config_path.clone());
     let fallback = args.fallback;
+    let watch_binary = args.watch_binary;
     let settings = settings(args, run_dir, output)?;
+    if watch_binary {
+        source.programs.push(settings.binary.clone());
+    }
     if fallback == Fallback::LastKnownGood {
         source.stand_in = stand_in(&source.path, &settings).await?;
     }
@@ -190,6 +195,8 @@ pub(super) struct ConfigFile {
     /// As the files are told by their full paths.
     absolute: PathBuf,
     stand_in: Option<Arc<EnvoyConfig>>,
+    /// The Envoy binary, where its replacement shall lead to the next epoch.
+    programs: Vec<PathBuf>,
 }
 
 impl ConfigFile {
@@ -200,6 +207,7 @@ impl ConfigFile {
             path,
             absolute,
             stand_in: None,
+            programs: Vec::new(),
         }
     }
 
@@ -212,8 +220,12 @@ impl ConfigFile {
         for (path, state) in snapshot.files() {
             if *path != self.absolute {
                 path.hash(&mut hasher);
-                if let handover_tokio::watch::FileState::Present { digest, .. } = state {
-                    digest.hash(&mut hasher);
+                match state {
+                    FileState::Present { digest, .. }
+                    | FileState::Unread {
+                        identity: digest, ..
+                    } => digest.hash(&mut hasher),
+                    FileState::Directory | FileState::Missing | FileState::Unreadable { .. } => {}
                 }
             }
         }
@@ -234,6 +246,10 @@ impl Source for ConfigFile {
             .with_generation(generation)
             .with_inputs(self.inputs(files));
         Ok(Arc::new(config))
+    }
+
+    fn programs(&self) -> &[PathBuf] {
+        &self.programs
     }
 
     fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {
