@@ -50,8 +50,8 @@ mod proc_net;
 mod text;
 
 pub use adapter::{
-    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, SetupError,
-    StopOptions, Watchdog,
+    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, NotSideBySide,
+    SetupError, StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]
