@@ -22,6 +22,11 @@ pub(crate) trait Source {
     /// configuration, even if nothing else has changed. It may wait for the network.
     fn read(&self, files: &Files, generation: u64) -> Reading<Self::Config>;
 
+    /// Program files whose replacement leads to another configuration. They are not read.
+    fn programs(&self) -> &[PathBuf] {
+        &[]
+    }
+
     /// A configuration to start with in place of what the files ask for, which cannot be used.
     fn stand_in(&self) -> Option<Self::Config> {
         None
@@ -37,15 +42,15 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Begins to watch. It reads the files, and blocks meanwhile.
+    /// Begins to watch. It reads the files, but not the programs, and blocks meanwhile.
     ///
     /// # Errors
     ///
     /// When the kernel cannot watch them.
-    pub(crate) fn watch(paths: &[PathBuf]) -> Result<Self, WatchError> {
-        let watcher = match paths {
-            [] => None,
-            paths => Some(Watcher::new(paths)?),
+    pub(crate) fn watch(paths: &[PathBuf], programs: &[PathBuf]) -> Result<Self, WatchError> {
+        let watcher = match (paths, programs) {
+            ([], []) => None,
+            (paths, programs) => Some(Watcher::with_identities(paths, programs)?),
         };
         Ok(Self {
             watcher,
@@ -64,7 +69,7 @@ impl Files {
         files.iter().find_map(|(path, state)| match state {
             FileState::Missing => Some(format!("`{}` does not exist", path.display())),
             FileState::Unreadable { reason } => Some(reason.clone()),
-            FileState::Present { .. } | FileState::Directory => None,
+            FileState::Present { .. } | FileState::Unread { .. } | FileState::Directory => None,
         })
     }
 

@@ -93,7 +93,7 @@ where
         watched: &[PathBuf],
     ) -> Result<Self, Fatal> {
         let agent = Agent::new(Arc::clone(&proxy), policy).or_exit(ExitCode::USAGE)?;
-        let files = Files::watch(watched).or_exit(ExitCode::OS)?;
+        let files = Files::watch(watched, source.programs()).or_exit(ExitCode::OS)?;
         if let Some(problem) = files.problem().filter(|_| source.stand_in().is_none()) {
             let error = anyhow::anyhow!("cannot start with the files as they are: {problem}");
             return Err(Fatal::new(ExitCode::CONFIG, error));

@@ -5,9 +5,12 @@ mod base_id;
 mod lock;
 mod message;
 mod occupied;
+mod parent;
 mod shm;
+mod socket;
 mod stand_in;
 
 pub use base_id::{BaseId, BaseIdChoice, BaseIdError, BaseIdTooLarge, HostPaths, OwnedBaseId};
+pub use parent::{Parent, ParentError};
 pub use shm::{Repair, RepairError, SharedMemory, State};
 pub use stand_in::{StandIn, StandInError};

@@ -51,7 +51,8 @@ mod text;
 
 pub use adapter::{
     ConfigError, EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, EpochOverview,
-    Holding, HungAction, OnRequestError, Overview, SetupError, StopOptions, Watchdog,
+    Holding, HungAction, NotSideBySide, OnRequestError, Overview, SetupError, StopOptions,
+    Watchdog,
 };
 
 #[cfg(feature = "template")]

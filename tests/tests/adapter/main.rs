@@ -21,5 +21,6 @@ mod long_requests;
 mod newest_dies;
 mod old_epoch;
 mod quick_changes;
+mod side_by_side;
 mod stuck_flag;
 mod world;

@@ -1,5 +1,6 @@
 //! An agent with a real Envoy, a client that counts what is lost, and a guard that nothing is left.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,6 +184,20 @@ impl World {
         path
     }
 
+    /// A configuration with something different.
+    pub(crate) fn config_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(envoy_config::EnvoyConfig) -> envoy_config::EnvoyConfig,
+    ) -> Arc<EnvoyConfig> {
+        let config =
+            envoy_config::EnvoyConfig::new(name, self.admin.number(), self.listener.number())
+                .backend(self.backend.addr());
+        let path = self.dir.path().join("envoy.yaml");
+        change(config).write_to(&path);
+        Arc::new(EnvoyConfig::read(&path).expect("it can be read"))
+    }
+
     pub(crate) fn config(&self, name: &str, broken: Option<Break>) -> Arc<EnvoyConfig> {
         let path = self.write(name, broken);
         Arc::new(EnvoyConfig::read(&path).expect("it can be read"))
@@ -299,6 +314,22 @@ impl World {
         self.base_id.number()
     }
 
+    /// The base ids that the agent has locked.
+    pub(crate) fn owned_base_ids(&self) -> BTreeSet<u32> {
+        let locks =
+            std::fs::read_dir(self.dir.path().join("locks")).expect("the directory is there");
+        let names = locks.flatten().map(|lock| lock.file_name());
+        names
+            .filter_map(|name| {
+                let number = name
+                    .to_str()?
+                    .strip_prefix("base-id-")?
+                    .strip_suffix(".lock")?;
+                number.parse().ok()
+            })
+            .collect()
+    }
+
     pub(crate) fn admin(&self) -> EnvoyAdmin {
         EnvoyAdmin::on(self.admin.number())
     }
@@ -310,13 +341,19 @@ impl World {
         report
     }
 
-    /// Ends the load, then the agent, which must leave nothing.
-    pub(crate) async fn end(mut self) -> (Report, Outcome) {
+    /// Ends the load.
+    pub(crate) async fn stop_load(&mut self) -> Report {
         let report = match self.load.take() {
             Some(load) => load.stop().await,
             None => Report::default(),
         };
         println!("{report}");
+        report
+    }
+
+    /// Ends the load, then the agent, which must leave nothing.
+    pub(crate) async fn end(mut self) -> (Report, Outcome) {
+        let report = self.stop_load().await;
         self.handle.terminate();
         let outcome = self.outcome().await;
         (report, outcome)

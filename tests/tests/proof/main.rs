@@ -5,6 +5,7 @@
     reason = "a test reports failure by ending, with a message for its reader"
 )]
 
+mod binary;
 mod changes;
 mod crashes;
 mod ending;

@@ -65,6 +65,12 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) watch: Vec<PathBuf>,
 
+    /// Start the next epoch too when the Envoy binary is replaced: by rename, or by a symbolic link
+    /// that leads to another one.
+    #[arg(long, env = "HANDOVER_WATCH_BINARY")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) watch_binary: bool,
+
     /// The number of Envoy's worker threads; without it the number of processors at the start. Every
     /// epoch gets the same, because a hand-over to another number resets some new connections.
     #[arg(long, value_name = "N", env = "HANDOVER_CONCURRENCY")]

@@ -161,6 +161,8 @@ pub(super) struct ConfigSource {
     /// As the files are told by their full paths.
     absolute: PathBuf,
     stand_in: Option<Arc<EnvoyConfig>>,
+    /// The Envoy binary, where its replacement shall lead to the next epoch.
+    programs: Vec<PathBuf>,
 }
 
 impl ConfigSource {
@@ -172,7 +174,14 @@ impl ConfigSource {
             file,
             absolute,
             stand_in,
+            programs: Vec::new(),
         }
+    }
+
+    /// Lets the replacement of these program files lead to another configuration.
+    pub(super) fn with_programs(mut self, programs: Vec<PathBuf>) -> Self {
+        self.programs = programs;
+        self
     }
 
     /// What the other files hold, as a number.
@@ -184,8 +193,12 @@ impl ConfigSource {
         for (path, state) in snapshot.files() {
             if *path != self.absolute {
                 path.hash(&mut hasher);
-                if let FileState::Present { digest, .. } = state {
-                    digest.hash(&mut hasher);
+                match state {
+                    FileState::Present { digest, .. }
+                    | FileState::Unread {
+                        identity: digest, ..
+                    } => digest.hash(&mut hasher),
+                    FileState::Directory | FileState::Missing | FileState::Unreadable { .. } => {}
                 }
             }
         }
@@ -207,6 +220,10 @@ impl Source for ConfigSource {
             let config = config.with_generation(generation).with_inputs(others);
             Ok(Arc::new(config))
         })
+    }
+
+    fn programs(&self) -> &[PathBuf] {
+        &self.programs
     }
 
     fn stand_in(&self) -> Option<Arc<EnvoyConfig>> {

@@ -78,7 +78,12 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     watched.extend(args.watch.iter().cloned());
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
+    let watch_binary = args.watch_binary;
     let settings = settings(args, limit, run_dir, output).await?;
+    let programs = match watch_binary {
+        true => vec![settings.binary.clone()],
+        false => Vec::new(),
+    };
     let stand_in = match fallback {
         Fallback::Nothing => None,
         Fallback::LastKnownGood => stand_in(&file, &settings).await?,
@@ -92,7 +97,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         "Envoy has the base id {}",
         envoy.base_id()
     );
-    let source = ConfigSource::new(file, stand_in);
+    let source = ConfigSource::new(file, stand_in).with_programs(programs);
     let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
     Ok(Prepared {
         supervisor: supervisor

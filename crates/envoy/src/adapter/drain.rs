@@ -117,11 +117,13 @@ impl Envoy {
     async fn without_connections(&self, epoch: Epoch, end: Option<Instant>) -> bool {
         let exclude = &self.settings.stop.exclude;
         let over = async {
-            while self
-                .epochs
-                .connections(epoch, exclude)
-                .await
-                .is_some_and(|open| open > 0)
+            // One that is giving way to an epoch of another line may still accept connections.
+            while self.epochs.gives_way(epoch)
+                || self
+                    .epochs
+                    .connections(epoch, exclude)
+                    .await
+                    .is_some_and(|open| open > 0)
             {
                 sleep(COUNT).await;
             }

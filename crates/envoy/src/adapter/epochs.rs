@@ -11,6 +11,7 @@ use handover_tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lines::Line;
 use super::{EnvoyConfig, EpochOverview};
 use crate::admin::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::ListenAddress;
@@ -25,19 +26,39 @@ pub(super) struct Epochs {
     live: watch::Sender<Option<Epoch>>,
 }
 
+/// An Envoy that was started.
+pub(super) struct Launched {
+    pub(super) child: Arc<Child>,
+    pub(super) config: Arc<EnvoyConfig>,
+    pub(super) binary: FileId,
+    pub(super) line: Line,
+}
+
+/// The epoch that an epoch follows on.
+pub(super) struct Predecessor {
+    pub(super) epoch: Epoch,
+    pub(super) child: Arc<Child>,
+    pub(super) config: Arc<EnvoyConfig>,
+    pub(super) binary: FileId,
+    pub(super) line: Line,
+    /// The hot restart version it speaks, once it was live.
+    pub(super) hot_restart_version: Option<String>,
+}
+
 /// One running Envoy.
 struct Running {
     child: Arc<Child>,
     config: Arc<EnvoyConfig>,
     binary: FileId,
     started: Instant,
+    line: Line,
     /// What it said of itself when it was live first.
     info: Option<ServerInfo>,
     /// When that was.
     live_since: Option<Instant>,
     /// The ports it listened on when a newer epoch was started.
     ports: BTreeSet<u16>,
-    /// Whether a newer epoch has been live, so that it listens on nothing any more.
+    /// Whether it listens on nothing any more, because a newer epoch has been live.
     replaced: bool,
 }
 
@@ -78,18 +99,13 @@ impl Drop for Registered<'_> {
 }
 
 impl Epochs {
-    pub(super) fn register(
-        &self,
-        epoch: Epoch,
-        child: &Arc<Child>,
-        config: &Arc<EnvoyConfig>,
-        binary: FileId,
-    ) -> Registered<'_> {
+    pub(super) fn register(&self, epoch: Epoch, launched: &Launched) -> Registered<'_> {
         let running = Running {
-            child: Arc::clone(child),
-            config: Arc::clone(config),
-            binary,
+            child: Arc::clone(&launched.child),
+            config: Arc::clone(&launched.config),
+            binary: launched.binary,
             started: Instant::now(),
+            line: launched.line.clone(),
             info: None,
             live_since: None,
             ports: BTreeSet::new(),
@@ -104,12 +120,17 @@ impl Epochs {
 
     pub(super) fn set_live(&self, epoch: Epoch, info: ServerInfo) {
         let mut running = self.lock();
+        let mut line = None;
         if let Some(running) = running.get_mut(&epoch) {
             running.info = Some(info);
             running.live_since = Some(Instant::now());
+            line = Some(running.line.clone());
         }
         for (_, older) in running.range_mut(..epoch) {
-            older.replaced = true;
+            // One of another line closes its listeners when it is told to.
+            if Some(&older.line) == line.as_ref() {
+                older.replaced = true;
+            }
         }
         self.live.send_replace(newest_live(&running));
     }
@@ -124,22 +145,55 @@ impl Epochs {
         }
     }
 
-    /// Whether any epoch runs, this one aside.
-    pub(super) fn others_run(&self, epoch: Epoch) -> bool {
-        self.lock().keys().any(|other| *other != epoch)
+    /// The newest epoch that runs.
+    pub(super) fn predecessor(&self) -> Option<Predecessor> {
+        let running = self.lock();
+        let (epoch, newest) = running.iter().next_back()?;
+        let info = newest.info.as_ref();
+        Some(Predecessor {
+            epoch: *epoch,
+            child: Arc::clone(&newest.child),
+            config: Arc::clone(&newest.config),
+            binary: newest.binary,
+            line: newest.line.clone(),
+            hot_restart_version: info.map(|info| info.hot_restart_version.clone()),
+        })
     }
 
-    /// Whether an epoch runs that has not been live.
-    pub(super) fn any_initializes(&self) -> bool {
-        self.lock().values().any(|running| running.info.is_none())
+    /// Whether any epoch of the line runs, this one aside.
+    pub(super) fn others_run(&self, line: &Line, epoch: Epoch) -> bool {
+        let running = self.lock();
+        let mut running = running.iter();
+        running.any(|(other, running)| *other != epoch && running.line == *line)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+    /// Whether an epoch of the line runs that has not been live.
+    pub(super) fn any_initializes(&self, line: &Line) -> bool {
+        let running = self.lock();
+        let mut running = running.values();
+        running.any(|running| running.info.is_none() && running.line == *line)
     }
 
-    pub(super) fn runs(&self, epoch: Epoch) -> bool {
-        self.lock().contains_key(&epoch)
+    /// Whether the epoch runs, and in this line.
+    pub(super) fn runs_in(&self, line: &Line, epoch: Epoch) -> bool {
+        let running = self.lock();
+        running
+            .get(&epoch)
+            .is_some_and(|running| running.line == *line)
+    }
+
+    /// Whether epochs newer than this one run, and all of them in other lines: then none of them is
+    /// its child and tells it to end.
+    pub(super) fn is_left_behind(&self, epoch: Epoch) -> bool {
+        let running = self.lock();
+        let Some(line) = running.get(&epoch).map(|running| &running.line) else {
+            return false;
+        };
+        let mut newer = running
+            .iter()
+            .filter(|(other, _)| **other > epoch)
+            .peekable();
+        newer.peek().is_some() && newer.all(|(_, running)| running.line != *line)
     }
 
     /// The process of the epoch.
@@ -175,11 +229,12 @@ impl Epochs {
             .collect()
     }
 
-    /// The epochs older than this one.
-    pub(super) fn older_than(&self, epoch: Epoch) -> Vec<(Epoch, Arc<Child>)> {
+    /// The epochs of the line that are older than this one.
+    pub(super) fn older_than(&self, line: &Line, epoch: Epoch) -> Vec<(Epoch, Arc<Child>)> {
         let running = self.lock();
         let older = running.range(..epoch);
         older
+            .filter(|(_, running)| running.line == *line)
             .map(|(epoch, running)| (*epoch, Arc::clone(&running.child)))
             .collect()
     }
@@ -196,16 +251,6 @@ impl Epochs {
             .values()
             .map(|running| Arc::clone(&running.child))
             .collect()
-    }
-
-    /// The binary and the hot restart version of the newest live epoch.
-    pub(super) fn running_binary(&self) -> Option<(FileId, String)> {
-        let running = self.lock();
-        let newest = running.get(&newest_live(&running)?)?;
-        Some((
-            newest.binary,
-            newest.info.as_ref()?.hot_restart_version.clone(),
-        ))
     }
 
     /// The newest live epoch and what it runs with.
@@ -231,6 +276,36 @@ impl Epochs {
                 None => {}
             }
         }
+    }
+
+    /// Whether the epoch still listens, although a newer one is live that has no part in its sockets.
+    pub(super) fn gives_way(&self, epoch: Epoch) -> bool {
+        let running = self.lock();
+        let listens = running.get(&epoch).is_some_and(|running| !running.replaced);
+        listens && newest_live(&running).is_some_and(|live| live > epoch)
+    }
+
+    /// Whether the epoch listens on nothing any more. One whose sockets cannot be seen is taken at its
+    /// word, and so is one that has just ended.
+    pub(super) async fn has_stopped_listening(&self, epoch: Epoch) -> bool {
+        let Some((pid, replaced)) = ({
+            let running = self.lock();
+            let running = running.get(&epoch);
+            running.map(|running| (running.child.pid(), running.replaced))
+        }) else {
+            return true;
+        };
+        if replaced {
+            return true;
+        }
+        let looked = off_the_runtime(move || connections::listening_ports(pid)).await;
+        if matches!(looked, Some(Ok(ports)) if !ports.is_empty()) {
+            return false;
+        }
+        if let Some(running) = self.lock().get_mut(&epoch) {
+            running.replaced = true;
+        }
+        true
     }
 
     /// How many connections clients have to this epoch, those that do not count left out, or nothing

@@ -7,10 +7,11 @@ use handover_core::Epoch;
 use handover_tokio::RunError;
 use handover_tokio::process::{ExitCause, SpawnError};
 
+use super::side_by_side::NotSideBySide;
 use crate::args::ArgsError;
 use crate::failure::Failure;
 use crate::files::FilesError;
-use crate::hot_restart::{BaseIdError, RepairError};
+use crate::hot_restart::{BaseIdError, ParentError, RepairError};
 use crate::validate::ValidateError;
 use crate::version::{BinaryError, HotRestartVersion};
 
@@ -68,8 +69,8 @@ pub enum EnvoyFailed {
     Prepare(#[from] FilesError),
     /// The binary has been replaced by one that cannot take over from the running one.
     #[error(
-        "{} speaks hot restart version {found}, the running Envoy {running}: only a cold restart \
-         can go on", binary.display()
+        "{} speaks hot restart version {found}, the running Envoy {running}, and they cannot serve \
+         side by side: {why}: only a cold restart can go on", binary.display()
     )]
     OtherHotRestart {
         /// The binary.
@@ -78,7 +79,12 @@ pub enum EnvoyFailed {
         found: HotRestartVersion,
         /// The version that the running Envoy speaks.
         running: String,
+        /// What stands in the way.
+        why: NotSideBySide,
     },
+    /// The running Envoy was asked to give way to one of another hot restart version, and does not.
+    #[error("the running Envoy does not make room for one of another hot restart version")]
+    NoRoom(#[from] ParentError),
     /// The binary cannot be used.
     #[error(transparent)]
     Binary(#[from] BinaryError),
@@ -121,6 +127,13 @@ pub enum EnvoyFailed {
         /// The file its configuration was read from.
         config: PathBuf,
     },
+    /// An old epoch did not close its listeners for one of another hot restart version, and was
+    /// killed.
+    #[error("{}: Envoy did not close its listeners for the newer one", config.display())]
+    KeptListening {
+        /// The file its configuration was read from.
+        config: PathBuf,
+    },
     /// Envoy has ended.
     #[error("{}: {failure} ({cause})", config.display())]
     Ended {
@@ -154,8 +167,10 @@ impl EnvoyFailed {
             | Self::Prepare(_)
             | Self::Binary(_)
             | Self::BaseId(_)
+            | Self::NoRoom(_)
             | Self::Hung { .. }
             | Self::Overstayed { .. }
+            | Self::KeptListening { .. }
             | Self::Lost(_) => false,
         }
     }
@@ -175,8 +190,10 @@ impl EnvoyFailed {
             | Self::BaseId(_)
             | Self::Spawn(_)
             | Self::Stuck { .. }
+            | Self::NoRoom(_)
             | Self::Hung { .. }
             | Self::Overstayed { .. }
+            | Self::KeptListening { .. }
             | Self::Lost(_) => false,
         }
     }
@@ -195,8 +212,10 @@ impl EnvoyFailed {
             | Self::BaseId(_)
             | Self::Spawn(_)
             | Self::Stuck { .. }
+            | Self::NoRoom(_)
             | Self::Hung { .. }
             | Self::Overstayed { .. }
+            | Self::KeptListening { .. }
             | Self::Lost(_) => None,
         }
     }

@@ -9,6 +9,8 @@
 //!   would take the older one along (`serve`).
 //! - When an epoch has failed, the flag it leaves in shared memory is cleared once it is reaped, so
 //!   that the same number can be tried again (`serve`).
+//! - A binary that speaks another hot restart version replaces the running one side by side, under
+//!   another base id (`lines`, `side_by_side`).
 //! - When an epoch dies under a live child, the child is answered in its place until it lets its
 //!   parent go; otherwise it would abort (`orphans`).
 //! - An old epoch is continued where it was stopped, because its child waits for it, and killed where
@@ -24,7 +26,10 @@ mod config;
 mod drain;
 mod epochs;
 mod error;
+mod flag;
 mod keep;
+mod launch;
+mod lines;
 mod old;
 mod on_request;
 mod orphans;
@@ -32,6 +37,7 @@ mod overview;
 #[cfg(feature = "template")]
 mod rendered;
 mod serve;
+mod side_by_side;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -46,12 +52,13 @@ use tokio::sync::Mutex;
 
 use self::epochs::{Epochs, FileId};
 use self::keep::Keeping;
+use self::lines::Lines;
 use self::on_request::OnRequest;
 use self::orphans::StandIns;
 use crate::admin::{Exclude, LivePoll};
 use crate::args::{ArgsOptions, EnvoyArgs};
 use crate::files::RunDir;
-use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+use crate::hot_restart::{BaseIdChoice, HostPaths};
 use crate::last_good::LastKnownGood;
 use crate::report::CrashReports;
 use crate::version::check_binary;
@@ -62,6 +69,7 @@ pub use self::on_request::{Holding, OnRequestError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
+pub use self::side_by_side::NotSideBySide;
 pub use self::watchdog::{HungAction, Watchdog};
 
 /// What an [`Envoy`] is made from.
@@ -71,7 +79,8 @@ pub struct EnvoySettings {
     pub binary: PathBuf,
     /// The command line.
     pub args: ArgsOptions,
-    /// The base id, which must belong to this agent alone.
+    /// The base id, which must belong to this agent alone. An Envoy that replaces another one side by
+    /// side takes a further one, which nobody uses.
     pub base_id: BaseIdChoice,
     /// What others are told about the owner of the base id, beside its process id.
     pub instance: String,
@@ -129,7 +138,7 @@ pub struct Envoy {
     settings: EnvoySettings,
     args: EnvoyArgs,
     run_dir: RunDir,
-    base_id: OwnedBaseId,
+    lines: Lines,
     epochs: Epochs,
     stand_ins: StandIns,
     keeping: Keeping,
@@ -150,13 +159,12 @@ impl Envoy {
         let run_dir = RunDir::create(&settings.run_dir)?;
         let locks = RunDir::create(&settings.lock_dir)?;
         let host = HostPaths::with_locks(locks.path());
-        let base_id = OwnedBaseId::claim(settings.base_id, &settings.instance, &host)?;
-        base_id.remove_stale_shared_memory()?;
+        let lines = Lines::claim(settings.base_id, settings.instance.clone(), host)?;
         Ok(Self {
             settings,
             args,
             run_dir,
-            base_id,
+            lines,
             epochs: Epochs::default(),
             stand_ins: StandIns::default(),
             keeping: Keeping::default(),
@@ -165,10 +173,11 @@ impl Envoy {
         })
     }
 
-    /// The base id, whether it was given or picked.
+    /// The base id, whether it was given or picked. While an Envoy replaces another one side by side,
+    /// and from then on until the next such change, epochs may run under another one.
     #[must_use]
     pub fn base_id(&self) -> u32 {
-        self.base_id.id().get()
+        self.lines.home().get()
     }
 
     /// Sends a signal to every running epoch, SIGUSR1 for example, which makes Envoy open its log
@@ -177,16 +186,6 @@ impl Envoy {
         for child in self.epochs.children() {
             // One that has ended in between has no use for it.
             let _ended = child.signal(signal);
-        }
-    }
-}
-
-impl Drop for Envoy {
-    /// Removes the shared memory, which Envoy never does. Where an Envoy still runs under the base
-    /// id it is left alone.
-    fn drop(&mut self) {
-        if let Err(error) = self.base_id.remove_stale_shared_memory() {
-            tracing::debug!("left the shared memory of Envoy alone: {error}");
         }
     }
 }

@@ -3,7 +3,8 @@
 //! It ends by itself at its parent-shutdown time, when its child tells it to. Until then it must go
 //! on running: its child asks it for statistics every five seconds and waits for the answer with its
 //! whole main thread, so a parent that is stopped stops its child's admin endpoint as well, and with
-//! it every further hand-over.
+//! it every further hand-over. One that was replaced side by side has no child: it ends as soon as its last
+//! connection has, or at its parent-shutdown time, when it is told to here.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use handover_tokio::process::{Child, Signal};
 use tokio::time::{Instant, sleep};
 
 use super::Envoy;
+use super::lines::Line;
 use crate::proc_net::is_stopped;
 
 /// How often it is looked at. Its end is waited for by people, and the kernel tells neither when its
@@ -40,6 +42,7 @@ impl Envoy {
         control: &RunControl,
     ) {
         let mut released = false;
+        let mut told = false;
         let mut stopped: Option<Instant> = None;
         loop {
             let looking = Instant::now();
@@ -53,8 +56,16 @@ impl Envoy {
             if stopped.is_some_and(|since| since.elapsed() >= STOPPED) {
                 wake(epoch, child);
             }
-            let time = self.args.parent_shutdown_time().saturating_add(OVERSTAY);
             let served = self.epochs.longest_live_after(epoch);
+            let time = self.args.parent_shutdown_time();
+            let over = released || served.is_some_and(|served| served >= time);
+            if over && !told && self.epochs.is_left_behind(epoch) {
+                told = true;
+                if let Err(error) = child.signal(Signal::TERM) {
+                    tracing::debug!(epoch = epoch.number(), "{error}");
+                }
+            }
+            let time = time.saturating_add(OVERSTAY);
             if served.is_some_and(|served| served >= time) {
                 tracing::warn!(
                     epoch = epoch.number(),
@@ -66,10 +77,10 @@ impl Envoy {
         }
     }
 
-    /// Continues those epochs older than this one that are stopped; false if there is none.
-    pub(super) fn wake_older(&self, epoch: Epoch) -> bool {
+    /// Continues those of the line's epochs older than this one that are stopped; false if there is none.
+    pub(super) fn wake_older(&self, line: &Line, epoch: Epoch) -> bool {
         let mut any = false;
-        for (older, child) in self.epochs.older_than(epoch) {
+        for (older, child) in self.epochs.older_than(line, epoch) {
             if is_stopped(child.pid()) {
                 any |= wake(older, &child);
             }
@@ -78,11 +89,18 @@ impl Envoy {
     }
 }
 
+/// Continues the epoch where it is stopped.
+pub(super) fn wake_if_stopped(epoch: Epoch, child: &Child) {
+    if is_stopped(child.pid()) {
+        wake(epoch, child);
+    }
+}
+
 /// Continues a stopped epoch, and says whether the signal was sent.
 fn wake(epoch: Epoch, child: &Child) -> bool {
     tracing::warn!(
         epoch = epoch.number(),
-        "epoch {epoch} drains and is stopped; continuing it, because the newer one waits for it"
+        "epoch {epoch} is stopped; continuing it, because the newer one waits for it"
     );
     child.signal(Signal::CONT).is_ok()
 }

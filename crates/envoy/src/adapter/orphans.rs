@@ -7,11 +7,15 @@ use handover_core::Epoch;
 use tokio::task::JoinHandle;
 
 use super::Envoy;
-use crate::hot_restart::StandIn;
+use super::lines::Line;
+use crate::hot_restart::{BaseId, StandIn};
 
 /// Who stands in for which dead epoch at present.
 #[derive(Debug, Default)]
-pub(super) struct StandIns(Mutex<BTreeMap<Epoch, Task>>);
+pub(super) struct StandIns(Mutex<BTreeMap<Epoch, (Place, Task)>>);
+
+/// Where an epoch speaks to its child: its base id, and its restart epoch modulo 3.
+type Place = (BaseId, u32);
 
 /// A task that ends when this is dropped.
 #[derive(Debug)]
@@ -24,49 +28,59 @@ impl Drop for Task {
 }
 
 impl StandIns {
-    /// Gives the place free that this epoch will take: two share it when their numbers are equal
-    /// modulo 3.
-    pub(super) async fn vacate(&self, epoch: Epoch) {
-        let place = |epoch: Epoch| epoch.number() % 3;
-        self.end_where(|dead| place(dead) == place(epoch)).await;
+    /// Gives the place free that this epoch will take: two of a line share it when their numbers are
+    /// equal modulo 3.
+    pub(super) async fn vacate(&self, line: &Line, epoch: Epoch) {
+        let taken = place(line, epoch);
+        self.end_where(|_, place| place == taken).await;
     }
 
     /// Ends the stand-in for the parent of this epoch, which has ended itself.
     async fn child_has_ended(&self, child: Epoch) {
-        self.end_where(|dead| dead.next() == Some(child)).await;
+        self.end_where(|dead, _| dead.next() == Some(child)).await;
     }
 
-    async fn end_where(&self, leaves: impl Fn(Epoch) -> bool) {
+    async fn end_where(&self, leaves: impl Fn(Epoch, Place) -> bool) {
         let leaving = {
             let mut standing = self.lock();
             let dead: Vec<_> = standing
-                .keys()
-                .copied()
-                .filter(|dead| leaves(*dead))
+                .iter()
+                .filter(|(dead, (place, _))| leaves(**dead, *place))
+                .map(|(dead, _)| *dead)
                 .collect();
             dead.into_iter()
                 .filter_map(|dead| standing.remove(&dead))
                 .collect::<Vec<_>>()
         };
-        for mut task in leaving {
+        for (_, mut task) in leaving {
             task.0.abort();
             // The socket is free once the task is gone, not when it is told to go.
             let _cancelled = (&mut task.0).await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, Task>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, (Place, Task)>> {
         // Nothing in here is left half-way by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn place(line: &Line, epoch: Epoch) -> Place {
+    (line.base_id(), line.restart_epoch(epoch) % 3)
+}
+
 impl Envoy {
     /// Takes the place of an epoch that has just been reaped, where its child still needs it. One that
     /// had to be killed because it overstayed may never have answered its child.
-    pub(super) async fn take_care_of_the_child_of(&self, epoch: Epoch, overstayed: bool) {
+    pub(super) async fn take_care_of_the_child_of(
+        &self,
+        epoch: Epoch,
+        line: &Line,
+        overstayed: bool,
+    ) {
         self.stand_ins.child_has_ended(epoch).await;
-        let Some(child) = epoch.next().filter(|child| self.epochs.runs(*child)) else {
+        let child = epoch.next();
+        let Some(child) = child.filter(|child| self.epochs.runs_in(line, *child)) else {
             return;
         };
         let age = self.epochs.live_for(child);
@@ -74,7 +88,7 @@ impl Envoy {
             // It ended at its time, because the child has let it go.
             return;
         }
-        match StandIn::bind(self.base_id.id(), epoch.number()) {
+        match StandIn::bind(line.base_id(), line.restart_epoch(epoch)) {
             Ok(stand_in) => {
                 tracing::debug!(
                     epoch = epoch.number(),
@@ -85,7 +99,8 @@ impl Envoy {
                         tracing::warn!(epoch = epoch.number(), "{error}");
                     }
                 });
-                self.stand_ins.lock().insert(epoch, Task(task));
+                let standing = (place(line, epoch), Task(task));
+                self.stand_ins.lock().insert(epoch, standing);
             }
             Err(error) => tracing::warn!(epoch = epoch.number(), "{error}"),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use handover_core::Epoch;
 use tokio::time::sleep;
 
+use super::lines::Line;
 use super::{Envoy, EnvoyConfig};
 use crate::admin::{AdminClient, AdminError};
 
@@ -64,7 +65,12 @@ impl Watchdog {
 impl Envoy {
     /// Watches the newest epoch and returns, with the time of its silence, once it hangs and shall
     /// be restarted.
-    pub(super) async fn until_hung(&self, config: &EnvoyConfig, epoch: Epoch) -> Duration {
+    pub(super) async fn until_hung(
+        &self,
+        config: &EnvoyConfig,
+        epoch: Epoch,
+        line: &Line,
+    ) -> Duration {
         let Some(watchdog) = &self.settings.watchdog else {
             return std::future::pending().await;
         };
@@ -80,7 +86,7 @@ impl Envoy {
             }
             match (silent, told) {
                 // A child waits for a parent that is stopped: it is not the one that hangs.
-                (true, _) if self.wake_older(epoch) => {}
+                (true, _) if self.wake_older(line, epoch) => {}
                 (true, false) => {
                     told = true;
                     tracing::warn!(

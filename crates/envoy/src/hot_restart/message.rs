@@ -1,5 +1,5 @@
 //! The messages by which the epochs of one Envoy speak to each other: those parts that a stand-in for
-//! a dead parent must understand.
+//! a dead parent must understand, and what a child says to a parent that shall give way.
 //!
 //! A frame is an 8-byte big-endian length and a Protobuf message. Numbers of fields and messages are
 //! those of Envoy 1.36 to 1.40. What is not known decodes as a request without a kind.
@@ -127,6 +127,20 @@ pub(super) fn stats_reply() -> HotRestartMessage {
     }
 }
 
+/// A child's request.
+pub(super) fn request(kind: RequestKind) -> HotRestartMessage {
+    HotRestartMessage {
+        request: Some(Request { kind: Some(kind) }),
+        ..HotRestartMessage::default()
+    }
+}
+
+/// Whether it is the answer of a parent that has closed its admin endpoint.
+pub(super) fn has_shut_down_admin(message: &HotRestartMessage) -> bool {
+    let kind = message.reply.as_ref().and_then(|reply| reply.kind.as_ref());
+    matches!(kind, Some(ReplyKind::ShutdownAdmin(_)))
+}
+
 /// A message as a frame.
 pub(super) fn frame(message: &HotRestartMessage) -> Vec<u8> {
     let body = message.encode_to_vec();
@@ -209,6 +223,25 @@ mod tests {
         let message = |body: &str| HotRestartMessage::decode(&*hex(body)).unwrap();
         assert_eq!(answer(&message("0a022a00")), Answer::Released);
         assert_eq!(answer(&message("0a022200")), Answer::Nothing);
+    }
+
+    /// As Envoy 1.36 to 1.40 take and answer them.
+    #[test]
+    fn what_a_child_says_reads_as_a_real_one_says_it() {
+        let said = |kind| frame(&request(kind))[LENGTH..].to_vec();
+        assert_eq!(
+            said(RequestKind::ShutdownAdmin(Anything {})),
+            hex("0a021200")
+        );
+        assert_eq!(
+            said(RequestKind::DrainListeners(Anything {})),
+            hex("0a022200")
+        );
+        let message = |body: &str| HotRestartMessage::decode(&*hex(body)).unwrap();
+        assert!(has_shut_down_admin(&message("120a120808e7f18cd8061001")));
+        for other in ["", "12021a00", "1801", "0a021200"] {
+            assert!(!has_shut_down_admin(&message(other)), "{other}");
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! says that it needs its parent no more.
 
 use std::io;
-use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::time::Duration;
 
@@ -15,13 +14,7 @@ use tokio::time::timeout;
 
 use super::BaseId;
 use super::message::{Answer, Frames, HotRestartMessage, answer, frame, stats_reply};
-
-/// Linux's longest abstract name: Envoy pads its names with NULs up to it, and names that differ in
-/// length are different.
-const NAME: usize = 107;
-
-/// The largest datagram; Envoy sends at most 4096 bytes at a time.
-const DATAGRAM: usize = 64 << 10;
+use super::socket::{DATAGRAM, Role, address_of, name_of};
 
 /// How long a child that waits for nobody can be silent: it asks for statistics every five seconds.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -84,14 +77,14 @@ impl StandIn {
     ///
     /// [`StandInError::Bind`], where the epoch, or another one with its place, still runs.
     pub fn bind(base_id: BaseId, epoch: u32) -> Result<Self, StandInError> {
-        let name = name_of("parent", base_id, epoch);
+        let name = name_of(Role::Parent, base_id, epoch);
         let failed = |source| StandInError::Bind {
             epoch,
             name: format!("@{name}"),
             source,
         };
         let address = address_of(&name).map_err(failed)?;
-        let child = name_of("child", base_id, epoch.wrapping_add(1));
+        let child = name_of(Role::Child, base_id, epoch.wrapping_add(1));
         let child = address_of(&child).map_err(failed)?;
         let sender = StdUnixDatagram::bind_addr(&address).map_err(failed)?;
         sender.set_nonblocking(true).map_err(failed)?;
@@ -172,27 +165,12 @@ impl StandIn {
     }
 }
 
-/// The name of an epoch's socket in one of its roles. Envoy's own default for `--socket-path` is
-/// part of it.
-fn name_of(role: &str, base_id: BaseId, epoch: u32) -> String {
-    format!(
-        "envoy_domain_socket_{role}_{}",
-        u64::from(base_id.tenfold()) + u64::from(epoch % 3)
-    )
-}
-
-/// The address with this name, as Envoy binds it.
-fn address_of(name: &str) -> io::Result<SocketAddr> {
-    let mut padded = name.as_bytes().to_vec();
-    padded.resize(NAME, 0);
-    SocketAddr::from_abstract_name(padded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
     use prost::Message as _;
+    use std::os::linux::net::SocketAddrExt as _;
 
     fn base_id() -> BaseId {
         // Beyond what any test starts an Envoy with.
@@ -233,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_child_is_answered_unasked() {
         let base_id = base_id();
-        let child = address_of(&name_of("child", base_id, 8)).unwrap();
+        let child = address_of(&name_of(Role::Child, base_id, 8)).unwrap();
         let child = UnixDatagram::from_std({
             let child = StdUnixDatagram::bind_addr(&child).unwrap();
             child.set_nonblocking(true).unwrap();
@@ -260,7 +238,7 @@ mod tests {
         let _parent = StandIn::bind(base_id, 6).unwrap();
         let error = StandIn::bind(base_id, 9).unwrap_err().to_string();
         assert!(
-            error.contains("epoch 9") && error.contains(&name_of("parent", base_id, 6)),
+            error.contains("epoch 9") && error.contains(&name_of(Role::Parent, base_id, 6)),
             "{error}"
         );
     }

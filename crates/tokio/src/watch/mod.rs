@@ -19,6 +19,9 @@
 //! **Directories** are watched one level deep: their regular files, symlinks to such included, but
 //! no hidden files (`.name`) and no backup copies (`name~`).
 //!
+//! **Large files** such as programs can be watched without being read: by what the system says of
+//! them, see [`Watcher::with_identities`].
+//!
 //! **What is not heard.** Network and some overlay file systems tell nothing about changes made
 //! elsewhere, and no file system tells of writes through memory maps. For those there is
 //! [`Watcher::rescan_every`].

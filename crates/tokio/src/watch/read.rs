@@ -95,6 +95,22 @@ pub(super) fn digest_of(path: &Path) -> Result<(Digest, u64), ReadError> {
     read_all(&file, path, |_| {})
 }
 
+/// What tells one file from another and one state of it from the next, and its size, without a look
+/// at its contents: device, inode, size, time of the last write, and who may execute it.
+pub(super) fn identity_of(path: &Path) -> Result<(Digest, u64), ReadError> {
+    let meta = std::fs::metadata(path).map_err(|source| failed(path, source))?;
+    check_kind(path, &meta)?;
+    let mut hasher = Hasher::default();
+    for number in [meta.dev(), meta.ino(), meta.size()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    for number in [meta.mtime(), meta.mtime_nsec()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&(meta.mode() & 0o111).to_le_bytes());
+    Ok((hasher.finish(), meta.size()))
+}
+
 /// What changes when a file is written.
 fn fingerprint(meta: &Metadata) -> (u64, i64, i64, i64, i64) {
     (
@@ -115,16 +131,24 @@ fn open(path: &Path) -> Result<(File, Metadata), ReadError> {
         .open(path)
         .map_err(|source| failed(path, source))?;
     let meta = metadata(&file, path)?;
+    check_kind(path, &meta)?;
+    if meta.len() > LARGEST_FILE {
+        return Err(ReadError::TooLarge { path: path.into() });
+    }
+    Ok((file, meta))
+}
+
+/// Refuses what is not a regular file.
+fn check_kind(path: &Path, meta: &Metadata) -> Result<(), ReadError> {
     let kind = meta.file_type();
     let kind = if kind.is_file() {
-        if meta.len() > LARGEST_FILE {
-            return Err(ReadError::TooLarge { path: path.into() });
-        }
-        return Ok((file, meta));
+        return Ok(());
     } else if kind.is_dir() {
         "a directory"
     } else if kind.is_fifo() {
         "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
     } else {
         "a device"
     };
@@ -216,6 +240,41 @@ mod tests {
         assert!(message("dangling").ends_with("does not exist"));
         assert!(message("loop").contains("could not read"));
         assert!(read_stable("/dev/null").is_err());
+    }
+
+    #[test]
+    fn an_identity_is_that_of_the_file_and_of_its_state() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let file = File::create(&path).unwrap();
+        // Too large to be read, which is what it is for.
+        file.set_len(LARGEST_FILE + 1).unwrap();
+        let (first, size) = identity_of(&path).unwrap();
+        assert_eq!(size, LARGEST_FILE + 1);
+        assert_eq!(identity_of(&path).unwrap().0, first);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let executable = identity_of(&path).unwrap().0;
+        assert_ne!(executable, first);
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        let written = identity_of(&path).unwrap().0;
+        assert_ne!(written, executable);
+        let other = dir.path().join("other");
+        std::fs::copy(&path, &other).unwrap();
+        File::open(&other)
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_ne!(identity_of(&path).unwrap().0, written);
+        for (name, what) in [
+            ("", "is a directory, not a file"),
+            ("none", "does not exist"),
+        ] {
+            let error = identity_of(&dir.path().join(name)).unwrap_err().to_string();
+            assert!(error.ends_with(what), "{error}");
+        }
     }
 
     #[test]

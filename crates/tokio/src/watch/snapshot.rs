@@ -9,6 +9,22 @@ use std::path::{Path, PathBuf};
 use super::digest::{Digest, Hasher};
 use super::read::{self, ReadError};
 
+/// What is watched.
+#[derive(Debug)]
+pub(super) struct Targets {
+    /// Paths whose contents matter.
+    pub(super) contents: Vec<PathBuf>,
+    /// Paths of files that are not read.
+    pub(super) identities: Vec<PathBuf>,
+}
+
+impl Targets {
+    /// All paths.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        [&*self.contents, &*self.identities].concat()
+    }
+}
+
 /// The contents of the watched paths, by digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -23,6 +39,14 @@ pub enum FileState {
     Present {
         /// The digest of its contents.
         digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A regular file that is not read: see [`Watcher::with_identities`](super::Watcher::with_identities).
+    Unread {
+        /// A digest of what the system says of it; it is another one for another file, and when the
+        /// file was written.
+        identity: Digest,
         /// Its size in bytes.
         size: u64,
     },
@@ -49,10 +73,14 @@ impl Snapshot {
     }
 
     /// Looks at the paths. It blocks for as long as the file system takes.
-    pub(super) fn take(paths: &[PathBuf]) -> Self {
+    pub(super) fn take(targets: &Targets) -> Self {
         let mut files = BTreeMap::new();
-        for path in paths {
+        for path in &targets.contents {
             look(path, &mut files);
+        }
+        for path in &targets.identities {
+            // One whose contents matter is read anyway.
+            files.entry(path.clone()).or_insert_with(|| identify(path));
         }
         let mut hasher = Hasher::default();
         for (path, state) in &files {
@@ -61,6 +89,10 @@ impl Snapshot {
                 FileState::Present { digest, .. } => {
                     hasher.update(b"f");
                     hasher.update(digest.as_bytes());
+                }
+                FileState::Unread { identity, .. } => {
+                    hasher.update(b"i");
+                    hasher.update(identity.as_bytes());
                 }
                 FileState::Directory => hasher.update(b"d"),
                 FileState::Missing => hasher.update(b"m"),
@@ -100,7 +132,7 @@ impl Snapshot {
             match state {
                 FileState::Missing => change.missing.push(path.clone()),
                 FileState::Unreadable { reason } => change.unreadable.push(reason.clone()),
-                FileState::Present { .. } | FileState::Directory => {}
+                FileState::Present { .. } | FileState::Unread { .. } | FileState::Directory => {}
             }
         }
         Some(change)
@@ -152,6 +184,14 @@ fn look(path: &Path, files: &mut BTreeMap<PathBuf, FileState>) {
         Err(error) => unreadable(&error),
     };
     files.insert(path.into(), state);
+}
+
+fn identify(path: &Path) -> FileState {
+    match read::identity_of(path) {
+        Ok((identity, size)) => FileState::Unread { identity, size },
+        Err(ReadError::Missing { .. }) => FileState::Missing,
+        Err(error) => unreadable(&error),
+    }
 }
 
 fn look_in_directory(name: &OsStr, path: &Path, files: &mut BTreeMap<PathBuf, FileState>) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::listener::{Listener, Urgency};
-use super::snapshot::{Change, Snapshot};
+use super::snapshot::{Change, Snapshot, Targets};
 
 /// How long it must be quiet after a write to a file that stays open, or after a removal.
 const QUIET: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ const LONGEST_UNREST: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 pub struct Watcher {
-    paths: Arc<[PathBuf]>,
+    targets: Arc<Targets>,
     events: AsyncFd<Arc<OwnedFd>>,
     /// Away while a look is taken, and for good if that never came back.
     listener: Option<Listener>,
@@ -111,11 +111,37 @@ impl Watcher {
     ///
     /// Outside of a tokio runtime with its I/O driver enabled.
     pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Result<Self, WatchError> {
-        let paths = paths.into_iter().map(Into::into).map(|path: PathBuf| {
+        Self::with_identities(paths, [] as [&Path; 0])
+    }
+
+    /// As [`Watcher::new`], and watches further files without reading them: large ones, such as
+    /// programs.
+    ///
+    /// Such a file has changed when the path leads to another file, or when the file's size, the
+    /// time of its last write or its permission to be executed is another. So touching it is a
+    /// change, other than for files whose contents are compared.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watcher::new`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Watcher::new`].
+    pub fn with_identities<P: Into<PathBuf>, I: Into<PathBuf>>(
+        contents: impl IntoIterator<Item = P>,
+        identities: impl IntoIterator<Item = I>,
+    ) -> Result<Self, WatchError> {
+        let absolute = |path: PathBuf| {
             std::path::absolute(&path).map_err(|source| WatchError::Path { path, source })
+        };
+        let contents = contents.into_iter().map(Into::into).map(absolute);
+        let identities = identities.into_iter().map(Into::into).map(absolute);
+        let targets = Arc::new(Targets {
+            contents: contents.collect::<Result<_, _>>()?,
+            identities: identities.collect::<Result<_, _>>()?,
         });
-        let paths: Arc<[PathBuf]> = paths.collect::<Result<_, _>>()?;
-        let looked = look(Listener::new()?, &paths);
+        let looked = look(Listener::new()?, &targets);
         let (listener, snapshot) = (looked.listener, looked.snapshot?);
         let fd = Arc::clone(listener.fd());
         #[expect(unsafe_code, reason = "tokio has no safe way to wait for inotify")]
@@ -123,7 +149,7 @@ impl Watcher {
         let events = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
             .map_err(|error| WatchError::Start(error.into()))?;
         Ok(Self {
-            paths,
+            targets,
             events,
             listener: Some(listener),
             snapshot,
@@ -205,8 +231,9 @@ impl Watcher {
         if let Some(rescan) = &mut self.rescan {
             rescan.next = Instant::now() + rescan.interval;
         }
-        let paths = Arc::clone(&self.paths);
-        self.look = Some(tokio::task::spawn_blocking(move || look(listener, &paths)));
+        let targets = Arc::clone(&self.targets);
+        let looking = tokio::task::spawn_blocking(move || look(listener, &targets));
+        self.look = Some(looking);
         Ok(())
     }
 
@@ -262,7 +289,7 @@ impl Watcher {
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher")
-            .field("paths", &self.paths)
+            .field("targets", &self.targets)
             .field("digest", &self.snapshot.digest())
             .finish_non_exhaustive()
     }
@@ -275,8 +302,9 @@ struct Looked {
 }
 
 /// Listens first and reads then: what changes after the reading is heard.
-fn look(mut listener: Listener, paths: &[PathBuf]) -> Looked {
-    let snapshot = listener.follow(paths).map(|()| Snapshot::take(paths));
+fn look(mut listener: Listener, targets: &Targets) -> Looked {
+    let followed = listener.follow(&targets.paths());
+    let snapshot = followed.map(|()| Snapshot::take(targets));
     Looked { listener, snapshot }
 }
 

@@ -247,6 +247,51 @@ async fn an_editor_that_moves_the_old_file_away_makes_one_change() {
     assert!(holds(&watcher, &path, "b"));
 }
 
+/// Half a terabyte would take minutes to read. Each way a program is replaced is seen.
+#[tokio::test]
+async fn a_large_program_is_told_by_its_identity_and_never_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["old", "new", "other"] {
+        let file = File::create(at(name)).unwrap();
+        file.set_len(1 << 39).unwrap();
+    }
+    symlink("old", at("program")).unwrap();
+    let none: [&Path; 0] = [];
+    let mut watcher = Watcher::with_identities(none, [at("program")]).unwrap();
+    let identity = |watcher: &Watcher| match watcher.snapshot().files().get(&at("program")) {
+        Some(FileState::Unread { identity, size }) => {
+            assert_eq!(*size, 1 << 39);
+            *identity
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut seen = vec![identity(&watcher)];
+    let mut follow = async |watcher: &mut Watcher| {
+        let change = changed(watcher).await;
+        assert_eq!(change.paths, [at("program")]);
+        assert!(change.is_complete());
+        let identity = identity(watcher);
+        assert!(!seen.contains(&identity));
+        seen.push(identity);
+    };
+    // The link is switched.
+    symlink("new", at("link")).unwrap();
+    fs::rename(at("link"), at("program")).unwrap();
+    follow(&mut watcher).await;
+    // What it leads to is replaced.
+    fs::rename(at("other"), at("new")).unwrap();
+    follow(&mut watcher).await;
+    // It may be executed from here on.
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(at("new"), executable).unwrap();
+    follow(&mut watcher).await;
+    fs::set_permissions(at("new"), fs::metadata(at("new")).unwrap().permissions()).unwrap();
+    silent(&mut watcher).await;
+    fs::remove_file(at("new")).unwrap();
+    assert_eq!(changed(&mut watcher).await.missing, [at("program")]);
+}
+
 #[tokio::test]
 async fn a_path_that_does_not_exist_yet_is_awaited_with_its_directories() {
     let dir = tempfile::tempdir().unwrap();
