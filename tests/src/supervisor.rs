@@ -49,7 +49,8 @@ impl Launch {
     /// When it has not been built; the message tells how.
     #[must_use]
     pub fn handover() -> Self {
-        Self::program(handover_bin())
+        // A test that wants a control socket names a place of its own, with the flag.
+        Self::program(handover_bin()).env("HANDOVER_SOCKET", "none")
     }
 
     /// Any other program.

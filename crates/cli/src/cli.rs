@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what each word means.
 
+pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod exec;
 pub(crate) mod global;
@@ -11,6 +12,7 @@ pub(crate) mod span;
 
 use clap::{Parser, Subcommand};
 
+use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
 use demo::{DemoArgs, DemoServerArgs};
 use exec::ExecArgs;
 use run::{RunArgs, ValidateArgs};
@@ -36,6 +38,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run(Box<RunArgs>),
     Exec(ExecArgs),
+    Status(StatusArgs),
+    Reload(ReloadArgs),
+    Drain(DrainArgs),
+    Undrain(UndrainArgs),
+    Stop(StopArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
     Resolve(ResolveArgs),

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod control;
 mod demo;
 mod demo_envoy;
 mod envoy_args;
@@ -26,6 +27,11 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Run(args) if args.print_command => print_command::run(*args).await,
         Command::Run(args) => run::run(*args).await,
         Command::Exec(args) => exec::run(args).await,
+        Command::Status(args) => control::status(&args).await,
+        Command::Reload(args) => control::reload(&args).await,
+        Command::Drain(args) => control::drain(&args).await,
+        Command::Undrain(args) => control::undrain(&args).await,
+        Command::Stop(args) => control::stop(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Resolve(args) => resolve::run(&args).await,

@@ -40,6 +40,15 @@ impl ExitCode {
     /// The program was not found.
     pub(crate) const NOT_FOUND: Self = Self(127);
 
+    pub(crate) fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The code that another process of ours has ended with, or is about to.
+    pub(crate) fn passed_on(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The code that a shell reports for a process that this signal ended.
     pub(crate) fn of_signal(signal: Signal) -> Self {
         Self::of_child(128_i32.saturating_add(signal.number()))

@@ -2,10 +2,12 @@
 
 mod cli;
 mod commands;
+mod control;
 mod demo;
 mod exit_code;
 mod fatal;
 mod logging;
+mod operate;
 mod program;
 mod signals;
 mod source;

@@ -10,13 +10,14 @@
 //! The machine knows which epoch is superseded; [`Program::follow`] tells it to the process.
 
 mod error;
+mod operate;
 mod readiness;
 mod running;
 mod sockets;
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use handover_core::{Abort, Epoch, EpochState, Target};
@@ -27,9 +28,9 @@ use handover_tokio::watch::Digest;
 use handover_tokio::{Proxy, RunControl, RunError, Status};
 use tokio::sync::watch;
 
-use crate::supervise::Forward;
+use operate::Ended;
 use readiness::{Announcement, Ready};
-use running::{Finish, Running};
+use running::{Finish, Registration, Running};
 
 pub(crate) use error::ProgramError;
 pub(crate) use readiness::{Readiness, first_after};
@@ -67,6 +68,7 @@ pub(crate) struct Revision {
 pub(crate) struct Program {
     settings: Settings,
     running: Running,
+    last_ended: Ended,
 }
 
 impl Program {
@@ -74,6 +76,7 @@ impl Program {
         Self {
             settings,
             running: Running::default(),
+            last_ended: Ended::default(),
         }
     }
 
@@ -93,7 +96,12 @@ impl Program {
     }
 
     /// One process from its start to its end.
-    async fn serve(&self, epoch: Epoch, control: &RunControl) -> Result<(), RunError> {
+    async fn serve(
+        &self,
+        revision: Revision,
+        epoch: Epoch,
+        control: &RunControl,
+    ) -> Result<(), RunError> {
         let (announcement, child) = tokio::select! {
             biased;
             // A process that is just being made is killed with the future.
@@ -101,26 +109,45 @@ impl Program {
             started = self.start(epoch) => started?,
         };
         let child = Arc::new(child);
-        let registration = self.running.enter(epoch, &child);
-        let mut ready = Box::pin(announcement.wait(&child));
+        let started = Instant::now();
+        let registration = self.running.enter(epoch, &child, revision);
+        let result = self
+            .follow_process(epoch, &child, announcement, &registration, control)
+            .await;
+        let aborted = control.aborted().is_some();
+        let (ran, told) = (started.elapsed(), registration.told());
+        self.last_ended.note(epoch, &child, ran, told, aborted);
+        result
+    }
+
+    /// A process that was started, until its end.
+    async fn follow_process(
+        &self,
+        epoch: Epoch,
+        child: &Child,
+        announcement: Announcement,
+        registration: &Registration<'_>,
+        control: &RunControl,
+    ) -> Result<(), RunError> {
+        let mut ready = Box::pin(announcement.wait(child));
         let mut live = false;
         loop {
             tokio::select! {
                 biased;
                 how = control.abort() => {
-                    self.abort(&child, how, control).await?;
+                    self.abort(child, how, control).await?;
                     return Err(RunError::Aborted);
                 }
                 finish = registration.told_to_finish() => {
-                    return self.finish(epoch, &child, finish, control).await;
+                    return self.finish(epoch, child, finish, control).await;
                 }
-                cause = child.wait() => return self.ended(&child, cause, live),
+                cause = child.wait() => return self.ended(child, cause, live),
                 outcome = &mut ready, if !live => match outcome {
                     Ok(()) => {
                         live = true;
                         control.live();
                     }
-                    Err(error) => return self.never_ready(&child, error, control).await,
+                    Err(error) => return self.never_ready(child, error, control).await,
                 },
             }
         }
@@ -280,7 +307,7 @@ impl Proxy for Program {
         control: RunControl,
     ) -> Result<(), RunError> {
         match target {
-            Target::Serve(_) => self.serve(epoch, &control).await,
+            Target::Serve(revision) => self.serve(revision, epoch, &control).await,
             Target::Drain => self.drain(&control).await,
         }
     }
@@ -290,12 +317,6 @@ impl Proxy for Program {
 
     /// The end of the agent is told by its supervisor.
     fn panic(&self, _config: &Revision) {}
-}
-
-impl Forward for Program {
-    fn forward(&self, signal: Signal) {
-        self.running.signal_all(signal);
-    }
 }
 
 impl From<ProgramError> for RunError {

@@ -37,6 +37,8 @@ pub(crate) trait Source {
 pub(crate) struct Files {
     /// None when no path is watched: then there is nothing to listen to.
     watcher: Option<Watcher>,
+    /// Whether somebody wants to know what they hold at this moment.
+    look_due: bool,
 }
 
 impl Files {
@@ -50,7 +52,10 @@ impl Files {
             ([], []) => None,
             (paths, programs) => Some(Watcher::with_identities(paths, programs)?),
         };
-        Ok(Self { watcher })
+        Ok(Self {
+            watcher,
+            look_due: false,
+        })
     }
 
     /// What the files held when they were last looked at.
@@ -68,12 +73,25 @@ impl Files {
         })
     }
 
+    /// Lets [`Files::changed`] look at the files at once, and return even if nothing has changed.
+    pub(crate) fn look_soon(&mut self) {
+        self.look_due = true;
+    }
+
     /// Waits until the files hold something else, and tells which do.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a change is told by the next call.
     pub(crate) async fn changed(&mut self) -> Result<Vec<PathBuf>, WatchError> {
+        if self.look_due {
+            let looked = match &mut self.watcher {
+                Some(watcher) => watcher.look().await,
+                None => Ok(None),
+            };
+            self.look_due = false;
+            return Ok(looked?.map(|change| change.paths).unwrap_or_default());
+        }
         match &mut self.watcher {
             Some(watcher) => Ok(watcher.changed().await?.paths),
             None => std::future::pending().await,

@@ -1,5 +1,11 @@
-//! What `run`, `exec` and `demo` have in common: an agent, the signals, the watched files, and the
-//! exit code. It is the same for every proxy.
+//! What `run`, `exec` and `demo` have in common: an agent, the signals, the watched files, the
+//! control socket, and the exit code. It is the same for every proxy.
+
+mod asked;
+mod counters;
+mod overview;
+mod reading;
+mod reload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,33 +13,76 @@ use std::sync::Arc;
 use handover_core::{Outcome, Policy};
 use handover_tokio::process::{Signal, adopts_orphans, reap_orphans};
 use handover_tokio::watch::WatchError;
-use handover_tokio::{Agent, Applied, ApplyError, Handle, Proxy};
+use handover_tokio::{Agent, Handle};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use crate::control::{Control, Instance, Name};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit};
+use crate::operate::Operate;
 use crate::signals::{Request, Signals};
 use crate::source::{Files, Reading, Source};
-
-/// A proxy to whose processes a signal can be passed on.
-pub(crate) trait Forward {
-    /// Sends the signal to the process of every epoch.
-    fn forward(&self, signal: Signal);
-}
+use asked::Ended;
+use counters::Counted;
+use reading::{Reloads, Wanted, end_of};
 
 /// Keeps a proxy running with what its source asks for.
-pub(crate) struct Supervisor<P: Proxy, S> {
-    proxy: Arc<P>,
+pub(crate) struct Supervisor<P: Operate, S> {
     agent: Agent<P>,
+    desk: Desk<P, S>,
+    instance: Option<Instance>,
+}
+
+/// What the loop decides with, and what it keeps of its decisions.
+struct Desk<P: Operate, S> {
+    proxy: Arc<P>,
     handle: Handle<P::Config>,
     source: S,
     files: Files,
+    /// How often a next epoch was asked for although nothing had changed.
     generation: u64,
+    /// What was asked for last.
+    wanted: Option<Wanted<P::Config>>,
+    /// What is wanted next, on its way.
+    reading: Option<Reading<P::Config>>,
+    reloads: Reloads,
+    name: Name,
+    counted: Arc<Counted>,
+    on_terminate: OnTerminate,
+    stage: Stage,
+    /// The last signal that asked for the end.
+    ended_by: Option<Signal>,
+    /// Whether somebody has said that no drain is wanted.
+    no_drain_wanted: bool,
+    /// For whoever waits for the end.
+    end: watch::Sender<Option<Ended>>,
+}
+
+/// How far the end was asked for. The agent counts as well, but shows it only after a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Not at all.
+    Running,
+    /// With a drain.
+    Draining,
+    /// Without one.
+    Stopping,
+}
+
+/// What the first signal to end does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnTerminate {
+    /// It drains, then ends.
+    #[default]
+    Drain,
+    /// It ends at once, and that is what was wanted: a drain was asked for before, if at all.
+    End,
 }
 
 impl<P, S> Supervisor<P, S>
 where
-    P: Proxy + Forward,
+    P: Operate,
     S: Source<Config = P::Config>,
 {
     /// Checks the policy and reads the watched files. Nothing is started yet.
@@ -49,20 +98,48 @@ where
             let error = anyhow::anyhow!("cannot start with the files as they are: {problem}");
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }
-        let handle = agent.handle();
-        Ok(Self {
+        let desk = Desk {
+            handle: agent.handle(),
             proxy,
-            agent,
-            handle,
             source,
             files,
             generation: 0,
+            wanted: None,
+            reading: None,
+            reloads: Reloads::default(),
+            name: Name::of_process(std::process::id()),
+            counted: Arc::default(),
+            on_terminate: OnTerminate::default(),
+            stage: Stage::Running,
+            ended_by: None,
+            no_drain_wanted: false,
+            end: watch::Sender::default(),
+        };
+        Ok(Self {
+            agent,
+            desk,
+            instance: None,
         })
+    }
+
+    /// Answers at the control socket of this instance while it runs.
+    #[must_use]
+    pub(crate) fn controlled_as(mut self, instance: Instance) -> Self {
+        self.desk.name = instance.name.clone();
+        self.instance = Some(instance);
+        self
+    }
+
+    /// Does this at the first signal to end.
+    #[must_use]
+    pub(crate) fn on_terminate(mut self, what: OnTerminate) -> Self {
+        self.desk.on_terminate = what;
+        self
     }
 
     /// Speaks to the agent and watches it.
     pub(crate) fn handle(&self) -> Handle<P::Config> {
-        self.handle.clone()
+        self.desk.handle.clone()
     }
 
     /// Runs until the agent has ended.
@@ -72,22 +149,27 @@ where
     /// Why it ended otherwise than it was asked to.
     pub(crate) async fn run(self, mut signals: Signals) -> Result<ExitCode, Fatal> {
         let Self {
-            proxy,
             agent,
-            handle,
-            source,
-            mut files,
-            mut generation,
+            mut desk,
+            instance,
         } = self;
-        let first = match source.stand_in() {
+        let stand_in = desk.source.stand_in();
+        let stands_in = stand_in.is_some();
+        let first = match stand_in {
             Some(config) => config,
             None => tokio::select! {
-                first = source.read(&files, generation) => first.or_exit(ExitCode::CONFIG)?,
+                first = desk.source.read(&desk.files, desk.generation) => {
+                    first.or_exit(ExitCode::CONFIG)?
+                }
                 signal = signals.end() => {
-                    info!("received {signal} before {} was read", source.name());
+                    info!("received {signal} before {} was read", desk.source.name());
                     return Ok(ExitCode::CLEAN);
                 }
             },
+        };
+        let mut control = match instance.and_then(|instance| instance.socket) {
+            Some(socket) => Some(Control::serve(socket).or_exit(ExitCode::OS)?),
+            None => None,
         };
         if adopts_orphans() {
             // It ends with the runtime.
@@ -96,106 +178,129 @@ where
                 warn!("orphaned processes are not collected: {error}");
             });
         }
+        // It ends with the agent.
+        tokio::spawn(Arc::clone(&desk.counted).follow(desk.handle.events()));
         let mut agent = tokio::spawn(agent.run(std::future::pending()));
-        apply(&handle, first).await;
+        desk.wanted = Some(Wanted::new(first.clone(), stands_in));
+        reading::apply(&desk.handle, first).await;
 
-        let mut reading = None;
-        let mut ended_by = None;
-        let mut ends = 0_u32;
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = &mut agent => break outcome.or_exit(ExitCode::INTERNAL)?,
-                request = signals.next() => match request {
-                    Request::End(signal) => {
-                        ends = ends.saturating_add(1);
-                        let what = match ends {
-                            1 => "draining",
-                            2 => "stopping without a drain",
-                            _ => "killing",
-                        };
-                        info!("received {signal}: {what}");
-                        ended_by = Some(signal);
-                        handle.terminate();
-                    }
-                    Request::Next => {
-                        info!("received {}: the next epoch is due", Signal::HUP);
-                        generation += 1;
-                        reading = begin_to_read(&source, &files, generation);
-                    }
-                    Request::Forward(signal) => {
-                        debug!("received {signal}: it is passed on to every epoch");
-                        proxy.forward(signal);
-                    }
+                request = signals.next() => desk.signalled(request),
+                asked = next(&mut control) => desk.asked(asked),
+                read = end_of(&mut desk.reading) => match read {
+                    Ok(config) => desk.read(config).await,
+                    Err(problem) => desk.not_read(&problem),
                 },
-                read = end_of(&mut reading) => match read {
-                    Ok(config) => apply(&handle, config).await,
-                    Err(problem) => keep(&problem),
-                },
-                changed = files.changed() => match changed {
-                    Ok(paths) => {
-                        info!("{}", sentence(&paths));
-                        reading = begin_to_read(&source, &files, generation);
+                changed = desk.files.changed() => match changed {
+                    Ok(paths) => desk.looked(&paths),
+                    Err(error) => {
+                        not_heard(&mut desk.files, error);
+                        desk.looked(&[]);
                     }
-                    Err(error) => not_heard(&mut files, error),
                 },
             }
         };
-        end(outcome, &handle, ended_by, &source.name())
+        let result = desk.result(outcome);
+        let code = result
+            .as_ref()
+            .map_or_else(|fatal| fatal.code, |code| *code);
+        desk.end.send_replace(Some(Ended { outcome, code }));
+        if let Some(control) = control {
+            control.close().await;
+        }
+        result
     }
 }
 
-/// Begins to read what the files hold, in place of what is being read.
-fn begin_to_read<S: Source>(
-    source: &S,
-    files: &Files,
-    generation: u64,
-) -> Option<Reading<S::Config>> {
-    match files.problem() {
-        None => Some(source.read(files, generation)),
-        Some(problem) => {
-            keep(&anyhow::anyhow!(problem));
-            None
+impl<P, S> Desk<P, S>
+where
+    P: Operate,
+    S: Source<Config = P::Config>,
+{
+    fn signalled(&mut self, request: Request) {
+        match request {
+            Request::End(signal) => {
+                self.ended_by = Some(signal);
+                let at_once = self.on_terminate == OnTerminate::End;
+                match self.stage {
+                    Stage::Running | Stage::Draining if at_once => {
+                        info!("received {signal}: stopping without a drain, as a sidecar does");
+                        self.no_drain_wanted = true;
+                        self.end(Stage::Stopping);
+                    }
+                    Stage::Running => {
+                        info!("received {signal}: draining");
+                        self.end(Stage::Draining);
+                    }
+                    Stage::Draining => {
+                        info!("received {signal}: stopping without a drain");
+                        self.end(Stage::Stopping);
+                    }
+                    Stage::Stopping => {
+                        info!("received {signal}: killing");
+                        self.handle.kill();
+                    }
+                }
+            }
+            Request::Next => {
+                info!("received {}: the next epoch is due", Signal::HUP);
+                self.generation += 1;
+                self.begin_to_read();
+            }
+            Request::Forward(signal) => {
+                debug!("received {signal}: it is passed on to every epoch");
+                self.proxy.forward(signal);
+            }
+        }
+    }
+
+    /// Goes so far towards the end, if that is further than before.
+    fn end(&mut self, stage: Stage) {
+        let steps = match (self.stage, stage) {
+            (Stage::Running, Stage::Stopping) => 2,
+            (Stage::Running, Stage::Draining) | (Stage::Draining, Stage::Stopping) => 1,
+            _ => 0,
+        };
+        for _ in 0..steps {
+            self.handle.terminate();
+        }
+        self.stage = self.stage.max(stage);
+    }
+
+    /// The exit code, or why there is an error.
+    fn result(&self, outcome: Outcome) -> Result<ExitCode, Fatal> {
+        let failure = self.handle.status().borrow().last_failure.clone();
+        let code = ExitCode::of_outcome(outcome, failure.as_ref(), self.ended_by);
+        match outcome {
+            Outcome::GaveUp { why, .. } => {
+                let reason = failure.map_or_else(
+                    || "no reason is known".to_owned(),
+                    |failure| failure.message(),
+                );
+                let name = self.source.name();
+                Err(Fatal::new(
+                    code,
+                    anyhow::anyhow!("gave up on {name}, as {why}: {reason}"),
+                ))
+            }
+            Outcome::DrainSkipped if self.no_drain_wanted => Ok(ExitCode::CLEAN),
+            Outcome::Drained
+            | Outcome::DrainTimedOut
+            | Outcome::DrainSkipped
+            | Outcome::Killed
+            | Outcome::ProxyEnded { .. } => Ok(code),
         }
     }
 }
 
-/// Waits for what is being read, if anything is.
-///
-/// # Cancel safety
-///
-/// The reading goes on with the next call.
-async fn end_of<C>(reading: &mut Option<Reading<C>>) -> anyhow::Result<C> {
-    match reading {
+/// The next question at the control socket, if there is one.
+async fn next(control: &mut Option<Control>) -> crate::control::Asked {
+    match control {
+        Some(control) => control.next().await,
         None => std::future::pending().await,
-        Some(read) => {
-            let result = read.await;
-            *reading = None;
-            result
-        }
-    }
-}
-
-fn keep(problem: &anyhow::Error) {
-    warn!("keeps serving what it has: {problem:#}");
-}
-
-async fn apply<C>(handle: &Handle<C>, config: C) {
-    match handle.apply(config).await {
-        Ok(Applied::Changed) => {}
-        Ok(Applied::Unchanged) => debug!("the configuration is what is wanted already"),
-        Err(error @ (ApplyError::Terminating | ApplyError::Ended)) => {
-            info!("a change is not taken in: {error}");
-        }
-    }
-}
-
-/// `a.yaml and 2 more have changed`.
-fn sentence(paths: &[PathBuf]) -> String {
-    match paths {
-        [] => "the watched files have changed".to_owned(),
-        [path] => format!("{} has changed", path.display()),
-        [path, others @ ..] => format!("{} and {} more have changed", path.display(), others.len()),
     }
 }
 
@@ -211,32 +316,5 @@ fn not_heard(files: &mut Files, error: WatchError) {
     } else {
         files.give_up();
         error!("changes are not noticed any more: {error:#}");
-    }
-}
-
-fn end<C>(
-    outcome: Outcome,
-    handle: &Handle<C>,
-    ended_by: Option<Signal>,
-    name: &str,
-) -> Result<ExitCode, Fatal> {
-    let failure = handle.status().borrow().last_failure.clone();
-    let code = ExitCode::of_outcome(outcome, failure.as_ref(), ended_by);
-    match outcome {
-        Outcome::GaveUp { why, .. } => {
-            let reason = failure.map_or_else(
-                || "no reason is known".to_owned(),
-                |failure| failure.message(),
-            );
-            Err(Fatal::new(
-                code,
-                anyhow::anyhow!("gave up on {name}, as {why}: {reason}"),
-            ))
-        }
-        Outcome::Drained
-        | Outcome::DrainTimedOut
-        | Outcome::DrainSkipped
-        | Outcome::Killed
-        | Outcome::ProxyEnded { .. } => Ok(code),
     }
 }

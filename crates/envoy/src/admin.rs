@@ -10,7 +10,7 @@ mod server_info;
 mod stats;
 
 #[cfg(test)]
-mod fake_peer;
+pub(crate) mod fake_peer;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, Ready};

@@ -50,8 +50,9 @@ mod proc_net;
 mod text;
 
 pub use adapter::{
-    ConfigError, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, HungAction, NotSideBySide,
-    SetupError, StopOptions, Watchdog,
+    ConfigError, EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, EpochOverview,
+    Holding, HungAction, NotSideBySide, OnRequestError, Overview, SetupError, StopOptions,
+    Watchdog,
 };
 
 #[cfg(feature = "template")]

@@ -4,6 +4,7 @@ use handover_core::{Denied, Epoch, Event, Input};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::agent::Message;
+use crate::control::Report;
 use crate::{Failure, Status};
 
 /// Speaks to an agent, from any task. Handles can be cloned; dropping them does not end the agent.
@@ -31,6 +32,22 @@ pub enum ApplyError {
     /// The agent has ended, or was never run.
     #[error("the agent has ended")]
     Ended,
+}
+
+/// How a configuration that was taken in goes on. Dropping it changes nothing for the configuration.
+#[derive(Debug)]
+pub struct Followed(oneshot::Receiver<Result<Epoch, NotLive>>);
+
+impl Followed {
+    /// Waits until the configuration is live, replaced or given up; returns the epoch that is live
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not going to be live.
+    pub async fn live(self) -> Result<Epoch, NotLive> {
+        self.0.await.unwrap_or(Err(NotLive::Ended))
+    }
 }
 
 /// Why a configuration did not go live.
@@ -91,6 +108,20 @@ impl<C> Handle<C> {
         self.ask(Input::Desire(config)).await
     }
 
+    /// Asks for this configuration as [`apply`](Self::apply) does, and returns besides what tells
+    /// how it goes on, for whoever wants to wait for that elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`apply`](Self::apply).
+    pub async fn apply_and_follow(&self, config: C) -> Result<(Applied, Followed), ApplyError> {
+        self.ask_and_follow(Input::Desire(config)).await
+    }
+
     /// Asks for this configuration, and returns the epoch that is live with it.
     ///
     /// # Errors
@@ -124,6 +155,20 @@ impl<C> Handle<C> {
         self.ask(Input::Restart(config)).await
     }
 
+    /// Asks for a cold restart as [`restart`](Self::restart) does, and returns besides what tells
+    /// how it goes on.
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`restart`](Self::restart).
+    pub async fn restart_and_follow(&self, config: C) -> Result<(Applied, Followed), ApplyError> {
+        self.ask_and_follow(Input::Restart(config)).await
+    }
+
     /// As [`restart`](Self::restart), and returns the epoch that is live with the configuration: 0,
     /// unless that failed and a later one went live beside the configuration that served before.
     ///
@@ -138,6 +183,17 @@ impl<C> Handle<C> {
     /// As [`restart`](Self::restart).
     pub async fn restart_and_wait(&self, config: C) -> Result<Epoch, NotLive> {
         self.ask_and_wait(Input::Restart(config)).await
+    }
+
+    /// Stops counting this draining epoch towards [`Policy::max_epochs`], so that a change which
+    /// waits for it is started at once. Who calls it takes upon themselves what the proxy does to
+    /// the epoch then: a real Envoy ends its oldest epoch when a third one starts. An epoch that
+    /// does not drain is left as it is.
+    ///
+    /// [`Policy::max_epochs`]: handover_core::Policy::max_epochs
+    pub fn release(&self, epoch: Epoch) {
+        // An agent that has ended has nothing to release.
+        let _ended = self.send(Message::Reported(epoch, Report::Released));
     }
 
     /// Lets the agent drain and end. The second call skips the drain, the third kills.
@@ -176,7 +232,7 @@ impl<C> Handle<C> {
         answered.await.unwrap_or(Err(ApplyError::Ended))
     }
 
-    async fn ask_and_wait(&self, input: Input<C>) -> Result<Epoch, NotLive> {
+    async fn ask_and_follow(&self, input: Input<C>) -> Result<(Applied, Followed), ApplyError> {
         let (answer, answered) = oneshot::channel();
         let (waiter, settled) = oneshot::channel();
         let message = Message::Asked {
@@ -184,13 +240,17 @@ impl<C> Handle<C> {
             answer,
             waiter: Some(waiter),
         };
-        self.send(message).map_err(|_| NotLive::Ended)?;
-        match answered.await.unwrap_or(Err(ApplyError::Ended)) {
-            Ok(Applied::Changed | Applied::Unchanged) => {}
-            Err(ApplyError::Ended) => return Err(NotLive::Ended),
-            Err(error) => return Err(NotLive::NotApplied(error)),
+        self.send(message).map_err(|_| ApplyError::Ended)?;
+        let applied = answered.await.unwrap_or(Err(ApplyError::Ended))?;
+        Ok((applied, Followed(settled)))
+    }
+
+    async fn ask_and_wait(&self, input: Input<C>) -> Result<Epoch, NotLive> {
+        match self.ask_and_follow(input).await {
+            Ok((_, followed)) => followed.live().await,
+            Err(ApplyError::Ended) => Err(NotLive::Ended),
+            Err(error @ ApplyError::Terminating) => Err(NotLive::NotApplied(error)),
         }
-        settled.await.unwrap_or(Err(NotLive::Ended))
     }
 
     fn send(&self, message: Message<C>) -> Result<(), mpsc::error::SendError<Message<C>>> {

@@ -78,6 +78,6 @@ pub use handover_core as core;
 
 pub use agent::Agent;
 pub use control::RunControl;
-pub use handle::{Applied, ApplyError, Handle, NotLive};
+pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
 pub use status::{Failure, Status};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use handover_tokio::process::Signal;
 
+use super::control::ControlArgs;
 use super::global::LoggingArgs;
 use super::policy::PolicyArgs;
 use super::span;
@@ -42,10 +43,10 @@ pub(crate) struct ExecArgs {
     #[arg(
         long,
         value_name = "NAME",
-        env = "HANDOVER_NAME",
+        env = "HANDOVER_FD_NAME",
         value_delimiter = ','
     )]
-    pub(crate) name: Vec<String>,
+    pub(crate) fd_name: Vec<String>,
 
     /// Start the next epoch when this file, or a file in this directory, has other contents.
     #[arg(
@@ -79,6 +80,9 @@ pub(crate) struct ExecArgs {
 
     #[command(flatten)]
     pub(crate) ready: ReadyArgs,
+
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

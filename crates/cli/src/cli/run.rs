@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::control::ControlArgs;
 use super::global::LoggingArgs;
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
@@ -80,7 +81,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
 
-    /// Where the locks of the base ids are, the same for all agents of a user; without it
+    /// Where the locks of the base ids and the control sockets are, the same for all agents of a
+    /// user; without it
     /// /run/handover for root, and a directory of the user's own for others.
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
@@ -121,11 +123,19 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_repair: bool,
 
+    /// End at once on TERM, with 0, as a Kubernetes sidecar that drains on `handover drain` only.
+    #[arg(long, env = "HANDOVER_NATIVE_SIDECAR")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) native_sidecar: bool,
+
     /// Print the command line with which Envoy would be started first, as a shell takes it, and end.
     /// Without --run-dir, XXXXXX stands for what is chosen at the start.
     #[arg(long, env = "HANDOVER_PRINT_COMMAND")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) print_command: bool,
+
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::builder::Resettable;
 use clap::{Args as _, FromArgMatches as _};
-use handover_tokio::Proxy;
 use handover_tokio::process::{Line, OutputSink, Signal};
 
 use super::exec;
@@ -21,9 +20,10 @@ use crate::demo::tally::Tally;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Writer;
+use crate::operate::Operate;
 use crate::signals::Signals;
 use crate::source::Source;
-use crate::supervise::{Forward, Supervisor};
+use crate::supervise::Supervisor;
 
 pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -102,7 +102,7 @@ pub(super) async fn perform<P, S>(
     mut signals: Signals,
 ) -> Result<ExitCode, Fatal>
 where
-    P: Proxy + Forward,
+    P: Operate,
     S: Source<Config = P::Config>,
 {
     let stdout = std::io::stdout();

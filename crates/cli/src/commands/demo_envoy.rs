@@ -15,8 +15,8 @@ use handover_netutil::Listen;
 use super::demo::{perform, silent};
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
-use super::run::default_lock_dir;
 use crate::cli::demo::DemoArgs;
+use crate::control::default_directory;
 use crate::demo::play::Script;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -63,7 +63,7 @@ pub(super) async fn run(
         base_id: BaseIdChoice::Auto,
         instance: "handover demo".to_owned(),
         run_dir: dir.join("epochs"),
-        lock_dir: default_lock_dir(),
+        lock_dir: default_directory(),
         output: silent(),
         live_poll: LivePoll::default(),
         stop: StopOptions::default(),

@@ -10,6 +10,7 @@ use handover_tokio::process::ready::Probe;
 
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::policy::OnExit;
+use crate::control::{Instance, default_directory};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
@@ -30,8 +31,9 @@ async fn supervise(
     signals: Signals,
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
+    let instance = Instance::open(&args.control, &default_directory())?;
     let (supervisor, _) = prepare(args, output).await?;
-    supervisor.run(signals).await
+    supervisor.controlled_as(instance).run(signals).await
 }
 
 /// Everything up to the start of the first epoch: the sockets are bound, nothing runs. Returns the
@@ -42,7 +44,7 @@ pub(crate) async fn prepare(
 ) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
-    let sockets = bind(&wanted, &args.name)?;
+    let sockets = bind(&wanted, &args.fd_name)?;
     let addresses = sockets.addresses().collect();
     let policy = args.policy.policy(Some(args.drain_time));
     let mut words = args.command.into_iter();
@@ -83,7 +85,7 @@ fn bind(addresses: &[SocketAddr], names: &[String]) -> Result<Sockets, Fatal> {
     if names.len() > addresses.len() {
         let (names, addresses) = (names.len(), addresses.len());
         return Err(Fatal::usage(format_args!(
-            "{names} names for {addresses} sockets: give each --name an address with --listen"
+            "{names} names for {addresses} sockets: give each --fd-name an address with --listen"
         )));
     }
     for name in names {
@@ -114,7 +116,7 @@ fn check_name(name: &str) -> Result<(), Fatal> {
         return Ok(());
     }
     Err(Fatal::usage(format_args!(
-        "--name {name:?} cannot be a socket's name: use 1 to 255 printable ASCII characters \
+        "--fd-name {name:?} cannot be a socket's name: use 1 to 255 printable ASCII characters \
          without `:`"
     )))
 }

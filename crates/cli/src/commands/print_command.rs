@@ -7,7 +7,7 @@ use handover_envoy::files::{RunDir, file_name};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice, HostPaths, OwnedBaseId};
 
 use super::envoy_config::ConfigFile;
-use super::run::{RUN_DIR_PREFIX, arguments, base_id, instance, lock_dir};
+use super::run::{RUN_DIR_PREFIX, arguments, base_id, lock_dir, owner};
 use super::{envoy_binary, print};
 use crate::cli::run::RunArgs;
 use crate::exit_code::ExitCode;
@@ -29,7 +29,7 @@ async fn command_line(args: RunArgs) -> Result<String, Fatal> {
     let envoy_args = EnvoyArgs::new(arguments(&args).await).or_exit(ExitCode::USAGE)?;
     let base_id = match base_id(&args)? {
         BaseIdChoice::Explicit(id) => id,
-        BaseIdChoice::Auto => free_base_id(&lock_dir(&args), &instance(&args))?,
+        BaseIdChoice::Auto => free_base_id(&lock_dir(&args), &owner(&args))?,
     };
     let format = ConfigFile::new(&args.envoy, &args.node).format();
     let run_dir = args.run_dir.unwrap_or_else(|| {

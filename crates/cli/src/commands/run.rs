@@ -1,6 +1,6 @@
 //! `handover run`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, termination_message};
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
-use handover_tokio::process::{OutputSink, Signal};
+use handover_tokio::process::OutputSink;
 
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::run::{Fallback, ISTIO_VARIABLE, OnHung, RunArgs};
+use crate::control::{Instance, default_directory};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
-use crate::supervise::{Forward, Supervisor};
+use crate::supervise::{OnTerminate, Supervisor};
 
 /// How the name of a run directory begins that is made for one run.
 pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
@@ -65,6 +66,11 @@ struct Prepared {
 /// Waits for what the node has to tell, and for a verdict on the configuration where there is
 /// another one to fall back to.
 async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
+    let instance = Instance::open(&args.control, &lock_dir(&args))?;
+    let on_terminate = match args.native_sidecar {
+        true => OnTerminate::End,
+        false => OnTerminate::Drain,
+    };
     let (run_dir, temporary) = run_dir(&args)?;
     let limit = termination_drain(&args)?;
     let policy = args.policy.policy(Some(limit));
@@ -94,7 +100,9 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let source = ConfigSource::new(file, stand_in).with_programs(programs);
     let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
     Ok(Prepared {
-        supervisor,
+        supervisor: supervisor
+            .controlled_as(instance)
+            .on_terminate(on_terminate),
         _run_dir: temporary,
     })
 }
@@ -133,12 +141,12 @@ pub(super) fn base_id(args: &RunArgs) -> Result<BaseIdChoice, Fatal> {
 }
 
 /// What others are told about the owner of the base id.
-pub(super) fn instance(args: &RunArgs) -> String {
+pub(super) fn owner(args: &RunArgs) -> String {
     format!("handover run {}", args.envoy.config_path.display())
 }
 
 pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {
-    args.lock_dir.clone().unwrap_or_else(default_lock_dir)
+    args.lock_dir.clone().unwrap_or_else(default_directory)
 }
 
 fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
@@ -165,7 +173,7 @@ async fn settings(
         binary: envoy_binary(&args.envoy.envoy_path)?,
         args: arguments(&args).await,
         base_id: base_id(&args)?,
-        instance: instance(&args),
+        instance: owner(&args),
         run_dir,
         lock_dir: lock_dir(&args),
         output,
@@ -229,25 +237,5 @@ async fn stand_in(
             tracing::warn!("{:#}", anyhow::Error::new(error));
             Ok(None)
         }
-    }
-}
-
-/// Where the locks of the base ids are: common to all agents of a user. A directory that others may
-/// write to would not do, so users do not share one; that the base ids of other users are in use
-/// is seen by their sockets.
-pub(super) fn default_lock_dir() -> PathBuf {
-    let user = rustix::process::geteuid();
-    if user.is_root() {
-        return "/run/handover".into();
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Path::new(&dir).join("handover"),
-        None => std::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
-    }
-}
-
-impl Forward for Envoy {
-    fn forward(&self, signal: Signal) {
-        self.signal_all(signal);
     }
 }

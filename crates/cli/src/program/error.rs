@@ -7,6 +7,9 @@ use handover_tokio::process::{ExitCause, SpawnError, Tail, WaitError};
 
 use super::readiness::ReadinessError;
 
+/// How many of the last lines a failure tells.
+const LAST_WORDS: usize = 10;
+
 /// Why an epoch failed.
 #[derive(Debug)]
 pub(crate) enum ProgramError {
@@ -19,8 +22,8 @@ pub(crate) enum ProgramError {
         cause: ExitCause,
         /// Whether it had been live.
         live: bool,
-        /// The last line it wrote to standard error, if any.
-        last_line: Option<String>,
+        /// The last lines it wrote to standard error, without empty ones.
+        last_words: Vec<String>,
     },
     /// It cannot tell any more that it is ready.
     Readiness(ReadinessError),
@@ -30,14 +33,17 @@ pub(crate) enum ProgramError {
 
 impl ProgramError {
     pub(super) fn ended(cause: ExitCause, live: bool, tail: &Tail) -> Self {
-        let mut lines = tail.lines().rev().map(<[u8]>::trim_ascii);
-        let last_line = lines
-            .find(|line| !line.is_empty())
-            .map(|line| String::from_utf8_lossy(line).into_owned());
+        let lines = tail.lines().rev().map(<[u8]>::trim_ascii);
+        let mut last_words: Vec<_> = lines
+            .filter(|line| !line.is_empty())
+            .take(LAST_WORDS)
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect();
+        last_words.reverse();
         Self::Ended {
             cause,
             live,
-            last_line,
+            last_words,
         }
     }
 }
@@ -52,11 +58,11 @@ impl fmt::Display for ProgramError {
             Self::Ended {
                 cause,
                 live,
-                last_line,
+                last_words,
             } => {
                 let before = if *live { "" } else { " before it was live" };
                 write!(f, "the program ended{before}: {cause}")?;
-                match last_line {
+                match last_words.last() {
                     Some(line) => write!(f, "; its last line: {line}"),
                     None => Ok(()),
                 }

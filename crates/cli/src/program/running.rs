@@ -7,6 +7,8 @@ use handover_core::Epoch;
 use handover_tokio::process::{Child, Signal};
 use tokio::sync::watch;
 
+use super::Revision;
+
 /// Why an epoch is told to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finish {
@@ -27,16 +29,27 @@ pub(super) struct Running {
 #[derive(Debug)]
 struct Entry {
     child: Arc<Child>,
+    revision: Revision,
     finish: watch::Sender<Option<Finish>>,
 }
 
 impl Running {
     /// Notes a process until the registration is dropped.
-    pub(super) fn enter(&self, epoch: Epoch, child: &Arc<Child>) -> Registration<'_> {
+    pub(super) fn enter(
+        &self,
+        epoch: Epoch,
+        child: &Arc<Child>,
+        revision: Revision,
+    ) -> Registration<'_> {
         let (finish, told) = watch::channel(None);
         let child = Arc::clone(child);
         let mut entries = self.lock();
-        entries.insert(epoch, Entry { child, finish });
+        let entry = Entry {
+            child,
+            revision,
+            finish,
+        };
+        entries.insert(epoch, entry);
         self.count.send_replace(entries.len());
         Registration {
             running: self,
@@ -77,6 +90,15 @@ impl Running {
         }
     }
 
+    /// The processes, the oldest epoch first, and what each was started for.
+    pub(super) fn children(&self) -> Vec<(Epoch, Arc<Child>, Revision)> {
+        let entries = self.lock();
+        let children = entries.iter();
+        children
+            .map(|(epoch, entry)| (*epoch, Arc::clone(&entry.child), entry.revision))
+            .collect()
+    }
+
     pub(super) fn count(&self) -> usize {
         *self.count.borrow()
     }
@@ -103,6 +125,11 @@ pub(super) struct Registration<'a> {
 }
 
 impl Registration<'_> {
+    /// Why the epoch was told to finish, if it was.
+    pub(super) fn told(&self) -> Option<Finish> {
+        *self.told.borrow()
+    }
+
     /// Waits until the epoch is told to finish.
     pub(super) async fn told_to_finish(&self) -> Finish {
         let mut told = self.told.clone();

@@ -152,7 +152,7 @@ fn an_old_epoch_that_does_not_end_is_killed_after_the_drain_time() {
 fn a_program_finds_its_sockets_and_its_epoch() {
     let script = "echo $LISTEN_FDS $LISTEN_FDNAMES epoch=$RESTART_EPOCH; \
         [ $LISTEN_PID = $$ ] && readlink /proc/$$/fd/3 /proc/$$/fd/4; exec sleep 100";
-    let flags = ["--listen", "127.0.0.1:0,[::1]:0", "--name", "web"];
+    let flags = ["--listen", "127.0.0.1:0,[::1]:0", "--fd-name", "web"];
     let handover = exec_script(&flags, script);
     handover.stdout.wait_for("[epoch 0] 2 web:listen1 epoch=0");
     handover.stdout.wait_for_nth(2, "[epoch 0] socket:");

@@ -27,6 +27,8 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
         .args(args)
         .env_remove("TERMINATION_DRAIN_DURATION_SECONDS")
         .stdin(Stdio::null())
+        // A test that wants a control socket names a place of its own.
+        .env("HANDOVER_SOCKET", "none")
         .env("COLUMNS", "100");
     command
 }

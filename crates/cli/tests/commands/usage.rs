@@ -47,13 +47,13 @@ fn an_address_needs_a_port() {
 
 #[test]
 fn a_name_without_a_socket_is_refused() {
-    is_refused("exec --name web -- true", "1 names for 0 sockets");
+    is_refused("exec --fd-name web -- true", "1 names for 0 sockets");
 }
 
 #[test]
 fn a_name_that_cannot_be_passed_is_refused() {
     is_refused(
-        "exec --listen 127.0.0.1:0 --name a:b -- true",
+        "exec --listen 127.0.0.1:0 --fd-name a:b -- true",
         "without `:`",
     );
 }

@@ -23,6 +23,7 @@ impl Envoy {
     /// Lets the live epoch drain through its admin endpoint, and waits until the older ones have no
     /// connection left. It returns when all is drained; otherwise the agent's deadline ends it.
     pub(super) async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
+        self.on_request.a_stop_begins();
         tokio::select! {
             () = self.drain_all() => Ok(()),
             _ = control.abort() => Err(RunError::Aborted),

@@ -11,11 +11,12 @@ use handover_tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::EnvoyConfig;
 use super::lines::Line;
+use super::{EnvoyConfig, EpochOverview};
 use crate::admin::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::ListenAddress;
 use crate::connections;
+use crate::digest::Digest;
 
 /// The table of running epochs.
 #[derive(Default)]
@@ -49,6 +50,7 @@ struct Running {
     child: Arc<Child>,
     config: Arc<EnvoyConfig>,
     binary: FileId,
+    started: Instant,
     line: Line,
     /// What it said of itself when it was live first.
     info: Option<ServerInfo>,
@@ -102,6 +104,7 @@ impl Epochs {
             child: Arc::clone(&launched.child),
             config: Arc::clone(&launched.config),
             binary: launched.binary,
+            started: Instant::now(),
             line: launched.line.clone(),
             info: None,
             live_since: None,
@@ -333,6 +336,30 @@ impl Epochs {
         };
         let counts = off_the_runtime(move || connections::established(pid, &ports)).await?;
         counts.ok().map(|counts| counts.values().sum())
+    }
+
+    /// What is known of each running epoch, oldest first.
+    pub(super) async fn overview(&self) -> Vec<EpochOverview> {
+        // The newest one has not been looked at: that is done when the next one starts.
+        self.note_ports().await;
+        let mut epochs: Vec<_> = self
+            .lock()
+            .iter()
+            .map(|(epoch, running)| EpochOverview {
+                epoch: *epoch,
+                pid: running.child.pid(),
+                uptime: running.started.elapsed(),
+                live: running.info.is_some(),
+                config: running.config.source().to_owned(),
+                digest: Digest::of(running.config.content()),
+                connections: None,
+                resident_bytes: running.child.resident_bytes(),
+            })
+            .collect();
+        for epoch in &mut epochs {
+            epoch.connections = self.connections(epoch.epoch, &Exclude::default()).await;
+        }
+        epochs
     }
 
     /// The running epochs, oldest first.

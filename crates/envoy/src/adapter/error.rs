@@ -143,6 +143,8 @@ pub enum EnvoyFailed {
         failure: Failure,
         /// How.
         cause: ExitCause,
+        /// The last lines it wrote to standard error, at most ten.
+        last_words: Vec<String>,
     },
     /// The end of Envoy was not seen.
     #[error(transparent)]

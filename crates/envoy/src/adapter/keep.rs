@@ -1,5 +1,5 @@
-//! What is kept of an epoch in the state directory: its configuration once it is live, and a report
-//! where it ends otherwise than asked. The disk is waited for on threads of its own, and a full one
+//! What is kept of an epoch: how it ended, for whoever asks, and in the state directory its configuration once it is live, and a
+//! report where it ends otherwise than asked. The disk is waited for on threads of its own, and a full one
 //! costs a warning, never an epoch.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use handover_core::Epoch;
 use handover_tokio::process::{Child, ExitCause};
 
-use super::{Envoy, EnvoyConfig};
+use super::{EndedEpoch, Envoy, EnvoyConfig};
 use crate::admin::ServerInfo;
 use crate::digest::Digest;
 use crate::failure::Failure;
@@ -24,6 +24,8 @@ use crate::version::EnvoyVersion;
 pub(super) struct Keeping {
     /// The version of each live epoch.
     versions: Mutex<BTreeMap<Epoch, String>>,
+    /// The epoch that ended last.
+    last_ended: Mutex<Option<EndedEpoch>>,
     /// How many epochs went live.
     live: AtomicU64,
     /// Which of them has its configuration kept: a slow disk must not let an older one win.
@@ -36,6 +38,12 @@ pub(super) struct Ended {
     pub(super) failure: Failure,
     pub(super) note: Option<String>,
     pub(super) uptime: Duration,
+}
+
+impl Keeping {
+    pub(super) fn last_ended(&self) -> Option<EndedEpoch> {
+        lock(&self.last_ended).clone()
+    }
 }
 
 impl Envoy {
@@ -71,9 +79,17 @@ impl Envoy {
         });
     }
 
-    /// Reports the end of an epoch, where something went wrong.
+    /// Notes the end of an epoch, and reports it where something went wrong.
     pub(super) fn report(&self, epoch: Epoch, config: &EnvoyConfig, child: &Child, ended: Ended) {
         let version = lock(&self.keeping.versions).remove(&epoch);
+        *lock(&self.keeping.last_ended) = Some(EndedEpoch {
+            epoch,
+            pid: child.pid(),
+            failure: ended.failure.clone(),
+            note: ended.note.clone(),
+            at: SystemTime::now(),
+            uptime: ended.uptime,
+        });
         let Some(reports) = self.settings.reports.clone() else {
             return;
         };

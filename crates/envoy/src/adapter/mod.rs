@@ -17,6 +17,8 @@
 //!   it does not end at its time (`old`).
 //! - A live epoch that does not answer any more is noticed (`watchdog`).
 //! - What went live and what ended badly is kept in the state directory (`keep`).
+//! - What runs, with its connections and memory, and what ended last can be asked for (`overview`).
+//! - Health checks fail and succeed on request, whichever epoch is live (`on_request`).
 //! - The drain goes through the admin endpoint of the live epoch; the connections of older ones,
 //!   which have none, are counted from outside (`drain`).
 
@@ -29,7 +31,9 @@ mod keep;
 mod launch;
 mod lines;
 mod old;
+mod on_request;
 mod orphans;
+mod overview;
 #[cfg(feature = "template")]
 mod rendered;
 mod serve;
@@ -49,6 +53,7 @@ use tokio::sync::Mutex;
 use self::epochs::{Epochs, FileId};
 use self::keep::Keeping;
 use self::lines::Lines;
+use self::on_request::OnRequest;
 use self::orphans::StandIns;
 use crate::admin::{Exclude, LivePoll};
 use crate::args::{ArgsOptions, EnvoyArgs};
@@ -60,6 +65,8 @@ use crate::version::check_binary;
 
 pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::error::{EnvoyFailed, SetupError};
+pub use self::on_request::{Holding, OnRequestError};
+pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
 pub use self::side_by_side::NotSideBySide;
@@ -135,6 +142,7 @@ pub struct Envoy {
     epochs: Epochs,
     stand_ins: StandIns,
     keeping: Keeping,
+    on_request: OnRequest,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
     validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
 }
@@ -160,6 +168,7 @@ impl Envoy {
             epochs: Epochs::default(),
             stand_ins: StandIns::default(),
             keeping: Keeping::default(),
+            on_request: OnRequest::default(),
             validated: Mutex::new(None),
         })
     }

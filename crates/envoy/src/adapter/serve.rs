@@ -16,6 +16,10 @@ use super::side_by_side::KeptListening;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
+use crate::text::one_line;
+
+/// How many of Envoy's last lines a failure tells.
+const LAST_WORDS: usize = 10;
 
 /// Why an epoch is killed although nobody has asked for it.
 enum PutDown {
@@ -111,6 +115,7 @@ impl Envoy {
             config,
             failure,
             cause,
+            last_words: last_words(child),
         }
         .into())
     }
@@ -131,7 +136,7 @@ impl Envoy {
         {
             Ok(info) => {
                 self.keep_last_good(epoch, config, &info);
-                self.epochs.set_live(epoch, info);
+                self.goes_live(epoch, info, &admin).await;
                 control.live();
             }
             // Only a poll with a limit gives up; the start deadline ends what is not live by then.
@@ -175,6 +180,17 @@ impl Envoy {
             () = control.abort_immediately() => child.kill().await.map(|stopped| stopped.cause),
         }
     }
+}
+
+/// The last lines of standard error, for a person.
+fn last_words(child: &Child) -> Vec<String> {
+    let tail = child.stderr_tail();
+    let lines = tail.lines().rev().take(LAST_WORDS);
+    let mut words: Vec<_> = lines
+        .map(|line| one_line(&String::from_utf8_lossy(line)))
+        .collect();
+    words.reverse();
+    words
 }
 
 fn classify(cause: ExitCause, child: &Child) -> Failure {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{AdminAddress, AdminClient};
 
-pub(super) struct FakePeer {
+pub(crate) struct FakePeer {
     address: AdminAddress,
     asked: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -23,7 +23,7 @@ impl Drop for FakePeer {
 
 impl FakePeer {
     /// Answers the connections one after the other; the last answer is given for ever.
-    pub(super) async fn answers(answers: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    pub(crate) async fn answers(answers: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let answers: Vec<_> = answers.into_iter().collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = AdminAddress::Tcp(listener.local_addr().unwrap());
@@ -49,12 +49,12 @@ impl FakePeer {
         }
     }
 
-    pub(super) async fn always(answer: Vec<u8>) -> Self {
+    pub(crate) async fn always(answer: Vec<u8>) -> Self {
         Self::answers([answer]).await
     }
 
     /// Takes connections and says nothing.
-    pub(super) async fn silent() -> Self {
+    pub(crate) async fn silent() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = AdminAddress::Tcp(listener.local_addr().unwrap());
         let task = tokio::spawn(async move {
@@ -72,7 +72,7 @@ impl FakePeer {
 
     /// Sends the beginning, and then the same bytes for as long as anyone reads; without more
     /// bytes the connection is kept and nothing follows.
-    pub(super) async fn endless(start: &'static [u8], more: &'static [u8]) -> Self {
+    pub(crate) async fn endless(start: &'static [u8], more: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = AdminAddress::Tcp(listener.local_addr().unwrap());
         let task = tokio::spawn(async move {
@@ -94,18 +94,18 @@ impl FakePeer {
         }
     }
 
-    pub(super) fn client(&self) -> AdminClient {
+    pub(crate) fn client(&self) -> AdminClient {
         AdminClient::new(self.address.clone())
     }
 
     /// How many connections were taken.
-    pub(super) fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
 
 /// A whole response with status 200.
-pub(super) fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -114,7 +114,7 @@ pub(super) fn ok(body: &str) -> Vec<u8> {
 }
 
 /// A whole answer to `/server_info`.
-pub(super) fn server_info(state: &str, epoch: u32) -> Vec<u8> {
+pub(crate) fn server_info(state: &str, epoch: u32) -> Vec<u8> {
     ok(&format!(
         r#"{{"version": "abc/1.40.0/Clean/RELEASE/BoringSSL", "state": "{state}",
             "uptime_current_epoch": "5s", "uptime_all_epochs": "65s", "hot_restart_version": "11.104",

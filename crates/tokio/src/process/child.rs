@@ -169,6 +169,20 @@ impl Child {
         Ok(Stopped { cause, forced })
     }
 
+    /// How much memory the child has in RAM, in bytes, shared pages included; `None` once it has
+    /// ended, or where `/proc` does not tell.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        // Read before looking whether it runs: so the number is not another process's by now.
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        if !matches!(self.try_wait(), Ok(None)) {
+            return None;
+        }
+        let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        let page = u64::try_from(rustix::param::page_size()).ok()?;
+        // An ended process that was not collected has none.
+        pages.checked_mul(page).filter(|bytes| *bytes > 0)
+    }
+
     /// The last lines the child wrote to standard error; empty without an output sink.
     ///
     /// After [`Child::wait`] has returned, the child's very last line is among them.

@@ -200,6 +200,32 @@ impl Watcher {
         }
     }
 
+    /// Looks at the files at once, without waiting for the kernel to tell of anything. What has
+    /// changed since [`Watcher::snapshot`] is returned, and is not told by [`Watcher::changed`] again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watcher::changed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Watcher::changed`].
+    pub async fn look(&mut self) -> Result<Option<Change>, WatchError> {
+        // One that is under way may have begun before the change that the caller knows of.
+        let earlier = self.finish_look().await?;
+        self.begin_look()?;
+        let later = self.finish_look().await?;
+        Ok(match (earlier, later) {
+            (Some(earlier), Some(mut later)) => {
+                later.paths.extend(earlier.paths);
+                later.paths.sort();
+                later.paths.dedup();
+                Some(later)
+            }
+            (change, None) | (None, change) => change,
+        })
+    }
+
     fn begin_look(&mut self) -> Result<(), WatchError> {
         let listener = self.listener.take().ok_or(WatchError::Runtime)?;
         if let Some(rescan) = &mut self.rescan {

@@ -283,6 +283,27 @@ async fn dropping_the_agent_drops_its_epochs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_released_epoch_does_not_hold_a_change_and_others_cannot_be_released() {
+    let world = start(Policy::resilient());
+    let apply = async |name| world.handle.apply_and_wait(Config::Good(name)).await;
+    apply("a").await.expect("it goes live");
+    // The live one is no draining one.
+    world.handle.release(Epoch::ZERO);
+    apply("b").await.expect("it goes live");
+    let (applied, followed) = world
+        .handle
+        .apply_and_follow(Config::Good("c"))
+        .await
+        .expect("it is taken in");
+    assert_eq!(applied, Applied::Changed);
+    sleep(Duration::from_secs(60)).await;
+    let held = world.handle.status().borrow().held;
+    assert_eq!(held, Some(handover_core::Held::Cap { running: 2 }));
+    world.handle.release(Epoch::ZERO);
+    assert_eq!(followed.live().await.ok(), Some(Epoch::new(2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_shutdown_future_terminates() {
     let agent = handover_tokio::Agent::new(std::sync::Arc::new(Idle), Policy::default());
     let agent = agent.expect("the policy can be honoured");

@@ -30,6 +30,15 @@ async fn the_exit_code_is_told_every_time_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn the_memory_of_a_child_is_told_until_it_ends() {
+    let child = Command::new("sleep").arg("60").spawn().await.unwrap();
+    let bytes = child.resident_bytes().expect("it runs");
+    assert!(bytes > 100_000 && bytes % 4096 == 0, "{bytes}");
+    in_time(child.kill()).await.unwrap();
+    assert_eq!(child.resident_bytes(), None);
+}
+
+#[tokio::test]
 async fn a_core_file_is_told() {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     if pattern.starts_with(['|', '/', '@']) {

@@ -56,6 +56,21 @@ async fn until_holds(watcher: &mut Watcher, path: &Path, contents: &str) {
 }
 
 #[tokio::test]
+async fn a_look_sees_what_was_not_told_yet_and_it_is_not_told_again() {
+    let (_dir, path) = config("a");
+    let mut watcher = Watcher::new([&path]).unwrap();
+    assert!(watcher.look().await.unwrap().is_none());
+    replace(&path, "b");
+    let change = watcher.look().await.unwrap().expect("a change");
+    assert_eq!(change.paths, std::slice::from_ref(&path));
+    assert!(holds(&watcher, &path, "b"));
+    silent(&mut watcher).await;
+    // What comes afterwards is told as ever.
+    replace(&path, "c");
+    until_holds(&mut watcher, &path, "c").await;
+}
+
+#[tokio::test]
 async fn a_rename_over_the_file_is_reported_without_delay() {
     let (_dir, path) = config("a");
     let mut watcher = Watcher::new([&path]).unwrap();

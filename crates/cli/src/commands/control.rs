@@ -1,0 +1,201 @@
+//! `handover status`, `reload`, `drain`, `undrain` and `stop`: what is asked of a running instance.
+
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::print;
+use crate::cli::control::{
+    DrainArgs, ReloadArgs, StatusArgs, StopArgs, TargetArgs, TimeoutArgs, UndrainArgs,
+};
+use crate::control::wire::{
+    self, DrainRequest, DrainResult, Drained, Refusal, Released, ReloadRequest, ReloadResult,
+    Reloaded, Status, StopRequest, Stopped, UndrainRequest,
+};
+use crate::control::{Answered, Client, Wanted, default_directory, find};
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+use table::{plain, table};
+
+pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
+    let socket = socket_of(&args.target)?;
+    let answer = done(Client::new(&socket).get(wire::STATUS).await?)?;
+    let status: Status = understood(&answer)?;
+    if args.json {
+        // As it came, so that what a later version adds is not lost.
+        print(String::from_utf8_lossy(answer.trim_ascii()))?;
+    } else {
+        print(table(&status))?;
+    }
+    Ok(ExitCode::CLEAN)
+}
+
+pub(super) async fn reload(args: &ReloadArgs) -> Result<ExitCode, Fatal> {
+    let request = ReloadRequest {
+        wait: args.wait,
+        now: args.now,
+        cold: args.cold,
+        if_changed: args.if_changed,
+        timeout_ms: timeout_ms(args.wait, args.timeout),
+    };
+    let takes = args.timeout.span();
+    let reloaded: Reloaded = post(&args.target, wire::RELOAD, &request, takes).await?;
+    for released in &reloaded.released {
+        print(sentence(released))?;
+    }
+    let change = match reloaded.changed {
+        true => "the configuration has changed",
+        false => "the configuration has not changed",
+    };
+    print(match (reloaded.result, reloaded.epoch) {
+        (ReloadResult::Unchanged, _) => format!("{change}: no epoch is started"),
+        (ReloadResult::Live, Some(epoch)) => format!("{change}: epoch {epoch} is live"),
+        (ReloadResult::Asked | ReloadResult::Live, _) => format!("{change}: the next epoch is due"),
+    })?;
+    Ok(ExitCode::CLEAN)
+}
+
+pub(super) async fn drain(args: &DrainArgs) -> Result<ExitCode, Fatal> {
+    let request = DrainRequest {
+        wait: args.wait,
+        timeout_ms: timeout_ms(args.wait, args.timeout),
+    };
+    let takes = args.timeout.span();
+    tell(post(&args.target, wire::DRAIN, &request, takes).await?)
+}
+
+pub(super) async fn undrain(args: &UndrainArgs) -> Result<ExitCode, Fatal> {
+    let request = UndrainRequest {};
+    tell(post(&args.target, wire::UNDRAIN, &request, Duration::ZERO).await?)
+}
+
+fn tell(drained: Drained) -> Result<ExitCode, Fatal> {
+    let who = match drained.epoch {
+        Some(epoch) => format!("epoch {epoch}"),
+        None => "no epoch is live, and the next one".to_owned(),
+    };
+    print(match drained.result {
+        DrainResult::Draining => format!("{who} drains: its health checks fail"),
+        DrainResult::Drained => format!("{who} drains, and no client is connected"),
+        DrainResult::Undrained => format!("{who} does not drain: its health checks succeed"),
+    })?;
+    Ok(ExitCode::CLEAN)
+}
+
+pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, Fatal> {
+    let request = StopRequest {
+        now: args.now,
+        wait: args.wait,
+        timeout_ms: timeout_ms(args.wait, args.timeout),
+    };
+    let takes = args.timeout.span();
+    let stopped: Stopped = post(&args.target, wire::STOP, &request, takes).await?;
+    match (stopped.outcome, stopped.exit_code) {
+        (Some(outcome), Some(code)) => {
+            print(format_args!(
+                "ended: {} (exit code {code})",
+                plain(&outcome)
+            ))?;
+            // What became of the end is what became of this command.
+            Ok(ExitCode::passed_on(code))
+        }
+        _ => {
+            print(match stopped.state {
+                wire::State::Ended => "it has ended",
+                wire::State::Stopping => "stopping without a drain",
+                wire::State::Starting | wire::State::Live | wire::State::Draining => "draining",
+            })?;
+            Ok(ExitCode::CLEAN)
+        }
+    }
+}
+
+fn timeout_ms(wait: bool, timeout: TimeoutArgs) -> Option<u64> {
+    wait.then(|| u64::try_from(timeout.span().as_millis()).unwrap_or(u64::MAX))
+}
+
+fn sentence(released: &Released) -> String {
+    let Released { epoch, cut, .. } = released;
+    match (cut, released.active_connections) {
+        (false, _) => format!("epoch {epoch} still drains, and the next one does not wait for it"),
+        (true, None) => format!("cuts what is left of epoch {epoch}"),
+        (true, Some(1)) => format!("cuts 1 connection of epoch {epoch}"),
+        (true, Some(connections)) => format!("cuts {connections} connections of epoch {epoch}"),
+    }
+}
+
+/// The socket of the instance that is meant. A flag wins over a variable.
+fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
+    let wanted = match (&target.socket, &target.name) {
+        (Some(path), _) => Wanted::Socket(path.clone()),
+        (None, Some(name)) => Wanted::Name(name.clone()),
+        (None, None) => from_environment()?,
+    };
+    match &target.lock_dir {
+        Some(directory) => find(&wanted, directory),
+        None => find(&wanted, &default_directory()),
+    }
+}
+
+/// As the environment of an instance has it.
+fn from_environment() -> Result<Wanted, Fatal> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(path) = variable("HANDOVER_SOCKET") {
+        if path == "none" {
+            let error = anyhow::anyhow!(
+                "HANDOVER_SOCKET is `none`: name the instance with --socket or --name"
+            );
+            return Err(Fatal::new(ExitCode::UNAVAILABLE, error));
+        }
+        return Ok(Wanted::Socket(path.into()));
+    }
+    match variable("HANDOVER_NAME") {
+        None => Ok(Wanted::Only),
+        Some(name) => {
+            let name = name.to_string_lossy().parse();
+            Ok(Wanted::Name(name.map_err(|problem: String| {
+                Fatal::usage(format_args!("HANDOVER_NAME is no name: {problem}"))
+            })?))
+        }
+    }
+}
+
+async fn post<T: DeserializeOwned>(
+    target: &TargetArgs,
+    path: &'static str,
+    request: &impl Serialize,
+    takes: Duration,
+) -> Result<T, Fatal> {
+    let socket = socket_of(target)?;
+    let answer = Client::new(&socket).post(path, request, takes).await?;
+    understood(&done(answer)?)
+}
+
+/// What was done; or why it was not, with what else there is to say.
+fn done(answer: Answered) -> Result<Bytes, Fatal> {
+    match answer {
+        Answered::Done(answer) => Ok(answer),
+        Answered::Refused(refusal) => Err(refused(&refusal)),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Fatal {
+    let mut message = plain(&refusal.message);
+    for line in &refusal.lines {
+        message.push_str("\n  ");
+        message.push_str(&plain(line));
+    }
+    Fatal::new(refusal.exit_code(), anyhow::Error::msg(message))
+}
+
+fn understood<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {
+    serde_json::from_slice(answer)
+        .context("the answer of the instance is not understood; is it another version of handover?")
+        .or_exit(ExitCode::UNAVAILABLE)
+}

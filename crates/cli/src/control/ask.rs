@@ -1,0 +1,146 @@
+//! What is asked of the supervisor over the socket, and the way to it.
+
+use std::fmt;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::wire::{Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest};
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Status,
+    Reload(ReloadRequest),
+    Drain(DrainRequest),
+    Undrain,
+    Stop(StopRequest),
+}
+
+impl Ask {
+    /// Whether the answer may take long.
+    pub(super) fn waits(self) -> bool {
+        match self {
+            Self::Reload(request) => request.wait || request.now,
+            Self::Drain(request) => request.wait,
+            Self::Stop(request) => request.wait,
+            Self::Status | Self::Undrain => false,
+        }
+    }
+
+    /// How long the answer may take, where it waits.
+    fn timeout_ms(self) -> (bool, Option<u64>) {
+        match self {
+            Self::Reload(request) => (request.wait, request.timeout_ms),
+            Self::Drain(request) => (request.wait, request.timeout_ms),
+            Self::Stop(request) => (request.wait, request.timeout_ms),
+            Self::Status | Self::Undrain => (false, None),
+        }
+    }
+
+    /// Refuses fields that contradict each other.
+    pub(super) fn check(self) -> Result<Self, Refusal> {
+        if let (false, Some(_)) = self.timeout_ms() {
+            let message = "`timeout_ms` goes with `wait` only";
+            return Err(Refusal::new(Code::BadRequest, message));
+        }
+        if let Self::Reload(request) = self
+            && request.cold
+            && (request.now || request.if_changed)
+        {
+            let message = "`cold` goes neither with `now` nor with `if_changed`";
+            return Err(Refusal::new(Code::BadRequest, message));
+        }
+        Ok(self)
+    }
+}
+
+/// As it would be typed.
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, flags): (_, &[(bool, &str)]) = match self {
+            Self::Status => ("status", &[]),
+            Self::Reload(request) => (
+                "reload",
+                &[
+                    (request.wait, "--wait"),
+                    (request.now, "--now"),
+                    (request.cold, "--cold"),
+                    (request.if_changed, "--if-changed"),
+                ],
+            ),
+            Self::Drain(request) => ("drain", &[(request.wait, "--wait")]),
+            Self::Undrain => ("undrain", &[]),
+            Self::Stop(request) => ("stop", &[(request.wait, "--wait"), (request.now, "--now")]),
+        };
+        f.write_str(name)?;
+        for (_, flag) in flags.iter().filter(|(set, _)| *set) {
+            write!(f, " {flag}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of it.
+pub(crate) type Answer = Result<Reply, Refusal>;
+
+/// A question that is on its way.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) ask: Ask,
+    /// The process that asks, where the kernel tells.
+    pub(crate) pid: Option<i32>,
+    /// Where the answer goes. It is closed when nobody waits for it any more.
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// The way to the supervisor.
+#[derive(Clone, Debug)]
+pub(super) struct Supervisor(pub(super) mpsc::Sender<Asked>);
+
+impl Supervisor {
+    pub(super) async fn ask(&self, ask: Ask, pid: Option<i32>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let ended = || Refusal::new(Code::Ending, "the supervisor has ended");
+        let asked = Asked { ask, pid, answer };
+        self.0.send(asked).await.map_err(|_| ended())?;
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_as_it_would_be_typed() {
+        let ask = Ask::Reload(ReloadRequest {
+            wait: true,
+            cold: true,
+            ..ReloadRequest::default()
+        });
+        assert_eq!(ask.to_string(), "reload --wait --cold");
+        assert_eq!(Ask::Undrain.to_string(), "undrain");
+    }
+
+    #[test]
+    fn a_time_limit_needs_something_to_wait_for() {
+        let ask = |wait| {
+            Ask::Drain(DrainRequest {
+                wait,
+                timeout_ms: Some(1),
+            })
+        };
+        assert!(ask(true).check().is_ok());
+        assert_eq!(ask(false).check().unwrap_err().code, Code::BadRequest);
+    }
+
+    #[test]
+    fn a_cold_restart_has_nothing_to_hurry_or_to_compare() {
+        let ask = Ask::Reload(ReloadRequest {
+            cold: true,
+            now: true,
+            ..ReloadRequest::default()
+        });
+        assert_eq!(ask.check().unwrap_err().code, Code::BadRequest);
+    }
+}

@@ -1,0 +1,187 @@
+//! Asking an instance over its socket.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::address::Reachable;
+use super::wire::{Code, Failed, MAX_ANSWER, Refusal};
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+
+/// How long an answer may take that nothing is waited for, and how much longer than asked for any
+/// other.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait when the instance has its queue full.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// An instance of handover.
+#[derive(Debug)]
+pub(crate) struct Client<'a> {
+    socket: &'a Path,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// It was done; the JSON text.
+    Done(Bytes),
+    /// It was not.
+    Refused(Refusal),
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(socket: &'a Path) -> Self {
+        Self { socket }
+    }
+
+    /// Asks for what changes nothing.
+    pub(crate) async fn get(&self, path: &'static str) -> Result<Answered, Fatal> {
+        self.ask(Method::GET, path, Bytes::new(), Duration::ZERO)
+            .await
+    }
+
+    /// Asks for something to be done, which may take this long.
+    pub(crate) async fn post(
+        &self,
+        path: &'static str,
+        request: &impl Serialize,
+        takes: Duration,
+    ) -> Result<Answered, Fatal> {
+        let body = serde_json::to_vec(request).or_exit(ExitCode::INTERNAL)?;
+        self.ask(Method::POST, path, body.into(), takes).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Bytes,
+        takes: Duration,
+    ) -> Result<Answered, Fatal> {
+        let takes = takes.saturating_add(PATIENCE);
+        let end = Instant::now()
+            .checked_add(takes)
+            // A time too far away for the clock is as good as none that a person would see the end of.
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
+        let exchange = async {
+            let stream = connect(self.socket)
+                .await
+                .map_err(|error| self.unreachable(error))?;
+            let exchanged = exchange(stream, method, path, body).await;
+            exchanged
+                .with_context(|| format!("asking the instance at {}", self.socket.display()))
+                .or_exit(ExitCode::UNAVAILABLE)
+        };
+        let (status, body) = timeout_at(end, exchange).await.map_err(|_| {
+            let takes = humantime::format_duration(takes);
+            let socket = self.socket.display();
+            let error = anyhow::anyhow!("the instance at {socket} has not answered within {takes}");
+            Fatal::new(ExitCode::CUT, error)
+        })??;
+        if status == StatusCode::OK {
+            return Ok(Answered::Done(body));
+        }
+        match serde_json::from_slice::<Failed>(&body) {
+            Ok(failed) => Ok(Answered::Refused(failed.error)),
+            Err(error) => Err(Fatal::new(
+                ExitCode::UNAVAILABLE,
+                anyhow::Error::new(error).context(format!(
+                    "the answer of {} ({status}) is not understood",
+                    self.socket.display()
+                )),
+            )),
+        }
+    }
+
+    fn unreachable(&self, error: io::Error) -> Fatal {
+        let socket = self.socket.display();
+        let owner = std::fs::metadata(self.socket).map(|metadata| metadata.uid());
+        let kind = error.kind();
+        let context = if kind == io::ErrorKind::NotFound {
+            format!("no instance has the socket {socket}")
+        } else if kind == io::ErrorKind::ConnectionRefused {
+            format!("the instance that had the socket {socket} has ended")
+        } else if let (io::ErrorKind::PermissionDenied, Ok(owner)) = (kind, owner) {
+            format!("the instance at {socket} listens to user {owner} and root only")
+        } else {
+            format!("cannot connect to {socket}")
+        };
+        Fatal::new(
+            ExitCode::UNAVAILABLE,
+            anyhow::Error::new(error).context(context),
+        )
+    }
+}
+
+impl Refusal {
+    /// The exit code of the command that was refused.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self.code {
+            Code::Rejected => ExitCode::CONFIG,
+            Code::TimedOut => ExitCode::CUT,
+            Code::BadRequest
+            | Code::NotFound
+            | Code::UnknownVersion
+            | Code::MethodNotAllowed
+            | Code::TooLarge
+            | Code::Forbidden
+            | Code::NotSupported
+            | Code::Ending
+            | Code::Replaced
+            | Code::Failed
+            | Code::Busy
+            | Code::Other => ExitCode::UNAVAILABLE,
+        }
+    }
+}
+
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let reachable = Reachable::new(socket)?;
+    loop {
+        match UnixStream::connect(reachable.path()).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "handover")
+        .body(Full::new(body))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut exchange = pin!(async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER);
+        let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
+        anyhow::Ok((status, body.to_bytes()))
+    });
+    tokio::select! {
+        biased;
+        result = &mut exchange => result,
+        // The connection is over; what it has read or why it failed reaches the exchange.
+        _ = connection => exchange.await,
+    }
+}

@@ -1,0 +1,143 @@
+//! Finding the instance that is meant.
+
+use std::path::{Path, PathBuf};
+
+use super::address::{Found, look};
+use super::name::Name;
+use crate::exit_code::ExitCode;
+use crate::fatal::Fatal;
+
+/// Which instance is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The one with this socket.
+    Socket(PathBuf),
+    /// The one of this name.
+    Name(Name),
+    /// The only one there is.
+    Only,
+}
+
+/// The socket of the instance.
+///
+/// # Errors
+///
+/// When there is none, or more than one that could be meant; the message tells where it was looked
+/// for, and the remedy.
+pub(crate) fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, Fatal> {
+    let unavailable = |message: String| {
+        let error = anyhow::anyhow!("{message}");
+        Err(Fatal::new(ExitCode::UNAVAILABLE, error))
+    };
+    match wanted {
+        Wanted::Socket(path) => Ok(path.clone()),
+        Wanted::Name(name) => {
+            let path = directory.join(name.file());
+            match look(&path) {
+                // What is wrong with the others is told by the attempt to connect.
+                Ok(Found::Live { .. } | Found::Foreign { .. } | Found::NoSocket) | Err(_) => {
+                    Ok(path)
+                }
+                Ok(Found::Nothing | Found::Stale) => unavailable(format!(
+                    "no instance {name} is running: nobody listens on {}; {}",
+                    path.display(),
+                    there_are(&live(directory)),
+                )),
+            }
+        }
+        Wanted::Only => match live(directory).as_slice() {
+            [name] => Ok(directory.join(name.file())),
+            [] => unavailable(format!(
+                "no instance is running: none listens in {}; name its socket with --socket, or its \
+                 directory with --lock-dir",
+                directory.display()
+            )),
+            names => unavailable(format!(
+                "several instances are running: choose one with --name; {}",
+                there_are(names)
+            )),
+        },
+    }
+}
+
+/// The names of the instances that listen, in order. What nobody listens on any more is passed
+/// over.
+fn live(directory: &Path) -> Vec<Name> {
+    // A directory that is not there has none, and one that cannot be read shows none.
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Name::of_file(entry.file_name().to_str()?))
+        .filter(|name| matches!(look(&directory.join(name.file())), Ok(Found::Live { .. })))
+        .collect();
+    names.sort();
+    names
+}
+
+fn there_are(names: &[Name]) -> String {
+    match names {
+        [] => "no other is running either".to_owned(),
+        names => {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            format!("running are {}", names.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::socket::Socket;
+    use std::os::unix::net::UnixListener;
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .unwrap()
+    }
+
+    fn refused(wanted: &Wanted, directory: &Path) -> String {
+        find(wanted, directory).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_only_live_one_is_meant_and_stale_ones_are_passed_over() {
+        let dir = directory();
+        drop(UnixListener::bind(dir.path().join("old.sock")).unwrap());
+        std::fs::write(dir.path().join("base-id-7.lock"), "").unwrap();
+        std::fs::write(dir.path().join("file.sock"), "").unwrap();
+        assert!(refused(&Wanted::Only, dir.path()).contains(dir.path().to_str().unwrap()));
+
+        let path = dir.path().join("web.sock");
+        let _web = Socket::bind(&path).unwrap();
+        assert_eq!(find(&Wanted::Only, dir.path()).unwrap(), path);
+    }
+
+    #[test]
+    fn of_several_one_must_be_named() {
+        let dir = directory();
+        let path = |name: &str| dir.path().join(name);
+        let _one = Socket::bind(&path("b.sock")).unwrap();
+        let _other = Socket::bind(&path("a.sock")).unwrap();
+        let message = refused(&Wanted::Only, dir.path());
+        assert!(
+            message.ends_with("with --name; running are a, b"),
+            "{message}"
+        );
+        let named = Wanted::Name("b".parse().unwrap());
+        assert_eq!(find(&named, dir.path()).unwrap(), path("b.sock"));
+        let message = refused(&Wanted::Name("c".parse().unwrap()), dir.path());
+        assert!(message.starts_with("no instance c is running"), "{message}");
+        assert!(message.ends_with("running are a, b"), "{message}");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_has_none() {
+        let dir = directory();
+        let missing = dir.path().join("missing");
+        assert!(refused(&Wanted::Only, &missing).starts_with("no instance is running"));
+    }
+}

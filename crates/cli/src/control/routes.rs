@@ -1,0 +1,165 @@
+//! From a request to a question, and from its answer to a response.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::ask::{Answer, Ask};
+use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
+
+/// What can be asked, for those who ask for something else.
+const PATHS: [(&str, Method); 5] = [
+    (wire::STATUS, Method::GET),
+    (wire::RELOAD, Method::POST),
+    (wire::DRAIN, Method::POST),
+    (wire::UNDRAIN, Method::POST),
+    (wire::STOP, Method::POST),
+];
+
+/// Reads what a request asks for.
+pub(super) async fn read(request: Request<Incoming>) -> Result<Ask, Refusal> {
+    let path = request.uri().path();
+    let Some((path, method)) = PATHS.iter().find(|(known, _)| *known == path) else {
+        return Err(unknown(path));
+    };
+    if request.method() != method {
+        let message = format!(
+            "{path} is asked with {method}, not with {}",
+            request.method()
+        );
+        return Err(Refusal::new(Code::MethodNotAllowed, message));
+    }
+    let body = body(request.into_body()).await?;
+    let ask = match *path {
+        wire::STATUS => Ask::Status,
+        wire::RELOAD => Ask::Reload(parse(&body)?),
+        wire::DRAIN => Ask::Drain(parse(&body)?),
+        wire::UNDRAIN => {
+            let UndrainRequest {} = parse(&body)?;
+            Ask::Undrain
+        }
+        _ => Ask::Stop(parse(&body)?),
+    };
+    ask.check()
+}
+
+fn unknown(path: &str) -> Refusal {
+    let version = path.strip_prefix("/v").and_then(|rest| {
+        let (version, _) = rest.split_once('/')?;
+        version.parse::<u32>().ok()
+    });
+    match version {
+        Some(version) if version != API => Refusal::new(
+            Code::UnknownVersion,
+            format!("version {version} of this interface is not known here, only version {API}"),
+        ),
+        _ => {
+            let known = PATHS.map(|(path, method)| format!("{method} {path}"));
+            Refusal::new(
+                Code::NotFound,
+                format!("there is no such path here; there are {}", known.join(", ")),
+            )
+        }
+    }
+}
+
+async fn body(body: Incoming) -> Result<Bytes, Refusal> {
+    match Limited::new(body, wire::MAX_REQUEST).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            Code::TooLarge,
+            format!("a request has at most {} bytes", wire::MAX_REQUEST),
+        )),
+        Err(error) => Err(Refusal::new(
+            Code::BadRequest,
+            format!("the body cannot be read: {error}"),
+        )),
+    }
+}
+
+/// No body is as good as one without fields.
+fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
+    match body.trim_ascii().first() {
+        None => return Ok(T::default()),
+        Some(b'{') => {}
+        // A list would be taken for the fields in their order.
+        Some(_) => {
+            let message = "the body is not understood: it is no JSON object";
+            return Err(Refusal::new(Code::BadRequest, message));
+        }
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::new(
+            Code::BadRequest,
+            format!("the body is not understood: {error}"),
+        )
+    })
+}
+
+/// Writes an answer.
+pub(super) fn respond(answer: &Answer) -> Response<Full<Bytes>> {
+    let (status, body) = match answer {
+        Ok(reply) => (200, serde_json::to_vec_pretty(reply)),
+        Err(refusal) => {
+            let failed = Failed {
+                api: API,
+                error: refusal.clone(),
+            };
+            (refusal.code.status(), serde_json::to_vec_pretty(&failed))
+        }
+    };
+    // What is written has no maps with strange keys, so it can always be written.
+    let mut body = body.unwrap_or_default();
+    body.push(b'\n');
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Err(refusal) = answer
+        && refusal.code == Code::MethodNotAllowed
+    {
+        // Of the paths, one alone is only read.
+        let allowed = if refusal.message.starts_with(wire::STATUS) {
+            "GET"
+        } else {
+            "POST"
+        };
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_is_told_from_another_path() {
+        assert_eq!(unknown("/v2/status").code, Code::UnknownVersion);
+        for path in ["/", "/status", "/v1/", "/v1/nothing", "/vx/status", "*"] {
+            let refusal = unknown(path);
+            assert_eq!(refusal.code, Code::NotFound, "{path}");
+            assert!(refusal.message.contains("POST /v1/stop"), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_an_object_with_known_fields_or_nothing() {
+        let parse = parse::<wire::DrainRequest>;
+        assert_eq!(parse(b" \n").unwrap(), wire::DrainRequest::default());
+        assert!(parse(b"{\"wait\": true}").unwrap().wait);
+        for bad in [
+            &b"{"[..],
+            b"[]",
+            b"{\"wait\": 1}",
+            b"{\"wiat\": true}",
+            b"\xff",
+        ] {
+            assert_eq!(parse(bad).unwrap_err().code, Code::BadRequest);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Answering on the socket.
+//!
+//! Each connection is for one request. It has ten seconds to ask, as long as the answer takes, and
+//! ten seconds to read it; at most sixteen connections are served at once, the others wait in the
+//! kernel's queue. A question whose answer may take long gives its place to others while it waits.
+//! Without a client nothing here wakes up.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::ask::{Asked, Supervisor};
+use super::routes::{read, respond};
+use super::socket::Socket;
+use super::wire::{Code, Refusal};
+
+/// How many connections are served at once, those aside whose answer is waited for.
+const CONNECTIONS: usize = 16;
+/// How many answers are waited for at once.
+const WAITING: usize = 64;
+/// How long a client may take to ask, and how long to read the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last answers may take when everything ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long to wait when no connection can be accepted: with all descriptors in use, the next
+/// attempt fails as fast as the one before.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The most that a request's head may take, in bytes.
+const MAX_HEAD: usize = 8 << 10;
+/// Of how many users it is remembered that they were told of.
+const STRANGERS: usize = 32;
+
+/// The control socket while it is served.
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: Socket,
+    asked: mpsc::Receiver<Asked>,
+    close: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Control {
+    /// Begins to answer.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses a descriptor.
+    pub(crate) fn serve(socket: Socket) -> io::Result<Self> {
+        let listener = UnixListener::from_std(socket.listener()?)?;
+        let (sender, asked) = mpsc::channel(CONNECTIONS);
+        let server = Arc::new(Server {
+            supervisor: Supervisor(sender),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            strangers: Mutex::default(),
+        });
+        let (close, closed) = oneshot::channel();
+        let serving = tokio::spawn(accept(listener, server, closed));
+        Ok(Self {
+            socket,
+            asked,
+            close,
+            serving,
+        })
+    }
+
+    /// What is asked next.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a question that has come is told by the next call.
+    pub(crate) async fn next(&mut self) -> Asked {
+        match self.asked.recv().await {
+            Some(asked) => asked,
+            // The server has ended, which it does only when it is closed.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no further connection, removes the socket, and lets the last answers be written.
+    pub(crate) async fn close(self) {
+        drop(self.socket);
+        // What was asked and not answered is answered by this: everything has ended.
+        drop(self.asked);
+        // It may have ended already.
+        let _ended = self.close.send(());
+        let abort = self.serving.abort_handle();
+        if timeout(FAREWELL, self.serving).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+struct Server {
+    supervisor: Supervisor,
+    places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    /// The users who were refused.
+    strangers: Mutex<BTreeSet<u32>>,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    user: u32,
+    pid: Option<i32>,
+}
+
+async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    let next = async || {
+        // It is never closed, so there always comes a place.
+        let place = Arc::clone(&server.places).acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, _)) => Some((stream, place)),
+            Err(error) => {
+                tracing::debug!("no connection could be accepted: {error}");
+                sleep(ACCEPT_PAUSE).await;
+                None
+            }
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut closed => break,
+            Some(_) = connections.join_next() => {}
+            accepted = next() => if let Some((stream, place)) = accepted {
+                connections.spawn(converse(stream, place, Arc::clone(&server)));
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One connection to its end.
+async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<Server>) {
+    let Ok(credentials) = stream.peer_cred() else {
+        return;
+    };
+    let peer = Peer {
+        user: credentials.uid(),
+        pid: credentials.pid(),
+    };
+    // Until when the client has to do its next part; nothing while the supervisor has to.
+    let (turn, mut turns) = watch::channel(Some(Instant::now() + PATIENCE));
+    let turn = Arc::new(turn);
+    let place = Arc::new(Mutex::new(Some(place)));
+    let service = service_fn(|request| {
+        let (server, turn) = (Arc::clone(&server), Arc::clone(&turn));
+        let place = Arc::clone(&place);
+        async move {
+            let response = server.answer(request, peer, &turn, &place).await;
+            turn.send_replace(Some(Instant::now() + PATIENCE));
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    loop {
+        let limit = *turns.borrow_and_update();
+        let too_late = async {
+            match limit {
+                Some(limit) => sleep_until(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            // A client that breaks a connection off is no fault of ours.
+            _ = &mut connection => return,
+            // The sender is in the connection, which is polled first.
+            _ = turns.changed() => {}
+            () = too_late => return,
+        }
+    }
+}
+
+impl Server {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        turn: &watch::Sender<Option<Instant>>,
+        place: &Mutex<Option<OwnedSemaphorePermit>>,
+    ) -> Response<Full<Bytes>> {
+        if let Err(refusal) = self.admit(peer) {
+            return respond(&Err(refusal));
+        }
+        let ask = match read(request).await {
+            Ok(ask) => ask,
+            Err(refusal) => return respond(&Err(refusal)),
+        };
+        turn.send_replace(None);
+        let waiting = if ask.waits() {
+            let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
+                let message = format!("{WAITING} others are waiting already");
+                return respond(&Err(Refusal::new(Code::Busy, message)));
+            };
+            drop(lock(place).take());
+            Some(waiting)
+        } else {
+            None
+        };
+        let answer = self.supervisor.ask(ask, peer.pid).await;
+        drop(waiting);
+        respond(&answer)
+    }
+
+    /// Refuses everybody but our own user and root.
+    fn admit(&self, peer: Peer) -> Result<(), Refusal> {
+        let own = rustix::process::geteuid().as_raw();
+        let Peer { user, pid } = peer;
+        if user == own || user == 0 {
+            return Ok(());
+        }
+        let mut strangers = lock(&self.strangers);
+        if strangers.len() < STRANGERS && strangers.insert(user) {
+            let pid = pid.unwrap_or_default();
+            tracing::warn!(
+                user,
+                pid,
+                "refused process {pid} of user {user} at the control socket"
+            );
+        }
+        Err(Refusal::new(
+            Code::Forbidden,
+            format!("user {user} has no business here: only user {own} and root have"),
+        ))
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing in here is left half-way by a panic.
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,160 @@
+//! What a program can be asked while it runs: that it ends, and how it has ended. A drain that is
+//! not its end is nothing that programs have in common.
+
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use handover_core::Epoch;
+use handover_tokio::process::{Child, ExitCause, Signal};
+
+use super::running::Finish;
+use super::{Program, ProgramError, Revision};
+use crate::control::wire::{Code, Configuration, LastExit, Refusal};
+use crate::operate::{EpochFacts, Facts, Operate};
+
+/// The process that ended last.
+#[derive(Debug, Default)]
+pub(super) struct Ended(Mutex<Option<LastExit>>);
+
+impl Ended {
+    /// Notes how a process has ended, and what it had been told before.
+    pub(super) fn note(
+        &self,
+        epoch: Epoch,
+        child: &Child,
+        ran: Duration,
+        told: Option<Finish>,
+        aborted: bool,
+    ) {
+        let Ok(Some(cause)) = child.try_wait() else {
+            return;
+        };
+        let exit = LastExit {
+            epoch: epoch.number(),
+            pid: child.pid(),
+            cause: label(cause, told, aborted).to_owned(),
+            sentence: cause.to_string(),
+            at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            uptime_seconds: ran.as_secs(),
+        };
+        // Nothing in here is left half-way by a panic.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+    }
+
+    fn get(&self) -> Option<LastExit> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The words are those of Envoy's ends, where they mean the same.
+fn label(cause: ExitCause, told: Option<Finish>, aborted: bool) -> &'static str {
+    match (cause, told) {
+        (ExitCause::OutOfMemory, _) => "out_of_memory",
+        _ if aborted => "aborted",
+        (_, Some(Finish::Superseded)) => "handed_over",
+        (_, Some(Finish::Terminated)) => "aborted",
+        (ExitCause::Code(0), None) => "clean",
+        (ExitCause::Code(_), None) => "exited",
+        (ExitCause::Signal { core_dumped, .. }, None) if core_dumped => "core_dumped",
+        (ExitCause::Signal { .. }, None) => "killed",
+    }
+}
+
+#[async_trait]
+impl Operate for Program {
+    /// An old process keeps the time it has.
+    const RELEASED_IS_CUT: bool = false;
+
+    fn forward(&self, signal: Signal) {
+        self.running.signal_all(signal);
+    }
+
+    fn describe(&self, revision: &Revision) -> Configuration {
+        Configuration {
+            source: self.settings.command.display().to_string(),
+            hash: revision.files.map(|digest| digest.to_string()),
+        }
+    }
+
+    fn is_change(&self, before: &Revision, after: &Revision) -> bool {
+        before.files != after.files
+    }
+
+    async fn facts(&self) -> Facts {
+        let epochs = self.running.children().into_iter();
+        let facts = epochs.map(|(epoch, child, revision)| {
+            let facts = EpochFacts {
+                pid: child.pid(),
+                config: self.describe(&revision),
+                // Who is connected to a passed socket is known to the program alone.
+                active_connections: None,
+                rss_bytes: child.resident_bytes(),
+            };
+            (epoch, facts)
+        });
+        Facts {
+            epochs: facts.collect(),
+            last_exit: self.last_ended.get(),
+            drained: false,
+            base_id: None,
+        }
+    }
+
+    async fn drain_on_request(&self) -> Result<Option<Epoch>, Refusal> {
+        Err(not_for_exec("drain"))
+    }
+
+    async fn undrain(&self) -> Result<Option<Epoch>, Refusal> {
+        Err(not_for_exec("undrain"))
+    }
+
+    async fn held_by(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn without_clients(&self) {}
+
+    fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
+        match error.downcast_ref() {
+            Some(ProgramError::Ended { last_words, .. }) => last_words.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn not_for_exec(what: &str) -> Refusal {
+    Refusal::new(
+        Code::NotSupported,
+        format!(
+            "{what} is not for exec: a program has no health checks that handover could make fail; \
+             stop drains and ends it"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_told_from_what_was_not() {
+        let killed = ExitCause::Signal {
+            number: 15,
+            core_dumped: false,
+        };
+        assert_eq!(label(killed, None, false), "killed");
+        assert_eq!(label(killed, None, true), "aborted");
+        assert_eq!(
+            label(killed, Some(Finish::Superseded), false),
+            "handed_over"
+        );
+        assert_eq!(label(ExitCause::Code(0), None, false), "clean");
+        assert_eq!(label(ExitCause::Code(1), None, false), "exited");
+        assert_eq!(label(ExitCause::OutOfMemory, None, true), "out_of_memory");
+    }
+}

@@ -1,0 +1,121 @@
+//! What has happened, as numbers: a crash loop shows in them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use handover_core::{Event, Exit, Purpose};
+use std::sync::Arc;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::control::wire::Counters;
+
+/// The numbers so far.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    started: AtomicU64,
+    failed: AtomicU64,
+    retries: AtomicU64,
+    hand_overs: AtomicU64,
+}
+
+impl Counted {
+    /// Counts for as long as the agent runs.
+    pub(super) async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => self.count(&event),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::debug!("{missed} events were not counted");
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn count(&self, event: &Event) {
+        let counter = match event {
+            Event::Started {
+                purpose: Purpose::Desired | Purpose::Fallback,
+                ..
+            } => &self.started,
+            Event::Exited {
+                exit: Exit::Failed(_),
+                ..
+            }
+            | Event::StartTimedOut { .. } => &self.failed,
+            Event::RetryScheduled { .. } => &self.retries,
+            Event::Superseded { .. } => &self.hand_overs,
+            Event::Started {
+                purpose: Purpose::Drain,
+                ..
+            }
+            | Event::Exited { .. }
+            | Event::Live { .. }
+            | Event::BudgetRefilled { .. }
+            | Event::Held(_)
+            | Event::Restarting
+            | Event::GaveUp { .. }
+            | Event::FallbackLost { .. }
+            | Event::Stayed { .. }
+            | Event::Draining { .. }
+            | Event::DrainTimedOut => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            started: read(&self.started),
+            failed: read(&self.failed),
+            retries: read(&self.retries),
+            hand_overs: read(&self.hand_overs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use handover_core::{Epoch, EpochState, Severity};
+
+    use super::*;
+
+    #[test]
+    fn a_crash_loop_shows_and_a_drain_does_not_count() {
+        let counted = Counted::default();
+        let epoch = Epoch::ZERO;
+        for _ in 0..3 {
+            counted.count(&Event::Started {
+                epoch,
+                purpose: Purpose::Desired,
+            });
+            counted.count(&Event::Exited {
+                epoch,
+                exit: Exit::Failed(Severity::Transient),
+                was: EpochState::Starting,
+            });
+            counted.count(&Event::RetryScheduled {
+                purpose: Purpose::Desired,
+                delay: Duration::ZERO,
+                retries_left: 1,
+            });
+        }
+        counted.count(&Event::Started {
+            epoch,
+            purpose: Purpose::Drain,
+        });
+        counted.count(&Event::Exited {
+            epoch,
+            exit: Exit::Clean,
+            was: EpochState::Draining,
+        });
+        let expected = Counters {
+            started: 3,
+            failed: 3,
+            retries: 3,
+            hand_overs: 0,
+        };
+        assert_eq!(counted.get(), expected);
+    }
+}

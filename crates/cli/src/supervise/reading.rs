@@ -1,0 +1,166 @@
+//! From a change or a wish to what is wanted: the files are looked at, read, and what they ask for is
+//! passed on.
+//!
+//! ```text
+//!  a change ────────────────────────┐
+//!  HUP ─────────────────────────────┤
+//!  reload ──▶ the files are looked at ──▶ the configuration is read ──▶ the agent
+//! ```
+//!
+//! Reading may wait for the network, so it goes on beside the loop; the newest wish takes the place
+//! of the reading before it, and whoever waited for that one waits for the newest.
+
+use std::mem::take;
+use std::path::PathBuf;
+
+use handover_tokio::{Applied, ApplyError, Handle};
+use tracing::{debug, info, warn};
+
+use super::Desk;
+use super::asked::{answer, spawn};
+use super::reload::Going;
+use crate::control::Asked;
+use crate::control::wire::{Code, Refusal, ReloadRequest};
+use crate::operate::Operate;
+use crate::source::{Reading, Source};
+
+/// What was asked for last.
+pub(super) struct Wanted<C> {
+    pub(super) config: C,
+    /// Whether it stands in for what the files ask for, which cannot be used.
+    pub(super) stands_in: bool,
+    /// Why the files ask for nothing that can be run, as they are.
+    pub(super) problem: Option<String>,
+}
+
+impl<C> Wanted<C> {
+    pub(super) fn new(config: C, stands_in: bool) -> Self {
+        Self {
+            config,
+            stands_in,
+            problem: None,
+        }
+    }
+}
+
+/// Those who have asked for a reload and were not answered.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    /// They wait until the files were looked at.
+    before_the_look: Vec<(Asked, ReloadRequest)>,
+    /// They wait for what is being read.
+    reading: Vec<(Asked, ReloadRequest)>,
+}
+
+impl<P, S> Desk<P, S>
+where
+    P: Operate,
+    S: Source<Config = P::Config>,
+{
+    /// A reload is asked for. What the files hold at this moment counts, told or not.
+    pub(super) fn reload(&mut self, asked: Asked, request: ReloadRequest) {
+        self.reloads.before_the_look.push((asked, request));
+        self.files.look_soon();
+    }
+
+    /// The files were looked at, and these hold something else.
+    pub(super) fn looked(&mut self, changed: &[PathBuf]) {
+        let reloads = take(&mut self.reloads.before_the_look);
+        if !changed.is_empty() {
+            info!("{}", sentence(changed));
+        } else if reloads.is_empty() {
+            return;
+        }
+        if reloads.iter().any(|(_, request)| !request.if_changed) {
+            self.generation += 1;
+        }
+        self.reloads.reading.extend(reloads);
+        self.begin_to_read();
+    }
+
+    /// Begins to read what the files hold, in place of what is being read.
+    pub(super) fn begin_to_read(&mut self) {
+        match self.files.problem() {
+            None => self.reading = Some(self.source.read(&self.files, self.generation)),
+            Some(problem) => {
+                self.reading = None;
+                self.not_read(&anyhow::anyhow!(problem));
+            }
+        }
+    }
+
+    /// The files ask for nothing that can be run.
+    pub(super) fn not_read(&mut self, problem: &anyhow::Error) {
+        let message = format!("keeps serving what it has: {problem:#}");
+        warn!("{message}");
+        if let Some(wanted) = &mut self.wanted {
+            wanted.problem = Some(format!("{problem:#}"));
+        }
+        for (asked, _) in take(&mut self.reloads.reading) {
+            answer(asked, Err(Refusal::new(Code::Rejected, message.clone())));
+        }
+    }
+
+    /// The files ask for this.
+    pub(super) async fn read(&mut self, config: P::Config) {
+        let before = self.wanted.replace(Wanted::new(config.clone(), false));
+        let changed = before
+            .is_none_or(|before| before.stands_in || self.proxy.is_change(&before.config, &config));
+        let mut reloads = take(&mut self.reloads.reading);
+        if reloads.is_empty() {
+            return apply(&self.handle, config).await;
+        }
+        // One that ends everything comes first: the others then wait for what it starts.
+        reloads.sort_by_key(|(_, request)| !request.cold);
+        for (index, (asked, request)) in reloads.into_iter().enumerate() {
+            let taken_in = if request.cold && index == 0 {
+                self.handle.restart_and_follow(config.clone()).await
+            } else {
+                self.handle.apply_and_follow(config.clone()).await
+            };
+            match taken_in {
+                Ok(taken_in) => {
+                    let proxy = &self.proxy;
+                    let going = Going::new(proxy, &self.handle, taken_in, request, changed);
+                    spawn(asked, going.answer());
+                }
+                Err(error) => answer(asked, Err(Refusal::new(Code::Ending, error.to_string()))),
+            }
+        }
+    }
+}
+
+/// Waits for what is being read, if anything is.
+///
+/// # Cancel safety
+///
+/// The reading goes on with the next call.
+pub(super) async fn end_of<C>(reading: &mut Option<Reading<C>>) -> anyhow::Result<C> {
+    match reading {
+        None => std::future::pending().await,
+        Some(read) => {
+            let result = read.await;
+            *reading = None;
+            result
+        }
+    }
+}
+
+pub(super) async fn apply<C>(handle: &Handle<C>, config: C) {
+    match handle.apply(config).await {
+        Ok(Applied::Changed) => {}
+        Ok(Applied::Unchanged) => debug!("the configuration is what is wanted already"),
+        Err(error @ (ApplyError::Terminating | ApplyError::Ended)) => {
+            info!("a change is not taken in: {error}");
+        }
+    }
+}
+
+/// `a.yaml and 2 more have changed`.
+fn sentence(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "the watched files have changed".to_owned(),
+        [path] => format!("{} has changed", path.display()),
+        [path, others @ ..] => format!("{} and {} more have changed", path.display(), others.len()),
+    }
+}

@@ -1,0 +1,290 @@
+//! A drain that somebody asks for while the agent goes on: health checks fail, so that load balancers
+//! send nobody here, and Envoy asks every client that it answers to close. Listeners stay open.
+//!
+//! It belongs to the agent, not to an epoch: one that goes live meanwhile is drained as well.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use handover_core::Epoch;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use super::Envoy;
+use crate::admin::{AdminClient, AdminError, ServerInfo};
+
+/// How often connections are counted while somebody waits until none is left.
+const COUNT: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether a call had its effect, and the pause between two looks. Envoy
+/// takes the call in before it answers, so the first look sees it.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a drain was asked for.
+#[derive(Debug, Default)]
+pub(super) struct OnRequest {
+    /// One change at a time, and none while an epoch goes live.
+    turn: Mutex<()>,
+    drained: AtomicBool,
+    /// Whether a stop drains, which closes the listeners for good.
+    stops: AtomicBool,
+}
+
+impl OnRequest {
+    pub(super) fn a_stop_begins(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Why a drain was not begun or not taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum OnRequestError {
+    /// The live epoch could not be asked.
+    #[error("epoch {epoch} cannot be asked")]
+    Admin {
+        /// The live epoch.
+        epoch: Epoch,
+        /// Why.
+        #[source]
+        source: AdminError,
+    },
+    /// The live epoch has heard it and does not act on it.
+    #[error("epoch {epoch} was asked and its health checks still say {state}")]
+    NoEffect {
+        /// The live epoch.
+        epoch: Epoch,
+        /// What `/ready` says.
+        state: String,
+    },
+    /// A stop drains already.
+    #[error("a stop has begun, which cannot be taken back: the listeners are closed")]
+    Stopping,
+}
+
+/// What keeps a drain from being over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The epoch that has the connections.
+    pub epoch: Epoch,
+    /// How many there are.
+    pub connections: u64,
+    /// The name of their listener in Envoy's statistics, where it is known.
+    pub listener: Option<String>,
+}
+
+/// For people: `3 connections on listener X of epoch 1`.
+impl fmt::Display for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.connections == 1 { "" } else { "s" };
+        write!(f, "{} connection{s}", self.connections)?;
+        if let Some(listener) = &self.listener {
+            write!(f, " on listener {listener}")?;
+        }
+        write!(f, " of epoch {}", self.epoch)
+    }
+}
+
+impl Envoy {
+    /// Makes the health checks of the live epoch fail, and of each one that goes live later, until
+    /// [`undrain`](Self::undrain). Every client is asked to close with its next answer; new
+    /// connections are still accepted. Returns the epoch that was told, if one is live.
+    ///
+    /// # Errors
+    ///
+    /// [`OnRequestError`]; nothing is remembered then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the drain counts as asked for, and the live epoch may or may not
+    /// have heard it. It can be called again.
+    pub async fn drain_on_request(&self) -> Result<Option<Epoch>, OnRequestError> {
+        self.change(true).await
+    }
+
+    /// Takes [`drain_on_request`](Self::drain_on_request) back: health checks succeed again, clients
+    /// are not asked to close any more. Those that were asked already may still close.
+    ///
+    /// It takes back no stop that has begun: that one has closed the listeners.
+    ///
+    /// # Errors
+    ///
+    /// [`OnRequestError`]; the drain is still remembered then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`drain_on_request`](Self::drain_on_request).
+    pub async fn undrain(&self) -> Result<Option<Epoch>, OnRequestError> {
+        self.change(false).await
+    }
+
+    /// Whether a drain was asked for and not taken back.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.on_request.drained.load(Ordering::Relaxed)
+    }
+
+    /// The connections that clients have at this moment, those of the listeners aside that do not
+    /// hold a stop. Those that cannot be counted are left out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn held_by(&self) -> Vec<Holding> {
+        let mut holding = Vec::new();
+        let live = self.epochs.newest_live();
+        let exclude = &self.settings.stop.exclude;
+        let mut counted = None;
+        if let Some((epoch, config)) = &live {
+            let admin = AdminClient::new(config.bootstrap().admin.clone());
+            let exclude = exclude.with_listeners(&config.bootstrap().listeners);
+            // Where a newer epoch that failed has taken the endpoint along, it is counted from
+            // outside.
+            if let Ok(listeners) = admin.active_connections(&exclude).await {
+                holding.extend(listeners.into_iter().map(|listener| Holding {
+                    epoch: *epoch,
+                    connections: listener.active,
+                    listener: Some(listener.listener),
+                }));
+                counted = Some(*epoch);
+            }
+        }
+        for epoch in self.epochs.numbers() {
+            if Some(epoch) == counted {
+                continue;
+            }
+            let connections = self.epochs.connections(epoch, exclude).await;
+            let connections = connections.unwrap_or_default();
+            if connections > 0 {
+                holding.push(Holding {
+                    epoch,
+                    connections: u64::try_from(connections).unwrap_or(u64::MAX),
+                    listener: None,
+                });
+            }
+        }
+        holding
+    }
+
+    /// Waits until no client has a connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn without_clients(&self) {
+        while !self.held_by().await.is_empty() {
+            sleep(COUNT).await;
+        }
+    }
+
+    /// Notes that the epoch is live. Where a drain was asked for, its health checks fail before
+    /// anybody here counts on it.
+    pub(super) async fn goes_live(&self, epoch: Epoch, info: ServerInfo, admin: &AdminClient) {
+        let _turn = self.on_request.turn.lock().await;
+        if self.is_drained()
+            && let Err(error) = tell(admin, epoch, true).await
+        {
+            let error: &dyn std::error::Error = &error;
+            let cause = error
+                .source()
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            tracing::error!(
+                epoch = epoch.number(),
+                "a drain was asked for and epoch {epoch} serves without it: {error}{cause}"
+            );
+        }
+        self.epochs.set_live(epoch, info);
+    }
+
+    async fn change(&self, drained: bool) -> Result<Option<Epoch>, OnRequestError> {
+        let _turn = self.on_request.turn.lock().await;
+        if self.on_request.stops.load(Ordering::Relaxed) {
+            return Err(OnRequestError::Stopping);
+        }
+        let before = self.on_request.drained.swap(drained, Ordering::Relaxed);
+        let Some((epoch, config)) = self.epochs.newest_live() else {
+            return Ok(None);
+        };
+        let admin = AdminClient::new(config.bootstrap().admin.clone());
+        match tell(&admin, epoch, drained).await {
+            Ok(()) => Ok(Some(epoch)),
+            Err(error) => {
+                self.on_request.drained.store(before, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Makes health checks fail or succeed, and sees that they do.
+async fn tell(admin: &AdminClient, epoch: Epoch, drained: bool) -> Result<(), OnRequestError> {
+    let failed = |source| OnRequestError::Admin { epoch, source };
+    let told = match drained {
+        true => admin.healthcheck_fail().await,
+        false => admin.healthcheck_ok().await,
+    };
+    told.map_err(failed)?;
+    let mut looks = 0;
+    loop {
+        let ready = admin.ready().await.map_err(failed)?;
+        if ready.serving != drained {
+            return Ok(());
+        }
+        looks += 1;
+        if looks == LOOKS {
+            let state = ready.state;
+            return Err(OnRequestError::NoEffect { epoch, state });
+        }
+        sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::fake_peer::{FakePeer, ok};
+
+    fn draining() -> Vec<u8> {
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 9\r\n\r\nDRAINING\n".to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_call_is_believed_once_its_effect_is_seen() {
+        let peer = FakePeer::answers([ok("OK\n"), ok("LIVE\n"), draining()]).await;
+        tell(&peer.client(), Epoch::ZERO, true).await.unwrap();
+        assert_eq!(peer.asked(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_without_effect_is_an_error_that_tells_the_state() {
+        let heard = FakePeer::always(ok("LIVE\n")).await;
+        let error = tell(&heard.client(), Epoch::new(3), true)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "epoch 3 was asked and its health checks still say LIVE"
+        );
+        let peer = FakePeer::answers([ok("OK\n"), draining()]).await;
+        let error = tell(&peer.client(), Epoch::ZERO, false).await.unwrap_err();
+        assert!(error.to_string().ends_with("still say DRAINING"), "{error}");
+    }
+
+    #[test]
+    fn what_holds_is_told_in_words() {
+        let mut holding = Holding {
+            epoch: Epoch::new(1),
+            connections: 3,
+            listener: Some("web".to_owned()),
+        };
+        assert_eq!(
+            holding.to_string(),
+            "3 connections on listener web of epoch 1"
+        );
+        holding.listener = None;
+        holding.connections = 1;
+        assert_eq!(holding.to_string(), "1 connection of epoch 1");
+    }
+}

@@ -1,0 +1,77 @@
+//! What an agent can tell of its Envoys while they run.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use handover_core::Epoch;
+
+use super::Envoy;
+use crate::digest::Digest;
+use crate::failure::Failure;
+
+/// The Envoys of one agent at one moment.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// The running epochs, oldest first.
+    pub epochs: Vec<EpochOverview>,
+    /// The epoch that ended last, if one has.
+    pub last_ended: Option<EndedEpoch>,
+    /// Whether the live epoch's health checks fail on request; see
+    /// [`Envoy::drain_on_request`].
+    pub drained: bool,
+}
+
+/// One running Envoy.
+#[derive(Clone, Debug)]
+pub struct EpochOverview {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Its process id.
+    pub pid: u32,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// Whether it was seen live.
+    pub live: bool,
+    /// The file its configuration was read from.
+    pub config: PathBuf,
+    /// The SHA-256 of its configuration.
+    pub digest: Digest,
+    /// How many connections clients have to it; `None` where that cannot be told from outside, as
+    /// with listeners that are not TCP.
+    pub connections: Option<usize>,
+    /// How much memory it has in RAM, in bytes, shared pages included.
+    pub resident_bytes: Option<u64>,
+}
+
+/// An Envoy that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedEpoch {
+    /// Its number, which may be another epoch's by now.
+    pub epoch: Epoch,
+    /// The process id that it had.
+    pub pid: u32,
+    /// Why it ended.
+    pub failure: Failure,
+    /// What the agent knows beside that: that it killed an epoch which did not answer, for example.
+    pub note: Option<String>,
+    /// When it ended.
+    pub at: SystemTime,
+    /// How long it ran.
+    pub uptime: Duration,
+}
+
+impl Envoy {
+    /// What runs, and what ended last. It looks at the sockets of every epoch, so it takes some
+    /// milliseconds, on threads for blocking work.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn overview(&self) -> Overview {
+        Overview {
+            epochs: self.epochs.overview().await,
+            last_ended: self.keeping.last_ended(),
+            drained: self.is_drained(),
+        }
+    }
+}
