@@ -5,9 +5,12 @@
     reason = "a test reports failure by ending, with a message for its reader"
 )]
 
+mod arguments;
 mod changes;
 mod crashes;
 mod ending;
 mod keeping;
 mod mistakes;
+mod stopping;
+mod template;
 mod world;
