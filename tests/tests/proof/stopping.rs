@@ -141,6 +141,35 @@ async fn a_kept_connection_on_an_excluded_listener_does_not_hold_the_stop() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_of_an_old_epoch_on_an_excluded_listener_holds_nothing() {
+    let envoy = require_envoy!();
+    for ends in [true, false] {
+        let site = Site::new();
+        site.write("v0");
+        let exclude = format!(
+            "--drain-exclude-listener=listener_{}",
+            site.listener.number()
+        );
+        // By itself the old epoch would end long after this test.
+        let launch = site.launch_with_times(&envoy, "200s", "300s").arg(exclude);
+        let mut supervisor = start(&site, launch.args(["--termination-drain", "50s"]));
+        let kept = keep_a_connection(site.listener.addr());
+        supervisor.signal(Signal::HUP);
+        supervisor.wait_for_line("epoch 1 is live", LIMIT);
+        if !ends {
+            // At most two epochs run at once, so this one waits for the oldest.
+            supervisor.signal(Signal::HUP);
+            supervisor.wait_for_line("epoch 2 is live", LIMIT);
+        }
+        let (_, code) = end(&mut supervisor);
+        assert_eq!(code, Some(0));
+        assert_eq!(supervisor.count_lines("cutting"), 0);
+        drop(kept);
+        site.assert_nothing_left();
+    }
+}
+
+#[tokio::test]
 async fn the_variable_of_istio_gives_the_time_of_the_drain() {
     let envoy = require_envoy!();
     let site = Site::new();

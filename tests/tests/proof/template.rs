@@ -1,6 +1,8 @@
 //! Configurations that are rendered from a template.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::Command;
 use std::time::Duration;
 
 use handover_netutil::private_ips;
@@ -12,6 +14,28 @@ use handover_tests::require_envoy;
 use handover_tests::supervisor::{Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
+
+/// By these words a program runs where no interface but the loopback one has an address.
+const ALONE: [&str; 5] = [
+    "--net",
+    "sh",
+    "-c",
+    "ip link set lo up && exec \"$@\"",
+    "sh",
+];
+
+/// Whether this machine lets us do that. Where it does not, it is told past the capture of the test
+/// harness.
+fn may_be_alone(test: &str) -> bool {
+    let tried = Command::new("unshare").args(ALONE).arg("true").status();
+    let may = tried.is_ok_and(|status| status.success());
+    if !may {
+        let reason = "no network namespace can be made";
+        // A closed standard error leaves nobody to tell.
+        let _unread = writeln!(std::io::stderr(), "SKIPPED template::{test}: {reason}");
+    }
+    may
+}
 
 /// Writes the configuration with an expression in place of its name, which the responses tell.
 fn write(site: &Site, expression: &str) {
@@ -159,11 +183,14 @@ async fn what_was_rendered_is_validated_and_kept_as_the_last_known_good_one() {
     let kept = fs::read_to_string(kept).expect("it can be read");
     assert!(kept.contains("\"hello\"") && !kept.contains("GREETING"));
 
-    // One that cannot be rendered, and one that is rendered and rejected.
-    let rejected = site.config("v0").broken(Break::UnknownField).render();
+    // One that cannot be rendered, and one that only turns bad by being rendered.
+    let good = site.config("v0").render();
     for (text, reason) in [
         ("# {{ nothing }}", "nothing is not known"),
-        (&*format!("{rejected}# {{{{ epoch }}}}\n"), "no such field"),
+        (
+            &*format!("{good}# {{{{ '\\nno_such_field: true' }}}}\n"),
+            "no such field",
+        ),
     ] {
         replace_file(&site.file(), text.as_bytes());
         let supervisor = start(&site, &envoy, &flags);
@@ -172,4 +199,52 @@ async fn what_was_rendered_is_validated_and_kept_as_the_last_known_good_one() {
         serves(&site, "hello");
         end(&site, supervisor);
     }
+}
+
+#[tokio::test]
+async fn while_a_template_waits_for_an_address_a_signal_to_end_is_answered() {
+    let envoy = require_envoy!();
+    if !may_be_alone("while_a_template_waits_for_an_address_a_signal_to_end_is_answered") {
+        return;
+    }
+    // It is told once the wait is over, so it is not where the end came first.
+    let after_the_wait = "so `private_ips` is empty";
+    for serving in [false, true] {
+        let site = Site::new();
+        let waiting = "{{ private_ips | join(',') }}";
+        write(&site, if serving { "v0" } else { waiting });
+        let launch = site.launch(&envoy).arg("--template").by("unshare", &ALONE);
+        let mut supervisor = launch.start();
+        if serving {
+            supervisor.wait_for_line("epoch 0 is live", LIMIT);
+            write(&site, waiting);
+            supervisor.wait_for_line("has changed", LIMIT);
+        } else {
+            supervisor.wait_for_line("Envoy has the base id", LIMIT);
+        }
+        supervisor.signal(Signal::TERM);
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+        assert_eq!(supervisor.count_lines(after_the_wait), 0);
+        site.assert_nothing_left();
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_an_address_has_an_empty_list_of_them() {
+    let envoy = require_envoy!();
+    if !may_be_alone("a_node_without_an_address_has_an_empty_list_of_them") {
+        return;
+    }
+    let site = Site::new();
+    write(
+        &site,
+        "{{ private_ips | length }}{% if not private_ips %} none{% endif %}",
+    );
+    let launch = site.launch(&envoy).arg("--template").by("unshare", &ALONE);
+    let supervisor = launch.start();
+    supervisor.wait_for_line("so `private_ips` is empty", LIMIT);
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    let kept = fs::read_to_string(site.dir.path().join("run/envoy-rev0.yaml"));
+    assert!(kept.expect("the epoch runs").contains("\"0 none\""));
+    end(&site, supervisor);
 }
