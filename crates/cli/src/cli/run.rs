@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::global::LoggingArgs;
+use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
 
@@ -55,14 +55,8 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = span::parse)]
     pub(crate) parent_shutdown_time: Duration,
 
-    /// Start the next epoch too when this file, or a file in this directory, has other contents.
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "HANDOVER_WATCH",
-        value_delimiter = ','
-    )]
-    pub(crate) watch: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) watched: WatchArgs,
 
     /// The number of Envoy's worker threads; without it the number of processors at the start. Every
     /// epoch gets the same, because a hand-over to another number resets some new connections.
