@@ -5,10 +5,13 @@
     reason = "a test reports failure by ending, with a message for its reader"
 )]
 
+mod arguments;
 mod binary;
 mod changes;
 mod crashes;
 mod ending;
 mod keeping;
 mod mistakes;
+mod stopping;
+mod template;
 mod world;

@@ -69,6 +69,11 @@ impl Site {
 
     /// `handover run` with this site's places, not started yet.
     pub(crate) fn launch(&self, envoy: &Path) -> Launch {
+        self.launch_with_times(envoy, "2s", "3s")
+    }
+
+    /// The same with another drain time and parent-shutdown time.
+    pub(crate) fn launch_with_times(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
         let base_id = self.base_id.number().to_string();
         Launch::handover()
             .tag(self.leftovers.tag())
@@ -80,7 +85,7 @@ impl Site {
             .args(["--base-id", &base_id, "--concurrency", "2"])
             .arg("--run-dir")
             .arg(self.dir.path().join("run"))
-            .args(["--drain-time", "2s", "--parent-shutdown-time", "3s"])
+            .args(["--drain-time", drain, "--parent-shutdown-time", shutdown])
     }
 
     pub(crate) fn admin(&self) -> EnvoyAdmin {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::control::ControlArgs;
-use super::global::LoggingArgs;
+use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
 
@@ -56,14 +56,8 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = span::parse)]
     pub(crate) parent_shutdown_time: Duration,
 
-    /// Start the next epoch too when this file, or a file in this directory, has other contents.
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "HANDOVER_WATCH",
-        value_delimiter = ','
-    )]
-    pub(crate) watch: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) watched: WatchArgs,
 
     /// Start the next epoch too when the Envoy binary is replaced: by rename, or by a symbolic link
     /// that leads to another one.

@@ -75,7 +75,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let limit = termination_drain(&args)?;
     let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
-    watched.extend(args.watch.iter().cloned());
+    watched.extend(args.watched.watch.iter().cloned());
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
