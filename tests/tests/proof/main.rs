@@ -5,10 +5,12 @@
     reason = "a test reports failure by ending, with a message for its reader"
 )]
 
+mod base_id;
 mod binary;
 mod changes;
 mod crashes;
 mod ending;
 mod keeping;
 mod mistakes;
+mod switches;
 mod world;

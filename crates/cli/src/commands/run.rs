@@ -111,7 +111,7 @@ fn settings(
             ..ArgsOptions::default()
         },
         base_id,
-        instance: format!("handover run {}", args.envoy.config_path.display()),
+        instance: instance(&args.envoy.config_path),
         run_dir,
         lock_dir: args.lock_dir.unwrap_or_else(default_lock_dir),
         output,
@@ -134,6 +134,13 @@ fn settings(
         last_good,
         reports,
     })
+}
+
+/// How others are told about this agent, and how it knows itself again after it was killed: with the
+/// full path, so that no two that can run at once have one name.
+fn instance(config_path: &Path) -> String {
+    let absolute = std::path::absolute(config_path).unwrap_or_else(|_| config_path.to_owned());
+    format!("handover run {}", absolute.display())
 }
 
 /// The last good configuration, where the one that is asked for cannot be used.
