@@ -50,7 +50,8 @@ async fn with_no_repair_the_flag_stays_the_running_epoch_is_held_and_the_remedy_
     world.supervisor.wait_for_line_after(&told, held, LIMIT);
     assert_eq!(flags(&world), 1);
     world.served_by("v0");
-    assert_eq!(world.only_envoy(), serving);
+    // Another one may be there that validates.
+    assert!(world.supervisor.children().contains(&serving));
     world.finish().await.assert_no_loss();
 }
 
