@@ -282,6 +282,13 @@ async fn where_they_cannot_serve_side_by_side_the_running_epoch_is_held_with_the
             && error.contains("(enable_reuse_port: false): only a cold restart can go on"),
         "{error}"
     );
+    binary.install("disabled");
+    let error = given_up(&world, "without", None).await;
+    assert!(
+        error.contains("built without hot restart cannot give way"),
+        "{error}"
+    );
+    binary.install("11.105");
     assert!(spares(&world).is_empty());
     // Nothing was taken from the old one.
     world.admin().wait_live(0, Duration::from_secs(5));
