@@ -110,7 +110,7 @@ impl Envoy {
     async fn without_connections(&self, epoch: Epoch, end: Option<Instant>) -> bool {
         let over = async {
             // One that is giving way to an epoch of another line may still accept connections.
-            while self.epochs.gives_way(epoch)
+            while self.epochs.must_give_way(epoch)
                 || self
                     .epochs
                     .connections(epoch)
