@@ -6,6 +6,7 @@
 )]
 
 mod arguments;
+mod base_id;
 mod binary;
 mod changes;
 mod crashes;
@@ -13,5 +14,6 @@ mod ending;
 mod keeping;
 mod mistakes;
 mod stopping;
+mod switches;
 mod template;
 mod world;

@@ -31,7 +31,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
 
-    /// The base id of Envoy's shared memory; without it a free one is taken.
+    /// The base id of Envoy's shared memory; without it a free one is taken, or the one that the same
+    /// configuration had when its handover was killed.
     #[arg(long, value_name = "N", env = "HANDOVER_BASE_ID")]
     pub(crate) base_id: Option<u32>,
 
