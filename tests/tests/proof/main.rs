@@ -7,6 +7,8 @@
 
 mod binary;
 mod changes;
+mod control;
+mod control_drain;
 mod crashes;
 mod ending;
 mod keeping;

@@ -67,8 +67,18 @@ impl Site {
         self.config("broken").broken(broken).write_to(&self.file());
     }
 
+    /// Where its control socket is.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("handover.sock")
+    }
+
     /// `handover run` with this site's places, not started yet.
     pub(crate) fn launch(&self, envoy: &Path) -> Launch {
+        self.launch_with_times(envoy, "2s", "3s")
+    }
+
+    /// The same with this drain time and this parent shutdown time.
+    pub(crate) fn launch_with_times(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
         let base_id = self.base_id.number().to_string();
         Launch::handover()
             .tag(self.leftovers.tag())
@@ -80,7 +90,9 @@ impl Site {
             .args(["--base-id", &base_id, "--concurrency", "2"])
             .arg("--run-dir")
             .arg(self.dir.path().join("run"))
-            .args(["--drain-time", "2s", "--parent-shutdown-time", "3s"])
+            .arg("--socket")
+            .arg(self.socket())
+            .args(["--drain-time", drain, "--parent-shutdown-time", shutdown])
     }
 
     pub(crate) fn admin(&self) -> EnvoyAdmin {
@@ -88,6 +100,7 @@ impl Site {
     }
 
     pub(crate) fn assert_nothing_left(&self) {
+        assert!(!self.socket().exists(), "the control socket is left");
         self.leftovers.assert_nothing_left(Duration::from_secs(10));
     }
 }
