@@ -18,6 +18,9 @@ pub(crate) trait Operate: Proxy {
     /// Whether the start of another epoch ends one that was released from the cap.
     const RELEASED_IS_CUT: bool;
 
+    /// Why a cold restart is nothing for it, if it is not.
+    const NO_COLD_RESTART: Option<&str>;
+
     /// Sends the signal to the process of every epoch.
     fn forward(&self, signal: Signal);
 

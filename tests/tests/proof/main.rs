@@ -9,6 +9,8 @@ mod arguments;
 mod base_id;
 mod binary;
 mod changes;
+mod control;
+mod control_drain;
 mod crashes;
 mod ending;
 mod keeping;

@@ -67,6 +67,11 @@ impl Site {
         self.config("broken").broken(broken).write_to(&self.file());
     }
 
+    /// Where its control socket is.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("handover.sock")
+    }
+
     /// `handover run` with this site's places, not started yet.
     pub(crate) fn launch(&self, envoy: &Path) -> Launch {
         self.launch_with_times(envoy, "2s", "3s")
@@ -91,6 +96,8 @@ impl Site {
             .arg("--envoy-path")
             .arg(envoy)
             .args(["--concurrency", "2"])
+            .arg("--socket")
+            .arg(self.socket())
             .args(["--drain-time", drain, "--parent-shutdown-time", shutdown])
     }
 
@@ -104,6 +111,7 @@ impl Site {
     }
 
     pub(crate) fn assert_nothing_left(&self) {
+        assert!(!self.socket().exists(), "the control socket is left");
         self.leftovers.assert_nothing_left(Duration::from_secs(10));
     }
 }

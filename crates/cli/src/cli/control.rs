@@ -13,13 +13,13 @@ use crate::control::Name;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Control socket")]
 pub(crate) struct ControlArgs {
-    /// The name by which `handover status` and others find this instance; without it, `pid-` and
-    /// the process id.
+    /// The name by which `handover status` and others find this instance; without it that of the
+    /// socket's file, or `pid-` and the process id.
     #[arg(long, value_name = "NAME", env = "HANDOVER_NAME")]
     pub(crate) name: Option<Name>,
 
-    /// The control socket: a path, or `none`. Without it NAME.sock in the directory of --lock-dir,
-    /// which `exec` has at its default place.
+    /// The control socket: a path, or `none`. Without it NAME.sock in /run/handover for root, in a
+    /// directory of the user's own for others, and where there is a --lock-dir, in that.
     #[arg(long, value_name = "PATH", env = "HANDOVER_SOCKET")]
     pub(crate) socket: Option<SocketPath>,
 }
@@ -29,6 +29,16 @@ pub(crate) struct ControlArgs {
 pub(crate) enum SocketPath {
     None,
     Path(PathBuf),
+}
+
+impl SocketPath {
+    /// The name by which an instance with this socket is found.
+    pub(crate) fn name(&self) -> Option<Name> {
+        match self {
+            Self::None => None,
+            Self::Path(path) => Name::of_file(path.file_name()?.to_str()?),
+        }
+    }
 }
 
 impl FromStr for SocketPath {

@@ -29,6 +29,7 @@ impl Instance {
         let name = args
             .name
             .clone()
+            .or_else(|| args.socket.as_ref()?.name())
             .unwrap_or_else(|| Name::of_process(std::process::id()));
         let bound = match &args.socket {
             Some(SocketPath::None) => return Ok(Self { name, socket: None }),

@@ -17,6 +17,8 @@ impl Operate for Envoy {
     /// Envoy's newest epoch but one ends its parent when a third one starts.
     const RELEASED_IS_CUT: bool = true;
 
+    const NO_COLD_RESTART: Option<&str> = None;
+
     fn forward(&self, signal: Signal) {
         self.signal_all(signal);
     }

@@ -59,6 +59,9 @@ where
 {
     /// A reload is asked for. What the files hold at this moment counts, told or not.
     pub(super) fn reload(&mut self, asked: Asked, request: ReloadRequest) {
+        if let (true, Some(why)) = (request.cold, P::NO_COLD_RESTART) {
+            return answer(asked, Err(Refusal::new(Code::NotSupported, why)));
+        }
         self.reloads.before_the_look.push((asked, request));
         self.files.look_soon();
     }

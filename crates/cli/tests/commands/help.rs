@@ -1,9 +1,11 @@
 //! The help texts, which are the manual.
 
-use crate::support::{output_of, stderr, stdout};
+use crate::support::{finish, handover, output_of, stderr, stdout};
 
 fn help_of(command: &[&str]) -> String {
-    let output = output_of(command.iter().copied().chain(["--help"]));
+    let mut help = handover(command.iter().copied().chain(["--help"]));
+    // The value that a variable has is shown as well.
+    let output = finish(help.env_remove("HANDOVER_SOCKET"));
     assert_eq!(output.status.code(), Some(0));
     stdout(&output)
 }
@@ -21,6 +23,13 @@ fn the_help_of_run_is_its_manual() {
 #[test]
 fn the_help_of_exec_is_its_manual() {
     insta::assert_snapshot!("help_exec", help_of(&["exec"]));
+}
+
+#[test]
+fn the_help_of_those_who_speak_to_an_instance_is_their_manual() {
+    for command in ["status", "reload", "drain", "undrain", "stop"] {
+        insta::assert_snapshot!(format!("help_{command}"), help_of(&[command]));
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@
 )]
 
 mod client;
+mod control;
+mod control_wire;
 mod demo;
 mod ends;
 mod envoy;
