@@ -1,17 +1,25 @@
 //! When an epoch is live.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
 
 use crate::support::exec_script;
 
-/// An address that nobody listens on at this moment.
+/// An address that nobody listens on. Its port is below those that the kernel gives to outgoing
+/// connections, any of which could take one between its choice and its use.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Tests that run side by side have other process ids, or share the counter.
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(16).wrapping_add(step) % 8_000;
+        let port = 2_000 + u16::try_from(offset).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use handover_envoy::admin::{AdminAddress, AdminClient, LivePoll, ServerInfo};
@@ -268,9 +269,19 @@ impl Drop for Epoch {
     }
 }
 
+/// An address that nobody listens on. Its port is below those that the kernel gives to outgoing
+/// connections, any of which could take one between its choice and its use.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Tests that run side by side have other process ids, or share the counter.
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(16).wrapping_add(step) % 8_000;
+        let port = 2_000 + u16::try_from(offset).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// A request and its body, on a connection of its own.
