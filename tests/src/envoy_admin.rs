@@ -47,6 +47,17 @@ impl EnvoyAdmin {
         })
     }
 
+    /// The version of Envoy that answers, such as `1.40.0`; `None` as for
+    /// [`server_info`](Self::server_info).
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        let response = http::get(self.addr, "/server_info", ANSWER_LIMIT).ok()?;
+        let info: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
+        // The source revision, the version, and how it was built.
+        let version = info.get("version")?.as_str()?.split('/').nth(1)?;
+        Some(version.to_owned())
+    }
+
     /// Waits until `epoch` says that it is live.
     ///
     /// # Panics

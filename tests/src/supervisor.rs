@@ -99,6 +99,29 @@ impl Launch {
         self
     }
 
+    /// Starts it by another program, which is given it and its arguments after its own, and which
+    /// must become it: `unshare`, for example.
+    #[must_use]
+    pub fn by(self, program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args);
+        command.arg(self.command.get_program());
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        Self {
+            command,
+            tag: self.tag,
+        }
+    }
+
     /// Uses `tag` instead of a new one, so that a guard made before can look for it.
     #[must_use]
     pub fn tag(mut self, tag: &ProcessTag) -> Self {

@@ -14,7 +14,7 @@ mod licences;
 mod manifests;
 mod purity;
 mod snapshots;
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod unsafety;
 mod workflows;

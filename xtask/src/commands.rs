@@ -6,6 +6,7 @@ pub(crate) mod envoy;
 pub(crate) mod generate;
 mod model;
 mod mutants;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -41,12 +42,21 @@ enum Command {
     Generate,
     /// Explore the large set of models of the state machine, some minutes.
     Model,
+    /// Run the tests on real Envoy in their long form, with every pinned version; half an hour and more.
+    Soak(SoakArgs),
     /// Change core and retry in small ways and see whether a test notices, up to an hour.
     Mutants {
         /// Only this part of the changes, for example `0/8`.
         #[arg(long, value_name = "K/N")]
         shard: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+struct SoakArgs {
+    /// Begin further rounds until so much time has passed since the first; at least one is run.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    minutes: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -92,6 +102,7 @@ impl Xtask {
             } => bench::core(),
             Command::Generate => generate::command(),
             Command::Model => model::command(),
+            Command::Soak(SoakArgs { minutes }) => soak::command(minutes),
             Command::Mutants { shard } => mutants::command(shard.as_deref()),
         }
     }

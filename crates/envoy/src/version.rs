@@ -197,10 +197,13 @@ impl fmt::Display for EnvoyVersion {
 }
 
 impl HotRestartVersion {
+    /// What an Envoy says that was built without hot restart.
+    pub const DISABLED: &str = "disabled";
+
     /// Whether the binary was built without hot restart.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
-        self.0 == "disabled"
+        self.0 == Self::DISABLED
     }
 
     /// The version as text, to compare with what the admin endpoint of a running epoch gives.
@@ -210,7 +213,7 @@ impl HotRestartVersion {
     }
 
     fn is_one(text: &str) -> bool {
-        text == "disabled"
+        text == Self::DISABLED
             || (text.contains('.')
                 && text
                     .bytes()

@@ -23,4 +23,5 @@ mod old_epoch;
 mod quick_changes;
 mod side_by_side;
 mod stuck_flag;
+mod versions;
 mod world;

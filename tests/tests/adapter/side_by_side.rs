@@ -238,6 +238,39 @@ async fn an_old_epoch_that_is_stopped_is_continued_for_it() {
     world.finish().await.assert_no_loss();
 }
 
+/// Killed shortly before or after it goes live, while the old one gives way or is about to: the next try
+/// finds the old one in any state, and what was lost is over once it is live.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_epoch_that_is_killed_at_any_moment_is_followed_by_one_that_serves() {
+    let envoy = require_envoy!();
+    for ms in [50, 80, 110, 140, 170, 200] {
+        let binary = Binary::new(&envoy);
+        let world = World::with(&binary.path(), Setup::brisk()).await;
+        binary.install("11.105");
+        let config = world.config("v1", None);
+        world.handle.apply(config).await.expect("it is taken in");
+        let mut new = None;
+        world
+            .until("the new epoch", |world| {
+                new = spares(world).first().and_then(|spare| process(*spare, 0));
+                new.is_some()
+            })
+            .await;
+        let new = new.expect("it runs");
+        let killed = tokio::task::spawn_blocking(move || {
+            new.send_at(Duration::from_millis(ms), Signal::KILL);
+        });
+        killed.await.expect("it is killed");
+        world.served_by("v1").await;
+        alone(&world).await;
+        let before = world.failed();
+        world.served_by("v1").await;
+        world.hand_over("v2", world.newest() + 1).await;
+        assert_eq!(world.failed(), before, "after {ms} ms");
+        world.finish().await;
+    }
+}
+
 /// As after a hot restart: the old one has closed its listeners, so there is an outage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_dies_is_started_again_beside_the_old_one() {
@@ -282,6 +315,13 @@ async fn where_they_cannot_serve_side_by_side_the_running_epoch_is_held_with_the
             && error.contains("(enable_reuse_port: false): only a cold restart can go on"),
         "{error}"
     );
+    binary.install("disabled");
+    let error = given_up(&world, "without", None).await;
+    assert!(
+        error.contains("built without hot restart cannot give way"),
+        "{error}"
+    );
+    binary.install("11.105");
     assert!(spares(&world).is_empty());
     // Nothing was taken from the old one.
     world.admin().wait_live(0, Duration::from_secs(5));

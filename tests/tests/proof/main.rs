@@ -5,6 +5,8 @@
     reason = "a test reports failure by ending, with a message for its reader"
 )]
 
+mod arguments;
+mod base_id;
 mod binary;
 mod changes;
 mod control;
@@ -13,4 +15,7 @@ mod crashes;
 mod ending;
 mod keeping;
 mod mistakes;
+mod stopping;
+mod switches;
+mod template;
 mod world;

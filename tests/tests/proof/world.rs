@@ -77,9 +77,17 @@ impl Site {
         self.launch_with_times(envoy, "2s", "3s")
     }
 
-    /// The same with this drain time and this parent shutdown time.
+    /// The same with another drain time and parent-shutdown time.
     pub(crate) fn launch_with_times(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
         let base_id = self.base_id.number().to_string();
+        self.launch_by_itself(envoy, drain, shutdown)
+            .args(["--base-id", &base_id])
+            .arg("--run-dir")
+            .arg(self.dir.path().join("run"))
+    }
+
+    /// The same with a base id and a run directory of its own choice.
+    pub(crate) fn launch_by_itself(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
         Launch::handover()
             .tag(self.leftovers.tag())
             .arg("run")
@@ -87,9 +95,7 @@ impl Site {
             .arg(self.file())
             .arg("--envoy-path")
             .arg(envoy)
-            .args(["--base-id", &base_id, "--concurrency", "2"])
-            .arg("--run-dir")
-            .arg(self.dir.path().join("run"))
+            .args(["--concurrency", "2"])
             .arg("--socket")
             .arg(self.socket())
             .args(["--drain-time", drain, "--parent-shutdown-time", shutdown])
@@ -97,6 +103,11 @@ impl Site {
 
     pub(crate) fn admin(&self) -> EnvoyAdmin {
         EnvoyAdmin::on(self.admin.number())
+    }
+
+    /// The file of Envoy's shared memory, where the base id is the one of this site.
+    pub(crate) fn shared_memory(&self) -> PathBuf {
+        self.base_id.shared_memory()
     }
 
     pub(crate) fn assert_nothing_left(&self) {

@@ -21,7 +21,7 @@ const SOCKET: &str = "@envoy_domain_socket";
 /// How our own temporary directories are called.
 const TEMPORARY: &str = "handover-";
 
-pub(super) fn check(context: &Context) -> Result<Findings> {
+pub(crate) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let started = Instant::now();
     let left = loop {

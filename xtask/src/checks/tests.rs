@@ -77,7 +77,7 @@ fn invocations(context: &Context, runner: Runner) -> Vec<Command> {
 }
 
 /// What tests find in their environment, wherever they run.
-pub(super) fn environment(context: &Context, command: &mut Command) -> Result<()> {
+pub(crate) fn environment(context: &Context, command: &mut Command) -> Result<()> {
     command
         .env("HANDOVER_BIN", context.handover()?)
         .env("HANDOVER_REQUIRE_ENVOY", "1")

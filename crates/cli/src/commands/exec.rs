@@ -64,7 +64,7 @@ pub(crate) async fn prepare(
         end_is_final: args.policy.on_exit == OnExit::Stop,
         output,
     }));
-    let supervisor = Supervisor::new(Arc::clone(&program), policy, source, &args.watch)?;
+    let supervisor = Supervisor::new(Arc::clone(&program), policy, source, &args.watched.watch)?;
     // It ends with the agent.
     tokio::spawn(program.follow(supervisor.handle().status()));
     Ok((supervisor, addresses))

@@ -75,7 +75,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let limit = termination_drain(&args)?;
     let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
-    watched.extend(args.watch.iter().cloned());
+    watched.extend(args.watched.watch.iter().cloned());
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
@@ -140,9 +140,12 @@ pub(super) fn base_id(args: &RunArgs) -> Result<BaseIdChoice, Fatal> {
     Ok(BaseIdChoice::Explicit(base_id.or_exit(ExitCode::USAGE)?))
 }
 
-/// What others are told about the owner of the base id.
+/// How others are told about this agent, and how it knows itself again after it was killed: with the
+/// full path, so that no two that can run at once have one name.
 pub(super) fn owner(args: &RunArgs) -> String {
-    format!("handover run {}", args.envoy.config_path.display())
+    let path = &args.envoy.config_path;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    format!("handover run {}", absolute.display())
 }
 
 pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {

@@ -118,7 +118,7 @@ impl Envoy {
         let exclude = &self.settings.stop.exclude;
         let over = async {
             // One that is giving way to an epoch of another line may still accept connections.
-            while self.epochs.gives_way(epoch)
+            while self.epochs.must_give_way(epoch)
                 || self
                     .epochs
                     .connections(epoch, exclude)

@@ -189,11 +189,9 @@ impl Epochs {
         let Some(line) = running.get(&epoch).map(|running| &running.line) else {
             return false;
         };
-        let mut newer = running
-            .iter()
-            .filter(|(other, _)| **other > epoch)
-            .peekable();
-        newer.peek().is_some() && newer.all(|(_, running)| running.line != *line)
+        let newer = running.iter().filter(|(other, _)| **other > epoch);
+        let mut lines = newer.map(|(_, running)| &running.line).peekable();
+        lines.peek().is_some() && lines.all(|newer| newer != line)
     }
 
     /// The process of the epoch.
@@ -278,8 +276,15 @@ impl Epochs {
         }
     }
 
-    /// Whether the epoch still listens, although a newer one is live that has no part in its sockets.
-    pub(super) fn gives_way(&self, epoch: Epoch) -> bool {
+    /// Whether the epoch was not replaced yet, as far as its listeners go.
+    pub(super) fn listens(&self, epoch: Epoch) -> bool {
+        let running = self.lock();
+        running.get(&epoch).is_some_and(|running| !running.replaced)
+    }
+
+    /// Whether the epoch still listens, although a newer one is live: one of another line, which has
+    /// no part in its sockets.
+    pub(super) fn must_give_way(&self, epoch: Epoch) -> bool {
         let running = self.lock();
         let listens = running.get(&epoch).is_some_and(|running| !running.replaced);
         listens && newest_live(&running).is_some_and(|live| live > epoch)

@@ -10,7 +10,7 @@ use super::epochs::{FileId, Launched, Predecessor};
 use super::lines::Line;
 #[cfg(feature = "template")]
 use super::rendered::for_epoch;
-use super::side_by_side::obstacle;
+use super::side_by_side::{NotSideBySide, obstacle};
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::validate::{Verdict, validate};
 use crate::version::{BinaryError, HotRestartVersion, check_binary, hot_restart_version};
@@ -71,15 +71,20 @@ impl Envoy {
         file: &Path,
     ) -> Result<Line, EnvoyFailed> {
         let other = self.other_hot_restart(older, binary).await?;
-        if let Some((found, running)) = &other
-            && let Some(why) = obstacle(&older.config, config)
-        {
-            return Err(EnvoyFailed::OtherHotRestart {
-                binary: self.settings.binary.clone(),
-                found: found.clone(),
-                running: running.clone(),
-                why,
-            });
+        if let Some((found, running)) = &other {
+            let why = if found.is_disabled() || running == HotRestartVersion::DISABLED {
+                Some(NotSideBySide::NoHotRestart)
+            } else {
+                obstacle(&older.config, config)
+            };
+            if let Some(why) = why {
+                return Err(EnvoyFailed::OtherHotRestart {
+                    binary: self.settings.binary.clone(),
+                    found: found.clone(),
+                    running: running.clone(),
+                    why,
+                });
+            }
         }
         self.validate(config, binary, file).await?;
         let Some((found, running)) = other else {
@@ -96,8 +101,8 @@ impl Envoy {
         Ok(line)
     }
 
-    /// The hot restart versions of the binary and of the Envoy that runs, where they differ: the
-    /// binary was replaced then.
+    /// The hot restart versions of the binary and of the Envoy that runs, where the one cannot take over
+    /// from the other: they differ because the binary was replaced, or there is none.
     async fn other_hot_restart(
         &self,
         older: &Predecessor,
@@ -106,12 +111,13 @@ impl Envoy {
         let Some(running) = &older.hot_restart_version else {
             return Ok(None);
         };
-        if older.binary == binary {
+        let disabled = running == HotRestartVersion::DISABLED;
+        if older.binary == binary && !disabled {
             return Ok(None);
         }
         let found = hot_restart_version(&self.settings.binary).await?;
         let differs = found.as_str() != running;
-        Ok(differs.then(|| (found, running.clone())))
+        Ok((differs || disabled).then(|| (found, running.clone())))
     }
 
     async fn validate(

@@ -14,7 +14,10 @@ use handover_tokio::process::{Child, Signal};
 use tokio::time::{Instant, sleep};
 
 use super::Envoy;
+use super::epochs::Launched;
 use super::lines::Line;
+use super::serve::PutDown;
+use super::side_by_side::KeptListening;
 use crate::proc_net::is_stopped;
 
 /// How often it is looked at. Its end is waited for by people, and the kernel tells neither when its
@@ -33,21 +36,28 @@ const STOPPED: Duration = Duration::from_secs(4);
 const OVERSTAY: Duration = Duration::from_secs(5);
 
 impl Envoy {
-    /// Reports the epoch released once its last connection is gone, continues it where somebody has
-    /// stopped it, and returns if it does not end in time.
+    /// Lets the epoch give way to one of another line, reports it released once its last connection is
+    /// gone, continues it where somebody has stopped it, and returns when it must be killed.
     pub(super) async fn follow_to_the_end(
         &self,
         epoch: Epoch,
-        child: &Child,
+        Launched { child, line, .. }: &Launched,
         control: &RunControl,
-    ) {
+    ) -> PutDown {
         let mut released = false;
         let mut told = false;
         let mut stopped: Option<Instant> = None;
         loop {
+            // The newer one may have died meanwhile, and another one come: then it is their turn later.
+            if self.epochs.must_give_way(epoch)
+                && let Err(KeptListening) = self.give_way(epoch, line, child).await
+            {
+                return PutDown::KeptListening;
+            }
             let looking = Instant::now();
             let exclude = &self.settings.stop.exclude;
-            if !released && self.epochs.connections(epoch, exclude).await == Some(0) {
+            let listens = self.epochs.listens(epoch);
+            if !released && !listens && self.epochs.connections(epoch, exclude).await == Some(0) {
                 released = true;
                 control.released();
             }
@@ -59,7 +69,7 @@ impl Envoy {
             let served = self.epochs.longest_live_after(epoch);
             let time = self.args.parent_shutdown_time();
             let over = released || served.is_some_and(|served| served >= time);
-            if over && !told && self.epochs.is_left_behind(epoch) {
+            if over && !told && !listens && self.epochs.is_left_behind(epoch) {
                 told = true;
                 if let Err(error) = child.signal(Signal::TERM) {
                     tracing::debug!(epoch = epoch.number(), "{error}");
@@ -71,7 +81,7 @@ impl Envoy {
                     epoch = epoch.number(),
                     "epoch {epoch} has not ended at its parent-shutdown time and is killed"
                 );
-                return;
+                return PutDown::Overstayed;
             }
             sleep((took * PAUSE).clamp(LOOK, LONGEST_PAUSE)).await;
         }

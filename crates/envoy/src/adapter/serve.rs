@@ -12,7 +12,6 @@ use handover_tokio::{RunControl, RunError};
 
 use super::epochs::Launched;
 use super::keep::Ended;
-use super::side_by_side::KeptListening;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
@@ -22,7 +21,7 @@ use crate::text::one_line;
 const LAST_WORDS: usize = 10;
 
 /// Why an epoch is killed although nobody has asked for it.
-enum PutDown {
+pub(super) enum PutDown {
     Hung { silent_for: Duration },
     Overstayed,
     KeptListening,
@@ -126,9 +125,10 @@ impl Envoy {
         &self,
         config: &EnvoyConfig,
         epoch: Epoch,
-        Launched { child, line, .. }: &Launched,
+        launched: &Launched,
         control: &RunControl,
     ) -> PutDown {
+        let line = &launched.line;
         let admin = AdminClient::new(config.bootstrap().admin.clone());
         match admin
             .wait_live(line.restart_epoch(epoch), &self.settings.live_poll)
@@ -149,13 +149,7 @@ impl Envoy {
             () = self.epochs.superseded(epoch) => {}
             silent_for = self.until_hung(config, epoch, line) => return PutDown::Hung { silent_for },
         }
-        if self.epochs.is_left_behind(epoch)
-            && let Err(KeptListening) = self.give_way(epoch, line, child).await
-        {
-            return PutDown::KeptListening;
-        }
-        self.follow_to_the_end(epoch, child, control).await;
-        PutDown::Overstayed
+        self.follow_to_the_end(epoch, launched, control).await
     }
 
     /// Ends the epoch as it was told to.

@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Why two Envoys cannot serve side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotSideBySide {
+    /// One of them was built without hot restart: it could not be told to give way.
+    NoHotRestart,
     /// A listener of both keeps its port to itself.
     NoReusePort {
         /// The listener's name; it may be empty.
@@ -57,6 +59,9 @@ pub enum NotSideBySide {
 impl fmt::Display for NotSideBySide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoHotRestart => {
+                f.write_str("one that was built without hot restart cannot give way")
+            }
             Self::NoReusePort { listener, port } => write!(
                 f,
                 "listener {listener:?} keeps port {port} to itself (enable_reuse_port: false)"

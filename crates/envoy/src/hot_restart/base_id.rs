@@ -3,17 +3,28 @@
 //! Two Envoys with one base id harm each other: the second may start, make the shared memory anew and
 //! share the ports of the first. So a base id is owned through a lock file before anything is
 //! started, and one that an Envoy of somebody else uses is refused.
+//!
+//! A lock file is removed by its owner, so one that stays behind tells which base id an owner had that
+//! was killed. That is how an agent that is started again finds the base id it had, and what is left
+//! under it: nothing else has to be written, it cannot be half written, and a file that some agent
+//! holds is never taken for a leftover, even where two agents have one name.
 
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::lock::{LockFile, Try};
+use super::lock::{self, LockFile, Try};
 use super::occupied;
 use super::shm::SharedMemory;
+use crate::digest::Digest;
 
 /// How many base ids [`BaseIdChoice::Auto`] looks at.
 const AUTO: std::ops::RangeInclusive<u32> = 1..=1000;
+
+/// How lock files are called, with the base id in between.
+const LOCK: &str = "base-id-";
+const DOT_LOCK: &str = ".lock";
 
 /// Envoy's `--base-id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +77,8 @@ impl fmt::Display for BaseId {
 pub enum BaseIdChoice {
     /// This one or none.
     Explicit(BaseId),
-    /// One that nobody uses. 0 is left to Envoys that are started by hand.
+    /// The one that an owner of the same name had when it was killed, or else one that nobody uses. 0
+    /// is left to Envoys that are started by hand.
     #[default]
     Auto,
 }
@@ -184,7 +196,10 @@ pub struct OwnedBaseId {
 
 impl OwnedBaseId {
     /// Takes a base id, before any Envoy is started with it. `instance` is what others are told
-    /// about the owner, beside its process id.
+    /// about the owner, beside its process id, and by what it is known again.
+    ///
+    /// What dead owners of the same name have left under other base ids is removed. What Envoys leave
+    /// under this one is there until [`remove_stale_shared_memory`](Self::remove_stale_shared_memory).
     ///
     /// # Errors
     ///
@@ -194,10 +209,50 @@ impl OwnedBaseId {
         instance: &str,
         host: &HostPaths,
     ) -> Result<Self, BaseIdError> {
-        let id = match choice {
-            BaseIdChoice::Explicit(id) => return Self::claim_one(id, instance, host),
-            BaseIdChoice::Auto => AUTO.map(BaseId),
+        let claimed = match choice {
+            BaseIdChoice::Explicit(id) => Self::claim_one(id, instance, host)?,
+            BaseIdChoice::Auto => match Self::left_by(instance, host).next() {
+                Some(same) => same,
+                None => Self::claim_free(instance, host)?,
+            },
         };
+        for other in Self::left_by(instance, host) {
+            if let Err(error) = other.remove_stale_shared_memory() {
+                tracing::debug!("{error}");
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// The base ids of dead owners of this name, lowest first; each is claimed when it is come to.
+    fn left_by(instance: &str, host: &HostPaths) -> impl Iterator<Item = Self> {
+        // A directory that cannot be read is told when a lock is taken in it.
+        let locks = std::fs::read_dir(&host.locks).into_iter().flatten();
+        let mut left: Vec<BaseId> = locks
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let number = name.to_str()?.strip_prefix(LOCK)?.strip_suffix(DOT_LOCK)?;
+                let id = BaseId::new(number.parse().ok()?).ok()?;
+                lock::is_of(&entry.path(), instance).then_some(id)
+            })
+            .collect();
+        left.sort_unstable();
+        left.into_iter()
+            // One whose Envoy is still about to end is left alone, and its file as well.
+            .filter(|id| refuse_in_use(&host.proc, *id).is_ok())
+            .filter_map(|id| Self::claim_one(id, instance, host).ok())
+    }
+
+    /// One that nobody has.
+    fn claim_free(instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
+        // Agents of different users, or in containers, share no locks. That two of them look at the
+        // same base id in the same moment is less likely when each begins somewhere else.
+        let name = [instance.as_bytes(), host.locks.as_os_str().as_bytes()].concat();
+        let [a, b, c, d, ..] = *Digest::of(&name).as_bytes();
+        let count = AUTO.end() - AUTO.start() + 1;
+        let first = u32::from_le_bytes([a, b, c, d]) % count;
+        let id = (0..count).map(|step| BaseId(AUTO.start() + (first + step) % count));
         // Those without shared memory first: Envoy never removes it, but a container that shares
         // /dev/shm and not the network's sockets would not be seen otherwise.
         let (stale, fresh): (Vec<_>, Vec<_>) = id.partition(|&id| {
@@ -242,9 +297,8 @@ impl OwnedBaseId {
     }
 
     fn claim_one(id: BaseId, instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
-        let path = host.locks.join(format!("base-id-{id}.lock"));
-        let owner = format!("{instance} (pid {})", std::process::id());
-        let lock = match LockFile::try_lock(&path, &owner) {
+        let path = host.locks.join(format!("{LOCK}{id}{DOT_LOCK}"));
+        let lock = match LockFile::try_lock(&path, &lock::owner(instance)) {
             Ok(Try::Locked(lock)) => lock,
             Ok(Try::HeldBy(owner)) => return Err(BaseIdError::Owned { base_id: id, owner }),
             Err(source) => return Err(BaseIdError::Lock { path, source }),

@@ -69,6 +69,25 @@ impl LockFile {
     }
 }
 
+/// Whether the file was written by an owner of this name, who may hold the lock or be dead. The text of
+/// an owner is its name and its process id.
+pub(super) fn is_of(path: &Path, name: &str) -> bool {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(NOFOLLOW | NONBLOCK)
+        .open(path);
+    let mut text = String::new();
+    // One that cannot be read is not ours. The name can be a path of any length there is.
+    let read = file.and_then(|file| file.take(16 << 10).read_to_string(&mut text));
+    let pid = text.strip_prefix(name);
+    read.is_ok() && pid.is_some_and(|pid| pid.starts_with(" (pid "))
+}
+
+/// The text of an owner of this name.
+pub(super) fn owner(name: &str) -> String {
+    format!("{name} (pid {})", std::process::id())
+}
+
 impl Drop for LockFile {
     fn drop(&mut self) {
         // Removed while the lock is held, so nobody else's file is hit. One that stays does no harm.
@@ -78,6 +97,9 @@ impl Drop for LockFile {
 
 /// Linux's `O_NOFOLLOW`, the same bits as rustix has them.
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
+/// The same for `O_NONBLOCK`: a pipe is not waited for.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {
@@ -102,6 +124,23 @@ mod tests {
             LockFile::try_lock(&path, "third").unwrap(),
             Try::Locked(_)
         ));
+    }
+
+    #[test]
+    fn a_file_is_of_the_one_who_wrote_it() {
+        let dir = tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .unwrap();
+        let path = dir.path().join("lock");
+        assert!(!is_of(&path, "front"));
+        let lock = LockFile::try_lock(&path, &owner("front")).unwrap();
+        assert!(is_of(&path, "front"));
+        for other in ["", "fro", "front (pid", "front proxy", "back"] {
+            assert!(!is_of(&path, other), "{other}");
+        }
+        drop(lock);
+        assert!(!is_of(&path, "front"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use std::fs;
+use std::path::PathBuf;
 
 struct Host {
     paths: HostPaths,
@@ -37,6 +38,28 @@ fn host(bound: &[&str]) -> Host {
     Host { paths, _dir: dir }
 }
 
+fn memory(paths: &HostPaths, number: u32) -> PathBuf {
+    let id = BaseId::new(number).unwrap();
+    let memory = SharedMemory::in_dir(&paths.shared_memory, id);
+    memory.path().to_owned()
+}
+
+/// What an owner of this name leaves when it is killed.
+fn left_by(name: &str, number: u32, paths: &HostPaths) {
+    let lock = paths.locks.join(format!("base-id-{number}.lock"));
+    fs::write(lock, format!("{name} (pid 4711)\n")).unwrap();
+    fs::write(memory(paths, number), "left").unwrap();
+}
+
+fn locks(paths: &HostPaths) -> Vec<String> {
+    let entries = fs::read_dir(&paths.locks).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 fn explicit(number: u32) -> BaseIdChoice {
     BaseIdChoice::Explicit(BaseId::new(number).unwrap())
 }
@@ -57,17 +80,19 @@ fn an_owned_one_is_refused_with_the_owner_and_skipped_by_auto() {
     let Host { paths, _dir } = host(&[]);
     let first = OwnedBaseId::claim(BaseIdChoice::Auto, "first", &paths).unwrap();
     let second = OwnedBaseId::claim(BaseIdChoice::Auto, "second", &paths).unwrap();
-    assert_eq!((first.id().get(), second.id().get()), (1, 2));
-    let error = OwnedBaseId::claim(explicit(2), "third", &paths).unwrap_err();
+    assert_ne!(first.id(), second.id());
+    let taken = BaseIdChoice::Explicit(second.id());
+    let error = OwnedBaseId::claim(taken, "third", &paths).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
-            "base id 2 is owned by second (pid {}): stop that one, or use another base id",
+            "base id {} is owned by second (pid {}): stop that one, or use another base id",
+            second.id(),
             std::process::id()
         )
     );
     drop(second);
-    OwnedBaseId::claim(explicit(2), "third", &paths).unwrap();
+    OwnedBaseId::claim(taken, "third", &paths).unwrap();
 }
 
 #[test]
@@ -89,6 +114,10 @@ fn a_foreign_envoy_is_refused_with_its_pid_and_skipped_by_auto() {
         error.to_string().contains("of another user or container"),
         "{error}"
     );
+    // Of 1 to 3, which have no memory, only 2 is free.
+    for number in 4..=1_000 {
+        fs::write(memory(&paths, number), "").unwrap();
+    }
     let picked = OwnedBaseId::claim(BaseIdChoice::Auto, "us", &paths).unwrap();
     assert_eq!(picked.id().get(), 2);
     // A refused claim leaves no lock behind.
@@ -99,21 +128,12 @@ fn a_foreign_envoy_is_refused_with_its_pid_and_skipped_by_auto() {
 #[test]
 fn auto_prefers_one_without_shared_memory() {
     let Host { paths, _dir } = host(&[]);
-    for number in 10..=10_000 {
-        if number % 10 == 0 && number != 7770 {
-            fs::write(
-                paths
-                    .shared_memory
-                    .join(format!("envoy_shared_memory_{number}")),
-                "",
-            )
-            .unwrap();
-        }
+    for number in (1..=1_000).filter(|number| *number != 777) {
+        fs::write(memory(&paths, number), "").unwrap();
     }
     let fresh = OwnedBaseId::claim(BaseIdChoice::Auto, "a", &paths).unwrap();
     assert_eq!(fresh.id().get(), 777);
     let stale = OwnedBaseId::claim(BaseIdChoice::Auto, "b", &paths).unwrap();
-    assert_eq!(stale.id().get(), 1);
     assert!(stale.remove_stale_shared_memory().unwrap());
     assert!(!stale.remove_stale_shared_memory().unwrap());
 }
@@ -142,4 +162,71 @@ fn what_cannot_be_looked_at_is_named() {
     paths.locks.push("missing");
     let error = OwnedBaseId::claim(BaseIdChoice::Auto, "us", &paths).unwrap_err();
     assert!(matches!(error, BaseIdError::Lock { .. }), "{error}");
+}
+
+#[test]
+fn an_agent_that_was_killed_finds_its_own_base_ids_again_and_those_of_no_other() {
+    let Host { paths, _dir } = host(&[]);
+    // It had replaced an Envoy side by side just then, so it had two.
+    left_by("front", 500, &paths);
+    left_by("front", 1_234_567, &paths);
+    left_by("front proxy", 400, &paths);
+    let again = OwnedBaseId::claim(BaseIdChoice::Auto, "front", &paths).unwrap();
+    assert_eq!(again.id().get(), 500);
+    assert!(!memory(&paths, 1_234_567).exists());
+    assert_eq!(locks(&paths), ["base-id-400.lock", "base-id-500.lock"]);
+    assert!(again.remove_stale_shared_memory().unwrap());
+    assert!(memory(&paths, 400).exists(), "it is not ours");
+    drop(again);
+    // A clean end is no reason to come back.
+    assert_eq!(locks(&paths), ["base-id-400.lock"]);
+}
+
+#[test]
+fn two_agents_of_one_name_do_not_take_each_other_for_dead() {
+    let Host { paths, _dir } = host(&[]);
+    let one = OwnedBaseId::claim(BaseIdChoice::Auto, "front", &paths).unwrap();
+    fs::write(one.shared_memory().path(), "used").unwrap();
+    let two = OwnedBaseId::claim(BaseIdChoice::Auto, "front", &paths).unwrap();
+    assert_ne!(one.id(), two.id());
+    assert!(one.shared_memory().path().exists());
+    let three = OwnedBaseId::claim(explicit(7), "front", &paths).unwrap();
+    assert_eq!(three.id().get(), 7);
+    assert_eq!(locks(&paths).len(), 3);
+}
+
+#[test]
+fn an_explicit_base_id_is_kept_to_and_other_leftovers_are_removed() {
+    let Host { paths, _dir } = host(&[]);
+    left_by("front", 7, &paths);
+    left_by("front", 500, &paths);
+    let owned = OwnedBaseId::claim(explicit(7), "front", &paths).unwrap();
+    assert_eq!(locks(&paths), ["base-id-7.lock"]);
+    assert!(!memory(&paths, 500).exists());
+    assert!(memory(&paths, 7).exists(), "its turn comes later");
+    assert!(owned.remove_stale_shared_memory().unwrap());
+}
+
+#[test]
+fn a_leftover_that_an_envoy_still_uses_is_left_alone() {
+    let Host { paths, _dir } = host(&["@envoy_domain_socket_parent_5000@@"]);
+    left_by("front", 500, &paths);
+    let other = OwnedBaseId::claim(BaseIdChoice::Auto, "front", &paths).unwrap();
+    assert_ne!(other.id().get(), 500);
+    assert!(memory(&paths, 500).exists());
+    // Whoever comes after it ends finds it.
+    assert!(locks(&paths).contains(&"base-id-500.lock".to_owned()));
+}
+
+#[test]
+fn agents_begin_their_search_at_places_of_their_own() {
+    let Host { paths, _dir } = host(&[]);
+    let ids: std::collections::BTreeSet<_> = (0..20)
+        .map(|number| {
+            let owned = OwnedBaseId::claim(BaseIdChoice::Auto, &format!("agent {number}"), &paths);
+            owned.unwrap().id()
+        })
+        .collect();
+    // Each is free again before the next one looks: only another beginning makes a difference.
+    assert!(ids.len() > 10, "{ids:?}");
 }
