@@ -84,7 +84,11 @@ async fn the_status_tells_of_every_epoch_and_asking_costs_no_request() {
 
     world.hand_over("v1", 1);
     let status = world.site.status();
-    assert_eq!(status["epochs"][1]["state"], "live", "{status:#}");
+    // The old one may have ended by now.
+    let newest = status["epochs"].as_array().and_then(|epochs| epochs.last());
+    let newest = newest.expect("one runs");
+    assert_eq!(newest["epoch"], 1, "{status:#}");
+    assert_eq!(newest["state"], "live");
     assert_eq!(status["counters"]["hand_overs"], 1);
     assert_ne!(status["desired"]["hash"], *hash);
     let ended = eventually(LIMIT, "the end of epoch 0", || {

@@ -22,7 +22,9 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         let facts = facts.epochs.get(&info.epoch)?;
         Some(facts.config.clone())
     });
-    let ready = status.epochs.iter().any(|info| live(&info));
+    // Who drains to end has closed its listeners.
+    let running = status.phase == Phase::Running;
+    let ready = running && status.epochs.iter().any(|info| live(&info));
     let processes = status
         .epochs
         .iter()

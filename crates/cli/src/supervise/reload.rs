@@ -87,6 +87,7 @@ impl<P: Operate> Going<P> {
 /// Takes old epochs out of the way of the next start, the oldest first, until it has happened.
 async fn hurry<P: Operate>(proxy: &P, handle: &Handle<P::Config>) -> Vec<Released> {
     let mut released = Vec::new();
+    // The agent has shown the state that the reload has led to before it let anybody else run.
     let mut status = handle.status();
     loop {
         let held_by = {

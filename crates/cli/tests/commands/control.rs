@@ -309,7 +309,9 @@ fn a_second_stop_does_not_skip_the_drain_and_stop_now_does() {
     running.says("epoch 0 is live");
     place.ask(&["stop"]).is(0, "draining");
     place.ask(&["stop"]).is(0, "draining");
-    assert_eq!(place.status()["state"], "draining");
+    let status = place.status();
+    assert_eq!(status["state"], "draining", "{status:#}");
+    assert_eq!(status["ready"], false);
     place.ask(&["reload"]).is(69, "is terminating");
     place.ask(&["drain"]).is(69, "everything is ending");
     let late = place.ask(&["stop", "--wait", "--timeout", "200ms"]);
@@ -424,4 +426,32 @@ fn a_status_under_load_costs_no_request() {
     load.assert_no_loss();
     running.signal(Signal::TERM);
     assert_eq!(running.code(), 0);
+}
+
+#[test]
+fn a_socket_that_nobody_uses_wakes_nobody_up() {
+    let place = Place::new();
+    let socket = place.flag("web.sock");
+    let flags = ["--live-after", "10ms", socket.as_str()];
+    let running = exec_script(&flags, "exec sleep 600");
+    running.says("epoch 0 is live");
+    assert_eq!(place.ask(&["status"]).code, 0);
+    // How often any of its threads has gone to sleep.
+    let sleeps = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
+        let of_task = |task: std::fs::DirEntry| -> u64 {
+            // A thread may end between the two looks.
+            let status = std::fs::read_to_string(task.path().join("status"));
+            let status = status.unwrap_or_else(|_| "voluntary_\t0".to_owned());
+            let line = status.lines().find(|line| line.starts_with("voluntary_"));
+            line.unwrap().rsplit('\t').next().unwrap().parse().unwrap()
+        };
+        tasks.map(|task| of_task(task.unwrap())).sum::<u64>()
+    };
+    let before = std::cell::Cell::new(sleeps());
+    eventually("two seconds in which nobody wakes up", || {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let now = sleeps();
+        (before.replace(now) == now).then_some(())
+    });
 }
