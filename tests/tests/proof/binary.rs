@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use handover_tests::leftovers::Leftovers;
 use handover_tests::limit::eventually;
 use handover_tests::require_envoy;
 use tempfile::TempDir;
@@ -104,6 +105,31 @@ async fn a_replaced_binary_leads_to_the_next_epoch_and_nobody_loses_a_request() 
     let report = world.finish().await;
     println!("{report}");
     report.assert_no_loss();
+}
+
+/// The two Envoys run side by side for as long as the old one has connections.
+#[tokio::test]
+async fn a_binary_of_another_hot_restart_version_is_started_side_by_side() {
+    let envoy = require_envoy!();
+    let shelf = Shelf::new(&envoy);
+    let world = start(&shelf, &[]);
+    let other = "[ \"$1\" != --hot-restart-version ] || { printf 11.105 >&2; exit 0; }";
+    let script = shelf.script("two");
+    let (first_line, rest) = script.split_once('\n').expect("it has two lines");
+    shelf.replace(&format!("{first_line}\n{other}\n{rest}"), 0o755);
+    let said = "hot restart version 11.105 differs from 11.104: starting side by side on base id ";
+    let line = world.supervisor.wait_for_line(said, LIMIT);
+    let (_, number) = line.text.split_once(said).expect("it was waited for");
+    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    let leftovers = Leftovers::watch().base_id(digits.parse().expect("it is a number"));
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    // For Envoy it is the first one again.
+    assert_eq!(binary_of(&world, 0), "two");
+    assert!(!leftovers.list().is_empty(), "it runs under that base id");
+    // The next one takes over by hot restart.
+    world.hand_over("v1", 1);
+    world.finish().await.assert_no_loss();
+    leftovers.assert_nothing_left(LIMIT);
 }
 
 #[tokio::test]

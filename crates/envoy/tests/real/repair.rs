@@ -1,5 +1,6 @@
 //! The flag that a failed epoch leaves set, and its repair.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,23 +10,27 @@ use handover_envoy::hot_restart::{Repair, State};
 
 use crate::support::{Epoch, Host, envoy, get};
 
-/// Starts epoch 1 and kills it the moment it has set the flag; again where the kill came late.
-fn killed_with_the_flag_set(host: &Host) {
-    let memory = host.base_id.shared_memory();
+/// A live epoch 0 whose epoch 1 was killed just when it had set the flag. A kill that comes late hits an
+/// epoch 1 that has taken over the listeners already; then all begins anew.
+async fn killed_with_the_flag_set(binary: &Path) -> (Host, Epoch) {
     for _ in 0..20 {
-        let mut epoch = host.start(1);
+        let host = Host::new(binary.to_owned());
+        let memory = host.base_id.shared_memory();
+        assert_eq!(memory.inspect().unwrap(), State::Absent);
+        let first = host.start_live(0).await;
+        let clear = State::Known {
+            initializing: false,
+        };
+        assert_eq!(memory.inspect().unwrap(), clear);
+        host.write(1, &host.config(host.web));
+        let mut second = host.start(1);
         let started = Instant::now();
-        while memory.inspect().unwrap()
-            == (State::Known {
-                initializing: false,
-            })
-            && started.elapsed() < Duration::from_secs(2)
-        {
+        while memory.inspect().unwrap() == clear && started.elapsed() < Duration::from_secs(2) {
             std::thread::sleep(Duration::from_micros(200));
         }
-        epoch.kill();
+        second.kill();
         if memory.inspect().unwrap() == (State::Known { initializing: true }) {
-            return;
+            return (host, first);
         }
     }
     panic!("the flag was never seen set after a kill");
@@ -38,16 +43,8 @@ async fn a_stuck_flag_blocks_and_its_repair_unblocks_while_requests_are_served()
     else {
         return;
     };
-    let host = Host::new(binary);
+    let (host, mut first) = killed_with_the_flag_set(&binary).await;
     let memory = host.base_id.shared_memory();
-    assert_eq!(memory.inspect().unwrap(), State::Absent);
-    let mut first = host.start_live(0).await;
-    assert_eq!(
-        memory.inspect().unwrap(),
-        State::Known {
-            initializing: false
-        }
-    );
 
     // A client that makes one request after the other, from here to the end.
     let stop = Arc::new(AtomicBool::new(false));
@@ -63,8 +60,6 @@ async fn a_stuck_flag_blocks_and_its_repair_unblocks_while_requests_are_served()
         }
     });
 
-    host.write(1, &host.config(host.web));
-    killed_with_the_flag_set(&host);
     // It blocks every further try.
     let mut blocked: Epoch = host.start(1);
     let status = blocked.wait();
