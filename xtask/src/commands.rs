@@ -46,6 +46,9 @@ enum Command {
         /// Only this part of the changes, for example `0/8`.
         #[arg(long, value_name = "K/N")]
         shard: Option<String>,
+        /// Only this package.
+        #[arg(long, value_name = "NAME", value_parser = mutants::PACKAGES)]
+        package: Option<String>,
     },
 }
 
@@ -92,7 +95,9 @@ impl Xtask {
             } => bench::core(),
             Command::Generate => generate::command(),
             Command::Model => model::command(),
-            Command::Mutants { shard } => mutants::command(shard.as_deref()),
+            Command::Mutants { shard, package } => {
+                mutants::command(shard.as_deref(), package.as_deref())
+            }
         }
     }
 }
