@@ -110,8 +110,9 @@ fn run(context: &Context, subject: &Subject, shard: Option<&str>) -> Result<BTre
     let copies = output.join("copies");
     std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
     mutants
-        // The copy of the tree has a target directory of its own, beside the results.
-        .env_remove("CARGO_TARGET_DIR")
+        // The copy of the tree, and what is built of it, are on the disk of the target directory. What
+        // does not change with a mutant is built once for all parts.
+        .env("CARGO_TARGET_DIR", output.join("target"))
         .env("TMPDIR", &copies)
         // Nobody debugs a mutant: what is needed is a yes or a no, soon. The scenarios decide most;
         // few random cases do the rest, and a failing one is not made smaller.
