@@ -125,6 +125,7 @@ scenarios! {
     desire_the_fallback_while_the_other_starts
     fallback_is_not_judged_by_an_older_epoch_of_its_own
     fallback_is_replaced_by_a_newer_good_one
+    fallback_that_became_desired_is_the_last_good_one_again
     desire_the_older_live_one
     desire_the_older_live_one_while_the_other_starts
     back_to_a_draining_configuration

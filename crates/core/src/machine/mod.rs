@@ -247,33 +247,29 @@ impl<C: Clone + Eq> Machine<C> {
             return Reception::Ignored(Ignored::Unchanged);
         }
         if let Some(old) = self.desired.take() {
-            // The epoch that runs the outgoing configuration may have to be compared with what is
-            // desired later, so it takes the configuration over.
-            let heir = self.slots.iter_mut().rev().find(|slot| {
-                slot.generation == old.generation && (slot.is_starting() || slot.is_live())
-            });
-            if let Some(heir) = heir {
-                heir.config = Some(old.config);
-            }
+            self.bequeath(old);
         }
         // What was aborted before this desire is not held against it, whatever it ran.
         for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
             slot.config = None;
         }
-        let desired = self.new_pursuit(config);
-        let generation = desired.generation;
-        if let Some(fallback) = self.fallback.take_if(|it| it.config == desired.config) {
-            // The epoch that runs the fallback runs the desired configuration from here on.
-            for slot in &mut self.slots {
-                if slot.generation == fallback.generation && (slot.is_starting() || slot.is_live())
-                {
-                    slot.generation = generation;
-                }
-            }
+        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
+            self.bequeath(fallback);
         }
-        self.desired = Some(desired);
+        self.desired = Some(self.new_pursuit(config));
         self.reconcile();
         Reception::Accepted
+    }
+
+    /// The epoch that runs the configuration of a pursuit that is over may have to be compared with
+    /// what is desired, then and later, so it takes the configuration over.
+    fn bequeath(&mut self, pursuit: Pursuit<C>) {
+        let heir = self.slots.iter_mut().rev().find(|slot| {
+            slot.generation == pursuit.generation && (slot.is_starting() || slot.is_live())
+        });
+        if let Some(heir) = heir {
+            heir.config = Some(pursuit.config);
+        }
     }
 
     /// What a desire begins with.
