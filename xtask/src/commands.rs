@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 pub(crate) mod envoy;
+mod fuzz;
 pub(crate) mod generate;
 mod model;
 mod mutants;
@@ -36,6 +37,12 @@ enum Command {
     Bench {
         /// What to measure.
         subject: Subject,
+    },
+    /// Run the fuzz targets of the state machine for a while.
+    Fuzz {
+        /// How long each of them runs.
+        #[arg(long, value_name = "N", default_value_t = 30)]
+        seconds: u32,
     },
     /// Write what is derived from code into the files that show it.
     Generate,
@@ -93,6 +100,7 @@ impl Xtask {
             Command::Bench {
                 subject: Subject::Core,
             } => bench::core(),
+            Command::Fuzz { seconds } => fuzz::command(seconds),
             Command::Generate => generate::command(),
             Command::Model => model::command(),
             Command::Mutants { shard, package } => {
