@@ -129,6 +129,8 @@ scenarios! {
     fallback_that_is_late_is_forgotten_once_the_desired_is_live
     desire_the_older_live_one
     desire_the_older_live_one_while_the_other_starts
+    older_desired_one_dies_while_the_other_starts
+    older_desired_one_dies_while_the_other_is_aborted
     back_to_a_draining_configuration
     no_waiting_for_live
     cap_without_waiting_for_live

@@ -91,7 +91,7 @@ fn run(context: &Context, subject: &Subject, shard: Option<&str>) -> Result<BTre
         "1",
         // The tests take a second or two; a mutant that loops for ever shall not take much longer.
         "--timeout",
-        "60",
+        "30",
         "--build-timeout",
         "600",
         "--colors",
@@ -106,7 +106,10 @@ fn run(context: &Context, subject: &Subject, shard: Option<&str>) -> Result<BTre
         mutants.args(["--shard", shard]);
     }
     mutants.arg("--output").arg(&output);
-    mutants.arg("--").args(subject.tests);
+    // For the build as well: without them it builds every test, bench and example.
+    for argument in subject.tests {
+        mutants.arg(format!("--cargo-arg={argument}"));
+    }
     let copies = output.join("copies");
     std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
     mutants

@@ -323,7 +323,7 @@ impl<C: Clone + Eq> Machine<C> {
         for slot in self.slots.iter_mut().filter(|slot| slot.epoch < by) {
             if slot.is_starting() || slot.is_live() {
                 slot.state = State::Draining { released: false };
-                slot.config = None;
+                slot.disown();
                 let epoch = slot.epoch;
                 self.outputs
                     .push_back(Output::Event(Event::Superseded { epoch, by }));
@@ -354,27 +354,22 @@ impl<C: Clone + Eq> Machine<C> {
         (newest.is_starting() || newest.is_live()).then_some(newest)
     }
 
-    /// Whether the epoch runs the desired configuration and may be current. What drains never is,
-    /// even if the configuration that it was started for is asked for again.
+    /// Whether the epoch runs the desired configuration and may be current.
     fn runs_desired(&self, slot: &Slot<C>) -> bool {
-        !slot.is_draining()
-            && self.desired.as_ref().is_some_and(|desired| {
-                desired.generation == slot.generation
-                    || slot
-                        .config
-                        .as_ref()
-                        .is_some_and(|config| *config == desired.config)
-            })
+        self.desired.as_ref().is_some_and(|desired| {
+            desired.generation == slot.generation
+                || slot
+                    .config
+                    .as_ref()
+                    .is_some_and(|config| *config == desired.config)
+        })
     }
 
-    /// Whether the epoch runs the fallback. What drains does not: its configuration may have been
-    /// started once more since, and what becomes of the older one does not matter to that.
+    /// Whether the epoch runs the fallback.
     fn runs_fallback(&self, slot: &Slot<C>) -> bool {
-        !slot.is_draining()
-            && self
-                .fallback
-                .as_ref()
-                .is_some_and(|fallback| fallback.generation == slot.generation)
+        self.fallback
+            .as_ref()
+            .is_some_and(|fallback| fallback.generation == slot.generation)
     }
 
     /// Whether any epoch serves. Where nothing waits for live, a start is taken for serving.
