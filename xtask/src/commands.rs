@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 pub(crate) mod envoy;
+mod fuzz;
 pub(crate) mod generate;
 mod model;
 mod mutants;
@@ -38,6 +39,12 @@ enum Command {
         /// What to measure.
         subject: Subject,
     },
+    /// Run the fuzz targets of the state machine for a while.
+    Fuzz {
+        /// How long each of them runs.
+        #[arg(long, value_name = "N", default_value_t = 30)]
+        seconds: u32,
+    },
     /// Write what is derived from code into the files that show it.
     Generate,
     /// Explore the large set of models of the state machine, some minutes.
@@ -49,6 +56,9 @@ enum Command {
         /// Only this part of the changes, for example `0/8`.
         #[arg(long, value_name = "K/N")]
         shard: Option<String>,
+        /// Only this package.
+        #[arg(long, value_name = "NAME", value_parser = mutants::PACKAGES)]
+        package: Option<String>,
     },
 }
 
@@ -100,10 +110,13 @@ impl Xtask {
             Command::Bench {
                 subject: Subject::Core,
             } => bench::core(),
+            Command::Fuzz { seconds } => fuzz::command(seconds),
             Command::Generate => generate::command(),
             Command::Model => model::command(),
             Command::Soak(SoakArgs { minutes }) => soak::command(minutes),
-            Command::Mutants { shard } => mutants::command(shard.as_deref()),
+            Command::Mutants { shard, package } => {
+                mutants::command(shard.as_deref(), package.as_deref())
+            }
         }
     }
 }

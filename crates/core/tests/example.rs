@@ -42,25 +42,31 @@ fn the_std_driver_survives_a_failure_hands_over_and_drains() {
     }
     let status = child.wait().unwrap();
 
-    insta::assert_snapshot!(text.expect("it ends in time").unwrap(), @r"
-    epoch 0 started: Desired
-    epoch 0 is live
-    epoch 1 started: Desired
-    epoch 1 exited: Failed(Transient)
-    retry in 20ms
-    epoch 1 started: Desired
-    epoch 1 exited: Failed(Transient)
-    gave up after epoch 1: its retries are spent
-    epoch 1 started: Desired
-    epoch 1 is live
-    epoch 0 drains, 1 serves
-    epoch 0 exited: Clean
-    draining
-    epoch 2 started: Drain
-    epoch 1 exited: Clean
-    epoch 2 exited: Aborted
-    finished: drained
-    ");
+    insta::assert_snapshot!(text.expect("it ends in time").unwrap(), @r#"
+    Desire("good"): Accepted
+        Start { epoch: Epoch(0), target: Serve("good") }
+    Live(Epoch(0)): Accepted
+    Desire("broken"): Accepted
+        Start { epoch: Epoch(1), target: Serve("broken") }
+    Exited(Epoch(1), Failed(Transient)): Accepted
+        Cleanup(Epoch(1))
+        Start { epoch: Epoch(1), target: Serve("broken") }
+    Exited(Epoch(1), Failed(Transient)): Accepted
+        Cleanup(Epoch(1))
+    Desire("better"): Accepted
+        Start { epoch: Epoch(1), target: Serve("better") }
+    Live(Epoch(1)): Accepted
+    Exited(Epoch(0), Clean): Accepted
+        Cleanup(Epoch(0))
+    Terminate: Accepted
+        Start { epoch: Epoch(2), target: Drain }
+    Exited(Epoch(1), Clean): Accepted
+        Cleanup(Epoch(1))
+        Abort { epoch: Epoch(2), how: Graceful }
+    Exited(Epoch(2), Aborted): Accepted
+        Cleanup(Epoch(2))
+        Finish(Drained)
+    "#);
     assert!(status.success(), "{status}");
 }
 

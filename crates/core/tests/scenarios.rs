@@ -125,8 +125,12 @@ scenarios! {
     desire_the_fallback_while_the_other_starts
     fallback_is_not_judged_by_an_older_epoch_of_its_own
     fallback_is_replaced_by_a_newer_good_one
+    fallback_that_became_desired_is_the_last_good_one_again
+    fallback_that_is_late_is_forgotten_once_the_desired_is_live
     desire_the_older_live_one
     desire_the_older_live_one_while_the_other_starts
+    older_desired_one_dies_while_the_other_starts
+    older_desired_one_dies_while_the_other_is_aborted
     back_to_a_draining_configuration
     no_waiting_for_live
     cap_without_waiting_for_live

@@ -88,3 +88,14 @@ fn a_script_is_written_as_it_is_read() {
     60000000001ns wait
     ");
 }
+
+#[test]
+fn the_presets_are_what_they_are() {
+    let preset = |name: &str| {
+        let scenario = Scenario::parse(&format!("policy {name}")).unwrap();
+        scenario.to_string()
+    };
+    assert_snapshot!(preset("default"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none max_epochs=none grace=5s drain=none advance=when_live on_failure=keep_serving on_exhausted=stop on_clean_exit=stay");
+    assert_snapshot!(preset("istio_1_2"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none max_epochs=none grace=0 drain=5s advance=at_once on_failure=abort_all on_exhausted=stop on_clean_exit=stay");
+    assert_snapshot!(preset("resilient"), @"policy default retries=10 initial=200ms max_interval=30s reset_after=10s start_deadline=60s max_epochs=2 grace=5s drain=5s advance=when_live on_failure=keep_serving on_exhausted=hold on_clean_exit=restart");
+}

@@ -6,10 +6,16 @@ use super::Findings;
 use crate::context::Context;
 use crate::process;
 
+/// The fuzz targets are a workspace of their own.
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    findings
-        .problems
-        .extend(process::passes(context.cargo(["fmt", "--all", "--check"]))?);
+    for manifest in ["Cargo.toml", FUZZ] {
+        let fmt = ["fmt", "--all", "--check", "--manifest-path", manifest];
+        findings
+            .problems
+            .extend(process::passes(context.cargo(fmt))?);
+    }
     Ok(findings)
 }

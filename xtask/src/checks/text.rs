@@ -19,7 +19,7 @@ const OF_ONE_MACHINE: &[(&str, &str)] = &[
     ("--extra-index", "-url"),
 ];
 
-/// Where Cargo.lock may take packages from.
+/// Where a Cargo.lock may take packages from.
 const SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
@@ -28,8 +28,8 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         let Some(content) = context.text(file)? else {
             continue;
         };
-        if file == "Cargo.lock" {
-            sources(&content, &mut findings);
+        if file.ends_with("Cargo.lock") {
+            sources(file, &content, &mut findings);
             continue;
         }
         marks(file, &content, &mut findings);
@@ -43,13 +43,13 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     Ok(findings)
 }
 
-fn sources(lock: &str, findings: &mut Findings) {
+fn sources(file: &str, lock: &str, findings: &mut Findings) {
     for line in lock.lines() {
         let source = line
             .strip_prefix("source = \"")
             .and_then(|rest| rest.strip_suffix('"'));
         if source.is_some_and(|source| source != SOURCE) {
-            findings.problem(format!("Cargo.lock: `{line}` is not the public registry"));
+            findings.problem(format!("{file}: `{line}` is not the public registry"));
         }
     }
 }
@@ -157,9 +157,17 @@ mod tests {
     #[test]
     fn a_package_from_elsewhere_is_named() {
         let mut findings = Findings::default();
-        sources(&format!("source = \"{SOURCE}\"\n"), &mut findings);
+        sources(
+            "Cargo.lock",
+            &format!("source = \"{SOURCE}\"\n"),
+            &mut findings,
+        );
         assert_eq!(findings.problems.len(), 0);
-        sources("source = \"git+https://example.com/a\"\n", &mut findings);
+        sources(
+            "Cargo.lock",
+            "source = \"git+https://example.com/a\"\n",
+            &mut findings,
+        );
         assert_eq!(findings.problems.len(), 1);
     }
 

@@ -11,12 +11,13 @@ const SCRIPT: &str = ".ci/run";
 const WORKFLOW: &str = ".github/workflows/ci.yml";
 
 /// The jobs of the workflow, and what each must call.
-const JOBS: [(&str, &str); 5] = [
+const JOBS: [(&str, &str); 6] = [
     ("ci", SCRIPT),
     ("msrv", "cargo check"),
     ("deny", "cargo deny"),
     ("hack", "cargo hack"),
     ("semver", "cargo semver-checks"),
+    ("fuzz", "cargo xtask fuzz"),
 ];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {

@@ -247,33 +247,29 @@ impl<C: Clone + Eq> Machine<C> {
             return Reception::Ignored(Ignored::Unchanged);
         }
         if let Some(old) = self.desired.take() {
-            // The epoch that runs the outgoing configuration may have to be compared with what is
-            // desired later, so it takes the configuration over.
-            let heir = self.slots.iter_mut().rev().find(|slot| {
-                slot.generation == old.generation && (slot.is_starting() || slot.is_live())
-            });
-            if let Some(heir) = heir {
-                heir.config = Some(old.config);
-            }
+            self.bequeath(old);
         }
         // What was aborted before this desire is not held against it, whatever it ran.
         for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
             slot.config = None;
         }
-        let desired = self.new_pursuit(config);
-        let generation = desired.generation;
-        if let Some(fallback) = self.fallback.take_if(|it| it.config == desired.config) {
-            // The epoch that runs the fallback runs the desired configuration from here on.
-            for slot in &mut self.slots {
-                if slot.generation == fallback.generation && (slot.is_starting() || slot.is_live())
-                {
-                    slot.generation = generation;
-                }
-            }
+        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
+            self.bequeath(fallback);
         }
-        self.desired = Some(desired);
+        self.desired = Some(self.new_pursuit(config));
         self.reconcile();
         Reception::Accepted
+    }
+
+    /// The epoch that runs the configuration of a pursuit that is over may have to be compared with
+    /// what is desired, then and later, so it takes the configuration over.
+    fn bequeath(&mut self, pursuit: Pursuit<C>) {
+        let heir = self.slots.iter_mut().rev().find(|slot| {
+            slot.generation == pursuit.generation && (slot.is_starting() || slot.is_live())
+        });
+        if let Some(heir) = heir {
+            heir.config = Some(pursuit.config);
+        }
     }
 
     /// What a desire begins with.
@@ -327,7 +323,7 @@ impl<C: Clone + Eq> Machine<C> {
         for slot in self.slots.iter_mut().filter(|slot| slot.epoch < by) {
             if slot.is_starting() || slot.is_live() {
                 slot.state = State::Draining { released: false };
-                slot.config = None;
+                slot.disown();
                 let epoch = slot.epoch;
                 self.outputs
                     .push_back(Output::Event(Event::Superseded { epoch, by }));
@@ -358,27 +354,22 @@ impl<C: Clone + Eq> Machine<C> {
         (newest.is_starting() || newest.is_live()).then_some(newest)
     }
 
-    /// Whether the epoch runs the desired configuration and may be current. What drains never is,
-    /// even if the configuration that it was started for is asked for again.
+    /// Whether the epoch runs the desired configuration and may be current.
     fn runs_desired(&self, slot: &Slot<C>) -> bool {
-        !slot.is_draining()
-            && self.desired.as_ref().is_some_and(|desired| {
-                desired.generation == slot.generation
-                    || slot
-                        .config
-                        .as_ref()
-                        .is_some_and(|config| *config == desired.config)
-            })
+        self.desired.as_ref().is_some_and(|desired| {
+            desired.generation == slot.generation
+                || slot
+                    .config
+                    .as_ref()
+                    .is_some_and(|config| *config == desired.config)
+        })
     }
 
-    /// Whether the epoch runs the fallback. What drains does not: its configuration may have been
-    /// started once more since, and what becomes of the older one does not matter to that.
+    /// Whether the epoch runs the fallback.
     fn runs_fallback(&self, slot: &Slot<C>) -> bool {
-        !slot.is_draining()
-            && self
-                .fallback
-                .as_ref()
-                .is_some_and(|fallback| fallback.generation == slot.generation)
+        self.fallback
+            .as_ref()
+            .is_some_and(|fallback| fallback.generation == slot.generation)
     }
 
     /// Whether any epoch serves. Where nothing waits for live, a start is taken for serving.

@@ -38,7 +38,7 @@ pub struct Names<C> {
 impl<C: Clone + Eq> Names<C> {
     /// The moment at which every renamed machine stands. It is so late that no time in the past is
     /// cut off: ten thousand days.
-    pub const NOW: Timestamp = Timestamp::new(Duration::from_secs(10_000 * 24 * 60 * 60));
+    pub const NOW: Timestamp = Timestamp::new(Duration::from_secs(864_000_000));
 
     /// The names in this machine, at this moment.
     #[must_use]

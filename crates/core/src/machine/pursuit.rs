@@ -6,8 +6,8 @@ use handover_retry::Budget;
 
 use crate::{Epoch, GaveUp, Timestamp};
 
-/// The generation of an epoch that no desire asks for any more: one that drains the others, and one
-/// that a cold restart ends.
+/// The generation of an epoch that no desire asks for any more: one that drains, one that was started
+/// to drain the others, and one that a cold restart ends.
 pub(super) const NO_DESIRE: u64 = 0;
 
 /// A configuration, its retry budget and how far its pursuit has come.

@@ -80,8 +80,9 @@ impl<C> Slot<C> {
         Output::Abort { epoch, how }
     }
 
-    /// Lets nothing follow from it any more: it is neither what is desired nor what served last, and
-    /// that it is late is no failure. For a cold restart, which ends it whatever it is.
+    /// Lets nothing follow from it any more. It is neither what is desired nor what served last, even
+    /// if its configuration is asked for or started again; and that it is late is no failure. So it
+    /// is with what drains, and with what a cold restart ends.
     pub(super) fn disown(&mut self) {
         self.generation = NO_DESIRE;
         self.config = None;

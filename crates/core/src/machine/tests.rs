@@ -75,6 +75,17 @@ fn outputs_that_are_left_over_are_not_lost() {
 }
 
 #[test]
+fn a_machine_shows_its_state_and_not_its_random_numbers() {
+    let mut machine = Machine::new(Policy::default()).unwrap();
+    let _ = machine.handle_input(Timestamp::ZERO, Input::Desire("A"));
+    let shown = alloc::format!("{machine:?}");
+    assert!(shown.starts_with("Machine { now: Timestamp("), "{shown}");
+    assert!(shown.contains("phase: Running"), "{shown}");
+    assert!(shown.contains("config: \"A\""), "{shown}");
+    assert!(!shown.contains("random"), "{shown}");
+}
+
+#[test]
 fn the_seed_decides_the_jitter_and_nothing_else_does() {
     let mut policy = Policy::default();
     policy.retry.jitter = handover_retry::Jitter::percent(50);

@@ -57,25 +57,24 @@ pub(crate) fn small() -> Vec<(String, Agent)> {
     models
 }
 
-/// The presets, and each combination of a policy's enums with every option set, in finer steps of
-/// time and with more retries, epochs and configurations.
+/// The presets, and each combination of a policy's enums with every option set: three retries, four
+/// epochs, three configurations. Time passes in finer steps too, where the states stay within bounds.
 pub(crate) fn large() -> Vec<(String, Agent)> {
-    let tick = Some(SECOND / 2);
-    let presets = presets().into_iter();
-    let mut models: Vec<_> = presets
-        .map(|(name, policy)| (name, bounded(policy, 3, 4, 3, tick)))
-        .collect();
-    models.extend(combinations().into_iter().map(|(name, policy)| {
-        // A fallback beside the desired one multiplies the states.
-        let holds = policy.on_exhausted == OnExhausted::HoldLastGood
+    let mut models = Vec::new();
+    for (name, policy) in presets().into_iter().chain(combinations()) {
+        let large = |retries, tick| bounded(policy, retries, 4, 3, tick);
+        // A fallback beside the desired one, and starts beside each other, multiply the states.
+        let is_large = policy.advance == Advance::AtOnce
+            && policy.on_exhausted == OnExhausted::HoldLastGood
             && policy.on_failure == OnFailure::KeepServing;
-        let (retries, epochs) = match (holds, policy.advance) {
-            (false, _) => (3, 4),
-            (true, Advance::WhenLive) => (2, 4),
-            (true, Advance::AtOnce) => (1, 4),
-        };
-        (name, bounded(policy, retries, epochs, 3, tick))
-    }));
+        let fine = Some(SECOND / 2);
+        if is_large {
+            models.push((format!("{name}, few retries"), large(1, fine)));
+            models.push((name, large(3, None)));
+        } else {
+            models.push((name, large(3, fine)));
+        }
+    }
     models
 }
 

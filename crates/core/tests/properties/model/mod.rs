@@ -253,6 +253,9 @@ impl Model {
         };
         if !proxy.is_spare {
             self.spare = None;
+            for other in self.running.values_mut() {
+                other.is_spare = false;
+            }
         }
         let newest_live = self
             .running
