@@ -12,18 +12,22 @@ use handover_tests::supervisor::{Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
 
-/// Starts it with locks and a run directory at this site, and tells the base id it has chosen.
-fn start(site: &Site, envoy: &Path, run_dir: &str, more: &[&str]) -> (Supervisor, u32) {
+/// Starts it with locks of its own, and tells the base id it has chosen.
+fn start(site: &Site, envoy: &Path, more: &[&str]) -> (Supervisor, u32) {
     let launch = site.launch_by_itself(envoy).args(more);
-    let launch = launch.arg("--lock-dir").arg(locks(site));
-    let run_dir = site.dir.path().join(run_dir);
-    let supervisor = launch.arg("--run-dir").arg(run_dir).start();
+    let supervisor = launch.arg("--lock-dir").arg(locks(site)).start();
     let said = "Envoy has the base id ";
     let line = supervisor.wait_for_line(said, LIMIT);
     let (_, number) = line.text.split_once(said).expect("it was waited for");
     let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
     let number = digits.parse();
     (supervisor, number.expect("it is a number"))
+}
+
+/// A run directory that goes with the site: one that is killed leaves its own behind.
+fn run_dir(site: &Site, name: &str) -> String {
+    let path = site.dir.path().join(name);
+    path.to_str().expect("the path is text").to_owned()
 }
 
 fn locks(site: &Site) -> PathBuf {
@@ -40,7 +44,8 @@ fn after_a_kill_the_same_one_is_taken_again_and_nothing_is_left_at_the_end() {
     let envoy = require_envoy!();
     let site = Site::new();
     site.write("v0");
-    let (mut first, base_id) = start(&site, &envoy, "run", &[]);
+    let run_dir = run_dir(&site, "run");
+    let (mut first, base_id) = start(&site, &envoy, &["--run-dir", &run_dir]);
     site.admin().wait_live(0, LIMIT);
     first.signal(Signal::KILL);
     first.wait_exit(LIMIT);
@@ -51,7 +56,7 @@ fn after_a_kill_the_same_one_is_taken_again_and_nothing_is_left_at_the_end() {
     let left = of_envoy(base_id);
     assert!(!left.is_empty(), "there is something to find");
 
-    let (mut second, again) = start(&site, &envoy, "run", &[]);
+    let (mut second, again) = start(&site, &envoy, &["--run-dir", &run_dir]);
     assert_eq!(again, base_id);
     site.admin().wait_live(0, LIMIT);
     second.signal(Signal::TERM);
@@ -69,10 +74,10 @@ async fn a_second_one_for_the_same_configuration_takes_another_and_disturbs_nobo
     let envoy = require_envoy!();
     let site = Site::new();
     site.write("v0");
-    let (mut first, base_id) = start(&site, &envoy, "run", &[]);
+    let (mut first, base_id) = start(&site, &envoy, &[]);
     site.admin().wait_live(0, LIMIT);
     let load = Load::start(site.listener.addr(), Mix::default());
-    let (mut second, other) = start(&site, &envoy, "second", &["--max-retries", "0"]);
+    let (mut second, other) = start(&site, &envoy, &["--max-retries", "0"]);
     assert_ne!(other, base_id);
     assert_eq!(second.wait_exit(LIMIT).code(), Some(69));
     assert!(of_envoy(other).is_empty());

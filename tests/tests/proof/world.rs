@@ -76,7 +76,7 @@ impl Site {
             .arg(self.dir.path().join("run"))
     }
 
-    /// The same without `--base-id` and `--run-dir`.
+    /// The same with a base id and a run directory of its own choice.
     pub(crate) fn launch_by_itself(&self, envoy: &Path) -> Launch {
         Launch::handover()
             .tag(self.leftovers.tag())
