@@ -37,7 +37,7 @@ async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
             let error = world.apply(&name, Some(broken)).await;
             let error = error.expect_err("it is bad");
             assert!(matches!(error, NotLive::GivenUp { .. }), "{error}");
-            println!("=== {broken:?}: {error}");
+            println!("{broken:?}: {error}");
             let retried = world
                 .events()
                 .iter()

@@ -87,7 +87,7 @@ async fn a_foreign_envoy_is_found_before_it_is_harmed() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = Envoy::new(settings(&envoy, base_id.number(), dir.path()));
     let error = error.expect_err("the base id is in use").to_string();
-    println!("=== {error}");
+    println!("{error}");
     assert!(
         error.contains(&format!("base id {} is in use", base_id.number()))
             && error.contains(&format!("pid {}", foreign.child.id()))

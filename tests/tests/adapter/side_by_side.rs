@@ -103,7 +103,7 @@ async fn given_up(world: &World, name: &str, broken: Option<Break>) -> String {
     match world.apply(name, broken).await {
         Err(NotLive::GivenUp { failure, .. }) => {
             let message = failure.expect("it is known").message();
-            println!("=== {name}: {message}");
+            println!("{name}: {message}");
             message
         }
         other => panic!("{name}: {other:?}"),
@@ -309,7 +309,7 @@ async fn where_they_cannot_serve_side_by_side_the_running_epoch_is_held_with_the
     let applied = world.handle.apply_and_wait(config);
     let error = within(LIMIT, "it to be settled", applied).await;
     let error = error.expect_err("it cannot be started").to_string();
-    println!("=== {error}");
+    println!("{error}");
     assert!(
         error.contains("speaks hot restart version 11.105, the running Envoy 11.104")
             && error.contains("(enable_reuse_port: false): only a cold restart can go on"),

@@ -31,7 +31,7 @@ async fn fails(world: &World, name: &str, broken: Option<Break>) -> (Epoch, Stri
     match world.apply(name, broken).await {
         Err(NotLive::GivenUp { epoch, failure }) => {
             let message = failure.expect("it is known").message();
-            println!("=== {name}: {message}");
+            println!("{name}: {message}");
             (epoch, message)
         }
         other => panic!("{name}: {other:?}"),

@@ -24,6 +24,12 @@ fn start(site: &Site, envoy: &Path, more: &[&str]) -> (Supervisor, u32) {
     (supervisor, number.expect("it is a number"))
 }
 
+/// A run directory that goes with the site: one that is killed leaves its own behind.
+fn run_dir(site: &Site, name: &str) -> String {
+    let path = site.dir.path().join(name);
+    path.to_str().expect("the path is text").to_owned()
+}
+
 fn locks(site: &Site) -> PathBuf {
     site.dir.path().join("locks")
 }
@@ -38,7 +44,8 @@ fn after_a_kill_the_same_one_is_taken_again_and_nothing_is_left_at_the_end() {
     let envoy = require_envoy!();
     let site = Site::new();
     site.write("v0");
-    let (mut first, base_id) = start(&site, &envoy, &[]);
+    let run_dir = run_dir(&site, "run");
+    let (mut first, base_id) = start(&site, &envoy, &["--run-dir", &run_dir]);
     site.admin().wait_live(0, LIMIT);
     first.signal(Signal::KILL);
     first.wait_exit(LIMIT);
@@ -49,7 +56,7 @@ fn after_a_kill_the_same_one_is_taken_again_and_nothing_is_left_at_the_end() {
     let left = of_envoy(base_id);
     assert!(!left.is_empty(), "there is something to find");
 
-    let (mut second, again) = start(&site, &envoy, &[]);
+    let (mut second, again) = start(&site, &envoy, &["--run-dir", &run_dir]);
     assert_eq!(again, base_id);
     site.admin().wait_live(0, LIMIT);
     second.signal(Signal::TERM);

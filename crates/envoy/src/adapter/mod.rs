@@ -3,12 +3,12 @@
 //! What the measured behaviour of Envoy asks for, and where it is kept:
 //!
 //! - A configuration is validated before an epoch is spent on it, while an older one serves
-//!   (`serve`).
+//!   (`launch`).
 //! - An epoch is live when the admin endpoint says LIVE with the expected epoch (`serve`).
 //! - An epoch that initialises beside an older one is ended with SIGKILL, because its orderly end
 //!   would take the older one along (`serve`).
 //! - When an epoch has failed, the flag it leaves in shared memory is cleared once it is reaped, so
-//!   that the same number can be tried again (`serve`).
+//!   that the same number can be tried again (`flag`).
 //! - A binary that speaks another hot restart version replaces the running one side by side, under
 //!   another base id (`lines`, `side_by_side`).
 //! - When an epoch dies under a live child, the child is answered in its place until it lets its
