@@ -157,9 +157,17 @@ mod tests {
     #[test]
     fn a_package_from_elsewhere_is_named() {
         let mut findings = Findings::default();
-        sources(&format!("source = \"{SOURCE}\"\n"), &mut findings);
+        sources(
+            "Cargo.lock",
+            &format!("source = \"{SOURCE}\"\n"),
+            &mut findings,
+        );
         assert_eq!(findings.problems.len(), 0);
-        sources("source = \"git+https://example.com/a\"\n", &mut findings);
+        sources(
+            "Cargo.lock",
+            "source = \"git+https://example.com/a\"\n",
+            &mut findings,
+        );
         assert_eq!(findings.problems.len(), 1);
     }
 
