@@ -91,7 +91,7 @@ fn run(context: &Context, subject: &Subject, shard: Option<&str>) -> Result<BTre
         "1",
         // The tests take a second or two; a mutant that loops for ever shall not take much longer.
         "--timeout",
-        "30",
+        "60",
         "--build-timeout",
         "600",
         "--colors",

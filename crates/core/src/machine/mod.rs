@@ -26,16 +26,17 @@
 //! ```
 //!
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
-//! its budget, `reconcile` what is started next, `exits` what follows from an exit, `restart` the
-//! cold restart, `stop` the way to the end, `timers` the deadlines, `view` what a machine tells of itself. With the feature
-//! `scenario`, `names` shows a machine without what its behaviour does not depend on.
+//! its budget, `desire` what is asked for, `reconcile` what is started next, `exits` what follows
+//! from an exit, `stop` the way to the end, `timers` the deadlines, `view` what a machine tells of
+//! itself. With the feature `scenario`, `names` shows a machine without what its behaviour does not
+//! depend on.
 
+mod desire;
 mod exits;
 #[cfg(feature = "scenario")]
 mod names;
 mod pursuit;
 mod reconcile;
-mod restart;
 mod slot;
 mod stop;
 #[cfg(test)]
@@ -47,9 +48,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
-use handover_retry::{Budget, SplitMix64};
+use handover_retry::SplitMix64;
 
-use self::pursuit::{Pursuit, Stage};
+use self::pursuit::Pursuit;
 use self::slot::{Slot, State};
 use crate::policy::waits_for_live;
 use crate::{
@@ -236,51 +237,6 @@ impl<C: Clone + Eq> Machine<C> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         self.deadlines().min()
-    }
-
-    /// Rule: the latest desire wins; the budget is full again, then and only then.
-    fn desire(&mut self, config: C) -> Reception {
-        if self.phase != Phase::Running {
-            return Reception::Denied(Denied::Terminating);
-        }
-        if self.desired().is_some_and(|desired| *desired == config) {
-            return Reception::Ignored(Ignored::Unchanged);
-        }
-        if let Some(old) = self.desired.take() {
-            self.bequeath(old);
-        }
-        // What was aborted before this desire is not held against it, whatever it ran.
-        for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
-            slot.config = None;
-        }
-        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
-            self.bequeath(fallback);
-        }
-        self.desired = Some(self.new_pursuit(config));
-        self.reconcile();
-        Reception::Accepted
-    }
-
-    /// The epoch that runs the configuration of a pursuit that is over may have to be compared with
-    /// what is desired, then and later, so it takes the configuration over.
-    fn bequeath(&mut self, pursuit: Pursuit<C>) {
-        let heir = self.slots.iter_mut().rev().find(|slot| {
-            slot.generation == pursuit.generation && (slot.is_starting() || slot.is_live())
-        });
-        if let Some(heir) = heir {
-            heir.config = Some(pursuit.config);
-        }
-    }
-
-    /// What a desire begins with.
-    fn new_pursuit(&mut self, config: C) -> Pursuit<C> {
-        self.generations = self.generations.saturating_add(1);
-        Pursuit {
-            config,
-            generation: self.generations,
-            budget: Budget::full(&self.policy.retry),
-            stage: Stage::Ready,
-        }
     }
 
     /// Rule: the newest epoch going live makes every older one draining.

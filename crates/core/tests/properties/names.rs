@@ -214,3 +214,95 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
     };
     format!("{reason} in {wait:?}, late {late:?}")
 }
+
+/// The image of the machine after the script, at the time of its last line.
+fn image(script: &str) -> Machine<usize> {
+    let scenario = Scenario::parse(script).unwrap();
+    let (mut machine, mut watch) = (Machine::new(scenario.policy).unwrap(), Checker::new());
+    for line in &scenario.lines {
+        give(&mut machine, &mut watch, line.at, line.input.clone());
+    }
+    let end = scenario.lines.last().map(|line| line.at);
+    Names::of(&machine, end.unwrap_or_default()).rename(&machine)
+}
+
+/// Machines whose difference will never matter have one image: or else a checker would go through
+/// more states than there are.
+#[test]
+fn what_makes_no_difference_is_not_in_the_image() {
+    let pairs = [
+        (
+            "when an epoch was started, where no deadline counts from it",
+            "policy default\n0 desire A\n9s wait",
+            "policy default\n5s desire A\n9s wait",
+        ),
+        (
+            "when an epoch was started that is live",
+            "policy resilient\n0 desire A\n7s live 0\n9s wait",
+            "policy resilient\n5s desire A\n7s live 0\n9s wait",
+        ),
+        (
+            "when the drain was started",
+            "policy resilient drain=none\n0 desire A\n1s live 0\n7s terminate\n9s wait",
+            "policy resilient drain=none\n0 desire A\n1s live 0\n8s terminate\n9s wait",
+        ),
+        (
+            "how long an epoch has been live, where health does not count",
+            "policy default\n0 desire A\n1s live 0\n9s wait",
+            "policy default\n0 desire A\n5s live 0\n9s wait",
+        ),
+        (
+            "whether an epoch is healthy once the machine drains",
+            "policy resilient\n0 desire A\n1s live 0\n30s wait\n40s terminate",
+            "policy resilient\n0 desire A\n39s live 0\n40s terminate",
+        ),
+        (
+            "what had been desired before the machine drained",
+            "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n40s terminate",
+            "policy resilient\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n40s terminate",
+        ),
+        (
+            "when an epoch was aborted immediately",
+            "policy resilient grace=0\n0 desire A\n1s restart B\n9s wait",
+            "policy resilient grace=0\n0 desire A\n5s restart B\n9s wait",
+        ),
+        (
+            "which desire a draining epoch was started for",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n9s wait",
+            "policy default\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n9s wait",
+        ),
+    ];
+    for (what, one, other) in pairs {
+        assert_eq!(image(one), image(other), "{what}");
+    }
+}
+
+/// The opposite: what will matter is in the image.
+#[test]
+fn what_makes_a_difference_is_in_the_image() {
+    let pairs = [
+        (
+            "when an epoch was started, where a deadline counts from it",
+            "policy resilient\n0 desire A\n9s wait",
+            "policy resilient\n5s desire A\n9s wait",
+        ),
+        (
+            "how long an epoch has been live, where health counts",
+            "policy resilient\n0 desire A\n1s live 0\n9s wait",
+            "policy resilient\n0 desire A\n5s live 0\n9s wait",
+        ),
+        (
+            "when an epoch was aborted gracefully",
+            "policy resilient\n0 desire A\n1s restart B\n3s wait",
+            "policy resilient\n0 desire A\n2s restart B\n3s wait",
+        ),
+        (
+            "whether two epochs run the same configuration",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n3s desire A",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n3s desire C",
+        ),
+    ];
+    for (what, one, other) in pairs {
+        assert_ne!(image(one), image(other), "{what}");
+    }
+}

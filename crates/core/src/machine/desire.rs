@@ -1,4 +1,4 @@
-//! The cold restart.
+//! What is asked for: a configuration, by a hand-over or by a cold restart.
 
 use handover_retry::Budget;
 
@@ -9,6 +9,29 @@ use crate::policy::may_hold;
 use crate::{Denied, Event, Ignored, Reception};
 
 impl<C: Clone + Eq> Machine<C> {
+    /// Rule: the latest desire wins; the budget is full again, then and only then.
+    pub(super) fn desire(&mut self, config: C) -> Reception {
+        if self.phase != Phase::Running {
+            return Reception::Denied(Denied::Terminating);
+        }
+        if self.desired().is_some_and(|desired| *desired == config) {
+            return Reception::Ignored(Ignored::Unchanged);
+        }
+        if let Some(old) = self.desired.take() {
+            self.bequeath(old);
+        }
+        // What was aborted before this desire is not held against it, whatever it ran.
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
+            slot.config = None;
+        }
+        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
+            self.bequeath(fallback);
+        }
+        self.desired = Some(self.new_pursuit(config));
+        self.reconcile();
+        Reception::Accepted
+    }
+
     /// Rule: a cold restart ends everything that runs, whatever it runs, and then starts what is
     /// desired as epoch 0.
     ///
@@ -40,6 +63,28 @@ impl<C: Clone + Eq> Machine<C> {
         self.abort_all();
         self.reconcile();
         Reception::Accepted
+    }
+
+    /// The epoch that runs the configuration of a pursuit that is over may have to be compared with
+    /// what is desired, then and later, so it takes the configuration over.
+    fn bequeath(&mut self, pursuit: Pursuit<C>) {
+        let heir = self.slots.iter_mut().rev().find(|slot| {
+            slot.generation == pursuit.generation && (slot.is_starting() || slot.is_live())
+        });
+        if let Some(heir) = heir {
+            heir.config = Some(pursuit.config);
+        }
+    }
+
+    /// What a desire begins with.
+    fn new_pursuit(&mut self, config: C) -> Pursuit<C> {
+        self.generations = self.generations.saturating_add(1);
+        Pursuit {
+            config,
+            generation: self.generations,
+            budget: Budget::full(&self.policy.retry),
+            stage: Stage::Ready,
+        }
     }
 
     /// Whether a cold restart with this configuration would change nothing, because one is under
