@@ -113,7 +113,7 @@ pub(crate) struct RunArgs {
     pub(crate) on_hung: OnHung,
 
     /// Never write to Envoy's shared memory: after an epoch that failed while it started, the one
-    /// that serves is held, and only a cold restart can go on.
+    /// that serves is held, and only `handover reload --cold` can go on.
     #[arg(long, env = "HANDOVER_NO_REPAIR")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_repair: bool,

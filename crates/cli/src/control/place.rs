@@ -23,8 +23,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// When another instance has the name or the path, or when a socket that was asked for cannot be
-    /// made. One that nobody has asked for is done without, with a warning.
+    /// When a socket that was asked for, by name or by path, cannot be made or is another
+    /// instance's. One that nobody has asked for is done without, with a warning.
     pub(crate) fn open(args: &ControlArgs, directory: &Path) -> Result<Self, Fatal> {
         let name = args
             .name
@@ -42,11 +42,12 @@ impl Instance {
                 let socket = Some(socket);
                 Ok(Self { name, socket })
             }
-            Err(error) if is_taken(&error) => Err(Fatal::new(ExitCode::UNAVAILABLE, error)),
+            // Taken ones too: where containers share the directory, each has a process 1.
             Err(error) if args.name.is_none() && args.socket.is_none() => {
                 tracing::warn!("there is no control socket: {error:#}");
                 Ok(Self { name, socket: None })
             }
+            Err(error) if is_taken(&error) => Err(Fatal::new(ExitCode::UNAVAILABLE, error)),
             Err(error) => Err(error).or_exit(ExitCode::OS),
         }
     }
@@ -73,5 +74,72 @@ pub(crate) fn default_directory() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => Path::new(&dir).join("handover"),
         None => std::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .unwrap()
+    }
+
+    fn named(name: &str) -> ControlArgs {
+        ControlArgs {
+            name: Some(name.parse().unwrap()),
+            socket: None,
+        }
+    }
+
+    #[test]
+    fn without_flags_there_is_a_socket_if_there_can_be_one() {
+        let dir = directory();
+        let any = ControlArgs::default();
+        let first = Instance::open(&any, dir.path()).unwrap();
+        assert_eq!(first.name, Name::of_process(std::process::id()));
+        assert!(first.socket.is_some());
+        // As one in another container would find it.
+        let second = Instance::open(&any, dir.path()).unwrap();
+        assert!(second.socket.is_none());
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let without = Instance::open(&any, &file.join("below")).unwrap();
+        assert!(without.socket.is_none());
+    }
+
+    #[test]
+    fn a_name_that_was_asked_for_is_had_or_the_reason_told() {
+        let dir = directory();
+        let path = dir.path().join("made").join("web.sock");
+        let first = Instance::open(&named("web"), path.parent().unwrap()).unwrap();
+        assert_eq!(first.socket.as_ref().unwrap().path(), path);
+        let taken = Instance::open(&named("web"), path.parent().unwrap()).unwrap_err();
+        assert_eq!(taken.code, ExitCode::UNAVAILABLE, "{taken}");
+        let impossible = Instance::open(&named("web"), &path).unwrap_err();
+        assert_eq!(impossible.code, ExitCode::OS, "{impossible}");
+    }
+
+    #[test]
+    fn an_instance_is_called_as_it_was_told_or_as_its_socket() {
+        let dir = directory();
+        let at = |name: &str, socket: SocketPath| {
+            let mut args = named(name);
+            args.socket = Some(socket);
+            args
+        };
+        let path = SocketPath::Path(dir.path().join("file.sock"));
+        let mut unnamed = at("x", path.clone());
+        unnamed.name = None;
+        let instance = Instance::open(&unnamed, dir.path()).unwrap();
+        assert_eq!(instance.name.to_string(), "file");
+        drop(instance);
+        let instance = Instance::open(&at("web", path), dir.path()).unwrap();
+        assert_eq!(instance.name.to_string(), "web");
+        let without = Instance::open(&at("web", SocketPath::None), dir.path()).unwrap();
+        assert!(without.socket.is_none());
     }
 }
