@@ -81,6 +81,7 @@ scenarios! {
     terminate_during_a_restart
     kill_during_a_restart
     restart_under_abort_all
+    restart_while_all_are_aborted_for_a_failure
     terminate_with_nothing_running
     terminate_while_only_starting
     terminate_while_live
