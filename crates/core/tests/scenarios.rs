@@ -90,6 +90,7 @@ scenarios! {
     terminate_while_a_start_fails_beside_live
     terminate_in_back_off
     terminate_in_back_off_beside_live
+    terminate_beside_a_draining_epoch_only
     terminate_while_aborting
     terminate_while_all_are_aborting
     terminate_while_holding
