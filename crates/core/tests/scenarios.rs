@@ -81,6 +81,7 @@ scenarios! {
     terminate_during_a_restart
     kill_during_a_restart
     restart_under_abort_all
+    restart_while_all_are_aborted_for_a_failure
     terminate_with_nothing_running
     terminate_while_only_starting
     terminate_while_live
@@ -89,6 +90,7 @@ scenarios! {
     terminate_while_a_start_fails_beside_live
     terminate_in_back_off
     terminate_in_back_off_beside_live
+    terminate_beside_a_draining_epoch_only
     terminate_while_aborting
     terminate_while_all_are_aborting
     terminate_while_holding

@@ -224,21 +224,25 @@ impl OwnedBaseId {
         Ok(claimed)
     }
 
+    /// The base id that [`claim`](Self::claim) would pick at this moment. Nothing is taken, written or
+    /// removed.
+    ///
+    /// # Errors
+    ///
+    /// [`BaseIdError::NoneFree`].
+    pub fn would_pick(instance: &str, host: &HostPaths) -> Result<BaseId, BaseIdError> {
+        let left = ids_left_by(instance, host);
+        let mut all = left.into_iter().chain(candidates(instance, host));
+        let free = |id: &BaseId| {
+            !lock::is_held(&lock_path(*id, host)) && refuse_in_use(&host.proc, *id).is_ok()
+        };
+        all.find(free).ok_or(BaseIdError::NoneFree)
+    }
+
     /// The base ids of dead owners of this name, lowest first; each is claimed when it is come to.
     fn left_by(instance: &str, host: &HostPaths) -> impl Iterator<Item = Self> {
-        // A directory that cannot be read is told when a lock is taken in it.
-        let locks = std::fs::read_dir(&host.locks).into_iter().flatten();
-        let mut left: Vec<BaseId> = locks
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                let number = name.to_str()?.strip_prefix(LOCK)?.strip_suffix(DOT_LOCK)?;
-                let id = BaseId::new(number.parse().ok()?).ok()?;
-                lock::is_of(&entry.path(), instance).then_some(id)
-            })
-            .collect();
-        left.sort_unstable();
-        left.into_iter()
+        ids_left_by(instance, host)
+            .into_iter()
             // One whose Envoy is still about to end is left alone, and its file as well.
             .filter(|id| refuse_in_use(&host.proc, *id).is_ok())
             .filter_map(|id| Self::claim_one(id, instance, host).ok())
@@ -246,21 +250,7 @@ impl OwnedBaseId {
 
     /// One that nobody has.
     fn claim_free(instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
-        // Agents of different users, or in containers, share no locks. That two of them look at the
-        // same base id in the same moment is less likely when each begins somewhere else.
-        let name = [instance.as_bytes(), host.locks.as_os_str().as_bytes()].concat();
-        let [a, b, c, d, ..] = *Digest::of(&name).as_bytes();
-        let count = AUTO.end() - AUTO.start() + 1;
-        let first = u32::from_le_bytes([a, b, c, d]) % count;
-        let id = (0..count).map(|step| BaseId(AUTO.start() + (first + step) % count));
-        // Those without shared memory first: Envoy never removes it, but a container that shares
-        // /dev/shm and not the network's sockets would not be seen otherwise.
-        let (stale, fresh): (Vec<_>, Vec<_>) = id.partition(|&id| {
-            SharedMemory::in_dir(&host.shared_memory, id)
-                .path()
-                .exists()
-        });
-        for id in fresh.into_iter().chain(stale) {
+        for id in candidates(instance, host) {
             match Self::claim_one(id, instance, host) {
                 Err(BaseIdError::Owned { .. } | BaseIdError::InUse { .. }) => {}
                 result => return result,
@@ -297,7 +287,7 @@ impl OwnedBaseId {
     }
 
     fn claim_one(id: BaseId, instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
-        let path = host.locks.join(format!("{LOCK}{id}{DOT_LOCK}"));
+        let path = lock_path(id, host);
         let lock = match LockFile::try_lock(&path, &lock::owner(instance)) {
             Ok(Try::Locked(lock)) => lock,
             Ok(Try::HeldBy(owner)) => return Err(BaseIdError::Owned { base_id: id, owner }),
@@ -311,6 +301,46 @@ impl OwnedBaseId {
             _lock: lock,
         })
     }
+}
+
+fn lock_path(id: BaseId, host: &HostPaths) -> PathBuf {
+    host.locks.join(format!("{LOCK}{id}{DOT_LOCK}"))
+}
+
+/// The base ids whose lock file was written by an owner of this name, lowest first. The owner may live.
+fn ids_left_by(instance: &str, host: &HostPaths) -> Vec<BaseId> {
+    // A directory that cannot be read is told when a lock is taken in it.
+    let locks = std::fs::read_dir(&host.locks).into_iter().flatten();
+    let mut left: Vec<BaseId> = locks
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let number = name.to_str()?.strip_prefix(LOCK)?.strip_suffix(DOT_LOCK)?;
+            let id = BaseId::new(number.parse().ok()?).ok()?;
+            lock::is_of(&entry.path(), instance).then_some(id)
+        })
+        .collect();
+    left.sort_unstable();
+    left
+}
+
+/// Base ids to try, in this order.
+fn candidates(instance: &str, host: &HostPaths) -> impl Iterator<Item = BaseId> {
+    // Agents of different users, or in containers, share no locks. That two of them look at the
+    // same base id in the same moment is less likely when each begins somewhere else.
+    let name = [instance.as_bytes(), host.locks.as_os_str().as_bytes()].concat();
+    let [a, b, c, d, ..] = *Digest::of(&name).as_bytes();
+    let count = AUTO.end() - AUTO.start() + 1;
+    let first = u32::from_le_bytes([a, b, c, d]) % count;
+    let id = (0..count).map(|step| BaseId(AUTO.start() + (first + step) % count));
+    // Those without shared memory first: Envoy never removes it, but a container that shares
+    // /dev/shm and not the network's sockets would not be seen otherwise.
+    let (stale, fresh): (Vec<_>, Vec<_>) = id.partition(|&id| {
+        SharedMemory::in_dir(&host.shared_memory, id)
+            .path()
+            .exists()
+    });
+    fresh.into_iter().chain(stale)
 }
 
 fn refuse_in_use(proc: &Path, base_id: BaseId) -> Result<(), BaseIdError> {

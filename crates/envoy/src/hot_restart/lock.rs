@@ -83,6 +83,16 @@ pub(super) fn is_of(path: &Path, name: &str) -> bool {
     read.is_ok() && pid.is_some_and(|pid| pid.starts_with(" (pid "))
 }
 
+/// Whether somebody holds the lock at this moment. Nothing is written, and the file stays as it is.
+pub(super) fn is_held(path: &Path) -> bool {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(NOFOLLOW | NONBLOCK)
+        .open(path);
+    // It is given back with the descriptor, at once.
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// The text of an owner of this name.
 pub(super) fn owner(name: &str) -> String {
     format!("{name} (pid {})", std::process::id())
@@ -135,12 +145,14 @@ mod tests {
         let path = dir.path().join("lock");
         assert!(!is_of(&path, "front"));
         let lock = LockFile::try_lock(&path, &owner("front")).unwrap();
-        assert!(is_of(&path, "front"));
+        assert!(is_of(&path, "front") && is_held(&path));
         for other in ["", "fro", "front (pid", "front proxy", "back"] {
             assert!(!is_of(&path, other), "{other}");
         }
         drop(lock);
-        assert!(!is_of(&path, "front"));
+        assert!(!is_of(&path, "front") && !is_held(&path));
+        std::fs::write(&path, owner("front")).unwrap();
+        assert!(is_of(&path, "front") && !is_held(&path));
     }
 
     #[test]

@@ -230,3 +230,23 @@ fn agents_begin_their_search_at_places_of_their_own() {
     // Each is free again before the next one looks: only another beginning makes a difference.
     assert!(ids.len() > 10, "{ids:?}");
 }
+
+#[test]
+fn what_would_be_picked_is_told_and_nothing_changed() {
+    let Host { paths, _dir } = host(&[]);
+    let would = || OwnedBaseId::would_pick("front", &paths).unwrap();
+    let first = would();
+    assert!(locks(&paths).is_empty());
+    let claim = || OwnedBaseId::claim(BaseIdChoice::Auto, "front", &paths).unwrap();
+    let one = claim();
+    assert_eq!(one.id(), first);
+    let second = would();
+    assert_ne!(second, first, "the first has an owner");
+    assert_eq!(claim().id(), second);
+    left_by("front", 500, &paths);
+    left_by("front", 400, &paths);
+    assert_eq!(would().get(), 400);
+    assert!(memory(&paths, 400).exists() && memory(&paths, 500).exists());
+    assert_eq!(locks(&paths).len(), 3);
+    assert_eq!(claim().id().get(), 400);
+}
