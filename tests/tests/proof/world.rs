@@ -84,9 +84,11 @@ impl Site {
             .args(["--base-id", &base_id])
             .arg("--run-dir")
             .arg(self.dir.path().join("run"))
+            .arg("--socket")
+            .arg(self.socket())
     }
 
-    /// The same with a base id and a run directory of its own choice.
+    /// The same with a base id and a run directory of its own choice, and no control socket.
     pub(crate) fn launch_by_itself(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
         Launch::handover()
             .tag(self.leftovers.tag())
@@ -96,8 +98,6 @@ impl Site {
             .arg("--envoy-path")
             .arg(envoy)
             .args(["--concurrency", "2"])
-            .arg("--socket")
-            .arg(self.socket())
             .args(["--drain-time", drain, "--parent-shutdown-time", shutdown])
     }
 
