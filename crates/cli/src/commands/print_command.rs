@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use handover_envoy::args::EnvoyArgs;
-use handover_envoy::files::{RunDir, file_name};
+use handover_envoy::files::file_name;
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice, HostPaths, OwnedBaseId};
 
 use super::envoy_config::ConfigFile;
@@ -40,11 +40,8 @@ async fn command_line(args: RunArgs) -> Result<String, Fatal> {
     Ok(envoy_args.command_line(&binary, &config, 0, base_id))
 }
 
-/// The base id that a start would take at this moment. It is free again when this returns.
+/// The base id that a start would take at this moment.
 fn free_base_id(lock_dir: &Path, instance: &str) -> Result<BaseId, Fatal> {
-    let locks = RunDir::create(lock_dir).or_exit(ExitCode::OS)?;
-    let host = HostPaths::with_locks(locks.path());
-    let owned =
-        OwnedBaseId::claim(BaseIdChoice::Auto, instance, &host).or_exit(ExitCode::UNAVAILABLE)?;
-    Ok(owned.id())
+    let host = HostPaths::with_locks(lock_dir);
+    OwnedBaseId::would_pick(instance, &host).or_exit(ExitCode::UNAVAILABLE)
 }
