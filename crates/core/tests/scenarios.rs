@@ -115,6 +115,7 @@ scenarios! {
     unknown_and_old_epochs
     live_while_aborting
     health_refills_the_budget
+    health_with_a_full_budget
     crash_before_health_spends_the_budget
     fallback_while_given_up
     fallback_ends_cleanly

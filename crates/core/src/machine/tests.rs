@@ -75,6 +75,28 @@ fn outputs_that_are_left_over_are_not_lost() {
 }
 
 #[test]
+fn a_machine_is_degraded_only_while_it_holds_an_older_configuration() {
+    let give_up = |mut machine: Machine<&'static str>, epoch| {
+        assert!(!machine.is_degraded());
+        let rejected = Exit::Failed(crate::Severity::Permanent);
+        let _ = machine.handle_input(Timestamp::ZERO, Input::Exited(epoch, rejected));
+        machine
+    };
+    let mut machine = Machine::new(Policy::resilient()).unwrap();
+    let _ = machine.handle_input(Timestamp::ZERO, Input::Desire("A"));
+    let alone = give_up(machine.clone(), Epoch::ZERO);
+    assert_eq!(alone.standing(), Standing::GivenUp(Epoch::ZERO));
+    assert!(!alone.is_degraded(), "it has ended");
+
+    let _ = machine.handle_input(Timestamp::ZERO, Input::Live(Epoch::ZERO));
+    let _ = machine.handle_input(Timestamp::ZERO, Input::Desire("B"));
+    let mut held = give_up(machine, Epoch::new(1));
+    assert!(held.is_degraded());
+    let _ = held.handle_input(Timestamp::ZERO, Input::Desire("A"));
+    assert!(!held.is_degraded(), "what serves is what is desired");
+}
+
+#[test]
 fn a_machine_shows_its_state_and_not_its_random_numbers() {
     let mut machine = Machine::new(Policy::default()).unwrap();
     let _ = machine.handle_input(Timestamp::ZERO, Input::Desire("A"));
