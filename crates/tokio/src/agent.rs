@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::control::Report;
 use crate::handle::{Applied, ApplyError, NotLive};
+use crate::status::NotLiveInTime;
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
 
 /// How many events a slow subscriber may lag behind.
@@ -188,18 +189,30 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 }
                 Output::Finish(outcome) => log::finish(outcome),
                 Output::Event(event) => {
-                    if let Event::Started {
-                        epoch,
-                        purpose: Purpose::Drain,
-                    } = event
-                    {
-                        self.drain = Some(epoch);
-                    }
+                    self.note(&event);
                     log::event(&event, self.drain, self.last_failure.as_ref());
                     // Nobody needs to listen.
                     let _unheard = self.events.send(event);
                 }
             }
+        }
+    }
+
+    /// Keeps what later sentences will need.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Started {
+                epoch,
+                purpose: Purpose::Drain,
+            } => self.drain = Some(*epoch),
+            // It is aborted, so its own run will not tell of a failure.
+            Event::StartTimedOut { epoch } => {
+                self.last_failure = Some(Failure {
+                    epoch: *epoch,
+                    error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
+                });
+            }
+            _ => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use handover_core::{Epoch, EpochInfo, Held, Phase, Standing};
 use tokio::time::Instant;
@@ -32,7 +33,8 @@ pub struct Status {
 pub struct Failure {
     /// Its number.
     pub epoch: Epoch,
-    /// What [`Proxy::run`](crate::Proxy::run) returned, without the error's own wrapper.
+    /// What [`Proxy::run`](crate::Proxy::run) returned, without the error's own wrapper, or that the
+    /// epoch was not live in time.
     pub error: Arc<dyn Error + Send + Sync>,
 }
 
@@ -42,6 +44,16 @@ impl Failure {
     pub fn message(&self) -> String {
         error_chain(&*self.error)
     }
+}
+
+/// An epoch was aborted at its start deadline.
+#[derive(Debug, thiserror::Error)]
+#[error("it was not live within {}", time(*.0))]
+pub(crate) struct NotLiveInTime(pub(crate) Option<Duration>);
+
+fn time(deadline: Option<Duration>) -> String {
+    // Without a deadline there is none to be missed.
+    deadline.map_or_else(|| "its time".to_owned(), |time| format!("{time:?}"))
 }
 
 /// An error and its sources in one line, joined by colons.

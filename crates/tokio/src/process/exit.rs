@@ -22,8 +22,8 @@ pub enum ExitCause {
     /// The kernel killed it with SIGKILL for want of memory.
     ///
     /// Reported when three things hold: it died of SIGKILL, this process did not send that signal,
-    /// and the `oom_kill` counter of its control group (version 2) rose while it ran. Without a
-    /// version 2 memory controller such a death is reported as [`ExitCause::Signal`].
+    /// and the `oom_kill` counter of its control group rose while it ran. Without a memory controller,
+    /// of version 2 or 1, such a death is reported as [`ExitCause::Signal`].
     OutOfMemory,
 }
 

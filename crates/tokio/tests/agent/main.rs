@@ -333,3 +333,16 @@ impl handover_tokio::Proxy for Idle {
 
     fn panic(&self, (): &()) {}
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_is_not_live_in_time_is_a_failure_with_that_reason() {
+    let mut policy = Policy {
+        start_deadline: Some(Duration::from_millis(30)),
+        ..Policy::resilient()
+    };
+    policy.retry.max_retries = 0;
+    let world = start(policy);
+    let error = world.handle.apply_and_wait(GOOD).await;
+    let error = error.expect_err("it would be live after 50 ms");
+    insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: it was not live within 30ms");
+}
