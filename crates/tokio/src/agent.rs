@@ -200,19 +200,19 @@ impl<P: Proxy + ?Sized> Agent<P> {
 
     /// Keeps what later sentences will need.
     fn note(&mut self, event: &Event) {
-        match event {
-            Event::Started {
-                epoch,
-                purpose: Purpose::Drain,
-            } => self.drain = Some(*epoch),
-            // It is aborted, so its own run will not tell of a failure.
-            Event::StartTimedOut { epoch } => {
-                self.last_failure = Some(Failure {
-                    epoch: *epoch,
-                    error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
-                });
-            }
-            _ => {}
+        if let Event::Started {
+            epoch,
+            purpose: Purpose::Drain,
+        } = event
+        {
+            self.drain = Some(*epoch);
+        }
+        // Such an epoch is aborted, so its own run will not tell of a failure.
+        if let Event::StartTimedOut { epoch } = event {
+            self.last_failure = Some(Failure {
+                epoch: *epoch,
+                error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
+            });
         }
     }
 
