@@ -85,6 +85,34 @@ fn variables_make_the_same_line() {
 }
 
 #[test]
+fn a_flag_without_a_value_is_on_unless_its_variable_says_no() {
+    for (value, printed) in [
+        ("1", true),
+        ("yes", true),
+        ("0", false),
+        ("off", false),
+        ("", false),
+    ] {
+        let mut command = handover([
+            "run",
+            "--config-path",
+            "/nonexistent.yaml",
+            "--envoy-path",
+            "/bin/true",
+            "--base-id",
+            "7",
+        ]);
+        for name in ["NO_REPAIR", "TEMPLATE", "PRINT_COMMAND"] {
+            command.env(format!("HANDOVER_{name}"), value);
+        }
+        let output = finish(&mut command);
+        // Otherwise it starts, and finds no configuration.
+        let code = if printed { 0 } else { 65 };
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_directory_that_is_made_at_the_start_is_not_made() {
     let temporary = tempfile::tempdir().unwrap();
     let mut command = handover(ALWAYS);
