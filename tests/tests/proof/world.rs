@@ -84,6 +84,9 @@ impl Site {
             .args(["--base-id", &base_id])
             .arg("--run-dir")
             .arg(self.dir.path().join("run"))
+            // The lock of one that is killed stays for its next start, which a test does not make.
+            .arg("--lock-dir")
+            .arg(self.dir.path().join("locks"))
             .arg("--socket")
             .arg(self.socket())
     }

@@ -44,8 +44,8 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     Ok(findings)
 }
 
-/// What to start, so that all tests run, those of [`REAL`] one after the other. nextest has that from
-/// `.config/nextest.toml`.
+/// What to start, so that all tests run, those of [`REAL`] one after the other. nextest runs two of them
+/// at once, by the rules in `.config/nextest.toml`.
 fn invocations(context: &Context, runner: Runner) -> Vec<Command> {
     match runner {
         Runner::Nextest => {
