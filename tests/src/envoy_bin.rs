@@ -122,8 +122,9 @@ fn test_of(here: &str) -> String {
     here.trim_end_matches("::here").replace("::{{closure}}", "")
 }
 
-/// The harness hides what a successful test prints with the macros, and this must be seen.
-fn report_skip(test: &str, why: &str) {
+/// Says that a test was not run, and why. The harness hides what a successful test prints with the
+/// macros, and this must be seen.
+pub fn report_skip(test: &str, why: &str) {
     use std::io::Write as _;
 
     // Without a standard error there is nobody to tell.

@@ -26,3 +26,12 @@ pub(crate) use find::{Wanted, find};
 pub(crate) use name::Name;
 pub(crate) use place::{Instance, default_directory};
 pub(crate) use server::Control;
+
+/// A directory for the sockets of a test.
+#[cfg(test)]
+fn test_directory() -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("handover-")
+        .tempdir()
+        .unwrap()
+}

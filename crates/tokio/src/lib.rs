@@ -80,4 +80,4 @@ pub use agent::Agent;
 pub use control::RunControl;
 pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
-pub use status::{Failure, Status};
+pub use status::{Failure, Status, error_chain};

@@ -57,7 +57,8 @@ fn time(deadline: Option<Duration>) -> String {
 }
 
 /// An error and its sources in one line, joined by colons.
-pub(crate) fn error_chain(error: &dyn Error) -> String {
+#[must_use]
+pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use handover_envoy::digest::Digest;
+use handover_tests::envoy_bin::report_skip;
 use handover_tests::envoy_config::Break;
 use handover_tests::limit::eventually;
 use handover_tests::log::Stream;
@@ -289,7 +290,8 @@ async fn a_crash_loop_shows_in_the_counters_while_the_old_configuration_serves()
 async fn curl_is_enough_to_speak_to_an_instance() {
     let envoy = require_envoy!();
     if Command::new("curl").arg("--version").output().is_err() {
-        println!("SKIPPED curl_is_enough_to_speak_to_an_instance: there is no curl");
+        let test = "proof::control::curl_is_enough_to_speak_to_an_instance";
+        report_skip(test, "there is no curl");
         return;
     }
     let world = World::start(&envoy, &[]);

@@ -1,7 +1,7 @@
 //! What is kept from one run to the next, and what is told about an end.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use handover_tests::envoy_config::Break;
 use handover_tests::limit::eventually;
@@ -15,12 +15,25 @@ fn state_dir(site: &Site) -> PathBuf {
     site.dir.path().join("state")
 }
 
-fn start_with_fallback(site: &Site, envoy: &std::path::Path) -> Supervisor {
+fn start_with_fallback(site: &Site, envoy: &Path) -> Supervisor {
     let state = state_dir(site);
     let state = state.to_str().expect("the path is text");
     site.launch(envoy)
         .args(["--state-dir", state, "--fallback", "last-known-good"])
         .start()
+}
+
+/// Lets `v0` go live and ends it; returns where it is kept.
+fn keep_v0(site: &Site, envoy: &Path) -> PathBuf {
+    site.write("v0");
+    let supervisor = start_with_fallback(site, envoy);
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    let kept = state_dir(site).join("last-known-good");
+    eventually(LIMIT, "the last known good configuration", || {
+        kept.exists().then_some(())
+    });
+    end(supervisor);
+    kept
 }
 
 fn end(mut supervisor: Supervisor) {
@@ -32,14 +45,7 @@ fn end(mut supervisor: Supervisor) {
 async fn a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one() {
     let envoy = require_envoy!();
     let site = Site::new();
-    site.write("v0");
-    let supervisor = start_with_fallback(&site, &envoy);
-    supervisor.wait_for_line("epoch 0 is live", LIMIT);
-    let kept = state_dir(&site).join("last-known-good");
-    eventually(LIMIT, "the last known good configuration", || {
-        kept.exists().then_some(())
-    });
-    end(supervisor);
+    keep_v0(&site, &envoy);
 
     let bad: [fn(&Site); 3] = [
         |site| site.write_broken(Break::UnknownField),
@@ -72,14 +78,7 @@ async fn a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one() {
 async fn a_damaged_last_known_good_configuration_is_refused_with_the_reason() {
     let envoy = require_envoy!();
     let site = Site::new();
-    site.write("v0");
-    let supervisor = start_with_fallback(&site, &envoy);
-    supervisor.wait_for_line("epoch 0 is live", LIMIT);
-    let kept = state_dir(&site).join("last-known-good");
-    eventually(LIMIT, "the last known good configuration", || {
-        kept.exists().then_some(())
-    });
-    end(supervisor);
+    let kept = keep_v0(&site, &envoy);
     let mut bytes = fs::read(&kept).expect("it is there");
     bytes.push(b' ');
     fs::write(&kept, bytes).expect("it can be written");

@@ -1,10 +1,10 @@
 //! An Envoy that the kernel ends for want of memory.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use handover_tests::envoy_bin::report_skip;
 use handover_tests::limit::poll;
 use handover_tests::require_envoy;
 
@@ -61,10 +61,9 @@ impl Drop for Group {
 fn an_envoy_without_memory_is_told_from_one_that_was_killed() {
     let envoy = require_envoy!();
     let Some(group) = Group::with_limit(LIMIT_OF_GROUP) else {
-        let test = "memory::an_envoy_without_memory_is_told_from_one_that_was_killed";
+        let test = "proof::memory::an_envoy_without_memory_is_told_from_one_that_was_killed";
         let why = "no control group with a memory limit can be made here";
-        // The harness takes what `println` writes.
-        let _unread = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+        report_skip(test, why);
         return;
     };
     let site = Site::new();

@@ -1,12 +1,12 @@
 //! Configurations that are rendered from a template.
 
 use std::fs;
-use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
 use handover_netutil::private_ips;
 use handover_tests::envoy_admin::EnvoyAdmin;
+use handover_tests::envoy_bin::report_skip;
 use handover_tests::envoy_config::{Break, replace_file};
 use handover_tests::limit::eventually;
 use handover_tests::ports::Port;
@@ -24,15 +24,13 @@ const ALONE: [&str; 5] = [
     "sh",
 ];
 
-/// Whether this machine lets us do that. Where it does not, it is told past the capture of the test
-/// harness.
+/// Whether this machine lets us do that. Where it does not, it is told.
 fn may_be_alone(test: &str) -> bool {
     let tried = Command::new("unshare").args(ALONE).arg("true").status();
     let may = tried.is_ok_and(|status| status.success());
     if !may {
-        let reason = "no network namespace can be made";
-        // A closed standard error leaves nobody to tell.
-        let _unread = writeln!(std::io::stderr(), "SKIPPED template::{test}: {reason}");
+        let test = format!("proof::template::{test}");
+        report_skip(&test, "no network namespace can be made");
     }
     may
 }

@@ -90,14 +90,8 @@ fn there_are(names: &[Name]) -> String {
 mod tests {
     use super::*;
     use crate::control::socket::Socket;
+    use crate::control::test_directory as directory;
     use std::os::unix::net::UnixListener;
-
-    fn directory() -> tempfile::TempDir {
-        tempfile::Builder::new()
-            .prefix("handover-")
-            .tempdir()
-            .unwrap()
-    }
 
     fn refused(wanted: &Wanted, directory: &Path) -> String {
         find(wanted, directory).unwrap_err().to_string()

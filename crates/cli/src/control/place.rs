@@ -80,13 +80,7 @@ pub(crate) fn default_directory() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn directory() -> tempfile::TempDir {
-        tempfile::Builder::new()
-            .prefix("handover-")
-            .tempdir()
-            .unwrap()
-    }
+    use crate::control::test_directory as directory;
 
     fn named(name: &str) -> ControlArgs {
         ControlArgs {

@@ -235,13 +235,7 @@ impl std::error::Error for BindError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn directory() -> tempfile::TempDir {
-        tempfile::Builder::new()
-            .prefix("handover-")
-            .tempdir()
-            .unwrap()
-    }
+    use crate::control::test_directory as directory;
 
     fn names(directory: &Path) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(directory)

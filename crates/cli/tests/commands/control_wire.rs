@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Uid;
 
 use crate::control::Place;
-use crate::support::{LIMIT, Running, eventually, exec_script, exec_server};
+use crate::support::{LIMIT, Running, eventually, exec_script, exec_server, skipped};
 
 /// An instance that listens in its own place.
 struct Instance {
@@ -217,9 +217,8 @@ fn those_who_wait_hold_nobody_up_and_there_are_not_too_many_of_them() {
 #[test]
 fn another_user_is_refused_and_told_of_once() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!(
-            "SKIPPED another_user_is_refused_and_told_of_once: only root can be another user"
-        );
+        let test = "control_wire::another_user_is_refused_and_told_of_once";
+        skipped(test, "only root can be another user");
         return;
     }
     let instance = Instance::start();

@@ -39,7 +39,7 @@ fn it_loses_no_request() {
 
 #[test]
 fn it_is_the_same_on_a_real_envoy() {
-    let Some(envoy) = crate::envoy::binary() else {
+    let Some(envoy) = crate::envoy::binary("demo::it_is_the_same_on_a_real_envoy") else {
         return;
     };
     // Each hand-over takes a second or more, so two are enough here.

@@ -1,7 +1,7 @@
 //! Starting the binary, reading what it says, and ending it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -235,6 +235,13 @@ fn eventually_or<T>(what: &dyn Fn() -> String, mut look: impl FnMut() -> Option<
         );
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Says that a test was not run, and why. The harness hides what a successful test prints with the
+/// macros, and this must be seen.
+pub(crate) fn skipped(test: &str, why: &str) {
+    let line = format!("SKIPPED commands::{test}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// Replaces a file in one step.

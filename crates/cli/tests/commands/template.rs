@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::support::{finish, handover, output_of, stderr, stdout};
+use crate::support::{finish, handover, output_of, skipped, stderr, stdout};
 
 struct Template {
     dir: tempfile::TempDir,
@@ -53,7 +53,8 @@ last line without an end";
 fn the_addresses_are_those_that_private_ips_prints() {
     let addresses = stdout(&output_of(["private-ips", "--timeout", "0s"]));
     if addresses.is_empty() {
-        println!("SKIPPED the_addresses_are_those_that_private_ips_prints: this node has none");
+        let test = "template::the_addresses_are_those_that_private_ips_prints";
+        skipped(test, "this node has no address");
         return;
     }
     let template = Template::new("e.yaml", "{{ private_ips | join('\n') }}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::{RunControl, RunError};
+use handover_tokio::{RunControl, RunError, error_chain};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Envoy;
@@ -70,14 +70,10 @@ impl Envoy {
                 return false;
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                let cause = error
-                    .source()
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
+                let error = error_chain(&error);
                 tracing::warn!(
                     epoch = epoch.number(),
-                    "epoch {epoch} cannot be asked to drain: {error}{cause}"
+                    "epoch {epoch} cannot be asked to drain: {error}"
                 );
             }
         }

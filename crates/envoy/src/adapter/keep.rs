@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use handover_core::Epoch;
+use handover_tokio::error_chain;
 use handover_tokio::process::{Child, ExitCause};
 
 use super::{EndedEpoch, Envoy, EnvoyConfig};
@@ -123,9 +124,7 @@ impl Envoy {
 }
 
 fn warn(epoch: Epoch, error: &dyn Error) {
-    let cause = error.source().map(|cause| format!(": {cause}"));
-    let cause = cause.unwrap_or_default();
-    tracing::warn!(epoch = epoch.number(), "{error}{cause}");
+    tracing::warn!(epoch = epoch.number(), "{}", error_chain(error));
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {

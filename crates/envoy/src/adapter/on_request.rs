@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_tokio::error_chain;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
@@ -185,14 +186,10 @@ impl Envoy {
         if self.is_drained()
             && let Err(error) = tell(admin, epoch, true).await
         {
-            let error: &dyn std::error::Error = &error;
-            let cause = error
-                .source()
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
+            let error = error_chain(&error);
             tracing::error!(
                 epoch = epoch.number(),
-                "a drain was asked for and epoch {epoch} serves without it: {error}{cause}"
+                "a drain was asked for and epoch {epoch} serves without it: {error}"
             );
         }
         self.epochs.set_live(epoch, info);
