@@ -72,6 +72,7 @@ pub mod offload;
 #[cfg(feature = "process")]
 pub mod process;
 mod proxy;
+mod shortage;
 mod status;
 #[cfg(feature = "watch")]
 pub mod watch;
@@ -82,4 +83,5 @@ pub use agent::Agent;
 pub use control::RunControl;
 pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
+pub use shortage::Shortage;
 pub use status::{Failure, Status, error_chain};
