@@ -13,6 +13,7 @@ use handover_envoy::files::RunDir;
 use handover_envoy::template::{Inputs, Template};
 use handover_envoy::validate::{Verdict, validate};
 use handover_netutil::{private_ips, resolve_addr};
+use handover_tokio::offload::offload;
 use handover_tokio::watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
@@ -65,7 +66,7 @@ impl ConfigFile {
             let template = Template::read(&file.path)?;
             Ok(EnvoyConfig::render(&template, &file.inputs(&template))?)
         };
-        tokio::task::spawn_blocking(rendering)
+        offload(rendering)
             .await
             .context("the template was not rendered")?
     }
@@ -81,7 +82,7 @@ impl ConfigFile {
             };
             Ok(template.render(&inputs)?)
         };
-        tokio::task::spawn_blocking(rendering)
+        offload(rendering)
             .await
             .context("the template was not rendered")?
     }

@@ -23,7 +23,7 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
-use crate::supervise::{OnTerminate, Supervisor};
+use crate::supervise::{OnTerminate, Supervisor, prepare_threads};
 
 /// How the name of a run directory begins that is made for one run.
 pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
@@ -32,7 +32,10 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
     let termination_log = args.termination_log.clone();
-    let result = supervise(args, signals, logging.children()).await;
+    let result = match prepare_threads() {
+        Ok(()) => supervise(args, signals, logging.children()).await,
+        Err(error) => Err(error),
+    };
     if let (Some(path), Err(error)) = (&termination_log, &result)
         && let Err(error) = termination_message(path, &error.to_string())
     {
