@@ -18,7 +18,6 @@ use super::{EnvoyConfig, EpochOverview};
 use crate::admin::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::ListenAddress;
 use crate::connections;
-use crate::digest::Digest;
 
 /// The table of running epochs.
 #[derive(Default)]
@@ -358,7 +357,7 @@ impl Epochs {
                 uptime: running.started.elapsed(),
                 live: running.info.is_some(),
                 config: running.config.source().to_owned(),
-                digest: Digest::of(running.config.content()),
+                digest: running.config.digest(),
                 connections: None,
                 resident_bytes: running.child.resident_bytes(),
             })

@@ -17,7 +17,6 @@ use tokio::time::sleep;
 
 use super::{EndedEpoch, Envoy, EnvoyConfig};
 use crate::admin::ServerInfo;
-use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::last_good::{Stored, WentLive};
 use crate::report::CrashReport;
@@ -130,7 +129,7 @@ impl Envoy {
             failure: ended.failure,
             note: ended.note,
             config: config.source().to_owned(),
-            digest: Digest::of(config.content()),
+            digest: config.digest(),
             binary: self.settings.binary.clone(),
             version,
             uptime: ended.uptime,
