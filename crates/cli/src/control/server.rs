@@ -21,7 +21,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::ask::{Asked, Supervisor};
@@ -31,7 +31,7 @@ use super::socket::Socket;
 use super::wire::{Code, Refusal};
 
 /// How many connections there are at most, those aside whose answer is waited for.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 128;
 /// How many answers are made at once.
 const ANSWERS: usize = 16;
 /// How many answers are waited for at once.
@@ -161,6 +161,10 @@ async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot
             return Some((stream, place));
         }
         *lock(&waits) = Some(stream);
+        for _ in 0..2 {
+            // Those who have just come and asked are given the time to be heard.
+            yield_now().await;
+        }
         loop {
             server.guests.dismiss();
             // Where nobody can be sent away, somebody may be a moment later.
