@@ -13,6 +13,7 @@ mod address;
 mod ask;
 mod client;
 mod find;
+mod guests;
 mod name;
 mod place;
 mod routes;

@@ -14,6 +14,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use handover_tokio::process::OutputSink;
 use tracing::level_filters::LevelFilter;
 
@@ -31,6 +32,10 @@ pub(crate) use writer::Writer;
 /// How long the last lines may take to be written when the program ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
+/// Why there can be no output.
+const NO_WRITER: &str = "starting the threads that write the log (is a limit reached: of processes, \
+    RLIMIT_NPROC or pids.max of the control group, or of memory?)";
+
 /// The two output streams, for as long as the program runs.
 pub(crate) struct Logging {
     stdout: Writer,
@@ -44,15 +49,15 @@ impl Logging {
     /// # Errors
     ///
     /// When the writers' threads cannot be started.
-    pub(crate) fn start(options: &LoggingArgs) -> std::io::Result<Self> {
+    pub(crate) fn start(options: &LoggingArgs) -> anyhow::Result<Self> {
         let style = match options.log_format {
             LogFormat::Json => Style::Json,
             LogFormat::Human if wants_colour() => Style::Coloured,
             LogFormat::Human => Style::Plain,
         };
         let logging = Self {
-            stdout: Writer::start("stdout", Unbuffered(std::io::stdout()))?,
-            stderr: Writer::start("stderr", Unbuffered(std::io::stderr()))?,
+            stdout: Writer::start("stdout", Unbuffered(std::io::stdout())).context(NO_WRITER)?,
+            stderr: Writer::start("stderr", Unbuffered(std::io::stderr())).context(NO_WRITER)?,
             style,
         };
         let subscriber = EventLines {

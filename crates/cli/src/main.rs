@@ -15,12 +15,18 @@ mod supervise;
 
 use std::io::Write as _;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Resource, getrlimit};
 
 use cli::Cli;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
+
+/// How many descriptors every command needs: those of the runtime, of the signals, and one socket.
+const DESCRIPTORS: usize = 12;
 
 fn main() -> std::process::ExitCode {
     let code = match Cli::try_parse() {
@@ -33,6 +39,7 @@ fn main() -> std::process::ExitCode {
 /// Runs the command on this thread. What it started in the background, a lookup that hangs for
 /// example, does not keep the program from ending.
 fn run(cli: Cli) -> Result<ExitCode, Fatal> {
+    require_descriptors().or_exit(ExitCode::OS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -40,6 +47,24 @@ fn run(cli: Cli) -> Result<ExitCode, Fatal> {
     let result = runtime.block_on(commands::run(cli.command));
     runtime.shutdown_background();
     result
+}
+
+/// Makes sure of a few descriptors: without them the runtime would panic.
+///
+/// # Errors
+///
+/// What the operating system says, and which limit is meant.
+fn require_descriptors() -> anyhow::Result<()> {
+    let open = |_| eventfd(0, EventfdFlags::CLOEXEC);
+    let opened: Result<Vec<_>, _> = (0..DESCRIPTORS).map(open).collect();
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+    opened.map(drop).with_context(|| {
+        format!(
+            "fewer than {DESCRIPTORS} further files can be opened: raise the limit of open files \
+             (RLIMIT_NOFILE, `ulimit -n`), which is {limit}"
+        )
+    })
 }
 
 /// Says what is wrong with the command line, or gives the help that was asked for.

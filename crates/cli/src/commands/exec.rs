@@ -21,6 +21,7 @@ use crate::supervise::{Supervisor, prepare_threads};
 
 pub(super) async fn run(args: ExecArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
+    prepare_threads()?;
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
     let result = supervise(args, signals, logging.children()).await;
     Ok(logging.finish(result))

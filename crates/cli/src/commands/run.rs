@@ -30,12 +30,10 @@ pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
+    prepare_threads()?;
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
     let termination_log = args.termination_log.clone();
-    let result = match prepare_threads() {
-        Ok(()) => supervise(args, signals, logging.children()).await,
-        Err(error) => Err(error),
-    };
+    let result = supervise(args, signals, logging.children()).await;
     if let (Some(path), Err(error)) = (&termination_log, &result)
         && let Err(error) = termination_message(path, &error.to_string())
     {

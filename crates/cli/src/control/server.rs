@@ -1,9 +1,10 @@
 //! Answering on the socket.
 //!
 //! Each connection is for one request. It has ten seconds to ask, as long as the answer takes, and
-//! ten seconds to read it; at most sixteen connections are served at once, the others wait in the
-//! kernel's queue. A question whose answer may take long gives its place to others while it waits.
-//! Without a client nothing here wakes up.
+//! ten seconds to read it. Where all places are taken, or no descriptor is left, the client that has
+//! let the supervisor wait for longest makes room for the next one: see [`guests`](super::guests). At
+//! most sixteen answers are made at once. A question whose answer may take long gives its place to
+//! others while it waits. Without a client nothing here wakes up.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -20,16 +21,19 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::ask::{Asked, Supervisor};
+use super::guests::{Dismissed, Guest, Guests, Owes};
 use super::routes::{read, respond};
 use super::socket::Socket;
 use super::wire::{Code, Refusal};
 
-/// How many connections are served at once, those aside whose answer is waited for.
-const CONNECTIONS: usize = 16;
+/// How many connections there are at most, those aside whose answer is waited for.
+const CONNECTIONS: usize = 128;
+/// How many answers are made at once.
+const ANSWERS: usize = 16;
 /// How many answers are waited for at once.
 const WAITING: usize = 64;
 /// How long a client may take to ask, and how long to read the answer.
@@ -39,6 +43,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to wait when no connection can be accepted: with all descriptors in use, the next
 /// attempt fails as fast as the one before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a warning that no connection can be accepted lasts.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// The most that a request's head may take, in bytes.
 const MAX_HEAD: usize = 8 << 10;
 /// Of how many users it is remembered that they were told of.
@@ -61,10 +67,12 @@ impl Control {
     /// When the operating system refuses a descriptor.
     pub(crate) fn serve(socket: Socket) -> io::Result<Self> {
         let listener = UnixListener::from_std(socket.listener()?)?;
-        let (sender, asked) = mpsc::channel(CONNECTIONS);
+        let (sender, asked) = mpsc::channel(ANSWERS);
         let server = Arc::new(Server {
             supervisor: Supervisor(sender),
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            places: Arc::new(Semaphore::new(connections())),
+            answers: Semaphore::new(ANSWERS),
+            guests: Arc::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             strangers: Mutex::default(),
         });
@@ -108,6 +116,8 @@ impl Control {
 struct Server {
     supervisor: Supervisor,
     places: Arc<Semaphore>,
+    answers: Semaphore,
+    guests: Arc<Guests>,
     waiting: Arc<Semaphore>,
     /// The users who were refused.
     strangers: Mutex<BTreeSet<u32>>,
@@ -122,15 +132,46 @@ struct Peer {
 
 async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
+    // When it was told last that no connection can be accepted.
+    let told = Mutex::new(None::<Instant>);
+    // One that was accepted and waits for a place.
+    let waits = Mutex::new(None);
     let next = async || {
-        // It is never closed, so there always comes a place.
-        let place = Arc::clone(&server.places).acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, _)) => Some((stream, place)),
-            Err(error) => {
-                tracing::debug!("no connection could be accepted: {error}");
-                sleep(ACCEPT_PAUSE).await;
-                None
+        let accepted = lock(&waits).take();
+        let stream = match accepted {
+            Some(stream) => stream,
+            None => match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    let now = Instant::now();
+                    if lock(&told).is_none_or(|before| now - before > TOLD_AGAIN) {
+                        *lock(&told) = Some(now);
+                        tracing::warn!(
+                            "no connection could be accepted at the control socket: {error}"
+                        );
+                    }
+                    // Its descriptor is free once its task has ended.
+                    server.guests.dismiss();
+                    sleep(ACCEPT_PAUSE).await;
+                    return None;
+                }
+            },
+        };
+        if let Ok(place) = Arc::clone(&server.places).try_acquire_owned() {
+            return Some((stream, place));
+        }
+        *lock(&waits) = Some(stream);
+        for _ in 0..2 {
+            // Those who have just come and asked are given the time to be heard.
+            yield_now().await;
+        }
+        loop {
+            server.guests.dismiss();
+            // Where nobody can be sent away, somebody may be a moment later.
+            let place = Arc::clone(&server.places).acquire_owned();
+            if let Ok(place) = timeout(ACCEPT_PAUSE, place).await {
+                // The places are never closed.
+                return Some((lock(&waits).take()?, place.ok()?));
             }
         }
     };
@@ -138,9 +179,13 @@ async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot
         tokio::select! {
             biased;
             _ = &mut closed => break,
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => if let Err(error) = ended {
+                tracing::error!("a bug: a connection at the control socket ended early: {error}");
+            },
             accepted = next() => if let Some((stream, place)) = accepted {
-                connections.spawn(converse(stream, place, Arc::clone(&server)));
+                // From this moment on it can be sent away.
+                let guest = server.guests.enter();
+                connections.spawn(converse(stream, place, guest, Arc::clone(&server)));
             }
         }
     }
@@ -149,7 +194,12 @@ async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot
 }
 
 /// One connection to its end.
-async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<Server>) {
+async fn converse(
+    stream: UnixStream,
+    place: OwnedSemaphorePermit,
+    (guest, dismissed): (Guest, Dismissed),
+    server: Arc<Server>,
+) {
     let Ok(credentials) = stream.peer_cred() else {
         return;
     };
@@ -160,12 +210,14 @@ async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<S
     // Until when the client has to do its next part; nothing while the supervisor has to.
     let (turn, mut turns) = watch::channel(Some(Instant::now() + PATIENCE));
     let turn = Arc::new(turn);
+    let guest = Arc::new(guest);
     let place = Arc::new(Mutex::new(Some(place)));
     let service = service_fn(|request| {
         let (server, turn) = (Arc::clone(&server), Arc::clone(&turn));
-        let place = Arc::clone(&place);
+        let (place, guest) = (Arc::clone(&place), Arc::clone(&guest));
         async move {
-            let response = server.answer(request, peer, &turn, &place).await;
+            let response = server.answer(request, peer, &turn, &guest, &place).await;
+            guest.owes(Owes::Reading);
             turn.send_replace(Some(Instant::now() + PATIENCE));
             Ok::<_, Infallible>(response)
         }
@@ -190,6 +242,7 @@ async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<S
             // The sender is in the connection, which is polled first.
             _ = turns.changed() => {}
             () = too_late => return,
+            () = dismissed.come() => return,
         }
     }
 }
@@ -200,6 +253,7 @@ impl Server {
         request: Request<Incoming>,
         peer: Peer,
         turn: &watch::Sender<Option<Instant>>,
+        guest: &Guest,
         place: &Mutex<Option<OwnedSemaphorePermit>>,
     ) -> Response<Full<Bytes>> {
         if let Err(refusal) = self.admit(peer) {
@@ -210,6 +264,8 @@ impl Server {
             Err(refusal) => return respond(&Err(refusal)),
         };
         turn.send_replace(None);
+        guest.owes(Owes::Nothing);
+        let mut answering = None;
         let waiting = if ask.waits() {
             let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
                 let message = format!("{WAITING} others are waiting already");
@@ -218,10 +274,12 @@ impl Server {
             drop(lock(place).take());
             Some(waiting)
         } else {
+            // It is never closed.
+            answering = self.answers.acquire().await.ok();
             None
         };
         let answer = self.supervisor.ask(ask, peer.pid).await;
-        drop(waiting);
+        drop((waiting, answering));
         respond(&answer)
     }
 
@@ -246,6 +304,16 @@ impl Server {
             format!("user {user} has no business here: only user {own} and root have"),
         ))
     }
+}
+
+/// How many connections there may be, without taking more than an eighth of the descriptors that this
+/// process may have: the others are for its proxies.
+fn connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let eighth = limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit / 8).unwrap_or(usize::MAX)
+    });
+    eighth.clamp(2, CONNECTIONS)
 }
 
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

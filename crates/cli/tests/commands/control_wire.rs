@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Uid;
 
 use crate::control::Place;
+use crate::shortages::{allow_descriptors, descriptors_of, limit};
 use crate::support::{LIMIT, Running, eventually, exec_script, exec_server, skipped};
+
+/// How long the server bears a client that does nothing.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// An instance that listens in its own place.
 struct Instance {
@@ -150,9 +154,8 @@ fn garbage_is_answered_or_cut_off_and_harms_nobody() {
 }
 
 #[test]
-fn silent_clients_hold_others_up_for_ten_seconds_at_most() {
+fn silent_clients_hold_nobody_up_and_are_cut_off_after_a_while() {
     let instance = Instance::start();
-    // All places are taken by clients that say nothing, or half of something.
     let silent: Vec<_> = (0..16)
         .map(|number| {
             let mut stream = instance.connect();
@@ -163,14 +166,44 @@ fn silent_clients_hold_others_up_for_ten_seconds_at_most() {
         .collect();
     let started = Instant::now();
     instance.answers();
-    let took = started.elapsed();
-    assert!(
-        took > Duration::from_secs(5),
-        "they held nobody up: {took:?}"
-    );
+    assert!(started.elapsed() < IDLE, "they held others up");
     for mut stream in silent {
         assert_eq!(rest(&mut stream), "", "nobody who asks nothing is answered");
     }
+}
+
+#[test]
+fn with_a_thousand_idle_clients_status_is_answered() {
+    allow_descriptors(2_500);
+    let instance = Instance::start();
+    let half = "POST /v1/drain HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{";
+    let whole = request("GET", "/v1/status", "");
+    // What they have said, and then nothing: neither the rest, nor do they read the answer.
+    for said in ["", "GET /v1/st", "\0\u{ff}\r\n", half, &whole] {
+        let connect = |_| {
+            let mut stream = instance.connect();
+            // It may be cut off before it has said it.
+            let _cut = stream.write_all(said.as_bytes());
+            stream
+        };
+        let idle: Vec<_> = (0..1_000).map(connect).collect();
+        let started = Instant::now();
+        instance.answers();
+        assert!(started.elapsed() < IDLE, "{said:?}");
+        drop(idle);
+    }
+    assert_eq!(instance.running.stderr.count("starting epoch"), 1);
+}
+
+#[test]
+fn with_few_descriptors_left_idle_clients_make_room_for_a_new_epoch() {
+    let instance = Instance::start();
+    let open = descriptors_of(&instance.running) + 24;
+    limit(&instance.running, &format!("--nofile={open}:"));
+    let _idle: Vec<_> = (0..200).map(|_| instance.connect()).collect();
+    let started = Instant::now();
+    instance.answers();
+    assert!(started.elapsed() < IDLE);
 }
 
 #[test]

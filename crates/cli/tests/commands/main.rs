@@ -19,6 +19,7 @@ mod help;
 mod logs;
 mod print_command;
 mod readiness;
+mod shortages;
 mod signals;
 mod small;
 mod support;

@@ -139,7 +139,9 @@ pub enum SpawnError {
     )]
     Thread(#[source] io::Error),
     /// The kernel made no new process.
-    #[error("could not make a new process (is the limit of processes or of memory reached?)")]
+    #[error(
+        "could not make a new process (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, of open files, RLIMIT_NOFILE, or of memory?)"
+    )]
     Fork(#[source] io::Error),
     /// A step between the making of the process and its program failed.
     #[error("could not prepare the new process: {step}")]

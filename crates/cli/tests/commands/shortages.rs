@@ -1,0 +1,226 @@
+//! Too few processes, descriptors, or bytes on a disk: what serves goes on, the message names what is
+//! short, and what was not done is done once there is room.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+use crate::control::Place;
+use crate::support::{
+    Running, eventually, exec_script, finish, handover, replace, skipped, stderr,
+};
+
+/// Sets a limit of a running process, in the words of `prlimit`.
+#[track_caller]
+pub(crate) fn limit(running: &Running, words: &str) {
+    set(&mut Command::new("prlimit"), running, words);
+}
+
+#[track_caller]
+fn set(prlimit: &mut Command, running: &Running, words: &str) {
+    let pid = running.pid().to_string();
+    let status = prlimit.args(["--pid", &pid, words]).status().unwrap();
+    assert!(status.success(), "{words}");
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors_of(running: &Running) -> usize {
+    let path = format!("/proc/{}/fd", running.pid());
+    std::fs::read_dir(path).unwrap().count()
+}
+
+/// Lets this process have so many descriptors, if it may.
+pub(crate) fn allow_descriptors(number: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < number) {
+        let current = limit.maximum.map_or(number, |most| most.min(number));
+        let current = Some(current);
+        setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+    }
+}
+
+/// Somebody without privileges, whose processes nobody else counts. Root has no limit of processes.
+struct Stranger {
+    flags: Vec<String>,
+}
+
+impl Stranger {
+    /// `None` where nobody else can be had, which is said.
+    fn new(test: &str) -> Option<Self> {
+        let test = format!("shortages::{test}");
+        if !rustix::process::geteuid().is_root() {
+            skipped(&test, "only root can become another user");
+            return None;
+        }
+        let user = 2_000_000 + std::process::id();
+        let stranger = Self {
+            flags: vec![
+                format!("--reuid={user}"),
+                format!("--regid={user}"),
+                "--clear-groups".to_owned(),
+            ],
+        };
+        let binary = stranger
+            .run(&[env!("CARGO_BIN_EXE_handover"), "--version"])
+            .output();
+        if !binary.is_ok_and(|output| output.status.success()) {
+            skipped(&test, "another user cannot run the binary");
+            return None;
+        }
+        Some(stranger)
+    }
+
+    fn run(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(&self.flags).args(words);
+        command.env("HANDOVER_SOCKET", "none");
+        command
+    }
+
+    fn limit(&self, running: &Running, words: &str) {
+        set(&mut self.run(&["prlimit"]), running, words);
+    }
+}
+
+/// A directory that everybody can enter, with a file to watch.
+fn watched() -> (tempfile::TempDir, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::Builder::new()
+        .prefix("handover-")
+        .tempdir()
+        .unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "0").unwrap();
+    (dir, file)
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_handover");
+
+#[test]
+fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
+    let test = "with_no_process_left_a_change_waits_and_what_serves_goes_on";
+    let Some(stranger) = Stranger::new(test) else {
+        return;
+    };
+    let (_dir, file) = watched();
+    let watch = format!("--watch={}", file.display());
+    let words = [
+        BINARY,
+        "exec",
+        &watch,
+        "--live-after",
+        "20ms",
+        "--retry-max-interval",
+        "200ms",
+    ];
+    let retries = ["--max-retries", "2"];
+    let program = ["--", "sleep", "600"];
+    let mut running = Running::start(&mut stranger.run(&[&words[..], &retries, &program].concat()));
+    running.says("epoch 0 is live");
+    stranger.limit(&running, "--nproc=1:");
+    replace(&file, "1");
+    let why = running.says("epoch 1 failed: ");
+    assert!(why.contains("RLIMIT_NPROC"), "{why}");
+    // The retries are soon spent, but a shortage is not the fault of what is desired.
+    running.says("is tried again later");
+    assert_eq!(running.stderr.count("epoch 0 ended"), 0);
+    stranger.limit(&running, "--nproc=1000:");
+    running.says("epoch 1 is live");
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 0);
+    assert_eq!(running.stderr.count("panicked"), 0);
+}
+
+#[test]
+fn without_a_process_at_the_start_it_ends_with_the_name_of_the_limit() {
+    let test = "without_a_process_at_the_start_it_ends_with_the_name_of_the_limit";
+    let Some(stranger) = Stranger::new(test) else {
+        return;
+    };
+    let words = ["prlimit", "--nproc=1", BINARY, "exec", "--", "sleep", "600"];
+    let output = finish(&mut stranger.run(&words));
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(71), "{error}");
+    assert!(error.contains("RLIMIT_NPROC"), "{error}");
+}
+
+#[test]
+fn with_few_descriptors_at_the_start_it_says_so_and_never_panics() {
+    // Below six the dynamic loader does not even find the libraries.
+    for number in 6..26 {
+        let nofile = format!("--nofile={number}:{number}");
+        let mut command = Command::new("prlimit");
+        command.args([&nofile, BINARY, "exec", "--listen", "127.0.0.1:0"]);
+        command.args([
+            "--max-retries",
+            "0",
+            "--on-exit",
+            "stop",
+            "--live-after",
+            "1ms",
+        ]);
+        command.args(["--", "true"]).env("HANDOVER_SOCKET", "none");
+        let output = finish(&mut command);
+        let error = stderr(&output);
+        match output.status.code().unwrap() {
+            0 => {}
+            69 | 71 => assert!(
+                error.contains("RLIMIT_NOFILE") || error.contains("limit of open files"),
+                "{number}: {error}"
+            ),
+            other => panic!("{number}: {other}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn with_no_descriptor_left_a_change_waits_and_what_serves_goes_on() {
+    let (_dir, file) = watched();
+    let watch = format!("--watch={}", file.display());
+    let flags = [&watch, "--live-after", "20ms", "--max-retries", "1"];
+    let mut running = exec_script(&flags.map(AsRef::as_ref), "exec sleep 600");
+    running.says("epoch 0 is live");
+    let open = descriptors_of(&running);
+    limit(&running, &format!("--nofile={open}:"));
+    replace(&file, "1");
+    running.says("Too many open files");
+    running.signal(Signal::HUP);
+    running.says("is tried again later");
+    assert_eq!(running.stderr.count("epoch 0 ended"), 0);
+    limit(&running, &format!("--nofile={}:", open + 100));
+    running.says("epoch 1 is live");
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 0);
+}
+
+#[test]
+fn a_log_on_a_full_disk_ends_nothing() {
+    let place = Place::new();
+    let mark = place.path("mark");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let script = format!(
+        "echo out; echo err >&2; trap 'echo drained > {}; exit 0' TERM; while :; do sleep 0.05; done",
+        mark.display()
+    );
+    let mut command = handover(["exec", "--live-after", "20ms", &place.flag("a.sock")]);
+    command.args(["--", "sh", "-c", &script]);
+    let mut child = command.stdout(full()).stderr(full()).spawn().unwrap();
+    let live = || {
+        place
+            .ask(&["status"])
+            .stdout
+            .contains("is live")
+            .then_some(())
+    };
+    eventually("a live epoch", live);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    eventually("the end", || child.try_wait().unwrap());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(Path::new(&mark).exists());
+}
