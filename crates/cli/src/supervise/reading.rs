@@ -50,6 +50,15 @@ pub(super) struct Reloads {
     before_the_look: Vec<(Asked, ReloadRequest)>,
     /// They wait for what is being read.
     reading: Vec<(Asked, ReloadRequest)>,
+    /// Whether a signal asks for the next epoch, once the files were looked at.
+    next_is_due: bool,
+}
+
+impl Reloads {
+    /// The next epoch is due once the files were looked at, whether they have changed or not.
+    pub(super) fn next_is_due(&mut self) {
+        self.next_is_due = true;
+    }
 }
 
 impl<P, S> Desk<P, S>
@@ -69,9 +78,11 @@ where
     /// The files were looked at, and these hold something else.
     pub(super) fn looked(&mut self, changed: &[PathBuf]) {
         let reloads = take(&mut self.reloads.before_the_look);
+        let next_is_due = take(&mut self.reloads.next_is_due);
         if !changed.is_empty() {
             info!("{}", sentence(changed));
-        } else if reloads.is_empty() {
+            self.files.tell_bad_entries(Some(changed));
+        } else if reloads.is_empty() && !next_is_due {
             return;
         }
         if reloads.iter().any(|(_, request)| !request.if_changed) {
