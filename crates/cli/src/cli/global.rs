@@ -13,7 +13,7 @@ use super::span;
 /// What leads to the next epoch, besides a signal.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WatchArgs {
-    /// Start the next epoch when this file, or a file in this directory, has other contents. Repeat
+    /// Start the next epoch when this file, or a file below this directory, has other contents. Repeat
     /// it for more.
     #[arg(
         long,
@@ -23,10 +23,10 @@ pub(crate) struct WatchArgs {
     )]
     pub(crate) watch: Vec<PathBuf>,
 
-    /// Look at the watched files in this interval as well: a time, `auto` or `none`. `auto` looks
-    /// every 10 seconds, and only while the system does not report every change: on NFS or FUSE, for
-    /// example, or beyond the limit of inotify watches. A time looks always, and reads every file
-    /// each time, which also finds writes through memory maps.
+    /// Look at the watched files this often even if the system reports no change: a time, `auto` or
+    /// `none`. `auto` looks every 10 seconds, but only while the system cannot report every change,
+    /// as on NFS and FUSE or beyond the limit of inotify watches. With a time every file is read each
+    /// time, which also finds writes through memory maps.
     #[arg(
         long,
         value_name = "TIME",

@@ -245,9 +245,8 @@ impl Round<'_> {
                         self.refused(&entry, Errno::ACCESS);
                     }
                 }
-                if interest.is_in_all_entries() {
-                    self.refused(directory, Errno::ACCESS);
-                }
+                // Whatever else is in it cannot be seen before its permissions change, which is heard
+                // where it is an entry.
             }
             Err(errno) => self.refused(directory, errno),
         }

@@ -47,11 +47,6 @@ impl Interest {
         self.names.iter()
     }
 
-    /// Whether entries matter that are not known by name.
-    pub(super) fn is_in_all_entries(&self) -> bool {
-        self.files
-    }
-
     /// Two paths can lead to the same directory.
     pub(super) fn merge(&mut self, other: &Self) {
         self.names.extend(other.names.iter().cloned());
@@ -351,6 +346,6 @@ mod tests {
         symlink("..data/tls", dir.join("tls")).unwrap();
         let places = places(&dir);
         assert_eq!(listened(&places, &dir), ["..data", "tls"]);
-        assert!(places.directories[&dir.join("..2026_a/tls")].is_in_all_entries());
+        assert!(places.directories[&dir.join("..2026_a/tls")].files);
     }
 }
