@@ -32,6 +32,12 @@ pub enum GapCause {
         /// What the operating system said.
         error: String,
     },
+    /// A file or directory could not be read for a reason that may pass, such as a shortage of
+    /// descriptors. What it held before counts.
+    NotRead {
+        /// What the operating system said.
+        error: String,
+    },
     /// The file system reports no change that is made elsewhere.
     NoEvents {
         /// Its name, for people.
@@ -65,6 +71,7 @@ impl Gap {
             GapCause::NoQueue { .. }
             | GapCause::TooManyWatches
             | GapCause::Refused { .. }
+            | GapCause::NotRead { .. }
             | GapCause::NoEvents { .. } => true,
             GapCause::TooDeep
             | GapCause::TooManyDirectories
@@ -93,6 +100,9 @@ impl fmt::Display for Gap {
             ),
             GapCause::Refused { error } => {
                 write!(f, "the system does not report changes of {paths}: {error}")
+            }
+            GapCause::NotRead { error } => {
+                write!(f, "could not read {paths}, and goes on as before: {error}")
             }
             GapCause::NoEvents { file_system } => write!(
                 f,

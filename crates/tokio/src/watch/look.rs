@@ -64,7 +64,7 @@ impl Ears {
 /// What a look brings back.
 pub(super) struct Looked {
     pub(super) ears: Ears,
-    pub(super) snapshot: Snapshot,
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) gaps: Gaps,
 }
 
@@ -73,7 +73,7 @@ impl Looked {
     ///
     /// A symlink that is replaced between being followed and being listened to would go unheard, so
     /// the paths are followed until that leads to no new place.
-    pub(super) fn take(mut ears: Ears, targets: &Targets) -> Self {
+    pub(super) fn take(mut ears: Ears, targets: &Targets, earlier: Option<&Snapshot>) -> Self {
         let mut no_queue = None;
         if ears.listener.is_none() {
             match Listener::new() {
@@ -102,8 +102,9 @@ impl Looked {
             memory: &mut ears.memory,
             systems: &mut systems,
             gaps: &mut gaps,
+            earlier,
         };
-        let snapshot = Snapshot::take(targets, survey, look);
+        let snapshot = Arc::new(Snapshot::take(targets, survey, look));
         Self {
             ears,
             snapshot,
@@ -120,10 +121,10 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    pub(super) fn begin(ears: Ears, targets: Arc<Targets>) -> Self {
+    pub(super) fn begin(ears: Ears, targets: Arc<Targets>, earlier: Arc<Snapshot>) -> Self {
         let waiting = Arc::new(Mutex::new(Some(ears)));
         let place = Arc::clone(&waiting);
-        let looked = offload(move || Some(Looked::take(take(&place)?, &targets)));
+        let looked = offload(move || Some(Looked::take(take(&place)?, &targets, Some(&earlier))));
         Self { looked, waiting }
     }
 

@@ -87,14 +87,14 @@ impl Memory {
         if let Some(known) = self.met.get(path).filter(|known| known.stamp == stamp) {
             return Ok((known.digest, known.size));
         }
-        let known = self.known.remove(path).filter(|known| known.stamp == stamp);
-        let since = known.as_ref().map_or(now, |known| known.since);
+        let known = self.known.get(path).filter(|known| known.stamp == stamp);
+        let since = known.map_or(now, |known| known.since);
         let holds = |known: &Known| {
             let long_enough = known.read.duration_since(known.since) >= COARSEST_CLOCK;
             long_enough && !self.doubts && !matches!(system, FileSystem::Kernel(_))
         };
-        let known = match known.filter(holds) {
-            Some(known) => known,
+        let known = match known.filter(|known| holds(known)) {
+            Some(known) => known.clone(),
             None => {
                 let (digest, size) = file.digest()?;
                 Known {

@@ -56,6 +56,31 @@ pub enum ReadError {
     },
 }
 
+/// Whether what kept a file from being read says nothing of the file, and may pass without an event.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    let passing = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::IO,
+        Errno::AGAIN,
+        Errno::BUSY,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        // A FUSE server that has died, and a network file system's that is away.
+        Errno::NOTCONN,
+        Errno::CONNABORTED,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+    ];
+    let said = error.raw_os_error();
+    passing
+        .iter()
+        .any(|errno| said == Some(errno.raw_os_error()))
+}
+
 /// The contents of a file, and the digest of exactly these contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stable {

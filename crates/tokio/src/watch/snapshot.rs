@@ -91,14 +91,14 @@ impl Snapshot {
                 }
             }
             for (directory, error) in &tree.failed {
-                files.insert(directory.clone(), not_listed(directory, error));
+                look.unlisted(directory, error, &mut files);
             }
             files.insert(root.clone(), FileState::Directory);
         }
         // A path that is watched by itself as well is not judged as an entry.
         for path in &targets.contents {
             if !survey.trees.contains_key(path) {
-                files.insert(path.clone(), look.at(path));
+                look.at(path, &mut files);
             }
         }
         for path in &targets.identities {
@@ -196,22 +196,24 @@ pub(super) struct Look<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) systems: &'a mut FileSystems,
     pub(super) gaps: &'a mut Gaps,
+    /// What was seen before.
+    pub(super) earlier: Option<&'a Snapshot>,
 }
 
 impl Look<'_> {
     /// A path that is watched by itself.
-    fn at(&mut self, path: &Path) -> FileState {
-        match Opened::at(path).and_then(|file| self.digest(path, &file)) {
+    fn at(&mut self, path: &Path, files: &mut BTreeMap<PathBuf, FileState>) {
+        let state = match Opened::at(path).and_then(|file| self.digest(path, &file)) {
             Ok(state) => state,
             Err(ReadError::Missing { .. }) => FileState::Missing,
-            // It could not be listed a moment ago. If it can be now, something has happened that is
-            // told.
             Err(ReadError::NotAFile { .. }) if path.is_dir() => match fs::read_dir(path) {
+                // It could not be listed a moment ago, so something happens to it that is heard.
                 Ok(_) => FileState::Directory,
-                Err(error) => not_listed(path, &error),
+                Err(error) => return self.unlisted(path, &error, files),
             },
-            Err(error) => unreadable(&error),
-        }
+            Err(error) => self.unread(path, &error),
+        };
+        files.insert(path.into(), state);
     }
 
     /// A file of a watched directory; none if it is no part of it.
@@ -223,7 +225,7 @@ impl Look<'_> {
             Err(ReadError::NotAFile { .. }) => return None,
             Err(ReadError::Missing { .. }) if fs::symlink_metadata(path).is_err() => return None,
             Err(ReadError::Missing { .. }) => return Some(FileState::Missing),
-            Err(error) => return Some(unreadable(&error)),
+            Err(error) => return Some(self.unread(path, &error)),
         };
         let Some(left) = bytes.checked_sub(file.meta.len()) else {
             self.gaps.add(Some(path), GapCause::TooManyBytes);
@@ -231,7 +233,49 @@ impl Look<'_> {
         };
         *bytes = left;
         let state = self.digest(path, &file);
-        Some(state.unwrap_or_else(|error| unreadable(&error)))
+        Some(state.unwrap_or_else(|error| self.unread(path, &error)))
+    }
+
+    /// A file that cannot be read. If that may pass, what it held before counts: a shortage of
+    /// descriptors, for example, is no change of the file.
+    fn unread(&mut self, path: &Path, error: &ReadError) -> FileState {
+        if let ReadError::Io { source, .. } = error
+            && read::may_pass(source)
+        {
+            self.not_read(path, source);
+            let earlier = self.earlier.and_then(|earlier| earlier.files.get(path));
+            if let Some(state) = earlier {
+                return state.clone();
+            }
+        }
+        unreadable(error)
+    }
+
+    /// A directory that cannot be listed. If that may pass, what it held before counts.
+    fn unlisted(
+        &mut self,
+        directory: &Path,
+        error: &io::Error,
+        files: &mut BTreeMap<PathBuf, FileState>,
+    ) {
+        if read::may_pass(error) {
+            self.not_read(directory, error);
+            let earlier = self.earlier.iter().flat_map(|earlier| &earlier.files);
+            let mut below = earlier
+                .filter(|(path, _)| path.starts_with(directory))
+                .peekable();
+            if below.peek().is_some() {
+                files.extend(below.map(|(path, state)| (path.clone(), state.clone())));
+                return;
+            }
+        }
+        let reason = format!("could not list `{}`: {error}", directory.display());
+        files.insert(directory.into(), FileState::Unreadable { reason });
+    }
+
+    fn not_read(&mut self, path: &Path, error: &io::Error) {
+        let error = error.to_string();
+        self.gaps.add(Some(path), GapCause::NotRead { error });
     }
 
     fn digest(&mut self, path: &Path, file: &Opened<'_>) -> Result<FileState, ReadError> {
@@ -249,14 +293,50 @@ fn identify(path: &Path) -> FileState {
     }
 }
 
-fn not_listed(path: &Path, source: &io::Error) -> FileState {
-    FileState::Unreadable {
-        reason: format!("could not list `{}`: {source}", path.display()),
-    }
-}
-
 fn unreadable(error: &ReadError) -> FileState {
     FileState::Unreadable {
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_of_bytes_files_are_compared_without_being_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.path().join(name), "1234").unwrap();
+        }
+        let targets = Targets {
+            contents: vec![dir.path().into()],
+            identities: Vec::new(),
+        };
+        let (mut memory, mut systems) = (Memory::default(), FileSystems::default());
+        let mut take = || {
+            let mut gaps = Gaps::default();
+            let mut survey = Survey::take(&targets, &mut systems, &mut gaps);
+            survey.left.bytes = 9;
+            let look = Look {
+                memory: &mut memory,
+                systems: &mut systems,
+                gaps: &mut gaps,
+                earlier: None,
+            };
+            let snapshot = Snapshot::take(&targets, survey, look);
+            (snapshot, gaps.into_vec())
+        };
+        let (first, gaps) = take();
+        let is_read = |name: &str| {
+            let state = &first.files()[&dir.path().join(name)];
+            matches!(state, FileState::Present { .. })
+        };
+        assert_eq!(["a", "b", "c"].map(is_read), [true, true, false]);
+        assert_eq!(gaps.len(), 1);
+        assert_eq!(gaps[0].why, GapCause::TooManyBytes);
+        fs::write(dir.path().join("c"), "12345").unwrap();
+        let change = take().0.since(&first).unwrap();
+        assert_eq!(change.paths, [dir.path().join("c")]);
     }
 }

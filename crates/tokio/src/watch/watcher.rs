@@ -53,7 +53,7 @@ pub struct Watcher {
     events: Option<AsyncFd<Arc<OwnedFd>>>,
     /// Ready when something was mounted or unmounted.
     mounts: Option<AsyncFd<File>>,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     look: Option<Looking>,
     unrest: Option<Unrest>,
     /// When to look for another reason than an event.
@@ -130,13 +130,13 @@ impl Watcher {
         });
         // Before the look: what is mounted afterwards is reported.
         let mounts = report_of_mounts();
-        let looked = Looked::take(Ears::default(), &targets);
+        let looked = Looked::take(Ears::default(), &targets, None);
         let mut watcher = Self {
             targets,
             ears: None,
             events: None,
             mounts,
-            snapshot: looked.snapshot.clone(),
+            snapshot: Arc::clone(&looked.snapshot),
             look: None,
             unrest: None,
             look_at: None,
@@ -237,7 +237,8 @@ impl Watcher {
         }
         self.look_at = None;
         self.looked = Instant::now();
-        self.look = Some(Looking::begin(ears, Arc::clone(&self.targets)));
+        let (targets, earlier) = (Arc::clone(&self.targets), Arc::clone(&self.snapshot));
+        self.look = Some(Looking::begin(ears, targets, earlier));
     }
 
     async fn finish_look(&mut self) -> Option<Change> {

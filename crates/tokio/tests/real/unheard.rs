@@ -30,6 +30,14 @@ fn assert_all_is_heard(watcher: &Watcher) {
     assert_eq!(watcher.rescan_interval(), None);
 }
 
+async fn until_no_gap(watcher: &mut Watcher) {
+    let patience = Instant::now() + LIMIT;
+    while !watcher.gaps().is_empty() {
+        assert!(Instant::now() < patience, "{:?}", watcher.gaps());
+        let _silence = tokio::time::timeout(INTERVAL, watcher.changed()).await;
+    }
+}
+
 fn causes(watcher: &Watcher) -> Vec<GapCause> {
     watcher.gaps().iter().map(|gap| gap.why.clone()).collect()
 }
@@ -191,6 +199,16 @@ async fn a_file_system_without_events_is_named_and_looked_at() {
     if after != before {
         until_holds(&mut watcher, path, &format!("{after}\n")).await;
     }
+    // A file that gives an error of the device is an entry like any other.
+    let dir = tempfile::tempdir().unwrap();
+    symlink("/proc/self/mem", dir.path().join("bad")).unwrap();
+    fs::write(dir.path().join("good"), "a").unwrap();
+    let mut by_directory = watch(dir.path());
+    let bad = &by_directory.snapshot().files()[&dir.path().join("bad")];
+    assert!(matches!(bad, FileState::Unreadable { .. }), "{bad:?}");
+    replace(&dir.path().join("good"), "b");
+    until_holds(&mut by_directory, &dir.path().join("good"), "b").await;
+    drop(by_directory);
     let mut unwatched = Watcher::new([path]).unwrap().rescan(Rescan::Never);
     assert_eq!(unwatched.rescan_interval(), None);
     silent(&mut unwatched).await;
@@ -245,6 +263,44 @@ async fn a_directory_that_may_be_passed_but_not_read_hides_no_change_of_a_known_
     }
 }
 
+/// A look that finds no descriptor left says nothing of the files.
+#[tokio::test]
+async fn a_shortage_of_descriptors_is_no_change_and_passes_by_itself() {
+    let name = "a_shortage_of_descriptors_is_no_change_and_passes_by_itself";
+    if !runs_inside(name, &["env"]) {
+        return;
+    }
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let (dir, path) = config("a");
+    fs::create_dir(dir.path().join("below")).unwrap();
+    fs::write(dir.path().join("below/file"), "a").unwrap();
+    symlink("nowhere", dir.path().join("dangling")).unwrap();
+    let mut watcher = Watcher::new([dir.path(), &path])
+        .unwrap()
+        .rescan(Rescan::InGaps(INTERVAL));
+    let before = watcher.snapshot().clone();
+    let limits = getrlimit(Resource::Nofile);
+    let none_left = Rlimit {
+        current: Some(3),
+        maximum: limits.maximum,
+    };
+    setrlimit(Resource::Nofile, none_left).unwrap();
+    assert_eq!(watcher.look().await, None);
+    assert_eq!(*watcher.snapshot(), before);
+    assert!(
+        causes(&watcher)
+            .iter()
+            .all(|why| matches!(why, GapCause::NotRead { .. })),
+        "{:?}",
+        watcher.gaps()
+    );
+    assert_eq!(watcher.rescan_interval(), Some(INTERVAL));
+    setrlimit(Resource::Nofile, limits).unwrap();
+    until_no_gap(&mut watcher).await;
+    replace(&path, "b");
+    until_holds(&mut watcher, &path, "b").await;
+}
+
 /// As `docker run -v ./envoy.yaml:/etc/envoy.yaml`, and an editor on the host.
 #[tokio::test]
 async fn one_bind_mounted_file_is_heard_where_it_comes_from() {
@@ -288,6 +344,20 @@ async fn a_mount_over_the_file_or_its_directory_is_seen_and_so_is_its_end() {
         command("umount", [to]);
         until_holds(&mut watcher, &path, "a").await;
     }
+    // A link into a directory that is mounted later, and one below a watched directory.
+    fs::create_dir_all(dir.path().join("volume/deep")).unwrap();
+    symlink("volume/deep/config", dir.path().join("link")).unwrap();
+    let link = dir.path().join("link");
+    let below = dir.path().join("volume/deep/config");
+    let mut by_link = watch(&link);
+    let mut by_directory = watch(dir.path());
+    let bind = [OsStr::new("--bind"), host.path().as_ref()];
+    let volume = dir.path().join("volume/deep");
+    command("mount", bind.into_iter().chain([volume.as_ref()]));
+    until_holds(&mut by_link, &link, "b").await;
+    until_holds(&mut by_directory, &below, "b").await;
+    command("umount", [&volume]);
+    drop((by_link, by_directory));
     // A file system of its own, which ends.
     let tmpfs = ["-t", "tmpfs", "none"].map(OsStr::new);
     command("mount", tmpfs.into_iter().chain([dir.path().as_ref()]));
@@ -313,11 +383,7 @@ async fn at_the_limit_of_watches_the_files_are_looked_at_until_it_is_raised() {
     replace(&path, "b");
     until_holds(&mut watcher, &path, "b").await;
     limit("watches", 1000);
-    let patience = Instant::now() + LIMIT;
-    while !watcher.gaps().is_empty() {
-        assert!(Instant::now() < patience, "{:?}", watcher.gaps());
-        let _silence = tokio::time::timeout(INTERVAL, watcher.changed()).await;
-    }
+    until_no_gap(&mut watcher).await;
     assert_all_is_heard(&watcher);
     replace(&path, "c");
     until_holds(&mut watcher, &path, "c").await;
@@ -339,11 +405,7 @@ async fn without_a_queue_of_events_the_files_are_looked_at_until_there_is_one() 
     replace(&path, "b");
     until_holds(&mut watcher, &path, "b").await;
     limit("instances", 10);
-    let patience = Instant::now() + LIMIT;
-    while !watcher.gaps().is_empty() {
-        assert!(Instant::now() < patience, "{:?}", watcher.gaps());
-        let _silence = tokio::time::timeout(INTERVAL, watcher.changed()).await;
-    }
+    until_no_gap(&mut watcher).await;
     replace(&path, "c");
     until_holds(&mut watcher, &path, "c").await;
     assert_all_is_heard(&watcher);
