@@ -43,6 +43,9 @@ pub enum GapCause {
         /// Its name, for people.
         file_system: &'static str,
     },
+    /// The path is the mount of one file, which was deleted or replaced where it comes from. The mount
+    /// goes on showing the old one.
+    OldFileMounted,
     /// The directory lies deeper below a watched one than is followed.
     TooDeep,
     /// There are more directories than are followed.
@@ -73,7 +76,8 @@ impl Gap {
             | GapCause::Refused { .. }
             | GapCause::NotRead { .. }
             | GapCause::NoEvents { .. } => true,
-            GapCause::TooDeep
+            GapCause::OldFileMounted
+            | GapCause::TooDeep
             | GapCause::TooManyDirectories
             | GapCause::TooManyFiles
             | GapCause::TooManyBytes
@@ -107,6 +111,11 @@ impl fmt::Display for Gap {
             GapCause::NoEvents { file_system } => write!(
                 f,
                 "the system does not report every change of {paths}, which is on {file_system}"
+            ),
+            GapCause::OldFileMounted => write!(
+                f,
+                "{paths} is mounted as a single file, which was replaced where it comes from; the old \
+                 one is shown until it is mounted again: mount its directory instead"
             ),
             GapCause::TooDeep => write!(
                 f,

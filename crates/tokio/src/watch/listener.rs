@@ -101,12 +101,11 @@ impl Listener {
         }
         for (file, passes_by_directory) in &places.files {
             match round.itself(file) {
-                Ok(()) => {}
                 // Gone since it was followed.
                 Err(Errno::NOENT | Errno::NOTDIR) => round.fresh = true,
                 Err(errno) if *passes_by_directory => round.refused(file, errno),
-                // Its directory tells everything, or is a gap itself.
-                Err(_) => {}
+                // Otherwise its directory tells everything, or is a gap itself.
+                Ok(()) | Err(_) => {}
             }
         }
         let Round { watched, fresh, .. } = round;

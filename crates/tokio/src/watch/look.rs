@@ -104,7 +104,7 @@ impl Looked {
             gaps: &mut gaps,
             earlier,
         };
-        let snapshot = Arc::new(Snapshot::take(targets, survey, look));
+        let snapshot = Arc::new(Snapshot::take(targets, &survey, look));
         Self {
             ears,
             snapshot,

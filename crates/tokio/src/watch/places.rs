@@ -79,13 +79,13 @@ impl Survey {
                     places.directory(directory).files = true;
                     let tree = Tree::walk(path, &mut survey.left, systems, gaps);
                     if let Ok(tree) = tree {
-                        places.follow_tree(&tree);
+                        places.follow_tree(&tree, gaps);
                         survey.trees.insert(path.into(), tree);
                     }
                 }
                 Leads::File(file) => {
-                    let passes_by = passes_by_directory(&file);
-                    *places.files.entry(file).or_default() |= passes_by;
+                    places.file(&file, gaps);
+                    places.files.entry(file).or_insert(false);
                 }
                 Leads::Nowhere => {}
             }
@@ -126,21 +126,30 @@ impl Places {
         self.directory(directory.into()).names.insert(name);
     }
 
-    fn follow_tree(&mut self, tree: &Tree) {
+    fn follow_tree(&mut self, tree: &Tree, gaps: &mut Gaps) {
         for directory in &tree.directories {
             if let Leads::Directory(real) = self.follow(directory) {
                 self.directory(real).files = true;
             }
         }
         for link in &tree.links {
-            if let Leads::File(file) = self.follow(link)
-                && passes_by_directory(&file)
-            {
-                self.files.insert(file, true);
+            if let Leads::File(file) = self.follow(link) {
+                self.file(&file, gaps);
             }
         }
-        for file in tree.files.iter().filter(|file| passes_by_directory(file)) {
-            self.files.insert(file.clone(), true);
+        for file in &tree.files {
+            self.file(file, gaps);
+        }
+    }
+
+    /// Takes in a file, if its directory does not report every change.
+    fn file(&mut self, file: &Path, gaps: &mut Gaps) {
+        let reports = Reports::of(file);
+        if reports != Reports::ByDirectory {
+            self.files.insert(file.into(), true);
+        }
+        if reports == Reports::Never {
+            gaps.add(Some(file), GapCause::OldFileMounted);
         }
     }
 
@@ -204,27 +213,45 @@ fn is_readable(directory: &Path) -> bool {
     accessat(CWD, directory, Access::READ_OK, AtFlags::EACCESS) != Err(Errno::ACCESS)
 }
 
-/// Whether the file can be changed without an event for its directory: by another name of the same
-/// file, which also is what a bind mount of a single file makes.
-fn passes_by_directory(file: &Path) -> bool {
-    match statx(
-        CWD,
-        file,
-        AtFlags::SYMLINK_NOFOLLOW,
-        StatxFlags::BASIC_STATS,
-    ) {
-        Ok(stat) if stat.stx_mode & KIND == SYMLINK => false,
-        Ok(stat) => {
-            // A kernel before 5.8 cannot tell.
-            let tells = stat
-                .stx_attributes_mask
-                .contains(StatxAttributes::MOUNT_ROOT);
-            let mounted = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-            stat.stx_nlink > 1 || mounted || !tells
+/// How the kernel reports changes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reports {
+    /// By its directory.
+    ByDirectory,
+    /// By the file alone: it can be changed by another name, which also is what a bind mount of a
+    /// single file makes.
+    ByItself,
+    /// Not at all: it is mounted, and has no name any more where it comes from.
+    Never,
+}
+
+impl Reports {
+    fn of(file: &Path) -> Self {
+        let stat = statx(
+            CWD,
+            file,
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::BASIC_STATS,
+        );
+        match stat {
+            Ok(stat) if stat.stx_mode & KIND == SYMLINK => Self::ByDirectory,
+            Ok(stat) => {
+                // A kernel before 5.8 cannot tell.
+                let tells = stat
+                    .stx_attributes_mask
+                    .contains(StatxAttributes::MOUNT_ROOT);
+                let mounted = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+                match stat.stx_nlink {
+                    0 if tells && mounted => Self::Never,
+                    2.. => Self::ByItself,
+                    _ if mounted || !tells => Self::ByItself,
+                    _ => Self::ByDirectory,
+                }
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Self::ByDirectory,
+            // A sandbox may refuse the call.
+            Err(_) => Self::ByItself,
         }
-        Err(Errno::NOENT | Errno::NOTDIR) => false,
-        // A sandbox may refuse the call.
-        Err(_) => true,
     }
 }
 

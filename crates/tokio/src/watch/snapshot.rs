@@ -81,7 +81,7 @@ impl Snapshot {
     }
 
     /// Looks at the paths. It blocks for as long as the file system takes.
-    pub(super) fn take(targets: &Targets, survey: Survey, mut look: Look<'_>) -> Self {
+    pub(super) fn take(targets: &Targets, survey: &Survey, mut look: Look<'_>) -> Self {
         let mut files = BTreeMap::new();
         let mut bytes = survey.left.bytes;
         for (root, tree) in &survey.trees {
@@ -324,7 +324,7 @@ mod tests {
                 gaps: &mut gaps,
                 earlier: None,
             };
-            let snapshot = Snapshot::take(&targets, survey, look);
+            let snapshot = Snapshot::take(&targets, &survey, look);
             (snapshot, gaps.into_vec())
         };
         let (first, gaps) = take();

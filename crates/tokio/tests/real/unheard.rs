@@ -323,6 +323,23 @@ async fn one_bind_mounted_file_is_heard_where_it_comes_from() {
         }
         assert_all_is_heard(&watcher);
     }
+    // Replaced on the host by rename: the mount shows the old file, and nothing can change that.
+    let mut watcher = watch(&path);
+    replace(&source, "d");
+    let patience = Instant::now() + LIMIT;
+    while watcher.gaps().is_empty() {
+        assert!(Instant::now() < patience, "nothing is said of the old file");
+        let _silence = tokio::time::timeout(INTERVAL, watcher.changed()).await;
+    }
+    assert_eq!(causes(&watcher), [GapCause::OldFileMounted]);
+    assert_eq!(watcher.rescan_interval(), None);
+    command("umount", [&path]);
+    command(
+        "mount",
+        [OsStr::new("--bind"), source.as_ref(), path.as_ref()],
+    );
+    until_holds(&mut watcher, &path, "d").await;
+    assert_all_is_heard(&watcher);
     command("umount", [&path]);
 }
 
