@@ -1,10 +1,19 @@
 //! Where the desired configuration comes from: files, compared by content, and a count of the times
 //! that a next epoch was asked for without a change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
-use handover_tokio::watch::{FileState, Snapshot, WatchError, Watcher};
+use handover_tokio::watch::{FileState, Rescan, Snapshot, WatchError, Watcher};
+use tracing::warn;
+
+use crate::control::wire::Watching;
+
+/// How long a look may take that something waits for, before what was seen earlier counts.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// How many problems are named; the rest is counted.
+const MOST_NAMED: usize = 20;
 
 /// A configuration on its way, or in one line why the files ask for nothing that can be run. Whoever
 /// has a newer wish drops it.
@@ -46,11 +55,15 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When the kernel cannot watch them.
-    pub(crate) fn watch(paths: &[PathBuf], programs: &[PathBuf]) -> Result<Self, WatchError> {
+    /// When there is no working directory that a path could count from.
+    pub(crate) fn watch(
+        paths: &[PathBuf],
+        programs: &[PathBuf],
+        rescan: Rescan,
+    ) -> Result<Self, WatchError> {
         let watcher = match (paths, programs) {
             ([], []) => None,
-            (paths, programs) => Some(Watcher::with_identities(paths, programs)?),
+            (paths, programs) => Some(Watcher::with_identities(paths, programs)?.rescan(rescan)),
         };
         Ok(Self {
             watcher,
@@ -63,21 +76,48 @@ impl Files {
         self.watcher.as_ref().map(Watcher::snapshot)
     }
 
-    /// Why the files cannot be used, if one is missing or cannot be read.
+    /// Why the files cannot be used, if one that was named is missing or cannot be read. What is in
+    /// a named directory is a matter of its own: see [`Files::tell_bad_entries`].
     pub(crate) fn problem(&self) -> Option<String> {
         let files = self.snapshot()?.files();
-        files.iter().find_map(|(path, state)| match state {
-            FileState::Missing => Some(format!("`{}` does not exist", path.display())),
-            FileState::Unreadable { reason } => Some(reason.clone()),
-            FileState::Present { .. } | FileState::Unread { .. } | FileState::Directory => None,
-        })
+        let mut named = self.watcher.as_ref()?.paths();
+        named.find_map(|path| problem_of(path, files.get(path)?))
     }
 
-    /// Whether one of the files could not be read.
-    pub(crate) fn has_unreadable(&self) -> bool {
-        let unreadable = |state: &FileState| matches!(state, FileState::Unreadable { .. });
-        self.snapshot()
-            .is_some_and(|snapshot| snapshot.files().values().any(unreadable))
+    /// Logs each entry of a watched directory that is missing or cannot be read, of these paths or
+    /// of all.
+    pub(crate) fn tell_bad_entries(&self, among: Option<&[PathBuf]>) {
+        let bad = self.bad_entries();
+        let bad = bad.filter(|(path, _)| among.is_none_or(|among| among.contains(path)));
+        for problem in some_of(bad.map(|(_, problem)| problem)) {
+            warn!("goes on without it: {problem}");
+        }
+    }
+
+    /// How the files are watched, for the status.
+    pub(crate) fn watching(&self) -> Watching {
+        let Some(watcher) = &self.watcher else {
+            return Watching::default();
+        };
+        let slow = watcher.looking_for().filter(|time| *time > LOOK_LIMIT);
+        let slow = slow.map(|time| format!("a look at the files has taken {}s", time.as_secs()));
+        let gaps = watcher.gaps().iter().map(ToString::to_string);
+        let bad = self.bad_entries().map(|(_, problem)| problem);
+        Watching {
+            problems: some_of(slow.into_iter().chain(gaps).chain(bad)),
+            rescan_seconds: watcher.rescan_interval().map(|span| span.as_secs_f64()),
+        }
+    }
+
+    fn bad_entries(&self) -> impl Iterator<Item = (&PathBuf, String)> {
+        let watcher = self.watcher.iter();
+        let bad = watcher.flat_map(|watcher| {
+            let is_named = |path: &Path| watcher.paths().any(|named| named == path);
+            let bad = watcher.snapshot().files().iter();
+            bad.filter_map(|(path, state)| Some((path, problem_of(path, state)?)))
+                .filter(move |(path, _)| !is_named(path))
+        });
+        bad
     }
 
     /// Lets [`Files::changed`] look at the files at once, and return even if nothing has changed.
@@ -90,23 +130,57 @@ impl Files {
     /// # Cancel safety
     ///
     /// Cancel safe: a change is told by the next call.
-    pub(crate) async fn changed(&mut self) -> Result<Vec<PathBuf>, WatchError> {
+    pub(crate) async fn changed(&mut self) -> Vec<PathBuf> {
         if self.look_due {
             let looked = match &mut self.watcher {
-                Some(watcher) => watcher.look().await,
+                Some(watcher) => tokio::time::timeout(LOOK_LIMIT, watcher.look()).await,
                 None => Ok(None),
             };
             self.look_due = false;
-            return Ok(looked?.map(|change| change.paths).unwrap_or_default());
+            let change = looked.unwrap_or_else(|_| {
+                warn!(
+                    "the files could not be looked at within {LOOK_LIMIT:?}: what was seen of them \
+                     before counts"
+                );
+                None
+            });
+            return change.map(|change| change.paths).unwrap_or_default();
         }
         match &mut self.watcher {
-            Some(watcher) => Ok(watcher.changed().await?.paths),
+            Some(watcher) => watcher.changed().await.paths,
             None => std::future::pending().await,
         }
     }
+}
 
-    /// Stops watching, after an error that will not pass.
-    pub(crate) fn give_up(&mut self) {
-        self.watcher = None;
+/// Why what was found at a path cannot be used, if so.
+fn problem_of(path: &Path, state: &FileState) -> Option<String> {
+    match state {
+        FileState::Missing => Some(format!("`{}` does not exist", path.display())),
+        FileState::Unreadable { reason } => Some(reason.clone()),
+        FileState::Present { .. } | FileState::Unread { .. } | FileState::Directory => None,
+    }
+}
+
+/// The first ones, and how many more there are.
+fn some_of(mut problems: impl Iterator<Item = String>) -> Vec<String> {
+    let mut some: Vec<String> = problems.by_ref().take(MOST_NAMED).collect();
+    match problems.count() {
+        0 => {}
+        more => some.push(format!("{more} more")),
+    }
+    some
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        let problems = |count: usize| some_of((0..count).map(|number| number.to_string()));
+        assert_eq!(problems(2), ["0", "1"]);
+        assert_eq!(problems(20).len(), 20);
+        assert_eq!(problems(1020).last().unwrap(), "1000 more");
     }
 }

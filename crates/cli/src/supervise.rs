@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use handover_core::{Outcome, Policy};
 use handover_tokio::offload;
 use handover_tokio::process::{self, Signal, adopts_orphans, reap_orphans};
-use handover_tokio::watch::WatchError;
+use handover_tokio::watch::Rescan;
 use handover_tokio::{Agent, Handle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -111,13 +111,15 @@ where
         policy: Policy,
         source: S,
         watched: &[PathBuf],
+        rescan: Rescan,
     ) -> Result<Self, Fatal> {
         let agent = Agent::new(Arc::clone(&proxy), policy).or_exit(ExitCode::USAGE)?;
-        let files = Files::watch(watched, source.programs()).or_exit(ExitCode::OS)?;
+        let files = Files::watch(watched, source.programs(), rescan).or_exit(ExitCode::OS)?;
         if let Some(problem) = files.problem().filter(|_| source.stand_in().is_none()) {
             let error = anyhow::anyhow!("cannot start with the files as they are: {problem}");
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }
+        files.tell_bad_entries(None);
         let desk = Desk {
             handle: agent.handle(),
             proxy,
@@ -217,13 +219,7 @@ where
                         Ok(config) => desk.read(config).await,
                         Err(problem) => desk.not_read(&problem),
                     },
-                    changed = desk.files.changed() => match changed {
-                        Ok(paths) => desk.looked(&paths),
-                        Err(error) => {
-                            not_heard(&mut desk.files, error);
-                            desk.looked(&[]);
-                        }
-                    },
+                    changed = desk.files.changed() => desk.looked(&changed),
                     // It closes when the agent has ended, which the first arm tells.
                     Ok(()) = status.changed() => desk.notice_shortage(),
                     what = desk.again.due() => desk.try_again(what),
@@ -287,7 +283,8 @@ where
             Request::Next => {
                 info!("received {}: the next epoch is due", Signal::HUP);
                 self.generation += 1;
-                self.begin_to_read();
+                self.reloads.next_is_due();
+                self.files.look_soon();
             }
             Request::Forward(signal) => {
                 debug!("received {signal}: it is passed on to every epoch");
@@ -364,20 +361,5 @@ async fn drain_to_the_end<C>(
                 }
             }
         }
-    }
-}
-
-/// Changes of files are not heard of, in whole or in part; everything else goes on.
-fn not_heard(files: &mut Files, error: WatchError) {
-    let rest_is_heard = matches!(
-        error,
-        WatchError::TooMany { .. } | WatchError::Listen { .. } | WatchError::Look(_)
-    );
-    let error = anyhow::Error::new(error);
-    if rest_is_heard {
-        warn!("{error:#}");
-    } else {
-        files.give_up();
-        error!("changes are not noticed any more: {error:#}");
     }
 }

@@ -1,14 +1,19 @@
 //! Flags that several commands share.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use handover_tokio::watch::Rescan;
 use tracing::level_filters::LevelFilter;
+
+use super::span;
 
 /// What leads to the next epoch, besides a signal.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WatchArgs {
-    /// Start the next epoch when this file, or a file in this directory, has other contents. Repeat
+    /// Start the next epoch when this file, or a file below this directory, has other contents. Repeat
     /// it for more.
     #[arg(
         long,
@@ -17,6 +22,44 @@ pub(crate) struct WatchArgs {
         value_delimiter = ','
     )]
     pub(crate) watch: Vec<PathBuf>,
+
+    /// Look at the watched files this often even if the system reports no change: a time, `auto` or
+    /// `none`. `auto` looks every 10 seconds, but only while the system cannot report every change,
+    /// as on NFS and FUSE or beyond the limit of inotify watches. With a time every file is read each
+    /// time, which also finds writes through memory maps.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_RESCAN_INTERVAL",
+        default_value = "auto"
+    )]
+    pub(crate) rescan_interval: RescanInterval,
+}
+
+/// When the watched files are looked at without an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RescanInterval(pub(crate) Rescan);
+
+/// A shorter interval keeps a processor busy.
+const SHORTEST_RESCAN: Duration = Duration::from_millis(100);
+
+impl FromStr for RescanInterval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rescan = match text.trim() {
+            "auto" => Rescan::default(),
+            "none" => Rescan::Never,
+            text => match span::parse(text) {
+                Ok(interval) if interval < SHORTEST_RESCAN => {
+                    return Err("give at least 100ms, `auto` or `none`".to_owned());
+                }
+                Ok(interval) => Rescan::Always(interval),
+                Err(error) => return Err(format!("{error}, `auto` or `none`")),
+            },
+        };
+        Ok(Self(rescan))
+    }
 }
 
 /// How the supervisor logs.
@@ -59,6 +102,29 @@ impl From<LogLevel> for LevelFilter {
             LogLevel::Info => Self::INFO,
             LogLevel::Debug => Self::DEBUG,
             LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rescan_interval_is_a_time_that_is_not_too_short_or_a_word() {
+        let parse = |text: &str| text.parse().map(|RescanInterval(rescan)| rescan);
+        assert_eq!(parse("auto"), Ok(Rescan::default()));
+        assert_eq!(parse(" none "), Ok(Rescan::Never));
+        let interval = Duration::from_millis(1500);
+        assert_eq!(parse("1s 500ms"), Ok(Rescan::Always(interval)));
+        for (text, problem) in [
+            ("0s", "at least 100ms"),
+            ("99ms", "at least 100ms"),
+            ("10", "`auto` or `none`"),
+            ("", "`auto` or `none`"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(problem), "{text}: {error}");
         }
     }
 }

@@ -11,6 +11,7 @@ use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::{Envoy, EnvoySettings, StopOptions};
 use handover_netutil::Listen;
+use handover_tokio::watch::Rescan;
 
 use super::demo::{perform, silent};
 use super::envoy_binary;
@@ -77,7 +78,13 @@ pub(super) async fn run(
         Fatal::new(code, error)
     })?;
     let source = ConfigSource::new(ConfigFile::plain(config.clone()), None);
-    let supervisor = Supervisor::new(Arc::new(envoy), Policy::resilient(), source, &[config])?;
+    let supervisor = Supervisor::new(
+        Arc::new(envoy),
+        Policy::resilient(),
+        source,
+        &[config],
+        Rescan::default(),
+    )?;
     perform(args, &title, supervisor, script, signals).await
 }
 

@@ -9,6 +9,7 @@ use handover_tokio::process::OutputSink;
 use handover_tokio::process::ready::Probe;
 
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
+use crate::cli::global::WatchArgs;
 use crate::cli::policy::OnExit;
 use crate::control::{Instance, default_directory};
 use crate::exit_code::ExitCode;
@@ -66,7 +67,17 @@ pub(crate) async fn prepare(
         end_is_final: args.policy.on_exit == OnExit::Stop,
         output,
     }));
-    let supervisor = Supervisor::new(Arc::clone(&program), policy, source, &args.watched.watch)?;
+    let WatchArgs {
+        watch,
+        rescan_interval,
+    } = &args.watched;
+    let supervisor = Supervisor::new(
+        Arc::clone(&program),
+        policy,
+        source,
+        watch,
+        rescan_interval.0,
+    )?;
     // It ends with the agent.
     tokio::spawn(program.follow(supervisor.handle().status()));
     Ok((supervisor, addresses))

@@ -77,6 +77,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watched.watch.iter().cloned());
+    let rescan = args.watched.rescan_interval.0;
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
@@ -99,7 +100,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         envoy.base_id()
     );
     let source = ConfigSource::new(file, stand_in).with_programs(programs);
-    let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched)?;
+    let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched, rescan)?;
     Ok(Prepared {
         supervisor: supervisor
             .controlled_as(instance)

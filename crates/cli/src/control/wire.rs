@@ -104,6 +104,19 @@ pub(crate) struct Status {
     /// The epoch that failed last; one that was never started can fail too.
     pub(crate) last_failure: Option<LastFailure>,
     pub(crate) counters: Counters,
+    /// How the files are watched.
+    #[serde(default)]
+    pub(crate) watching: Watching,
+}
+
+/// How the files are watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Watching {
+    /// Sentences for people: what is not reported by the system, what is not watched, and which
+    /// entries of watched directories cannot be read.
+    pub(crate) problems: Vec<String>,
+    /// The interval in which the files are looked at without an event.
+    pub(crate) rescan_seconds: Option<f64>,
 }
 
 /// Where the supervisor is in its life.

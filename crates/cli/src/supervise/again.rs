@@ -28,8 +28,6 @@ pub(super) struct Again {
 /// What is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// Looking at the files.
-    Look,
     /// Reading the configuration from them.
     Read,
     /// Starting what was read.
@@ -118,7 +116,6 @@ where
     /// Tries again what is due.
     pub(super) fn try_again(&mut self, what: What) {
         match what {
-            What::Look => self.files.look_soon(),
             What::Read => self.begin_to_read(),
             What::Start => {
                 info!("trying {} again", self.source.name());

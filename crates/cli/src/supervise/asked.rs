@@ -59,6 +59,7 @@ where
             stands_in: wanted.stands_in,
             problem: wanted.problem.clone(),
             counters: self.counted.get(),
+            watching: self.files.watching(),
         };
         let proxy = Arc::clone(&self.proxy);
         let current = self.handle.status();

@@ -14,6 +14,7 @@ pub(super) struct Known {
     pub(super) stands_in: bool,
     pub(super) problem: Option<String>,
     pub(super) counters: wire::Counters,
+    pub(super) watching: wire::Watching,
 }
 
 pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::Status {
@@ -80,6 +81,7 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
                 message: failure.message(),
             }),
         counters: known.counters,
+        watching: known.watching,
     }
 }
 

@@ -51,6 +51,15 @@ pub(super) struct Reloads {
     before_the_look: Vec<(Asked, ReloadRequest)>,
     /// They wait for what is being read.
     reading: Vec<(Asked, ReloadRequest)>,
+    /// Whether a signal asks for the next epoch, once the files were looked at.
+    next_is_due: bool,
+}
+
+impl Reloads {
+    /// The next epoch is due once the files were looked at, whether they have changed or not.
+    pub(super) fn next_is_due(&mut self) {
+        self.next_is_due = true;
+    }
 }
 
 impl<P, S> Desk<P, S>
@@ -70,12 +79,11 @@ where
     /// The files were looked at, and these hold something else.
     pub(super) fn looked(&mut self, changed: &[PathBuf]) {
         let reloads = take(&mut self.reloads.before_the_look);
+        let next_is_due = take(&mut self.reloads.next_is_due);
         if !changed.is_empty() {
             info!("{}", sentence(changed));
-        } else if reloads.is_empty() {
-            if self.files.has_unreadable() {
-                self.again.plan(What::Look);
-            }
+            self.files.tell_bad_entries(Some(changed));
+        } else if reloads.is_empty() && !next_is_due {
             return;
         }
         if reloads.iter().any(|(_, request)| !request.if_changed) {
@@ -93,10 +101,6 @@ where
             Some(problem) => {
                 self.reading = None;
                 self.not_read(&anyhow::anyhow!(problem));
-                // A lack of descriptors, for example, passes without any change of the file.
-                if self.files.has_unreadable() {
-                    self.again.plan(What::Look);
-                }
             }
         }
     }

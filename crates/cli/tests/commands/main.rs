@@ -25,3 +25,4 @@ mod small;
 mod support;
 mod template;
 mod usage;
+mod watching;

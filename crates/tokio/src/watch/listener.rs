@@ -14,14 +14,14 @@ use std::sync::Arc;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::WatchError;
-use super::places::{Interest, Places, places};
+use super::gap::{GapCause, Gaps};
+use super::places::{Interest, Places};
 
-/// The directories that are listened to.
+/// What is listened to.
 #[derive(Debug)]
 pub(super) struct Listener {
     fd: Arc<OwnedFd>,
-    watched: HashMap<i32, (PathBuf, Interest)>,
+    watched: HashMap<i32, Watched>,
     /// Entries that somebody seems to be at work on.
     unsettled: HashSet<(i32, OsString)>,
 }
@@ -37,8 +37,15 @@ pub(super) enum Urgency {
     Now,
 }
 
+#[derive(Debug)]
+enum Watched {
+    Directory(PathBuf, Interest),
+    /// A file, or a symlink whose directory may not be read.
+    Itself,
+}
+
 /// What happens to the directory itself.
-const ITSELF: WatchFlags = WatchFlags::MOVE_SELF
+const DIRECTORY: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ONLYDIR);
 
@@ -50,14 +57,17 @@ const ENTRIES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE);
 
-/// Symlinks can be replaced while they are followed; after as many rounds somebody does it on
-/// purpose, and the next event brings the next chance.
-const MOST_ROUNDS: usize = 10;
+/// What happens to a file, by whatever name. Replacing it takes a name from it, which is `ATTRIB`.
+const ITSELF: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::DONT_FOLLOW);
 
 impl Listener {
-    pub(super) fn new() -> Result<Self, WatchError> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|errno| WatchError::Start(errno.into()))?;
+    pub(super) fn new() -> io::Result<Self> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self {
             fd: Arc::new(fd),
             watched: HashMap::new(),
@@ -69,55 +79,36 @@ impl Listener {
         &self.fd
     }
 
-    /// Listens wherever the paths lead to at the moment.
-    ///
-    /// A symlink that is replaced between being followed and being listened to would go unheard, so
-    /// this goes on until following leads to no new place.
-    pub(super) fn follow(&mut self, paths: &[PathBuf]) -> Result<(), WatchError> {
-        for _ in 0..MOST_ROUNDS {
-            if !self.listen(places(paths))? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns whether a place is new.
-    fn listen(&mut self, places: Places) -> Result<bool, WatchError> {
-        let mut watched: HashMap<i32, (PathBuf, Interest)> = HashMap::new();
-        let mut fresh = false;
+    /// Listens at these places, and at no others. Returns whether one is new: what is there may
+    /// have been replaced between being followed and being listened to.
+    pub(super) fn listen(&mut self, places: &Places, gaps: &mut Gaps) -> bool {
+        let mut round = Round {
+            fd: Arc::clone(&self.fd),
+            before: &self.watched,
+            watched: HashMap::new(),
+            fresh: false,
+            gaps,
+        };
         // The kernel knows a directory by identity: two paths to one directory share a watch, and
         // the same path gets a new one if the directory was replaced. What is asked for replaces
         // what was asked for before, so the wider question is asked last.
         let (wide, narrow): (Vec<_>, Vec<_>) = places
-            .into_iter()
+            .directories
+            .iter()
             .partition(|(_, interest)| interest.is_in_entries());
         for (directory, interest) in narrow.into_iter().chain(wide) {
-            let flags = if interest.is_in_entries() {
-                ITSELF | ENTRIES
-            } else {
-                ITSELF
-            };
-            match inotify::add_watch(&*self.fd, &directory, flags) {
-                Ok(watch) => {
-                    fresh |= !self.watched.contains_key(&watch);
-                    watched
-                        .entry(watch)
-                        .and_modify(|(_, known)| known.merge(&interest))
-                        .or_insert((directory, interest));
-                }
+            round.directory(directory, interest);
+        }
+        for (file, passes_by_directory) in &places.files {
+            match round.itself(file) {
                 // Gone since it was followed.
-                Err(Errno::NOENT | Errno::NOTDIR) => fresh = true,
-                // A directory may be passed through without being readable. Then its own end goes
-                // unheard, which costs little; its entries must not.
-                Err(Errno::ACCESS) if !interest.is_in_entries() => {}
-                Err(Errno::NOSPC) => return Err(WatchError::TooMany { directory }),
-                Err(errno) => {
-                    let source = errno.into();
-                    return Err(WatchError::Listen { directory, source });
-                }
+                Err(Errno::NOENT | Errno::NOTDIR) => round.fresh = true,
+                Err(errno) if *passes_by_directory => round.refused(file, errno),
+                // Otherwise its directory tells everything, or is a gap itself.
+                Ok(()) | Err(_) => {}
             }
         }
+        let Round { watched, fresh, .. } = round;
         for old in self.watched.keys().filter(|old| !watched.contains_key(old)) {
             // It may be gone already, with its directory.
             let _ = inotify::remove_watch(&*self.fd, *old);
@@ -125,7 +116,7 @@ impl Listener {
         self.watched = watched;
         self.unsettled
             .retain(|(watch, _)| self.watched.contains_key(watch));
-        Ok(fresh)
+        fresh
     }
 
     /// Takes in every event there is.
@@ -160,13 +151,32 @@ impl Listener {
         self.unsettled.clear();
     }
 
+    /// A file tells of itself.
+    fn judge_itself(&mut self, watch: i32, events: ReadFlags) -> Urgency {
+        let key = (watch, OsString::new());
+        if events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::UNMOUNT) {
+            self.unsettled.remove(&key);
+            return Urgency::Now;
+        }
+        // Written to, touched, or replaced: more is likely to follow.
+        self.unsettled.insert(key);
+        Urgency::Settle
+    }
+
     fn judge(&mut self, watch: i32, events: ReadFlags, name: Option<&OsStr>) -> Urgency {
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
             // Events were lost, so anything may have happened.
             return Urgency::Now;
         }
-        let Some((directory, interest)) = self.watched.get(&watch) else {
+        if events.contains(ReadFlags::IGNORED) {
+            // The kernel has dropped the watch, with what was watched; that was told before.
+            self.watched.remove(&watch);
             return Urgency::None;
+        }
+        let (directory, interest) = match self.watched.get(&watch) {
+            Some(Watched::Directory(directory, interest)) => (directory, interest),
+            Some(Watched::Itself) => return self.judge_itself(watch, events),
+            None => return Urgency::None,
         };
         let Some(name) = name else {
             let gone = ReadFlags::MOVE_SELF | ReadFlags::DELETE_SELF | ReadFlags::UNMOUNT;
@@ -193,6 +203,85 @@ impl Listener {
             self.unsettled.insert(key);
             Urgency::Settle
         }
+    }
+}
+
+/// One time of listening at all places.
+struct Round<'a> {
+    fd: Arc<OwnedFd>,
+    before: &'a HashMap<i32, Watched>,
+    watched: HashMap<i32, Watched>,
+    fresh: bool,
+    gaps: &'a mut Gaps,
+}
+
+impl Round<'_> {
+    fn directory(&mut self, directory: &Path, interest: &Interest) {
+        let flags = if interest.is_in_entries() {
+            DIRECTORY | ENTRIES
+        } else {
+            DIRECTORY
+        };
+        match inotify::add_watch(&*self.fd, directory, flags) {
+            Ok(watch) => {
+                self.fresh |= !self.before.contains_key(&watch);
+                match self.watched.get_mut(&watch) {
+                    Some(Watched::Directory(_, known)) => known.merge(interest),
+                    _ => {
+                        let new = Watched::Directory(directory.into(), interest.clone());
+                        self.watched.insert(watch, new);
+                    }
+                }
+            }
+            // Gone since it was followed.
+            Err(Errno::NOENT | Errno::NOTDIR) => self.fresh = true,
+            // A directory may be passed through without being readable. What is in it can still be
+            // listened to, as far as it is known by name.
+            Err(Errno::ACCESS) => {
+                for name in interest.names() {
+                    let entry = directory.join(name);
+                    if self.entry(&entry).is_err() {
+                        self.refused(&entry, Errno::ACCESS);
+                    }
+                }
+                // Whatever else is in it cannot be seen before its permissions change, which is heard
+                // where it is an entry.
+            }
+            Err(errno) => self.refused(directory, errno),
+        }
+    }
+
+    /// Listens to what is in a directory that may not be read.
+    fn entry(&mut self, path: &Path) -> Result<(), Errno> {
+        // It may be listened to already, and for more.
+        let flags = DIRECTORY | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD;
+        match inotify::add_watch(&*self.fd, path, flags) {
+            Ok(watch) => {
+                self.fresh |= !self.before.contains_key(&watch);
+                let new = || Watched::Directory(path.into(), Interest::default());
+                self.watched.entry(watch).or_insert_with(new);
+                Ok(())
+            }
+            Err(Errno::NOTDIR) => self.itself(path),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn itself(&mut self, path: &Path) -> Result<(), Errno> {
+        let watch = inotify::add_watch(&*self.fd, path, ITSELF)?;
+        self.fresh |= !self.before.contains_key(&watch);
+        self.watched.entry(watch).or_insert(Watched::Itself);
+        Ok(())
+    }
+
+    fn refused(&mut self, path: &Path, errno: Errno) {
+        let why = match errno {
+            Errno::NOSPC => GapCause::TooManyWatches,
+            errno => GapCause::Refused {
+                error: io::Error::from(errno).to_string(),
+            },
+        };
+        self.gaps.add(Some(path), why);
     }
 }
 

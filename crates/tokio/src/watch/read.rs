@@ -56,6 +56,31 @@ pub enum ReadError {
     },
 }
 
+/// Whether what kept a file from being read says nothing of the file, and may pass without an event.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    let passing = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::IO,
+        Errno::AGAIN,
+        Errno::BUSY,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        // A FUSE server that has died, and a network file system's that is away.
+        Errno::NOTCONN,
+        Errno::CONNABORTED,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+    ];
+    let said = error.raw_os_error();
+    passing
+        .iter()
+        .any(|errno| said == Some(errno.raw_os_error()))
+}
+
 /// The contents of a file, and the digest of exactly these contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stable {
@@ -89,10 +114,24 @@ pub fn read_stable(path: impl AsRef<Path>) -> Result<Stable, ReadError> {
     Err(ReadError::Changing { path: path.into() })
 }
 
-/// The digest and size of a file's contents, without keeping them.
-pub(super) fn digest_of(path: &Path) -> Result<(Digest, u64), ReadError> {
-    let (file, _) = open(path)?;
-    read_all(&file, path, |_| {})
+/// A regular file that is open.
+pub(super) struct Opened<'a> {
+    path: &'a Path,
+    file: File,
+    pub(super) meta: Metadata,
+}
+
+impl<'a> Opened<'a> {
+    /// Opens a file. A network file system is asked for the state of this moment by that.
+    pub(super) fn at(path: &'a Path) -> Result<Self, ReadError> {
+        let (file, meta) = open(path)?;
+        Ok(Self { path, file, meta })
+    }
+
+    /// The digest and size of its contents, without keeping them.
+    pub(super) fn digest(&self) -> Result<(Digest, u64), ReadError> {
+        read_all(&self.file, self.path, |_| {})
+    }
 }
 
 /// What tells one file from another and one state of it from the next, and its size, without a look
@@ -123,7 +162,10 @@ fn fingerprint(meta: &Metadata) -> (u64, i64, i64, i64, i64) {
 }
 
 fn open(path: &Path) -> Result<(File, Metadata), ReadError> {
-    // Without O_NONBLOCK, a FIFO in place of a file would be waited for without end.
+    // Opening a FIFO lets go a writer that waits for a reader, and opening a device can do anything.
+    let meta = std::fs::metadata(path).map_err(|source| failed(path, source))?;
+    check_kind(path, &meta)?;
+    // It may have been replaced meanwhile. Without O_NONBLOCK, a FIFO in place of a file would be waited for without end.
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let file = OpenOptions::new()
         .read(true)
@@ -215,7 +257,8 @@ mod tests {
         let stable = read_stable(&path).unwrap();
         assert_eq!(stable.bytes, [7; 100_000]);
         assert_eq!(stable.digest, Digest::of(&stable.bytes));
-        assert_eq!(digest_of(&path).unwrap(), (stable.digest, 100_000));
+        let opened = Opened::at(&path).unwrap();
+        assert_eq!(opened.digest().unwrap(), (stable.digest, 100_000));
     }
 
     #[test]
@@ -239,7 +282,7 @@ mod tests {
         assert!(message("").ends_with("is a directory, not a file"));
         assert!(message("dangling").ends_with("does not exist"));
         assert!(message("loop").contains("could not read"));
-        assert!(read_stable("/dev/null").is_err());
+        assert!(message("/dev/null").ends_with("is a device, not a file"));
     }
 
     #[test]
@@ -283,6 +326,6 @@ mod tests {
         let path = dir.path().join("large");
         let file = File::create(&path).unwrap();
         file.set_len(LARGEST_FILE + 1).unwrap();
-        assert!(matches!(digest_of(&path), Err(ReadError::TooLarge { .. })));
+        assert!(matches!(Opened::at(&path), Err(ReadError::TooLarge { .. })));
     }
 }

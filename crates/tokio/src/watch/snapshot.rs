@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::digest::{Digest, Hasher};
-use super::read::{self, ReadError};
+use super::filesystem::FileSystems;
+use super::gap::{GapCause, Gaps};
+use super::memory::Memory;
+use super::places::Survey;
+use super::read::{self, Opened, ReadError};
 
 /// What is watched.
 #[derive(Debug)]
@@ -20,8 +26,9 @@ pub(super) struct Targets {
 
 impl Targets {
     /// All paths.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        [&*self.contents, &*self.identities].concat()
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let all = self.contents.iter().chain(&self.identities);
+        all.map(PathBuf::as_path)
     }
 }
 
@@ -43,6 +50,7 @@ pub enum FileState {
         size: u64,
     },
     /// A regular file that is not read: see [`Watcher::with_identities`](super::Watcher::with_identities).
+    /// So are the files of watched directories beyond 512 MiB in all.
     Unread {
         /// A digest of what the system says of it; it is another one for another file, and when the
         /// file was written.
@@ -67,21 +75,39 @@ impl Snapshot {
         self.digest
     }
 
-    /// Every watched path and every file of a watched directory, sorted.
+    /// Every watched path and every file below a watched directory, sorted.
     pub fn files(&self) -> &BTreeMap<PathBuf, FileState> {
         &self.files
     }
 
     /// Looks at the paths. It blocks for as long as the file system takes.
-    pub(super) fn take(targets: &Targets) -> Self {
+    pub(super) fn take(targets: &Targets, survey: &Survey, mut look: Look<'_>) -> Self {
         let mut files = BTreeMap::new();
+        let mut bytes = survey.left.bytes;
+        for (root, tree) in &survey.trees {
+            for path in &tree.files {
+                if let Some(state) = look.at_entry(path, &mut bytes) {
+                    files.insert(path.clone(), state);
+                }
+            }
+            for (directory, error) in &tree.failed {
+                look.unlisted(directory, error, &mut files);
+            }
+            files.insert(root.clone(), FileState::Directory);
+        }
+        // A path that is watched by itself as well is not judged as an entry.
         for path in &targets.contents {
-            look(path, &mut files);
+            if !survey.trees.contains_key(path) {
+                look.at(path, &mut files);
+            }
         }
         for path in &targets.identities {
             // One whose contents matter is read anyway.
-            files.entry(path.clone()).or_insert_with(|| identify(path));
+            if !targets.contents.contains(path) {
+                files.insert(path.clone(), identify(path));
+            }
         }
+        look.memory.forget_the_rest();
         let mut hasher = Hasher::default();
         for (path, state) in &files {
             hasher.field(path.as_os_str().as_bytes());
@@ -165,25 +191,98 @@ pub(super) fn is_left_out(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") || name.as_bytes().ends_with(b"~")
 }
 
-fn look(path: &Path, files: &mut BTreeMap<PathBuf, FileState>) {
-    let state = match read::digest_of(path) {
-        Ok((digest, size)) => FileState::Present { digest, size },
-        Err(ReadError::Missing { .. }) => FileState::Missing,
-        Err(ReadError::NotAFile { .. }) if path.is_dir() => match fs::read_dir(path) {
-            Ok(entries) => {
-                for entry in entries.flatten() {
-                    look_in_directory(&entry.file_name(), &entry.path(), files);
-                }
-                FileState::Directory
+/// What a look needs.
+pub(super) struct Look<'a> {
+    pub(super) memory: &'a mut Memory,
+    pub(super) systems: &'a mut FileSystems,
+    pub(super) gaps: &'a mut Gaps,
+    /// What was seen before.
+    pub(super) earlier: Option<&'a Snapshot>,
+}
+
+impl Look<'_> {
+    /// A path that is watched by itself.
+    fn at(&mut self, path: &Path, files: &mut BTreeMap<PathBuf, FileState>) {
+        let state = match Opened::at(path).and_then(|file| self.digest(path, &file)) {
+            Ok(state) => state,
+            Err(ReadError::Missing { .. }) => FileState::Missing,
+            Err(ReadError::NotAFile { .. }) if path.is_dir() => match fs::read_dir(path) {
+                // It could not be listed a moment ago, so something happens to it that is heard.
+                Ok(_) => FileState::Directory,
+                Err(error) => return self.unlisted(path, &error, files),
+            },
+            Err(error) => self.unread(path, &error),
+        };
+        files.insert(path.into(), state);
+    }
+
+    /// A file of a watched directory; none if it is no part of it.
+    fn at_entry(&mut self, path: &Path, bytes: &mut u64) -> Option<FileState> {
+        let file = match Opened::at(path) {
+            Ok(file) => file,
+            // A file that is removed in this moment is no part of the directory, but a symlink that
+            // leads nowhere is worth telling.
+            Err(ReadError::NotAFile { .. }) => return None,
+            Err(ReadError::Missing { .. }) if fs::symlink_metadata(path).is_err() => return None,
+            Err(ReadError::Missing { .. }) => return Some(FileState::Missing),
+            Err(error) => return Some(self.unread(path, &error)),
+        };
+        let Some(left) = bytes.checked_sub(file.meta.len()) else {
+            self.gaps.add(Some(path), GapCause::TooManyBytes);
+            return Some(identify(path));
+        };
+        *bytes = left;
+        let state = self.digest(path, &file);
+        Some(state.unwrap_or_else(|error| self.unread(path, &error)))
+    }
+
+    /// A file that cannot be read. If that may pass, what it held before counts: a shortage of
+    /// descriptors, for example, is no change of the file.
+    fn unread(&mut self, path: &Path, error: &ReadError) -> FileState {
+        if let ReadError::Io { source, .. } = error
+            && read::may_pass(source)
+        {
+            self.not_read(path, source);
+            let earlier = self.earlier.and_then(|earlier| earlier.files.get(path));
+            if let Some(state) = earlier {
+                return state.clone();
             }
-            Err(source) => unreadable(&ReadError::Io {
-                path: path.into(),
-                source,
-            }),
-        },
-        Err(error) => unreadable(&error),
-    };
-    files.insert(path.into(), state);
+        }
+        unreadable(error)
+    }
+
+    /// A directory that cannot be listed. If that may pass, what it held before counts.
+    fn unlisted(
+        &mut self,
+        directory: &Path,
+        error: &io::Error,
+        files: &mut BTreeMap<PathBuf, FileState>,
+    ) {
+        if read::may_pass(error) {
+            self.not_read(directory, error);
+            let earlier = self.earlier.iter().flat_map(|earlier| &earlier.files);
+            let mut below = earlier
+                .filter(|(path, _)| path.starts_with(directory))
+                .peekable();
+            if below.peek().is_some() {
+                files.extend(below.map(|(path, state)| (path.clone(), state.clone())));
+                return;
+            }
+        }
+        let reason = format!("could not list `{}`: {error}", directory.display());
+        files.insert(directory.into(), FileState::Unreadable { reason });
+    }
+
+    fn not_read(&mut self, path: &Path, error: &io::Error) {
+        let error = error.to_string();
+        self.gaps.add(Some(path), GapCause::NotRead { error });
+    }
+
+    fn digest(&mut self, path: &Path, file: &Opened<'_>) -> Result<FileState, ReadError> {
+        let system = self.systems.of(file.meta.dev(), path);
+        let (digest, size) = self.memory.digest(path, file, system)?;
+        Ok(FileState::Present { digest, size })
+    }
 }
 
 fn identify(path: &Path) -> FileState {
@@ -194,25 +293,50 @@ fn identify(path: &Path) -> FileState {
     }
 }
 
-fn look_in_directory(name: &OsStr, path: &Path, files: &mut BTreeMap<PathBuf, FileState>) {
-    if is_left_out(name) {
-        return;
-    }
-    let state = match read::digest_of(path) {
-        Ok((digest, size)) => FileState::Present { digest, size },
-        // Only files are looked at, one level deep. A file that is removed in this moment is no
-        // part of the directory, but a symlink that leads nowhere is worth telling.
-        Err(ReadError::NotAFile { .. }) => return,
-        Err(ReadError::Missing { .. }) if fs::symlink_metadata(path).is_err() => return,
-        Err(ReadError::Missing { .. }) => FileState::Missing,
-        Err(error) => unreadable(&error),
-    };
-    // A path that is also watched by itself has its state already, or gets it later.
-    files.entry(path.into()).or_insert(state);
-}
-
 fn unreadable(error: &ReadError) -> FileState {
     FileState::Unreadable {
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_of_bytes_files_are_compared_without_being_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.path().join(name), "1234").unwrap();
+        }
+        let targets = Targets {
+            contents: vec![dir.path().into()],
+            identities: Vec::new(),
+        };
+        let (mut memory, mut systems) = (Memory::default(), FileSystems::default());
+        let mut take = || {
+            let mut gaps = Gaps::default();
+            let mut survey = Survey::take(&targets, &mut systems, &mut gaps);
+            survey.left.bytes = 9;
+            let look = Look {
+                memory: &mut memory,
+                systems: &mut systems,
+                gaps: &mut gaps,
+                earlier: None,
+            };
+            let snapshot = Snapshot::take(&targets, &survey, look);
+            (snapshot, gaps.into_vec())
+        };
+        let (first, gaps) = take();
+        let is_read = |name: &str| {
+            let state = &first.files()[&dir.path().join(name)];
+            matches!(state, FileState::Present { .. })
+        };
+        assert_eq!(["a", "b", "c"].map(is_read), [true, true, false]);
+        assert_eq!(gaps.len(), 1);
+        assert_eq!(gaps[0].why, GapCause::TooManyBytes);
+        fs::write(dir.path().join("c"), "12345").unwrap();
+        let change = take().0.since(&first).unwrap();
+        assert_eq!(change.paths, [dir.path().join("c")]);
     }
 }

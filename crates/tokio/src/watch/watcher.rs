@@ -1,27 +1,30 @@
 //! The watcher itself.
 
 use std::fmt;
+use std::fs::File;
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
-use super::listener::{Listener, Urgency};
+use super::gap::{Gap, GapCause};
+use super::listener::Urgency;
+use super::look::{Ears, Looked, Looking};
+use super::rescan::Rescan;
 use super::snapshot::{Change, Snapshot, Targets};
-use crate::offload::{OffloadError, Offloaded, offload};
 
 /// How long it must be quiet after a write to a file that stays open, or after a removal.
 const QUIET: Duration = Duration::from_millis(50);
-/// When a look that did not take place is tried again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a look is put off at most while somebody keeps writing.
 const LONGEST_UNREST: Duration = Duration::from_secs(1);
+/// When a look that did not take place is tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Watches paths for other contents.
 ///
@@ -38,33 +41,35 @@ const LONGEST_UNREST: Duration = Duration::from_secs(1);
 /// std::fs::write(dir.path().join("new"), "admin: { profile_path: /p }")?;
 /// std::fs::rename(dir.path().join("new"), &file)?;
 ///
-/// let change = watcher.changed().await?;
+/// let change = watcher.changed().await;
 /// assert_eq!(change.paths, [file]);
 /// # Ok(())
 /// # }
 /// ```
 pub struct Watcher {
     targets: Arc<Targets>,
-    events: AsyncFd<Arc<OwnedFd>>,
-    /// Away while a look is taken, and for good if that never came back.
-    listener: Option<Listener>,
-    snapshot: Snapshot,
-    look: Option<Look>,
-    /// When to look again, after a look that did not take place.
-    look_again: Option<Instant>,
+    /// Away while a look is taken.
+    ears: Option<Ears>,
+    events: Option<AsyncFd<Arc<OwnedFd>>>,
+    /// Ready when something was mounted or unmounted.
+    mounts: Option<AsyncFd<File>>,
+    snapshot: Arc<Snapshot>,
+    look: Option<Looking>,
     unrest: Option<Unrest>,
-    rescan: Option<Rescan>,
+    /// When to look for another reason than an event.
+    look_at: Option<Instant>,
+    /// When the last look began.
+    looked: Instant,
+    rescan: Rescan,
+    gaps: Vec<Gap>,
+    /// What was logged of the gaps.
+    told: Vec<Gap>,
 }
 
 /// Why paths cannot be watched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WatchError {
-    /// The kernel opened no event queue.
-    #[error(
-        "could not start to watch files (are the limits of open files or of inotify instances, fs.inotify.max_user_instances, reached?)"
-    )]
-    Start(#[source] io::Error),
     /// A path is relative, and there is no working directory.
     #[error("could not tell the full path of `{}`", path.display())]
     Path {
@@ -74,33 +79,6 @@ pub enum WatchError {
         #[source]
         source: io::Error,
     },
-    /// The limit of watches is reached.
-    #[error(
-        "could not watch `{}`: raise the limit fs.inotify.max_user_watches",
-        directory.display()
-    )]
-    TooMany {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// A directory cannot be watched.
-    #[error("could not watch the directory `{}`", directory.display())]
-    Listen {
-        /// The directory.
-        directory: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The files were not looked at. They are looked at again a second later.
-    #[error("could not look at the watched files")]
-    Look(#[source] OffloadError),
-    /// The event queue could not be read.
-    #[error("could not hear about changes of files")]
-    Hear(#[source] io::Error),
-    /// The tokio runtime is shutting down.
-    #[error("the tokio runtime that watches files is shutting down")]
-    Runtime,
 }
 
 impl Watcher {
@@ -109,10 +87,12 @@ impl Watcher {
     /// A path need not exist. A relative one counts from the working directory of this moment.
     /// This reads the files, and blocks meanwhile.
     ///
+    /// What the kernel does not report is no error: see [`Watcher::gaps`]. Neither is a file that
+    /// cannot be read: see [`Snapshot::files`].
+    ///
     /// # Errors
     ///
-    /// If the kernel has no watches left, or a directory may not be read. A file that cannot be
-    /// read is no error; see [`Snapshot::files`].
+    /// If a path is relative and there is no working directory.
     ///
     /// # Panics
     ///
@@ -148,82 +128,97 @@ impl Watcher {
             contents: contents.collect::<Result<_, _>>()?,
             identities: identities.collect::<Result<_, _>>()?,
         });
-        let looked = look(Listener::new()?, &targets);
-        let (listener, snapshot) = (looked.listener, looked.snapshot?);
-        let fd = Arc::clone(listener.fd());
-        #[expect(unsafe_code, reason = "tokio has no safe way to wait for inotify")]
-        // SAFETY: the descriptor is owned, never replaced, and open for as long as the `Arc` lives.
-        let events = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
-            .map_err(|error| WatchError::Start(error.into()))?;
-        Ok(Self {
+        // Before the look: what is mounted afterwards is reported.
+        let mounts = report_of_mounts();
+        let looked = Looked::take(Ears::default(), &targets, None);
+        let mut watcher = Self {
             targets,
-            events,
-            listener: Some(listener),
-            snapshot,
+            ears: None,
+            events: None,
+            mounts,
+            snapshot: Arc::clone(&looked.snapshot),
             look: None,
-            look_again: None,
             unrest: None,
-            rescan: None,
-        })
+            look_at: None,
+            looked: Instant::now(),
+            rescan: Rescan::default(),
+            gaps: Vec::new(),
+            told: Vec::new(),
+        };
+        watcher.take_in(looked);
+        Ok(watcher)
     }
 
-    /// Looks at the files in this interval as well, whatever the kernel tells.
-    ///
-    /// For file systems that tell nothing. It costs a wake-up and a reading of all files each time,
-    /// so it is off unless asked for. It needs tokio's timer.
+    /// Looks at the files in an interval as well; see [`Rescan`]. It needs tokio's timer.
     #[must_use]
-    pub fn rescan_every(mut self, interval: Duration) -> Self {
-        self.rescan = Some(Rescan {
-            interval,
-            next: Instant::now() + interval,
-        });
+    pub fn rescan(mut self, rescan: Rescan) -> Self {
+        self.rescan = rescan;
         self
     }
 
-    /// What the paths held when they were last looked at.
+    /// Returns what the paths held when they were last looked at.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Returns the watched paths themselves, in full, without what is below them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.targets.paths()
+    }
+
+    /// Returns what the kernel does not report of the watched paths, or what is not watched of them.
+    /// It is empty when every change will be heard of.
+    ///
+    /// Each gap is logged as a warning by [`Watcher::changed`] and [`Watcher::look`], once, and its
+    /// end as well.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Returns the interval in which the files are looked at without an event, as things stand.
+    pub fn rescan_interval(&self) -> Option<Duration> {
+        self.rescan.interval(&self.gaps)
+    }
+
+    /// Returns for how long a look has been under way. A file system whose server is away can keep
+    /// it for ever, and nothing is noticed meanwhile.
+    pub fn looking_for(&self) -> Option<Duration> {
+        self.look.as_ref().map(|_| self.looked.elapsed())
     }
 
     /// Returns once the paths hold other contents than in [`Watcher::snapshot`], which then is the
     /// new one. Changes between two calls are not lost; several may be reported as one.
     ///
-    /// Files are read on a thread of [`offload`]. It needs tokio's timer.
-    ///
-    /// # Errors
-    ///
-    /// As [`Watcher::new`]. After [`WatchError::TooMany`], [`WatchError::Listen`] and
-    /// [`WatchError::Look`] it can be called again, and what is still watched is still heard.
+    /// Files are read on a thread of [`offload`](crate::offload). It needs tokio's timer.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a look that is under way goes on, and the next call gets its result.
-    pub async fn changed(&mut self) -> Result<Change, WatchError> {
+    pub async fn changed(&mut self) -> Change {
+        self.tell_gaps();
         loop {
-            if let Some(change) = self.finish_look().await? {
-                return Ok(change);
+            if let Some(change) = self.finish_look().await {
+                return change;
             }
-            self.wait_for_reason().await?;
-            self.begin_look()?;
+            let thoroughly = self.wait_for_reason().await;
+            self.begin_look(thoroughly);
         }
     }
 
-    /// Looks at the files at once, without waiting for the kernel to tell of anything. What has
-    /// changed since [`Watcher::snapshot`] is returned, and is not told by [`Watcher::changed`] again.
-    ///
-    /// # Errors
-    ///
-    /// As [`Watcher::changed`].
+    /// Looks at the files at once, without waiting for the kernel to report anything. What has
+    /// changed since [`Watcher::snapshot`] is returned, and is not returned by [`Watcher::changed`]
+    /// again. Every file is read, even one that looks unchanged.
     ///
     /// # Cancel safety
     ///
     /// As [`Watcher::changed`].
-    pub async fn look(&mut self) -> Result<Option<Change>, WatchError> {
+    pub async fn look(&mut self) -> Option<Change> {
+        self.tell_gaps();
         // One that is under way may have begun before the change that the caller knows of.
-        let earlier = self.finish_look().await?;
-        self.begin_look()?;
-        let later = self.finish_look().await?;
-        Ok(match (earlier, later) {
+        let earlier = self.finish_look().await;
+        self.begin_look(true);
+        let later = self.finish_look().await;
+        match (earlier, later) {
             (Some(earlier), Some(mut later)) => {
                 later.paths.extend(earlier.paths);
                 later.paths.sort();
@@ -231,78 +226,138 @@ impl Watcher {
                 Some(later)
             }
             (change, None) | (None, change) => change,
-        })
-    }
-
-    fn begin_look(&mut self) -> Result<(), WatchError> {
-        let listener = self.listener.take().ok_or(WatchError::Runtime)?;
-        self.look_again = None;
-        if let Some(rescan) = &mut self.rescan {
-            rescan.next = Instant::now() + rescan.interval;
         }
-        let targets = Arc::clone(&self.targets);
-        // It comes back by this way if the look does not take place.
-        let waiting = Arc::new(Mutex::new(Some(listener)));
-        let place = Arc::clone(&waiting);
-        let looking = offload(move || Some(look(take(&place)?, &targets)));
-        self.look = Some(Look { looking, waiting });
-        Ok(())
     }
 
-    async fn finish_look(&mut self) -> Result<Option<Change>, WatchError> {
-        let Some(look) = &mut self.look else {
-            return Ok(None);
-        };
-        let looked = (&mut look.looking).await;
-        let waiting = self.look.take().and_then(|look| take(&look.waiting));
-        let looked = match looked {
-            Ok(looked) => looked.ok_or(WatchError::Runtime)?,
-            Err(error) => {
-                self.listener = waiting;
-                self.look_again = Some(Instant::now() + LOOK_AGAIN);
-                return Err(WatchError::Look(error));
+    fn begin_look(&mut self, thoroughly: bool) {
+        // They are lost if a look was never ended. Then everything is listened to anew.
+        let mut ears = self.ears.take().unwrap_or_default();
+        if thoroughly {
+            ears.doubt();
+        }
+        self.look_at = None;
+        self.looked = Instant::now();
+        let (targets, earlier) = (Arc::clone(&self.targets), Arc::clone(&self.snapshot));
+        self.look = Some(Looking::begin(ears, targets, earlier));
+    }
+
+    async fn finish_look(&mut self) -> Option<Change> {
+        let ended = self.look.as_mut()?.end().await;
+        self.look = None;
+        let change = match ended {
+            Ok(looked) => {
+                let change = looked.snapshot.since(&self.snapshot);
+                self.take_in(looked);
+                change
+            }
+            Err((ears, error)) => {
+                self.ears = ears;
+                self.look_at = Some(Instant::now() + LOOK_AGAIN);
+                let why = GapCause::NotLooked { error };
+                self.gaps.retain(|gap| gap.why != why);
+                self.gaps.push(Gap {
+                    path: None,
+                    others: 0,
+                    why,
+                });
+                None
             }
         };
-        self.listener = Some(looked.listener);
-        let snapshot = looked.snapshot?;
-        let change = snapshot.since(&self.snapshot);
-        self.snapshot = snapshot;
-        Ok(change)
+        self.tell_gaps();
+        change
     }
 
-    /// Returns when it is time to look.
-    async fn wait_for_reason(&mut self) -> Result<(), WatchError> {
-        loop {
-            let listener = self.listener.as_mut().ok_or(WatchError::Runtime)?;
-            // Work that was finished in the meantime is not waited for.
-            self.unrest = self.unrest.filter(|_| listener.is_unsettled());
-            tokio::select! {
-                ready = self.events.readable() => {
-                    let mut ready = ready.map_err(|_| WatchError::Runtime)?;
-                    let urgency = listener.hear().map_err(WatchError::Hear)?;
-                    // The queue was read until it was empty; an event that has come since then
-                    // makes it ready again.
-                    ready.clear_ready();
-                    match urgency {
-                        Urgency::None => {}
-                        Urgency::Settle => self.unrest = Some(Unrest::go_on(self.unrest)),
-                        Urgency::Now => {
-                            if listener.is_unsettled() {
-                                self.unrest = Some(Unrest::go_on(self.unrest));
-                            }
-                            return Ok(());
-                        }
-                    }
+    /// Goes on with what a look has brought back.
+    fn take_in(&mut self, looked: Looked) {
+        let Looked {
+            mut ears,
+            snapshot,
+            mut gaps,
+        } = looked;
+        self.snapshot = snapshot;
+        match ears.fd() {
+            Some(fd) if self.hears_at(fd) => {}
+            Some(fd) => match hear_at(Arc::clone(fd)) {
+                Ok(events) => self.events = Some(events),
+                Err(error) => {
+                    ears.cover();
+                    let error = error.to_string();
+                    gaps.add(None, GapCause::NoQueue { error });
+                    self.events = None;
                 }
+            },
+            None => self.events = None,
+        }
+        self.ears = Some(ears);
+        self.gaps = gaps.into_vec();
+    }
+
+    fn hears_at(&self, fd: &Arc<OwnedFd>) -> bool {
+        let events = self.events.as_ref();
+        events.is_some_and(|events| Arc::ptr_eq(events.get_ref(), fd))
+    }
+
+    /// Returns when it is time to look, and whether every file is to be read.
+    async fn wait_for_reason(&mut self) -> bool {
+        loop {
+            // Work that was finished in the meantime is not waited for.
+            let ears = self.ears.get_or_insert_default();
+            self.unrest = self.unrest.filter(|_| ears.is_unsettled());
+            let rescan = self.rescan.next(self.looked, &self.gaps);
+            tokio::select! {
+                heard = hear(&self.events, ears) => match heard {
+                    Ok(Urgency::None) => {}
+                    Ok(Urgency::Settle) => self.unrest = Some(Unrest::go_on(self.unrest)),
+                    Ok(Urgency::Now) => {
+                        if ears.is_unsettled() {
+                            self.unrest = Some(Unrest::go_on(self.unrest));
+                        }
+                        return false;
+                    }
+                    // Another queue is tried.
+                    Err(error) => {
+                        tracing::debug!("the queue of events broke: {error}");
+                        ears.cover();
+                        self.events = None;
+                        return false;
+                    }
+                },
                 () = until(self.unrest.map(|unrest| unrest.over)) => {
                     self.unrest = None;
-                    listener.settle();
-                    return Ok(());
+                    ears.settle();
+                    return false;
                 }
-                () = until(self.look_again) => return Ok(()),
-                () = until(self.rescan.as_ref().map(|rescan| rescan.next)) => return Ok(()),
+                mounted = mounted(&self.mounts) => match mounted {
+                    // Several mounts belong together.
+                    Ok(()) => {
+                        let soon = Instant::now() + QUIET;
+                        self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
+                    }
+                    Err(_) => self.mounts = None,
+                },
+                () = until(self.look_at) => return false,
+                () = until(rescan) => return self.rescan.reads_everything(),
             }
         }
+    }
+
+    /// Logs what has come and gone among the gaps.
+    fn tell_gaps(&mut self) {
+        let is_in = |gaps: &[Gap], gap: &Gap| gaps.iter().any(|other| other.why == gap.why);
+        let interval = self.rescan_interval();
+        for gap in self.gaps.iter().filter(|gap| !is_in(&self.told, gap)) {
+            match interval {
+                _ if !gap.is_found_by_looking() => tracing::warn!("{gap}"),
+                Some(interval) => {
+                    tracing::warn!("{gap}; so the files are looked at every {interval:?}");
+                }
+                None => tracing::warn!("{gap}; and they are not looked at in an interval"),
+            }
+        }
+        for gap in self.told.iter().filter(|gap| !is_in(&self.gaps, gap)) {
+            tracing::info!("this is over: {gap}");
+        }
+        self.told.clone_from(&self.gaps);
     }
 }
 
@@ -315,27 +370,45 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// A look that is under way.
-struct Look {
-    looking: Offloaded<Option<Looked>>,
-    waiting: Arc<Mutex<Option<Listener>>>,
+/// Waits for events of the queue, and takes in every one there is.
+async fn hear(events: &Option<AsyncFd<Arc<OwnedFd>>>, ears: &mut Ears) -> io::Result<Urgency> {
+    let Some(events) = events else {
+        return pending().await;
+    };
+    let mut ready = events.readable().await?;
+    let urgency = ears.hear()?;
+    // The queue was read until it was empty; an event that has come since then makes it ready again.
+    ready.clear_ready();
+    Ok(urgency)
 }
 
-fn take(place: &Mutex<Option<Listener>>) -> Option<Listener> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn hear_at(queue: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    #[expect(unsafe_code, reason = "tokio has no safe way to wait for inotify")]
+    // SAFETY: the descriptor is owned, never replaced, and open for as long as the `Arc` lives.
+    let events = unsafe { AsyncFd::register_with_interest(queue, Interest::READABLE) };
+    Ok(events?)
 }
 
-/// What a look brings back.
-struct Looked {
-    listener: Listener,
-    snapshot: Result<Snapshot, WatchError>,
+/// A mount over a watched path is no event for any directory, but the table of mounts reports it.
+async fn mounted(mounts: &Option<AsyncFd<File>>) -> io::Result<()> {
+    let Some(mounts) = mounts else {
+        return pending().await;
+    };
+    let mut ready = mounts.ready(Interest::PRIORITY).await?;
+    ready.clear_ready();
+    Ok(())
 }
 
-/// Listens first and reads then: what changes after the reading is heard.
-fn look(mut listener: Listener, targets: &Targets) -> Looked {
-    let followed = listener.follow(&targets.paths());
-    let snapshot = followed.map(|()| Snapshot::take(targets));
-    Looked { listener, snapshot }
+/// None where `/proc` is not mounted, for example.
+fn report_of_mounts() -> Option<AsyncFd<File>> {
+    let mounts = File::open("/proc/self/mountinfo").ok()?;
+    #[expect(
+        unsafe_code,
+        reason = "tokio has no safe way to wait for the table of mounts"
+    )]
+    // SAFETY: the descriptor is owned and open for as long as the file lives.
+    let mounts = unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) };
+    mounts.ok()
 }
 
 /// Somebody is at work on a file.
@@ -354,12 +427,6 @@ impl Unrest {
             over: (now + QUIET).min(since + LONGEST_UNREST),
         }
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Rescan {
-    interval: Duration,
-    next: Instant,
 }
 
 async fn until(deadline: Option<Instant>) {

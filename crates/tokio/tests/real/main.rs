@@ -17,4 +17,6 @@ mod supervisors;
 #[cfg(feature = "process")]
 mod support;
 #[cfg(feature = "watch")]
+mod unheard;
+#[cfg(feature = "watch")]
 mod watching;

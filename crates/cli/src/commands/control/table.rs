@@ -24,6 +24,15 @@ pub(super) fn table(status: &Status) -> String {
     if let Some(problem) = &status.problem {
         fact("problem", &plain(problem));
     }
+    for problem in &status.watching.problems {
+        fact("watching", &plain(problem));
+    }
+    if let Some(seconds) = status.watching.rescan_seconds {
+        fact(
+            "watching",
+            &format_args!("looks at the files every {seconds}s"),
+        );
+    }
     if let Some(left) = status.retries_left {
         fact("retries left", &left);
     }
@@ -171,7 +180,7 @@ pub(super) fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::{API, Counters, LastExit, LastFailure};
+    use crate::control::wire::{API, Counters, LastExit, LastFailure, Watching};
 
     fn configuration(hash: char) -> Configuration {
         Configuration {
@@ -214,6 +223,7 @@ mod tests {
                 started: 1,
                 ..Counters::default()
             },
+            watching: Watching::default(),
         }
     }
 
@@ -264,11 +274,17 @@ mod tests {
             epoch: 1,
             message: "/etc/envoy.yaml: cannot listen".to_owned(),
         });
+        status.watching = Watching {
+            problems: vec!["the system does not report every change of `/n`".to_owned()],
+            rescan_seconds: Some(10.0),
+        };
         insta::assert_snapshot!(table(&status), @r"
         web (pid 7, handover 1.2.3, base id 3) is live, up 1h 2m 5s: ready, but not with what is desired, degraded, drained
         desired      /etc/envoy.yaml (bbbbbbbbbbbb)
         current      /etc/envoy.yaml (aaaaaaaaaaaa)
         held         the desired configuration was given up
+        watching     the system does not report every change of `/n`
+        watching     looks at the files every 10s
         retries left 10
         epochs       1 started, 0 failed, 0 retried, 0 handed over
         last exit    epoch 1 (pid 4712) at 2026-01-02T03:04:05Z after 0s: cannot listen\n\u{1b}[2J (bind_conflict)
