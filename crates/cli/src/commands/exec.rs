@@ -10,7 +10,7 @@ use handover_tokio::process::ready::Probe;
 
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::policy::OnExit;
-use crate::control::{Instance, default_directory};
+use crate::control::{Directory, Instance};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
@@ -31,7 +31,7 @@ async fn supervise(
     signals: Signals,
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
-    let instance = Instance::open(&args.control, &default_directory())?;
+    let instance = Instance::open(&args.control, &Directory::new(None))?;
     let (supervisor, _) = prepare(args, output).await?;
     supervisor.controlled_as(instance).run(signals).await
 }
