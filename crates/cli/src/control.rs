@@ -13,6 +13,8 @@ mod address;
 mod ask;
 mod client;
 mod find;
+mod half_closed;
+mod lock;
 mod name;
 mod place;
 mod routes;

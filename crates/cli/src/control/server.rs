@@ -24,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::ask::{Asked, Supervisor};
+use super::half_closed::conversation;
 use super::routes::{read, respond};
 use super::socket::Socket;
 use super::wire::{Code, Refusal};
@@ -170,11 +171,14 @@ async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<S
             Ok::<_, Infallible>(response)
         }
     });
+    let (conversation, mut client) = conversation(stream);
     let connection = http1::Builder::new()
         .keep_alive(false)
+        .half_close(true)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(conversation), service);
     let mut connection = std::pin::pin!(connection);
+    let mut gone = std::pin::pin!(client.gone());
     loop {
         let limit = *turns.borrow_and_update();
         let too_late = async {
@@ -190,6 +194,8 @@ async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<S
             // The sender is in the connection, which is polled first.
             _ = turns.changed() => {}
             () = too_late => return,
+            // What it has asked for may still be waited for.
+            () = &mut gone => return,
         }
     }
 }
