@@ -185,7 +185,7 @@ fn done(answer: Answered) -> Result<Bytes, Fatal> {
 fn refused(refusal: &Refusal) -> Fatal {
     let mut message = plain(&refusal.message);
     for line in &refusal.lines {
-        message.push_str("\n  ");
+        message.push('\n');
         message.push_str(&plain(line));
     }
     Fatal::new(refusal.exit_code(), anyhow::Error::msg(message))

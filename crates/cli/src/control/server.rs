@@ -171,7 +171,7 @@ async fn converse(stream: UnixStream, place: OwnedSemaphorePermit, server: Arc<S
             Ok::<_, Infallible>(response)
         }
     });
-    let (conversation, mut client) = conversation(stream);
+    let (conversation, client) = conversation(stream);
     let connection = http1::Builder::new()
         .keep_alive(false)
         .half_close(true)

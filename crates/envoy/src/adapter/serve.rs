@@ -16,7 +16,7 @@ use super::lines::Line;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
-use crate::text::one_line;
+use crate::text::{is_about_reading, one_line};
 
 /// How many of Envoy's last lines a failure tells.
 const LAST_WORDS: usize = 10;
@@ -110,7 +110,7 @@ impl Envoy {
         let repaired = self.repair(epoch, line);
         let cause = result.map_err(EnvoyFailed::from)?;
         let asked = control.aborted().is_some();
-        let failure = classify(cause, child);
+        let failure = classify(cause, &launched);
         if matches!(failure, Failure::BaseIdConflict { .. })
             && may_choose
             && !asked
@@ -133,6 +133,12 @@ impl Envoy {
             return Err(RunError::Aborted);
         }
         let config = config.source().to_owned();
+        if let Failure::ConfigurationRejected { message } = &failure
+            && is_about_reading(message, &launched.file)
+        {
+            let file = launched.file;
+            return Err(EnvoyFailed::Unreadable { config, file }.into());
+        }
         match put_down {
             Some(PutDown::Hung { silent_for }) => {
                 return Err(EnvoyFailed::Hung { config, silent_for }.into());
@@ -154,9 +160,13 @@ impl Envoy {
         }
         Err(EnvoyFailed::Ended {
             config,
-            failure,
             cause,
-            last_words: last_words(child),
+            last_words: match failure {
+                // The reason is told already, and the lines behind it are the configuration.
+                Failure::ConfigurationRejected { .. } => Vec::new(),
+                _ => last_words(child),
+            },
+            failure,
         }
         .into())
     }
@@ -229,11 +239,17 @@ fn last_words(child: &Child) -> Vec<String> {
     words
 }
 
-fn classify(cause: ExitCause, child: &Child) -> Failure {
+fn classify(cause: ExitCause, Launched { child, heard, .. }: &Launched) -> Failure {
     let mut said = Vec::new();
-    for line in child.stderr_tail().lines() {
-        said.extend_from_slice(line);
-        said.push(b'\n');
+    match heard.reason() {
+        // What follows is the configuration, which may say anything.
+        Some(reason) => said.extend_from_slice(reason.as_bytes()),
+        None => {
+            for line in child.stderr_tail().lines() {
+                said.extend_from_slice(line);
+                said.push(b'\n');
+            }
+        }
     }
     let (status, out_of_memory) = match cause {
         ExitCause::Code(code) => (code << 8, false),
