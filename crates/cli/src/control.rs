@@ -14,6 +14,8 @@ mod ask;
 mod client;
 mod find;
 mod guests;
+mod half_closed;
+mod lock;
 mod name;
 mod place;
 mod routes;
@@ -25,7 +27,7 @@ pub(crate) use ask::{Answer, Ask, Asked};
 pub(crate) use client::{Answered, Client};
 pub(crate) use find::{Wanted, find};
 pub(crate) use name::Name;
-pub(crate) use place::{Instance, default_directory};
+pub(crate) use place::{Directory, Instance};
 pub(crate) use server::Control;
 
 /// A directory for the sockets of a test.

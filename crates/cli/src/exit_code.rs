@@ -35,6 +35,8 @@ impl ExitCode {
     pub(crate) const OS: Self = Self(71);
     /// Time was up: a drain was cut, or an answer did not come in time.
     pub(crate) const CUT: Self = Self(75);
+    /// Envoy may not read what it is given.
+    pub(crate) const NO_PERMISSION: Self = Self(77);
     /// The program was found and cannot be executed.
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
     /// The program was not found.
@@ -133,6 +135,9 @@ impl ExitCode {
         }
         if let EnvoyFailed::Spawn(error) = error {
             return Self::of_spawn(error);
+        }
+        if let EnvoyFailed::Unreadable { .. } = error {
+            return Some(Self::NO_PERMISSION);
         }
         let is_command_line = matches!(
             error,

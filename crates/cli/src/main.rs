@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod control;
 mod demo;
+mod escape;
 mod exit_code;
 mod fatal;
 mod logging;
@@ -22,6 +23,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit};
 
 use cli::Cli;
+use escape::shown;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
 
@@ -70,7 +72,13 @@ fn require_descriptors() -> anyhow::Result<()> {
 /// Says what is wrong with the command line, or gives the help that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
     // A closed pipe leaves nobody to tell.
-    let _unread = error.print();
+    let _unread = if commands_a_terminal() {
+        // What was typed is repeated in it. Without colours it can be shown.
+        let text = as_lines_of_one(&error.render().to_string());
+        write!(std::io::stderr(), "{text}")
+    } else {
+        error.print()
+    };
     let was_asked_for = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
     if was_asked_for.contains(&error.kind()) {
         ExitCode::CLEAN
@@ -79,8 +87,30 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// Whether anything that was typed, or set for us, is more than text.
+fn commands_a_terminal() -> bool {
+    let ours = std::env::vars_os().filter_map(|(name, value)| {
+        let is_ours = name.to_string_lossy().starts_with("HANDOVER_");
+        is_ours.then_some(value)
+    });
+    std::env::args_os().chain(ours).any(|typed| {
+        let typed = typed.to_string_lossy();
+        shown(&typed, &[]) != typed
+    })
+}
+
+/// A text whose further lines cannot be taken for lines of somebody else.
+fn as_lines_of_one(text: &str) -> String {
+    let (text, end) = match text.strip_suffix('\n') {
+        Some(text) => (text, "\n"),
+        None => (text, ""),
+    };
+    shown(text, &['\n', '\t']).replace('\n', "\n  ") + end
+}
+
 fn report(error: &Fatal) -> ExitCode {
+    let text = as_lines_of_one(&error.to_string());
     // As above.
-    let _unread = writeln!(std::io::stderr(), "error: {error}");
+    let _unread = writeln!(std::io::stderr(), "error: {text}");
     error.code
 }

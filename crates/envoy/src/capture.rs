@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::heard::Heard;
 use handover_tokio::process::{Child, Command, ExitCause, Line, Signal, SpawnError, Stream};
 
 /// How much is kept of each output stream: its end, where programs say why they fail.
@@ -19,6 +20,8 @@ pub(crate) struct Captured {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// Why Envoy does not accept its configuration, where it says so.
+    pub(crate) reason: Option<String>,
 }
 
 /// Why there is no result.
@@ -51,6 +54,7 @@ pub(crate) async fn capture(
             status: exit_status(cause?),
             stdout: said.text(Stream::Stdout),
             stderr: said.text(Stream::Stderr),
+            reason: said.heard.reason(),
         }),
         Err(_elapsed) => Err(CaptureError::TimedOut),
     }
@@ -95,7 +99,10 @@ async fn spawn(binary: &Path, args: &[OsString], said: &Said) -> Result<Child, S
 
 /// The end of what a program has written to each stream.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Ends>>);
+struct Said {
+    ends: Arc<Mutex<Ends>>,
+    heard: Heard,
+}
 
 #[derive(Default)]
 struct Ends {
@@ -105,6 +112,7 @@ struct Ends {
 
 impl Said {
     fn take(&self, line: &Line<'_>) {
+        self.heard.take(line);
         let mut ends = self.lock();
         let kept = match line.stream {
             Stream::Stdout => &mut ends.stdout,
@@ -131,7 +139,7 @@ impl Said {
 
     fn lock(&self) -> MutexGuard<'_, Ends> {
         // Bytes are whole whenever the lock is free, whatever has panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -34,6 +34,29 @@ pub(crate) fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()>
     File::open(dir)?.sync_all()
 }
 
+/// Removes the temporary files that killed processes have left of files with such names. What cannot
+/// be looked at or removed stays.
+pub(crate) fn sweep(dir: &Path, is_named: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let name = file.to_str().and_then(|name| {
+            let name = name.strip_prefix('.')?.strip_suffix(".new")?;
+            is_named(name).then_some(name)
+        });
+        if name.is_none() {
+            continue;
+        }
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(NOFOLLOW)
+            .open(entry.path());
+        // Whoever writes it holds its lock.
+        if opened.is_ok_and(|file| file.try_lock().is_ok()) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// Opens the temporary file and waits until it is ours.
 fn lock(path: &Path) -> io::Result<File> {
     for _ in 0..TRIES {

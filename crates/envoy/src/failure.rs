@@ -9,6 +9,9 @@ use crate::text::{configuration_error, one_line};
 /// The signal by which a process ends itself.
 const ABORT: i32 = 6;
 
+/// The signal for memory that the system cannot provide: a file that is mapped and has no room.
+const BUS_ERROR: i32 = 7;
+
 /// Why an Envoy ended. It shows as one sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -353,9 +356,11 @@ impl fmt::Display for Failure {
             Self::StillInitializing => f.write_str(
                 "an earlier epoch is still starting, or has ended in the middle of its start",
             ),
-            Self::SharedMemory { message } => {
-                write!(f, "Envoy cannot use its shared memory: {message}")
-            }
+            Self::SharedMemory { message } => write!(
+                f,
+                "Envoy cannot use its shared memory: {message} (is /dev/shm a tmpfs that it may \
+                 write to?)"
+            ),
             Self::VersionMismatch { message } => write!(
                 f,
                 "the running epoch cannot hand over to this binary: {message}"
@@ -372,6 +377,12 @@ impl fmt::Display for Failure {
             } => {
                 let core = if *core_dumped { ", core dumped" } else { "" };
                 write!(f, "it crashed (signal {signal}{core})")?;
+                if *signal == BUS_ERROR {
+                    f.write_str(
+                        ", as it does where /dev/shm is full (make room there; containers take \
+                         --shm-size)",
+                    )?;
+                }
                 said(f, message)
             }
             Self::Exited { code, message } => {

@@ -2,6 +2,7 @@
 //! from another's, the shared memory under that id, and the socket by which epochs speak.
 
 mod base_id;
+mod claim;
 mod lock;
 mod message;
 mod occupied;

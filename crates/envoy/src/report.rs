@@ -6,10 +6,11 @@
 //! are bounded, so a crash loop fills no disk. Names of fields and labels are stable; sentences are
 //! for people.
 
+mod termination;
+
 use std::borrow::Cow;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -21,14 +22,13 @@ use crate::digest::Digest;
 use crate::durable;
 use crate::failure::Failure;
 use crate::files::{FilesError, RunDir};
-use crate::text::one_paragraph;
+
+pub use termination::{MAX_MESSAGE, TerminationError, termination_message};
 
 /// How many lines of standard error a report holds at most: the last 50.
 pub const MAX_LINES: usize = 50;
 /// How many bytes of standard error a report holds at most: the last 32 KiB.
 pub const MAX_BYTES: usize = 32 << 10;
-/// The longest termination message in bytes. Kubernetes reads no more of one container.
-pub const MAX_MESSAGE: usize = 4096;
 
 /// The state directory's crash reports.
 ///
@@ -131,29 +131,21 @@ pub enum ReportError {
     },
 }
 
-/// Why a termination message cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write the termination message {}", path.display())]
-pub struct TerminationError {
-    /// The file.
-    pub path: PathBuf,
-    /// Why.
-    #[source]
-    pub source: io::Error,
-}
-
 impl CrashReports {
     /// How many reports are kept: 10.
     pub const KEPT: usize = 10;
 
-    /// Makes the state directory with mode 0700, or checks the one that is there.
+    /// Makes the state directory with mode 0700, or checks the one that is there, and removes reports
+    /// that were only half written when an agent was killed.
     ///
     /// # Errors
     ///
     /// [`ReportError::Directory`].
     pub fn open(dir: &Path) -> Result<Self, ReportError> {
+        let dir = RunDir::create(dir)?;
+        durable::sweep(dir.path(), is_report);
         Ok(Self {
-            dir: RunDir::create(dir)?,
+            dir,
             keep: Self::KEPT,
         })
     }
@@ -282,54 +274,6 @@ impl Serialize for CrashReport {
     }
 }
 
-/// Writes a message where Kubernetes looks for the reason of a container's end
-/// (`terminationMessagePath`, usually `/dev/termination-log`): one paragraph of at most
-/// [`MAX_MESSAGE`] bytes, in place of what is there.
-///
-/// The file is written in place, because that path is a mount of its own, over which nothing can be
-/// renamed. It is made with mode 0600 where it is not there.
-///
-/// ```
-/// # let dir = tempfile::Builder::new().prefix("handover-").tempdir()?;
-/// # let path = dir.path().join("termination-log");
-/// handover_envoy::report::termination_message(&path, "gave up:\n epoch 3 crashed")?;
-/// assert_eq!(std::fs::read_to_string(&path)?, "gave up: epoch 3 crashed\n");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-///
-/// [`TerminationError`] names the file.
-pub fn termination_message(path: &Path, text: &str) -> Result<(), TerminationError> {
-    // One byte is left for the end of the line.
-    let message = one_paragraph(text, MAX_MESSAGE - 1) + "\n";
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            // Emptied below, once it is known to be a file.
-            .truncate(false)
-            .mode(0o600)
-            // A pipe that nobody reads must not hold the end of the supervisor up.
-            .custom_flags(NONBLOCK)
-            .open(path)?;
-        let kind = file.metadata()?.file_type();
-        if kind.is_file() {
-            file.set_len(0)?;
-        } else if kind.is_fifo() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is a pipe: give the path of a file",
-            ));
-        }
-        file.write_all(message.as_bytes())
-    };
-    write().map_err(|source| TerminationError {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// Whether a file name is that of a report.
 fn is_report(name: &str) -> bool {
     let parts = name
@@ -341,9 +285,6 @@ fn is_report(name: &str) -> bool {
         time.len() == 19 && time.ends_with('Z') && epoch.parse::<u32>().is_ok()
     })
 }
-
-/// Linux's `O_NONBLOCK`, the same bits as rustix has them.
-const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 #[cfg(test)]
 mod tests;

@@ -35,9 +35,23 @@ fn folded(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.extend(word.chars().filter(|c| !c.is_control()));
+        line.extend(word.chars().filter(|c| !commands_a_terminal(*c)));
     }
     line
+}
+
+/// Whether a terminal would not show a character but obey it, or show what follows in another order.
+fn commands_a_terminal(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+/// The file that Envoy cannot read, where that is why it rejects its configuration.
+pub(crate) fn is_about_reading(message: &str, file: &std::path::Path) -> bool {
+    let file = file.display();
+    ["Invalid path: ", "unable to read file: "]
+        .iter()
+        .any(|beginning| one_line(&format!("{beginning}{file}")) == message)
 }
 
 /// Why Envoy rejected its configuration, from what it wrote to standard error, or `None` where
@@ -78,7 +92,14 @@ pub(crate) fn configuration_error(output: &str) -> Option<String> {
     } else if message.starts_with("Unable to convert YAML as JSON") {
         "the document is not a mapping, or not text".to_owned()
     } else if let Some(reason) = message.strip_prefix("Unable to parse JSON as proto ") {
-        format!("Unable to parse JSON as proto {}", in_parentheses(reason))
+        let reason = without_value(&without_document(&folded(reason)));
+        format!("Unable to parse JSON as proto {reason}")
+    } else if message.starts_with("Protobuf message (") {
+        without_value(&folded(
+            message
+                .split_once("\n[")
+                .map_or(message, |(message, _)| message),
+        ))
     } else {
         // The message of anything else is one paragraph; what follows is another log line.
         message
@@ -89,27 +110,38 @@ pub(crate) fn configuration_error(output: &str) -> Option<String> {
     Some(one_line(&message))
 }
 
-/// The text up to the parenthesis that closes its first one. Characters that Envoy quotes do not
-/// count.
-fn in_parentheses(text: &str) -> &str {
-    let mut depth = 0_u32;
-    for (place, c) in text.char_indices() {
-        let quoted = |c: char| {
-            text.get(..place)
-                .is_some_and(|before| before.ends_with('\''))
-                && text
-                    .get(place + c.len_utf8()..)
-                    .is_some_and(|after| after.starts_with('\''))
-        };
-        match c {
-            '(' if !quoted(c) => depth += 1,
-            ')' if !quoted(c) && depth <= 1 => return text.get(..=place).unwrap_or(text),
-            ')' if !quoted(c) => depth -= 1,
-            _ => {}
+/// The text up to where the document begins: `(REASON): DOCUMENT`. The reason tells a place as
+/// `(offset N): `, and may quote any character, so parentheses cannot be counted.
+fn without_document(text: &str) -> String {
+    let mut place = 0;
+    while let Some((before, after)) = text.get(place..).and_then(|rest| rest.split_once("): ")) {
+        let end = place + before.len() + 1;
+        let digits = before.trim_end_matches(|c: char| c.is_ascii_digit());
+        if !digits.ends_with("(offset ") {
+            return text.get(..end).unwrap_or_default().to_owned();
         }
+        place = text.len() - after.len();
     }
     // Cut before its end: what is left could be the document.
-    ""
+    text.get(..place)
+        .unwrap_or_default()
+        .trim_end_matches(": ")
+        .to_owned()
+}
+
+/// The text up to a value that it quotes. The names of fields and types stay, and single characters.
+fn without_value(text: &str) -> String {
+    for quote in [": '", ": \""] {
+        if let Some((before, _)) = text.split_once(quote)
+            && !["no such field", "unexpected character"]
+                .iter()
+                .any(|harmless| before.ends_with(harmless))
+        {
+            let open = before.matches('(').count() > before.matches(')').count();
+            return format!("{before}{}", if open { ")" } else { "" });
+        }
+    }
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -147,5 +179,74 @@ mod tests {
             message,
             "Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON, near 1:1 (offset 0): expected '{')"
         );
+    }
+
+    /// What is said of a start and of a validation with this message.
+    fn said(message: &str) -> String {
+        let start =
+            format!("[critical][main] [x.cc:1] error `{message}` initializing config 'x\n a'");
+        let validation = format!("error initializing configuration 'a': {message}\n");
+        let said = configuration_error(&start).unwrap();
+        assert_eq!(configuration_error(&validation).unwrap(), said);
+        said
+    }
+
+    #[test]
+    fn values_are_not_repeated_and_names_of_fields_are() {
+        for value in [
+            "hunter2",
+            "hun)ter2",
+            "(hunter2",
+            "((",
+            "a': b'hunter2",
+            "): {hunter2",
+            "",
+        ] {
+            let document = format!("{{\"port_value\":\"{value}\",\"x\":\"hunter2\"}}");
+            let number = said(&format!(
+                "Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON in  B @ a.port_value: \
+                 uint32, near 1:75 (offset 74): invalid  number: '{value}'): {document}"
+            ));
+            assert_eq!(
+                number,
+                "Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON in B @ a.port_value: \
+                 uint32, near 1:75 (offset 74): invalid number)"
+            );
+            let option = said(&format!(
+                "Protobuf message (type B reason INVALID_ARGUMENT: unknown enum value: '{value}') has \
+                 unknown fields"
+            ));
+            assert_eq!(
+                option,
+                "Protobuf message (type B reason INVALID_ARGUMENT: unknown enum value)"
+            );
+        }
+        let field = "Protobuf message (type B reason INVALID_ARGUMENT: invalid JSON in B, near 1:12 \
+             (offset 11): no such field: 'listenerz') has unknown fields";
+        assert_eq!(said(field), field);
+        // Of a document that was cut nothing is told.
+        let cut = "Unable to parse JSON as proto (INVALID_ARGUMENT: near 1:2 (offset 1): hunter2";
+        assert!(!said(cut).contains("hunter2"), "{}", said(cut));
+    }
+
+    #[test]
+    fn text_that_would_be_shown_in_another_order_is_not() {
+        assert_eq!(one_line("a\u{202e}b\u{2066}c"), "abc");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_from_what_it_says() {
+        let file = std::path::Path::new("/run/envoy-rev0.yaml");
+        for message in [
+            "Invalid path: /run/envoy-rev0.yaml",
+            "unable to read file: /run/envoy-rev0.yaml",
+        ] {
+            assert!(is_about_reading(message, file));
+            assert!(!is_about_reading(
+                message,
+                std::path::Path::new("/run/envoy-rev1.yaml")
+            ));
+        }
+        assert!(!is_about_reading("Invalid path: /etc/cert.pem", file));
     }
 }

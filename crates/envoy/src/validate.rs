@@ -89,7 +89,7 @@ pub async fn validate(binary: &Path, args: &EnvoyArgs, config: &Path) -> Verdict
     if captured.status.success() {
         return Verdict::Valid;
     }
-    let reason = configuration_error(&captured.stderr);
+    let reason = captured.reason.as_deref().and_then(configuration_error);
     // Exit code 1 is Envoy's only answer to a bad configuration; it goes with a reason.
     match (captured.status.code(), reason) {
         (Some(1), Some(message)) => Verdict::Rejected { message },

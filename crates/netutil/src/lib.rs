@@ -6,6 +6,7 @@
 //! - [`source_address`] tells from which of them a destination would be reached.
 //! - [`Listen`] binds a listening TCP socket that can be shared with, or passed on to, the next
 //!   process.
+//! - [`PortHolders`] names the processes that listen on a port which is taken.
 //!
 //! What it does not do: it does not connect, accept, retry a failed lookup or choose between
 //! answers by latency. It depends on no other crate of Handover and can be picked alone.
@@ -28,6 +29,7 @@
 
 mod addresses;
 mod families;
+mod holders;
 mod interfaces;
 mod listen;
 mod resolve;
@@ -37,6 +39,7 @@ pub use addresses::{
     PRIVATE_IPS_LIMIT, PrivateIps, PrivateIpsOptions, private_ips, private_ips_with,
 };
 pub use families::Families;
+pub use holders::{PortHolder, PortHolders};
 pub use interfaces::{InterfaceAddress, Interfaces, SystemInterfaces};
 pub use listen::{Listen, ListenError};
 pub use resolve::{

@@ -377,6 +377,7 @@ pub(crate) fn settings(envoy: &Path, base_id: u32, dir: &Path) -> EnvoySettings 
         base_id: BaseIdChoice::Explicit(BaseId::new(base_id).expect("it is small")),
         instance: "test".into(),
         run_dir: dir.join("run"),
+        run_dir_group: None,
         lock_dir: dir.join("locks"),
         output: Arc::new(|line: &Line<'_>| {
             let epoch = line.source.epoch.unwrap_or_default();

@@ -1,6 +1,7 @@
 //! `handover run` and `handover validate`.
 
 mod envoy_flags;
+mod group;
 mod stop;
 
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use super::policy::PolicyArgs;
 use super::span::{self, Limit};
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
+pub(crate) use group::Group;
 pub(crate) use stop::{ISTIO_VARIABLE, StopArgs};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
@@ -72,9 +74,16 @@ pub(crate) struct RunArgs {
     pub(crate) concurrency: Option<NonZeroU32>,
 
     /// Where the configuration of each running epoch is kept; without it a directory of its own
-    /// below the temporary directory, which is removed at the end.
+    /// below the temporary directory, which is removed at the end, or by the next start. In a
+    /// directory that others can write to, as a volume of Kubernetes, handover-UID is made.
     #[arg(long, value_name = "DIR", env = "HANDOVER_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+
+    /// Let this group read the configuration of each epoch: for an Envoy that its start script runs
+    /// as another user. A name of /etc/group, or a number. The directories above the run directory
+    /// must let that user pass.
+    #[arg(long, value_name = "GROUP", env = "HANDOVER_RUN_DIR_GROUP")]
+    pub(crate) run_dir_group: Option<Group>,
 
     /// Where the locks of the base ids and the control sockets are, the same for all agents of a
     /// user; without it

@@ -18,7 +18,7 @@ use crate::control::wire::{
     self, DrainRequest, DrainResult, Drained, Refusal, Released, ReloadRequest, ReloadResult,
     Reloaded, Status, StopRequest, Stopped, UndrainRequest,
 };
-use crate::control::{Answered, Client, Wanted, default_directory, find};
+use crate::control::{Answered, Client, Directory, Wanted, find};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use table::{plain, table};
@@ -137,10 +137,7 @@ fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
         (None, Some(name)) => Wanted::Name(name.clone()),
         (None, None) => from_environment()?,
     };
-    match &target.lock_dir {
-        Some(directory) => find(&wanted, directory),
-        None => find(&wanted, &default_directory()),
-    }
+    find(&wanted, &Directory::new(target.lock_dir.clone()))
 }
 
 /// As the environment of an instance has it.
@@ -188,7 +185,7 @@ fn done(answer: Answered) -> Result<Bytes, Fatal> {
 fn refused(refusal: &Refusal) -> Fatal {
     let mut message = plain(&refusal.message);
     for line in &refusal.lines {
-        message.push_str("\n  ");
+        message.push('\n');
         message.push_str(&plain(line));
     }
     Fatal::new(refusal.exit_code(), anyhow::Error::msg(message))

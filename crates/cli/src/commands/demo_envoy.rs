@@ -17,7 +17,7 @@ use super::demo::{perform, silent};
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
-use crate::control::default_directory;
+use crate::control::Directory;
 use crate::demo::play::Script;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -53,6 +53,8 @@ pub(super) async fn run(
         config.display(),
         binary.display()
     );
+    let locks = Directory::new(None).make().or_exit(ExitCode::OS)?;
+    let lock_dir = locks.path().to_owned();
     let settings = EnvoySettings {
         binary,
         args: ArgsOptions {
@@ -64,7 +66,8 @@ pub(super) async fn run(
         base_id: BaseIdChoice::Auto,
         instance: "handover demo".to_owned(),
         run_dir: dir.join("epochs"),
-        lock_dir: default_directory(),
+        lock_dir,
+        run_dir_group: None,
         output: silent(),
         live_poll: LivePoll::default(),
         stop: StopOptions::default(),

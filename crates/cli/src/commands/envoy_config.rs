@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use handover_envoy::EnvoyConfig;
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::bootstrap::Format;
-use handover_envoy::files::RunDir;
+use handover_envoy::files::TemporaryRunDir;
 use handover_envoy::template::{Inputs, Template};
 use handover_envoy::validate::{Verdict, validate};
 use handover_netutil::{private_ips, resolve_addr};
@@ -97,13 +97,11 @@ impl ConfigFile {
         if !self.template {
             return Ok(validate(binary, args, &self.path).await);
         }
-        let made = tempfile::Builder::new()
-            .prefix("handover-validate-")
-            .tempdir()
-            .context("making a directory for the rendered configuration")
+        let made = TemporaryRunDir::create(&std::env::temp_dir())
+            .context("choose another place with TMPDIR")
             .or_exit(ExitCode::OS)?;
-        let dir = RunDir::create(made.path()).or_exit(ExitCode::OS)?;
-        let copy = dir
+        let copy = made
+            .run_dir()
             .write(0, config.format(), config.content())
             .or_exit(ExitCode::OS)?;
         Ok(validate(binary, args, &copy).await)

@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_netutil::resolve_addr;
+use handover_netutil::{ListenError, PortHolders, resolve_addr};
 use handover_tokio::process::OutputSink;
 use handover_tokio::process::ready::Probe;
 
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
 use crate::cli::policy::OnExit;
-use crate::control::{Instance, default_directory};
+use crate::control::{Directory, Instance};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
@@ -33,7 +33,7 @@ async fn supervise(
     signals: Signals,
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
-    let instance = Instance::open(&args.control, &default_directory())?;
+    let instance = Instance::open(&args.control, &Directory::new(None))?;
     let (supervisor, _) = prepare(args, output).await?;
     supervisor.controlled_as(instance).run(signals).await
 }
@@ -112,11 +112,27 @@ fn bind(addresses: &[SocketAddr], names: &[String]) -> Result<Sockets, Fatal> {
             .unwrap_or_else(|| format!("listen{index}"));
         let bound = sockets
             .bind(name, *address)
-            .context("--listen")
+            .map_err(|error| not_bound(error, *address))
             .or_exit(ExitCode::OS)?;
         tracing::info!(address = %bound, "listening on {bound}");
     }
     Ok(sockets)
+}
+
+/// Names who has a port that is taken: often a process that a killed supervisor has left behind.
+fn not_bound(error: ListenError, address: SocketAddr) -> anyhow::Error {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+    let in_use = source
+        .is_some_and(|source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse);
+    let error = anyhow::Error::new(error);
+    if in_use {
+        let holders = PortHolders::of(address);
+        error.context(format!(
+            "--listen: {address} is {holders}: end that one first, or choose another port"
+        ))
+    } else {
+        error.context("--listen")
+    }
 }
 
 /// Readers of `LISTEN_FDNAMES` split it at colons.

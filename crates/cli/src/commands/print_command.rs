@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use handover_envoy::args::EnvoyArgs;
-use handover_envoy::files::file_name;
+use handover_envoy::files::{TemporaryRunDir, file_name};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice, HostPaths, OwnedBaseId};
 
 use super::envoy_config::ConfigFile;
-use super::run::{RUN_DIR_PREFIX, arguments, base_id, lock_dir, owner};
+use super::run::{arguments, base_id, lock_dir, owner};
 use super::{envoy_binary, print};
 use crate::cli::run::RunArgs;
 use crate::exit_code::ExitCode;
@@ -29,11 +29,11 @@ async fn command_line(args: RunArgs) -> Result<String, Fatal> {
     let envoy_args = EnvoyArgs::new(arguments(&args).await).or_exit(ExitCode::USAGE)?;
     let base_id = match base_id(&args)? {
         BaseIdChoice::Explicit(id) => id,
-        BaseIdChoice::Auto => free_base_id(&lock_dir(&args), &owner(&args))?,
+        BaseIdChoice::Auto => free_base_id(&lock_dir(&args).expected(), &owner(&args))?,
     };
     let format = ConfigFile::new(&args.envoy, &args.node).format();
     let run_dir = args.run_dir.unwrap_or_else(|| {
-        let chosen_at_the_start = format!("{RUN_DIR_PREFIX}XXXXXX");
+        let chosen_at_the_start = format!("{}XXXXXX", TemporaryRunDir::PREFIX);
         std::env::temp_dir().join(chosen_at_the_start)
     });
     let config = run_dir.join(file_name(0, format));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use handover_envoy::admin::{Exclude, LivePoll};
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
+use handover_envoy::files::{RunDir, TemporaryRunDir};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, termination_message};
@@ -17,16 +18,13 @@ use handover_tokio::process::OutputSink;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
-use crate::cli::run::{Fallback, ISTIO_VARIABLE, OnHung, RunArgs};
-use crate::control::{Instance, default_directory};
+use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs};
+use crate::control::{Directory, Instance};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
 use crate::supervise::{OnTerminate, Supervisor, prepare_threads};
-
-/// How the name of a run directory begins that is made for one run.
-pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -61,18 +59,24 @@ async fn supervise(
 struct Prepared {
     supervisor: Supervisor<Envoy, ConfigSource>,
     /// It goes when the last epoch is gone.
-    _run_dir: Option<tempfile::TempDir>,
+    _run_dir: Option<TemporaryRunDir>,
 }
 
 /// Waits for what the node has to tell, and for a verdict on the configuration where there is
 /// another one to fall back to.
 async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
-    let instance = Instance::open(&args.control, &lock_dir(&args))?;
+    let directory = lock_dir(&args);
+    let instance = Instance::open(&args.control, &directory)?;
     let on_terminate = match args.native_sidecar {
         true => OnTerminate::End,
         false => OnTerminate::Drain,
     };
     let (run_dir, temporary) = run_dir(&args)?;
+    let locks = directory
+        .make()
+        .context("--lock-dir")
+        .or_exit(ExitCode::OS)?;
+    let lock_dir = locks.path().to_owned();
     let limit = termination_drain(&args)?;
     let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
@@ -81,7 +85,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
-    let settings = settings(args, limit, run_dir, output).await?;
+    let settings = settings(args, limit, run_dir, lock_dir, output).await?;
     let programs = match watch_binary {
         true => vec![settings.binary.clone()],
         false => Vec::new(),
@@ -110,16 +114,17 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
 }
 
 /// The directory for the configurations of the epochs, and its guard where it is made for this run.
-fn run_dir(args: &RunArgs) -> Result<(PathBuf, Option<tempfile::TempDir>), Fatal> {
+fn run_dir(args: &RunArgs) -> Result<(PathBuf, Option<TemporaryRunDir>), Fatal> {
     if let Some(dir) = &args.run_dir {
-        return Ok((dir.clone(), None));
+        let made = RunDir::create(dir)
+            .context("--run-dir")
+            .or_exit(ExitCode::OS)?;
+        return Ok((made.path().to_owned(), None));
     }
-    let made = tempfile::Builder::new()
-        .prefix(RUN_DIR_PREFIX)
-        .tempdir()
-        .context("making a directory for the configurations of the epochs")
+    let made = TemporaryRunDir::create(&std::env::temp_dir())
+        .context("choose another place with --run-dir")
         .or_exit(ExitCode::OS)?;
-    Ok((made.path().to_owned(), Some(made)))
+    Ok((made.run_dir().path().to_owned(), Some(made)))
 }
 
 /// The command line that every epoch gets.
@@ -150,8 +155,8 @@ pub(super) fn owner(args: &RunArgs) -> String {
     format!("handover run {}", absolute.display())
 }
 
-pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {
-    args.lock_dir.clone().unwrap_or_else(default_directory)
+pub(super) fn lock_dir(args: &RunArgs) -> Directory {
+    Directory::new(args.lock_dir.clone())
 }
 
 fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
@@ -165,13 +170,22 @@ async fn settings(
     args: RunArgs,
     termination_drain: Duration,
     run_dir: PathBuf,
+    lock_dir: PathBuf,
     output: Arc<dyn OutputSink>,
 ) -> Result<EnvoySettings, Fatal> {
     let (last_good, reports) = match &args.state_dir {
         None => (None, None),
         Some(dir) => (
-            Some(LastKnownGood::open(dir).or_exit(ExitCode::OS)?),
-            Some(CrashReports::open(dir).or_exit(ExitCode::OS)?),
+            Some(
+                LastKnownGood::open(dir)
+                    .context("--state-dir")
+                    .or_exit(ExitCode::OS)?,
+            ),
+            Some(
+                CrashReports::open(dir)
+                    .context("--state-dir")
+                    .or_exit(ExitCode::OS)?,
+            ),
         ),
     };
     Ok(EnvoySettings {
@@ -180,7 +194,8 @@ async fn settings(
         base_id: base_id(&args)?,
         instance: owner(&args),
         run_dir,
-        lock_dir: lock_dir(&args),
+        run_dir_group: args.run_dir_group.map(Group::id),
+        lock_dir,
         output,
         live_poll: LivePoll::default(),
         stop: StopOptions {

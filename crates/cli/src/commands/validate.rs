@@ -9,6 +9,7 @@ use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::ConfigFile;
 use crate::cli::run::ValidateArgs;
+use crate::escape::shown;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
@@ -25,7 +26,8 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let config = file.read().await.or_exit(ExitCode::CONFIG)?;
     match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
-            super::print(format_args!("{}: valid", path.display()))?;
+            let path = shown(&path.display().to_string(), &[]);
+            super::print(format_args!("{path}: valid"))?;
             Ok(ExitCode::CLEAN)
         }
         Verdict::Rejected { message } => {

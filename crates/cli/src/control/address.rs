@@ -78,6 +78,15 @@ pub(super) enum Found {
 ///
 /// When that cannot be told, the reason.
 pub(super) fn look(path: &Path) -> io::Result<Found> {
+    look_for(path, rustix::process::geteuid().as_raw())
+}
+
+/// The same for a socket that should belong to this user.
+///
+/// # Errors
+///
+/// As [`look`].
+pub(super) fn look_for(path: &Path, user: u32) -> io::Result<Found> {
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -87,7 +96,7 @@ pub(super) fn look(path: &Path) -> io::Result<Found> {
         return Ok(Found::NoSocket);
     }
     let owner = metadata.uid();
-    if owner != rustix::process::geteuid().as_raw() {
+    if owner != user {
         return Ok(Found::Foreign { owner });
     }
     let socket = stream()?;

@@ -81,6 +81,7 @@ impl<'a> Client<'a> {
             let stream = connect(self.socket)
                 .await
                 .map_err(|error| self.unreachable(error))?;
+            self.believe(&stream)?;
             let exchanged = exchange(stream, method, path, body).await;
             exchanged
                 .with_context(|| format!("asking the instance at {}", self.socket.display()))
@@ -105,6 +106,34 @@ impl<'a> Client<'a> {
                 )),
             )),
         }
+    }
+
+    /// Refuses to speak to a process of another user: whatever it answers would be believed. Root
+    /// believes a user in a directory that is that user's alone, because nobody else can have put a
+    /// socket there.
+    fn believe(&self, stream: &UnixStream) -> Result<(), Fatal> {
+        let own = rustix::process::geteuid().as_raw();
+        let peer = stream.peer_cred().map(|peer| peer.uid());
+        let directory = self.socket.parent().map(|parent| {
+            let unnamed = parent.as_os_str().is_empty();
+            std::fs::metadata(if unnamed { Path::new(".") } else { parent })
+        });
+        let directory = directory.and_then(Result::ok);
+        let problem = match peer {
+            Ok(peer) => {
+                let place = directory.map(|found| (found.uid(), found.mode()));
+                if is_believed(peer, own, place) {
+                    return Ok(());
+                }
+                format!("a process of user {peer} listens there, and its answers are not believed")
+            }
+            Err(error) => format!("who listens there cannot be told ({error})"),
+        };
+        let socket = self.socket.display();
+        let error = anyhow::anyhow!(
+            "the instance at {socket} is not asked: {problem}; ask as the user that handover runs as"
+        );
+        Err(Fatal::new(ExitCode::UNAVAILABLE, error))
     }
 
     fn unreachable(&self, error: io::Error) -> Fatal {
@@ -149,6 +178,13 @@ impl Refusal {
     }
 }
 
+/// Whether a server of user `peer` is believed by user `own`. The place is the owner and the mode of
+/// the directory of its socket.
+fn is_believed(peer: u32, own: u32, place: Option<(u32, u32)>) -> bool {
+    let is_alone_there = place.is_some_and(|(owner, mode)| owner == peer && mode & 0o022 == 0);
+    peer == own || peer == 0 || (own == 0 && is_alone_there)
+}
+
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let reachable = Reachable::new(socket)?;
     loop {
@@ -183,5 +219,22 @@ async fn exchange(
         result = &mut exchange => result,
         // The connection is over; what it has read or why it failed reaches the exchange.
         _ = connection => exchange.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_user_and_root_are_believed() {
+        let (tmp, own) = (Some((0, 0o41777)), Some((1000, 0o40700)));
+        assert!(is_believed(1000, 1000, tmp) && is_believed(0, 1000, tmp));
+        assert!(!is_believed(1001, 1000, Some((1001, 0o40700))));
+        // Root asks the instances of others where those are alone.
+        assert!(is_believed(1000, 0, own) && is_believed(0, 0, None));
+        for place in [tmp, None, Some((1000, 0o40770)), Some((1001, 0o40755))] {
+            assert!(!is_believed(1000, 0, place), "{place:?}");
+        }
     }
 }

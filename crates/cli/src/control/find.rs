@@ -1,11 +1,13 @@
 //! Finding the instance that is meant.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::address::{Found, look};
+use super::address::{Found, look, look_for};
 use super::name::Name;
+use super::place::Directory;
 use crate::exit_code::ExitCode;
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, OrExit as _};
 
 /// Which instance is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,29 +26,43 @@ pub(crate) enum Wanted {
 ///
 /// When there is none, or more than one that could be meant; the message tells where it was looked
 /// for, and the remedy.
-pub(crate) fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, Fatal> {
+pub(crate) fn find(wanted: &Wanted, directory: &Directory) -> Result<PathBuf, Fatal> {
+    if let Wanted::Socket(path) = wanted {
+        return Ok(path.clone());
+    }
+    let directories = directory.searched().or_exit(ExitCode::UNAVAILABLE)?;
+    among(wanted, &directories)
+}
+
+/// The same among these directories, of which there is at least one.
+fn among(wanted: &Wanted, directories: &[PathBuf]) -> Result<PathBuf, Fatal> {
     let unavailable = |message: String| {
         let error = anyhow::anyhow!("{message}");
         Err(Fatal::new(ExitCode::UNAVAILABLE, error))
     };
+    let directory = directories.first().cloned().unwrap_or_default();
     match wanted {
         Wanted::Socket(path) => Ok(path.clone()),
         Wanted::Name(name) => {
-            let path = directory.join(name.file());
-            match look(&path) {
-                // What is wrong with the others is told by the attempt to connect.
-                Ok(Found::Live { .. } | Found::Foreign { .. } | Found::NoSocket) | Err(_) => {
-                    Ok(path)
-                }
-                Ok(Found::Nothing | Found::Stale) => unavailable(format!(
+            let mut paths = directories.iter().map(|dir| dir.join(name.file()));
+            // What is wrong with the others is told by the attempt to connect.
+            let answers = |path: &PathBuf| {
+                matches!(
+                    look(path),
+                    Ok(Found::Live { .. } | Found::Foreign { .. } | Found::NoSocket) | Err(_)
+                )
+            };
+            match paths.find(answers) {
+                Some(path) => Ok(path),
+                None => unavailable(format!(
                     "no instance {name} is running: nobody listens on {}; {}",
-                    path.display(),
-                    there_are(&live(directory)),
+                    directory.join(name.file()).display(),
+                    there_are(&live(directories)),
                 )),
             }
         }
-        Wanted::Only => match live(directory).as_slice() {
-            [name] => Ok(directory.join(name.file())),
+        Wanted::Only => match live(directories).as_slice() {
+            [(name, directory)] => Ok(directory.join(name.file())),
             [] => unavailable(format!(
                 "no instance is running: none listens in {}; name its socket with --socket, or its \
                  directory with --lock-dir",
@@ -60,27 +76,41 @@ pub(crate) fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, Fatal> 
     }
 }
 
-/// The names of the instances that listen, in order. What nobody listens on any more is passed
-/// over.
-fn live(directory: &Path) -> Vec<Name> {
-    // A directory that is not there has none, and one that cannot be read shows none.
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let mut names: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| Name::of_file(entry.file_name().to_str()?))
-        .filter(|name| matches!(look(&directory.join(name.file())), Ok(Found::Live { .. })))
-        .collect();
+/// The names of the instances that listen, in order, each with its directory. What nobody listens on
+/// any more is passed over.
+fn live(directories: &[PathBuf]) -> Vec<(Name, PathBuf)> {
+    let mut names: Vec<_> = directories.iter().flat_map(|dir| live_in(dir)).collect();
     names.sort();
     names
 }
 
-fn there_are(names: &[Name]) -> String {
+fn live_in(directory: &Path) -> Vec<(Name, PathBuf)> {
+    let own = rustix::process::geteuid();
+    // Root may ask the instances of others: in the directories that are theirs alone.
+    let user = match std::fs::symlink_metadata(directory) {
+        Ok(found) if own.is_root() && found.mode() & 0o022 == 0 => found.uid(),
+        _ => own.as_raw(),
+    };
+    // A directory that is not there has none, and one that cannot be read shows none.
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| Name::of_file(entry.file_name().to_str()?))
+        .filter(|name| {
+            let path = directory.join(name.file());
+            matches!(look_for(&path, user), Ok(Found::Live { .. }))
+        })
+        .map(|name| (name, directory.to_owned()))
+        .collect()
+}
+
+fn there_are(names: &[(Name, PathBuf)]) -> String {
     match names {
         [] => "no other is running either".to_owned(),
         names => {
-            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            let names: Vec<_> = names.iter().map(|(name, _)| name.to_string()).collect();
             format!("running are {}", names.join(", "))
         }
     }
@@ -92,6 +122,10 @@ mod tests {
     use crate::control::socket::Socket;
     use crate::control::test_directory as directory;
     use std::os::unix::net::UnixListener;
+
+    fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, Fatal> {
+        super::find(wanted, &Directory::Given(directory.to_owned()))
+    }
 
     fn refused(wanted: &Wanted, directory: &Path) -> String {
         find(wanted, directory).unwrap_err().to_string()

@@ -1,8 +1,9 @@
 //! Where the control socket of an instance is.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use handover_envoy::files::RunDir;
+use handover_envoy::files::{FilesError, RunDir, below};
 
 use super::name::Name;
 use super::socket::{BindError, Socket, sweep};
@@ -25,7 +26,7 @@ impl Instance {
     ///
     /// When a socket that was asked for, by name or by path, cannot be made or is another
     /// instance's. One that nobody has asked for is done without, with a warning.
-    pub(crate) fn open(args: &ControlArgs, directory: &Path) -> Result<Self, Fatal> {
+    pub(crate) fn open(args: &ControlArgs, directory: &Directory) -> Result<Self, Fatal> {
         let name = args
             .name
             .clone()
@@ -44,7 +45,9 @@ impl Instance {
             }
             // Taken ones too: where containers share the directory, each has a process 1.
             Err(error) if args.name.is_none() && args.socket.is_none() => {
-                tracing::warn!("there is no control socket: {error:#}");
+                tracing::warn!(
+                    "there is no control socket (--socket and --lock-dir choose its place): {error:#}"
+                );
                 Ok(Self { name, socket: None })
             }
             Err(error) if is_taken(&error) => Err(Fatal::new(ExitCode::UNAVAILABLE, error)),
@@ -53,20 +56,98 @@ impl Instance {
     }
 }
 
-fn in_directory(directory: &Path, name: &Name) -> anyhow::Result<Socket> {
-    RunDir::create(directory)?;
-    sweep(directory);
-    Ok(Socket::bind(&directory.join(name.file()))?)
+fn in_directory(directory: &Directory, name: &Name) -> anyhow::Result<Socket> {
+    let made = directory.make()?;
+    sweep(made.path());
+    Ok(Socket::bind(&made.path().join(name.file()))?)
 }
 
 fn is_taken(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(BindError::Taken { .. }))
 }
 
-/// Where the sockets of all instances of this user are, and the locks of their base ids. A
-/// directory that others may write to would not do, so users do not share one; that the base ids of
-/// other users are in use is seen by their sockets.
-pub(crate) fn default_directory() -> PathBuf {
+/// Where the control sockets and the locks of base ids are. A directory that others may write to
+/// would not do, so users do not share one; that the base ids of other users are in use is seen by
+/// their sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Directory {
+    /// The one that follows from the user. Others know its name as well, so it is looked at closely.
+    Own(PathBuf),
+    /// One that was named.
+    Given(PathBuf),
+}
+
+impl Directory {
+    /// The one that was named, if one was.
+    pub(crate) fn new(given: Option<PathBuf>) -> Self {
+        match given {
+            Some(path) => Self::Given(path),
+            None => Self::Own(default_directory()),
+        }
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or belongs to others.
+    pub(crate) fn make(&self) -> Result<RunDir, FilesError> {
+        match self {
+            Self::Own(path) => RunDir::create_private(path),
+            Self::Given(path) => RunDir::create(path),
+        }
+    }
+
+    /// Where it will be, as far as that can be told without making it.
+    pub(crate) fn expected(&self) -> PathBuf {
+        match self {
+            Self::Own(path) => path.clone(),
+            Self::Given(path) => {
+                let below = below(path);
+                if below.is_dir() { below } else { path.clone() }
+            }
+        }
+    }
+
+    /// Where a client looks for instances: the directory itself, and those that instances have made
+    /// below one to which others may write. Root finds those of every user.
+    ///
+    /// # Errors
+    ///
+    /// When it was not named, and is somebody else's.
+    pub(super) fn searched(&self) -> Result<Vec<PathBuf>, FilesError> {
+        match self {
+            Self::Own(path) => {
+                // One that is not there has no instances.
+                if path.symlink_metadata().is_ok() {
+                    RunDir::check_private(path)?;
+                }
+                Ok(vec![path.clone()])
+            }
+            Self::Given(path) if rustix::process::geteuid().is_root() => {
+                let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+                let mut below: Vec<_> = entries
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .filter(|entry| is_of_a_user(&entry.path()))
+                    .map(|entry| entry.path())
+                    .collect();
+                below.sort();
+                Ok([vec![path.clone()], below].concat())
+            }
+            Self::Given(path) => Ok(vec![path.clone(), below(path)]),
+        }
+    }
+}
+
+/// Whether a directory is the one that an instance of its owner makes.
+fn is_of_a_user(path: &Path) -> bool {
+    let named = path.file_name().and_then(std::ffi::OsStr::to_str);
+    let user = named.and_then(|name| name.strip_prefix("handover-")?.parse::<u32>().ok());
+    let owner = path.symlink_metadata().ok().map(|found| found.uid());
+    user.is_some() && user == owner
+}
+
+fn default_directory() -> PathBuf {
     let user = rustix::process::geteuid();
     if user.is_root() {
         return "/run/handover".into();
@@ -82,6 +163,10 @@ mod tests {
     use super::*;
     use crate::control::test_directory as directory;
 
+    fn given(path: &Path) -> Directory {
+        Directory::Given(path.to_owned())
+    }
+
     fn named(name: &str) -> ControlArgs {
         ControlArgs {
             name: Some(name.parse().unwrap()),
@@ -93,15 +178,15 @@ mod tests {
     fn without_flags_there_is_a_socket_if_there_can_be_one() {
         let dir = directory();
         let any = ControlArgs::default();
-        let first = Instance::open(&any, dir.path()).unwrap();
+        let first = Instance::open(&any, &given(dir.path())).unwrap();
         assert_eq!(first.name, Name::of_process(std::process::id()));
         assert!(first.socket.is_some());
         // As one in another container would find it.
-        let second = Instance::open(&any, dir.path()).unwrap();
+        let second = Instance::open(&any, &given(dir.path())).unwrap();
         assert!(second.socket.is_none());
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let without = Instance::open(&any, &file.join("below")).unwrap();
+        let without = Instance::open(&any, &given(&file.join("below"))).unwrap();
         assert!(without.socket.is_none());
     }
 
@@ -109,11 +194,11 @@ mod tests {
     fn a_name_that_was_asked_for_is_had_or_the_reason_told() {
         let dir = directory();
         let path = dir.path().join("made").join("web.sock");
-        let first = Instance::open(&named("web"), path.parent().unwrap()).unwrap();
+        let first = Instance::open(&named("web"), &given(path.parent().unwrap())).unwrap();
         assert_eq!(first.socket.as_ref().unwrap().path(), path);
-        let taken = Instance::open(&named("web"), path.parent().unwrap()).unwrap_err();
+        let taken = Instance::open(&named("web"), &given(path.parent().unwrap())).unwrap_err();
         assert_eq!(taken.code, ExitCode::UNAVAILABLE, "{taken}");
-        let impossible = Instance::open(&named("web"), &path).unwrap_err();
+        let impossible = Instance::open(&named("web"), &given(&path)).unwrap_err();
         assert_eq!(impossible.code, ExitCode::OS, "{impossible}");
     }
 
@@ -128,12 +213,41 @@ mod tests {
         let path = SocketPath::Path(dir.path().join("file.sock"));
         let mut unnamed = at("x", path.clone());
         unnamed.name = None;
-        let instance = Instance::open(&unnamed, dir.path()).unwrap();
+        let instance = Instance::open(&unnamed, &given(dir.path())).unwrap();
         assert_eq!(instance.name.to_string(), "file");
         drop(instance);
-        let instance = Instance::open(&at("web", path), dir.path()).unwrap();
+        let instance = Instance::open(&at("web", path), &given(dir.path())).unwrap();
         assert_eq!(instance.name.to_string(), "web");
-        let without = Instance::open(&at("web", SocketPath::None), dir.path()).unwrap();
+        let without = Instance::open(&at("web", SocketPath::None), &given(dir.path())).unwrap();
         assert!(without.socket.is_none());
+    }
+
+    #[test]
+    fn where_others_can_write_there_is_a_directory_below_that_clients_find() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = directory();
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), open).unwrap();
+        let place = given(dir.path());
+        assert_eq!(place.expected(), dir.path());
+        let web = Instance::open(&named("web"), &place).unwrap();
+        let path = web.socket.as_ref().unwrap().path();
+        assert_eq!(path, below(dir.path()).join("web.sock"));
+        assert_eq!(place.expected(), below(dir.path()));
+        assert!(place.searched().unwrap().contains(&below(dir.path())));
+    }
+
+    #[test]
+    fn a_directory_of_our_name_that_is_somebody_elses_has_no_instances() {
+        let dir = directory();
+        let path = dir.path().join("own");
+        let own = Directory::Own(path.clone());
+        assert_eq!(own.searched().unwrap(), [path.clone()]);
+        std::os::unix::fs::symlink(dir.path(), &path).unwrap();
+        let refused = own.searched().unwrap_err().to_string();
+        assert!(refused.contains("it is a symbolic link"), "{refused}");
+        assert!(own.make().is_err());
+        let instance = Instance::open(&ControlArgs::default(), &own).unwrap();
+        assert!(instance.socket.is_none());
     }
 }

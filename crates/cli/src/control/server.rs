@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::ask::{Asked, Supervisor};
 use super::guests::{Dismissed, Guest, Guests, Owes};
+use super::half_closed::conversation;
 use super::routes::{read, respond};
 use super::socket::Socket;
 use super::wire::{Code, Refusal};
@@ -222,11 +223,14 @@ async fn converse(
             Ok::<_, Infallible>(response)
         }
     });
+    let (conversation, client) = conversation(stream);
     let connection = http1::Builder::new()
         .keep_alive(false)
+        .half_close(true)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(conversation), service);
     let mut connection = std::pin::pin!(connection);
+    let mut gone = std::pin::pin!(client.gone());
     loop {
         let limit = *turns.borrow_and_update();
         let too_late = async {
@@ -243,6 +247,8 @@ async fn converse(
             _ = turns.changed() => {}
             () = too_late => return,
             () = dismissed.come() => return,
+            // What it has asked for may still be waited for.
+            () = &mut gone => return,
         }
     }
 }

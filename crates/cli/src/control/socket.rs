@@ -1,25 +1,20 @@
 //! The socket of this instance: made, and removed again.
 
 use std::fmt;
-use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{SocketAddrUnix, bind, listen};
 
 use super::address::{Found, Reachable, look, stream};
+use super::lock::{DirectoryLock, LockError};
 use super::name::Name;
 
 /// How many clients may wait to be accepted. More than are ever there at once.
 const BACKLOG: i32 = 1024;
-
-/// How long others may take to make or remove their sockets in the same directory.
-const LOCK_LIMIT: Duration = Duration::from_secs(5);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A listening socket. Its file is removed when this is dropped, if it is still the same.
 #[derive(Debug)]
@@ -63,7 +58,10 @@ impl Socket {
             }
         };
         // Two that find the same stale socket must not both replace it.
-        let _lock = lock_directory(path).map_err(failed("locking the directory of"))?;
+        let _lock = lock_directory(path).map_err(|error| match error {
+            LockError::Squatted { path, what } => BindError::InTheWay { path, what },
+            LockError::Os(error) => failed("locking the directory of")(error),
+        })?;
         let in_the_way = |what: String| {
             let path = path.to_owned();
             Err(BindError::InTheWay { path, what })
@@ -125,13 +123,20 @@ impl Drop for Socket {
 /// Removes what instances without a name have left in this directory when they were killed. What
 /// cannot be looked at or removed stays.
 pub(crate) fn sweep(directory: &Path) {
-    let Ok(_lock) = lock(directory) else { return };
+    let Ok(_lock) = DirectoryLock::take(directory) else {
+        return;
+    };
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
     };
     for entry in entries.flatten() {
         let file = entry.file_name();
         let is_unnamed = file.to_str().is_some_and(|file| {
+            // Or one that was not finished.
+            let hidden = file
+                .strip_prefix('.')
+                .and_then(|file| file.strip_suffix(".new"));
+            let file = hidden.unwrap_or(file);
             let pid = file.strip_prefix("pid-").and_then(|file| {
                 let pid = file.strip_suffix(".sock")?;
                 pid.parse().ok()
@@ -170,27 +175,11 @@ fn make(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((socket.into(), (metadata.dev(), metadata.ino())))
 }
 
-fn lock_directory(path: &Path) -> io::Result<File> {
+fn lock_directory(path: &Path) -> Result<DirectoryLock, LockError> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    lock(directory.unwrap_or(Path::new(".")))
-}
-
-/// A lock on a directory, held until it is dropped. The kernel ends it with its holder.
-fn lock(directory: &Path) -> io::Result<File> {
-    let file = File::open(directory)?;
-    let end = Instant::now() + LOCK_LIMIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
+    DirectoryLock::take(directory.unwrap_or(Path::new(".")))
 }
 
 impl fmt::Display for BindError {
@@ -343,7 +332,13 @@ mod tests {
     fn only_stale_sockets_without_a_name_are_swept() {
         let dir = directory();
         let path = |name: &str| dir.path().join(name);
-        for name in ["pid-1.sock", "pid-01.sock", "pid-x.sock", "web.sock"] {
+        for name in [
+            "pid-1.sock",
+            "pid-01.sock",
+            "pid-x.sock",
+            "web.sock",
+            ".pid-4.sock.new",
+        ] {
             stale(&path(name));
         }
         let _live = Socket::bind(&path("pid-2.sock")).unwrap();

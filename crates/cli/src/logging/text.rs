@@ -1,7 +1,8 @@
 //! The forms in which a line is written.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
+
+use crate::escape::push_shown;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +33,7 @@ pub(super) fn push_json_name(line: &mut String, name: &str) {
     line.push(':');
 }
 
-/// Appends a text with control characters shown and not obeyed: a terminal that obeyed them would
-/// show what nobody wrote.
+/// Appends a text as a terminal can show it.
 pub(super) fn push_escaped(line: &mut String, text: &str) {
-    for character in text.chars() {
-        if character.is_control() && character != '\t' {
-            let _infallible = write!(line, "{}", character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
+    push_shown(line, text, &['\t']);
 }

@@ -96,6 +96,29 @@ fn an_answer_is_json_and_each_connection_is_for_one() {
     assert_eq!(parse(&answer).1["state"], "live");
 }
 
+/// As `socat` and `nc -N` do it.
+#[test]
+fn a_client_that_has_closed_its_side_gets_its_answer() {
+    let instance = Instance::start();
+    let half_closed = |request: String| {
+        let mut stream = instance.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream
+    };
+    for _ in 0..10 {
+        let mut stream = half_closed(request("GET", "/v1/status", ""));
+        assert_eq!(parse(&rest(&mut stream)).0, 200);
+    }
+    let mut stream = half_closed(request("POST", "/v1/reload", "{\"wait\": true}"));
+    assert_eq!(parse(&rest(&mut stream)).1["result"], "live");
+    // One that says nothing, or half of it, holds nobody up.
+    for nothing in ["", "GET /v1/sta"] {
+        assert_eq!(rest(&mut half_closed(nothing.to_owned())), "");
+    }
+    instance.answers();
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused_with_the_reason() {
     let instance = Instance::start();
@@ -282,6 +305,34 @@ fn another_user_is_refused_and_told_of_once() {
     instance.running.says("asks at the control socket: reload");
     let refused = "of user 65534 at the control socket";
     assert_eq!(instance.running.stderr.count(refused), 1);
+}
+
+/// Somebody else's server at the place of ours could answer anything.
+#[test]
+fn a_server_of_another_user_is_not_believed() {
+    use std::os::unix::net::UnixListener;
+
+    if !rustix::process::geteuid().is_root() {
+        let test = "control_wire::a_server_of_another_user_is_not_believed";
+        skipped(test, "only root can be another user");
+        return;
+    }
+    let place = Place::new();
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let socket = place.path("web.sock");
+    let directory = socket.parent().unwrap();
+    open(directory, 0o1777);
+    let theirs = as_nobody(|| UnixListener::bind(&socket)).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let answered = place.ask(&["stop", &place.flag("web.sock")]);
+    assert_eq!(answered.code, 69, "{answered:?}");
+    let why = "a process of user 65534 listens there, and its answers are not believed";
+    assert!(answered.stderr.contains(why), "{answered:?}");
+    // It was not sent anything either.
+    let (mut met, _) = theirs.accept().unwrap();
+    assert_eq!(rest(&mut met), "");
 }
 
 /// Does something as another user, in a thread of its own: the kernel keeps a user for each.

@@ -1,9 +1,9 @@
 //! Hand-overs.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::client::{Load, Pending, get};
-use crate::support::{eventually, exec_script, exec_server, replace};
+use crate::support::{eventually, exec_script, exec_server, output_of, replace, stderr};
 
 #[test]
 fn hand_overs_under_load_lose_no_request() {
@@ -118,7 +118,7 @@ fn a_program_that_dies_is_started_again_on_the_same_socket() {
     let [pid] = children[..] else {
         panic!("{children:?}")
     };
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let pid = Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
     handover.says("killed by signal 9 (SIGKILL)");
     handover.stderr.wait_for_nth(2, "epoch 0 is live");
@@ -177,4 +177,37 @@ fn with_max_epochs_a_further_change_waits() {
     handover.says("held: 2 epochs run already");
     handover.says("epoch 2 is live");
     assert_eq!(handover.stderr.count("epoch 0 did not end"), 1);
+}
+
+/// A program that ignores the signal it gets with its supervisor's end keeps the port.
+#[test]
+fn who_was_left_with_the_port_by_a_killed_supervisor_is_named_by_the_next() {
+    let script = "trap '' TERM; echo program $$; while :; do sleep 0.05; done";
+    let mut killed = exec_script(&["--listen", "127.0.0.1:0"], script);
+    let address = killed.address().to_string();
+    let line = killed.stdout.wait_for("program ");
+    let pid = line.rsplit(' ').next().unwrap().to_owned();
+    killed.signal(Signal::KILL);
+    let supervisor = killed.pid();
+    let orphan = OrphanGroup(Pid::from_raw(pid.parse().unwrap()).unwrap());
+    eventually("the end of the supervisor", || {
+        let stat = std::fs::read_to_string(format!("/proc/{supervisor}/stat"));
+        stat.map_or(Some(()), |stat| stat.contains(") Z ").then_some(()))
+    });
+    let next = output_of(["exec", "--listen", &address, "--", "true"]);
+    assert_eq!(next.status.code(), Some(71));
+    let said = stderr(&next);
+    let named = format!("{address} is held by pid {pid} (sh)");
+    assert!(said.contains(&named), "`{named}` is not in:\n{said}");
+    drop(orphan);
+    assert_eq!(killed.code(), 128 + 9);
+}
+
+/// A process group that ends with the test.
+struct OrphanGroup(Pid);
+
+impl Drop for OrphanGroup {
+    fn drop(&mut self) {
+        let _ended = kill_process_group(self.0, Signal::KILL);
+    }
 }

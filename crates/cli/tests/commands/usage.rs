@@ -151,3 +151,31 @@ fn a_variable_is_as_good_as_a_flag_and_the_flag_wins() {
     let output = finish(handover(flags).env("HANDOVER_ON_EXIT", "stay"));
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }
+
+/// A terminal would obey what is in a path, and its reader see what nobody wrote.
+#[test]
+fn what_a_message_repeats_commands_no_terminal() {
+    let escapes = "a\u{1b}]0;owned\u{7}\u{1b}[2K\rb\u{9b}31m\u{202e}c\nINFO all is well";
+    let commands: [&[&str]; 5] = [
+        &["status", "--socket", escapes],
+        &[
+            "validate",
+            "--config-path",
+            escapes,
+            "--envoy-path",
+            escapes,
+        ],
+        &["run", "--config-path", escapes, "--envoy-path", escapes],
+        &["exec", "--watch", escapes, "--", escapes],
+        &["exec", escapes],
+    ];
+    for command in commands {
+        let output = output_of(command);
+        let said = stderr(&output);
+        assert_ne!(output.status.code(), Some(0), "{said}");
+        assert!(said.contains("\\u{9b}"), "{command:?}: {said}");
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.contains(obeyed), "{command:?}: {said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("INFO")), "{said}");
+    }
+}

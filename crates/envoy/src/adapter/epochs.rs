@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::{EnvoyConfig, EpochOverview};
 use crate::admin::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::ListenAddress;
 use crate::connections;
+use crate::heard::Heard;
 
 /// The table of running epochs.
 #[derive(Default)]
@@ -33,6 +34,10 @@ pub(super) struct Launched {
     pub(super) config: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
     pub(super) line: Line,
+    /// The copy of the configuration that it reads.
+    pub(super) file: PathBuf,
+    /// What it says against its configuration.
+    pub(super) heard: Heard,
 }
 
 /// The epoch that an epoch follows on.

@@ -44,6 +44,18 @@ pub enum EnvoyFailed {
         /// Envoy's reason, on one line.
         message: String,
     },
+    /// Envoy may not read the file with the configuration: it runs as another user.
+    #[error(
+        "{}: Envoy cannot read {}, which handover has written: it runs as another user, as a start \
+         script can make it. Let a group of that user read it with --run-dir-group, and let the user \
+         pass the directories above", config.display(), file.display()
+    )]
+    Unreadable {
+        /// The file the configuration was read from.
+        config: PathBuf,
+        /// The copy for the epoch.
+        file: PathBuf,
+    },
     /// The template of the configuration gives nothing for this epoch.
     #[error("{}: cannot be rendered for epoch {epoch}", config.display())]
     Render {
@@ -157,6 +169,7 @@ impl EnvoyFailed {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Rejected { .. }
+            | Self::Unreadable { .. }
             | Self::Render { .. }
             | Self::OtherHotRestart { .. }
             | Self::Stuck { .. } => true,
@@ -184,6 +197,7 @@ impl EnvoyFailed {
                 matches!(failure, Failure::ConfigurationRejected { .. })
             }
             Self::NotValidated { .. }
+            | Self::Unreadable { .. }
             | Self::Prepare(_)
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
@@ -204,6 +218,7 @@ impl EnvoyFailed {
         match self {
             Self::Ended { cause, .. } => Some(*cause),
             Self::Rejected { .. }
+            | Self::Unreadable { .. }
             | Self::Render { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)

@@ -12,6 +12,8 @@ use super::lines::Line;
 use super::rendered::for_epoch;
 use super::side_by_side::{NotSideBySide, obstacle};
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
+use crate::heard::{Heard, Listening};
+use crate::text::is_about_reading;
 use crate::validate::{Verdict, validate};
 use crate::version::{BinaryError, HotRestartVersion, check_binary, hot_restart_version};
 
@@ -44,19 +46,25 @@ impl Envoy {
         let arguments = self
             .args
             .serve(&file, line.restart_epoch(epoch), line.base_id());
+        let heard = Heard::default();
         let command = Command::new(&settings.binary)
             .args(arguments)
             .epoch(epoch.number())
             .label("envoy")
             // Envoy asks for the same by itself; this covers the moments before it does.
             .death_signal(Signal::TERM)
-            .shared_output(Arc::clone(&settings.output));
+            .shared_output(Arc::new(Listening {
+                heard: heard.clone(),
+                sink: Arc::clone(&settings.output),
+            }));
         let child = Arc::new(command.spawn().await?);
         Ok(Launched {
             child,
             config,
             binary,
             line,
+            file,
+            heard,
         })
     }
 
@@ -135,6 +143,12 @@ impl Envoy {
             Verdict::Valid => {
                 *self.validated.lock().await = Some(known);
                 Ok(())
+            }
+            Verdict::Rejected { message } if is_about_reading(&message, file) => {
+                Err(EnvoyFailed::Unreadable {
+                    config: source(),
+                    file: file.to_owned(),
+                })
             }
             Verdict::Rejected { message } => Err(EnvoyFailed::Rejected {
                 config: source(),

@@ -4,9 +4,10 @@
 //! begins another line beside it, under another base id. Envoy's restart epoch counts from 0 within
 //! each line, the agent's epoch over all of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handover_core::Epoch;
 
@@ -17,11 +18,21 @@ use crate::hot_restart::{
 /// The base id that is kept for the whole life of the agent, and where others come from.
 #[derive(Debug)]
 pub(super) struct Lines {
-    home: Arc<OwnedBaseId>,
-    /// Whether a line has it at present.
-    home_is_taken: Arc<AtomicBool>,
+    home: Mutex<Home>,
+    /// Whether that one was asked for: then no other will do.
+    is_explicit: bool,
     host: HostPaths,
     instance: String,
+}
+
+/// The base id that is kept.
+#[derive(Debug)]
+struct Home {
+    base_id: Arc<OwnedBaseId>,
+    /// Whether a line has it at present.
+    is_taken: Arc<AtomicBool>,
+    /// Those that were chosen, and then found in use.
+    avoid: BTreeSet<BaseId>,
 }
 
 /// One line. It ends, and its base id is free, when the last clone is dropped: so each run of an
@@ -37,6 +48,8 @@ pub(super) struct Line {
 struct Lease {
     base_id: Arc<OwnedBaseId>,
     home_is_taken: Option<Arc<AtomicBool>>,
+    /// Whether handover has chosen it, so that it may choose another one.
+    is_chosen: bool,
 }
 
 impl Lines {
@@ -49,8 +62,12 @@ impl Lines {
         let home = OwnedBaseId::claim(choice, &instance, &host)?;
         home.remove_stale_shared_memory()?;
         Ok(Self {
-            home: Arc::new(home),
-            home_is_taken: Arc::new(AtomicBool::new(false)),
+            home: Mutex::new(Home {
+                base_id: Arc::new(home),
+                is_taken: Arc::new(AtomicBool::new(false)),
+                avoid: BTreeSet::new(),
+            }),
+            is_explicit: matches!(choice, BaseIdChoice::Explicit(_)),
             host,
             instance,
         })
@@ -58,30 +75,85 @@ impl Lines {
 
     /// The base id that is kept.
     pub(super) fn home(&self) -> BaseId {
-        self.home.id()
+        self.lock().base_id.id()
     }
 
     /// A line whose first epoch is this one: under the base id that is kept, or under another one
     /// while epochs run under that. It refuses a base id under which an Envoy runs that somebody else
     /// has started since it was claimed, because the first epoch makes the shared memory anew.
+    /// Where the base id was not asked for, another one is chosen instead.
     pub(super) fn begin(&self, first: Epoch) -> Result<Line, BaseIdError> {
-        let lease = if self.home_is_taken.swap(true, Ordering::AcqRel) {
-            let spare = OwnedBaseId::claim(BaseIdChoice::Auto, &self.instance, &self.host)?;
-            Lease {
-                base_id: Arc::new(spare),
-                home_is_taken: None,
+        let lease = self.lease()?;
+        let lease = match lease.base_id.remove_stale_shared_memory() {
+            Ok(_) => lease,
+            Err(error @ BaseIdError::InUse { .. }) if lease.is_chosen => {
+                self.avoid(lease, &error.to_string())?;
+                let lease = self.lease()?;
+                lease.base_id.remove_stale_shared_memory()?;
+                lease
             }
-        } else {
-            Lease {
-                base_id: Arc::clone(&self.home),
-                home_is_taken: Some(Arc::clone(&self.home_is_taken)),
-            }
+            Err(error) => return Err(error),
         };
-        lease.base_id.remove_stale_shared_memory()?;
         Ok(Line {
             lease: Arc::new(lease),
             first,
         })
+    }
+
+    /// Chooses another base id in place of that of a line, whose first epoch has found it in use.
+    pub(super) fn choose_again(&self, line: Line) -> Result<(), BaseIdError> {
+        let why = format!("base id {} is in use by another Envoy", line.base_id());
+        match Arc::try_unwrap(line.lease) {
+            Ok(lease) => self.avoid(lease, &why),
+            // Somebody still looks at the line, which ends with that. Only the choice matters.
+            Err(shared) => self.avoid_id(shared.base_id.id(), &why),
+        }
+    }
+
+    fn avoid(&self, lease: Lease, why: &str) -> Result<(), BaseIdError> {
+        let id = lease.base_id.id();
+        drop(lease);
+        self.avoid_id(id, why)
+    }
+
+    fn avoid_id(&self, id: BaseId, why: &str) -> Result<(), BaseIdError> {
+        let mut home = self.lock();
+        home.avoid.insert(id);
+        if home.base_id.id() == id {
+            let other = OwnedBaseId::claim_other(&self.instance, &self.host, &home.avoid)?;
+            tracing::warn!(
+                base_id = other.id().get(),
+                "{why}: chose base id {} instead",
+                other.id()
+            );
+            home.base_id = Arc::new(other);
+            home.is_taken = Arc::new(AtomicBool::new(false));
+        } else {
+            tracing::warn!("{why}: choosing another one");
+        }
+        Ok(())
+    }
+
+    fn lease(&self) -> Result<Lease, BaseIdError> {
+        let home = self.lock();
+        if home.is_taken.swap(true, Ordering::AcqRel) {
+            let spare = OwnedBaseId::claim_other(&self.instance, &self.host, &home.avoid)?;
+            return Ok(Lease {
+                base_id: Arc::new(spare),
+                home_is_taken: None,
+                is_chosen: true,
+            });
+        }
+        Ok(Lease {
+            base_id: Arc::clone(&home.base_id),
+            home_is_taken: Some(Arc::clone(&home.is_taken)),
+            is_chosen: !self.is_explicit,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Home> {
+        // Nothing in here is left half-way by a panic.
+        self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +170,12 @@ impl Line {
     pub(super) fn restart_epoch(&self, epoch: Epoch) -> u32 {
         // The first one has the lowest number, because numbers go up while any epoch runs.
         epoch.number().saturating_sub(self.first.number())
+    }
+
+    /// Whether another base id may be chosen for the line: it was chosen, and no epoch of the line has
+    /// run before this one.
+    pub(super) fn may_be_chosen_again(&self, epoch: Epoch) -> bool {
+        self.lease.is_chosen && self.first == epoch
     }
 
     /// An epoch of this line, to speak to as its child.
@@ -153,6 +231,10 @@ mod tests {
     }
 
     fn host() -> Host {
+        host_with(BaseIdChoice::Explicit(BaseId::new(70).unwrap()))
+    }
+
+    fn host_with(choice: BaseIdChoice) -> Host {
         let dir = tempfile::Builder::new()
             .prefix("handover-")
             .tempdir()
@@ -160,13 +242,14 @@ mod tests {
         let proc = dir.path().join("proc");
         fs::create_dir_all(proc.join("net")).unwrap();
         fs::write(proc.join("net/unix"), "").unwrap();
+        let name = dir.path().file_name().unwrap().to_str().unwrap();
         let host = HostPaths {
             shared_memory: dir.path().to_owned(),
             proc,
+            claims: format!("{name}-"),
             ..HostPaths::with_locks(dir.path())
         };
-        let home = BaseIdChoice::Explicit(BaseId::new(70).unwrap());
-        let lines = Lines::claim(home, "test".to_owned(), host).unwrap();
+        let lines = Lines::claim(choice, "test".to_owned(), host).unwrap();
         Host { lines, dir }
     }
 
@@ -222,5 +305,49 @@ mod tests {
         assert!(kept.exists());
         drop(host.lines);
         assert!(!kept.exists());
+    }
+
+    /// Binds a socket of Envoy's under this base id, as the host shows it.
+    fn occupy(host: &Host, base_id: BaseId) {
+        let line = format!(
+            "0: 00000002 00000000 00000000 0002 01 500 @envoy_domain_socket_parent_{base_id}0\n"
+        );
+        fs::write(host.dir.path().join("proc/net/unix"), line).unwrap();
+    }
+
+    #[test]
+    fn a_chosen_base_id_that_is_found_in_use_is_chosen_again() {
+        let host = host_with(BaseIdChoice::Auto);
+        let first = host.lines.home();
+        occupy(&host, first);
+        let line = host.lines.begin(Epoch::ZERO).unwrap();
+        let second = line.base_id();
+        assert_ne!(second, first);
+        assert_eq!(host.lines.home(), second);
+        // Its first epoch finds it in use as well, although that cannot be seen.
+        assert!(line.may_be_chosen_again(Epoch::ZERO));
+        assert!(!line.may_be_chosen_again(Epoch::new(1)));
+        host.lines.choose_again(line).unwrap();
+        fs::write(host.dir.path().join("proc/net/unix"), "").unwrap();
+        let third = host.lines.begin(Epoch::ZERO).unwrap();
+        assert!(![first, second].contains(&third.base_id()));
+        assert_eq!(host.lines.home(), third.base_id());
+        // The same for one that is taken beside it.
+        let spare = host.lines.begin(Epoch::new(1)).unwrap();
+        let fourth = spare.base_id();
+        host.lines.choose_again(spare).unwrap();
+        let spare = host.lines.begin(Epoch::new(1)).unwrap();
+        assert!(![first, second, third.base_id(), fourth].contains(&spare.base_id()));
+    }
+
+    #[test]
+    fn one_that_was_asked_for_is_not_exchanged() {
+        let host = host();
+        occupy(&host, host.lines.home());
+        let error = host.lines.begin(Epoch::ZERO).unwrap_err();
+        assert!(matches!(error, BaseIdError::InUse { .. }), "{error}");
+        fs::write(host.dir.path().join("proc/net/unix"), "").unwrap();
+        let line = host.lines.begin(Epoch::ZERO).unwrap();
+        assert!(!line.may_be_chosen_again(Epoch::ZERO));
     }
 }

@@ -86,6 +86,8 @@ pub struct EnvoySettings {
     pub instance: String,
     /// The directory for the configuration file of each epoch. It is made if it is not there.
     pub run_dir: PathBuf,
+    /// The group that may read the configurations there, for an Envoy that runs as another user.
+    pub run_dir_group: Option<u32>,
     /// The directory of the base-id locks, which agents on one host must share.
     pub lock_dir: PathBuf,
     /// Where the output of every epoch goes.
@@ -156,7 +158,10 @@ impl Envoy {
     pub fn new(settings: EnvoySettings) -> Result<Self, SetupError> {
         check_binary(&settings.binary)?;
         let args = EnvoyArgs::new(settings.args.clone())?;
-        let run_dir = RunDir::create(&settings.run_dir)?;
+        let mut run_dir = RunDir::create(&settings.run_dir)?;
+        if let Some(group) = settings.run_dir_group {
+            run_dir = run_dir.readable_by(group)?;
+        }
         let locks = RunDir::create(&settings.lock_dir)?;
         let host = HostPaths::with_locks(locks.path());
         let lines = Lines::claim(settings.base_id, settings.instance.clone(), host)?;

@@ -12,13 +12,17 @@ use handover_tokio::{RunControl, RunError};
 
 use super::epochs::Launched;
 use super::keep::Ended;
+use super::lines::Line;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
-use crate::text::one_line;
+use crate::text::{is_about_reading, one_line};
 
 /// How many of Envoy's last lines a failure tells.
 const LAST_WORDS: usize = 10;
+
+/// How many base ids are tried for one epoch, where others take each that is chosen.
+const CHOICES: u32 = 10;
 
 /// Why an epoch is killed although nobody has asked for it.
 pub(super) enum PutDown {
@@ -39,13 +43,44 @@ impl fmt::Display for PutDown {
     }
 }
 
+/// What came of a start that has not failed.
+enum Served {
+    /// The epoch has ended as it should.
+    Ended,
+    /// It has ended at once, because another Envoy has the base id that was chosen for it.
+    BaseIdInUse(Line),
+}
+
 impl Envoy {
+    /// Runs one epoch. A base id that handover has chosen itself, and that turns out to be in use, is
+    /// exchanged for another one: that is no failure of the epoch.
     pub(super) async fn serve(
         &self,
         config: Arc<EnvoyConfig>,
         epoch: Epoch,
         control: RunControl,
     ) -> Result<(), RunError> {
+        let mut choices = CHOICES;
+        loop {
+            let may_choose = choices > 0;
+            let config = Arc::clone(&config);
+            match self.serve_once(config, epoch, &control, may_choose).await? {
+                Served::Ended => return Ok(()),
+                Served::BaseIdInUse(line) => {
+                    self.lines.choose_again(line).map_err(EnvoyFailed::from)?;
+                    choices -= 1;
+                }
+            }
+        }
+    }
+
+    async fn serve_once(
+        &self,
+        config: Arc<EnvoyConfig>,
+        epoch: Epoch,
+        control: &RunControl,
+        may_choose: bool,
+    ) -> Result<Served, RunError> {
         let launched = tokio::select! {
             started = self.launch(config, epoch) => started?,
             // No Envoy runs yet; one that validates is killed with the future.
@@ -62,11 +97,11 @@ impl Envoy {
         let mut put_down = None;
         let result = tokio::select! {
             cause = child.wait() => cause,
-            why = self.watch(config, epoch, &launched, &control) => {
+            why = self.watch(config, epoch, &launched, control) => {
                 put_down = Some(why);
                 child.kill().await.map(|stopped| stopped.cause)
             }
-            how = control.abort() => self.end(epoch, &launched, how, &control).await,
+            how = control.abort() => self.end(epoch, &launched, how, control).await,
         };
         drop(registered);
         let overstayed = matches!(put_down, Some(PutDown::Overstayed));
@@ -75,7 +110,14 @@ impl Envoy {
         let repaired = self.repair(epoch, line);
         let cause = result.map_err(EnvoyFailed::from)?;
         let asked = control.aborted().is_some();
-        let failure = classify(cause, child);
+        let failure = classify(cause, &launched);
+        if matches!(failure, Failure::BaseIdConflict { .. })
+            && may_choose
+            && !asked
+            && line.may_be_chosen_again(epoch)
+        {
+            return Ok(Served::BaseIdInUse(line.clone()));
+        }
         let ended = Ended {
             cause,
             failure: if asked {
@@ -91,6 +133,12 @@ impl Envoy {
             return Err(RunError::Aborted);
         }
         let config = config.source().to_owned();
+        if let Failure::ConfigurationRejected { message } = &failure
+            && is_about_reading(message, &launched.file)
+        {
+            let file = launched.file;
+            return Err(EnvoyFailed::Unreadable { config, file }.into());
+        }
         match put_down {
             Some(PutDown::Hung { silent_for }) => {
                 return Err(EnvoyFailed::Hung { config, silent_for }.into());
@@ -102,7 +150,7 @@ impl Envoy {
             None => {}
         }
         if matches!(failure, Failure::Clean | Failure::HandedOver) {
-            return Ok(());
+            return Ok(Served::Ended);
         }
         if failure == Failure::StillInitializing
             && let Err(error) = repaired
@@ -112,9 +160,13 @@ impl Envoy {
         }
         Err(EnvoyFailed::Ended {
             config,
-            failure,
             cause,
-            last_words: last_words(child),
+            last_words: match failure {
+                // The reason is told already, and the lines behind it are the configuration.
+                Failure::ConfigurationRejected { .. } => Vec::new(),
+                _ => last_words(child),
+            },
+            failure,
         }
         .into())
     }
@@ -187,11 +239,17 @@ fn last_words(child: &Child) -> Vec<String> {
     words
 }
 
-fn classify(cause: ExitCause, child: &Child) -> Failure {
+fn classify(cause: ExitCause, Launched { child, heard, .. }: &Launched) -> Failure {
     let mut said = Vec::new();
-    for line in child.stderr_tail().lines() {
-        said.extend_from_slice(line);
-        said.push(b'\n');
+    match heard.reason() {
+        // What follows is the configuration, which may say anything.
+        Some(reason) => said.extend_from_slice(reason.as_bytes()),
+        None => {
+            for line in child.stderr_tail().lines() {
+                said.extend_from_slice(line);
+                said.push(b'\n');
+            }
+        }
     }
     let (status, out_of_memory) = match cause {
         ExitCause::Code(code) => (code << 8, false),

@@ -2,20 +2,23 @@
 //!
 //! Two Envoys with one base id harm each other: the second may start, make the shared memory anew and
 //! share the ports of the first. So a base id is owned through a lock file before anything is
-//! started, and one that an Envoy of somebody else uses is refused.
+//! started, and one that an Envoy of somebody else uses is refused. Where agents share a network
+//! namespace or shared memory but no lock files, a claim in those places does the same.
 //!
 //! A lock file is removed by its owner, so one that stays behind tells which base id an owner had that
 //! was killed. That is how an agent that is started again finds the base id it had, and what is left
 //! under it: nothing else has to be written, it cannot be half written, and a file that some agent
 //! holds is never taken for a leftover, even where two agents have one name.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::claim::{Claim, Places, Taken, is_claimed};
 use super::lock::{self, LockFile, Try};
-use super::occupied;
+use super::occupied::{self, Process};
 use super::shm::SharedMemory;
 use crate::digest::Digest;
 
@@ -92,6 +95,9 @@ pub struct HostPaths {
     pub shared_memory: PathBuf,
     /// Where processes and sockets are shown, `/proc`.
     pub proc: PathBuf,
+    /// How the names of the abstract sockets begin by which agents claim base ids in their network
+    /// namespace: the same for all that may meet there.
+    pub claims: String,
 }
 
 impl HostPaths {
@@ -102,6 +108,15 @@ impl HostPaths {
             locks: locks.to_owned(),
             shared_memory: "/dev/shm".into(),
             proc: "/proc".into(),
+            claims: "handover-base-id-".to_owned(),
+        }
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places {
+            prefix: &self.claims,
+            shared_memory: &self.shared_memory,
+            proc: &self.proc,
         }
     }
 }
@@ -134,7 +149,7 @@ pub enum BaseIdError {
     #[error("none of the base ids {} to {} is free: pass one with --base-id", AUTO.start(), AUTO.end())]
     NoneFree,
     /// The lock file cannot be used.
-    #[error("cannot lock {}", path.display())]
+    #[error("cannot lock {}: choose another directory for locks with --lock-dir", path.display())]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -162,18 +177,6 @@ pub enum BaseIdError {
     },
 }
 
-/// Shows a process that may be unknown.
-struct Process(Option<u32>);
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(pid) => write!(f, "with pid {pid}"),
-            None => f.write_str("of another user or container"),
-        }
-    }
-}
-
 /// A base id that is ours until this is dropped.
 ///
 /// ```
@@ -191,6 +194,8 @@ pub struct OwnedBaseId {
     id: BaseId,
     memory: SharedMemory,
     proc: PathBuf,
+    /// Given back before the lock file, by which a next owner of the same name is led here.
+    _claim: Claim,
     _lock: LockFile,
 }
 
@@ -213,7 +218,7 @@ impl OwnedBaseId {
             BaseIdChoice::Explicit(id) => Self::claim_one(id, instance, host)?,
             BaseIdChoice::Auto => match Self::left_by(instance, host).next() {
                 Some(same) => same,
-                None => Self::claim_free(instance, host)?,
+                None => Self::claim_other(instance, host, &BTreeSet::new())?,
             },
         };
         for other in Self::left_by(instance, host) {
@@ -234,7 +239,9 @@ impl OwnedBaseId {
         let left = ids_left_by(instance, host);
         let mut all = left.into_iter().chain(candidates(instance, host));
         let free = |id: &BaseId| {
-            !lock::is_held(&lock_path(*id, host)) && refuse_in_use(&host.proc, *id).is_ok()
+            !lock::is_held(&lock_path(*id, host))
+                && !is_claimed(*id, host.places())
+                && refuse_in_use(&host.proc, *id).is_ok()
         };
         all.find(free).ok_or(BaseIdError::NoneFree)
     }
@@ -248,9 +255,13 @@ impl OwnedBaseId {
             .filter_map(|id| Self::claim_one(id, instance, host).ok())
     }
 
-    /// One that nobody has.
-    fn claim_free(instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
-        for id in candidates(instance, host) {
+    /// One that nobody has, and none of these, which have turned out to be in use.
+    pub(crate) fn claim_other(
+        instance: &str,
+        host: &HostPaths,
+        avoid: &BTreeSet<BaseId>,
+    ) -> Result<Self, BaseIdError> {
+        for id in candidates(instance, host).filter(|id| !avoid.contains(id)) {
             match Self::claim_one(id, instance, host) {
                 Err(BaseIdError::Owned { .. } | BaseIdError::InUse { .. }) => {}
                 result => return result,
@@ -293,11 +304,16 @@ impl OwnedBaseId {
             Ok(Try::HeldBy(owner)) => return Err(BaseIdError::Owned { base_id: id, owner }),
             Err(source) => return Err(BaseIdError::Lock { path, source }),
         };
+        let claim = match Claim::take(id, instance, host.places()) {
+            Ok(claim) => claim,
+            Err(Taken { owner }) => return Err(BaseIdError::Owned { base_id: id, owner }),
+        };
         refuse_in_use(&host.proc, id)?;
         Ok(Self {
             id,
             memory: SharedMemory::in_dir(&host.shared_memory, id),
             proc: host.proc.clone(),
+            _claim: claim,
             _lock: lock,
         })
     }

@@ -1,6 +1,7 @@
 //! Which Envoys of this host use a base id, whoever started them: each binds abstract sockets whose
 //! names hold it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,38 @@ pub(super) fn sockets(proc: &Path, base_id: BaseId) -> io::Result<Vec<Socket>> {
             })
         })
         .collect())
+}
+
+/// Whether an abstract socket of this name is bound, by whichever process.
+pub(super) fn is_bound(proc: &Path, name: &str) -> bool {
+    inode_of(proc, name).is_some()
+}
+
+/// The process that has bound the abstract socket of this name, where it can be seen.
+pub(super) fn process_with(proc: &Path, name: &str) -> Option<u32> {
+    let inode = inode_of(proc, name)?;
+    let name = name.to_owned();
+    owner(proc, &[Socket { name, inode }])
+}
+
+fn inode_of(proc: &Path, name: &str) -> Option<u64> {
+    let table = std::fs::read(proc.join("net/unix")).ok()?;
+    let table = String::from_utf8_lossy(&table);
+    let mut bound = table.lines().filter_map(unix_socket);
+    let found = bound.find(|(_, bound)| bound.strip_prefix('@') == Some(name));
+    found.map(|(inode, _)| inode)
+}
+
+/// Shows a process that may be unknown.
+pub(super) struct Process(pub(super) Option<u32>);
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "with pid {pid}"),
+            None => f.write_str("of another user or container"),
+        }
+    }
 }
 
 /// The process that has one of these sockets, where it can be seen.

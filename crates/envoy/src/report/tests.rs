@@ -132,36 +132,17 @@ fn a_report_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_message_replaces_the_content_of_the_same_file() {
-    use std::os::unix::fs::MetadataExt as _;
-    let dir = temporary();
-    let path = dir.path().join("termination-log");
-    fs::write(&path, "a longer text from the run before").unwrap();
-    let inode = fs::metadata(&path).unwrap().ino();
-    // What is a mount cannot be renamed over; a directory in which nothing can be made is alike.
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    termination_message(&path, "epoch 3 crashed:\n\tit said \u{1b}[31mno").unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    assert_eq!(
-        fs::read_to_string(&path).unwrap(),
-        "epoch 3 crashed: it said [31mno\n"
-    );
-    assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-
-    termination_message(&path, &"ä".repeat(MAX_MESSAGE)).unwrap();
-    let length = fs::metadata(&path).unwrap().len();
-    assert!((4090..=4096).contains(&length), "{length}");
-}
-
-#[test]
-fn what_is_no_file_does_not_hold_up_the_end() {
-    let dir = temporary();
-    let pipe = dir.path().join("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.unwrap().success());
-    let error = termination_message(&pipe, "x").unwrap_err();
-    assert_eq!(error.path, pipe);
-    termination_message(dir.path(), "x").unwrap_err();
-    termination_message(Path::new("/dev/null"), "x").unwrap();
+fn what_a_killed_agent_has_half_written_is_removed_by_the_next_one() {
+    let (_parent, reports) = reports();
+    let dir = reports.dir.path();
+    let half = dir.join(".crash-20261122T164720123Z-epoch3.json.new");
+    let writing = dir.join(".crash-20261122T164720124Z-epoch3.json.new");
+    let other = dir.join(".last-known-good.new");
+    for path in [&half, &writing, &other] {
+        fs::write(path, "half").unwrap();
+    }
+    let held = fs::File::open(&writing).unwrap();
+    held.lock().unwrap();
+    CrashReports::open(dir).unwrap();
+    assert!(!half.exists() && writing.exists() && other.exists());
 }

@@ -106,6 +106,7 @@ fn settings(host: &Host, last_good: &LastKnownGood, reports: &CrashReports) -> E
         base_id: BaseIdChoice::Auto,
         instance: "tests".to_owned(),
         run_dir: host.run.path().join("run"),
+        run_dir_group: None,
         lock_dir: host.locks.0.clone(),
         // Nobody reads it here; the last words are kept all the same.
         output: Arc::new(|_: &Line<'_>| {}),

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::control::wire::{Configuration, Epoch, EpochState, State, Status};
+use crate::escape::shown;
 
 /// How much of a digest is shown: enough to tell two apart.
 const DIGITS: usize = 12;
@@ -166,15 +167,7 @@ fn megabytes(bytes: u64) -> String {
 
 /// Text from elsewhere that commands no terminal and stays on its line.
 pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            plain.extend(character.escape_default());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
+    shown(text, &[])
 }
 
 #[cfg(test)]

@@ -31,11 +31,18 @@ fn host(bound: &[&str]) -> Host {
         locks: sub("locks"),
         shared_memory: sub("shm"),
         proc: sub("proc"),
+        claims: claims(&dir),
     };
     fs::write(paths.proc.join("net/unix"), table).unwrap();
     let fd = sub("proc/4711/fd");
     std::os::unix::fs::symlink("socket:[500]", fd.join("3")).unwrap();
     Host { paths, _dir: dir }
+}
+
+/// A beginning of names that no other test uses.
+fn claims(dir: &tempfile::TempDir) -> String {
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    format!("{name}-")
 }
 
 fn memory(paths: &HostPaths, number: u32) -> PathBuf {
@@ -221,7 +228,7 @@ fn a_leftover_that_an_envoy_still_uses_is_left_alone() {
 #[test]
 fn agents_begin_their_search_at_places_of_their_own() {
     let Host { paths, _dir } = host(&[]);
-    let ids: std::collections::BTreeSet<_> = (0..20)
+    let ids: BTreeSet<_> = (0..20)
         .map(|number| {
             let owned = OwnedBaseId::claim(BaseIdChoice::Auto, &format!("agent {number}"), &paths);
             owned.unwrap().id()

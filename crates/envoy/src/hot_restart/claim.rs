@@ -1,0 +1,133 @@
+//! A claim on a base id that is seen wherever two Envoys could meet under it.
+//!
+//! The lock file of a base id is shared by the agents of one directory. Envoys meet in two other
+//! places: the abstract sockets of a network namespace, and the directory of shared memory. Two
+//! containers may share either one and no lock files. So an agent holds a name in both as well.
+
+use std::io;
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::BaseId;
+use super::lock::{self, LockFile, Try};
+use super::occupied;
+
+/// Both names, held until this is dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    _name: Option<Socket>,
+    _file: Option<LockFile>,
+}
+
+/// Somebody else has one of the names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// As far as it can be told.
+    pub(super) owner: String,
+}
+
+/// The places where names are held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places<'a> {
+    /// How the abstract names begin.
+    pub(super) prefix: &'a str,
+    pub(super) shared_memory: &'a Path,
+    pub(super) proc: &'a Path,
+}
+
+impl Claim {
+    /// Takes both names. A place where no name can be held is passed over: what a kernel without
+    /// abstract sockets cannot share needs no claim either.
+    pub(super) fn take(id: BaseId, instance: &str, places: Places<'_>) -> Result<Self, Taken> {
+        let name = abstract_name(places.prefix, id);
+        let name = match bind(&name) {
+            Ok(socket) => Some(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let owner = occupied::process_with(places.proc, &name);
+                return Err(Taken {
+                    owner: format!("another handover {}", occupied::Process(owner)),
+                });
+            }
+            Err(error) => {
+                tracing::debug!("base id {id} is not claimed in the network namespace: {error}");
+                None
+            }
+        };
+        let path = places
+            .shared_memory
+            .join(format!("handover-base-id-{id}.lock"));
+        let file = match LockFile::try_lock(&path, &lock::owner(instance)) {
+            Ok(Try::Locked(file)) => Some(file),
+            Ok(Try::HeldBy(owner)) => return Err(Taken { owner }),
+            // Read-only, full, or another user's: that Envoy cannot use it is told by Envoy.
+            Err(error) => {
+                tracing::debug!("{} is not held: {error}", path.display());
+                None
+            }
+        };
+        Ok(Self {
+            _name: name,
+            _file: file,
+        })
+    }
+}
+
+/// Whether somebody has claimed a base id in the network namespace. Nothing is taken.
+pub(super) fn is_claimed(id: BaseId, places: Places<'_>) -> bool {
+    occupied::is_bound(places.proc, &abstract_name(places.prefix, id))
+}
+
+fn abstract_name(prefix: &str, id: BaseId) -> String {
+    format!("{prefix}{id}")
+}
+
+/// A socket that only has a name: nobody can connect to it or send to it.
+fn bind(name: &str) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_has_one_holder_in_either_place() {
+        let dir = || {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("handover-").tempdir().unwrap()
+        };
+        let (one, other) = (dir(), dir());
+        let prefix = |dir: &tempfile::TempDir| {
+            let name = dir.path().file_name().unwrap().to_str().unwrap();
+            format!("{name}-")
+        };
+        let id = BaseId::new(7).unwrap();
+        let claim = |prefix: &str, memory: &tempfile::TempDir| {
+            let places = Places {
+                prefix,
+                shared_memory: memory.path(),
+                proc: Path::new("/proc"),
+            };
+            Claim::take(id, "test", places)
+        };
+        let held = claim(&prefix(&one), &one).unwrap();
+        let pid = std::process::id();
+        // One network namespace, and not the shared memory.
+        let taken = claim(&prefix(&one), &other).unwrap_err();
+        assert_eq!(taken.owner, format!("another handover with pid {pid}"));
+        // The other way round.
+        let taken = claim(&prefix(&other), &one).unwrap_err();
+        assert_eq!(taken.owner, format!("test (pid {pid})"));
+        drop(held);
+        claim(&prefix(&one), &one).unwrap();
+        // Without a place for a file the name alone does.
+        let missing = dir();
+        std::fs::remove_dir(missing.path()).unwrap();
+        let held = claim(&prefix(&one), &missing).unwrap();
+        assert!(claim(&prefix(&one), &one).is_err());
+        drop(held);
+    }
+}
