@@ -12,9 +12,12 @@ mod private_ips;
 mod resolve;
 mod run;
 mod simulate;
+mod tcp_address;
 mod validate;
 
 use std::io::Write as _;
+
+use handover_tokio::process::unblock_signals;
 
 use crate::cli::Command;
 use crate::exit_code::ExitCode;
@@ -23,6 +26,15 @@ use envoy_binary::envoy_binary;
 
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
+    let takes_signals_over = match &command {
+        Command::Run(args) => !args.print_command,
+        Command::Exec(_) | Command::Demo(_) => true,
+        _ => false,
+    };
+    if !takes_signals_over {
+        // A parent that blocks signals must not make a command deaf to Ctrl-C.
+        unblock_signals().or_exit(ExitCode::OS)?;
+    }
     match command {
         Command::Run(args) if args.print_command => print_command::run(*args).await,
         Command::Run(args) => run::run(*args).await,

@@ -254,6 +254,10 @@ where
                 debug!("received {signal}: it is passed on to every epoch");
                 self.proxy.forward(signal);
             }
+            Request::Drain => {
+                info!("received {}: health checks are to fail", Signal::USR2);
+                self.drain_by_signal();
+            }
         }
     }
 

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_netutil::resolve_addr;
 use handover_tokio::process::OutputSink;
 use handover_tokio::process::ready::Probe;
 
+use super::tcp_address::{to_connect_to, to_listen_on};
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::policy::OnExit;
 use crate::control::{Instance, default_directory};
@@ -44,7 +44,7 @@ pub(crate) async fn prepare(
 ) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
-    let sockets = bind(&wanted, &args.fd_name)?;
+    let sockets = bind(&wanted, &args.fd_name, args.nonblocking)?;
     let addresses = sockets.addresses().collect();
     let policy = args.policy.policy(Some(args.drain_time));
     let mut words = args.command.into_iter();
@@ -73,15 +73,12 @@ pub(crate) async fn prepare(
 async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {
     let mut resolved = Vec::with_capacity(addresses.len());
     for address in addresses {
-        resolved.push(resolve_addr(address).await.map_err(|error| {
-            let code = ExitCode::of_resolve(&error);
-            Fatal::new(code, anyhow::Error::new(error).context("--listen"))
-        })?);
+        resolved.push(to_listen_on("--listen", address).await?);
     }
     Ok(resolved)
 }
 
-fn bind(addresses: &[SocketAddr], names: &[String]) -> Result<Sockets, Fatal> {
+fn bind(addresses: &[SocketAddr], names: &[String], nonblocking: bool) -> Result<Sockets, Fatal> {
     if names.len() > addresses.len() {
         let (names, addresses) = (names.len(), addresses.len());
         return Err(Fatal::usage(format_args!(
@@ -91,7 +88,7 @@ fn bind(addresses: &[SocketAddr], names: &[String]) -> Result<Sockets, Fatal> {
     for name in names {
         check_name(name)?;
     }
-    let mut sockets = Sockets::default();
+    let mut sockets = Sockets::new(nonblocking);
     for (index, address) in addresses.iter().enumerate() {
         let name = names
             .get(index)
@@ -147,10 +144,7 @@ async fn readiness(args: &ReadyArgs, listening: &[SocketAddr]) -> Result<Readine
         }
         (None, None) => return Ok(Readiness::After(args.live_after)),
     };
-    let address = resolve_addr(authority).await.map_err(|error| {
-        let code = ExitCode::of_resolve(&error);
-        Fatal::new(code, anyhow::Error::new(error).context(flag))
-    })?;
+    let address = to_connect_to(flag, authority).await?;
     if let Some(shared) = listening.iter().find(|shared| answers(shared, address)) {
         return Err(Fatal::usage(format_args!(
             "{flag} {authority} says nothing: {shared} is passed to every epoch, so the one before \
