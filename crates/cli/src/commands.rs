@@ -53,6 +53,19 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
     }
 }
 
+/// Judges flags and variables beyond their form, as far as that needs neither files nor a network.
+///
+/// # Errors
+///
+/// What the command would be refused for.
+pub(crate) fn judge(command: &Command) -> Result<(), Fatal> {
+    match command {
+        Command::Run(args) => run::judge(args),
+        Command::Exec(args) => exec::judge(args),
+        _ => Ok(()),
+    }
+}
+
 /// Prints a result on standard output. That nobody reads it is an error, not a panic.
 fn print(text: impl std::fmt::Display) -> Result<(), Fatal> {
     let mut stdout = std::io::stdout().lock();

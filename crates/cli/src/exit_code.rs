@@ -33,7 +33,7 @@ impl ExitCode {
     pub(crate) const INTERNAL: Self = Self(70);
     /// The operating system refused what is needed before anything can start.
     pub(crate) const OS: Self = Self(71);
-    /// Time was up: a drain was cut, or an answer did not come in time.
+    /// Time was up: a drain was cut, or an answer did not come in time. For `status` also: not ready.
     pub(crate) const CUT: Self = Self(75);
     /// The program was found and cannot be executed.
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
@@ -131,8 +131,16 @@ impl ExitCode {
         {
             return Some(Self::of_binary(error));
         }
-        if let EnvoyFailed::Spawn(error) = error {
-            return Self::of_spawn(error);
+        match error {
+            EnvoyFailed::Spawn(error) => return Self::of_spawn(error),
+            EnvoyFailed::Ended {
+                cause,
+                is_final: true,
+                ..
+            } => return Some(Self::of_child(cause.exit_code())),
+            // Handover has killed it, and that was its end.
+            EnvoyFailed::Hung { is_final: true, .. } => return Some(Self::of_signal(Signal::KILL)),
+            _ => {}
         }
         let is_command_line = matches!(
             error,

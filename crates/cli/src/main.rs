@@ -13,21 +13,33 @@ mod signals;
 mod source;
 mod supervise;
 
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use cli::Cli;
+use cli::variables::variables_behind;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
 
 fn main() -> std::process::ExitCode {
-    let code = match Cli::try_parse() {
+    use_the_usual_temporary_directory();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let code = match Cli::parse_words(&words) {
         Ok(cli) => run(cli).unwrap_or_else(|error| report(&error)),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error, &words),
     };
     code.into()
+}
+
+/// An empty variable is an unset one, so it does not mean the working directory.
+fn use_the_usual_temporary_directory() {
+    if std::env::var_os("TMPDIR").is_some_and(|dir| dir.is_empty()) {
+        // Only a second call could fail, and there is one.
+        let _is_first = tempfile::env::override_temp_dir(Path::new("/tmp"));
+    }
 }
 
 /// Runs the command on this thread. What it started in the background, a lookup that hangs for
@@ -42,15 +54,29 @@ fn run(cli: Cli) -> Result<ExitCode, Fatal> {
     result
 }
 
-/// Says what is wrong with the command line, or gives the help that was asked for.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Says what is wrong with the command line, or gives the help that was asked for. The variables
+/// that the command would be run with are judged beside its help.
+fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // A closed pipe leaves nobody to tell.
     let _unread = error.print();
-    let was_asked_for = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
-    if was_asked_for.contains(&error.kind()) {
-        ExitCode::CLEAN
-    } else {
-        ExitCode::USAGE
+    match error.kind() {
+        ErrorKind::DisplayVersion => ExitCode::CLEAN,
+        ErrorKind::DisplayHelp => match Cli::parse_for_help(words) {
+            None => ExitCode::CLEAN,
+            Some(Ok(cli)) => match commands::judge(&cli.command) {
+                Ok(()) => ExitCode::CLEAN,
+                Err(error) => report(&error),
+            },
+            Some(Err(error)) => refuse(&error, words),
+        },
+        _ => {
+            for variable in variables_behind(error, words) {
+                let value = std::env::var_os(&variable).unwrap_or_default();
+                let note = format!("note: the variable {variable} is set to {value:?}");
+                let _unread = writeln!(std::io::stderr(), "{note}");
+            }
+            ExitCode::USAGE
+        }
     }
 }
 

@@ -285,17 +285,32 @@ where
                     |failure| failure.message(),
                 );
                 let name = self.source.name();
+                // Most reasons begin with the name.
+                let prefix = format!("{name}: ");
+                let reason = reason.strip_prefix(&prefix).unwrap_or(&reason);
                 Err(Fatal::new(
                     code,
                     anyhow::anyhow!("gave up on {name}, as {why}: {reason}"),
                 ))
             }
             Outcome::DrainSkipped if self.no_drain_wanted => Ok(ExitCode::CLEAN),
-            Outcome::Drained
-            | Outcome::DrainTimedOut
-            | Outcome::DrainSkipped
-            | Outcome::Killed
-            | Outcome::ProxyEnded { .. } => Ok(code),
+            Outcome::DrainTimedOut => Err(Fatal::new(
+                code,
+                anyhow::anyhow!(
+                    "the drain was not done in time and was cut; {} sets its time",
+                    P::DRAIN_TIME_FLAG
+                ),
+            )),
+            Outcome::DrainSkipped | Outcome::Killed => {
+                let what = match outcome {
+                    Outcome::Killed => "everything was killed",
+                    _ => "the drain was cut",
+                };
+                let signal = self.ended_by.unwrap_or(Signal::KILL);
+                let error = anyhow::anyhow!("{what}, because a further {signal} asked for it");
+                Err(Fatal::new(code, error))
+            }
+            Outcome::Drained | Outcome::ProxyEnded { .. } => Ok(code),
         }
     }
 }

@@ -55,3 +55,35 @@ async fn a_killed_live_epoch_comes_back_beside_the_one_that_drains() {
     world.served_by("v1");
     world.finish().await;
 }
+
+#[tokio::test]
+async fn with_on_exit_stop_a_killed_envoy_is_the_end_with_its_code_and_its_reason() {
+    let envoy = require_envoy!();
+    let reason = tempfile::NamedTempFile::new().expect("a file");
+    let file = reason.path().to_str().expect("the path is text");
+    let flags = ["--on-exit", "stop", "--termination-log", file];
+    let mut world = World::start(&envoy, &flags);
+    kill(world.only_envoy());
+    let code = world.supervisor.wait_exit(LIMIT).code();
+    assert_eq!(code, Some(128 + Signal::KILL.as_raw()));
+    assert_eq!(world.supervisor.count_lines("starting epoch"), 1);
+    let reason = std::fs::read_to_string(reason.path()).expect("it is there");
+    assert!(reason.contains("gave up on"), "{reason}");
+    world.site.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn with_on_exit_stop_an_epoch_that_fails_to_start_leaves_the_serving_one_alone() {
+    let envoy = require_envoy!();
+    let world = World::start(&envoy, &["--on-exit", "stop"]);
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("it is bound").port();
+    let broken = handover_tests::envoy_config::Break::PortConflict(taken);
+    world.site.write_broken(broken);
+    let given_up = "gave the configuration up, as a retry cannot help; an older one goes on";
+    world.supervisor.wait_for_line(given_up, LIMIT);
+    assert_eq!(world.supervisor.count_lines("starting epoch 1"), 1);
+    world.served_by("v0");
+    world.hand_over("v1", 1);
+    world.finish().await.assert_no_loss();
+}

@@ -36,12 +36,20 @@ async fn supervise(
     supervisor.controlled_as(instance).run(signals).await
 }
 
+/// Refuses what no start can make good, from flags and variables alone.
+pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
+    let policy = args.policy.policy(Some(args.drain_time));
+    policy.check().or_exit(ExitCode::USAGE)?;
+    check_names(&args.fd_name, args.listen.len())
+}
+
 /// Everything up to the start of the first epoch: the sockets are bound, nothing runs. Returns the
 /// addresses listened on as well.
 pub(crate) async fn prepare(
     args: ExecArgs,
     output: Arc<dyn OutputSink>,
 ) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
+    judge(&args)?;
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
     let sockets = bind(&wanted, &args.fd_name, args.nonblocking)?;
@@ -79,15 +87,6 @@ async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {
 }
 
 fn bind(addresses: &[SocketAddr], names: &[String], nonblocking: bool) -> Result<Sockets, Fatal> {
-    if names.len() > addresses.len() {
-        let (names, addresses) = (names.len(), addresses.len());
-        return Err(Fatal::usage(format_args!(
-            "{names} names for {addresses} sockets: give each --fd-name an address with --listen"
-        )));
-    }
-    for name in names {
-        check_name(name)?;
-    }
     let mut sockets = Sockets::new(nonblocking);
     for (index, address) in addresses.iter().enumerate() {
         let name = names
@@ -101,6 +100,16 @@ fn bind(addresses: &[SocketAddr], names: &[String], nonblocking: bool) -> Result
         tracing::info!(address = %bound, "listening on {bound}");
     }
     Ok(sockets)
+}
+
+fn check_names(names: &[String], sockets: usize) -> Result<(), Fatal> {
+    if names.len() > sockets {
+        let names = names.len();
+        return Err(Fatal::usage(format_args!(
+            "{names} names for {sockets} sockets: give each --fd-name an address with --listen"
+        )));
+    }
+    names.iter().try_for_each(|name| check_name(name))
 }
 
 /// Readers of `LISTEN_FDNAMES` split it at colons.

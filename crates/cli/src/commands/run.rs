@@ -1,6 +1,6 @@
 //! `handover run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use handover_envoy::admin::{Exclude, LivePoll};
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
-use handover_envoy::report::{CrashReports, termination_message};
+use handover_envoy::report::{CrashReports, TerminationError, termination_message};
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::OutputSink;
@@ -17,6 +17,7 @@ use handover_tokio::process::OutputSink;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
+use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, ISTIO_VARIABLE, OnHung, RunArgs};
 use crate::control::{Instance, default_directory};
 use crate::exit_code::ExitCode;
@@ -29,16 +30,36 @@ use crate::supervise::{OnTerminate, Supervisor};
 pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
-    let signals = Signals::take_over().or_exit(ExitCode::OS)?;
-    let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
     let termination_log = args.termination_log.clone();
+    let (signals, logging) = match prepare_process(&args) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // What cannot be written here is told by the error itself.
+            let _unwritten = leave_reason(termination_log.as_deref(), &error);
+            return Err(error);
+        }
+    };
     let result = supervise(args, signals, logging.children()).await;
-    if let (Some(path), Err(error)) = (&termination_log, &result)
-        && let Err(error) = termination_message(path, &error.to_string())
+    if let Err(error) = &result
+        && let Err(error) = leave_reason(termination_log.as_deref(), error)
     {
         tracing::warn!("{:#}", anyhow::Error::new(error));
     }
     Ok(logging.finish(result))
+}
+
+fn prepare_process(args: &RunArgs) -> Result<(Signals, Logging), Fatal> {
+    let signals = Signals::take_over().or_exit(ExitCode::OS)?;
+    let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
+    Ok((signals, logging))
+}
+
+/// Writes to the termination log why handover ends, for every end but 0.
+fn leave_reason(path: Option<&Path>, error: &Fatal) -> Result<(), TerminationError> {
+    match path {
+        Some(path) => termination_message(path, &error.to_string()),
+        None => Ok(()),
+    }
 }
 
 async fn supervise(
@@ -66,6 +87,7 @@ struct Prepared {
 /// Waits for what the node has to tell, and for a verdict on the configuration where there is
 /// another one to fall back to.
 async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
+    judge(&args)?;
     let instance = Instance::open(&args.control, &lock_dir(&args))?;
     let on_terminate = match args.native_sidecar {
         true => OnTerminate::End,
@@ -105,6 +127,22 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
             .on_terminate(on_terminate),
         _run_dir: temporary,
     })
+}
+
+/// Refuses what no start can make good, from flags and variables alone.
+pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
+    let limit = termination_drain(args)?;
+    args.policy
+        .policy(Some(limit))
+        .check()
+        .or_exit(ExitCode::USAGE)?;
+    base_id(args)?;
+    if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
+        return Err(Fatal::usage(
+            "--fallback last-known-good needs --state-dir, where that configuration is kept",
+        ));
+    }
+    Ok(())
 }
 
 /// The directory for the configurations of the epochs, and its guard where it is made for this run.
@@ -153,7 +191,7 @@ pub(super) fn lock_dir(args: &RunArgs) -> PathBuf {
 }
 
 fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
-    let istio = std::env::var_os(ISTIO_VARIABLE);
+    let istio = std::env::var_os(ISTIO_VARIABLE).filter(|value| !value.is_empty());
     args.stop
         .termination_drain(istio.as_deref())
         .map_err(Fatal::usage)
@@ -199,6 +237,7 @@ async fn settings(
                 OnHung::Report => HungAction::Report,
             },
         }),
+        end_is_final: args.policy.on_exit == OnExit::Stop,
         last_good,
         reports,
     })
@@ -210,9 +249,8 @@ async fn stand_in(
     settings: &EnvoySettings,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
     let Some(store) = &settings.last_good else {
-        return Err(Fatal::usage(
-            "--fallback last-known-good needs --state-dir, where that configuration is kept",
-        ));
+        // Refused before.
+        return Ok(None);
     };
     let args = EnvoyArgs::new(settings.args.clone()).or_exit(ExitCode::USAGE)?;
     let problem = match file.read().await {

@@ -73,7 +73,7 @@ pub(crate) fn default_directory() -> PathBuf {
     }
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => Path::new(&dir).join("handover"),
-        None => std::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
+        None => tempfile::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
     }
 }
 

@@ -24,3 +24,4 @@ mod small;
 mod support;
 mod template;
 mod usage;
+mod variables;

@@ -41,6 +41,11 @@ fn the_second_one_stops_without_a_drain() {
     handover.signal(Signal::TERM);
     handover.says("received SIGTERM: stopping without a drain");
     assert_eq!(handover.code(), 75);
+    let last = handover.stderr.all().pop().unwrap();
+    assert!(
+        last.ends_with("the drain was cut, because a further SIGTERM asked for it"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -76,7 +81,11 @@ fn a_drain_that_takes_too_long_is_cut() {
     handover.says("epoch 0 is live");
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 75);
-    handover.says("the drain is not done in time and is cut");
+    let last = handover.stderr.all().pop().unwrap();
+    assert!(
+        last.ends_with("was not done in time and was cut; --drain-time sets its time"),
+        "{last}"
+    );
 }
 
 #[test]
