@@ -5,6 +5,8 @@ pub(crate) mod demo;
 pub(crate) mod exec;
 pub(crate) mod global;
 pub(crate) mod policy;
+#[cfg(test)]
+mod proofs;
 pub(crate) mod run;
 pub(crate) mod simulate;
 pub(crate) mod small;

@@ -26,6 +26,9 @@ use crate::logging::Logging;
 use crate::signals::Signals;
 use crate::supervise::{OnTerminate, Supervisor};
 
+/// How many epochs of Envoy can run at once without harm to each other.
+const ENVOY_EPOCHS: u32 = 2;
+
 /// How the name of a run directory begins that is made for one run.
 pub(super) const RUN_DIR_PREFIX: &str = "handover-run-";
 
@@ -88,6 +91,13 @@ struct Prepared {
 /// another one to fall back to.
 async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
     judge(&args)?;
+    if args.policy.max_epochs > ENVOY_EPOCHS {
+        tracing::warn!(
+            "--max-epochs {}: Envoy ends its oldest epoch when a third one starts, and cuts what that \
+             one still serves; {ENVOY_EPOCHS} is the highest number without a loss",
+            args.policy.max_epochs
+        );
+    }
     let instance = Instance::open(&args.control, &lock_dir(&args))?;
     let on_terminate = match args.native_sidecar {
         true => OnTerminate::End,

@@ -15,6 +15,7 @@ mod demo;
 mod ends;
 mod envoy;
 mod exec;
+mod flags;
 mod help;
 mod logs;
 mod print_command;
