@@ -26,12 +26,9 @@ use envoy_binary::envoy_binary;
 
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
-    let takes_signals_over = match &command {
-        Command::Run(args) => !args.print_command,
-        Command::Exec(_) | Command::Demo(_) => true,
-        _ => false,
-    };
-    if !takes_signals_over {
+    let supervises = matches!(&command, Command::Run(args) if !args.print_command)
+        || matches!(&command, Command::Exec(_) | Command::Demo(_));
+    if !supervises {
         // A parent that blocks signals must not make a command deaf to Ctrl-C.
         unblock_signals().or_exit(ExitCode::OS)?;
     }
@@ -59,10 +56,12 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
 ///
 /// What the command would be refused for.
 pub(crate) fn judge(command: &Command) -> Result<(), Fatal> {
-    match command {
-        Command::Run(args) => run::judge(args),
-        Command::Exec(args) => exec::judge(args),
-        _ => Ok(()),
+    if let Command::Run(args) = command {
+        run::judge(args)
+    } else if let Command::Exec(args) = command {
+        exec::judge(args)
+    } else {
+        Ok(())
     }
 }
 

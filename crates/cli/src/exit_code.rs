@@ -131,16 +131,20 @@ impl ExitCode {
         {
             return Some(Self::of_binary(error));
         }
-        match error {
-            EnvoyFailed::Spawn(error) => return Self::of_spawn(error),
-            EnvoyFailed::Ended {
-                cause,
-                is_final: true,
-                ..
-            } => return Some(Self::of_child(cause.exit_code())),
-            // Handover has killed it, and that was its end.
-            EnvoyFailed::Hung { is_final: true, .. } => return Some(Self::of_signal(Signal::KILL)),
-            _ => {}
+        if let EnvoyFailed::Spawn(error) = error {
+            return Self::of_spawn(error);
+        }
+        if let EnvoyFailed::Ended {
+            cause,
+            is_final: true,
+            ..
+        } = error
+        {
+            return Some(Self::of_child(cause.exit_code()));
+        }
+        // Handover has killed it, and that was its end.
+        if let EnvoyFailed::Hung { is_final: true, .. } = error {
+            return Some(Self::of_signal(Signal::KILL));
         }
         let is_command_line = matches!(
             error,

@@ -59,25 +59,25 @@ fn run(cli: Cli) -> Result<ExitCode, Fatal> {
 fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // A closed pipe leaves nobody to tell.
     let _unread = error.print();
-    match error.kind() {
-        ErrorKind::DisplayVersion => ExitCode::CLEAN,
-        ErrorKind::DisplayHelp => match Cli::parse_for_help(words) {
+    if error.kind() == ErrorKind::DisplayVersion {
+        return ExitCode::CLEAN;
+    }
+    if error.kind() == ErrorKind::DisplayHelp {
+        return match Cli::parse_for_help(words) {
             None => ExitCode::CLEAN,
             Some(Ok(cli)) => match commands::judge(&cli.command) {
                 Ok(()) => ExitCode::CLEAN,
                 Err(error) => report(&error),
             },
             Some(Err(error)) => refuse(&error, words),
-        },
-        _ => {
-            for variable in variables_behind(error, words) {
-                let value = std::env::var_os(&variable).unwrap_or_default();
-                let note = format!("note: the variable {variable} is set to {value:?}");
-                let _unread = writeln!(std::io::stderr(), "{note}");
-            }
-            ExitCode::USAGE
-        }
+        };
     }
+    for variable in variables_behind(error, words) {
+        let value = std::env::var_os(&variable).unwrap_or_default();
+        let note = format!("note: the variable {variable} is set to {value:?}");
+        let _unread = writeln!(std::io::stderr(), "{note}");
+    }
+    ExitCode::USAGE
 }
 
 fn report(error: &Fatal) -> ExitCode {

@@ -274,6 +274,13 @@ where
         self.stage = self.stage.max(stage);
     }
 
+    /// Explains an end that a further signal has made sooner.
+    fn ended_sooner(&self, code: ExitCode, what: &str) -> Fatal {
+        let signal = self.ended_by.unwrap_or(Signal::KILL);
+        let error = anyhow::anyhow!("{what}, because a further {signal} asked for it");
+        Fatal::new(code, error)
+    }
+
     /// The exit code, or why there is an error.
     fn result(&self, outcome: Outcome) -> Result<ExitCode, Fatal> {
         let failure = self.handle.status().borrow().last_failure.clone();
@@ -301,15 +308,8 @@ where
                     P::DRAIN_TIME_FLAG
                 ),
             )),
-            Outcome::DrainSkipped | Outcome::Killed => {
-                let what = match outcome {
-                    Outcome::Killed => "everything was killed",
-                    _ => "the drain was cut",
-                };
-                let signal = self.ended_by.unwrap_or(Signal::KILL);
-                let error = anyhow::anyhow!("{what}, because a further {signal} asked for it");
-                Err(Fatal::new(code, error))
-            }
+            Outcome::DrainSkipped => Err(self.ended_sooner(code, "the drain was cut")),
+            Outcome::Killed => Err(self.ended_sooner(code, "everything was killed")),
             Outcome::Drained | Outcome::ProxyEnded { .. } => Ok(code),
         }
     }

@@ -85,12 +85,16 @@ pub(crate) fn variables_behind(error: &clap::Error, words: &[OsString]) -> Vec<S
     let typed: Vec<_> = flags.map(|word| word.to_string_lossy()).collect();
     let named = [ContextKind::InvalidArg, ContextKind::PriorArg];
     let named = named.into_iter().filter_map(|kind| error.get(kind));
-    let named = named.flat_map(|value| match value {
-        ContextValue::String(name) => vec![name.as_str()],
-        ContextValue::Strings(names) => names.iter().map(String::as_str).collect(),
-        _ => Vec::new(),
+    let named = named.flat_map(|value| {
+        if let ContextValue::String(name) = value {
+            std::slice::from_ref(name)
+        } else if let ContextValue::Strings(names) = value {
+            names.as_slice()
+        } else {
+            &[]
+        }
     });
-    let long_of = |name: &str| {
+    let long_of = |name: &String| {
         let end = name.find([' ', '[', '=']).unwrap_or(name.len());
         name.get(..end).map(str::to_owned)
     };
