@@ -5,10 +5,13 @@ pub(crate) mod demo;
 pub(crate) mod exec;
 pub(crate) mod global;
 pub(crate) mod policy;
+#[cfg(test)]
+mod proofs;
 pub(crate) mod run;
 pub(crate) mod simulate;
 pub(crate) mod small;
 pub(crate) mod span;
+pub(crate) mod variables;
 
 use clap::{Parser, Subcommand};
 
@@ -57,6 +60,7 @@ Signals, for `run` and `exec`:
   TERM, INT, QUIT  drain and end; the second one stops now, the third one kills
   HUP              start the next epoch even if nothing has changed
   USR1             passed on to the process of every epoch (log files are opened again)
+  USR2             make the health checks of Envoy fail, as `handover drain` does
 
 Exit codes:
     0  everything went as asked
@@ -69,6 +73,7 @@ Exit codes:
   126  the program was found and cannot be executed
   127  the program was not found
   128+N  killed by signal N
-  Where the end of the program ends `exec`, its own exit code is passed on.
+  Where the end of the program ends `run` or `exec`, its own exit code is passed on.
 
-Each flag can be set by the variable shown beside it; the flag wins.";
+Each flag can be set by the variable shown beside it; the flag wins. An empty variable is an unset
+one.";

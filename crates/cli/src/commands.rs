@@ -12,9 +12,12 @@ mod private_ips;
 mod resolve;
 mod run;
 mod simulate;
+mod tcp_address;
 mod validate;
 
 use std::io::Write as _;
+
+use handover_tokio::process::unblock_signals;
 
 use crate::cli::Command;
 use crate::exit_code::ExitCode;
@@ -23,6 +26,12 @@ use envoy_binary::envoy_binary;
 
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
+    let supervises = matches!(&command, Command::Run(args) if !args.print_command)
+        || matches!(&command, Command::Exec(_) | Command::Demo(_));
+    if !supervises {
+        // A parent that blocks signals must not make a command deaf to Ctrl-C.
+        unblock_signals().or_exit(ExitCode::OS)?;
+    }
     match command {
         Command::Run(args) if args.print_command => print_command::run(*args).await,
         Command::Run(args) => run::run(*args).await,
@@ -38,6 +47,21 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
         Command::DemoServer(args) => crate::demo::server::run(args).await,
+    }
+}
+
+/// Judges flags and variables beyond their form, as far as that needs neither files nor a network.
+///
+/// # Errors
+///
+/// What the command would be refused for.
+pub(crate) fn judge(command: &Command) -> Result<(), Fatal> {
+    if let Command::Run(args) = command {
+        run::judge(args)
+    } else if let Command::Exec(args) = command {
+        exec::judge(args)
+    } else {
+        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ impl ExitCode {
     pub(crate) const INTERNAL: Self = Self(70);
     /// The operating system refused what is needed before anything can start.
     pub(crate) const OS: Self = Self(71);
-    /// Time was up: a drain was cut, or an answer did not come in time.
+    /// Time was up: a drain was cut, or an answer did not come in time. For `status` also: not ready.
     pub(crate) const CUT: Self = Self(75);
     /// Envoy may not read what it is given.
     pub(crate) const NO_PERMISSION: Self = Self(77);
@@ -138,6 +138,18 @@ impl ExitCode {
         }
         if let EnvoyFailed::Unreadable { .. } = error {
             return Some(Self::NO_PERMISSION);
+        }
+        if let EnvoyFailed::Ended {
+            cause,
+            is_final: true,
+            ..
+        } = error
+        {
+            return Some(Self::of_child(cause.exit_code()));
+        }
+        // Handover has killed it, and that was its end.
+        if let EnvoyFailed::Hung { is_final: true, .. } = error {
+            return Some(Self::of_signal(Signal::KILL));
         }
         let is_command_line = matches!(
             error,

@@ -14,15 +14,17 @@ mod signals;
 mod source;
 mod supervise;
 
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use clap::error::ErrorKind;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit};
 
 use cli::Cli;
+use cli::variables::variables_behind;
 use escape::shown;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
@@ -31,11 +33,21 @@ use fatal::{Fatal, OrExit as _};
 const DESCRIPTORS: usize = 12;
 
 fn main() -> std::process::ExitCode {
-    let code = match Cli::try_parse() {
+    use_the_usual_temporary_directory();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let code = match Cli::parse_words(&words) {
         Ok(cli) => run(cli).unwrap_or_else(|error| report(&error)),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error, &words),
     };
     code.into()
+}
+
+/// An empty variable is an unset one, so it does not mean the working directory.
+fn use_the_usual_temporary_directory() {
+    if std::env::var_os("TMPDIR").is_some_and(|dir| dir.is_empty()) {
+        // Only a second call could fail, and there is one.
+        let _is_first = tempfile::env::override_temp_dir(Path::new("/tmp"));
+    }
 }
 
 /// Runs the command on this thread. What it started in the background, a lookup that hangs for
@@ -69,8 +81,9 @@ fn require_descriptors() -> anyhow::Result<()> {
     })
 }
 
-/// Says what is wrong with the command line, or gives the help that was asked for.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Says what is wrong with the command line, or gives the help that was asked for. The variables
+/// that the command would be run with are judged beside its help.
+fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // A closed pipe leaves nobody to tell.
     let _unread = if commands_a_terminal() {
         // What was typed is repeated in it. Without colours it can be shown.
@@ -79,12 +92,25 @@ fn refuse(error: &clap::Error) -> ExitCode {
     } else {
         error.print()
     };
-    let was_asked_for = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
-    if was_asked_for.contains(&error.kind()) {
-        ExitCode::CLEAN
-    } else {
-        ExitCode::USAGE
+    if error.kind() == ErrorKind::DisplayVersion {
+        return ExitCode::CLEAN;
     }
+    if error.kind() == ErrorKind::DisplayHelp {
+        return match Cli::parse_for_help(words) {
+            None => ExitCode::CLEAN,
+            Some(Ok(cli)) => match commands::judge(&cli.command) {
+                Ok(()) => ExitCode::CLEAN,
+                Err(error) => report(&error),
+            },
+            Some(Err(error)) => refuse(&error, words),
+        };
+    }
+    for variable in variables_behind(error, words) {
+        let value = std::env::var_os(&variable).unwrap_or_default();
+        let note = format!("note: the variable {variable} is set to {value:?}");
+        let _unread = writeln!(std::io::stderr(), "{note}");
+    }
+    ExitCode::USAGE
 }
 
 /// Whether anything that was typed, or set for us, is more than text.

@@ -21,6 +21,9 @@ pub(crate) trait Operate: Proxy {
     /// Why a cold restart is nothing for it, if it is not.
     const NO_COLD_RESTART: Option<&str>;
 
+    /// The flag that says how long the drain after TERM may take.
+    const DRAIN_TIME_FLAG: &str;
+
     /// Sends the signal to the process of every epoch.
     fn forward(&self, signal: Signal);
 

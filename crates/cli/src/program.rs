@@ -26,10 +26,10 @@ use handover_tokio::process::{
 };
 use handover_tokio::watch::Digest;
 use handover_tokio::{Proxy, RunControl, RunError, Status};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use operate::Ended;
-use readiness::{Announcement, Ready};
+use readiness::{Announcement, ReadinessError, Ready};
 use running::{Finish, Registration, Running};
 
 pub(crate) use error::ProgramError;
@@ -102,7 +102,7 @@ impl Program {
         epoch: Epoch,
         control: &RunControl,
     ) -> Result<(), RunError> {
-        let (announcement, child) = tokio::select! {
+        let (mut announcement, child) = tokio::select! {
             biased;
             // A process that is just being made is killed with the future.
             _ = control.abort() => return Err(RunError::Aborted),
@@ -111,9 +111,13 @@ impl Program {
         let child = Arc::new(child);
         let started = Instant::now();
         let registration = self.running.enter(epoch, &child, revision);
-        let result = self
-            .follow_process(epoch, &child, announcement, &registration, control)
-            .await;
+        let (ready, is_ready) = oneshot::channel();
+        let result = tokio::select! {
+            biased;
+            result = self.follow_process(epoch, &child, is_ready, &registration, control) => result,
+            // To the end, in whatever way that comes: the program goes on talking.
+            never = announcement.listen(&child, ready) => match never {},
+        };
         let aborted = control.aborted().is_some();
         let (ran, told) = (started.elapsed(), registration.told());
         self.last_ended.note(epoch, &child, ran, told, aborted);
@@ -125,11 +129,10 @@ impl Program {
         &self,
         epoch: Epoch,
         child: &Child,
-        announcement: Announcement,
+        mut ready: oneshot::Receiver<Result<(), ReadinessError>>,
         registration: &Registration<'_>,
         control: &RunControl,
     ) -> Result<(), RunError> {
-        let mut ready = Box::pin(announcement.wait(child));
         let mut live = false;
         loop {
             tokio::select! {
@@ -142,7 +145,8 @@ impl Program {
                     return self.finish(epoch, child, finish, control).await;
                 }
                 cause = child.wait() => return self.ended(child, cause, live),
-                outcome = &mut ready, if !live => match outcome {
+                // The sender is kept until it has sent.
+                Ok(outcome) = &mut ready, if !live => match outcome {
                     Ok(()) => {
                         live = true;
                         control.live();
@@ -155,6 +159,9 @@ impl Program {
 
     async fn start(&self, epoch: Epoch) -> Result<(Announcement, Child), RunError> {
         let settings = &self.settings;
+        if self.running.count() == 0 {
+            settings.sockets.restore().map_err(ProgramError::Prepare)?;
+        }
         let command = Command::new(&settings.command)
             .args(settings.arguments.iter().cloned())
             .epoch(epoch.number())
@@ -201,7 +208,7 @@ impl Program {
     async fn never_ready(
         &self,
         child: &Child,
-        error: readiness::ReadinessError,
+        error: ReadinessError,
         control: &RunControl,
     ) -> Result<(), RunError> {
         /// An end that is on its way arrives well within this time.

@@ -290,6 +290,10 @@ where
                 debug!("received {signal}: it is passed on to every epoch");
                 self.proxy.forward(signal);
             }
+            Request::Drain => {
+                info!("received {}: health checks are to fail", Signal::USR2);
+                self.drain_by_signal();
+            }
         }
     }
 
@@ -306,6 +310,13 @@ where
         self.stage = self.stage.max(stage);
     }
 
+    /// Explains an end that a further signal has made sooner.
+    fn ended_sooner(&self, code: ExitCode, what: &str) -> Fatal {
+        let signal = self.ended_by.unwrap_or(Signal::KILL);
+        let error = anyhow::anyhow!("{what}, because a further {signal} asked for it");
+        Fatal::new(code, error)
+    }
+
     /// The exit code, or why there is an error.
     fn result(&self, outcome: Outcome) -> Result<ExitCode, Fatal> {
         let failure = self.handle.status().borrow().last_failure.clone();
@@ -317,17 +328,25 @@ where
                     |failure| failure.message(),
                 );
                 let name = self.source.name();
+                // Most reasons begin with the name.
+                let prefix = format!("{name}: ");
+                let reason = reason.strip_prefix(&prefix).unwrap_or(&reason);
                 Err(Fatal::new(
                     code,
                     anyhow::anyhow!("gave up on {name}, as {why}: {reason}"),
                 ))
             }
             Outcome::DrainSkipped if self.no_drain_wanted => Ok(ExitCode::CLEAN),
-            Outcome::Drained
-            | Outcome::DrainTimedOut
-            | Outcome::DrainSkipped
-            | Outcome::Killed
-            | Outcome::ProxyEnded { .. } => Ok(code),
+            Outcome::DrainTimedOut => Err(Fatal::new(
+                code,
+                anyhow::anyhow!(
+                    "the drain was not done in time and was cut; {} sets its time",
+                    P::DRAIN_TIME_FLAG
+                ),
+            )),
+            Outcome::DrainSkipped => Err(self.ended_sooner(code, "the drain was cut")),
+            Outcome::Killed => Err(self.ended_sooner(code, "everything was killed")),
+            Outcome::Drained | Outcome::ProxyEnded { .. } => Ok(code),
         }
     }
 }

@@ -129,16 +129,20 @@ fn exited(epoch: Epoch, exit: Exit, failure: Option<&Failure>) {
 }
 
 fn gave_up(epoch: Epoch, why: GaveUp, holding: bool, failure: Option<&Failure>) {
-    let reason = failure.map(Failure::message).unwrap_or_default();
-    let then = if holding {
-        "an older one goes on serving"
+    let number = epoch.number();
+    if holding {
+        let reason = failure.map(Failure::message).unwrap_or_default();
+        error!(
+            epoch = number,
+            "gave the configuration up, as {why}; an older one goes on serving; last failure: {reason}"
+        );
     } else {
-        "nothing is left to serve"
-    };
-    error!(
-        epoch = epoch.number(),
-        "gave the configuration up, as {why}; {then}; last failure: {reason}"
-    );
+        // The reason was logged with the failure, and the end is the caller's to explain.
+        debug!(
+            epoch = number,
+            "gave the configuration up, as {why}; nothing is left to serve"
+        );
+    }
 }
 
 /// Says that a start is given up.
@@ -157,9 +161,15 @@ pub(crate) fn panic(epoch: Epoch) {
     );
 }
 
-/// Says how everything ended.
+/// Says how everything ended. An end that is no success is the caller's to explain.
 pub(crate) fn finish(outcome: Outcome) {
-    info!("finished: {outcome}");
+    match outcome {
+        Outcome::Drained | Outcome::ProxyEnded { .. } => info!("finished: {outcome}"),
+        Outcome::DrainTimedOut
+        | Outcome::DrainSkipped
+        | Outcome::Killed
+        | Outcome::GaveUp { .. } => debug!("finished: {outcome}"),
+    }
 }
 
 /// Says that a callback of the proxy panicked.

@@ -386,6 +386,7 @@ pub(crate) fn settings(envoy: &Path, base_id: u32, dir: &Path) -> EnvoySettings 
         live_poll: LivePoll::default(),
         stop: StopOptions::default(),
         repair: true,
+        end_is_final: false,
         watchdog: None,
         last_good: None,
         reports: None,

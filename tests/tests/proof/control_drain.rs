@@ -162,3 +162,32 @@ async fn a_sidecar_drains_on_request_only_and_ends_at_once_on_term() {
     assert!(cut.is_err(), "{cut:?}");
     site.assert_nothing_left();
 }
+
+#[tokio::test]
+async fn usr2_drains_as_the_command_does_and_other_stray_signals_do_nothing() {
+    let envoy = require_envoy!();
+    let (site, supervisor) = start(&envoy, &[]);
+    for stray in [
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::XCPU,
+        Signal::XFSZ,
+    ] {
+        supervisor.signal(stray);
+    }
+    assert_eq!(ready(&site), Some(200));
+    for _ in 0..2 {
+        supervisor.signal(Signal::USR2);
+        eventually(LIMIT, "failing health checks", || {
+            (ready(&site) == Some(503)).then_some(())
+        });
+    }
+    assert_eq!(site.status()["drained"], true);
+    assert_eq!(site.status()["ready"], true);
+    site.ask(&["undrain"]).is(0, "its health checks succeed");
+    assert_eq!(ready(&site), Some(200));
+    finish(&site, supervisor);
+}

@@ -37,7 +37,10 @@ async fn a_terminate_just_after_a_hand_over_ends_both_epochs_and_cuts_nothing() 
 #[tokio::test]
 async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
     let envoy = require_envoy!();
-    let mut world = World::start(&envoy, &["--termination-drain", "1s"]);
+    let reason = tempfile::NamedTempFile::new().expect("a file");
+    let file = reason.path().to_str().expect("the path is text");
+    let flags = ["--termination-drain", "1s", "--termination-log", file];
+    let mut world = World::start(&envoy, &flags);
     let addr = world.site.listener.addr();
     let slow = std::thread::spawn(move || {
         handover_tests::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
@@ -51,6 +54,11 @@ async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
     assert!(
         slow.join().expect("the client does not panic").is_err(),
         "the request was cut"
+    );
+    let reason = std::fs::read_to_string(reason.path()).expect("it is there");
+    assert!(
+        reason.contains("--termination-drain sets its time"),
+        "{reason}"
     );
     world.site.assert_nothing_left();
 }

@@ -74,9 +74,9 @@ pub(crate) struct TargetArgs {
 /// Show what a running instance does.
 ///
 /// Ready means that an epoch serves traffic. That it serves what the files ask for is said beside
-/// it, and if not, why.
+/// it, and if not, why. The exit code tells whether it is ready.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = STATUS_EXIT_CODES)]
 pub(crate) struct StatusArgs {
     /// Print the whole answer as JSON; docs/control.md describes it.
     #[arg(long)]
@@ -179,6 +179,13 @@ impl TimeoutArgs {
         self.timeout.unwrap_or(Duration::from_secs(60))
     }
 }
+
+const STATUS_EXIT_CODES: &str = "\
+Exit codes:
+   0  it is ready
+  64  the command line is wrong
+  69  there is no such instance
+  75  it is not ready, or did not answer in time";
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -27,8 +27,8 @@ use super::span;
     override_usage = "handover exec [OPTIONS] -- CMD [ARGS]..."
 )]
 pub(crate) struct ExecArgs {
-    /// Listen on this address, HOST:PORT, and pass the socket on; repeat it for more sockets. With
-    /// port 0 a free port is chosen, and logged.
+    /// Listen on this TCP address, HOST:PORT, and pass the socket on; repeat it for more sockets. With
+    /// port 0 a free port is chosen, and logged. Unix and UDP sockets are not supported.
     #[arg(
         long,
         value_name = "ADDR",
@@ -46,6 +46,12 @@ pub(crate) struct ExecArgs {
         value_delimiter = ','
     )]
     pub(crate) fd_name: Vec<String>,
+
+    /// Pass nonblocking sockets. Without it they block, as those of systemd do. A server with an event
+    /// loop makes them nonblocking by itself, and that is then so for every epoch.
+    #[arg(long, env = "HANDOVER_NONBLOCKING")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) nonblocking: bool,
 
     #[command(flatten)]
     pub(crate) watched: WatchArgs,

@@ -71,7 +71,8 @@ pub(crate) struct PolicyArgs {
     #[arg(default_value = "hold")]
     on_exhausted: WhenExhausted,
 
-    /// How many epochs may run at once; a further change waits until one has ended.
+    /// How many epochs may run at once; a further change waits until one has ended. An Envoy ends its
+    /// oldest epoch when a third one starts, so with `run` a higher number cuts connections.
     #[arg(
         long,
         value_name = "N",
@@ -79,7 +80,7 @@ pub(crate) struct PolicyArgs {
         default_value_t = 2
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(2..))]
-    max_epochs: u32,
+    pub(crate) max_epochs: u32,
 
     /// How long an epoch that is told to stop now may take before it is killed.
     #[arg(

@@ -101,7 +101,7 @@ pub(crate) struct RunArgs {
     #[arg(default_value = "nothing")]
     pub(crate) fallback: Fallback,
 
-    /// Write here, in one line, why handover ended, if not as asked: for Kubernetes,
+    /// Write here, in one line, why handover ended, for every exit code but 0: for Kubernetes,
     /// /dev/termination-log.
     #[arg(long, value_name = "FILE", env = "HANDOVER_TERMINATION_LOG")]
     pub(crate) termination_log: Option<PathBuf>,

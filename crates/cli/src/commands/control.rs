@@ -33,7 +33,10 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
     } else {
         print(table(&status))?;
     }
-    Ok(ExitCode::CLEAN)
+    Ok(match status.ready {
+        true => ExitCode::CLEAN,
+        false => ExitCode::CUT,
+    })
 }
 
 pub(super) async fn reload(args: &ReloadArgs) -> Result<ExitCode, Fatal> {

@@ -129,11 +129,12 @@ where
         table(&counts, *screen.happened().borrow())
     ));
     screen.flush();
+    let played = played.or_exit(ExitCode::INTERNAL)?;
+    if let Ok(Played::Interrupted) = played {
+        return Ok(ExitCode::of_signal(Signal::INT));
+    }
     let code = ended?;
-    match played
-        .or_exit(ExitCode::INTERNAL)?
-        .or_exit(ExitCode::UNAVAILABLE)?
-    {
+    match played.or_exit(ExitCode::UNAVAILABLE)? {
         Played::Interrupted => Ok(ExitCode::of_signal(Signal::INT)),
         Played::ToTheEnd if counts.sums().failed > 0 => Ok(ExitCode::LOSS),
         Played::ToTheEnd if counts.sums().requests == 0 => Err(Fatal::new(

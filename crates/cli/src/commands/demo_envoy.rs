@@ -72,6 +72,7 @@ pub(super) async fn run(
         live_poll: LivePoll::default(),
         stop: StopOptions::default(),
         repair: true,
+        end_is_final: false,
         watchdog: None,
         last_good: None,
         reports: None,

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_netutil::{ListenError, PortHolders, resolve_addr};
+use handover_netutil::{ListenError, PortHolders};
 use handover_tokio::process::OutputSink;
 use handover_tokio::process::ready::Probe;
 
+use super::tcp_address::{to_connect_to, to_listen_on};
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
 use crate::cli::policy::OnExit;
@@ -38,16 +39,24 @@ async fn supervise(
     supervisor.controlled_as(instance).run(signals).await
 }
 
+/// Refuses what no start can make good, from flags and variables alone.
+pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
+    let policy = args.policy.policy(Some(args.drain_time));
+    policy.check().or_exit(ExitCode::USAGE)?;
+    check_names(&args.fd_name, args.listen.len())
+}
+
 /// Everything up to the start of the first epoch: the sockets are bound, nothing runs. Returns the
 /// addresses listened on as well.
 pub(crate) async fn prepare(
     args: ExecArgs,
     output: Arc<dyn OutputSink>,
 ) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
+    judge(&args)?;
     prepare_threads()?;
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
-    let sockets = bind(&wanted, &args.fd_name)?;
+    let sockets = bind(&wanted, &args.fd_name, args.nonblocking)?;
     let addresses = sockets.addresses().collect();
     let policy = args.policy.policy(Some(args.drain_time));
     let mut words = args.command.into_iter();
@@ -86,25 +95,13 @@ pub(crate) async fn prepare(
 async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {
     let mut resolved = Vec::with_capacity(addresses.len());
     for address in addresses {
-        resolved.push(resolve_addr(address).await.map_err(|error| {
-            let code = ExitCode::of_resolve(&error);
-            Fatal::new(code, anyhow::Error::new(error).context("--listen"))
-        })?);
+        resolved.push(to_listen_on("--listen", address).await?);
     }
     Ok(resolved)
 }
 
-fn bind(addresses: &[SocketAddr], names: &[String]) -> Result<Sockets, Fatal> {
-    if names.len() > addresses.len() {
-        let (names, addresses) = (names.len(), addresses.len());
-        return Err(Fatal::usage(format_args!(
-            "{names} names for {addresses} sockets: give each --fd-name an address with --listen"
-        )));
-    }
-    for name in names {
-        check_name(name)?;
-    }
-    let mut sockets = Sockets::default();
+fn bind(addresses: &[SocketAddr], names: &[String], nonblocking: bool) -> Result<Sockets, Fatal> {
+    let mut sockets = Sockets::new(nonblocking);
     for (index, address) in addresses.iter().enumerate() {
         let name = names
             .get(index)
@@ -133,6 +130,16 @@ fn not_bound(error: ListenError, address: SocketAddr) -> anyhow::Error {
     } else {
         error.context("--listen")
     }
+}
+
+fn check_names(names: &[String], sockets: usize) -> Result<(), Fatal> {
+    if names.len() > sockets {
+        let names = names.len();
+        return Err(Fatal::usage(format_args!(
+            "{names} names for {sockets} sockets: give each --fd-name an address with --listen"
+        )));
+    }
+    names.iter().try_for_each(|name| check_name(name))
 }
 
 /// Readers of `LISTEN_FDNAMES` split it at colons.
@@ -176,10 +183,7 @@ async fn readiness(args: &ReadyArgs, listening: &[SocketAddr]) -> Result<Readine
         }
         (None, None) => return Ok(Readiness::After(args.live_after)),
     };
-    let address = resolve_addr(authority).await.map_err(|error| {
-        let code = ExitCode::of_resolve(&error);
-        Fatal::new(code, anyhow::Error::new(error).context(flag))
-    })?;
+    let address = to_connect_to(flag, authority).await?;
     if let Some(shared) = listening.iter().find(|shared| answers(shared, address)) {
         return Err(Fatal::usage(format_args!(
             "{flag} {authority} says nothing: {shared} is passed to every epoch, so the one before \

@@ -7,7 +7,7 @@ use handover_envoy::files::{TemporaryRunDir, file_name};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice, HostPaths, OwnedBaseId};
 
 use super::envoy_config::ConfigFile;
-use super::run::{arguments, base_id, lock_dir, owner};
+use super::run::{arguments, base_id, judge, lock_dir, owner};
 use super::{envoy_binary, print};
 use crate::cli::run::RunArgs;
 use crate::exit_code::ExitCode;
@@ -17,7 +17,10 @@ use crate::logging::Logging;
 /// Prints the command line of epoch 0. Neither the configuration nor an Envoy is touched.
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
-    let line = command_line(args).await;
+    let line = match judge(&args) {
+        Ok(()) => command_line(args).await,
+        Err(error) => Err(error),
+    };
     Ok(logging.finish(line.and_then(|line| {
         print(line)?;
         Ok(ExitCode::CLEAN)
@@ -34,7 +37,7 @@ async fn command_line(args: RunArgs) -> Result<String, Fatal> {
     let format = ConfigFile::new(&args.envoy, &args.node).format();
     let run_dir = args.run_dir.unwrap_or_else(|| {
         let chosen_at_the_start = format!("{}XXXXXX", TemporaryRunDir::PREFIX);
-        std::env::temp_dir().join(chosen_at_the_start)
+        tempfile::env::temp_dir().join(chosen_at_the_start)
     });
     let config = run_dir.join(file_name(0, format));
     Ok(envoy_args.command_line(&binary, &config, 0, base_id))

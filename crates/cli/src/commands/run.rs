@@ -1,6 +1,6 @@
 //! `handover run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::files::{RunDir, TemporaryRunDir};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
-use handover_envoy::report::{CrashReports, termination_message};
+use handover_envoy::report::{CrashReports, TerminationError, termination_message};
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_tokio::process::OutputSink;
@@ -18,6 +18,7 @@ use handover_tokio::process::OutputSink;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
+use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs};
 use crate::control::{Directory, Instance};
 use crate::exit_code::ExitCode;
@@ -26,18 +27,41 @@ use crate::logging::Logging;
 use crate::signals::Signals;
 use crate::supervise::{OnTerminate, Supervisor, prepare_threads};
 
+/// How many epochs of Envoy can run at once without harm to each other.
+const ENVOY_EPOCHS: u32 = 2;
+
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
-    let signals = Signals::take_over().or_exit(ExitCode::OS)?;
-    prepare_threads()?;
-    let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
     let termination_log = args.termination_log.clone();
+    let (signals, logging) = match prepare_process(&args) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // What cannot be written here is told by the error itself.
+            let _unwritten = leave_reason(termination_log.as_deref(), &error);
+            return Err(error);
+        }
+    };
     let result = supervise(args, signals, logging.children()).await;
-    if let (Some(path), Err(error)) = (&termination_log, &result)
-        && let Err(error) = termination_message(path, &error.to_string())
+    if let Err(error) = &result
+        && let Err(error) = leave_reason(termination_log.as_deref(), error)
     {
         tracing::warn!("{:#}", anyhow::Error::new(error));
     }
     Ok(logging.finish(result))
+}
+
+fn prepare_process(args: &RunArgs) -> Result<(Signals, Logging), Fatal> {
+    let signals = Signals::take_over().or_exit(ExitCode::OS)?;
+    prepare_threads()?;
+    let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
+    Ok((signals, logging))
+}
+
+/// Writes to the termination log why handover ends, for every end but 0.
+fn leave_reason(path: Option<&Path>, error: &Fatal) -> Result<(), TerminationError> {
+    match path {
+        Some(path) => termination_message(path, &error.to_string()),
+        None => Ok(()),
+    }
 }
 
 async fn supervise(
@@ -65,6 +89,14 @@ struct Prepared {
 /// Waits for what the node has to tell, and for a verdict on the configuration where there is
 /// another one to fall back to.
 async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
+    judge(&args)?;
+    if args.policy.max_epochs > ENVOY_EPOCHS {
+        tracing::warn!(
+            "--max-epochs {}: Envoy ends its oldest epoch when a third one starts, and cuts what that \
+             one still serves; {ENVOY_EPOCHS} is the highest number without a loss",
+            args.policy.max_epochs
+        );
+    }
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
     let on_terminate = match args.native_sidecar {
@@ -113,6 +145,22 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     })
 }
 
+/// Refuses what no start can make good, from flags and variables alone.
+pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
+    let limit = termination_drain(args)?;
+    args.policy
+        .policy(Some(limit))
+        .check()
+        .or_exit(ExitCode::USAGE)?;
+    base_id(args)?;
+    if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
+        return Err(Fatal::usage(
+            "--fallback last-known-good needs --state-dir, where that configuration is kept",
+        ));
+    }
+    Ok(())
+}
+
 /// The directory for the configurations of the epochs, and its guard where it is made for this run.
 fn run_dir(args: &RunArgs) -> Result<(PathBuf, Option<TemporaryRunDir>), Fatal> {
     if let Some(dir) = &args.run_dir {
@@ -121,7 +169,7 @@ fn run_dir(args: &RunArgs) -> Result<(PathBuf, Option<TemporaryRunDir>), Fatal> 
             .or_exit(ExitCode::OS)?;
         return Ok((made.path().to_owned(), None));
     }
-    let made = TemporaryRunDir::create(&std::env::temp_dir())
+    let made = TemporaryRunDir::create(&tempfile::env::temp_dir())
         .context("choose another place with --run-dir")
         .or_exit(ExitCode::OS)?;
     Ok((made.run_dir().path().to_owned(), Some(made)))
@@ -160,7 +208,7 @@ pub(super) fn lock_dir(args: &RunArgs) -> Directory {
 }
 
 fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
-    let istio = std::env::var_os(ISTIO_VARIABLE);
+    let istio = std::env::var_os(ISTIO_VARIABLE).filter(|value| !value.is_empty());
     args.stop
         .termination_drain(istio.as_deref())
         .map_err(Fatal::usage)
@@ -216,6 +264,7 @@ async fn settings(
                 OnHung::Report => HungAction::Report,
             },
         }),
+        end_is_final: args.policy.on_exit == OnExit::Stop,
         last_good,
         reports,
     })
@@ -227,9 +276,8 @@ async fn stand_in(
     settings: &EnvoySettings,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
     let Some(store) = &settings.last_good else {
-        return Err(Fatal::usage(
-            "--fallback last-known-good needs --state-dir, where that configuration is kept",
-        ));
+        // Refused before.
+        return Ok(None);
     };
     let args = EnvoyArgs::new(settings.args.clone()).or_exit(ExitCode::USAGE)?;
     let problem = match file.read().await {

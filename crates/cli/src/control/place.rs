@@ -154,7 +154,7 @@ fn default_directory() -> PathBuf {
     }
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => Path::new(&dir).join("handover"),
-        None => std::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
+        None => tempfile::env::temp_dir().join(format!("envoy-base-ids-{}", user.as_raw())),
     }
 }
 

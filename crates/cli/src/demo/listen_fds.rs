@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The first socket that was passed to this process. Call it once.
+/// The first socket that was passed to this process, made nonblocking. Call it once.
 ///
 /// # Errors
 ///
@@ -30,5 +30,10 @@ pub(super) fn take_first() -> Result<TcpListener> {
     // SAFETY: the convention, checked above, says that descriptor 3 is open and was passed for this
     // process to own; nothing else in it takes it, and this function is called once.
     let socket = unsafe { OwnedFd::from_raw_fd(3) };
-    Ok(socket.into())
+    let listener = TcpListener::from(socket);
+    // Passed sockets block, and tokio needs one that does not.
+    listener
+        .set_nonblocking(true)
+        .context("making the passed socket nonblocking")?;
+    Ok(listener)
 }

@@ -1,5 +1,6 @@
 //! The server that `demo` hands over, and that shows what a server needs for it: it takes the
-//! passed socket, says `READY=1`, and on TERM finishes what it has before it ends.
+//! passed socket, says `READY=1`, and on TERM says `STOPPING=1` and finishes what it has before it
+//! ends.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: DemoServerArgs) -> Result<ExitCode, Fatal> {
     });
     let (end, ended) = watch::channel(());
     let mut connections = JoinSet::new();
-    announce()
+    announce(b"READY=1")
         .context("sending READY=1")
         .or_exit(ExitCode::OS)?;
     loop {
@@ -90,6 +91,9 @@ pub(crate) async fn run(args: DemoServerArgs) -> Result<ExitCode, Fatal> {
             Some(_) = connections.join_next() => {}
         }
     }
+    announce(b"STOPPING=1")
+        .context("sending STOPPING=1")
+        .or_exit(ExitCode::OS)?;
     // What waits in the socket is left to the next epoch, which has the same socket.
     drop(listener);
     server.ending.store(true, Ordering::Relaxed);
@@ -109,13 +113,14 @@ fn read_config(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Says that this process serves, where somebody wants to know.
-fn announce() -> io::Result<()> {
-    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
+/// Says what this process does, where somebody wants to know.
+fn announce(state: &[u8]) -> io::Result<()> {
+    let address = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty());
+    let Some(address) = address else {
         return Ok(());
     };
     let socket = UnixDatagram::unbound()?;
-    socket.send_to_addr(b"READY=1", &notify_address(&address)?)?;
+    socket.send_to_addr(state, &notify_address(&address)?)?;
     Ok(())
 }
 

@@ -18,6 +18,8 @@ impl Operate for Envoy {
 
     const NO_COLD_RESTART: Option<&str> = None;
 
+    const DRAIN_TIME_FLAG: &str = "--termination-drain";
+
     fn forward(&self, signal: Signal) {
         self.signal_all(signal);
     }

@@ -75,6 +75,8 @@ impl Operate for Program {
          all that a cold restart could do, and cuts nobody",
     );
 
+    const DRAIN_TIME_FLAG: &str = "--drain-time";
+
     fn forward(&self, signal: Signal) {
         self.running.signal_all(signal);
     }

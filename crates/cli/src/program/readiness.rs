@@ -1,12 +1,14 @@
 //! How a program is known to serve.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use handover_tokio::process::ready::{NotifySocket, Probe, ReadyPipe, ReadyPipeError};
+use handover_tokio::process::ready::{Notice, NotifySocket, Probe, ReadyPipe, ReadyPipeError};
 use handover_tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 
 /// What makes an epoch live.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ pub(super) struct Ready {
     pub(super) announcement: Announcement,
 }
 
-/// Tells when one process is ready.
+/// Where one process tells that it is ready, and what it says later.
 pub(super) enum Announcement {
     After(Duration),
     Probe(Duration, Probe),
@@ -74,34 +76,76 @@ pub(crate) fn first_after(sockets: usize) -> i32 {
 }
 
 impl Announcement {
-    /// Waits until the process is ready. Whether it still runs is for the caller to watch, and so
-    /// is the time.
-    pub(super) async fn wait(self, child: &Child) -> Result<(), ReadinessError> {
+    /// Tells once that the process is ready, or why it will not be, and then goes on reading what it
+    /// has to say. A program that speaks to a closed socket fails, and one that speaks to a full one
+    /// waits. Whether it still runs is for the caller to watch, and so is the time.
+    pub(super) async fn listen(
+        &mut self,
+        child: &Child,
+        ready: oneshot::Sender<Result<(), ReadinessError>>,
+    ) -> Infallible {
+        let is_ready = self.wait(child).await;
+        let failed = is_ready.is_err();
+        // Whoever was to hear it has seen the end of the process.
+        let _ended = ready.send(is_ready);
+        if !failed {
+            self.listen_on(child).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until the process is ready.
+    async fn wait(&mut self, child: &Child) -> Result<(), ReadinessError> {
         match self {
-            Self::After(span) => tokio::time::sleep(span).await,
+            Self::After(span) => tokio::time::sleep(*span).await,
             Self::Probe(span, probe) => {
-                tokio::time::sleep(span).await;
+                tokio::time::sleep(*span).await;
                 while let Err(error) = probe.until_ready(ROUND).await {
                     tracing::debug!(pid = child.pid(), "still not ready: {error}");
                 }
             }
-            Self::Notify(socket) => loop {
-                let notice = socket.next(child.pid()).await;
-                let notice = notice.map_err(ReadinessError::Notify)?;
-                if let Some(status) = notice.status {
-                    tracing::debug!(pid = child.pid(), "the program says: {status}");
-                }
-                if notice.ready {
-                    break;
-                }
-            },
-            Self::Pipe(mut pipe) => pipe.wait().await.map_err(ReadinessError::Pipe)?,
+            Self::Notify(socket) => while !heard(socket, child).await?.ready {},
+            Self::Pipe(pipe) => pipe.wait().await.map_err(ReadinessError::Pipe)?,
         }
         Ok(())
     }
+
+    /// Reads on until nothing more can come.
+    async fn listen_on(&mut self, child: &Child) {
+        match self {
+            Self::After(_) | Self::Probe(..) => {}
+            Self::Notify(socket) => loop {
+                if let Err(error) = heard(socket, child).await {
+                    let error = anyhow::Error::new(error);
+                    tracing::warn!(pid = child.pid(), "{error:#}");
+                    tokio::time::sleep(ROUND).await;
+                }
+            },
+            Self::Pipe(pipe) => {
+                let Err(end) = pipe.drain().await;
+                tracing::debug!(pid = child.pid(), "{end}");
+            }
+        }
+    }
 }
 
-/// How long a probe is asked before the last reason is logged.
+/// The next message of the process.
+async fn heard(socket: &NotifySocket, child: &Child) -> Result<Notice, ReadinessError> {
+    let notice = socket.next(child.pid()).await;
+    let notice = notice.map_err(ReadinessError::Notify)?;
+    if let Some(status) = &notice.status {
+        tracing::debug!(pid = child.pid(), "the program says: {status}");
+    }
+    if notice.stopping {
+        tracing::debug!(
+            pid = child.pid(),
+            "the program says that it is about to end"
+        );
+    }
+    Ok(notice)
+}
+
+/// How long a probe is asked before the last reason is logged, and a failing socket left in peace.
 const ROUND: Duration = Duration::from_secs(5);
 
 impl fmt::Display for ReadinessError {

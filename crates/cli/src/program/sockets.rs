@@ -7,34 +7,56 @@ use handover_netutil::{Listen, ListenError};
 use handover_tokio::process::Command;
 
 /// Listening sockets with their names, in the order in which they are passed.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets(Vec<(String, TcpListener)>);
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    listeners: Vec<(String, TcpListener)>,
+    /// Whether `accept` returns at once when there is no connection. All epochs that share a socket
+    /// share this too, and each of them can change it.
+    nonblocking: bool,
+}
 
 impl Sockets {
+    /// No sockets yet.
+    pub(crate) fn new(nonblocking: bool) -> Self {
+        Self {
+            listeners: Vec::new(),
+            nonblocking,
+        }
+    }
+
     /// Binds one more; returns the address, with its port where the system chose one.
     pub(crate) fn bind(
         &mut self,
         name: String,
         addr: SocketAddr,
     ) -> Result<SocketAddr, ListenError> {
-        // Not blocking, as event loops want it, and as it is under systemd by default only for
-        // those that ask: whether it blocks is common to all epochs that share the socket.
-        let listener = Listen::new(addr).nonblocking(true).tcp()?;
+        let listener = Listen::new(addr).nonblocking(self.nonblocking).tcp()?;
         let bound = listener.local_addr().unwrap_or(addr);
-        self.0.push((name, listener));
+        self.listeners.push((name, listener));
         Ok(bound)
     }
 
     /// Where they listen.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.0
+        self.listeners
             .iter()
             .filter_map(|(_, listener)| listener.local_addr().ok())
     }
 
+    /// Takes back what an epoch has changed about blocking. Call it while no epoch runs: an event loop
+    /// that has made a socket nonblocking would hang in `accept` otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        let mut listeners = self.listeners.iter();
+        listeners.try_for_each(|(_, listener)| listener.set_nonblocking(self.nonblocking))
+    }
+
     /// Adds a copy of each to what the command passes on.
     pub(super) fn pass_to(&self, command: Command) -> io::Result<Command> {
-        self.0
+        self.listeners
             .iter()
             .try_fold(command, |command, (name, listener)| {
                 Ok(command.socket(name.clone(), listener.try_clone()?))

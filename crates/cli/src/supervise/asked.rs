@@ -106,6 +106,20 @@ where
         });
     }
 
+    /// Drains as `handover drain` does, for a signal, which nobody waits for.
+    pub(super) fn drain_by_signal(&self) {
+        if let Some(refusal) = self.ending() {
+            return info!("a drain has no effect any more: {}", refusal.message);
+        }
+        let proxy = Arc::clone(&self.proxy);
+        tokio::spawn(async move {
+            match proxy.drain_on_request().await {
+                Ok(_) => info!("drains as asked: health checks fail until `handover undrain`"),
+                Err(refusal) => warn!("a drain was not done: {}", refusal.message),
+            }
+        });
+    }
+
     fn undrain(&self, asked: Asked) {
         if let Some(mut refusal) = self.ending() {
             refusal

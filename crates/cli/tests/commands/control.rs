@@ -39,8 +39,10 @@ impl Place {
 
     pub(crate) fn status(&self) -> serde_json::Value {
         let asked = self.ask(&["status", "--json"]);
-        assert_eq!(asked.code, 0, "{asked:?}");
-        serde_json::from_str(&asked.stdout).unwrap()
+        let status: serde_json::Value = serde_json::from_str(&asked.stdout).unwrap();
+        let code = if status["ready"] == true { 0 } else { 75 };
+        assert_eq!(asked.code, code, "{asked:?}");
+        status
     }
 
     /// The demo server with a configuration in here, as the instance of this name.
@@ -123,6 +125,26 @@ fn the_status_is_a_table_for_people() {
     EPOCH STATE PID AGE CONNECTIONS MEMORY CONFIGURATION
     0 live PID AGE ? MEMORY HASH
     ");
+}
+
+#[test]
+fn the_status_of_one_that_is_not_ready_is_printed_and_ends_with_75() {
+    let place = Place::new();
+    let socket = place.flag("web.sock");
+    let mut running = exec_script(&["--live-after", "1h", &socket], "exec sleep 100");
+    running.says("starting epoch 0");
+    // It comes before the socket is served only for a moment.
+    let asked = eventually("an answer", || {
+        let asked = place.ask(&["status"]);
+        (asked.code != 69).then_some(asked)
+    });
+    assert_eq!((asked.code, asked.stderr.as_str()), (75, ""), "{asked:?}");
+    assert!(asked.stdout.contains("not ready"), "{asked:?}");
+    let asked = place.ask(&["status", "--json"]);
+    assert_eq!((asked.code, asked.stderr.as_str()), (75, ""), "{asked:?}");
+    assert!(asked.stdout.contains("\"ready\": false"), "{asked:?}");
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 0);
 }
 
 #[test]

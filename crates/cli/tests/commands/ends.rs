@@ -23,6 +23,30 @@ fn a_program_that_fails_again_and_again_is_given_up_by_name() {
 }
 
 #[test]
+fn the_reason_of_a_failed_start_is_told_once_for_each_attempt_and_once_at_the_end() {
+    let retries = [
+        "exec",
+        "--max-retries",
+        "2",
+        "--retry-interval",
+        "5ms",
+        "--",
+    ];
+    for (program, attempts, reason) in [
+        (&["sh", "-c", "echo no luck >&2; exit 3"][..], 3, "no luck"),
+        (&["/nonexistent/server"], 1, "there is no program"),
+        (&["sh", "-c", "kill -SEGV $$"], 3, "SIGSEGV"),
+    ] {
+        let output = output_of([&retries[..], program].concat());
+        let said = stderr(&output);
+        let own = said.lines().filter(|line| !line.starts_with("[epoch"));
+        let told = own.filter(|line| line.contains(reason)).count();
+        assert_eq!(told, attempts + 1, "{said}");
+        assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn a_program_that_is_not_there_is_not_tried_again() {
     ends(
         &["exec", "--", "/nonexistent/server"],

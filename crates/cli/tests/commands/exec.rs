@@ -3,7 +3,9 @@
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::client::{Load, Pending, get};
-use crate::support::{eventually, exec_script, exec_server, output_of, replace, stderr};
+use crate::support::{
+    Running, eventually, exec_script, exec_server, handover, output_of, replace, stderr,
+};
 
 #[test]
 fn hand_overs_under_load_lose_no_request() {
@@ -125,7 +127,7 @@ fn a_program_that_dies_is_started_again_on_the_same_socket() {
 }
 
 /// The processes that it has started and that are no threads of its own.
-fn children_of(handover: &crate::support::Running) -> Vec<i32> {
+fn children_of(handover: &Running) -> Vec<i32> {
     let pid = handover.pid();
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let lists = tasks
@@ -210,4 +212,96 @@ impl Drop for OrphanGroup {
     fn drop(&mut self) {
         let _ended = kill_process_group(self.0, Signal::KILL);
     }
+}
+
+#[test]
+fn the_notify_socket_is_read_to_the_end_of_the_epoch() {
+    let mut handover = exec_server(&["--log-level", "debug"], &[]);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 drains, 1 serves");
+    // It sends this once it is told to end, and fails where nobody listens.
+    handover.says("the program says that it is about to end");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    let about_to_end = "the program says that it is about to end";
+    assert_eq!(handover.stderr.count(about_to_end), 2);
+    assert_eq!(handover.stderr.count("[epoch"), 0);
+}
+
+#[test]
+fn the_readiness_descriptor_is_read_to_the_end_of_the_epoch() {
+    let script = "eval \"echo >&$READY_FD\"; sleep 0.3; eval \"echo more >&$READY_FD\"; \
+        echo still there; exec sleep 100";
+    let handover = exec_script(&["--ready-fd", "--max-retries", "0"], script);
+    handover.says("epoch 0 is live");
+    handover.stdout.wait_for("[epoch 0] still there");
+}
+
+/// The line about its flags that the kernel has for a passed socket.
+const SHOW_FLAGS: &str = "grep flags /proc/$$/fdinfo/3; exec sleep 100";
+/// `O_RDWR`, as the kernel shows it; `O_NONBLOCK` would add 4000.
+const BLOCKING: &str = "[epoch 0] flags:\t02";
+const NONBLOCKING: &str = "[epoch 0] flags:\t04002";
+
+#[test]
+fn passed_sockets_block_unless_asked_for_otherwise() {
+    let listen = ["--listen", "127.0.0.1:0"];
+    let handover = exec_script(&listen, SHOW_FLAGS);
+    assert_eq!(handover.stdout.wait_for("flags:"), BLOCKING);
+    let handover = exec_script(&[&listen[..], &["--nonblocking"]].concat(), SHOW_FLAGS);
+    assert_eq!(handover.stdout.wait_for("flags:"), NONBLOCKING);
+}
+
+#[test]
+fn what_a_dead_epoch_made_of_a_socket_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("first");
+    // The server makes its socket nonblocking. The one after it does not expect that.
+    let script = format!(
+        "if mkdir {}; then echo $$; exec {} demo-server; fi; {SHOW_FLAGS}",
+        first.display(),
+        env!("CARGO_BIN_EXE_handover")
+    );
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--live-after",
+        "200ms",
+        "--retry-interval",
+        "10ms",
+    ];
+    let handover = exec_script(&flags, &script);
+    let address = handover.address();
+    let pid = handover.stdout.wait_for("[epoch 0] ");
+    eventually("an answer", || get(address, "/").ok());
+    let pid = pid.rsplit(' ').next().unwrap().parse().unwrap();
+    let pid = Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    assert_eq!(handover.stdout.wait_for("flags:"), BLOCKING);
+}
+
+#[test]
+fn what_its_own_parent_said_is_not_passed_on() {
+    let script = "echo fd=$READY_FD socket=$NOTIFY_SOCKET dog=$WATCHDOG_USEC$WATCHDOG_PID \
+        listen=$LISTEN_FDS$LISTEN_PID$LISTEN_FDNAMES; exec sleep 100";
+    let mut command = handover(["exec", "--live-after", "10ms", "--", "sh", "-c", script]);
+    for (name, value) in [
+        ("READY_FD", "9"),
+        ("NOTIFY_SOCKET", "/nonexistent/notify"),
+        ("WATCHDOG_USEC", "1"),
+        ("WATCHDOG_PID", "1"),
+        ("LISTEN_FDS", "3"),
+        ("LISTEN_PID", "1"),
+        ("LISTEN_FDNAMES", "a:b:c"),
+    ] {
+        command.env(name, value);
+    }
+    let mut handover = Running::start(&mut command);
+    handover.says("epoch 0 is live");
+    handover
+        .stdout
+        .wait_for("[epoch 0] fd= socket= dog= listen=");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
 }

@@ -191,9 +191,9 @@ fn what_breaks_a_hand_over_is_refused_with_the_reason() {
 }
 
 #[test]
-fn an_empty_name_is_refused() {
-    for variable in ["HANDOVER_SERVICE_NODE", "HANDOVER_SERVICE_CLUSTER"] {
-        let output = finish(handover(ALWAYS).env(variable, ""));
+fn an_empty_name_is_refused_as_a_flag() {
+    for flag in ["--service-node", "--service-cluster"] {
+        let output = output_of(ALWAYS.iter().chain(&[flag, ""]));
         assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
     }
 }

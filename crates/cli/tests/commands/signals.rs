@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 
 use crate::client::{Pending, get};
-use crate::support::{eventually, exec_script, exec_server};
+use crate::support::{
+    Running, eventually, exec_script, exec_server, finish, handover, with_every_signal_blocked,
+};
 
 /// Ends by SIGKILL only.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.02; done";
@@ -39,6 +41,11 @@ fn the_second_one_stops_without_a_drain() {
     handover.signal(Signal::TERM);
     handover.says("received SIGTERM: stopping without a drain");
     assert_eq!(handover.code(), 75);
+    let last = handover.stderr.all().pop().unwrap();
+    assert!(
+        last.ends_with("the drain was cut, because a further SIGTERM asked for it"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -74,7 +81,11 @@ fn a_drain_that_takes_too_long_is_cut() {
     handover.says("epoch 0 is live");
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 75);
-    handover.says("the drain is not done in time and is cut");
+    let last = handover.stderr.all().pop().unwrap();
+    assert!(
+        last.ends_with("was not done in time and was cut; --drain-time sets its time"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -119,4 +130,113 @@ fn another_stop_signal_is_used_where_one_is_named() {
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 0);
     handover.stdout.wait_for("[epoch 0] finishing");
+}
+
+/// Sends signals by their numbers, of which some have no name.
+fn kill(handover: &Running, numbers: impl IntoIterator<Item = u32>) {
+    let pid = handover.pid();
+    let commands = numbers
+        .into_iter()
+        .map(|number| format!("kill -{number} {pid}"));
+    let script = commands.collect::<Vec<_>>().join(" && ");
+    let output = finish(std::process::Command::new("sh").args(["-c", &script]));
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn no_signal_without_a_meaning_ends_it() {
+    let mut handover = exec_server(&[], &[]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    // STKFLT, XCPU, XFSZ, VTALRM, PROF, IO, PWR and ALRM, and all real-time signals. The C library
+    // hides the first two of those.
+    for _ in 0..3 {
+        kill(
+            &handover,
+            [14, 16, 24, 25, 26, 27, 29, 30].into_iter().chain(32..=64),
+        );
+    }
+    // What does nothing by default still does nothing.
+    kill(&handover, [17, 18, 23, 28, 13]);
+    assert_eq!(get(address, "/").unwrap().epoch, 0);
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    assert_eq!(handover.stderr.count("failed"), 0);
+}
+
+#[test]
+fn a_signal_that_tells_of_a_fault_ends_it() {
+    let mut handover = exec_script(&["--live-after", "10ms"], "exec sleep 100");
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::ABORT);
+    assert_eq!(handover.code(), 128 + 6);
+}
+
+#[test]
+fn usr2_is_no_end_where_nothing_can_be_drained_on_request() {
+    let mut handover = exec_server(&[], &[]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::USR2);
+    handover.says("WARN  a drain was not done: drain is not for exec");
+    assert_eq!(get(address, "/").unwrap().epoch, 0);
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}
+
+#[test]
+fn signals_that_the_parent_has_blocked_are_heard() {
+    let words = [
+        "exec",
+        "--live-after",
+        "10ms",
+        "--",
+        "sh",
+        "-c",
+        "grep SigBlk /proc/self/status; exec sleep 100",
+    ];
+    let mut handover = Running::start(with_every_signal_blocked(&mut handover(words)));
+    handover.says("epoch 0 is live");
+    handover
+        .stdout
+        .wait_for("[epoch 0] SigBlk:\t0000000000000000");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}
+
+#[test]
+fn a_client_with_blocked_signals_can_be_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("silent.sock");
+    let silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let words = ["status", "--socket", socket.to_str().unwrap()];
+    let mut client = Running::start(with_every_signal_blocked(&mut handover(words)));
+    let _asked = silent.accept().unwrap();
+    client.signal(Signal::INT);
+    assert_eq!(client.code(), 128 + 2);
+}
+
+#[test]
+fn signals_that_the_parent_ignores_are_taken_all_the_same() {
+    let binary = env!("CARGO_BIN_EXE_handover");
+    let script = format!(
+        "trap '' TERM INT QUIT HUP USR1 USR2 ALRM; exec {binary} exec --socket none \
+         --live-after 10ms -- sh -c 'grep SigIgn /proc/self/status; exec sleep 100'"
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]);
+    let mut handover = Running::start(&mut command);
+    handover.says("epoch 0 is live");
+    handover
+        .stdout
+        .wait_for("[epoch 0] SigIgn:\t0000000000000000");
+    // As under nohup: to a supervisor, this signal is a request.
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -26,11 +27,35 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     command
         .args(args)
         .env_remove("TERMINATION_DRAIN_DURATION_SECONDS")
+        .env_remove("NO_COLOR")
         .stdin(Stdio::null())
         // A test that wants a control socket names a place of its own.
         .env("HANDOVER_SOCKET", "none")
         .env("COLUMNS", "100");
     command
+}
+
+/// Lets the command start with every signal blocked, as some launchers do.
+pub(crate) fn with_every_signal_blocked(command: &mut Command) -> &mut Command {
+    let block = || {
+        let mut set = std::mem::MaybeUninit::zeroed();
+        #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+        // SAFETY: the set is valid for writes.
+        unsafe {
+            libc::sigfillset(set.as_mut_ptr());
+        }
+        #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+        // SAFETY: the set was filled above; the old mask is not asked for.
+        unsafe {
+            libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+        }
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "the mask is inherited over fork and exec")]
+    // SAFETY: between fork and exec, this makes two calls that are allowed there.
+    unsafe {
+        command.pre_exec(block)
+    }
 }
 
 /// Runs it to its end: a command that ends by itself.

@@ -46,6 +46,25 @@ fn an_address_needs_a_port() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_passed_is_named() {
+    for (listen, reason) in [
+        ("unix:/x", "Unix sockets are not supported"),
+        ("/run/x.sock", "Unix sockets are not supported"),
+        ("@name", "Unix sockets are not supported"),
+        ("udp:127.0.0.1:53", "UDP sockets are not supported"),
+        (
+            "fd://3",
+            "sockets that handover's own parent has made are not",
+        ),
+        ("8080", "there is no host before the port"),
+        ("*:8080", "all addresses are 0.0.0.0:PORT or [::]:PORT"),
+    ] {
+        is_refused(&format!("exec --listen {listen} -- true"), reason);
+        is_refused(&format!("exec --probe-tcp {listen} -- true"), reason);
+    }
+}
+
+#[test]
 fn a_name_without_a_socket_is_refused() {
     is_refused("exec --fd-name web -- true", "1 names for 0 sockets");
 }

@@ -132,6 +132,8 @@ pub enum EnvoyFailed {
         config: PathBuf,
         /// How long it was silent.
         silent_for: Duration,
+        /// Whether an end is final by the settings.
+        is_final: bool,
     },
     /// An old epoch has not ended at its parent-shutdown time, and was killed.
     #[error("{}: Envoy did not end at its parent-shutdown time", config.display())]
@@ -157,6 +159,8 @@ pub enum EnvoyFailed {
         cause: ExitCause,
         /// The last lines it wrote to standard error, at most ten.
         last_words: Vec<String>,
+        /// Whether an end is final by the settings.
+        is_final: bool,
     },
     /// The end of Envoy was not seen.
     #[error(transparent)]
@@ -174,14 +178,16 @@ impl EnvoyFailed {
             | Self::OtherHotRestart { .. }
             | Self::Stuck { .. } => true,
             Self::Spawn(error) => error.is_permanent(),
-            Self::Ended { failure, .. } => failure.is_permanent(),
+            Self::Ended {
+                failure, is_final, ..
+            } => *is_final || failure.is_permanent(),
+            Self::Hung { is_final, .. } => *is_final,
             // What is missing or busy may come back.
             Self::NotValidated { .. }
             | Self::Prepare(_)
             | Self::Binary(_)
             | Self::BaseId(_)
             | Self::NoRoom(_)
-            | Self::Hung { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::Lost(_) => false,

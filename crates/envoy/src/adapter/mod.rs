@@ -101,6 +101,9 @@ pub struct EnvoySettings {
     pub repair: bool,
     /// How the newest live epoch is watched; without it, an Envoy that hangs is not noticed.
     pub watchdog: Option<Watchdog>,
+    /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as
+    /// permanent.
+    pub end_is_final: bool,
     /// Where the configuration that went live last is kept, if it is.
     pub last_good: Option<LastKnownGood>,
     /// Where the ends of epochs that nobody asked for are reported, if they are.
@@ -218,7 +221,7 @@ impl Proxy for Envoy {
     }
 
     fn panic(&self, config: &Arc<EnvoyConfig>) {
-        tracing::error!("giving up on the configuration {config}");
+        tracing::debug!("giving up on the configuration {config}");
     }
 }
 

@@ -103,6 +103,7 @@ impl Envoy {
             }
             how = control.abort() => self.end(epoch, &launched, how, control).await,
         };
+        let was_live = self.epochs.is_live(epoch);
         drop(registered);
         let overstayed = matches!(put_down, Some(PutDown::Overstayed));
         self.take_care_of_the_child_of(epoch, line, overstayed)
@@ -141,7 +142,13 @@ impl Envoy {
         }
         match put_down {
             Some(PutDown::Hung { silent_for }) => {
-                return Err(EnvoyFailed::Hung { config, silent_for }.into());
+                let is_final = self.settings.end_is_final;
+                return Err(EnvoyFailed::Hung {
+                    config,
+                    silent_for,
+                    is_final,
+                }
+                .into());
             }
             Some(PutDown::Overstayed) => return Err(EnvoyFailed::Overstayed { config }.into()),
             Some(PutDown::KeptListening) => {
@@ -149,7 +156,11 @@ impl Envoy {
             }
             None => {}
         }
-        if matches!(failure, Failure::Clean | Failure::HandedOver) {
+        // Where an end is final, a clean one of an epoch that has never served would end the one that
+        // serves as well.
+        let takes_others_along =
+            self.settings.end_is_final && !was_live && self.epochs.others_run(line, epoch);
+        if matches!(failure, Failure::Clean | Failure::HandedOver) && !takes_others_along {
             return Ok(Served::Ended);
         }
         if failure == Failure::StillInitializing
@@ -160,6 +171,8 @@ impl Envoy {
         }
         Err(EnvoyFailed::Ended {
             config,
+            // One that found the flag of an earlier epoch set has not been let in.
+            is_final: self.settings.end_is_final && failure != Failure::StillInitializing,
             cause,
             last_words: match failure {
                 // The reason is told already, and the lines behind it are the configuration.

@@ -113,6 +113,7 @@ fn settings(host: &Host, last_good: &LastKnownGood, reports: &CrashReports) -> E
         live_poll: LivePoll::default(),
         stop: StopOptions::default(),
         repair: true,
+        end_is_final: false,
         watchdog: None,
         last_good: Some(last_good.clone()),
         reports: Some(reports.clone()),

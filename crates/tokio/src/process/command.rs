@@ -27,7 +27,7 @@ use super::spawner::{Order, Spawner};
 /// - descriptors 0 to 2 and those passed here, no other;
 /// - the supervisor's environment, changed as told, and without the variables that speak to the
 ///   supervisor alone: `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`, `LISTEN_PIDFDID`,
-///   `NOTIFY_SOCKET`, `WATCHDOG_PID`, `WATCHDOG_USEC`, `RESTART_EPOCH`;
+///   `NOTIFY_SOCKET`, `READY_FD`, `WATCHDOG_PID`, `WATCHDOG_USEC`, `RESTART_EPOCH`;
 /// - a parent-death signal, see [`Command::death_signal`].
 ///
 /// ```
@@ -65,12 +65,13 @@ pub struct Command {
 
 /// Variables by which the supervisor's own parent speaks to the supervisor. A child that found them
 /// would answer in the supervisor's name.
-const FOR_THE_SUPERVISOR: [&str; 8] = [
+const FOR_THE_SUPERVISOR: [&str; 9] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     "LISTEN_PID",
     "LISTEN_PIDFDID",
     "NOTIFY_SOCKET",
+    "READY_FD",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
     "RESTART_EPOCH",

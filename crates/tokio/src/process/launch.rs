@@ -331,7 +331,8 @@ fn errno() -> c_int {
 }
 
 /// `_NSIG` of the kernel, which is 64 but for MIPS.
-const HIGHEST_SIGNAL: c_int = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+pub(super) const HIGHEST_SIGNAL: c_int = if cfg!(any(target_arch = "mips", target_arch = "mips64"))
+{
     128
 } else {
     64

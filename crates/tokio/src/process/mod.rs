@@ -40,6 +40,7 @@ compile_error!("the feature `process` needs Linux: it watches and signals childr
 
 mod child;
 mod command;
+mod disposition;
 mod error;
 mod exit;
 mod launch;
@@ -70,6 +71,7 @@ pub fn prepare() -> Result<(), SpawnError> {
 
 pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
+pub use disposition::{ignore_stray_signals, unblock_signals};
 pub use error::{SignalError, SpawnError, WaitError};
 pub use exit::ExitCause;
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};

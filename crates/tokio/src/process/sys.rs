@@ -1,8 +1,11 @@
 //! The calls about children that have no safe wrapper elsewhere.
 
+use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::launch::HIGHEST_SIGNAL;
 
 /// What `waitid` tells of a child that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +126,70 @@ pub(super) fn block_all_signals() {
         libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
     }
 }
+
+/// Takes every signal out of the mask of the calling thread.
+pub(super) fn unblock_all_signals() -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+    // SAFETY: `set` is valid for writes.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+    }
+    #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+    // SAFETY: `set` was emptied above; the old mask is not asked for.
+    let error =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut()) };
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Ignores a signal that is at its default action.
+///
+/// The kernel is asked directly. The C library keeps two signals to itself and would refuse to
+/// change them, yet until it has a handler for them they end the process like any other.
+pub(super) fn ignore_unless_handled(signal: c_int) {
+    let size = HIGHEST_SIGNAL.unsigned_abs() as usize / 8;
+    // The kernel's own layout, which is smaller than this on every platform.
+    let mut action = [0_usize; 16];
+    #[expect(unsafe_code, reason = "the C library hides two signals")]
+    // SAFETY: no new action is given, `action` is valid for writes, and the last number is the size
+    // of the kernel's signal set.
+    let read = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            std::ptr::null::<usize>(),
+            action.as_mut_ptr(),
+            size,
+        )
+    };
+    if read != 0 || action[HANDLER] != libc::SIG_DFL {
+        return;
+    }
+    let mut ignored = [0_usize; 16];
+    ignored[HANDLER] = libc::SIG_IGN;
+    #[expect(unsafe_code, reason = "the C library hides two signals")]
+    // SAFETY: `ignored` is valid for reads and runs no code; the old action is not asked for. What
+    // cannot be changed is refused.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            ignored.as_ptr(),
+            std::ptr::null_mut::<usize>(),
+            size,
+        );
+    }
+}
+
+/// Which word of the kernel's `struct sigaction` names the handler. MIPS has the flags first.
+const HANDLER: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+    1
+} else {
+    0
+};
 
 /// Whether the kernel has `close_range`, which came with Linux 5.9.
 ///

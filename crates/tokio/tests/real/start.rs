@@ -152,6 +152,9 @@ async fn what_speaks_to_the_supervisor_is_kept_from_the_child() {
         "LISTEN_PID",
         "LISTEN_FDNAMES",
         "NOTIFY_SOCKET",
+        "READY_FD",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
     ];
     let mut supervisor = helper(&["describe-child"]).env("EXTRA", "1").epoch(3);
     for name in names {

@@ -69,7 +69,8 @@ pub(crate) struct StopArgs {
 }
 
 impl StopArgs {
-    /// How long the drain may take. `istio` is the value of [`ISTIO_VARIABLE`], if it is set.
+    /// How long the drain may take. `istio` is the value of [`ISTIO_VARIABLE`], if it is set to
+    /// anything.
     ///
     /// # Errors
     ///

@@ -10,6 +10,7 @@
 //! and again, and anybody who listens on the address can answer it. So a probe of an address that
 //! several epochs share says nothing about the newest one.
 
+mod burst;
 mod notify;
 mod pipe;
 mod probe;

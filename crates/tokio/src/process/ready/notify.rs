@@ -8,10 +8,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdDatagram};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_passcred;
-use rustix::process::{Pid, getpgid};
+use rustix::process::{Pid, getpgid, getuid};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+
+use super::burst::Burst;
 
 /// The socket on which a program tells its state, as under systemd: `sd_notify(3)`.
 ///
@@ -19,12 +22,17 @@ use tokio::net::UnixDatagram;
 /// an abstract address, which leaves no file behind; a program in another network namespace cannot
 /// reach it.
 ///
-/// Only messages from the child and the living members of its process group count: the kernel
-/// tells who sent a message, and nobody can forge that.
+/// Only messages from the child and its process group count: the kernel tells who sent a message,
+/// and nobody can forge that. A sender that has already ended belongs to no group any more, as
+/// `systemd-notify --no-block` may have. Its message counts if it ran as the supervisor's own user.
+///
+/// Descriptors that come along with a message are closed at once. That is the answer to `BARRIER=1`,
+/// which a client sends to learn that everything before it was read.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
     address: OsString,
+    burst: Burst,
 }
 
 /// What a program told in one message.
@@ -38,7 +46,8 @@ pub struct Notice {
     pub status: Option<String>,
 }
 
-/// The longest message that is read in full, in bytes; the rest of a longer one is cut off.
+/// The longest message that is read in full, in bytes. A longer one loses its end, back to the last
+/// line feed that was read.
 const LONGEST_MESSAGE: usize = 4096;
 
 impl NotifySocket {
@@ -67,6 +76,7 @@ impl NotifySocket {
             return Ok(Self {
                 socket: UnixDatagram::from_std(socket)?,
                 address: format!("@{name}").into(),
+                burst: Burst::default(),
             });
         }
     }
@@ -78,8 +88,11 @@ impl NotifySocket {
 
     /// The next message from the child with this process id, or from its group.
     ///
-    /// Poll it for as long as the child lives, or drop the socket: a program that reports its
-    /// status again and again would otherwise find the socket full one day, and wait.
+    /// Call it again and again for as long as the child lives. A program that goes on to report its
+    /// status would otherwise find the socket full one day, and wait, or closed, and fail.
+    ///
+    /// Many messages in a row are read with pauses, so that a program that never stops to send holds
+    /// up itself, and nobody else on this thread.
     ///
     /// # Errors
     ///
@@ -90,13 +103,17 @@ impl NotifySocket {
     /// Cancel safe: a message is either returned or still in the socket.
     pub async fn next(&self, child: u32) -> io::Result<Notice> {
         loop {
+            self.burst.pause_if_long().await;
             self.socket.readable().await?;
             let receive = || receive(&self.socket);
-            match self.socket.try_io(Interest::READABLE, receive) {
-                Ok(Some((sender, text))) if is_from(sender, child) => {
-                    return Ok(Notice::parse(&text));
+            let received = self.socket.try_io(Interest::READABLE, receive);
+            self.burst.note(received.is_ok());
+            match received {
+                Ok(Some(message)) if message.sender.is_from(child) => {
+                    return Ok(Notice::parse(&message.text));
                 }
-                Ok(Some((sender, _))) => {
+                Ok(Some(Message { sender, .. })) => {
+                    let sender = sender.pid;
                     tracing::debug!(sender, child, "a notification from outside of the group");
                 }
                 Ok(None) => {}
@@ -129,14 +146,36 @@ impl Notice {
     }
 }
 
-/// The members of the child's group carry its number as their group.
-fn is_from(sender: i32, child: u32) -> bool {
-    if sender.unsigned_abs() == child {
-        return true;
+/// One message.
+struct Message {
+    sender: Sender,
+    text: Vec<u8>,
+}
+
+/// Who sent a message, as the kernel tells it.
+#[derive(Clone, Copy)]
+struct Sender {
+    /// 0 for a process in a namespace out of our sight.
+    pid: i32,
+    uid: u32,
+}
+
+impl Sender {
+    /// Whether the child or its group has sent it. The members of the group carry the child's number
+    /// as their group.
+    fn is_from(self, child: u32) -> bool {
+        if self.pid.unsigned_abs() == child {
+            return true;
+        }
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return false;
+        };
+        match getpgid(Some(pid)) {
+            Ok(group) => group.as_raw_nonzero().get().unsigned_abs() == child,
+            Err(Errno::SRCH) => self.uid == getuid().as_raw(),
+            Err(_) => false,
+        }
     }
-    Pid::from_raw(sender)
-        .and_then(|sender| getpgid(Some(sender)).ok())
-        .is_some_and(|group| group.as_raw_nonzero().get().unsigned_abs() == child)
 }
 
 /// The size of what the kernel tells about a sender, in the type that the macros want.
@@ -151,14 +190,13 @@ const CREDENTIALS: u32 = size_of::<libc::ucred>() as u32;
 #[repr(C, align(8))]
 struct ControlBuffer([u8; 64]);
 
-/// One message with the process id of its sender, 0 if that one lives in a namespace out of our
-/// sight; `None` for a message without credentials.
+/// Receives one message; `None` for a message without credentials.
 #[expect(unsafe_code, reason = "receiving credentials with a message")]
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "the macros for control messages are a family of unsafe functions"
 )]
-fn receive(socket: &UnixDatagram) -> io::Result<Option<(i32, Vec<u8>)>> {
+fn receive(socket: &UnixDatagram) -> io::Result<Option<Message>> {
     let mut text = vec![0; LONGEST_MESSAGE];
     let mut control = ControlBuffer([0; 64]);
     let mut part = libc::iovec {
@@ -180,6 +218,10 @@ fn receive(socket: &UnixDatagram) -> io::Result<Option<(i32, Vec<u8>)>> {
         return Err(io::Error::last_os_error());
     };
     text.truncate(count);
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        let last_line = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        text.truncate(last_line);
+    }
     // SAFETY: the kernel filled in the header and the control buffer; the macros stay within the
     // length it told, and credentials are read unaligned and in full size only.
     let sender = unsafe {
@@ -192,17 +234,21 @@ fn receive(socket: &UnixDatagram) -> io::Result<Option<(i32, Vec<u8>)>> {
             let credentials: libc::ucred = libc::CMSG_DATA(first)
                 .cast::<libc::ucred>()
                 .read_unaligned();
-            Some(credentials.pid)
+            Some(Sender {
+                pid: credentials.pid,
+                uid: credentials.uid,
+            })
         } else {
             None
         }
     };
-    Ok(sender.map(|sender| (sender, text)))
+    Ok(sender.map(|sender| Message { sender, text }))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
 
     use tokio::time::timeout;
 
@@ -242,6 +288,94 @@ mod tests {
         let notice = notice.await.unwrap().unwrap();
         assert!(notice.ready);
         assert_eq!(notice.status.as_deref(), Some("up"));
+    }
+
+    #[tokio::test]
+    async fn a_descriptor_that_comes_along_is_closed_with_or_without_room_for_it() {
+        use rustix::io::IoSlice;
+        use rustix::net::{
+            AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+            SocketType, sendmsg_addr, socket,
+        };
+        let receiver = NotifySocket::bind().unwrap();
+        let name = receiver.address().to_str().unwrap().trim_start_matches('@');
+        let to = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        let sender = socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap();
+        for count in [1, 2, 100] {
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            let fds = vec![writer.as_fd(); count];
+            let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(100))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+            let text = [IoSlice::new(b"BARRIER=1")];
+            sendmsg_addr(&sender, &to, &text, &mut control, SendFlags::empty()).unwrap();
+            drop(writer);
+            let notice = timeout(Duration::from_secs(5), receiver.next(std::process::id()));
+            assert_eq!(notice.await.unwrap().unwrap(), Notice::default());
+            // Every copy is closed: the pipe has ended.
+            assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "{count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_long_loses_its_last_line_and_no_other() {
+        let socket = NotifySocket::bind().unwrap();
+        let long = |start: &str| [start.as_bytes(), &[b'x'; 60_000]].concat();
+        let heard = async |text: &[u8]| {
+            send(&socket, text);
+            let next = timeout(Duration::from_secs(5), socket.next(std::process::id()));
+            next.await.unwrap().unwrap()
+        };
+        assert!(heard(&long("READY=1\nSTATUS=")).await.ready);
+        assert_eq!(heard(&long("STATUS=")).await, Notice::default());
+        // The end of the buffer falls behind the first six bytes of a line that is another one.
+        let mut split = vec![b'x'; LONGEST_MESSAGE - 8];
+        split.extend_from_slice(b"\nREADY=11");
+        assert_eq!(heard(&split).await, Notice::default());
+    }
+
+    #[tokio::test]
+    async fn a_flood_leaves_time_for_others() {
+        let socket = NotifySocket::bind().unwrap();
+        let name = socket.address().to_str().unwrap().trim_start_matches('@');
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let started = Instant::now();
+        let flood_end = Duration::from_secs(10);
+        let flood = std::thread::spawn(move || {
+            let sender = StdDatagram::unbound().unwrap();
+            // The socket is gone when the test is over.
+            while started.elapsed() < flood_end
+                && sender.send_to_addr(b"STATUS=x", &address).is_ok()
+            {}
+        });
+        // On one thread, the sleep ends only if the reader lets it.
+        let read = async {
+            loop {
+                socket.next(std::process::id()).await.unwrap();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = read => {}
+            slept = tokio::spawn(tokio::time::sleep(Duration::from_millis(50))) => slept.unwrap(),
+        }
+        let waited = started.elapsed();
+        drop(socket);
+        flood.join().unwrap();
+        assert!(waited < flood_end / 2, "{waited:?}");
+    }
+
+    #[test]
+    fn a_sender_that_has_ended_counts_only_as_the_same_user() {
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let pid = ended.id().cast_signed();
+        let own = getuid().as_raw();
+        assert!(Sender { pid, uid: own }.is_from(1));
+        let uid = own.wrapping_add(1);
+        assert!(!Sender { pid, uid }.is_from(1));
+        // One that is out of sight may be anybody.
+        assert!(!Sender { pid: 0, uid: own }.is_from(1));
     }
 
     #[tokio::test]

@@ -1,10 +1,13 @@
 //! Readiness by a line on a descriptor.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
+
+use super::burst::Burst;
 
 /// A pipe on which a program writes a line as soon as it serves.
 ///
@@ -15,6 +18,7 @@ use tokio::net::unix::pipe;
 pub struct ReadyPipe {
     reader: pipe::Receiver,
     announced: bool,
+    burst: Burst,
 }
 
 /// Why a [`ReadyPipe`] will not tell readiness any more.
@@ -44,6 +48,7 @@ impl ReadyPipe {
         let pipe = Self {
             reader: pipe::Receiver::from_owned_fd(reader)?,
             announced: false,
+            burst: Burst::default(),
         };
         Ok((pipe, writer))
     }
@@ -58,14 +63,41 @@ impl ReadyPipe {
     ///
     /// Cancel safe: a line that has been read is remembered.
     pub async fn wait(&mut self) -> Result<(), ReadyPipeError> {
-        let mut buffer = [0; 256];
         while !self.announced {
+            self.announced = self.read().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads and drops what the program goes on to write, until it closes the descriptor. Without
+    /// that, a program that writes there once more would be ended by SIGPIPE, or wait for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadyPipeError::Closed`] at the usual end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn drain(&mut self) -> Result<Infallible, ReadyPipeError> {
+        loop {
+            self.read().await?;
+        }
+    }
+
+    /// Reads some bytes; returns whether a line feed is among them.
+    async fn read(&mut self) -> Result<bool, ReadyPipeError> {
+        let mut buffer = [0; 4096];
+        loop {
+            self.burst.pause_if_long().await;
             self.reader.readable().await.map_err(ReadyPipeError::Read)?;
-            match self.reader.try_read(&mut buffer) {
+            let read = self.reader.try_read(&mut buffer);
+            self.burst.note(read.is_ok());
+            match read {
                 Ok(0) => return Err(ReadyPipeError::Closed),
                 Ok(count) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
-                    self.announced = bytes.contains(&b'\n');
+                    return Ok(bytes.contains(&b'\n'));
                 }
                 Err(error)
                     if matches!(
@@ -75,7 +107,6 @@ impl ReadyPipe {
                 Err(error) => return Err(ReadyPipeError::Read(error)),
             }
         }
-        Ok(())
     }
 }
 
@@ -97,6 +128,23 @@ mod tests {
         pipe.wait().await.unwrap();
         drop(writer);
         pipe.wait().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_line_is_read_until_the_end() {
+        let (mut pipe, writer) = ReadyPipe::new().unwrap();
+        let chatter = std::thread::spawn(move || {
+            // More than fits into a pipe.
+            for _ in 0..100 {
+                rustix::io::write(&writer, &[b'\n'; 4096]).unwrap();
+            }
+        });
+        pipe.wait().await.unwrap();
+        let end = timeout(Duration::from_secs(20), pipe.drain())
+            .await
+            .unwrap();
+        assert!(matches!(end, Err(ReadyPipeError::Closed)), "{end:?}");
+        chatter.join().unwrap();
     }
 
     #[tokio::test]

@@ -1,0 +1,554 @@
+//! Each flag of each command beside the test that proves its effect. A flag without an entry, and an
+//! entry without its test, fail the build: a flag whose help promises what a command does not do
+//! cannot be added in silence.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+
+use super::Cli;
+
+/// Command, flag, test. The first part of a test is the program with the tests, the last one its
+/// name, and between them is the file.
+const PROOFS: &[(&str, &str, &str)] = &[
+    (
+        "run",
+        "config-path",
+        "commands::envoy::a_configuration_that_cannot_be_used_is_named_before_anything_starts",
+    ),
+    (
+        "run",
+        "template",
+        "proof::template::a_template_is_rendered_for_each_epoch_and_changes_only_with_the_file",
+    ),
+    (
+        "run",
+        "envoy-path",
+        "commands::envoy::an_envoy_that_is_not_there_is_named",
+    ),
+    (
+        "run",
+        "base-id",
+        "commands::print_command::the_line_has_every_flag_and_a_shell_reads_it_back",
+    ),
+    (
+        "run",
+        "drain-time",
+        "commands::print_command::the_line_has_every_flag_and_a_shell_reads_it_back",
+    ),
+    (
+        "run",
+        "parent-shutdown-time",
+        "commands::print_command::the_line_has_every_flag_and_a_shell_reads_it_back",
+    ),
+    (
+        "run",
+        "watch",
+        "proof::changes::another_watched_file_leads_to_the_next_epoch_too",
+    ),
+    (
+        "run",
+        "watch-binary",
+        "proof::binary::a_replaced_binary_leads_to_the_next_epoch_and_nobody_loses_a_request",
+    ),
+    (
+        "run",
+        "concurrency",
+        "commands::print_command::the_line_has_every_flag_and_a_shell_reads_it_back",
+    ),
+    (
+        "run",
+        "run-dir",
+        "commands::print_command::the_line_has_every_flag_and_a_shell_reads_it_back",
+    ),
+    (
+        "run",
+        "lock-dir",
+        "commands::flags::each_command_finds_an_instance_by_its_name_its_socket_and_its_directory",
+    ),
+    (
+        "run",
+        "state-dir",
+        "proof::keeping::a_crash_is_reported_and_a_hanging_envoy_is_restarted",
+    ),
+    (
+        "run",
+        "fallback",
+        "proof::keeping::a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one",
+    ),
+    (
+        "run",
+        "termination-log",
+        "proof::ending::a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it",
+    ),
+    (
+        "run",
+        "hung-after",
+        "proof::keeping::a_crash_is_reported_and_a_hanging_envoy_is_restarted",
+    ),
+    (
+        "run",
+        "on-hung",
+        "proof::switches::with_on_hung_report_an_envoy_that_hangs_is_told_and_left_alone",
+    ),
+    (
+        "run",
+        "no-repair",
+        "proof::switches::with_no_repair_the_flag_stays_the_running_epoch_is_held_and_the_remedy_named",
+    ),
+    (
+        "run",
+        "native-sidecar",
+        "proof::control_drain::a_sidecar_drains_on_request_only_and_ends_at_once_on_term",
+    ),
+    (
+        "run",
+        "print-command",
+        "proof::arguments::the_printed_command_is_the_one_that_runs",
+    ),
+    (
+        "run",
+        "name",
+        "commands::flags::each_command_finds_an_instance_by_its_name_its_socket_and_its_directory",
+    ),
+    (
+        "run",
+        "socket",
+        "proof::control::two_instances_have_sockets_and_base_ids_of_their_own",
+    ),
+    (
+        "run",
+        "service-cluster",
+        "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
+    ),
+    (
+        "run",
+        "service-node",
+        "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
+    ),
+    (
+        "run",
+        "local-address-ip-version",
+        "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
+    ),
+    (
+        "run",
+        "termination-drain",
+        "proof::ending::a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it",
+    ),
+    (
+        "run",
+        "pre-drain-delay",
+        "proof::stopping::before_the_drain_envoy_goes_on_accepting_while_its_health_checks_fail",
+    ),
+    (
+        "run",
+        "min-drain",
+        "proof::stopping::a_drain_takes_its_shortest_time_even_without_a_connection",
+    ),
+    (
+        "run",
+        "drain-exclude-listener",
+        "proof::stopping::a_kept_connection_on_an_excluded_listener_does_not_hold_the_stop",
+    ),
+    (
+        "run",
+        "drain-exclude-port",
+        "proof::stopping::a_kept_connection_of_an_old_epoch_on_an_excluded_listener_holds_nothing",
+    ),
+    (
+        "run",
+        "start-deadline",
+        "commands::flags::an_epoch_that_is_not_live_in_time_is_ended",
+    ),
+    (
+        "run",
+        "max-retries",
+        "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "run",
+        "retry-interval",
+        "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "run",
+        "retry-max-interval",
+        "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "run",
+        "reset-after",
+        "proof::crashes::with_reset_after_an_envoy_that_stayed_live_is_restarted_at_once_each_time",
+    ),
+    (
+        "run",
+        "on-exit",
+        "proof::crashes::with_on_exit_stop_a_killed_envoy_is_the_end_with_its_code_and_its_reason",
+    ),
+    (
+        "run",
+        "on-exhausted",
+        "proof::crashes::with_on_exhausted_stop_a_rejected_configuration_ends_what_serves",
+    ),
+    (
+        "run",
+        "max-epochs",
+        "commands::flags::run_warns_of_what_envoy_does_with_more_epochs_than_two",
+    ),
+    (
+        "run",
+        "abort-grace",
+        "commands::flags::an_epoch_that_does_not_stop_is_killed_after_the_grace",
+    ),
+    (
+        "run",
+        "log-format",
+        "commands::flags::the_log_of_both_has_the_format_and_the_level_that_were_asked_for",
+    ),
+    (
+        "run",
+        "log-level",
+        "commands::flags::the_log_of_both_has_the_format_and_the_level_that_were_asked_for",
+    ),
+    (
+        "run",
+        "envoy-log-level",
+        "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
+    ),
+    (
+        "run",
+        "envoy-component-log-level",
+        "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
+    ),
+    (
+        "exec",
+        "listen",
+        "commands::exec::a_program_finds_its_sockets_and_its_epoch",
+    ),
+    (
+        "exec",
+        "fd-name",
+        "commands::exec::a_program_finds_its_sockets_and_its_epoch",
+    ),
+    (
+        "exec",
+        "nonblocking",
+        "commands::exec::passed_sockets_block_unless_asked_for_otherwise",
+    ),
+    (
+        "exec",
+        "watch",
+        "commands::exec::a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not",
+    ),
+    (
+        "exec",
+        "drain-time",
+        "commands::exec::an_old_epoch_that_does_not_end_is_killed_after_the_drain_time",
+    ),
+    (
+        "exec",
+        "stop-signal",
+        "commands::signals::another_stop_signal_is_used_where_one_is_named",
+    ),
+    (
+        "exec",
+        "notify",
+        "commands::ends::a_program_that_is_never_live_is_ended_and_tried_again",
+    ),
+    (
+        "exec",
+        "ready-fd",
+        "commands::readiness::a_line_on_the_descriptor_is_readiness",
+    ),
+    (
+        "exec",
+        "probe-tcp",
+        "commands::readiness::a_probe_is_asked_until_it_is_answered",
+    ),
+    (
+        "exec",
+        "probe-http",
+        "commands::readiness::a_probe_is_asked_until_it_is_answered",
+    ),
+    (
+        "exec",
+        "live-after",
+        "commands::readiness::without_a_word_of_the_program_the_time_it_has_run_counts",
+    ),
+    (
+        "exec",
+        "name",
+        "commands::control::a_second_instance_of_the_same_name_is_refused",
+    ),
+    (
+        "exec",
+        "socket",
+        "commands::control::instances_are_told_apart_by_name_and_left_ones_are_passed_over",
+    ),
+    (
+        "exec",
+        "start-deadline",
+        "commands::flags::an_epoch_that_is_not_live_in_time_is_ended",
+    ),
+    (
+        "exec",
+        "max-retries",
+        "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "exec",
+        "retry-interval",
+        "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "exec",
+        "retry-max-interval",
+        "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "exec",
+        "reset-after",
+        "commands::flags::an_epoch_that_stayed_live_gives_its_retries_back",
+    ),
+    (
+        "exec",
+        "on-exit",
+        "commands::ends::the_end_of_the_program_is_the_end_where_that_is_asked_for",
+    ),
+    (
+        "exec",
+        "on-exhausted",
+        "commands::flags::what_is_given_up_ends_everything_where_that_is_asked_for",
+    ),
+    (
+        "exec",
+        "max-epochs",
+        "commands::flags::as_many_epochs_run_at_once_as_may",
+    ),
+    (
+        "exec",
+        "abort-grace",
+        "commands::flags::an_epoch_that_does_not_stop_is_killed_after_the_grace",
+    ),
+    (
+        "exec",
+        "log-format",
+        "commands::logs::every_line_is_a_json_object_where_that_is_asked_for",
+    ),
+    (
+        "exec",
+        "log-level",
+        "commands::logs::the_log_level_has_no_say_in_what_the_program_prints",
+    ),
+    (
+        "status",
+        "json",
+        "commands::control::the_status_of_one_that_is_not_ready_is_printed_and_ends_with_75",
+    ),
+    (
+        "reload",
+        "wait",
+        "proof::control::a_reload_waits_until_the_configuration_is_live_or_tells_why_it_is_not",
+    ),
+    (
+        "reload",
+        "now",
+        "commands::control::a_reload_now_does_not_wait_for_an_old_epoch",
+    ),
+    (
+        "reload",
+        "cold",
+        "proof::control::a_cold_restart_goes_on_where_no_hot_one_can",
+    ),
+    (
+        "reload",
+        "if-changed",
+        "commands::control::a_reload_if_changed_starts_nothing_where_nothing_has_changed",
+    ),
+    (
+        "reload",
+        "timeout",
+        "commands::control::a_reload_that_takes_too_long_tells_what_it_waits_for",
+    ),
+    (
+        "drain",
+        "wait",
+        "proof::control_drain::a_drain_waits_until_no_client_is_connected_and_tells_who_is",
+    ),
+    (
+        "drain",
+        "timeout",
+        "proof::control_drain::a_drain_waits_until_no_client_is_connected_and_tells_who_is",
+    ),
+    (
+        "stop",
+        "now",
+        "commands::control::a_second_stop_does_not_skip_the_drain_and_stop_now_does",
+    ),
+    (
+        "stop",
+        "wait",
+        "commands::control::a_stop_drains_and_its_end_can_be_waited_for",
+    ),
+    (
+        "stop",
+        "timeout",
+        "commands::control::a_second_stop_does_not_skip_the_drain_and_stop_now_does",
+    ),
+    (
+        "demo",
+        "hand-overs",
+        "commands::demo::it_is_the_same_on_a_real_envoy",
+    ),
+    (
+        "demo",
+        "interval",
+        "commands::flags::a_demonstration_takes_the_time_between_its_hand_overs",
+    ),
+    (
+        "demo",
+        "envoy",
+        "commands::demo::it_is_the_same_on_a_real_envoy",
+    ),
+    ("demo", "no-progress", "commands::demo::it_loses_no_request"),
+    (
+        "validate",
+        "config-path",
+        "commands::envoy::a_good_configuration_is_valid_and_a_bad_one_is_told_in_one_line",
+    ),
+    (
+        "validate",
+        "template",
+        "commands::template::what_is_rendered_is_printed_as_it_is",
+    ),
+    (
+        "validate",
+        "envoy-path",
+        "commands::envoy::an_envoy_that_is_not_there_is_named",
+    ),
+    (
+        "validate",
+        "print",
+        "commands::template::what_is_rendered_is_printed_as_it_is",
+    ),
+    (
+        "validate",
+        "service-cluster",
+        "commands::flags::validate_tells_envoy_of_its_node",
+    ),
+    (
+        "validate",
+        "service-node",
+        "commands::flags::validate_tells_envoy_of_its_node",
+    ),
+    (
+        "validate",
+        "local-address-ip-version",
+        "commands::flags::validate_tells_envoy_of_its_node",
+    ),
+    (
+        "private-ips",
+        "timeout",
+        "commands::small::the_addresses_of_this_node_come_one_per_line",
+    ),
+    (
+        "private-ips",
+        "link-local",
+        "commands::flags::private_ips_may_print_link_local_addresses_too",
+    ),
+    (
+        "simulate",
+        "json",
+        "simulate::the_object_tells_each_step_in_full",
+    ),
+    (
+        "demo-server",
+        "config",
+        "commands::exec::a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not",
+    ),
+];
+
+/// What each command that speaks to an instance has.
+const TARGET: [&str; 3] = ["name", "socket", "lock-dir"];
+const TARGET_PROOF: &str =
+    "commands::flags::each_command_finds_an_instance_by_its_name_its_socket_and_its_directory";
+
+fn proofs() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let clients = ["status", "reload", "drain", "undrain", "stop"];
+    let targets = clients
+        .into_iter()
+        .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_PROOF)));
+    PROOFS.iter().copied().chain(targets)
+}
+
+/// The file that has the test.
+fn file_of(test: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (module, _) = test.rsplit_once("::").unwrap();
+    let file = match module.split_once("::") {
+        Some(("commands", file)) => format!("crates/cli/tests/commands/{file}.rs"),
+        Some((program, file)) => format!("tests/tests/{program}/{file}.rs"),
+        None => format!("crates/cli/tests/{module}.rs"),
+    };
+    workspace.join(file)
+}
+
+#[test]
+fn each_flag_of_each_command_names_the_test_that_proves_it() {
+    let cli = Cli::command();
+    let flags: BTreeSet<(String, String)> = cli
+        .get_subcommands()
+        .flat_map(|command| {
+            let longs = command.get_arguments().filter_map(clap::Arg::get_long);
+            longs.map(|long| (command.get_name().to_owned(), long.to_owned()))
+        })
+        .collect();
+    let proven: BTreeSet<(String, String)> = proofs()
+        .map(|(command, flag, _)| (command.to_owned(), flag.to_owned()))
+        .collect();
+    let without: Vec<_> = flags.difference(&proven).collect();
+    assert!(without.is_empty(), "no test is named for {without:?}");
+    let unknown: Vec<_> = proven.difference(&flags).collect();
+    assert!(unknown.is_empty(), "there is no such flag: {unknown:?}");
+    assert_eq!(proofs().count(), proven.len(), "one is named twice");
+}
+
+#[test]
+fn each_test_that_is_named_is_there_and_uses_the_flag() {
+    for (command, flag, test) in proofs() {
+        let file = file_of(test);
+        let source = std::fs::read_to_string(&file);
+        let source = source.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let name = test.rsplit("::").next().unwrap();
+        let place = source.find(&format!("fn {name}()"));
+        let place = place.unwrap_or_else(|| panic!("{test} is not in {}", file.display()));
+        let before = source[..place]
+            .trim_end()
+            .trim_end_matches("async")
+            .trim_end();
+        let is_test = before.ends_with("#[test]") || before.ends_with("#[tokio::test]");
+        assert!(is_test, "{test} is no test");
+        // A positional argument in the form of a flag would be in the help, and is not.
+        let uses = [
+            format!("\"--{flag}"),
+            format!("--{flag} "),
+            format!("--{flag}="),
+        ];
+        let used = uses.iter().any(|text| source.contains(text));
+        let is_in_a_helper = HELPERS.contains(&(command, flag));
+        assert!(
+            used || is_in_a_helper,
+            "{test}: --{flag} is not in {}",
+            file.display()
+        );
+    }
+}
+
+/// Flags that every test of a file gets from a function that is elsewhere.
+const HELPERS: [(&str, &str); 3] = [
+    ("run", "socket"),
+    ("exec", "socket"),
+    ("demo-server", "config"),
+];

@@ -1,0 +1,146 @@
+//! Flags that are set by variables: what counts as unset, and which variable is wrong.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
+
+use super::Cli;
+
+/// What switches a flag off that takes no value; the rest switches it on.
+const NO: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
+
+impl Cli {
+    /// Parses the words of a command line, with the variables of this process.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the words or the variables, or the help that was asked for.
+    pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(words);
+        match matches.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)) {
+            // With every variable in it, set or not.
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => Err(Self::command()
+                .try_get_matches_from(words)
+                .err()
+                .unwrap_or(error)),
+            result => result,
+        }
+    }
+
+    /// Parses a command for which help was asked, as if it were run with the variables of this
+    /// process and the flags that it cannot be without; `None` for help that is about no command.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the variables.
+    pub(crate) fn parse_for_help(words: &[OsString]) -> Option<Result<Self, clap::Error>> {
+        let known = Self::command();
+        let (program, name) = (words.first()?, words.get(1)?);
+        let command = known.find_subcommand(name)?;
+        let mut minimal = vec![program.clone(), name.clone()];
+        for arg in command.get_arguments().filter(|arg| arg.is_required_set()) {
+            match arg.get_long() {
+                Some(long) => minimal.push(format!("--{long}=x").into()),
+                None if arg.is_last_set() => minimal.extend(["--".into(), "x".into()]),
+                None => minimal.push("x".into()),
+            }
+        }
+        Some(Self::parse_words(&minimal))
+    }
+}
+
+/// The command, for which an empty variable is an unset one, and so is one that switches a flag off.
+fn command() -> Command {
+    let without_unset = |arg: Arg| match arg.get_env().is_some_and(|name| is_unset(&arg, name)) {
+        true => arg.env(Resettable::Reset),
+        false => arg,
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(without_unset))
+}
+
+/// Whether the variable says nothing about the flag.
+fn is_unset(arg: &Arg, variable: &OsStr) -> bool {
+    let Some(value) = std::env::var_os(variable) else {
+        return true;
+    };
+    let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    value.is_empty() || (is_switch && says_no(&value))
+}
+
+fn says_no(value: &OsStr) -> bool {
+    let value = value.to_string_lossy().to_ascii_lowercase();
+    NO.contains(&value.as_str())
+}
+
+/// The variables that an error is about: those of flags that are named in it and that the command
+/// line does not have.
+pub(crate) fn variables_behind(error: &clap::Error, words: &[OsString]) -> Vec<String> {
+    let known = Cli::command();
+    let Some(command) = words.get(1).and_then(|name| known.find_subcommand(name)) else {
+        return Vec::new();
+    };
+    let flags = words.iter().take_while(|word| *word != "--");
+    let typed: Vec<_> = flags.map(|word| word.to_string_lossy()).collect();
+    let named = [ContextKind::InvalidArg, ContextKind::PriorArg];
+    let named = named.into_iter().filter_map(|kind| error.get(kind));
+    let named = named.flat_map(|value| {
+        if let ContextValue::String(name) = value {
+            std::slice::from_ref(name)
+        } else if let ContextValue::Strings(names) = value {
+            names.as_slice()
+        } else {
+            &[]
+        }
+    });
+    let long_of = |name: &String| {
+        let end = name.find([' ', '[', '=']).unwrap_or(name.len());
+        name.get(..end).map(str::to_owned)
+    };
+    named
+        .filter_map(long_of)
+        .filter(|long| {
+            !typed
+                .iter()
+                .any(|word| word.split('=').next() == Some(long))
+        })
+        .filter_map(|long| {
+            let mut args = command.get_arguments();
+            let arg = args.find(|arg| arg.get_long() == long.strip_prefix("--"))?;
+            let variable = arg.get_env().filter(|name| !is_unset(arg, name))?;
+            Some(variable.to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_is_off_by_each_word_for_no_and_by_no_other() {
+        for no in ["0", "false", "FALSE", "no", "off", "n", "f"] {
+            assert!(says_no(OsStr::new(no)), "{no}");
+        }
+        for yes in ["1", "true", "yes", "on", "none", " 0", "x"] {
+            assert!(!says_no(OsStr::new(yes)), "{yes}");
+        }
+    }
+
+    #[test]
+    fn what_a_command_cannot_be_without_is_made_up_for_its_help() {
+        let known = Cli::command();
+        for command in known.get_subcommands() {
+            let words = ["handover", command.get_name(), "--help"].map(OsString::from);
+            let parsed = Cli::parse_for_help(&words).unwrap();
+            assert!(
+                parsed.is_ok(),
+                "{}: {}",
+                command.get_name(),
+                parsed.unwrap_err()
+            );
+        }
+        assert!(Cli::parse_for_help(&["handover".into(), "--help".into()]).is_none());
+    }
+}

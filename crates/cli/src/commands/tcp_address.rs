@@ -1,0 +1,208 @@
+//! A TCP address on the command line, and what is written in its place by mistake.
+
+use std::net::SocketAddr;
+
+use handover_netutil::resolve_addr;
+
+use crate::exit_code::ExitCode;
+use crate::fatal::Fatal;
+
+/// Resolves the value of a flag for an address to listen on.
+///
+/// # Errors
+///
+/// A usage error for every kind of socket that other tools listen on, with its name and the remedy.
+pub(super) async fn to_listen_on(flag: &str, text: &str) -> Result<SocketAddr, Fatal> {
+    if let Some(mistake) = Mistake::of(text) {
+        return Err(Fatal::usage(format_args!("{flag} {text:?}: {mistake}")));
+    }
+    resolve(flag, text).await
+}
+
+/// Resolves the value of a flag for an address to connect to.
+///
+/// # Errors
+///
+/// As [`to_listen_on`]. Only that any word may be the name of a host here.
+pub(super) async fn to_connect_to(flag: &str, text: &str) -> Result<SocketAddr, Fatal> {
+    let may_be_host = text.split_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && host != "*" && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    match Mistake::of(text).filter(|_| !may_be_host) {
+        Some(mistake) => Err(Fatal::usage(format_args!("{flag} {text:?}: {mistake}"))),
+        None => resolve(flag, text).await,
+    }
+}
+
+async fn resolve(flag: &str, text: &str) -> Result<SocketAddr, Fatal> {
+    resolve_addr(text).await.map_err(|error| {
+        let code = ExitCode::of_resolve(&error);
+        Fatal::new(code, anyhow::Error::new(error).context(flag.to_owned()))
+    })
+}
+
+/// What stands in the place of a TCP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    Unix,
+    Udp,
+    Passed,
+    /// TCP it is, with a scheme before it or a protocol behind it.
+    Decorated,
+    Port,
+    AnyHost,
+    OtherKind,
+}
+
+impl Mistake {
+    fn of(text: &str) -> Option<Self> {
+        let text = text.trim().to_ascii_lowercase();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Self::Port);
+        }
+        match text.as_bytes().first() {
+            Some(b'/' | b'.' | b'~' | b'@' | b'\0') => return Some(Self::Unix),
+            Some(b'&') => return Some(Self::Passed),
+            Some(b':') if !text.starts_with("::") => return Some(Self::Port),
+            _ => {}
+        }
+        if text.starts_with("*:") {
+            return Some(Self::AnyHost);
+        }
+        let scheme = text.split([':', '@']).next().unwrap_or_default();
+        let by_scheme = match scheme {
+            "unix" | "unixgram" | "unixpacket" | "unix-stream" | "unix-dgram"
+            | "unix-seqpacket" | "uds" | "uxst" | "abns" | "abstract" | "local" | "pipe" => {
+                Some(Self::Unix)
+            }
+            "udp" | "udp4" | "udp6" | "quic" | "quic4" | "quic6" | "dtls" => Some(Self::Udp),
+            "fd" | "sockpair" | "systemd" | "sd" | "launchd" | "einhorn" => Some(Self::Passed),
+            "tcp" | "tcp4" | "tcp6" | "ipv4" | "ipv6" | "http" | "https" | "h2c" | "tls"
+            | "ssl" | "ws" | "wss" => Some(Self::Decorated),
+            "vsock" | "sctp" | "mptcp" | "netlink" | "serial" | "raw" => Some(Self::OtherKind),
+            _ => None,
+        };
+        // A scheme needs what follows it; alone it is the name of a host without a port.
+        if by_scheme.is_some() && scheme.len() < text.len() {
+            return by_scheme;
+        }
+        if text.contains("://") {
+            return Some(Self::OtherKind);
+        }
+        match text.rsplit_once('/') {
+            Some((_, "udp")) => Some(Self::Udp),
+            Some((_, "tcp")) => Some(Self::Decorated),
+            Some(_) => Some(Self::Unix),
+            None => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unix => {
+                "Unix sockets are not supported, TCP only: give HOST:PORT, such as 127.0.0.1:8080"
+            }
+            Self::Udp => {
+                "UDP sockets are not supported, TCP only: give HOST:PORT, such as 127.0.0.1:8080"
+            }
+            Self::Passed => {
+                "sockets that handover's own parent has made are not supported: give HOST:PORT, \
+                 such as 127.0.0.1:8080, and handover makes the socket"
+            }
+            Self::Decorated => "write HOST:PORT and nothing else, such as 127.0.0.1:8080",
+            Self::Port => {
+                "there is no host before the port: write 127.0.0.1:PORT for this host alone, \
+                 0.0.0.0:PORT or [::]:PORT for all addresses"
+            }
+            Self::AnyHost => "`*` is not supported: all addresses are 0.0.0.0:PORT or [::]:PORT",
+            Self::OtherKind => {
+                "this kind of socket is not supported, TCP only: give HOST:PORT, such as \
+                 127.0.0.1:8080"
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_other_kind_of_socket_is_known_by_its_usual_spelling() {
+        for (mistake, texts) in [
+            (
+                Mistake::Unix,
+                &[
+                    "unix:/x",
+                    "unix:x",
+                    "unix:///x",
+                    "UNIX:/x",
+                    "unixgram:/x",
+                    "unix@x",
+                    "/run/x",
+                    "./x",
+                    "run/x.sock",
+                    "@name",
+                    "\0name",
+                    "~/x",
+                    " /x",
+                    "abns@x",
+                    "unix:80",
+                ][..],
+            ),
+            (
+                Mistake::Udp,
+                &[
+                    "udp:53",
+                    "udp://127.0.0.1:53",
+                    "udp6:[::1]:53",
+                    "127.0.0.1:53/udp",
+                    "quic:1",
+                ],
+            ),
+            (
+                Mistake::Passed,
+                &["fd://3", "fd@3", "fd:3", "&3", "systemd:web"],
+            ),
+            (
+                Mistake::Decorated,
+                &[
+                    "tcp://127.0.0.1:80",
+                    "tcp:127.0.0.1:80",
+                    "http://a:80/",
+                    "127.0.0.1:80/tcp",
+                ],
+            ),
+            (Mistake::Port, &["8080", ":8080", "0"]),
+            (Mistake::AnyHost, &["*:80"]),
+            (Mistake::OtherKind, &["vsock:1:2", "ftp://x", "sctp:1"]),
+        ] {
+            for text in texts {
+                assert_eq!(Mistake::of(text), Some(mistake), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tcp_address_and_a_plain_typing_error_are_left_to_the_resolver() {
+        for text in [
+            "127.0.0.1:80",
+            "[::1]:80",
+            "[::]:0",
+            "localhost:80",
+            "unix.example:80",
+            "fd0:80",
+            "[fe80::1%eth0]:80",
+            "::1",
+            "::1:80",
+            "localhost",
+            "",
+            "udp",
+            "1.2.3.4:http",
+        ] {
+            assert_eq!(Mistake::of(text), None, "{text}");
+        }
+    }
+}

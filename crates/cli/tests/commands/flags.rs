@@ -1,0 +1,335 @@
+//! Flags that `run` and `exec` have in common do the same in both. What needs an Envoy that serves
+//! is with the tests of the workspace.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::control::Place;
+use crate::support::{Running, exec_script, exec_server, finish, handover, replace};
+use crate::support::{stderr, stdout};
+
+/// A program that plays an Envoy.
+const FAKE_ENVOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/commands/fake-envoy.sh");
+
+/// `run` with an Envoy that behaves in this way.
+fn run(dir: &Path, way: &str, flags: &[&str]) -> Command {
+    let config = dir.join("envoy.yaml");
+    let admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}";
+    std::fs::write(&config, admin).unwrap();
+    let mut command = handover(["run", "--envoy-path", FAKE_ENVOY]);
+    command
+        .env("FAKE_ENVOY", way)
+        .env("HANDOVER_LOCK_DIR", dir)
+        .arg("--config-path")
+        .arg(config)
+        .args(flags);
+    command
+}
+
+/// `exec` with the same program.
+fn exec(way: &str, flags: &[&str]) -> Command {
+    let mut command = handover([&["exec"], flags, &["--", FAKE_ENVOY]].concat());
+    command.env("FAKE_ENVOY", way);
+    command
+}
+
+/// `run` and `exec` with these flags.
+fn both(dir: &Path, way: &str, flags: &[&str]) -> [Running; 2] {
+    // Private to its user: it has the control socket.
+    [run(dir, way, flags), exec(way, flags)].map(|mut command| Running::start(&mut command))
+}
+
+#[test]
+fn an_epoch_that_is_not_live_in_time_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--start-deadline", "100ms", "--max-retries", "0"];
+    let [mut run, mut exec] = [
+        run(dir.path(), "hangs", &flags),
+        exec("hangs", &[&flags[..], &["--live-after", "1h"]].concat()),
+    ]
+    .map(|mut command| Running::start(&mut command));
+    for running in [&mut run, &mut exec] {
+        assert_eq!(running.code(), 69);
+        assert_eq!(running.stderr.count("epoch 0 is not live in time"), 1);
+    }
+}
+
+#[test]
+fn retries_come_after_doubling_pauses_up_to_the_longest() {
+    let dir = tempfile::tempdir().unwrap();
+    for (longest, pauses) in [
+        ("20ms", ["10 ms", "20 ms", "20 ms"]),
+        ("none", ["10 ms", "20 ms", "40 ms"]),
+    ] {
+        let flags = [
+            "--max-retries",
+            "3",
+            "--retry-interval",
+            "10ms",
+            "--retry-max-interval",
+            longest,
+        ];
+        for mut running in both(dir.path(), "fails", &flags) {
+            assert_eq!(running.code(), 69);
+            let all = running.stderr.all();
+            let told = all.iter().filter_map(|line| {
+                let (_, after) = line.split_once("trying the configuration again in ")?;
+                Some(after.split_once(',').unwrap().0.to_owned())
+            });
+            assert_eq!(told.collect::<Vec<_>>(), pauses, "{all:#?}");
+            assert_eq!(running.stderr.count("starting epoch 0"), 4);
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_process_is_the_end_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for mut running in both(dir.path(), "fails", &["--on-exit", "stop"]) {
+        assert_eq!(running.code(), 3, "{:#?}", running.stderr.all());
+        assert_eq!(running.stderr.count("starting epoch 0"), 1);
+    }
+}
+
+#[test]
+fn an_epoch_that_does_not_stop_is_killed_after_the_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    // The default is five seconds.
+    let flags = ["--abort-grace", "20ms", "--start-deadline", "none"];
+    let [run, exec] = [
+        run(dir.path(), "deaf", &flags),
+        exec("deaf", &[&flags[..], &["--live-after", "1h"]].concat()),
+    ];
+    for mut command in [run, exec] {
+        let mut running = Running::start(&mut command);
+        running.says("starting epoch 0");
+        let asked = Instant::now();
+        running.signal(Signal::TERM);
+        assert_eq!(running.code(), 0);
+        assert!(
+            asked.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+}
+
+#[test]
+fn an_epoch_that_stayed_live_gives_its_retries_back() {
+    let flags = [
+        "--live-after",
+        "0s",
+        "--reset-after",
+        "50ms",
+        "--max-retries",
+        "1",
+        "--retry-interval",
+        "1h",
+    ];
+    let handover = exec_script(&flags, "sleep 0.3; exit 1");
+    // With one retry in all, and a pause before it that nobody waits for.
+    handover.stderr.wait_for_nth(4, "starting epoch 0");
+}
+
+#[test]
+fn what_is_given_up_ends_everything_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("server.conf");
+    for (what, ends) in [("stop", true), ("hold", false)] {
+        replace(&config, "one");
+        let path = config.to_str().unwrap();
+        let flags = [
+            "--watch",
+            path,
+            "--max-retries",
+            "0",
+            "--on-exhausted",
+            what,
+        ];
+        let mut handover = exec_server(&flags, &["--config", path]);
+        handover.says("epoch 0 is live");
+        replace(&config, "broken");
+        handover.says("epoch 1 failed");
+        if ends {
+            assert_eq!(handover.code(), 69);
+        } else {
+            handover.says("an older one goes on serving");
+            handover.signal(Signal::TERM);
+            assert_eq!(handover.code(), 0);
+        }
+    }
+}
+
+#[test]
+fn as_many_epochs_run_at_once_as_may() {
+    let stubborn = "trap '' TERM; while :; do sleep 0.02; done";
+    let flags = [
+        "--live-after",
+        "10ms",
+        "--drain-time",
+        "1h",
+        "--max-epochs",
+        "3",
+        "--log-level",
+        "debug",
+    ];
+    let handover = exec_script(&flags, stubborn);
+    for epoch in 0..3 {
+        handover.says(&format!("epoch {epoch} is live"));
+        handover.signal(Signal::HUP);
+    }
+    handover.says("held: 3 epochs run already");
+    assert_eq!(handover.stderr.count("ended"), 0);
+}
+
+#[test]
+fn run_warns_of_what_envoy_does_with_more_epochs_than_two() {
+    let dir = tempfile::tempdir().unwrap();
+    for (epochs, warnings) in [("2", 0), ("3", 1)] {
+        let flags = ["--max-epochs", epochs, "--max-retries", "0"];
+        let output = finish(&mut run(dir.path(), "fails", &flags));
+        let said = stderr(&output);
+        assert_eq!(
+            said.matches("WARN  --max-epochs 3: ").count(),
+            warnings,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
+    let place = Place::new();
+    let dir = place.path("web.sock").parent().unwrap().to_owned();
+    let directory = dir.to_str().unwrap();
+    let socket = place.path("web.sock");
+    let socket = socket.to_str().unwrap();
+    // In the directory of the locks, under its name.
+    let mut command = run(&dir, "hangs", &["--name", "web"]);
+    let mut running = Running::start(
+        command
+            .env_remove("HANDOVER_SOCKET")
+            .env("HANDOVER_LOCK_DIR", &dir),
+    );
+    running.says("starting epoch 0");
+    let targets: [&[&str]; 3] = [
+        &["--name", "web", "--lock-dir", directory],
+        &["--socket", socket],
+        &["--lock-dir", directory],
+    ];
+    let ask = |words: &[&str], target: &[&str]| {
+        let mut command = handover(words.iter().chain(target));
+        finish(command.env_remove("HANDOVER_SOCKET"))
+    };
+    for command in ["reload", "drain", "undrain"] {
+        for (nth, target) in targets.iter().enumerate() {
+            ask(&[command], target);
+            let asked = format!("asks at the control socket: {command}");
+            running.stderr.wait_for_nth(nth + 1, &asked);
+        }
+    }
+    for target in targets {
+        let status = ask(&["status", "--json"], target);
+        assert!(stdout(&status).contains("\"name\": \"web\""), "{status:?}");
+    }
+    let stopped = ask(&["stop"], targets[1]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", stderr(&stopped));
+    assert_eq!(running.code(), 0);
+    let output = ask(&["status"], &["--name", "other", "--lock-dir", directory]);
+    assert_eq!(output.status.code(), Some(69));
+}
+
+#[test]
+fn the_log_of_both_has_the_format_and_the_level_that_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [
+        "--max-retries",
+        "1",
+        "--retry-interval",
+        "1ms",
+        "--log-format",
+        "json",
+        "--log-level",
+        "error",
+    ];
+    for mut running in both(dir.path(), "fails", &flags) {
+        assert_eq!(running.code(), 69);
+        let lines = running.stderr.all();
+        let parsed = lines
+            .iter()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let own: Vec<_> = parsed.filter(|line| line["program"].is_null()).collect();
+        let [line] = own.as_slice() else {
+            panic!("{own:#?}");
+        };
+        assert_eq!(line["level"], "error");
+    }
+}
+
+#[test]
+fn validate_tells_envoy_of_its_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("envoy.yaml");
+    let log = dir.path().join("arguments");
+    let admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}";
+    std::fs::write(&config, admin).unwrap();
+    let node = [
+        "--service-cluster",
+        "front",
+        "--service-node",
+        "n1",
+        "--local-address-ip-version",
+        "v6",
+    ];
+    let mut command = handover([&["validate", "--envoy-path", FAKE_ENVOY], &node[..]].concat());
+    command.arg("--config-path").arg(&config);
+    command.env("FAKE_ENVOY", "arguments").env("FAKE_LOG", &log);
+    let output = finish(command.args(["--", "--enable-core-dump"]));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("--mode validate"), "{told}");
+    assert!(told.contains(&node.join(" ")), "{told}");
+    assert!(told.contains("--enable-core-dump"), "{told}");
+}
+
+#[test]
+fn private_ips_may_print_link_local_addresses_too() {
+    let addresses = |flags: &[&str]| {
+        let words = ["private-ips", "--timeout", "0s"].iter().chain(flags);
+        let printed = stdout(&finish(&mut handover(words)));
+        printed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let is_link_local =
+        |address: &String| address.starts_with("fe80:") || address.starts_with("169.254.");
+    let without = addresses(&[]);
+    assert!(!without.iter().any(is_link_local), "{without:?}");
+    let with = addresses(&["--link-local"]);
+    let rest: Vec<_> = with
+        .into_iter()
+        .filter(|address| !is_link_local(address))
+        .collect();
+    assert_eq!(rest, without);
+}
+
+#[test]
+fn a_demonstration_takes_the_time_between_its_hand_overs() {
+    let started = Instant::now();
+    let words = [
+        "demo",
+        "--no-progress",
+        "--hand-overs",
+        "2",
+        "--interval",
+        "1500ms",
+    ];
+    let output = finish(&mut handover(words));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        started.elapsed() > Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+}
