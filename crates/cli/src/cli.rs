@@ -40,7 +40,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunArgs>),
-    Exec(ExecArgs),
+    Exec(Box<ExecArgs>),
     Status(StatusArgs),
     Reload(ReloadArgs),
     Drain(DrainArgs),

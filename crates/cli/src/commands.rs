@@ -35,7 +35,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
     match command {
         Command::Run(args) if args.print_command => print_command::run(*args).await,
         Command::Run(args) => run::run(*args).await,
-        Command::Exec(args) => exec::run(args).await,
+        Command::Exec(args) => exec::run(*args).await,
         Command::Status(args) => control::status(&args).await,
         Command::Reload(args) => control::reload(&args).await,
         Command::Drain(args) => control::drain(&args).await,

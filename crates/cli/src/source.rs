@@ -111,13 +111,12 @@ impl Files {
 
     fn bad_entries(&self) -> impl Iterator<Item = (&PathBuf, String)> {
         let watcher = self.watcher.iter();
-        let bad = watcher.flat_map(|watcher| {
+        watcher.flat_map(|watcher| {
             let is_named = |path: &Path| watcher.paths().any(|named| named == path);
-            let bad = watcher.snapshot().files().iter();
-            bad.filter_map(|(path, state)| Some((path, problem_of(path, state)?)))
-                .filter(move |(path, _)| !is_named(path))
-        });
-        bad
+            let files = watcher.snapshot().files().iter();
+            let bad = files.filter_map(|(path, state)| Some((path, problem_of(path, state)?)));
+            bad.filter(move |(path, _)| !is_named(path))
+        })
     }
 
     /// Lets [`Files::changed`] look at the files at once, and return even if nothing has changed.
