@@ -16,6 +16,8 @@ mod validate;
 
 use std::io::Write as _;
 
+use handover_envoy::template::render_for_parent;
+
 use crate::cli::Command;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -37,6 +39,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
+        Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
         Command::DemoServer(args) => crate::demo::server::run(args).await,
     }
 }
