@@ -52,7 +52,13 @@ pub(crate) enum Command {
     PrivateIps(PrivateIpsArgs),
     Simulate(SimulateArgs),
     DemoServer(DemoServerArgs),
+    /// Renders the template that another handover asks for.
+    #[command(name = RENDER_TEMPLATE, hide = true)]
+    RenderTemplate,
 }
+
+/// The command by which handover asks itself to render a template in a process of its own.
+pub(crate) const RENDER_TEMPLATE: &str = "render-template";
 
 /// Shown by `--help` of the commands that supervise.
 pub(crate) const AFTER_HELP: &str = "\

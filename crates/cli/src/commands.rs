@@ -17,6 +17,7 @@ mod validate;
 
 use std::io::Write as _;
 
+use handover_envoy::template::render_for_parent;
 use handover_tokio::process::unblock_signals;
 
 use crate::cli::Command;
@@ -46,6 +47,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
+        Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
         Command::DemoServer(args) => crate::demo::server::run(args).await,
     }
 }

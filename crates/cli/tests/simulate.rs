@@ -115,3 +115,41 @@ fn a_cold_restart_is_an_input_and_an_event() {
     assert_eq!(restart["outputs"][0]["event"], "restarting");
     assert_eq!(restart["desired"], "B");
 }
+
+/// A width in a format string may be 65,535 at most.
+#[test]
+fn a_name_of_any_length_is_shown_shortened() {
+    for length in [65_534, 70_000, 1_000_000] {
+        let script = format!("0 desire {}\n1s live 0\n", "n".repeat(length));
+        let output = simulate(&["-"], &script);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let longest = text(&output.stdout).lines().map(str::len).max();
+        assert!(
+            longest.is_some_and(|longest| longest < 2_000),
+            "{longest:?}"
+        );
+    }
+}
+
+/// Each step lists all running epochs, so such a script took memory with the square of its length.
+#[test]
+fn a_script_with_thousands_of_epochs_at_once_is_refused() {
+    let mut script = "policy default max_epochs=4294967295\n".to_owned();
+    for epoch in 0..3_000 {
+        script += &format!("+1ms desire c{epoch}\n+1ms live {epoch}\n");
+    }
+    let long_names = format!("0 desire {0}\n+1ms live 0\n", "n".repeat(1_000_000));
+    let long_names = long_names + &"+1ms wait\n".repeat(100);
+    for script in [script, long_names] {
+        let output = simulate(&["-"], &script);
+        assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("grows too large after"));
+    }
+}
+
+#[test]
+fn a_script_without_an_end_is_refused() {
+    let output = simulate(&["/dev/zero"], "");
+    assert_eq!(output.status.code(), Some(65));
+    assert!(text(&output.stderr).contains("larger than 16777216 bytes"));
+}

@@ -29,6 +29,8 @@ const NAME: &str = "last-known-good";
 const MAGIC: &str = "handover-last-known-good";
 /// The version of its format.
 const VERSION: &str = "1";
+/// The last millisecond of the year 9999.
+const LATEST_UNIX_MS: u64 = 253_402_300_799_999;
 /// The longest header that is read: a path is 4 KiB at most, and JSON makes it six times as long.
 const MAX_HEADER: usize = 64 << 10;
 
@@ -241,7 +243,10 @@ impl LastKnownGood {
             let path = self.path();
             LastGoodError::Unusable { path, source }
         })?;
-        let at = UNIX_EPOCH.checked_add(Duration::from_millis(about.live_unix_ms));
+        // Beyond the year 9999 no time can be written as RFC 3339 has it.
+        let at = (about.live_unix_ms <= LATEST_UNIX_MS)
+            .then(|| UNIX_EPOCH.checked_add(Duration::from_millis(about.live_unix_ms)))
+            .flatten();
         Ok(Some(LastGood {
             digest: config.digest(),
             config,
@@ -355,10 +360,12 @@ fn name(format: Format) -> &'static str {
     }
 }
 
-/// A clock that is set before 1970 counts as 1970.
+/// A clock that is set before 1970 counts as 1970, and one that is set after 9999 as 9999.
 fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_millis())
+        .unwrap_or(u64::MAX)
+        .min(LATEST_UNIX_MS)
 }
 
 #[cfg(test)]

@@ -223,7 +223,10 @@ impl CrashReport {
 
     /// The time in UTC to the millisecond, as RFC 3339 writes it.
     fn utc(&self) -> String {
-        humantime::format_rfc3339_millis(self.time.max(SystemTime::UNIX_EPOCH)).to_string()
+        // RFC 3339 knows no year after 9999.
+        let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        let time = self.time.clamp(SystemTime::UNIX_EPOCH, latest);
+        humantime::format_rfc3339_millis(time).to_string()
     }
 
     /// The last lines within the limits. A line that does not fit whole is cut at its beginning.

@@ -20,8 +20,15 @@
 //! says so.
 //!
 //! The module reads no environment, asks no name server and prints nothing.
+//!
+//! [`Template::render`] renders on the thread of its caller. It bounds the steps of the template and
+//! the size of the result. It does not bound everything: a value that contains itself overflows the
+//! stack, which ends the program, and a single step may take any time and memory. Use it for templates
+//! that are trusted as the program itself is. For any other, a [`Renderer`] renders in a process of
+//! its own, with limits on memory, time and stack.
 
 mod engine;
+mod process;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +39,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bootstrap::MAX_BYTES;
+
+pub use process::{
+    MAX_MEMORY, MAX_PROCESSOR_TIME, MAX_TIME, Renderer, RendererError, render_for_parent,
+};
 
 /// How much work rendering may be, in minijinja's unit, which is about one instruction. Ten million
 /// take some seconds at most, and a configuration of a thousand clusters needs some ten thousand.
@@ -119,6 +130,15 @@ pub enum TemplateError {
         #[source]
         problem: Problem,
     },
+    /// The process that should render it gave nothing, or passed a limit.
+    #[error("cannot render {}", path.display())]
+    Process {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RendererError,
+    },
 }
 
 /// What is wrong on a line of a template. Its message is part of that of [`TemplateError`].
@@ -179,7 +199,9 @@ impl Template {
         Ok(Self::new(path, text))
     }
 
-    /// The configuration. It takes as long as the resolver does, and otherwise milliseconds.
+    /// Renders the configuration on this thread. It takes as long as the resolver does, and otherwise
+    /// milliseconds. A template that is not trusted can end the program or take any time and memory:
+    /// use a [`Renderer`] for that.
     ///
     /// # Errors
     ///

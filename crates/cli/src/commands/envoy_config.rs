@@ -11,13 +11,14 @@ use handover_envoy::EnvoyConfig;
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::bootstrap::Format;
 use handover_envoy::files::TemporaryRunDir;
-use handover_envoy::template::{Inputs, Template};
+use handover_envoy::template::{Inputs, Renderer, Template};
 use handover_envoy::validate::{Verdict, validate};
 use handover_netutil::{private_ips, resolve_addr};
 use handover_tokio::offload::offload;
 use handover_tokio::watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
+use crate::cli::RENDER_TEMPLATE;
 use crate::cli::run::{self, NodeArgs};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -53,35 +54,39 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Reads the file on a thread of its own: a large one takes seconds, and a template waits for
-    /// addresses.
+    /// Reads the file on a thread of its own, because a large one takes seconds. A template waits for
+    /// addresses there, and is rendered in a process of its own.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost when it is dropped. The thread stops reading soon after, or once it has the
-    /// addresses that it waits for.
+    /// addresses that it waits for, and a process that renders is killed.
     pub(super) async fn read(&self) -> anyhow::Result<EnvoyConfig> {
-        let file = self.clone();
-        beside_the_loop(move |unwanted| {
-            if !file.template {
-                return Ok(EnvoyConfig::read_unless(&file.path, unwanted)?);
-            }
-            let template = Template::read(&file.path)?;
-            Ok(EnvoyConfig::render(&template, &file.inputs(&template))?)
-        })
-        .await
+        if self.template {
+            let (template, inputs) = self.template().await?;
+            return Ok(EnvoyConfig::render_by(&renderer(), &template, &inputs).await?);
+        }
+        let path = self.path.clone();
+        beside_the_loop(move |unwanted| Ok(EnvoyConfig::read_unless(&path, unwanted)?)).await
     }
 
     /// What epoch 0 would read, whether it is a configuration or not.
     pub(super) async fn rendered(&self) -> anyhow::Result<String> {
+        let (template, inputs) = self.template().await?;
+        let inputs = Inputs {
+            epoch: Some(0),
+            ..inputs
+        };
+        Ok(renderer().render(&template, &inputs).await?)
+    }
+
+    /// The template and what it may use.
+    async fn template(&self) -> anyhow::Result<(Template, Inputs)> {
         let file = self.clone();
         beside_the_loop(move |_| {
             let template = Template::read(&file.path)?;
-            let inputs = Inputs {
-                epoch: Some(0),
-                ..file.inputs(&template)
-            };
-            Ok(template.render(&inputs)?)
+            let inputs = file.inputs(&template);
+            Ok((template, inputs))
         })
         .await
     }
@@ -97,7 +102,7 @@ impl ConfigFile {
         if !self.template {
             return Ok(validate(binary, args, &self.path).await);
         }
-        let made = TemporaryRunDir::create(&std::env::temp_dir())
+        let made = TemporaryRunDir::create(&tempfile::env::temp_dir())
             .context("choose another place with TMPDIR")
             .or_exit(ExitCode::OS)?;
         let copy = made
@@ -140,6 +145,11 @@ impl ConfigFile {
             resolver: Some(Arc::new(|host| Ok(wait_here(resolve_addr(host))??))),
         }
     }
+}
+
+/// This program, as it renders templates.
+fn renderer() -> Renderer {
+    Renderer::this_program([RENDER_TEMPLATE])
 }
 
 /// Does work on a thread that may wait. The work can see when nobody wants its result any more.

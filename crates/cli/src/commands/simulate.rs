@@ -32,7 +32,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Fatal> {
             ));
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }
-        Err(error @ RunError::Policy(_)) => {
+        Err(error @ (RunError::Policy(_) | RunError::TooLarge { .. })) => {
             let error = anyhow::Error::new(error).context(format!("running the script {name}"));
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }
@@ -43,13 +43,29 @@ pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Fatal> {
 
 fn read(path: &Path) -> anyhow::Result<String> {
     if path == Path::new("-") {
-        let mut script = String::new();
-        std::io::stdin()
-            .read_to_string(&mut script)
-            .context("reading the script from standard input")?;
-        return Ok(script);
+        return read_all(std::io::stdin()).context("reading the script from standard input");
     }
-    std::fs::read_to_string(path).with_context(|| format!("reading the script {}", path.display()))
+    std::fs::File::open(path)
+        .and_then(read_all)
+        .with_context(|| format!("reading the script {}", path.display()))
+}
+
+/// The largest script that is read, in bytes.
+const MAX_SCRIPT: u64 = 16 << 20;
+
+/// Reads to the end, within limits: not each file has one.
+fn read_all(file: impl std::io::Read) -> std::io::Result<String> {
+    let mut script = String::new();
+    let read = file.take(MAX_SCRIPT + 1).read_to_string(&mut script)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_SCRIPT) {
+        Ok(script)
+    } else {
+        let message = format!("it is larger than {MAX_SCRIPT} bytes");
+        Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            message,
+        ))
+    }
 }
 
 fn name(path: &Path) -> String {

@@ -172,7 +172,7 @@ impl Drop for Running {
 }
 
 /// The processes whose parent this is.
-fn children_of(parent: u32) -> Vec<Pid> {
+pub(crate) fn children_of(parent: u32) -> Vec<Pid> {
     let is_child = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The second field is the name in parentheses, which may hold anything.

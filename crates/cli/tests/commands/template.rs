@@ -1,9 +1,14 @@
 //! `--template`. What needs a real Envoy is with the tests of the workspace.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::support::{finish, handover, output_of, skipped, stderr, stdout};
+use rustix::process::Signal;
+
+use crate::support::{
+    Running, children_of, eventually, finish, handover, output_of, skipped, stderr, stdout,
+};
 
 struct Template {
     dir: tempfile::TempDir,
@@ -131,4 +136,90 @@ fn only_a_template_is_printed() {
         "{}",
         stderr(&output)
     );
+}
+
+/// Each of these ended the whole program, took gigabytes, or never ended.
+#[test]
+fn no_template_takes_more_than_its_limits() {
+    let many = |part: &str| part.repeat(100_000);
+    let twice = |start: &str, step: &str| {
+        format!(
+            "{{% set n = namespace(v={start}) %}}{{% for i in range(100) %}}\
+             {{% set n.v = {step} %}}{{% endfor %}}{{{{ n.v }}}}"
+        )
+    };
+    for (text, limits) in [
+        (
+            "{% set n = namespace() %}{% set n.a = n %}{{ n }}".to_owned(),
+            &["stack"][..],
+        ),
+        (
+            "{% set n = namespace() %}{% set n.a = [n] %}{{ n | tojson }}".to_owned(),
+            &["stack"],
+        ),
+        (format!("{{{{ 1{} }}}}", many(" ~ 1")), &["stack"]),
+        (format!("{{{{ {}1 }}}}", many("not ")), &["stack"]),
+        (format!("{{{{ env{} }}}}", many(".a")), &["stack"]),
+        (
+            "{{ 'a\nb' | indent(1000000000000) }}".to_owned(),
+            &["steps", "memory"],
+        ),
+        ("{{ 'a' * 10000000000 }}".to_owned(), &["steps", "memory"]),
+        (twice("'text'", "n.v ~ n.v"), &["steps", "memory"]),
+        (twice("[1]", "[n.v, n.v]"), &["steps", "memory", "time"]),
+    ] {
+        let template = Template::new("bomb.yaml", &text);
+        let output = printed(&template.path(), &[], &[]);
+        let said = stderr(&output);
+        let start: String = text.chars().take(60).collect();
+        assert_eq!(output.status.code(), Some(65), "{start}: {said}");
+        assert!(said.contains("bomb.yaml"), "{start}: {said}");
+        assert!(
+            limits.iter().any(|limit| said.contains(limit)),
+            "{start}: {said}"
+        );
+    }
+}
+
+/// An upgrade replaces the file of the program while it runs.
+#[test]
+fn a_template_is_rendered_although_the_file_of_the_program_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("handover");
+    let original = handover([""; 0]);
+    std::fs::copy(original.get_program(), &program).unwrap();
+    // It waits for who writes into the pipe, and the file goes meanwhile.
+    let path = dir.path().join("envoy.yaml");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let mut command = std::process::Command::new(&program);
+    command.args(["validate", "--template", "--print", "--config-path"]);
+    let mut running = Running::start(command.arg(&path));
+    let mut pipe = std::fs::File::options().write(true).open(&path).unwrap();
+    std::fs::remove_file(&program).unwrap();
+    pipe.write_all(b"{{ 1 + 1 }}").unwrap();
+    drop(pipe);
+    assert_eq!(running.code(), 0, "{:?}", running.stderr.all());
+    assert_eq!(running.stdout.all(), ["2"]);
+}
+
+#[test]
+fn nothing_that_renders_outlives_the_program_that_waits_for_it() {
+    let forever = "{% set n = namespace(v=[1]) %}{% for i in range(100) %}{% set n.v = [n.v, n.v] %}{% endfor %}{{ n.v }}";
+    let template = Template::new("envoy.yaml", forever);
+    let path = template.path();
+    let words = ["validate", "--template", "--print", "--config-path"];
+    let running = Running::start(handover(words).arg(&path));
+    let renders = eventually("the process that renders", || {
+        children_of(running.pid()).first().copied()
+    });
+    running.signal(Signal::KILL);
+    let process = PathBuf::from(format!("/proc/{}", renders.as_raw_nonzero()));
+    eventually("its end", || (!process.exists()).then_some(()));
 }

@@ -61,7 +61,17 @@ pub enum RunError {
     Policy(PolicyError),
     /// An invariant does not hold; the steps before, and the violation.
     Violation(Transcript, Violation),
+    /// Its transcript would be too large: each step lists every running epoch, so a script of many
+    /// lines with many epochs at once grows with the square of its length.
+    TooLarge {
+        /// The steps that were taken.
+        steps: usize,
+    },
 }
+
+/// The most running epochs that all steps of a transcript list together, a name of 32 bytes counted
+/// as an epoch.
+const MOST_LISTED: usize = 1_000_000;
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +81,11 @@ impl fmt::Display for RunError {
                 writeln!(f, "{violation}; until then:")?;
                 write!(f, "{before}")
             }
+            Self::TooLarge { steps } => write!(
+                f,
+                "the transcript grows too large after {steps} steps, which list {MOST_LISTED} \
+                 running epochs: write a shorter script, with fewer epochs at once or shorter names"
+            ),
         }
     }
 }
@@ -80,6 +95,7 @@ impl core::error::Error for RunError {
         match self {
             Self::Policy(error) => Some(error),
             Self::Violation(_, violation) => Some(violation),
+            Self::TooLarge { .. } => None,
         }
     }
 }
@@ -91,6 +107,7 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<Transcript, RunError> {
         machine,
         checker: Checker::new(),
         steps,
+        listed: 0,
     };
     let result = scenario.lines.iter().try_for_each(|line| {
         if !line.missing_deadlines {
@@ -104,7 +121,22 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<Transcript, RunError> {
     };
     match result {
         Ok(()) => Ok(transcript),
-        Err(violation) => Err(RunError::Violation(transcript, violation)),
+        Err(Stop::Violation(violation)) => Err(RunError::Violation(transcript, violation)),
+        Err(Stop::TooLarge) => Err(RunError::TooLarge {
+            steps: transcript.steps.len(),
+        }),
+    }
+}
+
+/// Why no further step is taken.
+enum Stop {
+    Violation(Violation),
+    TooLarge,
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
     }
 }
 
@@ -112,18 +144,20 @@ struct World {
     machine: Machine<String>,
     checker: Checker,
     steps: Vec<Step>,
+    /// How many epochs the steps list, names counted in.
+    listed: usize,
 }
 
 impl World {
     /// Fires every deadline before `until`, each at its time.
-    fn let_time_pass(&mut self, until: Timestamp) -> Result<(), Violation> {
+    fn let_time_pass(&mut self, until: Timestamp) -> Result<(), Stop> {
         while let Some(deadline) = self.machine.poll_timeout().filter(|next| next.at < until) {
             self.step(deadline.at, None)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, at: Timestamp, input: Option<Input<String>>) -> Result<(), Violation> {
+    fn step(&mut self, at: Timestamp, input: Option<Input<String>>) -> Result<(), Stop> {
         let (what, outputs) = if let Some(input) = input {
             let (reception, outputs) =
                 self.checker
@@ -138,6 +172,13 @@ impl World {
             (What::Timeout(due.map(|deadline| deadline.reason)), outputs)
         };
         let machine = &self.machine;
+        let names = [machine.desired(), machine.current()];
+        let bytes: usize = names.iter().flatten().map(|name| name.len()).sum();
+        let listed = machine.epochs().count().saturating_add(bytes / 32);
+        self.listed = self.listed.saturating_add(listed);
+        if self.listed > MOST_LISTED {
+            return Err(Stop::TooLarge);
+        }
         self.steps.push(Step {
             at,
             what,

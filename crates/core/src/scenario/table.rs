@@ -14,7 +14,10 @@ const TITLES: [&str; 5] = ["time", "input", "outputs", "epochs", "then"];
 
 impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[Vec<String>; 5]> = self.steps.iter().map(row).collect();
+        let mut rows: Vec<[Vec<String>; 5]> = self.steps.iter().map(row).collect();
+        for line in rows.iter_mut().flatten().flatten() {
+            shorten(line);
+        }
         let mut widths = TITLES.map(str::len);
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -54,9 +57,25 @@ fn write_line<T: AsRef<str>>(
 ) -> fmt::Result {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(widths) {
-        line.push_str(&format!("{:width$}  ", cell.as_ref()));
+        let cell = cell.as_ref();
+        line.push_str(cell);
+        // A width in a format string has a limit of its own.
+        let missing = width.saturating_sub(cell.chars().count());
+        line.extend(core::iter::repeat_n(' ', missing.saturating_add(2)));
     }
     writeln!(f, "{}", line.trim_end())
+}
+
+/// The longest line of a cell, in characters. The names of configurations may be of any length, and
+/// one long name would widen every row.
+const WIDEST: usize = 200;
+
+/// Cuts what is longer than a table is wide, with an ellipsis.
+fn shorten(line: &mut String) {
+    if let Some((cut, _)) = line.char_indices().nth(WIDEST) {
+        line.truncate(cut);
+        line.push('…');
+    }
 }
 
 fn row(step: &Step) -> [Vec<String>; 5] {

@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_core::Epoch;
-use handover_tokio::offload::offload;
+use handover_tokio::offload::{OffloadError, offload};
 
 use super::config::{ConfigError, EnvoyConfig};
 use super::error::EnvoyFailed;
 use crate::bootstrap::Format;
-use crate::template::{Inputs, Resolver, Template, TemplateError};
+use crate::template::{Inputs, Renderer, Resolver, Template, TemplateError};
 
 /// Why a template gives no configuration that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum RenderError {
     /// What was rendered cannot be supervised.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What was rendered was not read, because the thread for it ended.
+    #[error("the rendered configuration was not read")]
+    NotRead(#[source] OffloadError),
 }
 
 /// A template whose text may differ from epoch to epoch.
@@ -38,7 +42,12 @@ pub(super) struct PerEpoch {
     private_ips: Vec<IpAddr>,
     /// What `resolve` has given.
     addresses: Addresses,
+    /// The program that renders it, or `None` for a thread of this process.
+    renderer: Option<Renderer>,
 }
+
+/// What `EnvoyFailed::Render` takes as its source.
+type RenderFailed = Box<dyn std::error::Error + Send + Sync>;
 
 type Addresses = BTreeMap<String, SocketAddr>;
 
@@ -75,34 +84,82 @@ impl EnvoyConfig {
     /// # Ok::<(), handover_envoy::RenderError>(())
     /// ```
     pub fn render(template: &Template, inputs: &Inputs) -> Result<Self, RenderError> {
-        let addresses = Arc::new(Mutex::new(Addresses::new()));
-        let resolver = inputs.resolver.clone();
-        let mut config = rendered(
-            template,
-            &Inputs {
-                epoch: Some(0),
-                resolver: resolver.map(|resolver| remembering(resolver, Arc::clone(&addresses))),
-                ..inputs.clone()
-            },
-        )?;
+        let addresses = Arc::default();
+        let config = rendered(template, &first(inputs, &addresses))?;
+        Ok(config.for_each_epoch(template, inputs, &addresses, None))
+    }
+
+    /// Renders a template in a process of its own; see [`Renderer`]. Each epoch's text is rendered by
+    /// the same program.
+    ///
+    /// # Errors
+    ///
+    /// As for [`render`](Self::render).
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without its I/O driver or its timer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future kills the process.
+    pub async fn render_by(
+        renderer: &Renderer,
+        template: &Template,
+        inputs: &Inputs,
+    ) -> Result<Self, RenderError> {
+        let addresses = Arc::default();
+        let config = rendered_by(renderer, template, &first(inputs, &addresses)).await?;
+        Ok(config.for_each_epoch(template, inputs, &addresses, Some(renderer)))
+    }
+
+    /// The same configuration, which knows how each epoch gets a text of its own where it has one.
+    fn for_each_epoch(
+        mut self,
+        template: &Template,
+        inputs: &Inputs,
+        addresses: &Mutex<Addresses>,
+        renderer: Option<&Renderer>,
+    ) -> Self {
         if template.mentions("epoch") {
             let addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            config.per_epoch = Some(Arc::new(PerEpoch {
+            self.per_epoch = Some(Arc::new(PerEpoch {
                 template: template.clone(),
                 env: inputs.env.clone(),
                 node_id: inputs.node_id.clone(),
                 private_ips: inputs.private_ips.clone(),
                 addresses: addresses.clone(),
+                renderer: renderer.cloned(),
             }));
         }
-        Ok(config)
+        self
+    }
+}
+
+/// What epoch 0 may use, with each address noted that is resolved.
+fn first(inputs: &Inputs, addresses: &Arc<Mutex<Addresses>>) -> Inputs {
+    let resolver = inputs.resolver.clone();
+    Inputs {
+        epoch: Some(0),
+        resolver: resolver.map(|resolver| remembering(resolver, Arc::clone(addresses))),
+        ..inputs.clone()
     }
 }
 
 impl PerEpoch {
-    fn render(&self, epoch: u32) -> Result<EnvoyConfig, RenderError> {
+    async fn render(self: Arc<Self>, epoch: u32) -> Result<EnvoyConfig, RenderFailed> {
+        if let Some(renderer) = &self.renderer {
+            let inputs = self.inputs(epoch);
+            return Ok(rendered_by(renderer, &self.template, &inputs).await?);
+        }
+        let rendering = move || rendered(&self.template, &self.inputs(epoch));
+        Ok(offload(rendering).await??)
+    }
+
+    /// What this epoch may use.
+    fn inputs(&self, epoch: u32) -> Inputs {
         let addresses = self.addresses.clone();
-        let inputs = Inputs {
+        Inputs {
             env: self.env.clone(),
             epoch: Some(epoch),
             node_id: self.node_id.clone(),
@@ -113,8 +170,7 @@ impl PerEpoch {
                     .copied()
                     .ok_or_else(|| NotAskedBefore.into())
             })),
-        };
-        rendered(&self.template, &inputs)
+        }
     }
 }
 
@@ -133,21 +189,31 @@ pub(super) async fn for_epoch(
         source,
     };
     let number = epoch.number();
-    match offload(move || per_epoch.render(number)).await {
-        Ok(Ok(rendered)) => Ok(Arc::new(rendered.made_different_as(&config))),
-        Ok(Err(error)) => Err(failed(error.into())),
-        Err(ended) => Err(failed(ended.into())),
+    match per_epoch.render(number).await {
+        Ok(rendered) => Ok(Arc::new(rendered.made_different_as(&config))),
+        Err(error) => Err(failed(error)),
     }
 }
 
 fn rendered(template: &Template, inputs: &Inputs) -> Result<EnvoyConfig, RenderError> {
-    let text = template.render(inputs)?;
-    let format = Format::of_template(template.path());
-    Ok(EnvoyConfig::parse_as(
-        template.path(),
-        text.into_bytes(),
-        format,
-    )?)
+    Ok(configuration(template.path(), template.render(inputs)?)?)
+}
+
+async fn rendered_by(
+    renderer: &Renderer,
+    template: &Template,
+    inputs: &Inputs,
+) -> Result<EnvoyConfig, RenderError> {
+    let text = renderer.render(template, inputs).await?;
+    let path = template.path().to_owned();
+    // What is rendered can be large, and this may be the thread of a control loop.
+    let parsed = offload(move || configuration(&path, text)).await;
+    Ok(parsed.map_err(RenderError::NotRead)??)
+}
+
+/// The configuration that this text is.
+fn configuration(path: &Path, text: String) -> Result<EnvoyConfig, ConfigError> {
+    EnvoyConfig::parse_as(path, text.into_bytes(), Format::of_template(path))
 }
 
 /// A resolver that asks for each name once.
@@ -166,7 +232,6 @@ fn remembering(resolver: Resolver, addresses: Arc<Mutex<Addresses>>) -> Resolver
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
     use std::sync::atomic::{AtomicU16, Ordering};
 
     const ADMIN: &str = "admin: {address: {pipe: {path: /a}}}\n";

@@ -131,4 +131,15 @@ mod tests {
             assert!(ServerInfo::parse(body.as_bytes()).is_err(), "{body}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(
+            text in r#"\{("(version|state|restart_epoch|command_line_options|hot_restart_version|uptime_current_epoch)":("[a-zA-Z0-9./]{0,30}"|-?[0-9]{1,25}|null|\{|\[|\}),?){0,9}\}{0,2}"#,
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
+        ) {
+            let _read = ServerInfo::parse(text.as_bytes()).is_ok();
+            let _refused = ServerInfo::parse(&bytes).is_err();
+        }
+    }
 }

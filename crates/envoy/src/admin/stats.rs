@@ -127,4 +127,15 @@ listener.h.length_ms: No recorded values
             [("a".to_owned(), 1)]
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(
+            text in r#"((listener|http|admin|downstream_cx_active|[.:0-9a-z ]|18446744073709551615|\n){0,30})"#,
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
+        ) {
+            let _read = parse(text.as_bytes()).map(|stats| active(&stats, &Exclude::default()));
+            let _refused = parse(&bytes).is_err();
+        }
+    }
 }

@@ -197,3 +197,58 @@ fn instances_that_store_at_once_never_tear_the_file() {
         }
     });
 }
+
+/// The last millisecond of 9999 can be shown; the next one ended the program.
+#[test]
+fn a_time_that_cannot_be_shown_is_refused() {
+    let (_parent, state) = state();
+    for (live, shown) in [
+        (0, Some("1970-01-01T00:00:00Z")),
+        (253_402_300_799_999, Some("9999-12-31T23:59:59Z")),
+        (253_402_300_800_000, None),
+        (u64::MAX, None),
+    ] {
+        let about = format!(
+            r#"{{"source":"/e.yaml","format":"yaml","live_unix_ms":{live},"envoy":"x","bytes":{}}}"#,
+            DOCUMENT.len()
+        );
+        fs::write(
+            state.path(),
+            signed(format!("{about}\n{DOCUMENT}").as_bytes()),
+        )
+        .unwrap();
+        let at = match state.load() {
+            Ok(kept) => Some(humantime::format_rfc3339_seconds(kept.unwrap().at).to_string()),
+            Err(refused) => {
+                assert!(refused.to_string().contains("its time is out of range"));
+                None
+            }
+        };
+        assert_eq!(at.as_deref(), shown, "{live}");
+    }
+    let late = WentLive {
+        at: UNIX_EPOCH + Duration::from_secs(1 << 40),
+        ..live(0)
+    };
+    state.store(&config(DOCUMENT), &late).unwrap();
+    let kept = state.load().unwrap().unwrap();
+    assert!(
+        humantime::format_rfc3339_seconds(kept.at)
+            .to_string()
+            .starts_with("9999")
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(
+        about in r#"(\{|\}|"(source|format|live_unix_ms|envoy|bytes)":|"/e.yaml"|"yaml"|,|[0-9]{1,20}|\n|a: b){0,20}"#,
+        rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..50),
+    ) {
+        let (_parent, state) = state();
+        for content in [signed(&[about.as_bytes(), &rest].concat()), rest] {
+            fs::write(state.path(), content).unwrap();
+            let _refused = state.load().is_err();
+        }
+    }
+}
