@@ -65,6 +65,7 @@
 
 mod agent;
 mod control;
+pub mod gap;
 mod handle;
 mod log;
 #[cfg(feature = "process")]
