@@ -47,9 +47,11 @@ impl Envoy {
         control: RunControl,
     ) -> Result<(), RunError> {
         let launched = tokio::select! {
+            biased;
             started = self.launch(config, epoch) => started?,
             // No Envoy runs yet; one that validates is killed with the future.
             _ = control.abort() => return Err(RunError::Aborted),
+            () = control.withdrawn() => return Err(RunError::Aborted),
         };
         let started = Instant::now();
         let Launched {
@@ -60,13 +62,20 @@ impl Envoy {
         } = &launched;
         let registered = self.epochs.register(epoch, &launched);
         let mut put_down = None;
+        let mut dropped = false;
         let result = tokio::select! {
+            // After a time in which this process was stopped, what has ended must not be judged.
+            biased;
             cause = child.wait() => cause,
             why = self.watch(config, epoch, &launched, &control) => {
                 put_down = Some(why);
                 child.kill().await.map(|stopped| stopped.cause)
             }
             how = control.abort() => self.end(epoch, &launched, how, &control).await,
+            cause = self.end_if_withdrawn(epoch, &launched, &control) => {
+                dropped = true;
+                cause
+            }
         };
         drop(registered);
         let overstayed = matches!(put_down, Some(PutDown::Overstayed));
@@ -74,7 +83,7 @@ impl Envoy {
             .await;
         let repaired = self.repair(epoch, line);
         let cause = result.map_err(EnvoyFailed::from)?;
-        let asked = control.aborted().is_some();
+        let asked = dropped || control.aborted().is_some();
         let failure = classify(cause, child);
         let ended = Ended {
             cause,
@@ -153,7 +162,7 @@ impl Envoy {
     }
 
     /// Ends the epoch as it was told to.
-    async fn end(
+    pub(super) async fn end(
         &self,
         epoch: Epoch,
         Launched { child, line, .. }: &Launched,
