@@ -31,6 +31,7 @@ pub struct EnvoyConfig {
     admin_port: u16,
     listener_ports: Vec<u16>,
     answer: Answer,
+    control_plane: Option<SocketAddr>,
     reuse_port: Option<bool>,
     broken: Option<Break>,
 }
@@ -61,6 +62,7 @@ impl EnvoyConfig {
             admin_port,
             listener_ports: vec![listener_port],
             answer: Answer::Direct,
+            control_plane: None,
             reuse_port: None,
             broken: None,
         }
@@ -70,6 +72,13 @@ impl EnvoyConfig {
     #[must_use]
     pub fn backend(mut self, backend: SocketAddr) -> Self {
         self.answer = Answer::Backend(backend);
+        self
+    }
+
+    /// Fetches further listeners from a control plane there, and waits for them without end.
+    #[must_use]
+    pub fn control_plane(mut self, addr: SocketAddr) -> Self {
+        self.control_plane = Some(addr);
         self
     }
 
@@ -117,8 +126,20 @@ static_resources:
         for port in self.listener_ports.iter().copied().chain(taken) {
             yaml.push_str(&self.listener(port));
         }
-        if let Answer::Backend(backend) = self.answer {
-            yaml.push_str(&cluster(backend));
+        let backend = match self.answer {
+            Answer::Backend(backend) => Some(("backend", backend)),
+            Answer::Direct => None,
+        };
+        let control_plane = self.control_plane.map(|addr| ("control_plane", addr));
+        let clusters: Vec<_> = backend.into_iter().chain(control_plane).collect();
+        if !clusters.is_empty() {
+            yaml.push_str("  clusters:\n");
+        }
+        for (name, addr) in clusters {
+            yaml.push_str(&cluster(name, addr));
+        }
+        if self.control_plane.is_some() {
+            yaml.push_str(LISTENERS_FROM_THE_CONTROL_PLANE);
         }
         match self.broken {
             Some(Break::YamlError) => yaml.push_str("this: [is, not: closed\n"),
@@ -214,15 +235,28 @@ transport_socket:
               private_key: { filename: /nonexistent/key.pem }
       ";
 
-fn cluster(backend: SocketAddr) -> String {
-    let (ip, port) = (backend.ip(), backend.port());
+const LISTENERS_FROM_THE_CONTROL_PLANE: &str = "\
+node: { id: test, cluster: test }
+dynamic_resources:
+  lds_config:
+    resource_api_version: V3
+    initial_fetch_timeout: 0s
+    api_config_source:
+      api_type: REST
+      transport_api_version: V3
+      cluster_names: [control_plane]
+      refresh_delay: 60s
+      request_timeout: 600s
+";
+
+fn cluster(name: &str, addr: SocketAddr) -> String {
+    let (ip, port) = (addr.ip(), addr.port());
     format!(
-        "  clusters:
-  - name: backend
+        "  - name: {name}
     type: STATIC
     connect_timeout: 5s
     load_assignment:
-      cluster_name: backend
+      cluster_name: {name}
       endpoints:
       - lb_endpoints:
         - endpoint:

@@ -106,6 +106,7 @@ impl Program {
             biased;
             // A process that is just being made is killed with the future.
             _ = control.abort() => return Err(RunError::Aborted),
+            () = control.withdrawn() => return Err(RunError::Aborted),
             started = self.start(epoch) => started?,
         };
         let child = Arc::new(child);
@@ -134,6 +135,7 @@ impl Program {
         control: &RunControl,
     ) -> Result<(), RunError> {
         let mut live = false;
+        let mut withdrawn = false;
         loop {
             tokio::select! {
                 biased;
@@ -145,8 +147,14 @@ impl Program {
                     return self.finish(epoch, child, finish, control).await;
                 }
                 cause = child.wait() => return self.ended(child, cause, live),
+                // It shares the sockets with the others, so it may have accepted connections. It
+                // finishes them, and is told to together with the others.
+                () = control.withdrawn(), if !live && !withdrawn => {
+                    withdrawn = true;
+                    control.will_not_go_live();
+                }
                 // The sender is kept until it has sent.
-                Ok(outcome) = &mut ready, if !live => match outcome {
+                Ok(outcome) = &mut ready, if !live && !withdrawn => match outcome {
                     Ok(()) => {
                         live = true;
                         control.live();
@@ -214,7 +222,7 @@ impl Program {
         /// An end that is on its way arrives well within this time.
         const END: Duration = Duration::from_secs(1);
         let end = async {
-            match tokio::time::timeout(END, child.wait()).await {
+            match handover_tokio::gap::timeout(END, child.wait()).await {
                 Ok(cause) => self.ended(child, cause, false),
                 Err(_) => {
                     let stopped = child.stop(self.stop(self.settings.drain_time)).await;
@@ -230,6 +238,7 @@ impl Program {
                 Err(RunError::Aborted)
             }
             ended = end => ended,
+            () = told_not_to_start(control) => Ok(()),
         }
     }
 
@@ -301,6 +310,13 @@ impl Program {
             grace,
         }
     }
+}
+
+/// Says once that an epoch whose start is withdrawn will not go live. It never returns.
+async fn told_not_to_start(control: &RunControl) {
+    control.withdrawn().await;
+    control.will_not_go_live();
+    std::future::pending().await
 }
 
 #[async_trait]

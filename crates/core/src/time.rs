@@ -3,15 +3,19 @@
 use core::fmt;
 use core::time::Duration;
 
-/// How long a deadline that was missed is put off, so that the world can be looked at first.
+/// How late a deadline is handled at most by a driver that has been running.
 ///
-/// A driver that handles a deadline later than this after its moment was not running meanwhile: it
-/// was stopped by a signal, paused with its container, or starved. What happened in that time has
-/// not been told to the machine yet, so a passed deadline proves nothing. An epoch may have long
-/// been live, or have exited. The machine then puts every deadline that has passed off by this span,
-/// once. What is said meanwhile counts as if it had been said in time.
+/// A driver that is later was stopped by a signal, paused with its container, or starved. What
+/// happened in that time has not been told to the machine yet, so a passed deadline proves nothing:
+/// the epoch may have long been live, or have exited. What is due then is put off by
+/// [`LOOK_AROUND`]. A busy driver that is as late now and then loses nothing by that.
+pub const LATE: Duration = Duration::from_millis(100);
+
+/// How long deadlines are put off that were missed, so that the world can be looked at first.
 ///
-/// One second is far more than a busy driver is late, and enough to ask every epoch.
+/// What is said meanwhile counts as if it had been said in time. A deadline that was put off is
+/// handled at its new moment, however late the driver is then. One second is enough to ask every
+/// epoch, and to hear of every exit.
 pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// A moment, as the time since the driver's start.

@@ -131,6 +131,7 @@ scenarios! {
     late_exit_after_health
     gap_in_a_start
     gap_in_a_start_that_hangs
+    gap_that_is_short
     gap_after_a_gap
     gap_in_a_drain
     gap_in_a_drain_that_is_not_done

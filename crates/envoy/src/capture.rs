@@ -49,7 +49,7 @@ pub(crate) async fn capture(
         let cause = child.map_err(CaptureError::Spawn)?.wait().await;
         cause.map_err(|error| CaptureError::Wait(io::Error::other(error)))
     };
-    match tokio::time::timeout(limit, run).await {
+    match handover_tokio::gap::timeout(limit, run).await {
         Ok(cause) => Ok(Captured {
             status: exit_status(cause?),
             stdout: said.text(Stream::Stdout),

@@ -13,7 +13,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use handover_tokio::gap::timeout_at;
+use tokio::time::{Instant, sleep};
 
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
 use crate::quiet::keep_new_connections_away;

@@ -66,6 +66,7 @@
 
 mod agent;
 mod control;
+pub mod gap;
 mod handle;
 mod log;
 pub mod offload;

@@ -305,3 +305,76 @@ fn what_its_own_parent_said_is_not_passed_on() {
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 0);
 }
+
+/// Ready only where it is epoch 0; it ends when it is told to.
+const READY_ONCE: &str = "trap 'exit 0' TERM; [ $RESTART_EPOCH = 0 ] && echo >&3; \
+    while :; do sleep 0.02; done";
+
+/// Far below the fifty seconds that a stop takes which waits for a start.
+const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(25);
+
+#[test]
+fn a_stop_beside_an_epoch_that_never_becomes_ready_drains_at_once() {
+    let flags = ["--ready-fd=3", "--drain-time", "50s"];
+    let mut handover = exec_script(&flags, READY_ONCE);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    eventually("the second process", || {
+        (children_of(&handover).len() == 2).then_some(())
+    });
+    let asked = std::time::Instant::now();
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    assert_eq!(handover.stderr.count("cut"), 0);
+}
+
+#[test]
+fn a_stop_of_the_only_epoch_that_never_becomes_ready_ends_it_at_once() {
+    let script = "trap 'exit 0' TERM; while :; do sleep 0.02; done";
+    let mut handover = exec_script(&["--ready-fd=3", "--drain-time", "50s"], script);
+    eventually("the process", || {
+        (children_of(&handover).len() == 1).then_some(())
+    });
+    let asked = std::time::Instant::now();
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_start_deadline_that_passed_while_the_supervisor_was_stopped_ends_no_ready_epoch() {
+    let script = "trap 'exit 0' TERM; [ $RESTART_EPOCH = 0 ] || sleep 3; echo >&3; \
+        while :; do sleep 0.02; done";
+    let mut handover = exec_script(&["--ready-fd=3", "--start-deadline", "12s"], script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("starting epoch 1");
+    eventually("the second process", || {
+        (children_of(&handover).len() == 2).then_some(())
+    });
+    handover.signal(Signal::STOP);
+    std::thread::sleep(std::time::Duration::from_secs(14));
+    handover.signal(Signal::CONT);
+    handover.says("epoch 1 is live");
+    assert_eq!(handover.stderr.count("not live in time"), 0);
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}
+
+#[test]
+fn an_old_epoch_that_ended_while_the_supervisor_was_stopped_was_not_killed() {
+    let script = "trap 'sleep 2; exit 0' TERM; while :; do sleep 0.02; done";
+    let flags = ["--live-after", "10ms", "--drain-time", "8s"];
+    let mut handover = exec_script(&flags, script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 drains, 1 serves");
+    handover.signal(Signal::STOP);
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    handover.signal(Signal::CONT);
+    handover.says("epoch 0 ended cleanly");
+    assert_eq!(handover.stderr.count("did not end within"), 0);
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}

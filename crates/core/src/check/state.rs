@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{Checker, Invariant, Violation, ensure};
 use crate::policy::{may_hold, waits_for_live};
 use crate::{
-    Deadline, Epoch, EpochState, Event, Held, LOOK_AROUND, Machine, Output, Phase, Timestamp,
+    Deadline, Epoch, EpochState, Event, Held, LATE, LOOK_AROUND, Machine, Output, Phase, Timestamp,
 };
 
 impl Checker {
@@ -81,7 +81,7 @@ impl Checker {
         let holds = if looked_enough {
             // What was put off is handled, however late that is; only what was not is put off.
             outputs.iter().any(noticed) || next.is_none_or(|next| next.reason != due.reason)
-        } else if self.now.since(due.at) > LOOK_AROUND {
+        } else if self.now.since(due.at) > LATE {
             outputs.iter().all(noticed)
                 && outputs.len() == 1
                 && next.is_some_and(|next| next.at == self.now.after(LOOK_AROUND))

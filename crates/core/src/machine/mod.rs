@@ -53,13 +53,13 @@ use handover_retry::SplitMix64;
 
 use self::pursuit::Pursuit;
 use self::slot::{Slot, State};
-#[cfg(doc)]
-use crate::LOOK_AROUND;
 use crate::policy::waits_for_live;
 use crate::{
     Deadline, Denied, Epoch, Event, Held, Ignored, Input, Outcome, Output, Policy, PolicyError,
     Reception, Timestamp,
 };
+#[cfg(doc)]
+use crate::{LATE, LOOK_AROUND};
 
 #[cfg(feature = "scenario")]
 pub use self::names::Names;
@@ -83,9 +83,9 @@ pub use self::view::Standing;
 /// What the driver may rely on:
 ///
 /// - The time need not be exact. A timeout that is early, late or repeated does no harm: early it
-///   does nothing, late it does what was due. Where it is later than [`LOOK_AROUND`], the driver
-///   was stopped meanwhile, and what was due is put off by that span, once, so that the driver can
-///   tell first what has happened. A time before the last one counts as the last one.
+///   does nothing, late it does what was due. Where it is later than [`LATE`], the driver was
+///   stopped meanwhile, and what was due is put off by [`LOOK_AROUND`], so that the driver can tell
+///   first what has happened. A time before the last one counts as the last one.
 /// - An input about an epoch that does not run, or that comes a second time, is ignored and says so.
 /// - After [`Output::Finish`] every input is ignored and nothing more comes out.
 /// - No input makes it panic.

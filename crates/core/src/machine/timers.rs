@@ -5,13 +5,13 @@
 //!
 //! A deadline that is handled very late was missed by a driver that did not run. The world went on
 //! meanwhile, and what it has to say is still on its way. So the machine keeps the moment at which it
-//! noticed the gap, and what was due until then is due only [`LOOK_AROUND`] later. No deadline is put
-//! off twice, because its own moment lies before that one for ever.
+//! noticed the gap, and what was due until then is due only [`LOOK_AROUND`] later. A deadline that
+//! was put off is handled at its new moment: nothing is put off while one of them is due.
 
 use super::pursuit::{Pursuit, Stage};
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
-use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, LOOK_AROUND, Outcome, Timestamp};
+use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, LATE, LOOK_AROUND, Outcome, Timestamp};
 
 impl<C: Clone + Eq> Machine<C> {
     /// Every deadline there is at present, at the moment at which it is to be handled.
@@ -51,7 +51,7 @@ impl<C: Clone + Eq> Machine<C> {
                 if self.due(at) <= self.now {
                     return;
                 }
-            } else if self.now.since(at) > LOOK_AROUND {
+            } else if self.now.since(at) > LATE {
                 first_missed = Some(first_missed.map_or(at, |first| first.min(at)));
             }
         }

@@ -11,7 +11,7 @@ use stateright::{Model, Property};
 
 use crate::state::State;
 
-/// Longer than a driver is late that runs all the time.
+/// Longer than a driver is late that runs all the time, and longer than it looks around.
 const GAP: Duration = LOOK_AROUND.saturating_mul(2);
 
 /// An agent under a policy, and the world that is played to it.
@@ -25,6 +25,8 @@ pub(crate) struct Agent {
     /// Between two deadlines time passes in steps of this length, and a deadline may be overdue by
     /// as much; without it, time passes from deadline to deadline.
     pub(crate) tick: Option<Duration>,
+    /// Whether a deadline may also be handled so late that the driver was stopped meanwhile.
+    pub(crate) gaps: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +77,7 @@ impl Model for Agent {
             if !wait.is_zero() {
                 actions.push(Action::Delay);
                 // What a second gap does to what waits since the first is a test of its own.
-                if machine.looks_around_until().is_none() {
+                if self.gaps && machine.looks_around_until().is_none() {
                     actions.push(Action::Gap);
                 }
             }
@@ -208,9 +210,6 @@ fn common_sights() -> Vec<Property<Agent>> {
         Property::sometimes("a cold restart waits for an exit", |_, it: &State| {
             it.is_restarting()
         }),
-        Property::sometimes("a missed deadline waits", |_, it: &State| {
-            it.machine.looks_around_until().is_some()
-        }),
         Property::sometimes("a withdrawn start is waited for", |_, it: &State| {
             it.machine.epochs().any(|info| info.withdrawn)
         }),
@@ -243,6 +242,12 @@ impl Agent {
     fn sights_of_the_policy(&self) -> Vec<Property<Self>> {
         let policy = &self.policy;
         let mut sights = Vec::new();
+        if self.gaps {
+            sights.push(Property::sometimes(
+                "a missed deadline waits",
+                |_, it: &State| it.machine.looks_around_until().is_some(),
+            ));
+        }
         if policy.advance == Advance::WhenLive {
             sights.push(Property::sometimes(
                 "a change waits for a start",

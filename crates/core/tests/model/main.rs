@@ -30,9 +30,24 @@ use self::agent::Agent;
 
 #[test]
 fn every_preset_and_every_value_of_a_policy_keeps_every_promise() {
+    explore_all(if is_large() {
+        sets::large()
+    } else {
+        sets::small()
+    });
+}
+
+#[test]
+fn every_promise_is_kept_by_a_driver_that_is_stopped_now_and_then() {
+    explore_all(sets::with_gaps(is_large()));
+}
+
+fn is_large() -> bool {
+    std::env::var("HANDOVER_MODEL").is_ok_and(|set| set == "large")
+}
+
+fn explore_all(models: Vec<(String, Agent)>) {
     let begun = Instant::now();
-    let large = std::env::var("HANDOVER_MODEL").is_ok_and(|set| set == "large");
-    let models = if large { sets::large() } else { sets::small() };
     let mut sum = 0;
     let number = models.len();
     for (name, agent) in models {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use handover_core::retry::Retry;
-use handover_core::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy};
+use handover_core::{Advance, LATE, OnCleanExit, OnExhausted, OnFailure, Policy};
 
 use crate::agent::Agent;
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Half of it is the step in which time passes, and a deadline that late is not yet missed.
+const UNIT: Duration = LATE.saturating_mul(2);
 
 /// The presets, and each value of a policy's enums at least once more with every option set.
 pub(crate) fn small() -> Vec<(String, Agent)> {
@@ -28,7 +29,7 @@ pub(crate) fn small() -> Vec<(String, Agent)> {
             Policy {
                 on_failure: OnFailure::AbortAll,
                 on_clean_exit: OnCleanExit::Restart,
-                start_deadline: Some(SECOND),
+                start_deadline: Some(UNIT),
                 ..Policy::default()
             },
         ),
@@ -37,7 +38,7 @@ pub(crate) fn small() -> Vec<(String, Agent)> {
             Policy {
                 on_exhausted: OnExhausted::HoldLastGood,
                 on_clean_exit: OnCleanExit::Stop,
-                retry: Retry::default().with_reset_after(SECOND),
+                retry: Retry::default().with_reset_after(UNIT),
                 ..Policy::default()
             },
         ),
@@ -57,6 +58,24 @@ pub(crate) fn small() -> Vec<(String, Agent)> {
     models
 }
 
+/// The presets, few epochs and configurations, and a driver that is stopped now and then. The large
+/// set has each combination of a policy's enums as well.
+pub(crate) fn with_gaps(large: bool) -> Vec<(String, Agent)> {
+    let mut policies = presets();
+    if large {
+        policies.extend(combinations());
+    }
+    let models = policies.into_iter().map(|(name, policy)| {
+        let agent = bounded(policy, 1, 2, 2, None);
+        let gaps = Agent {
+            gaps: true,
+            ..agent
+        };
+        (format!("{name}, with gaps"), gaps)
+    });
+    models.collect()
+}
+
 /// The presets, and each combination of a policy's enums with every option set: three retries, four
 /// epochs, three configurations. Time passes in finer steps too, where the states stay within bounds.
 pub(crate) fn large() -> Vec<(String, Agent)> {
@@ -67,7 +86,7 @@ pub(crate) fn large() -> Vec<(String, Agent)> {
         let is_large = policy.advance == Advance::AtOnce
             && policy.on_exhausted == OnExhausted::HoldLastGood
             && policy.on_failure == OnFailure::KeepServing;
-        let fine = Some(SECOND / 2);
+        let fine = Some(UNIT / 2);
         if is_large {
             models.push((format!("{name}, few retries"), large(1, fine)));
             models.push((name, large(3, None)));
@@ -122,21 +141,22 @@ fn bounded(
 ) -> Agent {
     let retry = Retry {
         max_retries: retries,
-        initial_interval: SECOND,
-        max_interval: policy.retry.max_interval.map(|_| 2 * SECOND),
-        reset_after: policy.retry.reset_after.map(|_| 2 * SECOND),
+        initial_interval: UNIT,
+        max_interval: policy.retry.max_interval.map(|_| 2 * UNIT),
+        reset_after: policy.retry.reset_after.map(|_| 2 * UNIT),
         ..policy.retry
     };
     Agent {
         policy: Policy {
             retry,
-            start_deadline: policy.start_deadline.map(|_| SECOND),
-            abort_grace: policy.abort_grace.min(SECOND),
-            drain_deadline: Some(SECOND),
+            start_deadline: policy.start_deadline.map(|_| UNIT),
+            abort_grace: policy.abort_grace.min(UNIT),
+            drain_deadline: Some(UNIT),
             ..policy
         },
         epochs,
         configs,
         tick,
+        gaps: false,
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_tokio::gap::until;
 use handover_tokio::{RunControl, RunError, error_chain};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::Envoy;
 use crate::admin::AdminClient;
@@ -130,8 +131,9 @@ impl Envoy {
                 true
             }
             Some(end) => tokio::select! {
+                biased;
                 () = over => true,
-                () = sleep_until(end) => false,
+                () = until(end) => false,
             },
         };
         if !in_time {

@@ -282,6 +282,37 @@ impl Epochs {
         }
     }
 
+    /// What the epoch runs with.
+    pub(super) fn config(&self, epoch: Epoch) -> Option<Arc<EnvoyConfig>> {
+        let running = self.lock();
+        Some(Arc::clone(&running.get(&epoch)?.config))
+    }
+
+    /// The TCP ports on which the epoch listens at this moment, that of its admin endpoint left out;
+    /// nothing where that cannot be seen.
+    pub(super) async fn client_ports(&self, epoch: Epoch) -> Option<BTreeSet<u16>> {
+        let (pid, admin) = {
+            let running = self.lock();
+            let running = running.get(&epoch)?;
+            let admin = running.config.bootstrap().admin.port();
+            (running.child.pid(), admin)
+        };
+        let looked = off_the_runtime(move || connections::listening_ports(pid)).await?;
+        let mut ports = looked.ok()?;
+        if let Some(admin) = admin {
+            ports.remove(&admin);
+        }
+        Some(ports)
+    }
+
+    /// Whether the epoch has accepted a connection on one of these ports that is still open; nothing
+    /// where that cannot be seen.
+    pub(super) async fn has_clients_on(&self, epoch: Epoch, ports: BTreeSet<u16>) -> Option<bool> {
+        let pid = self.pid(epoch)?;
+        let counts = off_the_runtime(move || connections::established(pid, &ports)).await?;
+        Some(counts.ok()?.values().any(|count| *count > 0))
+    }
+
     /// Whether the epoch was not replaced yet, as far as its listeners go.
     pub(super) fn listens(&self, epoch: Epoch) -> bool {
         let running = self.lock();

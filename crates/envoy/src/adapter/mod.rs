@@ -7,6 +7,7 @@
 //! - An epoch is live when the admin endpoint says LIVE with the expected epoch (`serve`).
 //! - An epoch that initialises beside an older one is ended with SIGKILL, because its orderly end
 //!   would take the older one along (`serve`).
+//! - A start that is given up is dropped where nothing has been taken over (`withdraw`).
 //! - When an epoch has failed, the flag it leaves in shared memory is cleared once it is reaped, so
 //!   that the same number can be tried again (`flag`).
 //! - A binary that speaks another hot restart version replaces the running one side by side, under
@@ -39,6 +40,7 @@ mod rendered;
 mod serve;
 mod side_by_side;
 mod watchdog;
+mod withdraw;
 
 use std::path::PathBuf;
 use std::sync::Arc;

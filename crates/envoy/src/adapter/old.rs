@@ -8,10 +8,11 @@
 
 use std::time::Duration;
 
-use handover_core::Epoch;
+use handover_core::{Epoch, LOOK_AROUND};
 use handover_tokio::RunControl;
+use handover_tokio::gap::was_missed;
 use handover_tokio::process::{Child, Signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::Envoy;
 use super::epochs::Launched;
@@ -47,6 +48,9 @@ impl Envoy {
         let mut released = false;
         let mut told = false;
         let mut stopped: Option<Instant> = None;
+        // After a time in which this process was stopped, the clock proves nothing: what has become
+        // of the epoch is seen first.
+        let mut judged_from = Instant::now();
         loop {
             // The newer one may have died meanwhile, and another one come: then it is their turn later.
             if self.epochs.must_give_way(epoch)
@@ -63,27 +67,32 @@ impl Envoy {
             }
             let took = looking.elapsed();
             stopped = is_stopped(child.pid()).then(|| stopped.unwrap_or_else(Instant::now));
-            if stopped.is_some_and(|since| since.elapsed() >= STOPPED) {
+            if stopped.is_some_and(|since| since.max(judged_from).elapsed() >= STOPPED) {
                 wake(epoch, child);
             }
+            let may_judge = judged_from.elapsed() > Duration::ZERO;
             let served = self.epochs.longest_live_after(epoch);
             let time = self.args.parent_shutdown_time();
             let over = released || served.is_some_and(|served| served >= time);
-            if over && !told && !listens && self.epochs.is_left_behind(epoch) {
+            if may_judge && over && !told && !listens && self.epochs.is_left_behind(epoch) {
                 told = true;
                 if let Err(error) = child.signal(Signal::TERM) {
                     tracing::debug!(epoch = epoch.number(), "{error}");
                 }
             }
             let time = time.saturating_add(OVERSTAY);
-            if served.is_some_and(|served| served >= time) {
+            if may_judge && served.is_some_and(|served| served >= time) {
                 tracing::warn!(
                     epoch = epoch.number(),
                     "epoch {epoch} has not ended at its parent-shutdown time and is killed"
                 );
                 return PutDown::Overstayed;
             }
-            sleep((took * PAUSE).clamp(LOOK, LONGEST_PAUSE)).await;
+            let next = Instant::now() + (took * PAUSE).clamp(LOOK, LONGEST_PAUSE);
+            sleep_until(next).await;
+            if was_missed(next) {
+                judged_from = Instant::now() + LOOK_AROUND;
+            }
         }
     }
 

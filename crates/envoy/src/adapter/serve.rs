@@ -82,9 +82,11 @@ impl Envoy {
         may_choose: bool,
     ) -> Result<Served, RunError> {
         let launched = tokio::select! {
+            biased;
             started = self.launch(config, epoch) => started?,
             // No Envoy runs yet; one that validates is killed with the future.
             _ = control.abort() => return Err(RunError::Aborted),
+            () = control.withdrawn() => return Err(RunError::Aborted),
         };
         let started = Instant::now();
         let Launched {
@@ -95,13 +97,20 @@ impl Envoy {
         } = &launched;
         let registered = self.epochs.register(epoch, &launched);
         let mut put_down = None;
+        let mut dropped = false;
         let result = tokio::select! {
+            // After a time in which this process was stopped, what has ended must not be judged.
+            biased;
             cause = child.wait() => cause,
             why = self.watch(config, epoch, &launched, control) => {
                 put_down = Some(why);
                 child.kill().await.map(|stopped| stopped.cause)
             }
             how = control.abort() => self.end(epoch, &launched, how, control).await,
+            cause = self.end_if_withdrawn(epoch, &launched, control) => {
+                dropped = true;
+                cause
+            }
         };
         let was_live = self.epochs.is_live(epoch);
         drop(registered);
@@ -110,7 +119,7 @@ impl Envoy {
             .await;
         let repaired = self.repair(epoch, line);
         let cause = result.map_err(EnvoyFailed::from)?;
-        let asked = control.aborted().is_some();
+        let asked = dropped || control.aborted().is_some();
         let failure = classify(cause, &launched);
         if matches!(failure, Failure::BaseIdConflict { .. })
             && may_choose
@@ -218,7 +227,7 @@ impl Envoy {
     }
 
     /// Ends the epoch as it was told to.
-    async fn end(
+    pub(super) async fn end(
         &self,
         epoch: Epoch,
         Launched { child, line, .. }: &Launched,

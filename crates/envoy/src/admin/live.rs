@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use handover_retry::Retry;
-use tokio::time::timeout;
+use handover_tokio::gap::timeout;
 
 use super::retry::retry_until;
 use super::{AdminClient, AdminError, ServerInfo, ServerState};

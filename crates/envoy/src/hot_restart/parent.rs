@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::time::Duration;
 
+use handover_tokio::gap::timeout;
 use tokio::net::UnixDatagram;
-use tokio::time::timeout;
 
 use super::BaseId;
 use super::message::{Anything, Frames, RequestKind, frame, has_shut_down_admin, request};

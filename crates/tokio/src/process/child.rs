@@ -143,7 +143,7 @@ impl Child {
         if send(stop.signal).is_ok() && stop.signal != Signal::KILL {
             drop(send(Signal::CONT));
         }
-        if let Ok(end) = tokio::time::timeout(stop.grace, self.wait()).await {
+        if let Ok(end) = crate::gap::timeout(stop.grace, self.wait()).await {
             return Ok(Stopped {
                 cause: end?,
                 forced: false,

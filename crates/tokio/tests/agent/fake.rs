@@ -23,6 +23,10 @@ pub(crate) enum Config {
     Panics,
     /// Good, but it takes no notice of a graceful abort.
     Stubborn,
+    /// Never goes live. It ends when its start is withdrawn.
+    NeverLive,
+    /// Never goes live. When its start is withdrawn it says so, and ends two seconds later.
+    NeverLiveAndSlow,
     /// Says that it is live and ends in the same moment.
     Flash,
     /// Its cleanup panics, and so does its panic.
@@ -83,6 +87,22 @@ impl Fake {
             Config::Flash => {
                 control.live();
                 return Ok(());
+            }
+            Config::NeverLive | Config::NeverLiveAndSlow => {
+                tokio::select! {
+                    () = control.withdrawn() => {}
+                    _ = control.abort() => return Err(RunError::Aborted),
+                }
+                self.note(format_args!(
+                    "a start is withdrawn: {}",
+                    control.is_withdrawn()
+                ));
+                if config == Config::NeverLiveAndSlow {
+                    control.will_not_go_live();
+                    sleep(Duration::from_secs(2)).await;
+                    return Ok(());
+                }
+                return Err(RunError::Aborted);
             }
             Config::Good(_) | Config::Stubborn | Config::Clumsy => {}
         }

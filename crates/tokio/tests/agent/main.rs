@@ -4,6 +4,7 @@
 
 mod fake;
 mod restart;
+mod withdraw;
 
 use std::future::pending;
 use std::time::Duration;

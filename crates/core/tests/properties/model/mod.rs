@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use handover_core::{
-    Abort, Advance, Epoch, GaveUp, Input, LOOK_AROUND, OnExhausted, OnFailure, Outcome, Output,
-    Policy, Severity, Target, Timestamp,
+    Abort, Advance, Epoch, GaveUp, Input, LATE, LOOK_AROUND, OnExhausted, OnFailure, Outcome,
+    Output, Policy, Severity, Target, Timestamp,
 };
 
 /// A command; the model has no events.
@@ -186,7 +186,7 @@ impl Model {
     fn look_at_the_clock(&mut self) {
         let times: Vec<Timestamp> = self.timers().into_iter().map(|(at, ..)| at).collect();
         let has_waited = |at: &Timestamp| self.due(*at) != *at && self.due(*at) <= self.now;
-        let missed = |at: &Timestamp| self.due(*at) == *at && self.now.since(*at) > LOOK_AROUND;
+        let missed = |at: &Timestamp| self.due(*at) == *at && self.now.since(*at) > LATE;
         if !times.iter().any(has_waited) && times.iter().any(missed) {
             self.woke = Some(self.now);
         }
