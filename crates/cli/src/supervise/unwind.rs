@@ -98,7 +98,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             std::fs::write(&file, "bad").unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let result = tokio::time::timeout(Duration::from_secs(60), async {
             tokio::select! {
