@@ -48,12 +48,16 @@ impl Shortage {
             if matches!(error.downcast_ref(), Some(OffloadError::Busy)) {
                 return Some(Self::Processes);
             }
-            if let Some(error) = error.downcast_ref::<io::Error>()
-                && let Some(shortage) = Self::of_io(error, of_processes)
-            {
-                return Some(shortage);
-            }
             next = error.source();
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                if let Some(shortage) = Self::of_io(error, of_processes) {
+                    return Some(shortage);
+                }
+                // An error that was made into one of I/O is no source of it, only its causes are.
+                if let Some(inner) = error.get_ref() {
+                    next = Some(inner);
+                }
+            }
         }
         None
     }
@@ -138,6 +142,8 @@ mod tests {
         #[cfg(feature = "process")]
         {
             let error = crate::process::SpawnError::Fork(eagain());
+            assert_eq!(Shortage::of(&error), Some(Shortage::Processes));
+            let error = Outer(io::Error::other(crate::process::SpawnError::Fork(eagain())));
             assert_eq!(Shortage::of(&error), Some(Shortage::Processes));
         }
     }

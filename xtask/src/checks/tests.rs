@@ -11,7 +11,7 @@ use super::Findings;
 use crate::commands::envoy;
 use crate::context::Context;
 use crate::process;
-use crate::text::summary::{self, Counts, Filter, Runner};
+use crate::text::summary::{self, Counts, Filter, Runner, Skips};
 
 /// The package whose tests start real processes. They measure those processes, so that they run one
 /// after the other.
@@ -99,7 +99,7 @@ pub(super) fn run_tests(
     let what = process::describe(&run);
     let mut filter = Filter::default();
     let mut counts = Counts::default();
-    let mut skipped = Vec::new();
+    let mut skips = Skips::default();
     let mut failed = BTreeSet::new();
     let mut summaries = 0_usize;
     let ended = process::stream(&context.run_id, run, LIMIT, |line| {
@@ -110,11 +110,10 @@ pub(super) fn run_tests(
             counts += found;
             summaries += 1;
         }
-        skipped.extend(summary::skipped(line));
+        skips.read(runner, line);
         failed.extend(summary::failed(runner, line));
     })?;
-    skipped.sort();
-    skipped.dedup();
+    let skipped = skips.lines();
     counts.skip_by_name(skipped.len());
     findings.problems.extend(
         failed

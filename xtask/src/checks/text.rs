@@ -104,6 +104,27 @@ fn source(file: &str, content: &str, findings: &mut Findings) {
             ));
         }
     }
+    for (index, line) in content.lines().enumerate() {
+        if is_hidden_skip(line) {
+            findings.problem(format!(
+                "{file}:{}: a test that skips itself writes `SKIPPED name: why` to standard error \
+                 without a macro, or it is taken for one that passed",
+                index + 1
+            ));
+        }
+    }
+}
+
+/// Whether a test says with a macro, whose output the harness hides, that it does nothing.
+fn is_hidden_skip(line: &str) -> bool {
+    let printed = line.trim_start();
+    ["eprintln!(\"", "println!(\"", "eprint!(\"", "print!(\""]
+        .iter()
+        .filter_map(|macro_call| printed.strip_prefix(macro_call))
+        .any(|text| {
+            let text = text.to_ascii_lowercase();
+            text.starts_with("skip")
+        })
 }
 
 /// Relative links lead to a file of the repository and, in Markdown, to a heading.
@@ -152,6 +173,16 @@ mod tests {
         assert_eq!(home(&path), Some(format!("{}/anna", concat!("/ho", "me"))));
         assert_eq!(home("the /home directory"), None);
         assert_eq!(home(&format!("{}/<user>/x", concat!("/ho", "me"))), None);
+    }
+
+    #[test]
+    fn a_skip_that_the_harness_hides_is_found() {
+        assert!(is_hidden_skip("    eprintln!(\"skipped: no root\");"));
+        assert!(is_hidden_skip("println!(\"SKIPPED a: {why}\");"));
+        assert!(!is_hidden_skip(
+            "let line = format!(\"SKIPPED {test}: {why}\\n\");"
+        ));
+        assert!(!is_hidden_skip("eprintln!(\"nothing is skipped\");"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reading the summaries of the test runners, and thinning out their output.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -15,12 +16,13 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts `lines` tests as skipped that their runner took for passed, because they returned early
+    /// Counts so many tests as skipped that their runner took for passed, because they returned early
     /// with a [`SKIPPED`] line.
-    pub(crate) fn skip_by_name(&mut self, lines: usize) {
-        let lines = u64::try_from(lines).unwrap_or(u64::MAX);
-        self.passed = self.passed.saturating_sub(lines);
-        self.skipped = self.skipped.saturating_add(lines);
+    pub(crate) fn skip_by_name(&mut self, tests: usize) {
+        let tests = u64::try_from(tests).unwrap_or(u64::MAX);
+        let tests = tests.min(self.passed);
+        self.passed -= tests;
+        self.skipped = self.skipped.saturating_add(tests);
     }
 }
 
@@ -55,6 +57,7 @@ pub(crate) enum Runner {
 /// wrote, which is not counted twice.
 pub(crate) fn parse(runner: Runner, line: &str) -> Option<Counts> {
     let plain = without_colour(line);
+    let mut counts = Counts::default();
     let parts = match runner {
         Runner::Libtest => plain
             .strip_prefix("test result: ")?
@@ -63,10 +66,11 @@ pub(crate) fn parse(runner: Runner, line: &str) -> Option<Counts> {
             .replace(';', ","),
         Runner::Nextest => {
             let rest = plain.trim_start().strip_prefix("Summary [")?;
-            without_parentheses(rest.split_once(" run: ")?.1)
+            let (begun, rest) = rest.split_once(" run: ")?;
+            counts.skipped += not_run(begun);
+            without_parentheses(rest)
         }
     };
-    let mut counts = Counts::default();
     for part in parts.split(',') {
         let Some((number, what)) = part.trim().split_once(' ') else {
             continue;
@@ -82,6 +86,57 @@ pub(crate) fn parse(runner: Runner, line: &str) -> Option<Counts> {
         }
     }
     Some(counts)
+}
+
+/// How many tests did not have their turn: three where `9/12 tests` ran.
+fn not_run(begun: &str) -> u64 {
+    let numbers = begun
+        .split_whitespace()
+        .find_map(|word| word.split_once('/'));
+    let Some((ran, all)) = numbers else { return 0 };
+    match (ran.parse::<u64>(), all.parse::<u64>()) {
+        (Ok(ran), Ok(all)) => all.saturating_sub(ran),
+        _ => 0,
+    }
+}
+
+/// The tests that said of themselves that they did nothing, and that their runner took for passed.
+#[derive(Debug, Default)]
+pub(crate) struct Skips {
+    /// The test whose output nextest shows, where it passed.
+    below: Option<String>,
+    /// Each test, with its line.
+    tests: BTreeMap<String, String>,
+}
+
+impl Skips {
+    /// Takes in a line of the output. nextest says whose output it shows, and shows that of a failed
+    /// test as well, which is counted as failed. libtest says neither.
+    pub(crate) fn read(&mut self, runner: Runner, line: &str) {
+        let plain = without_colour(line);
+        if runner == Runner::Nextest
+            && let Some(status) = status(&plain)
+        {
+            self.below = ["PASS", "LEAK"]
+                .contains(&status)
+                .then(|| test_of(&plain).unwrap_or_default().to_owned());
+        }
+        let Some(line) = skipped(line) else { return };
+        let test = match runner {
+            Runner::Nextest => self.below.clone(),
+            Runner::Libtest => Some(line.split(": ").next().unwrap_or_default().to_owned()),
+        };
+        if let Some(test) = test {
+            self.tests.entry(test).or_insert(line);
+        }
+    }
+
+    /// The line of each test.
+    pub(crate) fn lines(self) -> Vec<String> {
+        let mut lines: Vec<_> = self.tests.into_values().collect();
+        lines.sort();
+        lines
+    }
 }
 
 /// The line by which a test says that it skipped itself, if this is one.
@@ -114,9 +169,7 @@ pub(crate) fn failed(runner: Runner, line: &str) -> Option<String> {
                 "TERMINATING",
             ];
             status(&plain).filter(|status| !harmless.contains(status))?;
-            let (_, name) = plain.split_once("] ")?;
-            let (counter, rest) = name.split_once(") ").unwrap_or(("", name));
-            Some(if counter.starts_with('(') { rest } else { name }.to_owned())
+            test_of(&plain).map(str::to_owned)
         }
     }
 }
@@ -150,6 +203,13 @@ fn status(line: &str) -> Option<&str> {
             .bytes()
             .all(|byte| byte.is_ascii_uppercase() || byte == b'-');
     is_status.then_some(word)
+}
+
+/// The test that such a line is about.
+fn test_of(line: &str) -> Option<&str> {
+    let (_, name) = line.split_once("] ")?;
+    let (counter, rest) = name.split_once(") ").unwrap_or(("", name));
+    Some(if counter.starts_with('(') { rest } else { name })
 }
 
 /// The line without the escape sequences that set colours.
@@ -214,7 +274,8 @@ mod tests {
         );
         let mixed = "     Summary [  90.002s] 9/12 tests run: 4 passed (1 slow, 1 flaky), \
                      2 failed (1 due to being leaky), 2 timed out, 1 exec failed, 5 skipped";
-        assert_eq!(parse(mixed), counts(4, 5, 5));
+        // Three of twelve did not have their turn.
+        assert_eq!(parse(mixed), counts(4, 5, 8));
         let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.010s] \u{1b}[1m3\u{1b}[0m tests run: \
                         \u{1b}[1m3\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, \u{1b}[1m1\u{1b}[0m skipped";
         assert_eq!(parse(coloured), counts(3, 0, 1));
@@ -294,6 +355,52 @@ mod tests {
         };
         counts.skip_by_name(2);
         assert_eq!(counts.to_string(), "3 passed, 0 failed, 3 skipped");
+    }
+
+    #[test]
+    fn no_more_tests_are_taken_off_than_passed() {
+        let mut counts = Counts {
+            passed: 1,
+            failed: 0,
+            skipped: 0,
+        };
+        counts.skip_by_name(2);
+        assert_eq!(counts.to_string(), "0 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn each_test_that_skipped_itself_counts_once_and_one_that_failed_does_not() {
+        let read = |runner, lines: &[&str]| {
+            let mut skips = Skips::default();
+            for line in lines {
+                skips.read(runner, line);
+            }
+            skips.lines()
+        };
+        let nextest = [
+            "        PASS [   0.021s] (1/4) handover::a t::one",
+            "    SKIPPED t::one: no root",
+            "    SKIPPED t::one: and no Envoy",
+            "        PASS [   0.021s] (2/4) handover::b t::one",
+            "    SKIPPED t::one: no root",
+            "        FAIL [   0.021s] (3/4) handover::b t::two",
+            "    SKIPPED t::two: no root",
+            "        PASS [   0.021s] (4/4) handover::b t::three",
+            "     Summary [   0.010s] 4 tests run: 3 passed, 1 failed, 0 skipped",
+            "        FAIL [   0.021s] (3/4) handover::b t::two",
+            "    SKIPPED t::two: no root",
+        ];
+        let same = "SKIPPED t::one: no root";
+        assert_eq!(read(Runner::Nextest, &nextest), [same, same]);
+        let libtest = [
+            "SKIPPED t::one: no root",
+            "SKIPPED t::one: and no Envoy",
+            "SKIPPED t::two: no root",
+        ];
+        assert_eq!(
+            read(Runner::Libtest, &libtest),
+            [same, "SKIPPED t::two: no root"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::readiness::free_address;
+use crate::shortages::Stranger;
 use crate::support::{Running, eventually, handover, output_of, replace, skipped, stderr, stdout};
 
 /// The real Envoy for this test, if there is one; where one is required, there must be.
@@ -80,6 +81,10 @@ static_resources:
     }
 
     fn run(&self, envoy: &str) -> Running {
+        Running::start(&mut handover(self.words(envoy)))
+    }
+
+    fn words(&self, envoy: &str) -> Vec<String> {
         let path = self.path();
         let words = [
             "run",
@@ -96,7 +101,7 @@ static_resources:
             "--concurrency",
             "1",
         ];
-        Running::start(&mut handover(words.into_iter().chain(times)))
+        words.into_iter().chain(times).map(str::to_owned).collect()
     }
 
     /// Waits until the text is served.
@@ -288,4 +293,42 @@ fn an_envoy_that_is_not_there_is_named() {
             assert!(said.contains(envoy), "{said}");
         }
     }
+}
+
+#[test]
+fn with_no_process_left_the_running_envoy_serves_on_and_the_change_follows() {
+    let test = "envoy::with_no_process_left_the_running_envoy_serves_on_and_the_change_follows";
+    let Some(envoy) = binary(test) else {
+        return;
+    };
+    let Some(stranger) = Stranger::new(test) else {
+        return;
+    };
+    let config = Config::new("one");
+    let open = |mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(config.dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(0o755);
+    // Whoever has no home of his own in /run and /tmp has one here.
+    let directory = tempfile::tempdir().unwrap();
+    let user = Some(stranger.user);
+    std::os::unix::fs::chown(directory.path(), user, user).unwrap();
+    let own = directory.path().to_str().unwrap();
+    let mut words = vec![env!("CARGO_BIN_EXE_handover").to_owned()];
+    words.extend(config.words(&envoy));
+    words.extend(["--lock-dir", own, "--max-retries", "1"].map(str::to_owned));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut running = Running::start(stranger.run(&words).env("TMPDIR", own));
+    config.serves("one");
+    stranger.limit(&running, "--nproc=1:");
+    config.write(&config.content("two"));
+    running.says("RLIMIT_NPROC");
+    running.says("is tried again later");
+    config.serves("one");
+    stranger.limit(&running, "--nproc=4096:");
+    config.serves("two");
+    assert_eq!(running.stderr.count("panicked"), 0);
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 0);
 }

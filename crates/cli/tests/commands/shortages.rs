@@ -42,20 +42,21 @@ pub(crate) fn allow_descriptors(number: u64) {
 }
 
 /// Somebody without privileges, whose processes nobody else counts. Root has no limit of processes.
-struct Stranger {
+pub(crate) struct Stranger {
+    pub(crate) user: u32,
     flags: Vec<String>,
 }
 
 impl Stranger {
     /// `None` where nobody else can be had, which is said.
-    fn new(test: &str) -> Option<Self> {
-        let test = format!("shortages::{test}");
+    pub(crate) fn new(test: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            skipped(&test, "only root can become another user");
+            skipped(test, "only root can become another user");
             return None;
         }
         let user = 2_000_000 + std::process::id();
         let stranger = Self {
+            user,
             flags: vec![
                 format!("--reuid={user}"),
                 format!("--regid={user}"),
@@ -66,20 +67,20 @@ impl Stranger {
             .run(&[env!("CARGO_BIN_EXE_handover"), "--version"])
             .output();
         if !binary.is_ok_and(|output| output.status.success()) {
-            skipped(&test, "another user cannot run the binary");
+            skipped(test, "another user cannot run the binary");
             return None;
         }
         Some(stranger)
     }
 
-    fn run(&self, words: &[&str]) -> Command {
+    pub(crate) fn run(&self, words: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.args(&self.flags).args(words);
         command.env("HANDOVER_SOCKET", "none");
         command
     }
 
-    fn limit(&self, running: &Running, words: &str) {
+    pub(crate) fn limit(&self, running: &Running, words: &str) {
         set(&mut self.run(&["prlimit"]), running, words);
     }
 }
@@ -103,7 +104,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_handover");
 
 #[test]
 fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
-    let test = "with_no_process_left_a_change_waits_and_what_serves_goes_on";
+    let test = "shortages::with_no_process_left_a_change_waits_and_what_serves_goes_on";
     let Some(stranger) = Stranger::new(test) else {
         return;
     };
@@ -138,7 +139,7 @@ fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
 
 #[test]
 fn without_a_process_at_the_start_it_ends_with_the_name_of_the_limit() {
-    let test = "without_a_process_at_the_start_it_ends_with_the_name_of_the_limit";
+    let test = "shortages::without_a_process_at_the_start_it_ends_with_the_name_of_the_limit";
     let Some(stranger) = Stranger::new(test) else {
         return;
     };

@@ -190,3 +190,29 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing in here is left half-way by a panic.
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_full_disk_did_not_take_is_written_once_there_is_room() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&tries);
+        let work: Arc<Write> = Arc::new(move || match counter.fetch_add(1, Ordering::SeqCst) {
+            0..10 => Err(io::Error::from(io::ErrorKind::StorageFull).into()),
+            _ => Ok(()),
+        });
+        let started = Instant::now();
+        until_written(Epoch::ZERO, work).await;
+        assert_eq!(tries.load(Ordering::SeqCst), 11);
+        // 2 s and twice as much each time, but never more than five minutes.
+        let pauses = [2, 4, 8, 16, 32, 64, 128, 256, 300, 300];
+        let expected = Duration::from_secs(pauses.iter().sum());
+        let took = started.elapsed();
+        assert!(took >= expected && took < expected * 2, "{took:?}");
+    }
+}

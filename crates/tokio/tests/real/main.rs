@@ -2,6 +2,8 @@
 #![cfg(any(feature = "process", feature = "watch"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod skipping;
+
 #[cfg(feature = "process")]
 mod output;
 #[cfg(feature = "process")]

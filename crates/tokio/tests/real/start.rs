@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use handover_tokio::process::{Command, ExitCause, Signal, SpawnError};
 
+use super::skipping::skipped;
 use super::support::{helper, in_time, run};
 
 async fn refused(command: Command) -> SpawnError {
@@ -42,8 +43,8 @@ async fn the_memory_of_a_child_is_told_until_it_ends() {
 async fn a_core_file_is_told() {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     if pattern.starts_with(['|', '/', '@']) {
-        eprintln!("skipped: core files of this machine go elsewhere");
-        return;
+        let why = "core files of this machine go elsewhere";
+        return skipped("start::a_core_file_is_told", why);
     }
     let dir = tempfile::tempdir().unwrap();
     let command = helper(&["abort-with-core"]).current_dir(dir.path());
