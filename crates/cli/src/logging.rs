@@ -2,13 +2,14 @@
 //!
 //! Both go through bounded queues to threads of their own, so that a reader which stands still
 //! holds neither the control loop nor a child. Lines that find the queue full are dropped and
-//! counted.
+//! counted, and so are those that a full disk does not take.
 
 mod children;
 mod events;
 mod text;
 mod writer;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::fatal::Fatal;
 use children::ChildLines;
 use events::EventLines;
 use text::Style;
+
+use writer::Unbuffered;
 
 pub(crate) use writer::Writer;
 
@@ -48,8 +51,8 @@ impl Logging {
             LogFormat::Human => Style::Plain,
         };
         let logging = Self {
-            stdout: Writer::start("stdout", std::io::stdout())?,
-            stderr: Writer::start("stderr", std::io::stderr())?,
+            stdout: Writer::start("stdout", Unbuffered(std::io::stdout()))?,
+            stderr: Writer::start("stderr", Unbuffered(std::io::stderr()))?,
             style,
         };
         let subscriber = EventLines {
@@ -59,6 +62,7 @@ impl Logging {
         };
         // Only a second start could fail, and there is one.
         let _is_first = tracing::subscriber::set_global_default(subscriber);
+        std::panic::set_hook(Box::new(told));
         Ok(logging)
     }
 
@@ -81,6 +85,24 @@ impl Logging {
         self.stdout.flush(FLUSH_LIMIT);
         self.stderr.flush(FLUSH_LIMIT);
         code
+    }
+}
+
+/// Tells of a panic, which is a bug, as of everything else. The standard library's own way would
+/// hold a thread up whose standard error nobody reads.
+fn told(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed").to_owned();
+    tracing::error!(
+        "a bug: thread {thread} panicked: {}",
+        panic.to_string().replace('\n', " ")
+    );
+    // Where `RUST_BACKTRACE` asks for one.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        for line in backtrace.to_string().lines() {
+            tracing::error!("{}", line.trim());
+        }
     }
 }
 

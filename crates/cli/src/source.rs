@@ -73,6 +73,13 @@ impl Files {
         })
     }
 
+    /// Whether one of the files could not be read.
+    pub(crate) fn has_unreadable(&self) -> bool {
+        let unreadable = |state: &FileState| matches!(state, FileState::Unreadable { .. });
+        self.snapshot()
+            .is_some_and(|snapshot| snapshot.files().values().any(unreadable))
+    }
+
     /// Lets [`Files::changed`] look at the files at once, and return even if nothing has changed.
     pub(crate) fn look_soon(&mut self) {
         self.look_due = true;

@@ -1,20 +1,25 @@
 //! What `run`, `exec` and `demo` have in common: an agent, the signals, the watched files, the
 //! control socket, and the exit code. It is the same for every proxy.
 
+mod again;
 mod asked;
 mod counters;
 mod overview;
 mod reading;
 mod reload;
+mod unwind;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use handover_core::{Outcome, Policy};
-use handover_tokio::process::{Signal, adopts_orphans, reap_orphans};
+use handover_tokio::offload;
+use handover_tokio::process::{self, Signal, adopts_orphans, reap_orphans};
 use handover_tokio::watch::WatchError;
 use handover_tokio::{Agent, Handle};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::control::{Control, Instance, Name};
@@ -23,9 +28,11 @@ use crate::fatal::{Fatal, OrExit};
 use crate::operate::Operate;
 use crate::signals::{Request, Signals};
 use crate::source::{Files, Reading, Source};
+use again::Again;
 use asked::Ended;
 use counters::Counted;
 use reading::{Reloads, Wanted, end_of};
+use unwind::caught;
 
 /// Keeps a proxy running with what its source asks for.
 pub(crate) struct Supervisor<P: Operate, S> {
@@ -47,6 +54,7 @@ struct Desk<P: Operate, S> {
     /// What is wanted next, on its way.
     reading: Option<Reading<P::Config>>,
     reloads: Reloads,
+    again: Again,
     name: Name,
     counted: Arc<Counted>,
     on_terminate: OnTerminate,
@@ -57,6 +65,18 @@ struct Desk<P: Operate, S> {
     no_drain_wanted: bool,
     /// For whoever waits for the end.
     end: watch::Sender<Option<Ended>>,
+}
+
+/// Starts the threads that a supervisor must have later on.
+///
+/// # Errors
+///
+/// When the operating system has none left, with [`ExitCode::OS`].
+pub(crate) fn prepare_threads() -> Result<(), Fatal> {
+    offload::prepare()
+        .context("starting the thread for work that blocks")
+        .or_exit(ExitCode::OS)?;
+    process::prepare().or_exit(ExitCode::OS)
 }
 
 /// How far the end was asked for. The agent counts as well, but shows it only after a while.
@@ -107,6 +127,7 @@ where
             wanted: None,
             reading: None,
             reloads: Reloads::default(),
+            again: Again::default(),
             name: Name::of_process(std::process::id()),
             counted: Arc::default(),
             on_terminate: OnTerminate::default(),
@@ -184,26 +205,44 @@ where
         desk.wanted = Some(Wanted::new(first.clone(), stands_in));
         reading::apply(&desk.handle, first).await;
 
-        let outcome = loop {
-            tokio::select! {
-                biased;
-                outcome = &mut agent => break outcome.or_exit(ExitCode::INTERNAL)?,
-                request = signals.next() => desk.signalled(request),
-                asked = next(&mut control) => desk.asked(asked),
-                read = end_of(&mut desk.reading) => match read {
-                    Ok(config) => desk.read(config).await,
-                    Err(problem) => desk.not_read(&problem),
-                },
-                changed = desk.files.changed() => match changed {
-                    Ok(paths) => desk.looked(&paths),
-                    Err(error) => {
-                        not_heard(&mut desk.files, error);
-                        desk.looked(&[]);
-                    }
-                },
+        let mut status = desk.handle.status();
+        let looped = caught(async {
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut agent => break outcome.or_exit(ExitCode::INTERNAL),
+                    request = signals.next() => desk.signalled(request),
+                    asked = next(&mut control) => desk.asked(asked),
+                    read = end_of(&mut desk.reading) => match read {
+                        Ok(config) => desk.read(config).await,
+                        Err(problem) => desk.not_read(&problem),
+                    },
+                    changed = desk.files.changed() => match changed {
+                        Ok(paths) => desk.looked(&paths),
+                        Err(error) => {
+                            not_heard(&mut desk.files, error);
+                            desk.looked(&[]);
+                        }
+                    },
+                    // It closes when the agent has ended, which the first arm tells.
+                    Ok(()) = status.changed() => desk.notice_shortage(),
+                    what = desk.again.due() => desk.try_again(what),
+                }
+            }
+        })
+        .await;
+        let (outcome, result) = match looped {
+            Ok(outcome) => {
+                let outcome = outcome?;
+                (outcome, desk.result(outcome))
+            }
+            Err(message) => {
+                error!("a bug: the control loop panicked: {message}; draining");
+                let outcome = drain_to_the_end(&desk.handle, &mut signals, &mut agent).await?;
+                let error = anyhow::anyhow!("a bug: the control loop panicked: {message}");
+                (outcome, Err(Fatal::new(ExitCode::INTERNAL, error)))
             }
         };
-        let result = desk.result(outcome);
         let code = result
             .as_ref()
             .map_or_else(|fatal| fatal.code, |code| *code);
@@ -323,11 +362,35 @@ async fn next(control: &mut Option<Control>) -> crate::control::Asked {
     }
 }
 
+/// Drains without the loop, of which nothing can be expected any more. Each further signal to end
+/// means more, as ever.
+async fn drain_to_the_end<C>(
+    handle: &Handle<C>,
+    signals: &mut Signals,
+    agent: &mut JoinHandle<Outcome>,
+) -> Result<Outcome, Fatal> {
+    handle.terminate();
+    let mut told = 0;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut *agent => return outcome.or_exit(ExitCode::INTERNAL),
+            _ = signals.end() => {
+                told += 1;
+                match told {
+                    1 => handle.terminate(),
+                    _ => handle.kill(),
+                }
+            }
+        }
+    }
+}
+
 /// Changes of files are not heard of, in whole or in part; everything else goes on.
 fn not_heard(files: &mut Files, error: WatchError) {
     let rest_is_heard = matches!(
         error,
-        WatchError::TooMany { .. } | WatchError::Listen { .. }
+        WatchError::TooMany { .. } | WatchError::Listen { .. } | WatchError::Look(_)
     );
     let error = anyhow::Error::new(error);
     if rest_is_heard {

@@ -212,11 +212,12 @@ impl LastKnownGood {
             path: self.path(),
             source,
         };
-        let mut signed = serde_json::to_vec(&about).map_err(|error| failed(error.into()))?;
-        signed.push(b'\n');
-        signed.extend_from_slice(config.content());
-        let first = format!("{MAGIC} {VERSION} {}\n", Digest::of(&signed));
-        durable::replace(self.dir.path(), NAME, &[first.as_bytes(), &signed]).map_err(failed)?;
+        let mut about = serde_json::to_vec(&about).map_err(|error| failed(error.into()))?;
+        about.push(b'\n');
+        let signature = Digest::of_parts(&[&about, config.content()]);
+        let first = format!("{MAGIC} {VERSION} {signature}\n");
+        let parts = [first.as_bytes(), &about, config.content()];
+        durable::replace(self.dir.path(), NAME, &parts).map_err(failed)?;
         Ok(Stored::Written)
     }
 
@@ -230,7 +231,6 @@ impl LastKnownGood {
         let Some((about, content)) = self.read()? else {
             return Ok(None);
         };
-        let digest = Digest::of(&content);
         let source = Path::new(&about.source);
         // A template is kept as it was rendered, under its own name.
         let format = [Format::of(source), Format::of_template(source)]
@@ -243,8 +243,8 @@ impl LastKnownGood {
         })?;
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(about.live_unix_ms));
         Ok(Some(LastGood {
+            digest: config.digest(),
             config,
-            digest,
             at: at.ok_or_else(|| self.damaged("its time is out of range".to_owned()))?,
             envoy: about.envoy,
         }))
@@ -252,7 +252,7 @@ impl LastKnownGood {
 
     /// What the file says, once all of it is known to be as it was written.
     fn read(&self) -> Result<Option<(About, Vec<u8>)>, LastGoodError> {
-        let Some(bytes) = self.bytes()? else {
+        let Some(mut bytes) = self.bytes()? else {
             return Ok(None);
         };
         let damaged = |why: &str| self.damaged(why.to_owned());
@@ -282,7 +282,9 @@ impl LastKnownGood {
         if about.bytes != content.len() {
             return Err(damaged("it holds more or less than it says"));
         }
-        Ok(Some((about, content.to_vec())))
+        let header = bytes.len() - content.len();
+        bytes.drain(..header);
+        Ok(Some((about, bytes)))
     }
 
     fn bytes(&self) -> Result<Option<Vec<u8>>, LastGoodError> {

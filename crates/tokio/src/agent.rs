@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use handover_core::{
-    Abort, Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy,
-    PolicyError, Purpose, Reception, Standing, Target, Timestamp,
+    Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy, PolicyError,
+    Purpose, Reception, Standing, Target, Timestamp,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::Report;
+use crate::control::{Orders, Report};
 use crate::handle::{Applied, ApplyError, NotLive};
 use crate::status::NotLiveInTime;
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
@@ -35,7 +35,7 @@ pub struct Agent<P: Proxy + ?Sized> {
     started: Instant,
     /// The running epochs: the task of each ends by sending [`Message::Exited`].
     runs: JoinSet<()>,
-    aborts: BTreeMap<Epoch, watch::Sender<Option<Abort>>>,
+    orders: BTreeMap<Epoch, watch::Sender<Orders>>,
     sender: mpsc::UnboundedSender<Message<P::Config>>,
     messages: mpsc::UnboundedReceiver<Message<P::Config>>,
     waiters: Vec<oneshot::Sender<Result<Epoch, NotLive>>>,
@@ -81,7 +81,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
             machine,
             started,
             runs: JoinSet::new(),
-            aborts: BTreeMap::new(),
+            orders: BTreeMap::new(),
             sender,
             messages,
             waiters: Vec::new(),
@@ -154,9 +154,13 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let _gone = answer.send(applied(reception));
             }
             Message::Reported(epoch, Report::Live) => self.feed(Input::Live(epoch)),
+            Message::Reported(epoch, Report::StoppedServing) => {
+                self.feed(Input::StoppedServing(epoch));
+            }
+            Message::Reported(epoch, Report::WillNotGoLive) => self.feed(Input::Withdrawn(epoch)),
             Message::Reported(epoch, Report::Released) => self.feed(Input::Released(epoch)),
             Message::Exited(epoch, result) => {
-                self.aborts.remove(&epoch);
+                self.orders.remove(&epoch);
                 let exit = self.exit_of(epoch, result);
                 self.feed(Input::Exited(epoch, exit));
             }
@@ -178,9 +182,11 @@ impl<P: Proxy + ?Sized> Agent<P> {
             match output {
                 Output::Start { epoch, target } => self.start(epoch, target),
                 Output::Abort { epoch, how } => {
-                    if let Some(abort) = self.aborts.get(&epoch) {
-                        abort.send_replace(Some(how));
-                    }
+                    self.order(epoch, |orders| orders.abort = Some(how));
+                }
+                Output::Withdraw(epoch) => {
+                    log::withdraw(epoch);
+                    self.order(epoch, |orders| orders.withdrawn = true);
                 }
                 Output::Cleanup(epoch) => guard("cleanup", || self.proxy.cleanup(epoch)),
                 Output::Panic { config, epoch } => {
@@ -195,6 +201,12 @@ impl<P: Proxy + ?Sized> Agent<P> {
                     let _unheard = self.events.send(event);
                 }
             }
+        }
+    }
+
+    fn order(&self, epoch: Epoch, give: impl FnOnce(&mut Orders)) {
+        if let Some(orders) = self.orders.get(&epoch) {
+            orders.send_modify(give);
         }
     }
 
@@ -217,10 +229,10 @@ impl<P: Proxy + ?Sized> Agent<P> {
     }
 
     fn start(&mut self, epoch: Epoch, target: Target<P::Config>) {
-        let (abort, aborted) = watch::channel(None);
-        self.aborts.insert(epoch, abort);
+        let (orders, told) = watch::channel(Orders::default());
+        self.orders.insert(epoch, orders);
         let reports = self.sender.clone();
-        let control = RunControl::new(aborted, move |report| {
+        let control = RunControl::new(told, move |report| {
             let _ended = reports.send(Message::Reported(epoch, report));
         });
         let (proxy, sender) = (Arc::clone(&self.proxy), self.sender.clone());

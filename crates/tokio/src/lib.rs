@@ -4,7 +4,8 @@
 //! **What it is.** An [`Agent`] drives a [`Proxy`]: it runs one instance per epoch, tells the state
 //! machine what happened, and carries out what the machine says. A [`Handle`] asks it for
 //! configurations from any task. The module `process` (feature of that name, on by default) starts
-//! child processes and ends them; `watch` tells when files have other content.
+//! child processes and ends them; `watch` tells when files have other content; [`offload`] runs work
+//! that blocks.
 //!
 //! **What it does not do.** It decides nothing: what is started, retried, aborted or given up
 //! follows from the policy and is decided in `handover-core`. It knows no particular proxy; that of
@@ -67,9 +68,11 @@ mod agent;
 mod control;
 mod handle;
 mod log;
+pub mod offload;
 #[cfg(feature = "process")]
 pub mod process;
 mod proxy;
+mod shortage;
 mod status;
 #[cfg(feature = "watch")]
 pub mod watch;
@@ -80,4 +83,5 @@ pub use agent::Agent;
 pub use control::RunControl;
 pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
+pub use shortage::Shortage;
 pub use status::{Failure, Status, error_chain};

@@ -14,6 +14,7 @@ mod control_drain;
 mod crashes;
 mod ending;
 mod keeping;
+mod large;
 mod memory;
 mod mistakes;
 mod stopping;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use handover_envoy::EnvoyConfig;
@@ -13,6 +14,7 @@ use handover_envoy::files::RunDir;
 use handover_envoy::template::{Inputs, Template};
 use handover_envoy::validate::{Verdict, validate};
 use handover_netutil::{private_ips, resolve_addr};
+use handover_tokio::offload::offload;
 use handover_tokio::watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
@@ -51,39 +53,37 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Reads the file. A template waits for addresses, so it is rendered on a thread of its own.
+    /// Reads the file on a thread of its own: a large one takes seconds, and a template waits for
+    /// addresses.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped; the thread goes on until it has its answers.
+    /// Nothing is lost when it is dropped. The thread stops reading soon after, or once it has the
+    /// addresses that it waits for.
     pub(super) async fn read(&self) -> anyhow::Result<EnvoyConfig> {
-        if !self.template {
-            return Ok(EnvoyConfig::read(&self.path)?);
-        }
         let file = self.clone();
-        let rendering = move || {
+        beside_the_loop(move |unwanted| {
+            if !file.template {
+                return Ok(EnvoyConfig::read_unless(&file.path, unwanted)?);
+            }
             let template = Template::read(&file.path)?;
             Ok(EnvoyConfig::render(&template, &file.inputs(&template))?)
-        };
-        tokio::task::spawn_blocking(rendering)
-            .await
-            .context("the template was not rendered")?
+        })
+        .await
     }
 
     /// What epoch 0 would read, whether it is a configuration or not.
     pub(super) async fn rendered(&self) -> anyhow::Result<String> {
         let file = self.clone();
-        let rendering = move || {
+        beside_the_loop(move |_| {
             let template = Template::read(&file.path)?;
             let inputs = Inputs {
                 epoch: Some(0),
                 ..file.inputs(&template)
             };
             Ok(template.render(&inputs)?)
-        };
-        tokio::task::spawn_blocking(rendering)
-            .await
-            .context("the template was not rendered")?
+        })
+        .await
     }
 
     /// What Envoy says of the file, which has just been read as `config`. What was rendered is asked
@@ -141,6 +141,26 @@ impl ConfigFile {
             private_ips: addresses,
             resolver: Some(Arc::new(|host| Ok(wait_here(resolve_addr(host))??))),
         }
+    }
+}
+
+/// Does work on a thread that may wait. The work can see when nobody wants its result any more.
+async fn beside_the_loop<T: Send + 'static>(
+    work: impl FnOnce(&AtomicBool) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let dropped = SetOnDrop(Arc::default());
+    let unwanted = Arc::clone(&dropped.0);
+    offload(move || work(&unwanted))
+        .await
+        .context("the configuration was not read")?
+}
+
+/// Sets the flag when it is dropped.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::logging::Logging;
 use crate::program::{Program, Readiness, Revision, Settings, Sockets, first_after};
 use crate::signals::Signals;
 use crate::source::{Files, Reading, Source};
-use crate::supervise::Supervisor;
+use crate::supervise::{Supervisor, prepare_threads};
 
 pub(super) async fn run(args: ExecArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -50,6 +50,7 @@ pub(crate) async fn prepare(
     output: Arc<dyn OutputSink>,
 ) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
     judge(&args)?;
+    prepare_threads()?;
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
     let sockets = bind(&wanted, &args.fd_name, args.nonblocking)?;

@@ -24,7 +24,7 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 use crate::signals::Signals;
-use crate::supervise::{OnTerminate, Supervisor};
+use crate::supervise::{OnTerminate, Supervisor, prepare_threads};
 
 /// How many epochs of Envoy can run at once without harm to each other.
 const ENVOY_EPOCHS: u32 = 2;
@@ -42,7 +42,10 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
             return Err(error);
         }
     };
-    let result = supervise(args, signals, logging.children()).await;
+    let result = match prepare_threads() {
+        Ok(()) => supervise(args, signals, logging.children()).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = &result
         && let Err(error) = leave_reason(termination_log.as_deref(), error)
     {

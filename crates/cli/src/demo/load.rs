@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use handover_tokio::offload::offload;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONNECTION, HOST};
@@ -62,8 +63,7 @@ impl Load {
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         // Each request has its limit, so this ends.
-        let joined = tokio::task::spawn_blocking(move || self.thread.join());
-        let _ended = joined.await;
+        let _ended = offload(move || self.thread.join()).await;
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use handover_core::Epoch;
-use handover_envoy::digest::Digest;
 use handover_envoy::{EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, OnRequestError};
 use handover_tokio::process::Signal;
 
@@ -28,7 +27,7 @@ impl Operate for Envoy {
     fn describe(&self, config: &Arc<EnvoyConfig>) -> Configuration {
         Configuration {
             source: config.source().display().to_string(),
-            hash: Some(Digest::of(config.content()).to_string()),
+            hash: Some(config.digest().to_string()),
         }
     }
 

@@ -13,10 +13,11 @@
 use std::mem::take;
 use std::path::PathBuf;
 
-use handover_tokio::{Applied, ApplyError, Handle};
+use handover_tokio::{Applied, ApplyError, Handle, Shortage};
 use tracing::{debug, info, warn};
 
 use super::Desk;
+use super::again::What;
 use super::asked::{answer, spawn};
 use super::reload::Going;
 use crate::control::Asked;
@@ -72,6 +73,9 @@ where
         if !changed.is_empty() {
             info!("{}", sentence(changed));
         } else if reloads.is_empty() {
+            if self.files.has_unreadable() {
+                self.again.plan(What::Look);
+            }
             return;
         }
         if reloads.iter().any(|(_, request)| !request.if_changed) {
@@ -83,11 +87,16 @@ where
 
     /// Begins to read what the files hold, in place of what is being read.
     pub(super) fn begin_to_read(&mut self) {
+        self.again.cancel();
         match self.files.problem() {
             None => self.reading = Some(self.source.read(&self.files, self.generation)),
             Some(problem) => {
                 self.reading = None;
                 self.not_read(&anyhow::anyhow!(problem));
+                // A lack of descriptors, for example, passes without any change of the file.
+                if self.files.has_unreadable() {
+                    self.again.plan(What::Look);
+                }
             }
         }
     }
@@ -96,6 +105,9 @@ where
     pub(super) fn not_read(&mut self, problem: &anyhow::Error) {
         let message = format!("keeps serving what it has: {problem:#}");
         warn!("{message}");
+        if Shortage::of(problem.as_ref()).is_some() {
+            self.again.plan(What::Read);
+        }
         if let Some(wanted) = &mut self.wanted {
             wanted.problem = Some(format!("{problem:#}"));
         }

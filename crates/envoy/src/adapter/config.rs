@@ -4,23 +4,26 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "template")]
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[cfg(feature = "template")]
 use super::rendered::PerEpoch;
 use crate::bootstrap::{Bootstrap, BootstrapError, Format, MAX_BYTES};
+use crate::digest::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
 ///
 /// Two are equal when their content, their format, their generation and their other inputs are, and
-/// where a template makes another content for each epoch, when all of these are.
+/// where a template makes another content for each epoch, when all of these are. The content is
+/// kept once, however often the configuration is cloned, and is compared by its digest.
 #[derive(Clone)]
 pub struct EnvoyConfig {
     source: PathBuf,
-    content: Vec<u8>,
+    content: Arc<Vec<u8>>,
+    digest: Digest,
     format: Format,
-    bootstrap: Bootstrap,
+    bootstrap: Arc<Bootstrap>,
     generation: u64,
     inputs: u64,
     /// Where a template makes another content for each epoch. The content is that of epoch 0 then.
@@ -52,24 +55,41 @@ pub enum ConfigError {
 }
 
 impl EnvoyConfig {
-    /// Reads a configuration file. It blocks for as long as the file system does.
+    /// Reads a configuration file. It blocks for as long as the file system does, and for as long as
+    /// the content takes to be read: a second for many megabytes of YAML.
     ///
     /// # Errors
     ///
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_unless(path, &AtomicBool::new(false))
+    }
+
+    /// Reads a configuration file, and stops soon after another thread has set the flag. A file
+    /// system that hangs is waited for all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`]; [`BootstrapError::Cancelled`] is the source where the flag was set.
+    pub fn read_unless(path: &Path, cancelled: &AtomicBool) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read {
             path: path.to_owned(),
             source,
         };
-        let mut content = Vec::new();
         // One byte more than is accepted tells a file that is too large from one that just fits.
         let limit = u64::try_from(MAX_BYTES)
             .unwrap_or(u64::MAX)
             .saturating_add(1);
         let file = File::open(path).map_err(failed)?;
+        // A buffer that grows by doubling takes up to three times the file for a moment.
+        let size = file.metadata().map_err(failed)?.len().min(limit);
+        let mut content = Vec::new();
+        content
+            .try_reserve_exact(usize::try_from(size.saturating_add(1)).unwrap_or(0))
+            .map_err(|error| failed(error.into()))?;
         file.take(limit).read_to_end(&mut content).map_err(failed)?;
-        Self::parse(path, content)
+        content.shrink_to_fit();
+        Self::parse_unless(path, content, Format::of(path), cancelled)
     }
 
     /// A configuration with this content, as if it had been read from `source`, whose extension
@@ -88,16 +108,28 @@ impl EnvoyConfig {
         content: Vec<u8>,
         format: Format,
     ) -> Result<Self, ConfigError> {
-        let bootstrap =
-            Bootstrap::parse(&content, format).map_err(|error| ConfigError::Unusable {
+        Self::parse_unless(source, content, format, &AtomicBool::new(false))
+    }
+
+    /// The same, until the flag is set.
+    pub(crate) fn parse_unless(
+        source: &Path,
+        content: Vec<u8>,
+        format: Format,
+        cancelled: &AtomicBool,
+    ) -> Result<Self, ConfigError> {
+        let bootstrap = Bootstrap::parse_unless(&content, format, cancelled).map_err(|error| {
+            ConfigError::Unusable {
                 path: source.to_owned(),
                 source: error,
-            })?;
+            }
+        })?;
         Ok(Self {
             source: source.to_owned(),
-            content,
+            digest: Digest::of(&content),
+            content: Arc::new(content),
             format,
-            bootstrap,
+            bootstrap: Arc::new(bootstrap),
             generation: 0,
             inputs: 0,
             #[cfg(feature = "template")]
@@ -140,6 +172,12 @@ impl EnvoyConfig {
         &self.content
     }
 
+    /// The SHA-256 of its bytes, which was computed when it was made.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// The format in which Envoy reads it.
     #[must_use]
     pub fn format(&self) -> Format {
@@ -162,7 +200,7 @@ impl PartialEq for EnvoyConfig {
         self.generation == other.generation
             && self.inputs == other.inputs
             && self.format == other.format
-            && self.content == other.content
+            && self.digest == other.digest
     }
 }
 

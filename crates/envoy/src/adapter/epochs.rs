@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_tokio::error_chain;
+use handover_tokio::offload::offload;
 use handover_tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,7 +18,6 @@ use super::{EnvoyConfig, EpochOverview};
 use crate::admin::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::ListenAddress;
 use crate::connections;
-use crate::digest::Digest;
 
 /// The table of running epochs.
 #[derive(Default)]
@@ -356,7 +357,7 @@ impl Epochs {
                 uptime: running.started.elapsed(),
                 live: running.info.is_some(),
                 config: running.config.source().to_owned(),
-                digest: Digest::of(running.config.content()),
+                digest: running.config.digest(),
                 connections: None,
                 resident_bytes: running.child.resident_bytes(),
             })
@@ -379,11 +380,14 @@ impl Epochs {
 }
 
 /// Does work that takes as long as the host has sockets: a tenth of a second on a busy one, during
-/// which the runtime must see children end. Nothing comes of it where the runtime ends meanwhile.
+/// which the runtime must see children end. Nothing comes of it where no thread can do it.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
+    offload(work)
+        .await
+        .inspect_err(|error| tracing::debug!("could not look at sockets: {}", error_chain(error)))
+        .ok()
 }
 
 fn newest_live(running: &BTreeMap<Epoch, Running>) -> Option<Epoch> {

@@ -1,6 +1,6 @@
 //! What is kept of an epoch: how it ended, for whoever asks, and in the state directory its configuration once it is live, and a
-//! report where it ends otherwise than asked. The disk is waited for on threads of its own, and a full one
-//! costs a warning, never an epoch.
+//! report where it ends otherwise than asked. The disk is waited for on threads of its own. A full one
+//! costs a warning, never an epoch, and is tried again.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,18 +10,27 @@ use std::time::{Duration, SystemTime};
 
 use handover_core::Epoch;
 use handover_tokio::error_chain;
+use handover_tokio::offload::{OffloadError, offload};
 use handover_tokio::process::{Child, ExitCause};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use super::{EndedEpoch, Envoy, EnvoyConfig};
 use crate::admin::ServerInfo;
-use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::last_good::{Stored, WentLive};
 use crate::report::CrashReport;
 use crate::version::EnvoyVersion;
 
+/// The pause before something that was not written is tried again the first time.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest of the growing pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How many reports wait for room on the disk at most: each has up to a few hundred lines.
+const WAITING_REPORTS: usize = 8;
+
 /// What has to be known until an epoch has ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keeping {
     /// The version of each live epoch.
     versions: Mutex<BTreeMap<Epoch, String>>,
@@ -31,6 +40,20 @@ pub(super) struct Keeping {
     live: AtomicU64,
     /// Which of them has its configuration kept: a slow disk must not let an older one win.
     stored: Arc<Mutex<u64>>,
+    /// Places for reports that are being written.
+    reports: Arc<Semaphore>,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self {
+            versions: Mutex::default(),
+            last_ended: Mutex::default(),
+            live: AtomicU64::default(),
+            stored: Arc::default(),
+            reports: Arc::new(Semaphore::new(WAITING_REPORTS)),
+        }
+    }
 }
 
 /// How an epoch ended.
@@ -63,21 +86,21 @@ impl Envoy {
             at: SystemTime::now(),
             envoy: version,
         };
-        tokio::task::spawn_blocking(move || {
+        let work = Arc::new(move || {
             let mut stored = lock(&stored);
             if *stored > turn {
-                return;
+                return Ok(());
             }
             *stored = turn;
-            match last_good.store(&config, &live) {
-                Ok(Stored::Written) => tracing::debug!(
+            if last_good.store(&config, &live)? == Stored::Written {
+                tracing::debug!(
                     epoch = epoch.number(),
                     "kept {config} as the last-known-good configuration"
-                ),
-                Ok(Stored::Unchanged) => {}
-                Err(error) => warn(epoch, &error),
+                );
             }
+            Ok(())
         });
+        tokio::spawn(until_written(epoch, work));
     }
 
     /// Notes the end of an epoch, and reports it where something went wrong.
@@ -106,25 +129,61 @@ impl Envoy {
             failure: ended.failure,
             note: ended.note,
             config: config.source().to_owned(),
-            digest: Digest::of(config.content()),
+            digest: config.digest(),
             binary: self.settings.binary.clone(),
             version,
             uptime: ended.uptime,
             stderr: tail.lines().map(<[u8]>::to_vec).collect(),
         };
-        tokio::task::spawn_blocking(move || match reports.write(&report) {
-            Ok(path) => tracing::info!(
+        let place = Arc::clone(&self.keeping.reports).try_acquire_owned().ok();
+        let retried = place.is_some();
+        let work: Arc<Write> = Arc::new(move || {
+            let path = reports.write(&report)?;
+            tracing::info!(
                 epoch = epoch.number(),
                 "the last words of epoch {epoch} are in {}",
                 path.display()
-            ),
-            Err(error) => warn(epoch, &error),
+            );
+            Ok(())
+        });
+        tokio::spawn(async move {
+            if retried {
+                until_written(epoch, work).await;
+            } else if let Err(error) = write_once(&work).await {
+                tracing::warn!(epoch = epoch.number(), "{}", error_chain(&*error));
+            }
+            drop(place);
         });
     }
 }
 
-fn warn(epoch: Epoch, error: &dyn Error) {
-    tracing::warn!(epoch = epoch.number(), "{}", error_chain(error));
+/// What writes something to the disk.
+type Write = dyn Fn() -> Result<(), NotWritten> + Send + Sync;
+
+type NotWritten = Box<dyn Error + Send + Sync>;
+
+/// Writes, and tries again with growing pauses while that fails. The first failure is a warning.
+async fn until_written(epoch: Epoch, work: Arc<Write>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Err(error) = write_once(&work).await else {
+            return;
+        };
+        let error = error_chain(&*error);
+        if pause == FIRST_PAUSE {
+            tracing::warn!(epoch = epoch.number(), "{error}; it is tried again");
+        } else {
+            tracing::debug!(epoch = epoch.number(), "{error}");
+        }
+        sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+async fn write_once(work: &Arc<Write>) -> Result<(), NotWritten> {
+    let work = Arc::clone(work);
+    let written = offload(move || work()).await;
+    written.unwrap_or_else(|error: OffloadError| Err(error.into()))
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_core::Epoch;
+use handover_tokio::offload::offload;
 
 use super::config::{ConfigError, EnvoyConfig};
 use super::error::EnvoyFailed;
@@ -132,7 +133,7 @@ pub(super) async fn for_epoch(
         source,
     };
     let number = epoch.number();
-    match tokio::task::spawn_blocking(move || per_epoch.render(number)).await {
+    match offload(move || per_epoch.render(number)).await {
         Ok(Ok(rendered)) => Ok(Arc::new(rendered.made_different_as(&config))),
         Ok(Err(error)) => Err(failed(error.into())),
         Err(ended) => Err(failed(ended.into())),

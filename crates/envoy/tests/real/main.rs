@@ -15,5 +15,6 @@ mod admin;
 mod arguments;
 mod draining;
 mod ending;
+mod first_resources;
 mod keeping;
 mod repair;

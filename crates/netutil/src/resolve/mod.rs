@@ -48,10 +48,9 @@ pub const RESOLVE_LIMIT: Duration = Duration::from_secs(15);
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost when the future is dropped. The resolver works on a thread of tokio's blocking
-/// pool and cannot be interrupted: after a drop or a time-out that thread goes on until the
-/// resolver itself gives up. Dropping a runtime waits for such threads;
-/// `Runtime::shutdown_background` does not.
+/// Nothing is lost when the future is dropped. The resolver works on a thread of its own and cannot
+/// be interrupted: after a drop or a time-out that thread goes on until the resolver itself gives
+/// up. No runtime waits for it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -134,7 +134,9 @@ pub enum SpawnError {
     #[error("could not make the pipes for the output (is the limit of open files reached?)")]
     Pipe(#[source] io::Error),
     /// The thread that starts children could not be started.
-    #[error("could not start the thread that starts children")]
+    #[error(
+        "could not start the thread that starts children (is the limit of processes, of open files or of memory reached?)"
+    )]
     Thread(#[source] io::Error),
     /// The kernel made no new process.
     #[error("could not make a new process (is the limit of processes or of memory reached?)")]

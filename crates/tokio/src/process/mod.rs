@@ -56,6 +56,19 @@ mod signal;
 mod spawner;
 mod sys;
 
+/// Starts the thread that makes children, unless it runs. The first child starts it otherwise.
+///
+/// Call this at the start of a program, where a shortage of threads or descriptors is best met.
+///
+/// # Errors
+///
+/// [`SpawnError::Thread`].
+pub fn prepare() -> Result<(), SpawnError> {
+    spawner::Spawner::get()
+        .map(drop)
+        .map_err(SpawnError::Thread)
+}
+
 pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
 pub use disposition::{ignore_stray_signals, unblock_signals};

@@ -5,19 +5,21 @@ use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::listener::{Listener, Urgency};
 use super::snapshot::{Change, Snapshot, Targets};
+use crate::offload::{OffloadError, Offloaded, offload};
 
 /// How long it must be quiet after a write to a file that stays open, or after a removal.
 const QUIET: Duration = Duration::from_millis(50);
+/// When a look that did not take place is tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a look is put off at most while somebody keeps writing.
 const LONGEST_UNREST: Duration = Duration::from_secs(1);
 
@@ -47,7 +49,9 @@ pub struct Watcher {
     /// Away while a look is taken, and for good if that never came back.
     listener: Option<Listener>,
     snapshot: Snapshot,
-    look: Option<JoinHandle<Looked>>,
+    look: Option<Look>,
+    /// When to look again, after a look that did not take place.
+    look_again: Option<Instant>,
     unrest: Option<Unrest>,
     rescan: Option<Rescan>,
 }
@@ -88,6 +92,9 @@ pub enum WatchError {
         #[source]
         source: io::Error,
     },
+    /// The files were not looked at. They are looked at again a second later.
+    #[error("could not look at the watched files")]
+    Look(#[source] OffloadError),
     /// The event queue could not be read.
     #[error("could not hear about changes of files")]
     Hear(#[source] io::Error),
@@ -154,6 +161,7 @@ impl Watcher {
             listener: Some(listener),
             snapshot,
             look: None,
+            look_again: None,
             unrest: None,
             rescan: None,
         })
@@ -180,12 +188,12 @@ impl Watcher {
     /// Returns once the paths hold other contents than in [`Watcher::snapshot`], which then is the
     /// new one. Changes between two calls are not lost; several may be reported as one.
     ///
-    /// Files are read on the runtime's threads for blocking work. It needs tokio's timer.
+    /// Files are read on a thread of [`offload`]. It needs tokio's timer.
     ///
     /// # Errors
     ///
-    /// As [`Watcher::new`]. After [`WatchError::TooMany`] and [`WatchError::Listen`] it can be
-    /// called again, and what is still watched is still heard.
+    /// As [`Watcher::new`]. After [`WatchError::TooMany`], [`WatchError::Listen`] and
+    /// [`WatchError::Look`] it can be called again, and what is still watched is still heard.
     ///
     /// # Cancel safety
     ///
@@ -228,22 +236,33 @@ impl Watcher {
 
     fn begin_look(&mut self) -> Result<(), WatchError> {
         let listener = self.listener.take().ok_or(WatchError::Runtime)?;
+        self.look_again = None;
         if let Some(rescan) = &mut self.rescan {
             rescan.next = Instant::now() + rescan.interval;
         }
         let targets = Arc::clone(&self.targets);
-        let looking = tokio::task::spawn_blocking(move || look(listener, &targets));
-        self.look = Some(looking);
+        // It comes back by this way if the look does not take place.
+        let waiting = Arc::new(Mutex::new(Some(listener)));
+        let place = Arc::clone(&waiting);
+        let looking = offload(move || Some(look(take(&place)?, &targets)));
+        self.look = Some(Look { looking, waiting });
         Ok(())
     }
 
     async fn finish_look(&mut self) -> Result<Option<Change>, WatchError> {
-        let Some(job) = &mut self.look else {
+        let Some(look) = &mut self.look else {
             return Ok(None);
         };
-        let looked = job.await;
-        self.look = None;
-        let looked = looked.map_err(|_| WatchError::Runtime)?;
+        let looked = (&mut look.looking).await;
+        let waiting = self.look.take().and_then(|look| take(&look.waiting));
+        let looked = match looked {
+            Ok(looked) => looked.ok_or(WatchError::Runtime)?,
+            Err(error) => {
+                self.listener = waiting;
+                self.look_again = Some(Instant::now() + LOOK_AGAIN);
+                return Err(WatchError::Look(error));
+            }
+        };
         self.listener = Some(looked.listener);
         let snapshot = looked.snapshot?;
         let change = snapshot.since(&self.snapshot);
@@ -280,6 +299,7 @@ impl Watcher {
                     listener.settle();
                     return Ok(());
                 }
+                () = until(self.look_again) => return Ok(()),
                 () = until(self.rescan.as_ref().map(|rescan| rescan.next)) => return Ok(()),
             }
         }
@@ -293,6 +313,16 @@ impl fmt::Debug for Watcher {
             .field("digest", &self.snapshot.digest())
             .finish_non_exhaustive()
     }
+}
+
+/// A look that is under way.
+struct Look {
+    looking: Offloaded<Option<Looked>>,
+    waiting: Arc<Mutex<Option<Listener>>>,
+}
+
+fn take(place: &Mutex<Option<Listener>>) -> Option<Listener> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// What a look brings back.
