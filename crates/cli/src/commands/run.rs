@@ -40,7 +40,10 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
             return Err(error);
         }
     };
-    let result = supervise(args, signals, logging.children()).await;
+    let result = match prepare_threads() {
+        Ok(()) => supervise(args, signals, logging.children()).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = &result
         && let Err(error) = leave_reason(termination_log.as_deref(), error)
     {
