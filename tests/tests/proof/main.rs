@@ -16,6 +16,7 @@ mod ending;
 mod keeping;
 mod memory;
 mod mistakes;
+mod places;
 mod stopping;
 mod switches;
 mod template;
