@@ -161,10 +161,11 @@ impl Envoy {
         Err(EnvoyFailed::Ended {
             config,
             cause,
-            last_words: match failure {
-                // The reason is told already, and the lines behind it are the configuration.
-                Failure::ConfigurationRejected { .. } => Vec::new(),
-                _ => last_words(child),
+            // The reason is told already, and the lines behind it are the configuration.
+            last_words: if matches!(failure, Failure::ConfigurationRejected { .. }) {
+                Vec::new()
+            } else {
+                last_words(child)
             },
             failure,
         }
