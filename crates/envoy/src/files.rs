@@ -123,14 +123,13 @@ pub fn file_name(epoch: u32, format: Format) -> String {
 
 /// What helps where the file system itself is in the way.
 fn remedy(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => {
-            " (the file system is read-only: choose a directory that can be written to)"
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (there is no room left: make some, or choose another directory)"
-        }
-        _ => "",
+    let kind = source.kind();
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        " (the file system is read-only: choose a directory that can be written to)"
+    } else if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&kind) {
+        " (there is no room left: make some, or choose another directory)"
+    } else {
+        ""
     }
 }
 
@@ -185,10 +184,10 @@ impl RunDir {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .or_else(|error| match error.kind() {
-                // A link that leads nowhere, or a file: told below.
-                io::ErrorKind::AlreadyExists => Ok(()),
-                _ => Err(error),
+            // A link that leads nowhere, or a file: told below.
+            .or_else(|error| match error.kind() == io::ErrorKind::AlreadyExists {
+                true => Ok(()),
+                false => Err(error),
             })
             .map_err(|source| FilesError::CreateDir {
                 path: path.to_owned(),

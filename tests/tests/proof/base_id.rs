@@ -1,14 +1,18 @@
 //! The base id that handover chooses by itself.
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use handover_tests::leftovers::Leftovers;
 use handover_tests::limit::eventually;
 use handover_tests::load::{Load, Mix};
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Signal, Supervisor};
+use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use handover_tests::{envoy_bin::report_skip, require_envoy};
 
 use crate::world::{LIMIT, Site};
 
@@ -85,4 +89,129 @@ async fn a_second_one_for_the_same_configuration_takes_another_and_disturbs_nobo
     first.signal(Signal::TERM);
     assert_eq!(first.wait_exit(LIMIT).code(), Some(0));
     assert!(of_envoy(base_id).is_empty());
+}
+
+/// Two containers on the network of their host: one network namespace, and neither shared memory nor
+/// lock files in common.
+#[test]
+fn two_that_start_at_once_and_share_the_network_alone_both_serve() {
+    const ROUNDS: usize = 8;
+    let envoy = require_envoy!();
+    let tried = Command::new("unshare").args(["--mount", "true"]).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        let test = "proof::base_id::two_that_start_at_once_and_share_the_network_alone_both_serve";
+        report_skip(test, "no mount namespace can be made");
+        return;
+    }
+    let sites = [Site::new(), Site::new()];
+    // Both see the same paths, so both would choose the same base id.
+    let place = sites[0].dir.path().join("place");
+    fs::create_dir(&place).expect("the directory is made");
+    for round in 0..ROUNDS {
+        let start = |site: &Site| {
+            site.write("v0");
+            let (place, file) = (place.display(), site.file());
+            let script = format!(
+                "mount -t tmpfs none /dev/shm && mount -t tmpfs none {place} && \
+                 cp {} {place}/envoy.yaml && exec \"$@\"",
+                file.display()
+            );
+            Launch::handover()
+                .arg("run")
+                .arg("--config-path")
+                .arg(format!("{place}/envoy.yaml"))
+                .arg("--envoy-path")
+                .arg(&envoy)
+                .arg("--lock-dir")
+                .arg(format!("{place}/locks"))
+                .args(["--concurrency", "1", "--max-retries", "0"])
+                .by("unshare", &["--mount", "sh", "-c", &script, "sh"])
+                .start()
+        };
+        let mut both = [start(&sites[0]), start(&sites[1])];
+        for supervisor in &both {
+            supervisor.wait_for_line("epoch 0 is live", LIMIT);
+            assert_eq!(supervisor.count_lines("failed"), 0, "round {round}");
+        }
+        for supervisor in &mut both {
+            supervisor.signal(Signal::TERM);
+            assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0), "round {round}");
+        }
+    }
+}
+
+/// An Envoy that waits until it may go on, when the base id has been looked at already.
+struct Late {
+    script: PathBuf,
+    waits: PathBuf,
+    go: PathBuf,
+}
+
+impl Late {
+    /// Lets it go on, under a base id that another one has by then.
+    fn find_in_use(&self, base_id: u32) -> Vec<UnixDatagram> {
+        eventually(LIMIT, "the Envoy", || self.waits.exists().then_some(()));
+        let sockets = foreign(base_id);
+        fs::write(&self.go, "").expect("the file is written");
+        sockets
+    }
+}
+
+fn late(site: &Site, envoy: &Path) -> Late {
+    let path = |name: &str| site.dir.path().join(name);
+    let (script, waits, go) = (path("late"), path("waits"), path("go"));
+    let text = format!(
+        "#!/bin/sh\n\
+         case \" $* \" in *\" --base-id \"*) : > {waits}; until [ -e {go} ]; do sleep 0.02; done;; esac\n\
+         exec {envoy} \"$@\"\n",
+        waits = waits.display(),
+        go = go.display(),
+        envoy = envoy.display(),
+    );
+    fs::write(&script, text).expect("the script is written");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&script, mode).expect("it becomes executable");
+    Late { script, waits, go }
+}
+
+/// The sockets of an Envoy's epoch 0.
+fn foreign(base_id: u32) -> Vec<UnixDatagram> {
+    let bind = |role| {
+        let name = format!("envoy_domain_socket_{role}_{}", base_id * 10);
+        let mut padded = name.into_bytes();
+        padded.resize(107, 0);
+        let address = SocketAddr::from_abstract_name(padded).expect("it is short enough");
+        UnixDatagram::bind_addr(&address).expect("the name is free")
+    };
+    ["parent", "child"].into_iter().map(bind).collect()
+}
+
+#[test]
+fn one_that_another_envoy_takes_before_the_start_is_chosen_again() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    let late = late(&site, &envoy);
+    let (mut supervisor, base_id) = start(&site, &late.script, &["--max-retries", "0"]);
+    let _foreign = late.find_in_use(base_id);
+    supervisor.wait_for_line(&format!("base id {base_id} is in use"), LIMIT);
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    assert_eq!(supervisor.count_lines("epoch 0 failed"), 0);
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    let locks: Vec<_> = fs::read_dir(locks(&site)).expect("it is there").collect();
+    assert!(locks.is_empty(), "{locks:?}");
+}
+
+#[test]
+fn one_that_was_asked_for_and_that_another_envoy_takes_ends_it() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    let late = late(&site, &envoy);
+    let launch = site.launch(&late.script).args(["--max-retries", "0"]);
+    let mut supervisor = launch.start();
+    let _foreign = late.find_in_use(site.base_id());
+    supervisor.wait_for_line("another Envoy has base id", LIMIT);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(69));
 }

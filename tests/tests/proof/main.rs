@@ -18,6 +18,7 @@ mod keeping;
 mod large;
 mod memory;
 mod mistakes;
+mod places;
 mod stopping;
 mod switches;
 mod template;

@@ -104,6 +104,11 @@ impl Site {
             .args(["--drain-time", drain, "--parent-shutdown-time", shutdown])
     }
 
+    /// The base id of [`launch`](Self::launch).
+    pub(crate) fn base_id(&self) -> u32 {
+        self.base_id.number()
+    }
+
     pub(crate) fn admin(&self) -> EnvoyAdmin {
         EnvoyAdmin::on(self.admin.number())
     }

@@ -242,7 +242,7 @@ mod tests {
         let dir = directory();
         let path = dir.path().join("own");
         let own = Directory::Own(path.clone());
-        assert_eq!(own.searched().unwrap(), [path.clone()]);
+        assert_eq!(own.searched().unwrap(), std::slice::from_ref(&path));
         std::os::unix::fs::symlink(dir.path(), &path).unwrap();
         let refused = own.searched().unwrap_err().to_string();
         assert!(refused.contains("it is a symbolic link"), "{refused}");

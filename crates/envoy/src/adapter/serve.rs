@@ -183,10 +183,11 @@ impl Envoy {
             // One that found the flag of an earlier epoch set has not been let in.
             is_final: self.settings.end_is_final && failure != Failure::StillInitializing,
             cause,
-            last_words: match failure {
-                // The reason is told already, and the lines behind it are the configuration.
-                Failure::ConfigurationRejected { .. } => Vec::new(),
-                _ => last_words(child),
+            // The reason is told already, and the lines behind it are the configuration.
+            last_words: if matches!(failure, Failure::ConfigurationRejected { .. }) {
+                Vec::new()
+            } else {
+                last_words(child)
             },
             failure,
         }
