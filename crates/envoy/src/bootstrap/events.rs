@@ -111,6 +111,10 @@ impl<'a> Events<'a> {
     }
 
     /// The next node or end of a collection, or `None` after the document.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the parser's events are open to new ones, and those that are no nodes do not matter"
+    )]
     pub(super) fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Problem> {
         while !self.ended {
             self.until_look -= 1;

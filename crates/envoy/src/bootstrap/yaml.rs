@@ -244,7 +244,12 @@ impl<'a> Walk<'a> {
         loop {
             match self.node()? {
                 Node::End => return Ok(Some(items)),
-                node => items.push(self.message_of(&node, &mut field)?),
+                node @ (Node::Scalar { .. }
+                | Node::Sequence(_)
+                | Node::Mapping(_)
+                | Node::Alias(_)) => {
+                    items.push(self.message_of(&node, &mut field)?);
+                }
             }
         }
     }
@@ -303,12 +308,18 @@ impl<'a> Walk<'a> {
                     };
                     self.replays.push(Replay { next: place, end });
                 }
-                node => return Ok(node),
+                node @ (Node::Scalar { .. } | Node::Sequence(_) | Node::Mapping(_) | Node::End) => {
+                    return Ok(node);
+                }
             }
         }
     }
 
     /// The next node or end, of the tape or of the text.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the parser's events are open to new ones, and what is no node is an end"
+    )]
     fn step(&mut self) -> Read<Node<'a>> {
         while let Some(replay) = self.replays.last_mut() {
             if replay.next < replay.end

@@ -96,7 +96,14 @@ fn block(value: &Value, indentation: usize, text: &mut String) {
                 block(value, indentation + 1, text);
             }
         }
-        other => text.push_str(&format!("\n{spaces} {other}")),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
+            text.push_str(&format!("\n{spaces} {other}"));
+        }
     }
 }
 

@@ -204,6 +204,10 @@ pub(super) fn edits(text: &str, cancelled: &AtomicBool) -> Result<Vec<Edit>, Fir
 }
 
 impl<'a> Search<'a> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the parser's events are open to new ones, and those that are no nodes do not matter"
+    )]
     fn event(
         &mut self,
         index: usize,

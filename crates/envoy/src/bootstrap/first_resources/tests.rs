@@ -301,7 +301,9 @@ fn expected(value: &serde_json::Value, place: Place) -> serde_json::Value {
             }
             Value::Object(result)
         }
-        other => other.clone(),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            other.clone()
+        }
     }
 }
 
@@ -322,7 +324,14 @@ fn block(value: &serde_json::Value, indentation: usize, text: &mut String) {
                 block(value, indentation + 1, text);
             }
         }
-        other => text.push_str(&format!(" {other} # end")),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
+            text.push_str(&format!(" {other} # end"));
+        }
     }
 }
 

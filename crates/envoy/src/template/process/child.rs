@@ -59,10 +59,11 @@ fn limit() -> io::Result<()> {
     ] {
         let now = getrlimit(resource);
         let lower = |limit: Option<u64>| limit.map_or(most, |limit| limit.min(most));
-        let maximum = match resource {
-            // SIGXCPU tells what SIGKILL does not.
-            Resource::Cpu => now.maximum,
-            _ => Some(lower(now.maximum)),
+        // SIGXCPU tells what SIGKILL does not, so processor time keeps its hard limit.
+        let maximum = if resource == Resource::Cpu {
+            now.maximum
+        } else {
+            Some(lower(now.maximum))
         };
         let current = Some(lower(now.current));
         setrlimit(resource, Rlimit { current, maximum })?;
