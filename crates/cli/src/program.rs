@@ -316,7 +316,7 @@ impl Program {
 async fn told_not_to_start(control: &RunControl) {
     control.withdrawn().await;
     control.will_not_go_live();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[async_trait]

@@ -86,7 +86,7 @@ impl RunControl {
         let agent_is_gone = orders.wait_for(|orders| orders.withdrawn).await.is_err();
         if agent_is_gone {
             // Then everything is told to stop, which is more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

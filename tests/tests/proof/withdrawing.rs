@@ -125,26 +125,6 @@ async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_does_not_outlast_the_drain_beside_a_dropped_start() {
-    let envoy = require_envoy!();
-    let site = Site::new();
-    site.write("v0");
-    let control_plane = ControlPlane::away();
-    let mut supervisor = start(site.launch(&envoy).args(WITH_TIME));
-    let config = site.config("v1").control_plane(control_plane.addr());
-    config.write_to(&site.file());
-    eventually(LIMIT, "the question for resources", || {
-        control_plane.was_asked().then_some(())
-    });
-    let asked = Instant::now();
-    supervisor.signal(Signal::TERM);
-    end_quickly(&mut supervisor, asked);
-    let refused = TcpStream::connect_timeout(&site.listener.addr(), LIMIT);
-    assert!(refused.is_err(), "somebody still listens");
-    site.assert_nothing_left();
-}
-
-#[tokio::test]
 async fn a_stop_at_any_moment_of_a_hand_over_cuts_no_request() {
     let envoy = require_envoy!();
     for after in (0..=120).step_by(20).map(Duration::from_millis) {
