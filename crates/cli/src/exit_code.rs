@@ -33,7 +33,7 @@ impl ExitCode {
     pub(crate) const INTERNAL: Self = Self(70);
     /// The operating system refused what is needed before anything can start.
     pub(crate) const OS: Self = Self(71);
-    /// Time was up: a drain was cut, or an answer did not come in time.
+    /// A drain was cut or has failed, or an answer did not come in time.
     pub(crate) const CUT: Self = Self(75);
     /// The program was found and cannot be executed.
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
@@ -68,7 +68,7 @@ impl ExitCode {
     ) -> Self {
         match outcome {
             Outcome::Drained | Outcome::ProxyEnded { .. } => Self::CLEAN,
-            Outcome::DrainTimedOut | Outcome::DrainSkipped => Self::CUT,
+            Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::DrainFailed => Self::CUT,
             Outcome::Killed => Self::of_signal(killer.unwrap_or(Signal::KILL)),
             Outcome::GaveUp {
                 why: GaveUp::BudgetSpent,

@@ -286,6 +286,16 @@ where
                     anyhow::anyhow!("gave up on {name}, as {why}: {reason}"),
                 ))
             }
+            Outcome::DrainFailed => {
+                let reason = failure.map_or_else(
+                    || "no reason is known".to_owned(),
+                    |failure| failure.message(),
+                );
+                Err(Fatal::new(
+                    code,
+                    anyhow::anyhow!("the drain has failed: {reason}"),
+                ))
+            }
             Outcome::DrainSkipped if self.no_drain_wanted => Ok(ExitCode::CLEAN),
             Outcome::Drained
             | Outcome::DrainTimedOut

@@ -25,7 +25,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Abort, Epoch, Input, Machine, Output, Reception, Timestamp};
+use crate::policy::waits_for_live;
+use crate::{Abort, Epoch, Exit, Input, Machine, Output, Reception, Timestamp};
 
 /// The names of the invariants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +60,10 @@ pub enum Invariant {
     AlwaysFinishes,
     /// An epoch is aborted only while it runs, and each time more urgently.
     AbortsEscalate,
+    /// An end is called drained only if, since the terminate, neither the drain nor an epoch that
+    /// clients may be connected to has failed, and the live one did not end before the drain began;
+    /// and a failed drain only otherwise.
+    DrainedMeansDrained,
 }
 
 /// An invariant that does not hold, with what was seen.
@@ -92,6 +97,9 @@ pub struct Checker {
     /// A cold restart was asked for, and nothing has been started since.
     restarting: bool,
     terminated: bool,
+    /// Since the terminate an epoch with clients, or the drain, has ended as it must not.
+    undrained: bool,
+    drain_started: bool,
     panicked: bool,
     finished: bool,
 }
@@ -104,6 +112,8 @@ struct Watched {
     released: bool,
     superseded: bool,
     aborted: Option<Abort>,
+    /// It drains the others.
+    drains: bool,
 }
 
 /// How often one configuration was tried.
@@ -218,8 +228,17 @@ impl Checker {
                     watched.released = true;
                 }
             }
-            Note::Exited(epoch) => {
+            Note::Exited(epoch, exit) => {
                 if let Some(watched) = self.running.remove(&epoch) {
+                    let serves = watched.live.is_some()
+                        || watched.superseded
+                        || !waits_for_live(machine.policy());
+                    let failed = exit != Exit::Clean
+                        && (watched.drains || (serves && !watched.released));
+                    let unasked =
+                        watched.live.is_some() && !watched.superseded && !self.drain_started;
+                    self.undrained |=
+                        self.terminated && watched.aborted.is_none() && (failed || unasked);
                     self.last = self.look_back(machine, watched);
                 }
                 self.to_clean.push(epoch);
@@ -249,7 +268,7 @@ enum Note {
     Restart,
     Live(Epoch),
     Released(Epoch),
-    Exited(Epoch),
+    Exited(Epoch, Exit),
     Terminated,
 }
 
@@ -260,7 +279,7 @@ impl Note {
             Input::Restart(_) => Self::Restart,
             Input::Live(epoch) => Self::Live(*epoch),
             Input::Released(epoch) => Self::Released(*epoch),
-            Input::Exited(epoch, _) => Self::Exited(*epoch),
+            Input::Exited(epoch, exit) => Self::Exited(*epoch, *exit),
             Input::Terminate | Input::Kill => Self::Terminated,
         }
     }

@@ -101,12 +101,8 @@ impl<C: Clone + Eq> Machine<C> {
     }
 
     fn plan_to_drain(&self) -> Plan {
-        let started_serves = !waits_for_live(&self.policy);
-        let something_to_drain = self.slots.iter().any(|slot| {
-            slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
-        });
-        if !something_to_drain {
-            return Plan::Stop(Outcome::Drained);
+        if !self.slots.iter().any(|slot| self.holds_clients(slot)) {
+            return Plan::Stop(self.outcome_of_drain());
         }
         if let Some(held) = self.obstacle() {
             return Plan::Hold(held);
@@ -124,8 +120,23 @@ impl<C: Clone + Eq> Machine<C> {
         if running && self.slots.len() > 1 {
             Plan::Nothing
         } else {
-            Plan::Stop(Outcome::Drained)
+            Plan::Stop(self.outcome_of_drain())
         }
+    }
+
+    fn outcome_of_drain(&self) -> Outcome {
+        if self.drain_failed {
+            Outcome::DrainFailed
+        } else {
+            Outcome::Drained
+        }
+    }
+
+    /// Whether clients may be connected to the epoch. Where nothing waits for live, a start is taken
+    /// for serving.
+    pub(super) fn holds_clients(&self, slot: &Slot<C>) -> bool {
+        let started_serves = !waits_for_live(&self.policy) && !slot.is_drain();
+        slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
     }
 
     /// Rule: 1 + the highest epoch that runs, or 0 if none runs.

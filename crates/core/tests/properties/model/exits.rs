@@ -11,6 +11,15 @@ impl Model {
         };
         self.acts.push(Output::Cleanup(Epoch::new(epoch)));
         if self.life != Life::Running {
+            let had_clients = is_live(&proxy)
+                || proxy.state == (State::Draining { released: false })
+                || (proxy.state == State::Starting
+                    && proxy.config.is_some()
+                    && self.starts_at_once());
+            let is_drain = proxy.config.is_none() && !is_told(&proxy);
+            let unasked =
+                is_live(&proxy) && matches!(self.life, Life::Draining { drain: None, .. });
+            self.undrained |= unasked || (exit != Exit::Clean && (had_clients || is_drain));
             return self.go_on();
         }
         let severity = match (proxy.state, exit) {
