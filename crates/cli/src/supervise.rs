@@ -296,9 +296,13 @@ where
                     anyhow::anyhow!("the drain has failed: {reason}"),
                 ))
             }
+            Outcome::DrainTimedOut => {
+                let cut = self.proxy.cut().map(|cut| format!(": {cut}"));
+                let cut = cut.unwrap_or_default();
+                Err(Fatal::new(code, anyhow::anyhow!("{outcome}{cut}")))
+            }
             Outcome::DrainSkipped if self.no_drain_wanted => Ok(ExitCode::CLEAN),
             Outcome::Drained
-            | Outcome::DrainTimedOut
             | Outcome::DrainSkipped
             | Outcome::Killed
             | Outcome::ProxyEnded { .. } => Ok(code),

@@ -233,8 +233,8 @@ impl Checker {
                     let serves = watched.live.is_some()
                         || watched.superseded
                         || !waits_for_live(machine.policy());
-                    let failed = exit != Exit::Clean
-                        && (watched.drains || (serves && !watched.released));
+                    let failed =
+                        exit != Exit::Clean && (watched.drains || (serves && !watched.released));
                     let unasked =
                         watched.live.is_some() && !watched.superseded && !self.drain_started;
                     self.undrained |=

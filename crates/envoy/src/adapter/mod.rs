@@ -22,7 +22,9 @@
 //! - The drain goes through the admin endpoint of the live epoch; the connections of older ones,
 //!   which have none, are counted from outside (`drain`).
 
+mod clients;
 mod config;
+mod count;
 mod drain;
 mod epochs;
 mod error;
@@ -143,6 +145,8 @@ pub struct Envoy {
     stand_ins: StandIns,
     keeping: Keeping,
     on_request: OnRequest,
+    /// What a drain had not seen end at its limit.
+    cut: std::sync::Mutex<Vec<String>>,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
     validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
 }
@@ -169,6 +173,7 @@ impl Envoy {
             stand_ins: StandIns::default(),
             keeping: Keeping::default(),
             on_request: OnRequest::default(),
+            cut: std::sync::Mutex::default(),
             validated: Mutex::new(None),
         })
     }

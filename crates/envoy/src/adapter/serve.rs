@@ -10,6 +10,7 @@ use handover_core::{Abort, Epoch};
 use handover_tokio::process::{Child, ExitCause, Signal};
 use handover_tokio::{RunControl, RunError};
 
+use super::drain::not_drained;
 use super::epochs::Launched;
 use super::keep::Ended;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
@@ -68,6 +69,8 @@ impl Envoy {
             }
             how = control.abort() => self.end(epoch, &launched, how, &control).await,
         };
+        let time = self.args.parent_shutdown_time();
+        let undrained = self.on_request.stops() && self.epochs.is_undrained(epoch, time);
         drop(registered);
         let overstayed = matches!(put_down, Some(PutDown::Overstayed));
         self.take_care_of_the_child_of(epoch, line, overstayed)
@@ -89,6 +92,9 @@ impl Envoy {
         self.report(epoch, config, child, ended);
         if asked {
             return Err(RunError::Aborted);
+        }
+        if undrained && put_down.is_none() {
+            return Err(not_drained(config, child, Ok(cause)).into());
         }
         let config = config.source().to_owned();
         match put_down {
@@ -187,7 +193,7 @@ fn last_words(child: &Child) -> Vec<String> {
     words
 }
 
-fn classify(cause: ExitCause, child: &Child) -> Failure {
+pub(super) fn classify(cause: ExitCause, child: &Child) -> Failure {
     let mut said = Vec::new();
     for line in child.stderr_tail().lines() {
         said.extend_from_slice(line);
