@@ -73,10 +73,12 @@ pub(crate) fn each_inet_socket(
                 visit(socket);
             }
         })
-        .or_else(|error| match error.kind() {
+        .or_else(|error| {
             // A host without IPv6 has no second table.
-            io::ErrorKind::NotFound if family == "6" => Ok(()),
-            _ => Err((path, error)),
+            if family == "6" && error.kind() == io::ErrorKind::NotFound {
+                return Ok(());
+            }
+            Err((path, error))
         })?;
     }
     Ok(())

@@ -141,7 +141,7 @@ fn admin_place(admin: &AdminAddress, listening: &Listening) -> Option<Place> {
             let any = match ip {
                 IpAddr::V4(Ipv4Addr::LOCALHOST) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(Ipv6Addr::LOCALHOST) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-                _ => return Some(exact),
+                IpAddr::V4(_) | IpAddr::V6(_) => return Some(exact),
             };
             match listening.places.contains(&exact) {
                 true => exact,

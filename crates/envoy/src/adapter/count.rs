@@ -144,6 +144,7 @@ pub(super) struct LiveClients<'a> {
 impl CountClients for LiveClients<'_> {
     async fn count(&self) -> Result<Vec<ListenerConnections>, NotCounted> {
         let counted = self.envoy.count_live(self.epoch, self.config).await;
+        self.envoy.note_held(self.epoch, &counted);
         counted.map_err(|error| {
             self.envoy.tell_unknown(self.epoch, &error);
             NotCounted {

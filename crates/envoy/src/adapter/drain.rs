@@ -9,11 +9,11 @@ use handover_tokio::process::{Child, ExitCause, WaitError};
 use handover_tokio::{RunControl, RunError, error_chain};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::count::{END, LiveClients};
+use super::count::{END, LiveClients, Unknown};
 use super::epochs::has_ended;
 use super::serve::classify;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
-use crate::admin::AdminClient;
+use crate::admin::{AdminClient, ListenerConnections};
 use crate::drain::{DrainOptions, drain_counting, pause_after};
 use crate::quiet::keep_new_connections_away;
 
@@ -38,19 +38,25 @@ impl Envoy {
     /// live epoch has ended; otherwise the agent's deadline ends it.
     pub(super) async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
         self.on_request.a_stop_begins();
-        tokio::select! {
-            result = self.drain_all() => Ok(result?),
-            _ = control.abort() => Err(RunError::Aborted),
-        }
-    }
-
-    async fn drain_all(&self) -> Result<(), EnvoyFailed> {
         let limit = self.settings.stop.limit.saturating_sub(TO_TELL);
         let now = Instant::now();
         // A limit too far away for the clock is as good as none that a person would see the end of.
         let end = now
             .checked_add(limit)
             .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
+        tokio::select! {
+            result = self.drain_all(end) => Ok(result?),
+            _ = control.abort() => {
+                // On a busy host the agent's deadline may come before ours is seen.
+                if Instant::now() >= end && self.cut().is_empty() {
+                    self.cuts_what_was_held();
+                }
+                Err(RunError::Aborted)
+            }
+        }
+    }
+
+    async fn drain_all(&self, end: Instant) -> Result<(), EnvoyFailed> {
         // Afterwards they do not listen any more.
         self.epochs.note_listening().await;
         let (live, older) = tokio::join!(self.drain_live(end), self.wait_for_older(end));
@@ -177,6 +183,7 @@ impl Envoy {
                     Some(config) => self.count_live(epoch, config).await,
                     None => self.count_old(epoch).await,
                 };
+                self.note_held(epoch, &counted);
                 match counted {
                     Ok(holding) if holding.is_empty() && !may_accept => {
                         self.epochs.set_drained(epoch);
@@ -205,6 +212,30 @@ impl Envoy {
             Err(why) => self.cuts(epoch, &format!("unknown connections ({why})")),
         }
         Waited::TimeOver
+    }
+
+    /// Keeps what an epoch holds the drain with at this moment.
+    pub(super) fn note_held(
+        &self,
+        epoch: Epoch,
+        counted: &Result<Vec<ListenerConnections>, Unknown>,
+    ) {
+        let holds = match counted {
+            Ok(holding) => holding.iter().map(ToString::to_string).collect(),
+            Err(why) if why.has_ended() => Vec::new(),
+            Err(why) => vec![format!("unknown connections ({why})")],
+        };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(epoch, holds);
+    }
+
+    fn cuts_what_was_held(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for (epoch, holds) in held.iter() {
+            for what in holds {
+                self.cuts(*epoch, what);
+            }
+        }
     }
 
     /// Says what is cut, and keeps it for the last words.

@@ -497,9 +497,10 @@ impl std::fmt::Display for NotSeen {
 
 /// What has no sockets any more has ended, although its end may not have been seen yet.
 fn not_seen(error: ConnectionsError) -> NotSeen {
-    match error.source.kind() {
-        std::io::ErrorKind::NotFound => NotSeen::Ended,
-        _ => NotSeen::Look(error),
+    if error.source.kind() == std::io::ErrorKind::NotFound {
+        NotSeen::Ended
+    } else {
+        NotSeen::Look(error)
     }
 }
 

@@ -42,6 +42,7 @@ mod serve;
 mod side_by_side;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,6 +148,8 @@ pub struct Envoy {
     on_request: OnRequest,
     /// What a drain had not seen end at its limit.
     cut: std::sync::Mutex<Vec<String>>,
+    /// What each epoch held a drain with when it was looked at last.
+    held: std::sync::Mutex<BTreeMap<Epoch, Vec<String>>>,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
     validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
 }
@@ -174,6 +177,7 @@ impl Envoy {
             keeping: Keeping::default(),
             on_request: OnRequest::default(),
             cut: std::sync::Mutex::default(),
+            held: std::sync::Mutex::default(),
             validated: Mutex::new(None),
         })
     }
