@@ -33,7 +33,7 @@ impl ExitCode {
     pub(crate) const INTERNAL: Self = Self(70);
     /// The operating system refused what is needed before anything can start.
     pub(crate) const OS: Self = Self(71);
-    /// Time was up: a drain was cut, or an answer did not come in time. For `status` also: not ready.
+    /// A drain was cut or has failed, or an answer did not come in time. For `status` also: not ready.
     pub(crate) const CUT: Self = Self(75);
     /// Envoy may not read what it is given.
     pub(crate) const NO_PERMISSION: Self = Self(77);
@@ -70,7 +70,7 @@ impl ExitCode {
     ) -> Self {
         match outcome {
             Outcome::Drained | Outcome::ProxyEnded { .. } => Self::CLEAN,
-            Outcome::DrainTimedOut | Outcome::DrainSkipped => Self::CUT,
+            Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::DrainFailed => Self::CUT,
             Outcome::Killed => Self::of_signal(killer.unwrap_or(Signal::KILL)),
             Outcome::GaveUp {
                 why: GaveUp::BudgetSpent,

@@ -45,8 +45,14 @@ pub(crate) trait Operate: Proxy {
     /// The connections that clients have, in words.
     async fn held_by(&self) -> Vec<String>;
 
+    /// In words, why it cannot be seen whether clients have connections, if it cannot.
+    async fn unknown_clients(&self) -> Vec<String>;
+
     /// Waits until no client has a connection.
     async fn without_clients(&self);
+
+    /// What a drain that was not done in time has cut, and what gives it more time, in words.
+    fn cut(&self) -> Option<String>;
 
     /// The last lines of the process whose failure this is.
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String>;

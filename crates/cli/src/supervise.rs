@@ -336,14 +336,25 @@ where
                     anyhow::anyhow!("gave up on {name}, as {why}: {reason}"),
                 ))
             }
+            Outcome::DrainFailed => {
+                let reason = failure.map_or_else(
+                    || "no reason is known".to_owned(),
+                    |failure| failure.message(),
+                );
+                Err(Fatal::new(
+                    code,
+                    anyhow::anyhow!("the drain has failed: {reason}"),
+                ))
+            }
+            Outcome::DrainTimedOut => {
+                let cut = self.proxy.cut().map(|cut| format!(": {cut}"));
+                let cut = cut.unwrap_or_default();
+                Err(Fatal::new(
+                    code,
+                    anyhow::anyhow!("{outcome}{cut}; {} sets its time", P::DRAIN_TIME_FLAG),
+                ))
+            }
             Outcome::DrainSkipped if self.no_drain_wanted => Ok(ExitCode::CLEAN),
-            Outcome::DrainTimedOut => Err(Fatal::new(
-                code,
-                anyhow::anyhow!(
-                    "the drain was not done in time and was cut; {} sets its time",
-                    P::DRAIN_TIME_FLAG
-                ),
-            )),
             Outcome::DrainSkipped => Err(self.ended_sooner(code, "the drain was cut")),
             Outcome::Killed => Err(self.ended_sooner(code, "everything was killed")),
             Outcome::Drained | Outcome::ProxyEnded { .. } => Ok(code),

@@ -141,6 +141,9 @@ pub enum Outcome {
     /// As asked, but without a drain: a second terminate has skipped it, or there was no epoch
     /// number left for it.
     DrainSkipped,
+    /// As asked, but the drain has failed: an epoch that served failed before it was drained, or the
+    /// epoch that drains could not tell that the others were.
+    DrainFailed,
     /// Everything was aborted immediately, as asked.
     Killed,
     /// The desired configuration was given up.
@@ -319,6 +322,7 @@ impl fmt::Display for Outcome {
             Self::Drained => f.write_str("drained"),
             Self::DrainTimedOut => f.write_str("the drain was not done in time and was cut"),
             Self::DrainSkipped => f.write_str("the drain was skipped"),
+            Self::DrainFailed => f.write_str("the drain has failed"),
             Self::Killed => f.write_str("killed as asked"),
             Self::GaveUp { epoch, why } => write!(f, "gave up after epoch {epoch}: {why}"),
             Self::ProxyEnded { epoch } => write!(f, "epoch {epoch} ended cleanly"),

@@ -42,6 +42,10 @@ scenarios! {
     permanent_failure_of_a_replaced_configuration
     old_epoch_crashes_while_the_new_one_starts
     old_epoch_crashes_while_the_new_one_is_live
+    live_epoch_dies_during_the_drain
+    live_epoch_ends_before_the_drain_begins
+    old_epoch_dies_during_the_drain
+    released_epoch_dies_during_the_drain
     old_epoch_crashes_in_back_off
     old_epoch_crashes_in_back_off_under_stop
     new_epoch_crashes_after_live

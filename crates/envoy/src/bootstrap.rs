@@ -158,6 +158,14 @@ impl Listener {
         }
     }
 
+    /// Whether it listens inside the process only (`internal_listener`): the connections to it are
+    /// Envoy's own.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.all(|address| *address == ListenAddress::Other)
+    }
+
     /// The name by which Envoy's statistics call it, all its addresses together: its `stat_prefix`, or
     /// its main address, with `_` for each colon. `None` where the configuration does not tell.
     #[must_use]

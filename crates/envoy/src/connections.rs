@@ -1,11 +1,21 @@
-//! Counting a process's connections from outside, for an old epoch: it has lost its admin endpoint to
-//! the new one and cannot be asked.
+//! Counting the connections of clients to a process from outside: exactly, for this process alone, and
+//! whatever it tells of itself. An old epoch has lost its admin endpoint to the new one, and the
+//! statistics of an Envoy may leave connections out, or contain those of its parent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
-use crate::proc_net::{TcpSocket, each_tcp_socket};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use socket2::SockRef;
+
+use crate::proc_net::{
+    InetSocket, each_inet_socket, each_tcp_socket, each_unix_stream, sockets_of,
+};
 
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
@@ -20,111 +30,280 @@ pub struct ConnectionsError {
     pub source: io::Error,
 }
 
+/// Where a process listens for connections. It shows as Envoy's statistics name a listener there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket: its path, or its abstract name with `@` for each NUL.
+    Unix(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(name) => name.clone(),
+        };
+        f.write_str(&name.replace(':', "_"))
+    }
+}
+
+/// A socket that takes traffic which cannot be counted from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Uncountable {
+    /// UDP has no connections that the kernel knows of.
+    Udp(SocketAddr),
+    /// With `transparent: true`, a connection has the address and port that its client meant, which
+    /// may be any.
+    Transparent(SocketAddr),
+    /// The socket is in another network namespace than the process.
+    OtherNamespace,
+}
+
+impl fmt::Display for Uncountable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(address) => write!(f, "the listener at {address} is UDP"),
+            Self::Transparent(address) => write!(f, "the listener at {address} is transparent"),
+            Self::OtherNamespace => f.write_str("a listener is in another network namespace"),
+        }
+    }
+}
+
+/// Where a process listens, the admin endpoint of an Envoy included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// Where connections can be counted.
+    pub places: BTreeSet<Place>,
+    /// Where they cannot.
+    pub uncountable: BTreeSet<Uncountable>,
+}
+
+impl Listening {
+    /// Looks where a process listens.
+    ///
+    /// It blocks while it reads `/proc`. Ask while the process still has its listeners: an old epoch
+    /// closes them as soon as the new one serves. Which sockets are transparent or in another network
+    /// namespace is seen only where descriptors of the process may be copied.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionsError`], also where the process has ended or belongs to another user.
+    pub fn of(pid: u32) -> Result<Self, ConnectionsError> {
+        let process = directory(pid);
+        let failed = |(path, source)| ConnectionsError { pid, path, source };
+        let mut listening = Self::default();
+        let mut unseen = own_sockets(pid)?;
+        let copies = Copies::of(pid);
+        each_tcp_socket(&process, |socket, descriptor| {
+            unseen.remove(&socket.inode);
+            if socket.state == InetSocket::LISTEN {
+                listening.places.insert(Place::Tcp(socket.local));
+                if copies.is_transparent(descriptor) {
+                    let transparent = Uncountable::Transparent(socket.local);
+                    listening.uncountable.insert(transparent);
+                }
+            }
+        })
+        .map_err(failed)?;
+        each_unix_stream(&process, |socket| {
+            if unseen.remove(&socket.inode).is_some() && socket.listens {
+                let name = socket.name.to_owned();
+                listening.places.insert(Place::Unix(name));
+            }
+        })
+        .map_err(failed)?;
+        let chosen_by_kernel = ephemeral_ports();
+        each_inet_socket(&process, "udp", |socket| {
+            // What has a peer, or a port that the kernel has chosen, belongs to a client: of DNS, or
+            // of a collector of statistics.
+            if unseen.remove(&socket.inode).is_some()
+                && !socket.has_peer
+                && !chosen_by_kernel.contains(&socket.local.port())
+            {
+                let udp = Uncountable::Udp(socket.local);
+                listening.uncountable.insert(udp);
+            }
+        })
+        .map_err(failed)?;
+        // Every listening socket of the namespace is in the tables.
+        if unseen
+            .values()
+            .any(|descriptor| copies.listens(*descriptor))
+        {
+            listening.uncountable.insert(Uncountable::OtherNamespace);
+        }
+        Ok(listening)
+    }
+
+    /// Adds what another look has seen.
+    pub fn extend(&mut self, other: Self) {
+        self.places.extend(other.places);
+        self.uncountable.extend(other.uncountable);
+    }
+}
+
 /// The TCP ports on which a process listens.
 ///
-/// It blocks while it reads `/proc`. Ask while the process still has its listeners: an old epoch
-/// closes them as soon as the new one serves.
+/// It blocks while it reads `/proc`.
 ///
 /// # Errors
 ///
 /// [`ConnectionsError`], also where the process has ended or belongs to another user.
 pub fn listening_ports(pid: u32) -> Result<BTreeSet<u16>, ConnectionsError> {
-    let mut ports = BTreeSet::new();
-    each_own_socket(pid, |socket| {
-        if socket.state == TcpSocket::LISTEN {
-            ports.insert(socket.local_port);
-        }
-    })?;
-    Ok(ports)
+    let addresses = listening_at(pid)?.into_iter();
+    Ok(addresses.map(|address| address.port()).collect())
 }
 
-/// The connections that clients have to a process on the given local ports, per port; ports without
-/// one are absent. Leave the admin port out of the ports.
+/// The TCP addresses on which a process listens.
+pub(crate) fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, ConnectionsError> {
+    let mut addresses = BTreeSet::new();
+    own_sockets(pid)?;
+    each_tcp_socket(&directory(pid), |socket, _| {
+        if socket.state == InetSocket::LISTEN {
+            addresses.insert(socket.local);
+        }
+    })
+    .map_err(|(path, source)| ConnectionsError { pid, path, source })?;
+    Ok(addresses)
+}
+
+/// The connections that a process has accepted at these places, per place; places without one are
+/// absent.
 ///
-/// A connection whose client has closed its side counts as long as the process keeps it, because it
-/// may still be answering. Connections that the process has opened itself have other local ports. It
-/// blocks while it reads `/proc`, for some milliseconds per ten thousand sockets of the host.
+/// A connection counts as long as the process keeps it, because either side may still be sending.
+/// Connections that the process has opened itself have other local addresses. It blocks while it reads
+/// `/proc`, for some milliseconds per ten thousand sockets of the host.
 ///
 /// # Errors
 ///
 /// [`ConnectionsError`], also where the process has ended or belongs to another user.
 ///
 /// ```
-/// use handover_envoy::connections::{established, listening_ports};
+/// use handover_envoy::connections::{Listening, Place, accepted};
 ///
 /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-/// let port = listener.local_addr()?.port();
+/// let place = Place::Tcp(listener.local_addr()?);
 /// let me = std::process::id();
-/// assert!(listening_ports(me)?.contains(&port));
+/// assert!(Listening::of(me)?.places.contains(&place));
 ///
 /// let client = std::net::TcpStream::connect(listener.local_addr()?)?;
 /// let (server, _) = listener.accept()?;
-/// assert_eq!(established(me, &[port].into())?[&port], 1);
+/// assert_eq!(accepted(me, &[place.clone()].into())?[&place], 1);
 /// # drop((client, server));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn established(
+pub fn accepted(
     pid: u32,
-    ports: &BTreeSet<u16>,
-) -> Result<BTreeMap<u16, usize>, ConnectionsError> {
-    let mut counts = BTreeMap::new();
-    each_own_socket(pid, |socket| {
-        let open = matches!(socket.state, TcpSocket::ESTABLISHED | TcpSocket::CLOSE_WAIT);
-        if open && ports.contains(&socket.local_port) {
-            *counts.entry(socket.local_port).or_default() += 1;
+    places: &BTreeSet<Place>,
+) -> Result<BTreeMap<Place, u64>, ConnectionsError> {
+    let process = directory(pid);
+    let failed = |(path, source)| ConnectionsError { pid, path, source };
+    let mut counts: BTreeMap<Place, u64> = BTreeMap::new();
+    let mut count = |place: &Place| *counts.entry(place.clone()).or_default() += 1;
+    let addresses: BTreeSet<SocketAddr> = places
+        .iter()
+        .filter_map(|place| match place {
+            Place::Tcp(address) => Some(*address),
+            Place::Unix(_) => None,
+        })
+        .collect();
+    let own = own_sockets(pid)?;
+    each_inet_socket(&process, "tcp", |socket| {
+        if socket.is_connection()
+            && own.contains_key(&socket.inode)
+            && let Some(address) = accepted_at(socket.local, &addresses)
+        {
+            count(&Place::Tcp(address));
         }
-    })?;
+    })
+    .map_err(failed)?;
+    if addresses.len() < places.len() {
+        each_unix_stream(&process, |socket| {
+            let place = Place::Unix(socket.name.to_owned());
+            if socket.is_connected && own.contains_key(&socket.inode) && places.contains(&place) {
+                count(&place);
+            }
+        })
+        .map_err(failed)?;
+    }
     Ok(counts)
 }
 
-fn each_own_socket(pid: u32, mut visit: impl FnMut(TcpSocket)) -> Result<(), ConnectionsError> {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    each_tcp_socket(&process, |socket, _| visit(socket))
-        .map_err(|(path, source)| ConnectionsError { pid, path, source })
+/// Which of the addresses on which a process listens takes connections to this one: the same, or else
+/// one that stands for all, of the same family first.
+pub(crate) fn accepted_at(
+    local: SocketAddr,
+    addresses: &BTreeSet<SocketAddr>,
+) -> Option<SocketAddr> {
+    if addresses.contains(&local) {
+        return Some(local);
+    }
+    let is_any =
+        |address: &&SocketAddr| address.port() == local.port() && address.ip().is_unspecified();
+    let same_family = addresses
+        .iter()
+        .filter(is_any)
+        .find(|address| address.is_ipv4() == local.is_ipv4());
+    same_family
+        .or_else(|| addresses.iter().find(is_any))
+        .copied()
+}
+
+fn directory(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// The sockets of a process. One that has none has ended, or is about to: every process that is looked
+/// at here listens or has listened, and what is left of one that has not been reaped shows an empty
+/// list.
+fn own_sockets(pid: u32) -> Result<BTreeMap<u64, RawFd>, ConnectionsError> {
+    let path = directory(pid);
+    let own = sockets_of(&path).and_then(|own| match own.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::NotFound, "it has ended")),
+        false => Ok(own),
+    });
+    own.map_err(|source| ConnectionsError { pid, path, source })
+}
+
+/// The ports from which the kernel chooses for who does not ask for one.
+fn ephemeral_ports() -> RangeInclusive<u16> {
+    let range = std::fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
+    let range = range.unwrap_or_default();
+    let mut ends = range
+        .split_ascii_whitespace()
+        .filter_map(|end| end.parse().ok());
+    match (ends.next(), ends.next()) {
+        (Some(first), Some(last)) => first..=last,
+        // The kernel's default.
+        _ => 32_768..=60_999,
+    }
+}
+
+/// Copies of a process's descriptors, where they may be made. Where not, nothing is found.
+struct Copies(Option<OwnedFd>);
+
+impl Copies {
+    fn of(pid: u32) -> Self {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        Self(pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()))
+    }
+
+    fn get(&self, descriptor: RawFd) -> Option<OwnedFd> {
+        pidfd_getfd(self.0.as_ref()?, descriptor, PidfdGetfdFlags::empty()).ok()
+    }
+
+    fn is_transparent(&self, descriptor: RawFd) -> bool {
+        self.get(descriptor)
+            .is_some_and(|socket| SockRef::from(&socket).ip_transparent_v4().unwrap_or(false))
+    }
+
+    fn listens(&self, descriptor: RawFd) -> bool {
+        self.get(descriptor)
+            .is_some_and(|socket| SockRef::from(&socket).is_listener().unwrap_or(false))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Shutdown, TcpListener, TcpStream};
-
-    #[test]
-    fn only_accepted_connections_on_the_given_ports_count() {
-        let v4 = TcpListener::bind("127.0.0.1:0").unwrap();
-        let v6 = TcpListener::bind("[::1]:0").unwrap();
-        let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let connect = |listener: &TcpListener| {
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            (client, listener.accept().unwrap().0)
-        };
-        let me = std::process::id();
-        let ports = BTreeSet::from([port(&v4), port(&v6)]);
-        assert!(listening_ports(me).unwrap().is_superset(&ports));
-        assert_eq!(established(me, &ports).unwrap(), BTreeMap::new());
-
-        let pairs = [connect(&v4), connect(&v4), connect(&v6)];
-        let _uncounted = connect(&other);
-        let expected = BTreeMap::from([(port(&v4), 2), (port(&v6), 1)]);
-        assert_eq!(established(me, &ports).unwrap(), expected);
-
-        // A client that has closed its side still waits for the answer.
-        pairs[0].0.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(established(me, &ports).unwrap(), expected);
-
-        // A listener that is closed leaves its connections, as that of an old epoch does.
-        drop((v4, v6));
-        assert_eq!(established(me, &ports).unwrap(), expected);
-        drop(pairs);
-        assert_eq!(established(me, &ports).unwrap(), BTreeMap::new());
-    }
-
-    #[test]
-    fn a_process_that_does_not_exist_is_named() {
-        let error = established(u32::MAX, &BTreeSet::new()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot look at the sockets of process 4294967295 in /proc/4294967295"
-        );
-    }
-}
+mod tests;

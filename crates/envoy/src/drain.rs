@@ -11,12 +11,15 @@
 //! for one second more. So a client that reads until Envoy closes holds a drain for that time after
 //! its last answer; a shorter `drain_timeout` in the configuration is the remedy.
 
+use std::error::Error;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use handover_tokio::gap::timeout_at;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
+use crate::bootstrap::Listener;
 use crate::quiet::keep_new_connections_away;
 
 /// How to drain.
@@ -33,6 +36,9 @@ pub struct DrainOptions {
     pub poll: Duration,
     /// Listeners whose connections do not hold the drain.
     pub exclude: Exclude,
+    /// The static listeners of the configuration, as far as they are known: a drain is not over while
+    /// the statistics leave one of them out.
+    pub listeners: Vec<Listener>,
     /// The process id of this Envoy, where it is a child of ours: then the connections that wait to
     /// be accepted when the listeners close are not reset, see [`quiet`](crate::quiet).
     pub child: Option<u32>,
@@ -46,6 +52,7 @@ impl Default for DrainOptions {
             limit: Duration::from_secs(5),
             poll: Duration::from_millis(15),
             exclude: Exclude::default(),
+            listeners: Vec::new(),
             child: None,
         }
     }
@@ -84,14 +91,57 @@ pub enum DrainError {
     CloseListeners(#[source] AdminError),
     /// The connections could not be counted for the whole rest of the time.
     #[error("cannot count the connections that are left")]
-    Count(#[source] AdminError),
+    Count(#[source] Box<dyn Error + Send + Sync>),
     /// The time was over before connections could be counted once.
     #[error("the drain took {0:?} before the connections that are left could be counted")]
     NoTime(Duration),
 }
 
-/// Drains an Envoy through its admin endpoint. `Ok` with connections left means that the limit came
-/// first.
+/// Counts the connections that hold a drain.
+#[async_trait]
+pub(crate) trait CountClients: Send + Sync {
+    /// The listeners with open connections, and how many.
+    async fn count(&self) -> Result<Vec<ListenerConnections>, NotCounted>;
+
+    /// Whether Envoy has closed the listeners of these connections, where that is seen. Where it is
+    /// not, the statistics are asked.
+    async fn has_closed_its_listeners(&self) -> Option<bool> {
+        None
+    }
+}
+
+/// Why connections could not be counted at one moment.
+#[derive(Debug)]
+pub(crate) struct NotCounted {
+    pub(crate) error: Box<dyn Error + Send + Sync>,
+    /// There is nothing more to count: what was asked is gone.
+    pub(crate) is_final: bool,
+}
+
+/// Counts by the statistics of an Envoy.
+struct ByStatistics<'a> {
+    admin: &'a AdminClient,
+    options: &'a DrainOptions,
+}
+
+#[async_trait]
+impl CountClients for ByStatistics<'_> {
+    async fn count(&self) -> Result<Vec<ListenerConnections>, NotCounted> {
+        let options = self.options;
+        let counted = self
+            .admin
+            .active_connections(&options.exclude, &options.listeners)
+            .await;
+        counted.map_err(|error| NotCounted {
+            // An endpoint that is gone does not come back.
+            is_final: error.is_nobody_there(),
+            error: error.into(),
+        })
+    }
+}
+
+/// Drains an Envoy through its admin endpoint, by the connections that its statistics tell. `Ok` with
+/// connections left means that the limit came first.
 ///
 /// # Errors
 ///
@@ -116,6 +166,15 @@ pub enum DrainError {
 /// # }
 /// ```
 pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainReport, DrainError> {
+    drain_counting(admin, options, &ByStatistics { admin, options }).await
+}
+
+/// The same by another count. What cannot be counted is not drained: it is waited for until the limit.
+pub(crate) async fn drain_counting(
+    admin: &AdminClient,
+    options: &DrainOptions,
+    clients: &dyn CountClients,
+) -> Result<DrainReport, DrainError> {
     let start = Instant::now();
     // A limit too far away for the clock is as good as none that a person would see the end of.
     let end = start
@@ -129,11 +188,11 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
             let spared = admin.address().port().into_iter().collect();
             // Without it the drain is a little less kind; that is no reason not to drain.
             if let Err(error) = keep_new_connections_away(child, &spared).await {
-                tracing::warn!("connections that are not accepted yet may be reset: {error}");
+                error.tell();
             }
         }
         // Unknown counters leave the closing unverified; they do not stop a drain.
-        let before = Listeners::read(admin).await.ok();
+        let before = Listeners::read(admin).await;
         let closing = retry_once(|| admin.drain_listeners(DrainCall::default())).await;
         closing.map_err(DrainError::CloseListeners)?;
         Ok(before)
@@ -144,15 +203,22 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
 
     let mut listeners_closed = false;
     let mut tell_at = Instant::now() + FIRST_TOLD;
-    let mut last: Option<Result<Vec<ListenerConnections>, AdminError>> = None;
+    let mut last: Option<Result<Vec<ListenerConnections>, Box<dyn Error + Send + Sync>>> = None;
     // Cutting a count at the end keeps the result of the one before.
     let _ = timeout_at(end, async {
         loop {
-            if !listeners_closed && let Some(before) = &before {
-                let now = Listeners::read(admin).await;
-                listeners_closed = now.is_ok_and(|now| now.all_closed_since(before));
+            if !listeners_closed {
+                listeners_closed = match (clients.has_closed_its_listeners().await, &before) {
+                    (Some(closed), _) => closed,
+                    (None, Some(before)) => {
+                        let now = Listeners::read(admin).await;
+                        now.is_some_and(|now| now.all_closed_since(before))
+                    }
+                    (None, None) => false,
+                };
             }
-            match admin.active_connections(&options.exclude).await {
+            let looking = Instant::now();
+            match clients.count().await {
                 Ok(holding) => {
                     // A connection that is accepted between two counts must not be missed, so an
                     // empty count ends the drain only after the listeners were seen closed, or
@@ -168,19 +234,17 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
                         return;
                     }
                 }
-                // A single slow or broken answer is no reason to cut anybody, but an endpoint that
-                // is gone does not come back.
-                Err(error) => {
-                    let gone = error.is_nobody_there();
-                    if gone || !matches!(last, Some(Ok(_))) {
+                // A single slow or broken answer is no reason to cut anybody.
+                Err(NotCounted { error, is_final }) => {
+                    if is_final || !matches!(&last, Some(Ok(holding)) if !holding.is_empty()) {
                         last = Some(Err(error));
                     }
-                    if gone {
+                    if is_final {
                         return;
                     }
                 }
             }
-            sleep(options.poll).await;
+            sleep(pause_after(looking.elapsed(), options.poll)).await;
         }
     })
     .await;
@@ -193,6 +257,13 @@ pub async fn drain(admin: &AdminClient, options: &DrainOptions) -> Result<DrainR
         Some(Err(error)) => Err(DrainError::Count(error)),
         None => Err(DrainError::NoTime(start.elapsed())),
     }
+}
+
+/// The pause after a look that took so long: at least the given one, and long enough that looking
+/// takes a third of the time at most, on a host whose tables are long.
+pub(crate) fn pause_after(look: Duration, least: Duration) -> Duration {
+    let most = Duration::from_secs(1).max(least);
+    look.saturating_mul(2).clamp(least, most)
 }
 
 /// How long connections may hold a drain before it is told which. It is told again each time that the
@@ -216,17 +287,19 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn read(admin: &AdminClient) -> Result<Self, AdminError> {
+    /// `None` where the statistics do not tell: they may leave anything out.
+    async fn read(admin: &AdminClient) -> Option<Self> {
         let stats = admin
             .stats(r"^listener_manager\.(listener_stopped|total_listeners_active)$")
-            .await?;
+            .await
+            .ok()?;
         let value = |wanted: &str| {
             let found = stats.iter().find(|(name, _)| name == wanted);
-            found.map_or(0, |(_, value)| *value)
+            found.map(|(_, value)| *value)
         };
-        Ok(Self {
-            active: value("listener_manager.total_listeners_active"),
-            stopped: value("listener_manager.listener_stopped"),
+        Some(Self {
+            active: value("listener_manager.total_listeners_active")?,
+            stopped: value("listener_manager.listener_stopped")?,
         })
     }
 

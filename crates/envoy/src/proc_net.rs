@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -45,68 +46,150 @@ pub(crate) fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
 /// it, with one of its descriptors there. An error comes with the file that could not be read.
 pub(crate) fn each_tcp_socket(
     process: &Path,
-    mut visit: impl FnMut(TcpSocket, RawFd),
+    mut visit: impl FnMut(InetSocket, RawFd),
 ) -> Result<(), (PathBuf, io::Error)> {
     let own = sockets_of(process).map_err(|error| (process.to_owned(), error))?;
-    for table in ["net/tcp", "net/tcp6"] {
-        let path = process.join(table);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            // A host without IPv6 has no second table.
-            Err(error) if table == "net/tcp6" && error.kind() == io::ErrorKind::NotFound => {
-                continue;
-            }
-            Err(error) => return Err((path, error)),
-        };
-        let mut reader = BufReader::new(file);
-        let mut line = String::new();
-        // A busy host has tens of thousands of lines, so one buffer serves for all.
-        while reader
-            .read_line(&mut line)
-            .map_err(|error| (path.clone(), error))?
-            > 0
-        {
-            // Most lines of a busy host are connections in TIME_WAIT, which belong to no process.
-            let socket = (!line.contains(" 06 ")).then(|| TcpSocket::parse(&line));
-            let socket = socket.flatten();
-            line.clear();
-            let Some(socket) = socket else {
-                continue;
-            };
-            if let Some(descriptor) = own.get(&socket.inode) {
-                visit(socket, *descriptor);
-            }
+    each_inet_socket(process, "tcp", |socket| {
+        if let Some(descriptor) = own.get(&socket.inode) {
+            visit(socket, *descriptor);
         }
+    })
+}
+
+/// Calls `visit` for each line of the tables of TCP or UDP sockets, of both families, in the network
+/// namespace of a process. Closed connections whose port is still reserved are left out.
+pub(crate) fn each_inet_socket(
+    process: &Path,
+    protocol: &str,
+    mut visit: impl FnMut(InetSocket),
+) -> Result<(), (PathBuf, io::Error)> {
+    for family in ["", "6"] {
+        let path = process.join(format!("net/{protocol}{family}"));
+        each_line(&path, |line| {
+            // Most lines of a busy host are connections in TIME_WAIT, which belong to no process.
+            if !line.contains(" 06 ")
+                && let Some(socket) = InetSocket::parse(line)
+            {
+                visit(socket);
+            }
+        })
+        .or_else(|error| {
+            // A host without IPv6 has no second table.
+            if family == "6" && error.kind() == io::ErrorKind::NotFound {
+                return Ok(());
+            }
+            Err((path, error))
+        })?;
     }
     Ok(())
 }
 
-/// One line of `/proc/net/tcp` or `tcp6`.
+/// Calls `visit` for each Unix stream socket with a name in the network namespace of a process.
+pub(crate) fn each_unix_stream(
+    process: &Path,
+    mut visit: impl FnMut(UnixStreamSocket<'_>),
+) -> Result<(), (PathBuf, io::Error)> {
+    let path = process.join("net/unix");
+    each_line(&path, |line| {
+        if let Some(socket) = UnixStreamSocket::parse(line) {
+            visit(socket);
+        }
+    })
+    .map_err(|error| (path, error))
+}
+
+/// A busy host has tens of thousands of lines, so one buffer serves for all. A name may hold any
+/// byte.
+fn each_line(path: &Path, mut visit: impl FnMut(&str)) -> io::Result<()> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        visit(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+        line.clear();
+    }
+    Ok(())
+}
+
+/// One line of `/proc/net/tcp`, `udp`, or one of their tables of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TcpSocket {
-    pub(crate) local_port: u16,
+pub(crate) struct InetSocket {
+    /// An IPv4 address that IPv6 has mapped is the IPv4 address.
+    pub(crate) local: SocketAddr,
+    pub(crate) has_peer: bool,
     /// The kernel's number of the state.
     pub(crate) state: u8,
     pub(crate) inode: u64,
 }
 
-impl TcpSocket {
-    pub(crate) const ESTABLISHED: u8 = 0x01;
-    /// The peer has closed its side, this side may still be sending.
-    pub(crate) const CLOSE_WAIT: u8 = 0x08;
+impl InetSocket {
     pub(crate) const LISTEN: u8 = 0x0a;
+
+    /// Whether there is a connection of which at least one direction is open, or not yet known to be
+    /// closed at both ends: established, `FIN_WAIT1`, `FIN_WAIT2`, `CLOSE_WAIT`, `LAST_ACK` or
+    /// `CLOSING`. Which process has it is another question: the kernel finishes without one.
+    pub(crate) fn is_connection(&self) -> bool {
+        matches!(self.state, 0x01 | 0x04 | 0x05 | 0x08 | 0x09 | 0x0b)
+    }
 
     /// Reads a line; the heading and what has another form is `None`.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_ascii_whitespace();
         let local = fields.nth(1)?;
-        let state = fields.nth(1)?;
+        let remote = fields.next()?;
+        let state = fields.next()?;
         let inode = fields.nth(5)?;
-        let (_, port) = local.rsplit_once(':')?;
         Some(Self {
-            local_port: u16::from_str_radix(port, 16).ok()?,
+            local: address(local)?,
+            has_peer: address(remote)?.port() != 0,
             state: u8::from_str_radix(state, 16).ok()?,
             inode: inode.parse().ok()?,
+        })
+    }
+}
+
+/// Reads `0100007F:4DE2`, or the same with four words: each is in network order, shown as a number of
+/// this machine.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| -> Option<[u8; 4]> {
+        let word = u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let bytes: [u8; 16] = words.concat().try_into().ok()?;
+            IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// One named stream socket of `/proc/net/unix`. An accepted connection has the name of the listening
+/// socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnixStreamSocket<'a> {
+    pub(crate) inode: u64,
+    pub(crate) listens: bool,
+    pub(crate) is_connected: bool,
+    /// With `@` for each NUL.
+    pub(crate) name: &'a str,
+}
+
+impl<'a> UnixStreamSocket<'a> {
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
+        let (inode, name) = unix_socket(line)?;
+        let mut fields = line.split_ascii_whitespace().skip(3);
+        let (flags, kind, state) = (fields.next()?, fields.next()?, fields.next()?);
+        (kind == "0001").then_some(Self {
+            inode,
+            // The bit for which `accept` waits.
+            listens: u32::from_str_radix(flags, 16).ok()? & 0x1_0000 != 0,
+            is_connected: state == "03",
+            name,
         })
     }
 }
@@ -132,26 +215,59 @@ mod tests {
     fn lines_of_both_families_are_read() {
         let v4 = "   1: 0100007F:4DE2 0100007F:8C3A 01 00000000:00000000 00:00000000 00000000     0        0 24970 1 0000000000000000 20 4 30 10 -1";
         let v6 = "   0: 00000000000000000000000001000000:4DE3 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 24971 1 0000000000000000 100 0 0 10 0";
-        let socket = |local_port, state, inode| {
-            Some(TcpSocket {
-                local_port,
-                state,
-                inode,
+        let mapped = v4.replace("0100007F:4DE2", "0000000000000000FFFF00000100007F:4DE2");
+        let established = InetSocket {
+            local: "127.0.0.1:19938".parse().unwrap(),
+            has_peer: true,
+            state: 1,
+            inode: 24970,
+        };
+        assert_eq!(InetSocket::parse(v4), Some(established));
+        assert_eq!(InetSocket::parse(&mapped), Some(established));
+        assert!(established.is_connection());
+        let listens = InetSocket {
+            local: "[::1]:19939".parse().unwrap(),
+            has_peer: false,
+            state: InetSocket::LISTEN,
+            inode: 24971,
+        };
+        assert_eq!(InetSocket::parse(v6), Some(listens));
+        assert!(!listens.is_connection());
+        for other in [
+            "  sl  local_address rem_address   st tx_queue",
+            "",
+            "1: 0100007F: 0:0 01 0 0 0 0 0 1",
+            "1: é100007F:4DE2 0:0 01 0 0 0 0 0 1",
+        ] {
+            assert_eq!(InetSocket::parse(other), None);
+        }
+    }
+
+    #[test]
+    fn connections_to_a_unix_socket_have_its_name() {
+        let line = |flags, kind, state| {
+            format!("00000000fdfa64f6: 00000002 00000000 {flags} {kind} {state} 24967 /run/a b")
+        };
+        let (listens, is_connected) = (true, false);
+        let socket = |listens, is_connected| {
+            Some(UnixStreamSocket {
+                inode: 24967,
+                listens,
+                is_connected,
+                name: "/run/a b",
             })
         };
+        let text = line("00010000", "0001", "01");
         assert_eq!(
-            TcpSocket::parse(v4),
-            socket(0x4de2, TcpSocket::ESTABLISHED, 24970)
+            UnixStreamSocket::parse(&text),
+            socket(listens, is_connected)
         );
+        let text = line("00000000", "0001", "03");
+        assert_eq!(UnixStreamSocket::parse(&text), socket(false, true));
         assert_eq!(
-            TcpSocket::parse(v6),
-            socket(0x4de3, TcpSocket::LISTEN, 24971)
-        );
-        assert_eq!(
-            TcpSocket::parse("  sl  local_address rem_address   st tx_queue"),
+            UnixStreamSocket::parse(&line("00000000", "0002", "01")),
             None
         );
-        assert_eq!(TcpSocket::parse(""), None);
     }
 
     #[test]

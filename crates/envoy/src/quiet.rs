@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use handover_tokio::error_chain;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use socket2::{SockFilter, SockRef};
@@ -63,6 +64,25 @@ pub enum QuietError {
         #[source]
         source: io::Error,
     },
+}
+
+impl QuietError {
+    /// Says what follows from it: little. A supervisor without privileges is refused on many hosts, at
+    /// each stop, so that is no warning.
+    pub(crate) fn tell(&self) {
+        let (Self::Look { source, .. } | Self::Reach { source, .. } | Self::Filter { source, .. }) =
+            self;
+        let refused = source.kind() == io::ErrorKind::PermissionDenied;
+        let error = error_chain(self);
+        let follows = "a connection that arrives at the very moment in which the listeners close may \
+                       be reset before it is accepted, and its client must connect again; no other \
+                       is affected";
+        if refused {
+            tracing::info!("{follows} ({error})");
+        } else {
+            tracing::warn!("{follows} ({error})");
+        }
+    }
 }
 
 /// Drops the opening packet of new TCP connections to every listening socket of a child process, and
@@ -191,7 +211,7 @@ mod tests {
         // Other tests of this process listen too, on ports that are not ours to quieten.
         let mut others = BTreeSet::new();
         each_tcp_socket(&PathBuf::from("/proc/self"), |socket, _| {
-            others.insert(socket.local_port);
+            others.insert(socket.local.port());
         })
         .unwrap();
         others.remove(&address.port());

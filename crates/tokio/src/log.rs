@@ -167,6 +167,7 @@ pub(crate) fn finish(outcome: Outcome) {
         Outcome::Drained | Outcome::ProxyEnded { .. } => info!("finished: {outcome}"),
         Outcome::DrainTimedOut
         | Outcome::DrainSkipped
+        | Outcome::DrainFailed
         | Outcome::Killed
         | Outcome::GaveUp { .. } => debug!("finished: {outcome}"),
     }

@@ -12,6 +12,7 @@ mod changes;
 mod control;
 mod control_drain;
 mod crashes;
+mod drained;
 mod ending;
 mod gaps;
 mod keeping;

@@ -266,6 +266,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Drained => "drained",
         Outcome::DrainTimedOut => "drain_timed_out",
         Outcome::DrainSkipped => "drain_skipped",
+        Outcome::DrainFailed => "drain_failed",
         Outcome::Killed => "killed",
         Outcome::GaveUp { .. } => "gave_up",
         Outcome::ProxyEnded { .. } => "proxy_ended",

@@ -72,8 +72,22 @@ impl Operate for Envoy {
         holding.iter().map(ToString::to_string).collect()
     }
 
+    async fn unknown_clients(&self) -> Vec<String> {
+        let holding = Envoy::held_by(self).await.into_iter();
+        let unknown = holding.filter(|holding| holding.connections.is_none());
+        unknown.map(|holding| holding.to_string()).collect()
+    }
+
     async fn without_clients(&self) {
         Envoy::without_clients(self).await;
+    }
+
+    fn cut(&self) -> Option<String> {
+        let cut = Envoy::cut(self);
+        (!cut.is_empty()).then(|| {
+            let cut = cut.join(", ");
+            format!("{cut}; --termination-drain gives clients more time")
+        })
     }
 
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {

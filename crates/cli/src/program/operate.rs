@@ -124,7 +124,15 @@ impl Operate for Program {
         Vec::new()
     }
 
+    async fn unknown_clients(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     async fn without_clients(&self) {}
+
+    fn cut(&self) -> Option<String> {
+        None
+    }
 
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
         match error.downcast_ref() {

@@ -94,6 +94,18 @@ where
             }
             spawn(asked, async move {
                 let limit = request.timeout_ms.map(Duration::from_millis);
+                // Otherwise it would wait for ever for what is never seen.
+                let unknown = match limit {
+                    None => proxy.unknown_clients().await,
+                    Some(_) => Vec::new(),
+                };
+                if !unknown.is_empty() {
+                    let message = "it cannot be seen whether clients are connected: with --timeout \
+                                   it is waited that long";
+                    let mut refusal = Refusal::new(Code::TimedOut, message);
+                    refusal.lines = unknown;
+                    return Err(refusal);
+                }
                 if within(limit, proxy.without_clients()).await.is_some() {
                     return drained(DrainResult::Drained);
                 }

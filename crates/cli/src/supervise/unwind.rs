@@ -37,6 +37,7 @@ mod tests {
 
     use handover_core::Policy;
     use handover_tokio::process::{Line, Signal};
+    use handover_tokio::watch::Rescan;
 
     use crate::exit_code::ExitCode;
     use crate::program::{Program, Readiness, Revision, Settings, Sockets};
@@ -81,7 +82,7 @@ mod tests {
         let program = Program::new(Settings {
             command: "sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            sockets: Sockets::default(),
+            sockets: Sockets::new(false),
             readiness: Readiness::After(Duration::from_millis(10)),
             stop_signal: Signal::TERM,
             drain_time: Duration::from_secs(30),
@@ -91,7 +92,14 @@ mod tests {
         let source = Wicked { file: file.clone() };
         let policy = Policy::resilient();
         let watched = [file.clone()];
-        let supervisor = Supervisor::new(Arc::new(program), policy, source, &watched).unwrap();
+        let supervisor = Supervisor::new(
+            Arc::new(program),
+            policy,
+            source,
+            &watched,
+            Rescan::default(),
+        )
+        .unwrap();
         let running = supervisor.run(Signals::take_over().unwrap());
         let break_it = async {
             while !up.exists() {

@@ -25,7 +25,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Abort, Epoch, Event, Input, LOOK_AROUND, Machine, Output, Reception, Timestamp};
+use crate::policy::waits_for_live;
+use crate::{Abort, Epoch, Event, Exit, Input, LOOK_AROUND, Machine, Output, Reception, Timestamp};
 
 /// The names of the invariants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,10 @@ pub enum Invariant {
     /// A deadline that was missed for long does nothing until the world was looked at, and then it
     /// is handled and not put off again.
     LooksBeforeLateDeadlines,
+    /// An end is called drained only if, since the terminate, neither the drain nor an epoch that
+    /// clients may be connected to has failed, and the live one did not end before the drain began;
+    /// and a failed drain only otherwise.
+    DrainedMeansDrained,
 }
 
 /// An invariant that does not hold, with what was seen.
@@ -102,6 +107,9 @@ pub struct Checker {
     /// A cold restart was asked for, and nothing has been started since.
     restarting: bool,
     terminated: bool,
+    /// Since the terminate an epoch with clients, or the drain, has ended as it must not.
+    undrained: bool,
+    drain_started: bool,
     panicked: bool,
     finished: bool,
 }
@@ -261,8 +269,21 @@ impl Checker {
                     watched.released = true;
                 }
             }
-            Note::Exited(epoch) => {
+            Note::Exited(epoch, exit) => {
                 if let Some(watched) = self.running.remove(&epoch) {
+                    let serves = watched.live.is_some()
+                        || watched.superseded
+                        || !waits_for_live(machine.policy());
+                    // It has said that it had taken nothing over.
+                    let dropped =
+                        watched.withdrawn && watched.is_starting() && exit == Exit::Aborted;
+                    let failed = !dropped
+                        && exit != Exit::Clean
+                        && (watched.drain || (serves && !watched.released));
+                    let unasked =
+                        watched.live.is_some() && !watched.superseded && !self.drain_started;
+                    self.undrained |=
+                        self.terminated && watched.aborted.is_none() && (failed || unasked);
                     self.last = self.look_back(machine, watched);
                 }
                 self.to_clean.push(epoch);
@@ -315,7 +336,7 @@ enum Note {
     StoppedServing(Epoch),
     Released(Epoch),
     Withdrawn(Epoch),
-    Exited(Epoch),
+    Exited(Epoch, Exit),
     Terminated,
 }
 
@@ -328,7 +349,7 @@ impl Note {
             Input::StoppedServing(epoch) => Self::StoppedServing(*epoch),
             Input::Released(epoch) => Self::Released(*epoch),
             Input::Withdrawn(epoch) => Self::Withdrawn(*epoch),
-            Input::Exited(epoch, _) => Self::Exited(*epoch),
+            Input::Exited(epoch, exit) => Self::Exited(*epoch, *exit),
             Input::Terminate | Input::Kill => Self::Terminated,
         }
     }

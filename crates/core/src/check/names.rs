@@ -9,6 +9,7 @@ impl Checker {
     #[must_use]
     pub fn rename<C: Clone + Eq>(&self, machine: &Machine<C>, names: &Names<C>) -> Self {
         let is_running = machine.phase() == Phase::Running;
+        let matters = matches!(machine.phase(), Phase::Running | Phase::Draining { .. });
         let attempts = |of| if is_running { of } else { Attempts::default() };
         let enough = machine.policy().retry.reset_after;
         let counts = |watched: &Watched| {
@@ -27,7 +28,7 @@ impl Checker {
             }),
             trusted: watched.trusted && counts(watched),
             fallback: watched.fallback && is_running,
-            released: watched.released && is_running,
+            released: watched.released && matters,
             ..*watched
         };
         let running = self.running.iter();
@@ -47,6 +48,8 @@ impl Checker {
                 .map(|at| names.time(at)),
             restarting: self.restarting && is_running,
             terminated: self.terminated,
+            undrained: self.undrained,
+            drain_started: self.drain_started,
             panicked: self.panicked,
             finished: self.finished,
         }

@@ -40,6 +40,13 @@ impl Checker {
                 ensure(self.running.is_empty(), Invariant::AlwaysFinishes, || {
                     format!("finished while {:?} run", self.running)
                 })?;
+                let called_drained = *outcome == Outcome::Drained;
+                let called_failed = *outcome == Outcome::DrainFailed;
+                ensure(
+                    !(called_drained && self.undrained) && (self.undrained || !called_failed),
+                    Invariant::DrainedMeansDrained,
+                    || format!("finished with {outcome:?}, undrained: {}", self.undrained),
+                )?;
                 let gave_up = matches!(outcome, Outcome::GaveUp { .. });
                 ensure(
                     gave_up == self.panicked,
@@ -105,6 +112,7 @@ impl Checker {
                 format!("{epoch} beside {running:?}")
             })?;
         }
+        self.drain_started |= matches!(target, Target::Drain);
         let watched = Watched {
             live: None,
             fallback: false,

@@ -24,7 +24,10 @@ impl<C: Clone + Eq> Machine<C> {
         self.outputs.push_back(Output::Cleanup(epoch));
         match self.phase {
             Phase::Running => self.follow_up(slot, exit),
-            Phase::Draining { .. } => self.reconcile(),
+            Phase::Draining { epoch: drain, .. } => {
+                self.drain_failed |= self.is_undrained(&slot, exit, drain);
+                self.reconcile();
+            }
             Phase::Stopping(outcome) => self.finish_if_empty(outcome),
             Phase::Finished(_) => {}
         }
@@ -52,6 +55,22 @@ impl<C: Clone + Eq> Machine<C> {
             Phase::Draining { .. } | Phase::Stopping(_) | Phase::Finished(_) => self.reconcile(),
         }
         Reception::Accepted
+    }
+
+    /// Rule: an epoch that fails while clients may be connected to it was not drained, and a drain
+    /// that fails has drained nobody. A program that is drained may end by itself, so its clean exit
+    /// is all right; but not before the drain has begun, because nobody has asked for it then.
+    fn is_undrained(&self, slot: &Slot<C>, exit: Exit, drain: Option<Epoch>) -> bool {
+        if slot.withdrawn().is_some() && exit == Exit::Aborted {
+            // It was dropped before it had taken anything over.
+            return false;
+        }
+        let has_clients = self.holds_clients(slot) && !slot.is_released();
+        match end_of(slot, exit) {
+            Some(End::Failed(_)) => has_clients || slot.is_drain(),
+            Some(End::Clean) => slot.is_live() && drain.is_none(),
+            None => false,
+        }
     }
 
     fn follow_up(&mut self, slot: Slot<C>, exit: Exit) {

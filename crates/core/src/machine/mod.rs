@@ -145,6 +145,8 @@ pub struct Machine<C> {
     generations: u64,
     /// How many terminates have come.
     terminates: u8,
+    /// Whether an epoch has ended in a way that makes the drain under way a failed one.
+    drain_failed: bool,
     /// The reason that was reported last, so that it is reported once.
     reported: Option<Held>,
     outputs: VecDeque<Output<C>>,
@@ -198,6 +200,7 @@ impl<C: Clone + Eq> Machine<C> {
             fallback: None,
             generations: 0,
             terminates: 0,
+            drain_failed: false,
             reported: None,
             outputs: VecDeque::with_capacity(16),
         })

@@ -93,6 +93,8 @@ impl<C: Clone + Eq> Names<C> {
             generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
             // From the third on they are all alike.
             terminates: machine.terminates.min(2),
+            // What it means is in the outcome from then on.
+            drain_failed: machine.drain_failed && matches!(machine.phase, Phase::Draining { .. }),
             reported: match machine.phase {
                 Phase::Running | Phase::Draining { .. } => machine.reported.map(|it| self.held(it)),
                 Phase::Stopping(_) | Phase::Finished(_) => None,
@@ -279,6 +281,7 @@ fn without_number(outcome: Outcome) -> Outcome {
         outcome @ (Outcome::Drained
         | Outcome::DrainTimedOut
         | Outcome::DrainSkipped
+        | Outcome::DrainFailed
         | Outcome::Killed) => outcome,
     }
 }

@@ -104,7 +104,7 @@ impl<C: Clone + Eq> Machine<C> {
             // A start that was withdrawn may yet turn out to serve.
             return match self.slots.iter().find(|slot| self.may_answer(slot)) {
                 Some(slot) => Plan::Hold(Held::Starting(slot.epoch)),
-                None => Plan::Stop(Outcome::Drained),
+                None => Plan::Stop(self.outcome_of_drain()),
             };
         }
         if let Some(held) = self.obstacle() {
@@ -120,10 +120,7 @@ impl<C: Clone + Eq> Machine<C> {
     /// Whether any epoch may have connections. Where nothing waits for live, a start is taken for
     /// serving.
     pub(super) fn has_something_to_drain(&self) -> bool {
-        let started_serves = !waits_for_live(&self.policy);
-        self.slots.iter().any(|slot| {
-            slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
-        })
+        self.slots.iter().any(|slot| self.holds_clients(slot))
     }
 
     /// Whether the epoch's start was withdrawn and it has time to answer.
@@ -137,8 +134,23 @@ impl<C: Clone + Eq> Machine<C> {
         if running && self.slots.len() > 1 {
             Plan::Nothing
         } else {
-            Plan::Stop(Outcome::Drained)
+            Plan::Stop(self.outcome_of_drain())
         }
+    }
+
+    fn outcome_of_drain(&self) -> Outcome {
+        if self.drain_failed {
+            Outcome::DrainFailed
+        } else {
+            Outcome::Drained
+        }
+    }
+
+    /// Whether clients may be connected to the epoch. Where nothing waits for live, a start is taken
+    /// for serving.
+    pub(super) fn holds_clients(&self, slot: &Slot<C>) -> bool {
+        let started_serves = !waits_for_live(&self.policy) && !slot.is_drain();
+        slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
     }
 
     /// Rule: 1 + the highest epoch that runs, or 0 if none runs.

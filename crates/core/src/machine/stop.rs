@@ -56,7 +56,11 @@ impl<C: Clone + Eq> Machine<C> {
             Phase::Running
             | Phase::Draining { .. }
             | Phase::Stopping(
-                Outcome::Drained | Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::Killed,
+                Outcome::Drained
+                | Outcome::DrainTimedOut
+                | Outcome::DrainSkipped
+                | Outcome::DrainFailed
+                | Outcome::Killed,
             ) => Outcome::Killed,
             Phase::Finished(_) => return Reception::Ignored(Ignored::Finished),
         };

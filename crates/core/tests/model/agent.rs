@@ -186,6 +186,9 @@ fn invariants() -> Vec<Property<Agent>> {
         Property::always("restart_begins_anew", |_, it: &State| {
             it.keeps(Invariant::RestartBeginsAnew) && it.restarts_once()
         }),
+        Property::always("drained_means_drained", |_, it: &State| {
+            it.keeps(Invariant::DrainedMeansDrained)
+        }),
         Property::always("no_lost_desire", |_, it: &State| {
             it.keeps(Invariant::NoLostDesire) && it.gets_the_desired_to_run()
         }),
@@ -231,6 +234,9 @@ fn common_sights() -> Vec<Property<Agent>> {
         }),
         Property::sometimes("the drain is skipped", |_, it: &State| {
             it.ends_with(Outcome::DrainSkipped)
+        }),
+        Property::sometimes("the drain fails", |_, it: &State| {
+            it.ends_with(Outcome::DrainFailed)
         }),
         Property::sometimes("all is killed", |_, it: &State| {
             it.ends_with(Outcome::Killed)

@@ -204,6 +204,7 @@ fn outcome_shape(outcome: Outcome) -> String {
         outcome @ (Outcome::Drained
         | Outcome::DrainTimedOut
         | Outcome::DrainSkipped
+        | Outcome::DrainFailed
         | Outcome::Killed) => outcome.to_string(),
     }
 }

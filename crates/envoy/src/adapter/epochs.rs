@@ -1,6 +1,6 @@
 //! The running epochs, as all of them must know of each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use handover_tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clients::Clients;
 use super::lines::Line;
 use super::{EnvoyConfig, EpochOverview};
-use crate::admin::{AdminAddress, Exclude, ServerInfo};
-use crate::bootstrap::ListenAddress;
-use crate::connections;
+use crate::admin::{Exclude, ListenerConnections, ServerInfo};
+use crate::connections::{self, ConnectionsError, Listening, Place};
 use crate::heard::Heard;
 
 /// The table of running epochs.
@@ -62,8 +62,12 @@ struct Running {
     info: Option<ServerInfo>,
     /// When that was.
     live_since: Option<Instant>,
-    /// The ports it listened on when a newer epoch was started.
-    ports: BTreeSet<u16>,
+    /// Where it was seen to listen, before a newer epoch was started or it was drained.
+    listening: Option<Listening>,
+    /// Whether it has no client left that a stop, or a newer epoch, would wait for.
+    drained: bool,
+    /// Whether it was told how its connections are counted.
+    told: bool,
     /// Whether it listens on nothing any more, because a newer epoch has been live.
     replaced: bool,
 }
@@ -114,7 +118,9 @@ impl Epochs {
             line: launched.line.clone(),
             info: None,
             live_since: None,
-            ports: BTreeSet::new(),
+            listening: None,
+            drained: false,
+            told: false,
             replaced: false,
         };
         self.lock().insert(epoch, running);
@@ -200,11 +206,6 @@ impl Epochs {
         lines.peek().is_some() && lines.all(|newer| newer != line)
     }
 
-    /// The process of the epoch.
-    pub(super) fn pid(&self, epoch: Epoch) -> Option<u32> {
-        self.lock().get(&epoch).map(|running| running.child.pid())
-    }
-
     /// How long ago the epoch was seen live first.
     pub(super) fn live_for(&self, epoch: Epoch) -> Option<Duration> {
         Some(self.lock().get(&epoch)?.live_since?.elapsed())
@@ -264,19 +265,20 @@ impl Epochs {
         Some((epoch, Arc::clone(&running.get(&epoch)?.config)))
     }
 
-    /// Notes on which ports each epoch listens: it closes them once a newer one is live, and its
+    /// Notes where each epoch listens: it closes its listeners once a newer one is live, and its
     /// connections can be told by them alone. Those that are replaced are passed over: when the newest
     /// one has died nobody listens, and its successor must not wait for this.
-    pub(super) async fn note_ports(&self) {
+    pub(super) async fn note_listening(&self) {
         for (epoch, child) in self.listening() {
-            let looked = off_the_runtime(move || connections::listening_ports(child.pid())).await;
-            match looked {
-                Some(Ok(ports)) => {
+            let pid = child.pid();
+            match off_the_runtime(move || Listening::of(pid)).await {
+                Some(Ok(listening)) => {
                     if let Some(running) = self.lock().get_mut(&epoch) {
-                        running.ports.extend(ports);
+                        let noted = running.listening.get_or_insert_default();
+                        noted.extend(listening);
                     }
                 }
-                Some(Err(error)) => tracing::debug!("{error}"),
+                Some(Err(error)) => tracing::debug!("{}", error_chain(&error)),
                 None => {}
             }
         }
@@ -286,31 +288,6 @@ impl Epochs {
     pub(super) fn config(&self, epoch: Epoch) -> Option<Arc<EnvoyConfig>> {
         let running = self.lock();
         Some(Arc::clone(&running.get(&epoch)?.config))
-    }
-
-    /// The TCP ports on which the epoch listens at this moment, that of its admin endpoint left out;
-    /// nothing where that cannot be seen.
-    pub(super) async fn client_ports(&self, epoch: Epoch) -> Option<BTreeSet<u16>> {
-        let (pid, admin) = {
-            let running = self.lock();
-            let running = running.get(&epoch)?;
-            let admin = running.config.bootstrap().admin.port();
-            (running.child.pid(), admin)
-        };
-        let looked = off_the_runtime(move || connections::listening_ports(pid)).await?;
-        let mut ports = looked.ok()?;
-        if let Some(admin) = admin {
-            ports.remove(&admin);
-        }
-        Some(ports)
-    }
-
-    /// Whether the epoch has accepted a connection on one of these ports that is still open; nothing
-    /// where that cannot be seen.
-    pub(super) async fn has_clients_on(&self, epoch: Epoch, ports: BTreeSet<u16>) -> Option<bool> {
-        let pid = self.pid(epoch)?;
-        let counts = off_the_runtime(move || connections::established(pid, &ports)).await?;
-        Some(counts.ok()?.values().any(|count| *count > 0))
     }
 
     /// Whether the epoch was not replaced yet, as far as its listeners go.
@@ -351,39 +328,126 @@ impl Epochs {
     }
 
     /// How many connections clients have to this epoch, those that do not count left out, or nothing
-    /// where that cannot be told from outside: without known ports, or with listeners that are not
-    /// TCP.
+    /// where that cannot be told from outside.
     pub(super) async fn connections(&self, epoch: Epoch, exclude: &Exclude) -> Option<usize> {
-        let (pid, ports) = {
-            let running = self.lock();
-            let running = running.get(&epoch)?;
-            let listeners = &running.config.bootstrap().listeners;
-            let mut counting = listeners.iter().filter(|listener| !exclude.means(listener));
-            let only_tcp = counting.all(|listener| {
-                listener.addresses.iter().all(|address| match address {
-                    ListenAddress::Socket { udp, .. } => !udp,
-                    ListenAddress::Pipe(_) => false,
-                    ListenAddress::Other => true,
-                })
-            });
-            let mut ports = running.ports.clone();
-            if let AdminAddress::Tcp(admin) = &running.config.bootstrap().admin {
-                ports.remove(&admin.port());
-            }
-            if !only_tcp || ports.is_empty() {
-                return None;
-            }
-            ports.retain(|port| !exclude.ports_of(listeners).contains(port));
-            (running.child.pid(), ports)
+        let holding = self.count_from_outside(epoch, exclude).await.ok()?;
+        let count = holding.iter().map(|listener| listener.active).sum::<u64>();
+        Some(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// The listeners of this epoch on which clients have connections, without those that do not
+    /// count, as its sockets show them: its own, and none of another epoch.
+    pub(super) async fn count_from_outside(
+        &self,
+        epoch: Epoch,
+        exclude: &Exclude,
+    ) -> Result<Vec<ListenerConnections>, NotSeen> {
+        let (child, clients) = self.clients(epoch, exclude).await?;
+        if let Some(why) = clients.uncountable() {
+            return Err(NotSeen::Kind(why.to_owned()));
+        }
+        let (pid, places) = (child.pid(), clients.places());
+        let looked = off_the_runtime(move || connections::accepted(pid, &places)).await;
+        // One that ends meanwhile has not closed its connections, it has cut them.
+        if has_ended(&child) {
+            return Err(NotSeen::Ended);
+        }
+        let counts = looked.ok_or(NotSeen::NoThread)?.map_err(not_seen)?;
+        Ok(clients.holding(&counts))
+    }
+
+    /// Whether the epoch listens nowhere any more where its connections count.
+    pub(super) async fn has_closed_to_clients(
+        &self,
+        epoch: Epoch,
+        exclude: &Exclude,
+    ) -> Option<bool> {
+        let (child, clients) = self.clients(epoch, exclude).await.ok()?;
+        let pid = child.pid();
+        let listening = off_the_runtime(move || connections::listening_at(pid)).await?;
+        let mut listening = listening.ok()?.into_iter();
+        clients
+            .are_all_tcp()
+            .then(|| !listening.any(|address| clients.counts_at(&Place::Tcp(address))))
+    }
+
+    async fn clients(
+        &self,
+        epoch: Epoch,
+        exclude: &Exclude,
+    ) -> Result<(Arc<Child>, Clients), NotSeen> {
+        let known = |epochs: &Self| {
+            let running = epochs.lock();
+            let running = running.get(&epoch).ok_or(NotSeen::Ended)?;
+            let clients = running
+                .listening
+                .as_ref()
+                .map(|listening| Clients::of(listening, running.config.bootstrap(), exclude));
+            Ok((Arc::clone(&running.child), clients))
         };
-        let counts = off_the_runtime(move || connections::established(pid, &ports)).await?;
-        counts.ok().map(|counts| counts.values().sum())
+        let (child, clients) = known(self)?;
+        if let Some(clients) = clients {
+            return Ok((child, clients));
+        }
+        let pid = child.pid();
+        let looked = off_the_runtime(move || Listening::of(pid)).await;
+        if has_ended(&child) {
+            return Err(NotSeen::Ended);
+        }
+        let listening = looked.ok_or(NotSeen::NoThread)?.map_err(not_seen)?;
+        if !self.listens(epoch) {
+            return Err(NotSeen::Late);
+        }
+        if let Some(running) = self.lock().get_mut(&epoch) {
+            let noted = running.listening.get_or_insert_default();
+            noted.extend(listening);
+        }
+        let (child, clients) = known(self)?;
+        Ok((child, clients.ok_or(NotSeen::Late)?))
+    }
+
+    /// Notes that the epoch has no client left.
+    pub(super) fn set_drained(&self, epoch: Epoch) {
+        if let Some(running) = self.lock().get_mut(&epoch) {
+            running.drained = true;
+        }
+    }
+
+    /// Whether the end of a live epoch at this moment would cut clients that a stop is draining: it has
+    /// not lost them all, and it is not an old one at its parent-shutdown `time`, or one that ends
+    /// because two newer ones run.
+    pub(super) fn is_undrained(&self, epoch: Epoch, time: Duration) -> bool {
+        /// Envoy counts its time from a moment that is not seen.
+        const INACCURACY: Duration = Duration::from_secs(1);
+        let served = self.longest_live_after(epoch);
+        let running = self.lock();
+        let newer = running.keys().filter(|other| **other > epoch).count();
+        let live = running
+            .get(&epoch)
+            .is_some_and(|it| it.info.is_some() && !it.drained);
+        let is_its_time = served.is_some_and(|served| served.saturating_add(INACCURACY) >= time);
+        live && !is_its_time && newer < 2
+    }
+
+    /// Whether this is asked for the first time.
+    pub(super) fn tell_once(&self, epoch: Epoch) -> bool {
+        let mut running = self.lock();
+        let Some(running) = running.get_mut(&epoch) else {
+            return false;
+        };
+        !std::mem::replace(&mut running.told, true)
+    }
+
+    pub(super) fn child(&self, epoch: Epoch) -> Option<Arc<Child>> {
+        self.lock()
+            .get(&epoch)
+            .map(|running| Arc::clone(&running.child))
     }
 
     /// What is known of each running epoch, oldest first.
     pub(super) async fn overview(&self) -> Vec<EpochOverview> {
         // The newest one has not been looked at: that is done when the next one starts.
-        self.note_ports().await;
+        self.note_listening().await;
         let mut epochs: Vec<_> = self
             .lock()
             .iter()
@@ -413,6 +477,47 @@ impl Epochs {
         // Nothing in here is left half-way by a panic.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why the connections of an epoch are not seen from outside.
+#[derive(Debug)]
+pub(super) enum NotSeen {
+    /// It has ended.
+    Ended,
+    /// Its sockets cannot be looked at.
+    Look(ConnectionsError),
+    /// It has a listener of a kind whose connections the kernel does not show.
+    Kind(String),
+    /// It was not seen where it listened before it closed its listeners.
+    Late,
+    /// There is no thread to look from.
+    NoThread,
+}
+
+impl std::fmt::Display for NotSeen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended => f.write_str("it has ended"),
+            Self::Look(error) => f.write_str(&error_chain(error)),
+            Self::Kind(why) => f.write_str(why),
+            Self::Late => f.write_str("it closed its listeners before they were seen"),
+            Self::NoThread => f.write_str("there was no thread to look from"),
+        }
+    }
+}
+
+/// What has no sockets any more has ended, although its end may not have been seen yet.
+fn not_seen(error: ConnectionsError) -> NotSeen {
+    if error.source.kind() == std::io::ErrorKind::NotFound {
+        NotSeen::Ended
+    } else {
+        NotSeen::Look(error)
+    }
+}
+
+/// Whether a process has ended, reaped or not.
+pub(super) fn has_ended(child: &Child) -> bool {
+    !matches!(child.try_wait(), Ok(None))
 }
 
 /// Does work that takes as long as the host has sockets: a tenth of a second on a busy one, during

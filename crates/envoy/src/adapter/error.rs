@@ -148,6 +148,20 @@ pub enum EnvoyFailed {
         /// The file its configuration was read from.
         config: PathBuf,
     },
+    /// Envoy has ended while a stop drained it, although nobody here has told it to: its clients were
+    /// cut.
+    #[error(
+        "{}: Envoy ended before it was drained, and its clients were cut: {failure} ({cause}){}",
+        config.display(), if failure.is_expected() { SENT_TO_ALL } else { "" }
+    )]
+    NotDrained {
+        /// The file its configuration was read from.
+        config: PathBuf,
+        /// Why, as far as its last words tell.
+        failure: Failure,
+        /// How.
+        cause: ExitCause,
+    },
     /// Envoy has ended.
     #[error("{}: {failure} ({cause})", config.display())]
     Ended {
@@ -166,6 +180,10 @@ pub enum EnvoyFailed {
     #[error(transparent)]
     Lost(#[from] handover_tokio::process::WaitError),
 }
+
+/// What an Envoy has most often got that exits 0 while it is drained.
+const SENT_TO_ALL: &str = "; was SIGTERM sent to the whole control group or process group? Only \
+                           handover must get it: with systemd, set KillMode=mixed";
 
 impl EnvoyFailed {
     /// Whether the same start cannot succeed later.
@@ -190,6 +208,7 @@ impl EnvoyFailed {
             | Self::NoRoom(_)
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
+            | Self::NotDrained { .. }
             | Self::Lost(_) => false,
         }
     }
@@ -214,6 +233,7 @@ impl EnvoyFailed {
             | Self::Hung { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
+            | Self::NotDrained { .. }
             | Self::Lost(_) => false,
         }
     }
@@ -222,7 +242,7 @@ impl EnvoyFailed {
     #[must_use]
     pub fn cause(&self) -> Option<ExitCause> {
         match self {
-            Self::Ended { cause, .. } => Some(*cause),
+            Self::Ended { cause, .. } | Self::NotDrained { cause, .. } => Some(*cause),
             Self::Rejected { .. }
             | Self::Unreadable { .. }
             | Self::Render { .. }

@@ -97,10 +97,10 @@ impl Envoy {
         self.validate(config, binary, file).await?;
         let Some((found, running)) = other else {
             self.check_flag(&older.line)?;
-            self.epochs.note_ports().await;
+            self.epochs.note_listening().await;
             return Ok(older.line.clone());
         };
-        self.epochs.note_ports().await;
+        self.epochs.note_listening().await;
         let line = self.begin_beside(epoch, older).await?;
         tracing::info!(
             epoch = epoch.number(),

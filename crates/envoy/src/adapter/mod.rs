@@ -23,7 +23,9 @@
 //! - The drain goes through the admin endpoint of the live epoch; the connections of older ones,
 //!   which have none, are counted from outside (`drain`).
 
+mod clients;
 mod config;
+mod count;
 mod drain;
 mod epochs;
 mod error;
@@ -42,6 +44,7 @@ mod side_by_side;
 mod watchdog;
 mod withdraw;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +153,10 @@ pub struct Envoy {
     stand_ins: StandIns,
     keeping: Keeping,
     on_request: OnRequest,
+    /// What a drain had not seen end at its limit.
+    cut: std::sync::Mutex<Vec<String>>,
+    /// What each epoch held a drain with when it was looked at last.
+    held: std::sync::Mutex<BTreeMap<Epoch, Vec<String>>>,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
     validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
 }
@@ -179,6 +186,8 @@ impl Envoy {
             stand_ins: StandIns::default(),
             keeping: Keeping::default(),
             on_request: OnRequest::default(),
+            cut: std::sync::Mutex::default(),
+            held: std::sync::Mutex::default(),
             validated: Mutex::new(None),
         })
     }

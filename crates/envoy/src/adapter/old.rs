@@ -63,6 +63,7 @@ impl Envoy {
             let listens = self.epochs.listens(epoch);
             if !released && !listens && self.epochs.connections(epoch, exclude).await == Some(0) {
                 released = true;
+                self.epochs.set_drained(epoch);
                 control.released();
             }
             let took = looking.elapsed();

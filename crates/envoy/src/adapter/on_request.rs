@@ -10,10 +10,12 @@ use std::time::Duration;
 use handover_core::Epoch;
 use handover_tokio::error_chain;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Envoy;
-use crate::admin::{AdminClient, AdminError, ServerInfo};
+use super::count::Unknown;
+use crate::admin::{AdminClient, AdminError, ListenerConnections, ServerInfo};
+use crate::drain::pause_after;
 
 /// How often connections are counted while somebody waits until none is left.
 const COUNT: Duration = Duration::from_millis(50);
@@ -36,6 +38,10 @@ pub(super) struct OnRequest {
 impl OnRequest {
     pub(super) fn a_stop_begins(&self) {
         self.stops.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stops(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
     }
 }
 
@@ -69,17 +75,26 @@ pub enum OnRequestError {
 pub struct Holding {
     /// The epoch that has the connections.
     pub epoch: Epoch,
-    /// How many there are.
-    pub connections: u64,
+    /// How many there are, or `None` where they cannot be counted: then there may be some.
+    pub connections: Option<u64>,
     /// The name of their listener in Envoy's statistics, where it is known.
     pub listener: Option<String>,
+    /// Why they cannot be counted, if they cannot.
+    pub unknown: Option<String>,
 }
 
 /// For people: `3 connections on listener X of epoch 1`.
 impl fmt::Display for Holding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let s = if self.connections == 1 { "" } else { "s" };
-        write!(f, "{} connection{s}", self.connections)?;
+        let Some(connections) = self.connections else {
+            write!(f, "unknown connections of epoch {}", self.epoch)?;
+            return match &self.unknown {
+                Some(why) => write!(f, ": {why}"),
+                None => Ok(()),
+            };
+        };
+        let s = if connections == 1 { "" } else { "s" };
+        write!(f, "{connections} connection{s}")?;
         if let Some(listener) = &self.listener {
             write!(f, " on listener {listener}")?;
         }
@@ -127,55 +142,38 @@ impl Envoy {
     }
 
     /// The connections that clients have at this moment, those of the listeners aside that do not
-    /// hold a stop. Those that cannot be counted are left out.
+    /// hold a stop. An epoch whose connections cannot be counted is among them, without a number.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: it changes nothing.
     pub async fn held_by(&self) -> Vec<Holding> {
-        let mut holding = Vec::new();
+        self.epochs.note_listening().await;
         let live = self.epochs.newest_live();
-        let exclude = &self.settings.stop.exclude;
-        let mut counted = None;
-        if let Some((epoch, config)) = &live {
-            let admin = AdminClient::new(config.bootstrap().admin.clone());
-            let exclude = exclude.with_listeners(&config.bootstrap().listeners);
-            // Where a newer epoch that failed has taken the endpoint along, it is counted from
-            // outside.
-            if let Ok(listeners) = admin.active_connections(&exclude).await {
-                holding.extend(listeners.into_iter().map(|listener| Holding {
-                    epoch: *epoch,
-                    connections: listener.active,
-                    listener: Some(listener.listener),
-                }));
-                counted = Some(*epoch);
-            }
-        }
+        let mut holding = Vec::new();
         for epoch in self.epochs.numbers() {
-            if Some(epoch) == counted {
-                continue;
-            }
-            let connections = self.epochs.connections(epoch, exclude).await;
-            let connections = connections.unwrap_or_default();
-            if connections > 0 {
-                holding.push(Holding {
-                    epoch,
-                    connections: u64::try_from(connections).unwrap_or(u64::MAX),
-                    listener: None,
-                });
-            }
+            let counted = match &live {
+                Some((newest, config)) if *newest == epoch => self.count_live(epoch, config).await,
+                _ => self.count_old(epoch).await,
+            };
+            holding.extend(held(epoch, counted));
         }
         holding
     }
 
-    /// Waits until no client has a connection.
+    /// Waits until no client has a connection. While the connections of an epoch cannot be counted, it
+    /// goes on waiting.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: it changes nothing.
     pub async fn without_clients(&self) {
-        while !self.held_by().await.is_empty() {
-            sleep(COUNT).await;
+        loop {
+            let looking = Instant::now();
+            if self.held_by().await.is_empty() {
+                return;
+            }
+            sleep(pause_after(looking.elapsed(), COUNT)).await;
         }
     }
 
@@ -197,7 +195,7 @@ impl Envoy {
 
     async fn change(&self, drained: bool) -> Result<Option<Epoch>, OnRequestError> {
         let _turn = self.on_request.turn.lock().await;
-        if self.on_request.stops.load(Ordering::Relaxed) {
+        if self.on_request.stops() {
             return Err(OnRequestError::Stopping);
         }
         let before = self.on_request.drained.swap(drained, Ordering::Relaxed);
@@ -212,6 +210,28 @@ impl Envoy {
                 Err(error)
             }
         }
+    }
+}
+
+/// What an epoch adds to what holds a drain. One that has ended adds nothing.
+fn held(epoch: Epoch, counted: Result<Vec<ListenerConnections>, Unknown>) -> Vec<Holding> {
+    match counted {
+        Ok(listeners) => listeners
+            .into_iter()
+            .map(|listener| Holding {
+                epoch,
+                connections: Some(listener.active),
+                listener: Some(listener.listener),
+                unknown: None,
+            })
+            .collect(),
+        Err(why) if why.has_ended() => Vec::new(),
+        Err(why) => vec![Holding {
+            epoch,
+            connections: None,
+            listener: None,
+            unknown: Some(why.to_string()),
+        }],
     }
 }
 
@@ -273,15 +293,22 @@ mod tests {
     fn what_holds_is_told_in_words() {
         let mut holding = Holding {
             epoch: Epoch::new(1),
-            connections: 3,
+            connections: Some(3),
             listener: Some("web".to_owned()),
+            unknown: None,
         };
         assert_eq!(
             holding.to_string(),
             "3 connections on listener web of epoch 1"
         );
         holding.listener = None;
-        holding.connections = 1;
+        holding.connections = Some(1);
         assert_eq!(holding.to_string(), "1 connection of epoch 1");
+        holding.connections = None;
+        holding.unknown = Some("no table".to_owned());
+        assert_eq!(
+            holding.to_string(),
+            "unknown connections of epoch 1: no table"
+        );
     }
 }

@@ -10,12 +10,14 @@ use handover_core::{Abort, Epoch};
 use handover_tokio::process::{Child, ExitCause, Signal};
 use handover_tokio::{RunControl, RunError};
 
+use super::drain::not_drained;
 use super::epochs::Launched;
 use super::keep::Ended;
 use super::lines::Line;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
+use crate::heard::Heard;
 use crate::text::{is_about_reading, one_line};
 
 /// How many of Envoy's last lines a failure tells.
@@ -113,6 +115,8 @@ impl Envoy {
             }
         };
         let was_live = self.epochs.is_live(epoch);
+        let time = self.args.parent_shutdown_time();
+        let undrained = self.on_request.stops() && self.epochs.is_undrained(epoch, time);
         drop(registered);
         let overstayed = matches!(put_down, Some(PutDown::Overstayed));
         self.take_care_of_the_child_of(epoch, line, overstayed)
@@ -120,7 +124,7 @@ impl Envoy {
         let repaired = self.repair(epoch, line);
         let cause = result.map_err(EnvoyFailed::from)?;
         let asked = dropped || control.aborted().is_some();
-        let failure = classify(cause, &launched);
+        let failure = classify(cause, child, &launched.heard);
         if matches!(failure, Failure::BaseIdConflict { .. })
             && may_choose
             && !asked
@@ -141,6 +145,9 @@ impl Envoy {
         self.report(epoch, config, child, ended);
         if asked {
             return Err(RunError::Aborted);
+        }
+        if undrained && put_down.is_none() {
+            return Err(not_drained(config, child, Ok(cause)).into());
         }
         let config = config.source().to_owned();
         if let Failure::ConfigurationRejected { message } = &failure
@@ -262,7 +269,8 @@ fn last_words(child: &Child) -> Vec<String> {
     words
 }
 
-fn classify(cause: ExitCause, Launched { child, heard, .. }: &Launched) -> Failure {
+/// What an end means. What was heard of the reason goes before the last lines.
+pub(super) fn classify(cause: ExitCause, child: &Child, heard: &Heard) -> Failure {
     let mut said = Vec::new();
     match heard.reason() {
         // What follows is the configuration, which may say anything.

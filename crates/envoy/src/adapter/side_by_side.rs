@@ -107,10 +107,7 @@ impl Envoy {
         old::wake_if_stopped(epoch, child);
         // Its admin endpoint is closed, so every listener is one of clients.
         if let Err(error) = keep_new_connections_away(child.pid(), &BTreeSet::new()).await {
-            tracing::warn!(
-                epoch = epoch.number(),
-                "connections that epoch {epoch} has not accepted may be reset: {error}"
-            );
+            error.tell();
         }
         let parent = line.parent(epoch);
         for _ in 0..2 {

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::Envoy;
 use super::epochs::Launched;
-use crate::admin::{AdminClient, ServerState};
+use crate::admin::{AdminClient, Exclude, ServerState};
 use crate::quiet::keep_new_connections_away;
 
 /// How long a parent gets to do what its child has asked for. It takes less than 5 ms.
@@ -84,14 +84,17 @@ impl Envoy {
 
     /// Whether the parent still listens for clients, and the epoch has none of them.
     async fn has_taken_nothing(&self, epoch: Epoch, parent: Epoch) -> bool {
-        let Some(of_parent) = self.epochs.client_ports(parent).await else {
-            return false;
-        };
-        let Some(mut ports) = self.epochs.client_ports(epoch).await else {
-            return false;
-        };
-        ports.extend(of_parent.iter().copied());
-        !of_parent.is_empty() && self.epochs.has_clients_on(epoch, ports).await == Some(false)
+        let everybody = Exclude::default();
+        let parent_listens =
+            self.epochs.has_closed_to_clients(parent, &everybody).await == Some(false);
+        parent_listens && self.has_clients(epoch).await == Some(false)
+    }
+
+    /// Whether any client is connected to the epoch; nothing where that cannot be seen.
+    async fn has_clients(&self, epoch: Epoch) -> Option<bool> {
+        let everybody = Exclude::default();
+        let counted = self.epochs.count_from_outside(epoch, &everybody).await;
+        Some(!counted.ok()?.is_empty())
     }
 
     /// Lets an epoch close its listeners that can no longer be asked, because its child took the
@@ -107,10 +110,10 @@ impl Envoy {
             // It can be asked, and is drained in the usual way.
             Ok(_) | Err(_) => return,
         }
-        if let Some(pid) = self.epochs.pid(parent)
-            && let Err(error) = keep_new_connections_away(pid, &BTreeSet::new()).await
+        if let Some(child) = self.epochs.child(parent)
+            && let Err(error) = keep_new_connections_away(child.pid(), &BTreeSet::new()).await
         {
-            tracing::debug!(epoch = parent.number(), "{error}");
+            error.tell();
         }
         if let Err(error) = launched.line.parent(parent).drain_listeners() {
             tracing::warn!(epoch = parent.number(), "{error}");
@@ -130,11 +133,7 @@ impl Envoy {
             // An Envoy without an endpoint has not come so far.
             Err(error) => !error.is_nobody_there(),
         };
-        let Some(ports) = self.epochs.client_ports(epoch).await else {
-            return silent;
-        };
-        let has_clients = self.epochs.has_clients_on(epoch, ports).await;
-        has_clients.unwrap_or(silent)
+        self.has_clients(epoch).await.unwrap_or(silent)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The calls.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -7,6 +8,7 @@ use hyper::{Method, StatusCode};
 use super::exchange::{ExchangeError, exchange};
 use super::stats::{self, ListenerConnections};
 use super::{AdminAddress, Exclude, ServerInfo};
+use crate::bootstrap::Listener;
 use crate::text::one_line;
 
 /// The largest statistics page and the largest `/server_info` that is read. The latter lists every
@@ -109,6 +111,17 @@ pub enum AdminError {
         path: &'static str,
         /// What is wrong with it.
         why: String,
+    },
+    /// The statistics leave out how many connections there are.
+    #[error(
+        "the statistics at {address} do not tell the connections of {listener}: a stats_matcher in \
+         stats_config must keep listener.*.downstream_cx_active"
+    )]
+    NoGauge {
+        /// The endpoint.
+        address: AdminAddress,
+        /// Whose gauge is missing.
+        listener: String,
     },
 }
 
@@ -213,17 +226,48 @@ impl AdminClient {
     }
 
     /// The listeners that have open connections from clients, and how many. The admin listener and
-    /// internal listeners never count.
+    /// internal listeners never count. `listeners` are the static ones of the configuration, or none
+    /// where it is not known.
+    ///
+    /// While an older epoch runs, its connections are among them, up to 5 s after they have ended.
+    /// [`connections`](crate::connections) counts those of one process.
     ///
     /// # Errors
     ///
-    /// [`AdminError`].
+    /// [`AdminError`]; [`AdminError::NoGauge`] where the statistics leave a listener out.
     pub async fn active_connections(
         &self,
         exclude: &Exclude,
+        listeners: &[Listener],
     ) -> Result<Vec<ListenerConnections>, AdminError> {
         let stats = self.stats(stats::ACTIVE).await?;
-        Ok(stats::active(&stats, exclude))
+        let exclude = exclude.with_listeners(listeners);
+        // Only where a name hints at one, it is asked which listeners are internal.
+        let hinted = stats.iter().any(|(name, count)| {
+            *count > 0
+                && name
+                    .strip_prefix("listener.")
+                    .is_some_and(|name| name.starts_with(stats::INTERNAL))
+        });
+        let internal = match hinted {
+            // Where that is not told, they are taken for what holds a drain.
+            true => self.internal_listeners().await.unwrap_or_default(),
+            false => BTreeSet::new(),
+        };
+        let active = stats::active(&stats, &exclude, listeners, &internal);
+        active.map_err(|listener| AdminError::NoGauge {
+            address: self.address.clone(),
+            listener,
+        })
+    }
+
+    /// The names in the statistics of internal listeners without a `stat_prefix`.
+    async fn internal_listeners(&self) -> Result<BTreeSet<String>, AdminError> {
+        let path = "/listeners";
+        let body = self
+            .call(Method::GET, path, "?format=json", MAX_STATS)
+            .await?;
+        stats::internal(&body).map_err(|why| self.unexpected(path, why))
     }
 
     /// `/drain_listeners`. The answer says only that Envoy heard it; verify the effect.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::bootstrap::{ListenAddress, Listener};
+use crate::bootstrap::Listener;
 
 /// Listeners whose connections do not count, because no request of a client is on them: probes,
 /// metrics, an admin port that is proxied.
@@ -118,25 +119,21 @@ impl Exclude {
                 .is_some_and(|port| self.ports.contains(&port))
     }
 
-    /// Whether a listener of the statistics is meant.
-    pub(super) fn means_in_statistics(&self, name: &str) -> bool {
-        let port = name
-            .rsplit_once('_')
-            .and_then(|(_, port)| port.parse().ok());
-        port.is_some_and(|port| self.ports.contains(&port))
+    /// Whether a listener of the statistics is meant. A name that is no address tells no port,
+    /// however it ends.
+    pub(crate) fn means_in_statistics(&self, name: &str) -> bool {
+        port_of(name).is_some_and(|port| self.ports.contains(&port))
             || self.listeners.iter().any(|pattern| pattern.matches(name))
     }
+}
 
-    /// The TCP ports of these listeners that are meant.
-    pub(crate) fn ports_of(&self, listeners: &[Listener]) -> BTreeSet<u16> {
-        let meant = listeners.iter().filter(|listener| self.means(listener));
-        let addresses = meant.flat_map(|listener| &listener.addresses);
-        let ports = addresses.filter_map(|address| match address {
-            ListenAddress::Socket { port, .. } => Some(*port),
-            ListenAddress::Pipe(_) | ListenAddress::Other => None,
-        });
-        ports.chain(self.ports.iter().copied()).collect()
-    }
+/// The port in the name that a listener has in the statistics by its address, `[__1]_80` for example.
+fn port_of(name: &str) -> Option<u16> {
+    let (ip, port) = name.rsplit_once('_')?;
+    let ip = ip.replace('_', ":");
+    let without_brackets = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+    let _is_ip: IpAddr = without_brackets.unwrap_or(&ip).parse().ok()?;
+    port.parse().ok()
 }
 
 #[cfg(test)]
@@ -198,9 +195,18 @@ static_resources:
     }
 
     #[test]
-    fn the_ports_of_a_listener_are_those_of_all_its_addresses() {
-        let ports = exclude(&["probes"], &[9]).ports_of(&listeners());
-        assert_eq!(ports, [9, 81, 82].into());
+    fn a_name_that_ends_like_an_address_tells_no_port() {
+        let exclude = exclude(&[], &[80]);
+        for (name, meant) in [
+            ("0.0.0.0_80", true),
+            ("[__1]_80", true),
+            ("[fe80__1]_80", true),
+            ("web_80", false),
+            ("_80", false),
+            ("0.0.0.0_8080", false),
+        ] {
+            assert_eq!(exclude.means_in_statistics(name), meant, "{name}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ async fn a_request_in_flight_is_finished_and_ends_the_drain() {
     let request = tokio::task::spawn_blocking(move || (get(web, "/slow"), Instant::now()));
     while host
         .client()
-        .active_connections(&Default::default())
+        .active_connections(&Default::default(), &[])
         .await
         .unwrap()
         .is_empty()
@@ -129,7 +129,7 @@ async fn what_holds_the_drain_at_its_limit_is_told() {
     loop {
         let active = host
             .client()
-            .active_connections(&Default::default())
+            .active_connections(&Default::default(), &[])
             .await
             .unwrap();
         if active.first().is_some_and(|active| active.active == 3) {

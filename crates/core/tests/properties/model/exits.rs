@@ -2,7 +2,9 @@
 
 use handover_core::{Epoch, Exit, GaveUp, OnCleanExit, OnFailure, Outcome, Output, Severity};
 
-use super::{Life, Model, Over, Proxy, Role, State, Wish, is_draining, is_live, is_told};
+use super::{
+    Life, Model, Over, Proxy, Role, State, Wish, is_draining, is_live, is_starting, is_told,
+};
 
 impl Model {
     pub(super) fn exited(&mut self, epoch: u32, exit: Exit) {
@@ -11,6 +13,16 @@ impl Model {
         };
         self.acts.push(Output::Cleanup(Epoch::new(epoch)));
         if self.life != Life::Running {
+            let had_clients = is_live(&proxy)
+                || proxy.state == (State::Draining { released: false })
+                || (is_starting(&proxy) && proxy.config.is_some() && self.starts_at_once());
+            let is_drain = proxy.config.is_none() && !is_told(&proxy);
+            let unasked =
+                is_live(&proxy) && matches!(self.life, Life::Draining { drain: None, .. });
+            let dropped = matches!(proxy.state, State::Starting { withdrawn: Some(_) })
+                && exit == Exit::Aborted;
+            self.undrained |=
+                unasked || (exit != Exit::Clean && !dropped && (had_clients || is_drain));
             return self.go_on();
         }
         let severity = match (proxy.state, exit) {

@@ -27,6 +27,8 @@ pub(crate) struct Model {
     /// The last good configuration, after its epoch has failed.
     spare: Option<Wish>,
     terminates: u32,
+    /// Clients were lost since the terminate, or the drain was.
+    undrained: bool,
     acts: Vec<Act>,
 }
 
@@ -107,6 +109,7 @@ impl Model {
             wish: None,
             spare: None,
             terminates: 0,
+            undrained: false,
             acts: Vec::new(),
         }
     }
@@ -336,7 +339,7 @@ impl Model {
                 drain: Some(drain), ..
             } => {
                 if !self.running.contains_key(&drain) || self.running.len() == 1 {
-                    self.stop(Outcome::Drained);
+                    self.stop(self.drained());
                 }
             }
             Life::Draining { drain: None, .. } => {
@@ -346,7 +349,7 @@ impl Model {
                     && self.running.values().any(is_withdrawn);
                 if !self.has_anything_to_drain() {
                     if !may_answer {
-                        self.stop(Outcome::Drained);
+                        self.stop(self.drained());
                     }
                 } else if !self.is_busy() {
                     self.start(None, false);
@@ -420,8 +423,20 @@ impl Model {
             || (self.policy.advance == Advance::WhenLive && newest_starts)
     }
 
+    fn drained(&self) -> Outcome {
+        if self.undrained {
+            Outcome::DrainFailed
+        } else {
+            Outcome::Drained
+        }
+    }
+
+    fn starts_at_once(&self) -> bool {
+        self.policy.advance == Advance::AtOnce
+    }
+
     fn is_serving(&self) -> bool {
-        let at_once = self.policy.advance == Advance::AtOnce;
+        let at_once = self.starts_at_once();
         self.running
             .values()
             .any(|it| is_live(it) || (at_once && is_starting(it)))

@@ -1,0 +1,295 @@
+//! An end is called drained only where it was seen that no client is connected any more.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+
+use handover_tests::envoy_bin::report_skip;
+use handover_tests::envoy_config::replace_file;
+use handover_tests::http;
+use handover_tests::limit::eventually;
+use handover_tests::require_envoy;
+use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use rustix::process::{Pid, kill_process};
+
+use crate::world::{LIMIT, Site};
+
+/// What keeps every gauge of a listener out of the statistics, as Istio's own bootstrap does.
+const NO_GAUGES: &str = "\
+stats_config:
+  stats_matcher:
+    inclusion_list:
+      patterns: [{ prefix: cluster_manager }, { prefix: listener_manager }, { prefix: server }]
+";
+
+/// The least that the admin endpoint must answer.
+const NARROW_ADMIN: &str = "admin:
+  allow_paths:
+  - exact: /server_info
+  - exact: /ready
+  - exact: /healthcheck/fail
+  - exact: /drain_listeners
+";
+
+fn write(site: &Site, change: impl FnOnce(String) -> String) {
+    let config = change(site.config("v0").render());
+    replace_file(&site.file(), config.as_bytes());
+}
+
+fn start(site: &Site, launch: Launch) -> Supervisor {
+    let supervisor = launch.start();
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    site.admin().wait_live(0, LIMIT);
+    supervisor
+}
+
+/// A client whose request is in flight when this returns.
+fn slow_request(site: &Site, milliseconds: u64) -> JoinHandle<std::io::Result<http::Response>> {
+    let addr = site.listener.addr();
+    let path = format!("/slow?ms={milliseconds}");
+    let client = std::thread::spawn(move || http::get(addr, &path, LIMIT));
+    eventually(LIMIT, "the slow request", || {
+        (site.backend.requests_to("/slow") > 0).then_some(())
+    });
+    client
+}
+
+/// A connection that is kept after its first answer.
+fn keep<S: Read + Write>(mut stream: S) -> S {
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("Envoy reads");
+    let mut first = [0];
+    stream.read_exact(&mut first).expect("Envoy answers");
+    stream
+}
+
+fn send(child: u32, signal: Signal) {
+    let pid = Pid::from_raw(child.cast_signed()).expect("it is a process id");
+    // One that the other signal has ended in between has no use for it.
+    let _ended = kill_process(pid, signal);
+}
+
+#[tokio::test]
+async fn statistics_that_leave_connections_out_end_no_drain() {
+    let envoy = require_envoy!();
+    let without = |change: fn(String) -> String| {
+        let site = Site::new();
+        write(&site, change);
+        let mut supervisor = start(
+            &site,
+            site.launch(&envoy).args(["--termination-drain", "50s"]),
+        );
+        let client = slow_request(&site, 4_000);
+        let asked = site.ask(&["drain", "--wait", "--timeout", "300ms"]);
+        asked.is(75, "clients are still connected after 300ms");
+        let listener = format!(
+            "1 connection on listener 127.0.0.1_{}",
+            site.listener.number()
+        );
+        assert!(asked.stderr.contains(&listener), "{asked:?}");
+        supervisor.signal(Signal::TERM);
+        let answer = client.join().expect("the client does not panic");
+        assert_eq!(answer.expect("it was not cut").status, 200);
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+        site.assert_nothing_left();
+    };
+    without(|config| config + NO_GAUGES);
+    without(|config| config.replacen("admin:\n", NARROW_ADMIN, 1));
+}
+
+#[tokio::test]
+async fn a_listener_of_clients_holds_the_stop_whatever_its_name() {
+    let envoy = require_envoy!();
+    for name in ["admin", "envoy_internal_web", "web.worker_0"] {
+        let site = Site::new();
+        write(&site, |config| {
+            let named = format!("- name: {name}\n    stat_prefix: {name}\n");
+            let port = site.listener.number();
+            config.replacen(&format!("- name: listener_{port}\n"), &named, 1)
+        });
+        let mut supervisor = start(
+            &site,
+            site.launch(&envoy).args(["--termination-drain", "2s"]),
+        );
+        let kept = keep(TcpStream::connect(site.listener.addr()).expect("Envoy listens"));
+        supervisor.signal(Signal::TERM);
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(75));
+        let cut = format!("1 connection on listener {name}");
+        supervisor.wait_for_line(
+            &format!("was cut: {cut} of epoch 0; --termination-drain"),
+            LIMIT,
+        );
+        drop(kept);
+        site.assert_nothing_left();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_to_a_unix_socket_holds_the_stop_and_one_to_an_excluded_address_does_not() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    let path = site.dir.path().join("web.sock");
+    write(&site, |config| {
+        let port = site.listener.number();
+        let address = format!("socket_address: {{ address: 127.0.0.1, port_value: {port} }}");
+        let more = format!(
+            "{address}\n    additional_addresses:\n    - address: {{ pipe: {{ path: \"{}\" }} }}",
+            path.display()
+        );
+        config.replacen(&address, &more, 1)
+    });
+    let exclude = format!("--drain-exclude-port={}", site.listener.number());
+    for (limit, code) in [("2s", 75), ("50s", 0)] {
+        let mut launch = site.launch(&envoy).args(["--termination-drain", limit]);
+        if code == 0 {
+            launch = launch.arg(&exclude);
+        }
+        let mut supervisor = start(&site, launch);
+        let kept: Box<dyn Read> = match code {
+            0 => Box::new(keep(
+                TcpStream::connect(site.listener.addr()).expect("Envoy listens"),
+            )),
+            _ => Box::new(keep(UnixStream::connect(&path).expect("Envoy listens"))),
+        };
+        supervisor.signal(Signal::TERM);
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(code));
+        drop(kept);
+    }
+    site.assert_nothing_left();
+}
+
+/// The statistics of the newest epoch contain its parent's, which are fetched every five seconds.
+#[tokio::test]
+async fn a_connection_of_an_old_epoch_counts_once_and_only_as_long_as_it_lasts() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    let launch = site.launch_with_times(&envoy, "200s", "300s");
+    let mut supervisor = start(&site, launch.args(["--termination-drain", "2s"]));
+    let kept = keep(TcpStream::connect(site.listener.addr()).expect("Envoy listens"));
+    site.write("v1");
+    site.admin().wait_live(1, LIMIT);
+    supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    let port = site.listener.number();
+    let gauge = format!("listener.127.0.0.1_{port}.downstream_cx_active");
+    eventually(LIMIT, "the parent's statistics", || {
+        (site.admin().stat(&gauge) == Some(1)).then_some(())
+    });
+    let asked = site.ask(&["drain", "--wait", "--timeout", "300ms"]);
+    asked.is(75, "clients are still connected");
+    let held = format!("1 connection on listener 127.0.0.1_{port} of epoch 0");
+    assert!(asked.stderr.contains(&held), "{asked:?}");
+    assert_eq!(
+        asked.stderr.matches("connection on").count(),
+        1,
+        "{asked:?}"
+    );
+    drop(kept);
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    assert_eq!(supervisor.count_lines("cutting"), 0);
+    site.assert_nothing_left();
+}
+
+/// `systemctl stop` with `KillMode=control-group`, `pkill -g`, or a crash: Envoy ends before it is
+/// drained.
+#[tokio::test]
+async fn an_envoy_that_ends_during_the_drain_was_not_drained() {
+    let envoy = require_envoy!();
+    for (signal, both, told) in [
+        (Signal::TERM, true, "set KillMode=mixed"),
+        (Signal::TERM, false, "set KillMode=mixed"),
+        (Signal::KILL, false, "ended before it was drained"),
+    ] {
+        let site = Site::new();
+        site.write("v0");
+        let mut supervisor = start(
+            &site,
+            site.launch(&envoy).args(["--termination-drain", "50s"]),
+        );
+        let client = slow_request(&site, 50_000);
+        let children = supervisor.children();
+        supervisor.signal(Signal::TERM);
+        if !both {
+            supervisor.wait_for_line("the drain waits for 1 connection", LIMIT);
+        }
+        for child in children {
+            send(child, signal);
+        }
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(75));
+        let line = supervisor.wait_for_line("the drain has failed: ", LIMIT);
+        assert!(line.text.contains(told), "{line:?}");
+        assert!(client.join().expect("the client does not panic").is_err());
+        site.assert_nothing_left();
+    }
+}
+
+/// On the way out an old epoch that nobody has a connection to is killed: that harms nobody.
+#[tokio::test]
+async fn an_old_epoch_that_is_killed_during_the_drain_makes_it_a_failed_one_only_with_clients() {
+    let envoy = require_envoy!();
+    for (clients, code) in [(true, 75), (false, 0)] {
+        let site = Site::new();
+        site.write("v0");
+        let launch = site.launch_with_times(&envoy, "200s", "300s");
+        let mut supervisor = start(&site, launch.args(["--termination-drain", "50s"]));
+        let old = supervisor.children();
+        let kept =
+            clients.then(|| keep(TcpStream::connect(site.listener.addr()).expect("it listens")));
+        site.write("v1");
+        supervisor.wait_for_line("epoch 1 is live", LIMIT);
+        let held = keep(TcpStream::connect(site.listener.addr()).expect("Envoy listens"));
+        supervisor.signal(Signal::TERM);
+        supervisor.wait_for_line("the drain waits for 1 connection", LIMIT);
+        for child in old {
+            send(child, Signal::KILL);
+        }
+        supervisor.wait_for_line("epoch 0 failed", LIMIT);
+        drop(held);
+        assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(code));
+        drop(kept);
+        site.assert_nothing_left();
+    }
+}
+
+const NOBODY: u32 = 65_534;
+
+/// Many hosts refuse what makes the drain a little kinder to who has no privileges.
+#[tokio::test]
+async fn without_privileges_it_drains_with_one_line_at_most_about_what_it_may_not() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let is_root = site.dir.path().metadata().expect("it is there").uid() == 0;
+    let version = Launch::handover().arg("--version");
+    if !is_root
+        || version
+            .by("setpriv", &as_nobody)
+            .start()
+            .wait_exit(LIMIT)
+            .code()
+            != Some(0)
+    {
+        return report_skip(
+            "without_privileges_it_drains_with_one_line_at_most_about_what_it_may_not",
+            "only root can run it as nobody, where nobody may reach it",
+        );
+    }
+    site.write("v0");
+    for path in [site.dir.path(), &site.file()] {
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    let launch = site.launch(&envoy).args(["--termination-drain", "50s"]);
+    let mut supervisor = start(&site, launch.by("setpriv", &as_nobody));
+    let client = slow_request(&site, 3_000);
+    supervisor.signal(Signal::TERM);
+    let answer = client.join().expect("the client does not panic");
+    assert_eq!(answer.expect("it was not cut").status, 200);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    assert_eq!(supervisor.count_lines(" WARN "), 0);
+    assert!(supervisor.count_lines("may be reset") <= 1);
+    site.assert_nothing_left();
+}
