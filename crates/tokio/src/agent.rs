@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use handover_core::{
-    Abort, Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy,
+    Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy,
     PolicyError, Purpose, Reception, Standing, Target, Timestamp,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::Report;
+use crate::control::{Report, Told};
 use crate::handle::{Applied, ApplyError, NotLive};
 use crate::status::NotLiveInTime;
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
@@ -35,7 +35,7 @@ pub struct Agent<P: Proxy + ?Sized> {
     started: Instant,
     /// The running epochs: the task of each ends by sending [`Message::Exited`].
     runs: JoinSet<()>,
-    aborts: BTreeMap<Epoch, watch::Sender<Option<Abort>>>,
+    aborts: BTreeMap<Epoch, watch::Sender<Told>>,
     sender: mpsc::UnboundedSender<Message<P::Config>>,
     messages: mpsc::UnboundedReceiver<Message<P::Config>>,
     waiters: Vec<oneshot::Sender<Result<Epoch, NotLive>>>,
@@ -179,7 +179,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 Output::Start { epoch, target } => self.start(epoch, target),
                 Output::Abort { epoch, how } => {
                     if let Some(abort) = self.aborts.get(&epoch) {
-                        abort.send_replace(Some(how));
+                        abort.send_modify(|told| told.abort = Some(how));
                     }
                 }
                 Output::Cleanup(epoch) => guard("cleanup", || self.proxy.cleanup(epoch)),
@@ -207,8 +207,12 @@ impl<P: Proxy + ?Sized> Agent<P> {
         {
             self.drain = Some(*epoch);
         }
-        // Such an epoch is aborted, so its own run will not tell of a failure.
+        // Such an epoch is aborted, so its own run need not tell of a failure.
         if let Event::StartTimedOut { epoch } = event {
+            // The abort follows as an output of its own.
+            if let Some(abort) = self.aborts.get(epoch) {
+                abort.send_modify(|told| told.late = true);
+            }
             self.last_failure = Some(Failure {
                 epoch: *epoch,
                 error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
@@ -217,7 +221,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
     }
 
     fn start(&mut self, epoch: Epoch, target: Target<P::Config>) {
-        let (abort, aborted) = watch::channel(None);
+        let (abort, aborted) = watch::channel(Told::default());
         self.aborts.insert(epoch, abort);
         let reports = self.sender.clone();
         let control = RunControl::new(aborted, move |report| {

@@ -9,8 +9,16 @@ use tokio::sync::watch;
 /// same epoch.
 #[derive(Clone)]
 pub struct RunControl {
-    abort: watch::Receiver<Option<Abort>>,
+    abort: watch::Receiver<Told>,
     report: Arc<dyn Fn(Report) + Send + Sync>,
+}
+
+/// What an epoch was told about its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) abort: Option<Abort>,
+    /// Whether its start deadline has passed before it was live.
+    pub(crate) late: bool,
 }
 
 /// What an epoch tells the agent.
@@ -22,7 +30,7 @@ pub(crate) enum Report {
 
 impl RunControl {
     pub(crate) fn new(
-        abort: watch::Receiver<Option<Abort>>,
+        abort: watch::Receiver<Told>,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         Self {
@@ -45,7 +53,15 @@ impl RunControl {
     /// How the epoch has been told to stop so far, if it has.
     #[must_use]
     pub fn aborted(&self) -> Option<Abort> {
-        *self.abort.borrow()
+        self.abort.borrow().abort
+    }
+
+    /// Returns whether the epoch is told to stop because it was not live by its start deadline. Then
+    /// the agent counts its end as a failure, and [`Proxy::run`](crate::Proxy::run) may return the
+    /// reason as [`RunError::Failed`](crate::RunError::Failed) instead of `Aborted`.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.abort.borrow().late
     }
 
     /// Waits until the epoch is told to stop, and says how. When it has been told already, this
@@ -71,9 +87,11 @@ impl RunControl {
     async fn abort_at_least(&self, least: Abort) -> Abort {
         let mut abort = self.abort.clone();
         let told = abort
-            .wait_for(|told| told.is_some_and(|how| how >= least))
+            .wait_for(|told| told.abort.is_some_and(|how| how >= least))
             .await;
-        told.ok().and_then(|told| *told).unwrap_or(Abort::Immediate)
+        told.ok()
+            .and_then(|told| told.abort)
+            .unwrap_or(Abort::Immediate)
     }
 }
 
