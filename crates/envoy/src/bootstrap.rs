@@ -10,15 +10,40 @@
 //! names without quotes, commas after the last element, control characters within strings, and the
 //! same message twice (it merges them); all of that is refused here. YAML is a way to write it.
 
-mod read;
+mod admin_paths;
+mod events;
+mod first_resources;
+mod shape;
+mod yaml;
+
+pub use admin_paths::{AdminPaths, PathMatcher, PathPattern};
+pub use first_resources::{FirstResourcesError, wait_for_first_resources};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use crate::admin::AdminAddress;
 
 /// The largest configuration that is read: 64 MiB.
 pub const MAX_BYTES: usize = 64 << 20;
+
+/// The most nodes (keys, values and collections) of a YAML document, an alias counted as what it
+/// stands for: a node for each seven bytes of the largest configuration. A generated configuration
+/// has one for each twelve to thirty bytes. Envoy builds all nodes, with some hundred bytes for each,
+/// so that more would cost it several gigabytes.
+pub const MAX_NODES: usize = 10_000_000;
+
+/// The most collections within each other in a YAML document, an alias counted as what it stands
+/// for. Envoy itself stops at 100 messages within each other.
+pub const MAX_DEPTH: usize = 200;
+
+/// The most anchors of a YAML document.
+pub const MAX_ANCHORS: usize = 100_000;
+
+/// The most nodes of a YAML document that have an anchor or are part of one that has. They are kept
+/// in memory while the document is read, some 32 bytes for each.
+pub const MAX_ANCHORED_NODES: usize = 2_000_000;
 
 /// The format of a configuration, as Envoy chooses it by the file's extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +107,8 @@ pub struct Bootstrap {
     /// Where the admin endpoint can be reached from this host: an unspecified address (`0.0.0.0`,
     /// `::`) has become the loopback address of its family.
     pub admin: AdminAddress,
+    /// Which paths the admin endpoint answers.
+    pub admin_paths: AdminPaths,
     /// The static listeners, in the order of the document.
     pub listeners: Vec<Listener>,
 }
@@ -97,6 +124,9 @@ pub struct Listener {
     pub stat_prefix: String,
     /// `enable_reuse_port`, or `None` where the configuration leaves Envoy's default (on).
     pub enable_reuse_port: Option<bool>,
+    /// Whether it is an internal listener (`internal_listener`), which has no socket: only Envoy
+    /// itself connects to it.
+    pub internal: bool,
 }
 
 /// One address of a listener.
@@ -177,6 +207,9 @@ pub enum BootstrapError {
     /// It is not JSON, or not of the shape of an Envoy configuration.
     #[error("the configuration is not valid JSON: {0}")]
     Json(String),
+    /// The reading was cancelled by [`Bootstrap::parse_unless`]'s caller.
+    #[error("the reading of the configuration was cancelled")]
+    Cancelled,
     /// There is no admin block, or none with an address.
     #[error(
         "the configuration has no admin address, and Handover asks there whether an epoch is \
@@ -237,10 +270,28 @@ impl Bootstrap {
     /// Reads a configuration. No input makes it panic, and a document that would unfold into an
     /// enormous one (a "YAML bomb") is refused early.
     ///
+    /// It takes as long as the document is large: a tenth of a second for some megabytes of YAML.
+    /// Memory is needed for what is returned and, in YAML, for what has an anchor.
+    ///
     /// # Errors
     ///
-    /// [`BootstrapError`] tells what is wrong and what to change.
+    /// [`BootstrapError`] tells what is wrong and what to change. A YAML document beyond
+    /// [`MAX_NODES`], [`MAX_DEPTH`], [`MAX_ANCHORS`] or [`MAX_ANCHORED_NODES`] is refused as
+    /// [`BootstrapError::Yaml`].
     pub fn parse(document: &[u8], format: Format) -> Result<Self, BootstrapError> {
+        Self::parse_unless(document, format, &AtomicBool::new(false))
+    }
+
+    /// Reads a configuration, and stops soon after another thread has set the flag.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](Self::parse), and [`BootstrapError::Cancelled`].
+    pub fn parse_unless(
+        document: &[u8],
+        format: Format,
+        cancelled: &AtomicBool,
+    ) -> Result<Self, BootstrapError> {
         if document.len() > MAX_BYTES {
             return Err(BootstrapError::TooLarge);
         }
@@ -250,20 +301,23 @@ impl Bootstrap {
             return Err(BootstrapError::Empty);
         }
         let document = match format {
-            Format::Yaml => read::yaml(text)?,
-            Format::Json => read::json(text)?,
+            Format::Yaml => yaml::read(text, cancelled, MAX_ANCHORED_NODES)?,
+            Format::Json => shape::json(text)?,
             Format::Protobuf => return Err(BootstrapError::Protobuf),
         };
-        let address = document
-            .admin
-            .and_then(|admin| admin.address)
-            .ok_or(BootstrapError::NoAdmin)?;
+        let admin = document.admin.unwrap_or_default();
+        let address = admin.address.ok_or(BootstrapError::NoAdmin)?;
+        let matchers = admin.allow_paths.unwrap_or_default().into_iter();
+        let listeners = document.static_resources.unwrap_or_default().listeners;
         Ok(Self {
             admin: reachable(listen_address(address))?,
-            listeners: document
-                .static_resources
-                .unwrap_or_default()
-                .listeners
+            admin_paths: AdminPaths::new(
+                // What is null matches nothing that is known.
+                matchers
+                    .map(|matcher| path_matcher(matcher.unwrap_or_default()))
+                    .collect(),
+            ),
+            listeners: listeners
                 .unwrap_or_default()
                 .into_iter()
                 .flatten()
@@ -273,7 +327,26 @@ impl Bootstrap {
     }
 }
 
-fn listener(listener: read::Listener) -> Listener {
+fn path_matcher(matcher: shape::StringMatcher) -> PathMatcher {
+    let shape::StringMatcher {
+        exact,
+        prefix,
+        suffix,
+        contains,
+        ignore_case,
+    } = matcher;
+    let pattern = exact
+        .map(PathPattern::Exact)
+        .or(prefix.map(PathPattern::Prefix))
+        .or(suffix.map(PathPattern::Suffix))
+        .or(contains.map(PathPattern::Contains));
+    PathMatcher {
+        pattern: pattern.unwrap_or(PathPattern::Unknown),
+        ignore_case: ignore_case.is_some_and(|shape::Flag(ignore)| ignore),
+    }
+}
+
+fn listener(listener: shape::Listener) -> Listener {
     let more = listener.additional_addresses.unwrap_or_default();
     Listener {
         name: listener.name.unwrap_or_default(),
@@ -284,16 +357,17 @@ fn listener(listener: read::Listener) -> Listener {
             .chain(more.into_iter().flatten().filter_map(|more| more.address))
             .map(listen_address)
             .collect(),
-        enable_reuse_port: listener.enable_reuse_port.map(|read::Flag(flag)| flag),
+        enable_reuse_port: listener.enable_reuse_port.map(|shape::Flag(flag)| flag),
+        internal: listener.internal_listener.is_some(),
     }
 }
 
-fn listen_address(address: read::Address) -> ListenAddress {
+fn listen_address(address: shape::Address) -> ListenAddress {
     if let Some(socket) = address.socket_address {
         ListenAddress::Socket {
             address: socket.address.unwrap_or_default(),
-            port: socket.port_value.map_or(0, |read::Port(port)| port),
-            udp: socket.protocol.is_some_and(|read::Protocol { udp }| udp),
+            port: socket.port_value.map_or(0, |shape::Port(port)| port),
+            udp: socket.protocol.is_some_and(|shape::Protocol { udp }| udp),
         }
     } else if let Some(path) = address.pipe.and_then(|pipe| pipe.path) {
         ListenAddress::Pipe(path.into())

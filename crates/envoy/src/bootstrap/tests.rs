@@ -1,23 +1,23 @@
 use super::*;
 use proptest::prelude::*;
 
-fn yaml(text: &str) -> Result<Bootstrap, BootstrapError> {
+fn read(text: &str) -> Result<Bootstrap, BootstrapError> {
     Bootstrap::parse(text.as_bytes(), Format::Yaml)
 }
 
 fn admin_port(port: &str) -> Result<Bootstrap, BootstrapError> {
-    yaml(&format!(
+    read(&format!(
         "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}"
     ))
 }
 
 fn admin_of(text: &str) -> String {
-    yaml(text).unwrap().admin.to_string()
+    read(text).unwrap().admin.to_string()
 }
 
 #[test]
 fn listeners_tell_name_addresses_and_reuse_port() {
-    let bootstrap = yaml(
+    let bootstrap = read(
         r#"
 admin: {address: {socket_address: {address: "::", port_value: 9901}}}
 node: {id: x}
@@ -90,7 +90,7 @@ fn switches_are_read_as_envoy_reads_them() {
         ("True", Some(true)),
         ("null", None),
     ] {
-        let bootstrap = yaml(&format!(
+        let bootstrap = read(&format!(
             "admin: {{address: {{pipe: {{path: /a}}}}}}\nstatic_resources: {{listeners: [{{enableReusePort: {text}}}]}}"
         ))
         .unwrap();
@@ -100,7 +100,7 @@ fn switches_are_read_as_envoy_reads_them() {
 
 #[test]
 fn anchors_work_and_merge_keys_are_ordinary_as_in_envoy() {
-    let bootstrap = yaml(
+    let bootstrap = read(
         "
 admin: {address: &a {socket_address: &s {address: 127.0.0.1, port_value: 9901}}}
 static_resources:
@@ -181,8 +181,18 @@ fn every_error_tells_what_to_change() {
         ),
         parse("admin { }", Format::Protobuf),
         parse("admin: [", Format::Yaml),
+        parse("node: [", Format::Yaml),
         parse("hello", Format::Yaml),
         parse("admin: {}", Format::Json),
+        parse("{\"admin\": \"a, expected secret\"}", Format::Json),
+        parse(
+            "{\"admin\": {\"address\": {\"socket_address\": {\"port_value\": \"secret\"}}}}",
+            Format::Json,
+        ),
+        parse(
+            "admin: {address: {socket_address: {port_value: secret}}}",
+            Format::Yaml,
+        ),
     ];
     insta::assert_snapshot!("errors", sentences.concat());
 }
@@ -196,18 +206,173 @@ fn a_missing_file_is_named() {
     );
 }
 
-#[test]
-fn a_document_that_unfolds_into_an_enormous_one_is_refused() {
+/// Aliases of aliases, nine for each level.
+fn bomb(levels: usize) -> String {
     let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
-    for level in 1..30 {
+    for level in 1..levels {
         let below = vec![format!("*a{}", level - 1); 9].join(",");
         bomb += &format!("a{level}: &a{level} [{below}]\n");
     }
-    bomb += "admin: {address: {pipe: {path: /a}}}\n";
-    assert!(matches!(yaml(&bomb), Err(BootstrapError::Yaml(_))));
-    assert!(yaml(&"[".repeat(100_000)).is_err());
-    assert!(yaml(&"a: ".repeat(100_000)).is_err());
+    bomb + "admin: {address: {pipe: {path: /a}}}\n"
+}
+
+#[test]
+fn a_document_that_unfolds_into_an_enormous_one_is_refused() {
+    let error = read(&bomb(30)).unwrap_err().to_string();
+    assert!(error.contains("more than 10000000 nodes"), "{error}");
+    assert!(read(&bomb(6)).is_ok());
+    assert!(read(&"[".repeat(100_000)).is_err());
+    assert!(read(&"a: ".repeat(100_000)).is_err());
     assert!(Bootstrap::parse("[".repeat(100_000).as_bytes(), Format::Json).is_err());
+}
+
+#[test]
+fn each_limit_is_named_where_it_is_passed() {
+    let wrong = |text: &str| read(text).unwrap_err().to_string();
+    let admin = "\nadmin: {address: {pipe: {path: /a}}}\n";
+    let nested = |levels: usize| format!("x: {}{}{admin}", "[".repeat(levels), "]".repeat(levels));
+    assert!(read(&nested(MAX_DEPTH - 1)).is_ok());
+    let error = wrong(&nested(MAX_DEPTH));
+    assert!(error.contains("more than 200 levels"), "{error}");
+
+    // Not deep as it is written, but as it is meant.
+    let mut chain = "a0: &a0 [x]\n".to_owned();
+    for level in 1..MAX_DEPTH {
+        chain += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
+    }
+    let error = wrong(&(chain + admin));
+    assert!(error.contains("more than 200 levels"), "{error}");
+
+    let anchors: String = (0..=MAX_ANCHORS).map(|n| format!("- &a{n}\n")).collect();
+    let error = wrong(&format!("x:\n{anchors}"));
+    assert!(error.contains("more than 100000 anchors"), "{error}");
+
+    let never = AtomicBool::new(false);
+    let anchored = format!("x: &x [1, 2]{admin}");
+    assert!(yaml::read(&anchored, &never, 4).is_ok());
+    let error = yaml::read(&anchored, &never, 3).unwrap_err().to_string();
+    assert!(
+        error.contains("more than 3 nodes with an anchor"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_alias_within_its_own_anchor_is_refused() {
+    for text in [
+        "admin: &a {address: *a}",
+        "x: &a [*a]\nadmin: {address: {pipe: {path: /a}}}",
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(
+            error.contains("a node that it is in at line 1, column "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn aliases_are_followed_where_something_is_needed_and_only_there() {
+    let bootstrap = read(
+        "
+x-port: &port 9901
+x-key: &key address
+x-pipe: &pipe {pipe: {path: &path /run/a}}
+x-address: &address {socket_address: {address: 127.0.0.1, port_value: *port}}
+x-more: &more [{address: *pipe}, null, {address: *address}]
+x-listener: &listener
+  filter_chains: [{deep: [{er: [*more]}]}]
+  name: one
+  additional_addresses: *more
+  address: *address
+admin:
+  *key : *pipe
+static_resources:
+  listeners:
+  - *listener
+  - {name: *path, address: *pipe}
+",
+    )
+    .unwrap();
+    assert_eq!(bootstrap.admin.to_string(), "unix:/run/a");
+    let [one, two] = &*bootstrap.listeners else {
+        panic!("{bootstrap:?}")
+    };
+    assert_eq!(
+        (&*one.name, one.port(), one.addresses.len()),
+        ("one", Some(9901), 3)
+    );
+    assert_eq!(one.addresses[1], ListenAddress::Pipe("/run/a".into()));
+    assert_eq!(two.name, "/run/a");
+}
+
+#[test]
+fn reading_stops_when_it_is_cancelled() {
+    let text = format!("x: [{}]", "1,".repeat(10_000));
+    let cancelled = AtomicBool::new(true);
+    assert!(matches!(
+        Bootstrap::parse_unless(text.as_bytes(), Format::Yaml, &cancelled),
+        Err(BootstrapError::Cancelled)
+    ));
+}
+
+#[test]
+fn an_internal_listener_is_told_by_its_kind() {
+    let internal = |listener: &str| {
+        let text = format!(
+            "admin: {{address: {{pipe: {{path: /a}}}}}}\nstatic_resources: {{listeners: [{listener}]}}"
+        );
+        read(&text).unwrap().listeners[0].internal
+    };
+    assert!(internal("{name: x, internal_listener: {}}"));
+    assert!(internal(
+        "{internalListener: {buffer_size_kb: 4}, name: internal}"
+    ));
+    assert!(!internal("{name: internal, internal_listener: null}"));
+    let json = br#"{"admin": {"address": {"pipe": {"path": "/a"}}}, "static_resources": {"listeners": [{"internal_listener": {}}]}}"#;
+    assert!(Bootstrap::parse(json, Format::Json).unwrap().listeners[0].internal);
+}
+
+#[test]
+fn allow_paths_are_judged_as_envoy_judges_them() {
+    let paths = |list: &str| {
+        let text = format!("admin: {{allow_paths: {list}, address: {{pipe: {{path: /a}}}}}}");
+        read(&text).unwrap().admin_paths
+    };
+    for (list, path, allowed) in [
+        ("null", "/server_info", Some(true)),
+        ("[]", "/server_info", Some(true)),
+        ("[{exact: /ready}]", "/ready", Some(true)),
+        ("[{exact: /ready}]", "/server_info", Some(false)),
+        ("[{exact: /ready}]", "/ready?x", Some(false)),
+        ("[{prefix: /s}]", "/server_info", Some(true)),
+        ("[{prefix: /S}]", "/server_info", Some(false)),
+        (
+            "[{prefix: /S, ignore_case: true}]",
+            "/server_info",
+            Some(true),
+        ),
+        (
+            "[{suffix: _INFO, ignoreCase: true}]",
+            "/server_info",
+            Some(true),
+        ),
+        ("[{contains: er_}]", "/server_info", Some(true)),
+        ("[{safe_regex: {regex: /s.*}}]", "/server_info", None),
+        ("[{custom: {}}, {exact: /a}]", "/server_info", None),
+        ("[null]", "/server_info", None),
+        (
+            "[{safe_regex: {regex: x}}, {exact: /server_info}]",
+            "/server_info",
+            Some(true),
+        ),
+    ] {
+        assert_eq!(paths(list).allows(path), allowed, "{list} {path}");
+    }
+    let json =
+        br#"{"admin": {"allowPaths": [{"exact": "/a"}], "address": {"pipe": {"path": "/a"}}}}"#;
+    let bootstrap = Bootstrap::parse(json, Format::Json).unwrap();
+    assert_eq!(bootstrap.admin_paths.allows("/b"), Some(false));
 }
 
 #[test]
@@ -216,7 +381,7 @@ fn a_large_configuration_with_many_aliases_is_read() {
     for number in 0..5_000 {
         text += &format!("  - {{name: listener-{number}, address: *a}}\n");
     }
-    assert_eq!(yaml(&text).unwrap().listeners.len(), 5_000);
+    assert_eq!(read(&text).unwrap().listeners.len(), 5_000);
 }
 
 proptest! {
