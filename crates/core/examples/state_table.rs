@@ -98,7 +98,9 @@ fn steps(machine: &Machine<usize>) -> Vec<Step> {
         let epoch = info.epoch;
         inputs.extend([
             Input::Live(epoch),
+            Input::StoppedServing(epoch),
             Input::Released(epoch),
+            Input::Withdrawn(epoch),
             Input::Exited(epoch, Exit::Clean),
             Input::Exited(epoch, Exit::Aborted),
             Input::Exited(epoch, Exit::Failed(Severity::Transient)),
@@ -228,6 +230,10 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
         Step::Give(Input::Desire(_)) => "`Desire`".to_owned(),
         Step::Give(Input::Restart(_)) => "`Restart`".to_owned(),
         Step::Give(Input::Live(epoch)) => format!("`Live({})`", whose(epoch)),
+        Step::Give(Input::StoppedServing(epoch)) => {
+            format!("`StoppedServing({})`", whose(epoch))
+        }
+        Step::Give(Input::Withdrawn(epoch)) => format!("`Withdrawn({})`", whose(epoch)),
         Step::Give(Input::Released(epoch)) => format!("`Released({})`", whose(epoch)),
         Step::Give(Input::Exited(epoch, _)) => format!("`Exited({})`", whose(epoch)),
         Step::Give(Input::Terminate) => "`Terminate`".to_owned(),
@@ -239,6 +245,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
             DeadlineReason::Healthy(_) => "an epoch counts as healthy",
             DeadlineReason::DrainDeadline => "the drain deadline",
             DeadlineReason::Grace(_) => "the grace is over",
+            DeadlineReason::Withdrawal(_) => "the grace of a withdrawn start is over",
         }
         .to_owned(),
     }
@@ -252,10 +259,12 @@ fn of_epoch(output: &Output<usize>, of: Epoch) -> Option<&'static str> {
             Abort::Graceful => (*epoch, "`Abort` gracefully"),
             Abort::Immediate => (*epoch, "`Abort` immediately"),
         },
+        Output::Withdraw(epoch) => (*epoch, "`Withdraw`"),
         Output::Cleanup(epoch) => (*epoch, "`Cleanup`"),
         Output::Event(Event::Started { epoch, .. }) => (*epoch, "`Started`"),
         Output::Event(Event::Live { epoch, .. }) => (*epoch, "`Live`"),
         Output::Event(Event::Superseded { epoch, .. }) => (*epoch, "`Superseded`"),
+        Output::Event(Event::StoppedServing { epoch }) => (*epoch, "`StoppedServing`"),
         Output::Event(Event::Exited { epoch, .. }) => (*epoch, "`Exited`"),
         Output::Panic { .. } | Output::Finish(_) | Output::Event(_) => return None,
     };
@@ -268,6 +277,7 @@ fn of_phase(output: &Output<usize>) -> Option<&'static str> {
         Output::Event(Event::Draining { .. }) => Some("`Draining`"),
         Output::Start { .. }
         | Output::Abort { .. }
+        | Output::Withdraw(_)
         | Output::Cleanup(_)
         | Output::Panic { .. }
         | Output::Event(_) => None,

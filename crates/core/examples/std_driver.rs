@@ -92,6 +92,10 @@ impl Driver {
                 (Some(child), Abort::Immediate) => child.kill()?,
                 (None, _) => drop(self.tell.send(Input::Exited(epoch, Exit::Aborted))),
             },
+            // A child that starts has taken nothing over before it says that it is live.
+            Output::Withdraw(epoch) => {
+                self.children.get_mut(&epoch).map_or(Ok(()), Child::kill)?;
+            }
             Output::Cleanup(epoch) => drop(self.children.remove(&epoch)),
             Output::Event(Event::Superseded { epoch, .. }) => {
                 self.children.get_mut(&epoch).into_iter().for_each(drain);

@@ -25,9 +25,19 @@ pub enum Input<C> {
     Restart(C),
     /// The epoch says that it serves.
     Live(Epoch),
+    /// The live epoch has stopped serving although it runs on: its listeners are closed, as those
+    /// of an epoch are that a newer one took over from and then failed.
+    ///
+    /// The epoch drains from here on. Everything else is as after its failed exit: a retry of the
+    /// desired configuration, if that is what it ran, and otherwise its configuration becomes the
+    /// fallback, where the policy holds the last good one.
+    StoppedServing(Epoch),
     /// The draining epoch has nothing left to lose: it no longer counts towards
     /// [`Policy::max_epochs`](crate::Policy::max_epochs).
     Released(Epoch),
+    /// The epoch was withdrawn while it started, see [`Output::Withdraw`]. It will never go live,
+    /// finishes what it has and exits by itself: it drains from here on.
+    Withdrawn(Epoch),
     /// The epoch has ended, and nothing of it runs any more.
     Exited(Epoch, Exit),
     /// Drain and finish. A second one skips the drain, a third is a [`Input::Kill`].
@@ -93,6 +103,18 @@ pub enum Output<C> {
         /// How.
         how: Abort,
     },
+    /// Give the start of this epoch up, unless it has already taken something over from an older
+    /// one or serves. It comes at most once for each start, when a terminate meets an epoch that
+    /// starts. There are three answers, each of which the epoch could have given by itself:
+    ///
+    /// - [`Input::Exited`]: it had taken nothing over, and was dropped;
+    /// - [`Input::Live`]: it had, so it goes live and is drained as any live epoch is;
+    /// - [`Input::Withdrawn`]: it will never go live, and ends by itself together with the others.
+    ///
+    /// The drain waits for one of them, as long as an older epoch has connections that can be
+    /// drained. A start beside which nothing serves is aborted when no answer has come within
+    /// [`Policy::abort_grace`](crate::Policy::abort_grace).
+    Withdraw(Epoch),
     /// Remove what this epoch, which has exited, left behind. It comes once for each start and
     /// before the number is used again.
     Cleanup(Epoch),
@@ -178,6 +200,18 @@ pub enum Event {
         epoch: Epoch,
         /// The newer one.
         by: Epoch,
+    },
+    /// The epoch has stopped serving although it runs on and no newer epoch serves.
+    StoppedServing {
+        /// Its number.
+        epoch: Epoch,
+    },
+    /// A deadline is handled so much later than it was due that the driver cannot have been
+    /// running. Every deadline that has passed is put off by
+    /// [`LOOK_AROUND`](crate::LOOK_AROUND).
+    WokeLate {
+        /// How long ago the earliest of these deadlines was due.
+        late: Duration,
     },
     /// The epoch did not go live in time and is aborted.
     StartTimedOut {
@@ -385,6 +419,8 @@ pub enum DeadlineReason {
     DrainDeadline,
     /// When to abort this epoch immediately: after a graceful abort.
     Grace(Epoch),
+    /// When to abort this epoch, whose start was withdrawn: while nothing else is to be drained.
+    Withdrawal(Epoch),
 }
 
 impl fmt::Display for DeadlineReason {
@@ -396,6 +432,9 @@ impl fmt::Display for DeadlineReason {
             Self::Healthy(epoch) => write!(f, "epoch {epoch} counts as healthy"),
             Self::DrainDeadline => f.write_str("the drain must be done"),
             Self::Grace(epoch) => write!(f, "epoch {epoch} must have exited"),
+            Self::Withdrawal(epoch) => {
+                write!(f, "epoch {epoch} must have exited or gone live")
+            }
         }
     }
 }

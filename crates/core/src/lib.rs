@@ -45,4 +45,4 @@ pub use io::{
 pub use machine::Names;
 pub use machine::{EpochInfo, EpochState, Machine, Phase, Standing};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
-pub use time::Timestamp;
+pub use time::{LOOK_AROUND, Timestamp};

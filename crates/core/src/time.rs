@@ -3,6 +3,17 @@
 use core::fmt;
 use core::time::Duration;
 
+/// How long a deadline that was missed is put off, so that the world can be looked at first.
+///
+/// A driver that handles a deadline later than this after its moment was not running meanwhile: it
+/// was stopped by a signal, paused with its container, or starved. What happened in that time has
+/// not been told to the machine yet, so a passed deadline proves nothing. An epoch may have long
+/// been live, or have exited. The machine then puts every deadline that has passed off by this span,
+/// once. What is said meanwhile counts as if it had been said in time.
+///
+/// One second is far more than a busy driver is late, and enough to ask every epoch.
+pub const LOOK_AROUND: Duration = Duration::from_secs(1);
+
 /// A moment, as the time since the driver's start.
 ///
 /// A driver takes one monotonic reading when it starts and passes the time that has gone by since

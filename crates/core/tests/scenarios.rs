@@ -87,6 +87,25 @@ scenarios! {
     terminate_while_live
     terminate_and_the_others_end_first
     terminate_while_starting_beside_live
+    terminate_drops_a_start_beside_live
+    terminate_lets_a_start_drain_with_the_others
+    terminate_ignored_by_a_start_beside_live
+    terminate_while_going_live
+    terminate_ignored_by_the_only_start
+    terminate_while_only_starting_without_a_grace
+    terminate_and_the_live_one_dies_beside_a_withdrawn_start
+    terminate_twice_beside_a_withdrawn_start
+    terminate_without_waiting_for_live
+    withdrawn_and_nobody_asked
+    stopped_serving
+    stopped_serving_after_health
+    stopped_serving_while_given_up
+    stopped_serving_with_a_fallback
+    stopped_serving_while_the_newer_starts
+    stopped_serving_spends_the_budget
+    stopped_serving_under_abort_all
+    stopped_serving_is_only_said_of_a_live_one
+    stopped_serving_while_draining
     terminate_while_a_start_fails_beside_live
     terminate_in_back_off
     terminate_in_back_off_beside_live
@@ -110,6 +129,16 @@ scenarios! {
     late_timeout
     late_input
     late_exit_after_health
+    gap_in_a_start
+    gap_in_a_start_that_hangs
+    gap_after_a_gap
+    gap_in_a_drain
+    gap_in_a_drain_that_is_not_done
+    gap_in_a_grace
+    gap_in_a_back_off
+    gap_proves_no_health
+    gap_noticed_by_an_input
+    gap_in_a_withdrawal
     early_and_repeated_timeouts
     input_after_the_end
     unknown_and_old_epochs

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use handover_core::{
-    Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy,
-    PolicyError, Purpose, Reception, Standing, Target, Timestamp,
+    Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy, PolicyError,
+    Purpose, Reception, Standing, Target, Timestamp,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::{Report, Told};
+use crate::control::{Orders, Report};
 use crate::handle::{Applied, ApplyError, NotLive};
 use crate::status::NotLiveInTime;
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
@@ -35,7 +35,7 @@ pub struct Agent<P: Proxy + ?Sized> {
     started: Instant,
     /// The running epochs: the task of each ends by sending [`Message::Exited`].
     runs: JoinSet<()>,
-    aborts: BTreeMap<Epoch, watch::Sender<Told>>,
+    orders: BTreeMap<Epoch, watch::Sender<Orders>>,
     sender: mpsc::UnboundedSender<Message<P::Config>>,
     messages: mpsc::UnboundedReceiver<Message<P::Config>>,
     waiters: Vec<oneshot::Sender<Result<Epoch, NotLive>>>,
@@ -81,7 +81,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
             machine,
             started,
             runs: JoinSet::new(),
-            aborts: BTreeMap::new(),
+            orders: BTreeMap::new(),
             sender,
             messages,
             waiters: Vec::new(),
@@ -154,9 +154,13 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let _gone = answer.send(applied(reception));
             }
             Message::Reported(epoch, Report::Live) => self.feed(Input::Live(epoch)),
+            Message::Reported(epoch, Report::StoppedServing) => {
+                self.feed(Input::StoppedServing(epoch));
+            }
+            Message::Reported(epoch, Report::WillNotGoLive) => self.feed(Input::Withdrawn(epoch)),
             Message::Reported(epoch, Report::Released) => self.feed(Input::Released(epoch)),
             Message::Exited(epoch, result) => {
-                self.aborts.remove(&epoch);
+                self.orders.remove(&epoch);
                 let exit = self.exit_of(epoch, result);
                 self.feed(Input::Exited(epoch, exit));
             }
@@ -178,9 +182,11 @@ impl<P: Proxy + ?Sized> Agent<P> {
             match output {
                 Output::Start { epoch, target } => self.start(epoch, target),
                 Output::Abort { epoch, how } => {
-                    if let Some(abort) = self.aborts.get(&epoch) {
-                        abort.send_modify(|told| told.abort = Some(how));
-                    }
+                    self.order(epoch, |orders| orders.abort = Some(how));
+                }
+                Output::Withdraw(epoch) => {
+                    log::withdraw(epoch);
+                    self.order(epoch, |orders| orders.withdrawn = true);
                 }
                 Output::Cleanup(epoch) => guard("cleanup", || self.proxy.cleanup(epoch)),
                 Output::Panic { config, epoch } => {
@@ -198,6 +204,12 @@ impl<P: Proxy + ?Sized> Agent<P> {
         }
     }
 
+    fn order(&self, epoch: Epoch, give: impl FnOnce(&mut Orders)) {
+        if let Some(orders) = self.orders.get(&epoch) {
+            orders.send_modify(give);
+        }
+    }
+
     /// Keeps what later sentences will need.
     fn note(&mut self, event: &Event) {
         if let Event::Started {
@@ -210,9 +222,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
         // Such an epoch is aborted, so its own run need not tell of a failure.
         if let Event::StartTimedOut { epoch } = event {
             // The abort follows as an output of its own.
-            if let Some(abort) = self.aborts.get(epoch) {
-                abort.send_modify(|told| told.late = true);
-            }
+            self.order(*epoch, |orders| orders.late = true);
             self.last_failure = Some(Failure {
                 epoch: *epoch,
                 error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
@@ -221,10 +231,10 @@ impl<P: Proxy + ?Sized> Agent<P> {
     }
 
     fn start(&mut self, epoch: Epoch, target: Target<P::Config>) {
-        let (abort, aborted) = watch::channel(Told::default());
-        self.aborts.insert(epoch, abort);
+        let (orders, told) = watch::channel(Orders::default());
+        self.orders.insert(epoch, orders);
         let reports = self.sender.clone();
-        let control = RunControl::new(aborted, move |report| {
+        let control = RunControl::new(told, move |report| {
             let _ended = reports.send(Message::Reported(epoch, report));
         });
         let (proxy, sender) = (Arc::clone(&self.proxy), self.sender.clone());

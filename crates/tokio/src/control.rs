@@ -9,32 +9,35 @@ use tokio::sync::watch;
 /// same epoch.
 #[derive(Clone)]
 pub struct RunControl {
-    abort: watch::Receiver<Told>,
+    orders: watch::Receiver<Orders>,
     report: Arc<dyn Fn(Report) + Send + Sync>,
-}
-
-/// What an epoch was told about its end.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) abort: Option<Abort>,
-    /// Whether its start deadline has passed before it was live.
-    pub(crate) late: bool,
 }
 
 /// What an epoch tells the agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Report {
     Live,
+    StoppedServing,
     Released,
+    WillNotGoLive,
+}
+
+/// What an epoch has been told so far. Nothing of it is ever taken back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) withdrawn: bool,
+    pub(crate) abort: Option<Abort>,
+    /// Whether its start deadline has passed before it was live.
+    pub(crate) late: bool,
 }
 
 impl RunControl {
     pub(crate) fn new(
-        abort: watch::Receiver<Told>,
+        orders: watch::Receiver<Orders>,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            abort,
+            orders,
             report: Arc::new(report),
         }
     }
@@ -42,6 +45,51 @@ impl RunControl {
     /// Says that the epoch serves. More than once does no harm.
     pub fn live(&self) {
         (self.report)(Report::Live);
+    }
+
+    /// Reports that the epoch, which is live, has stopped serving although its process runs on: its
+    /// listeners are closed and no newer epoch is live. The agent treats the epoch as draining from
+    /// then on, and starts a configuration again as after a failed exit of the epoch.
+    ///
+    /// More than once does no harm; of an epoch that is not live it is ignored.
+    pub fn stopped_serving(&self) {
+        (self.report)(Report::StoppedServing);
+    }
+
+    /// Reports that the epoch, whose start was [withdrawn](Self::withdrawn), will never go live,
+    /// finishes what it has and exits by itself. The agent treats the epoch as draining from then
+    /// on, and the drain of the others does not wait for its start.
+    ///
+    /// More than once does no harm; of an epoch that was not withdrawn it is ignored.
+    pub fn will_not_go_live(&self) {
+        (self.report)(Report::WillNotGoLive);
+    }
+
+    /// Whether the start of the epoch has been withdrawn.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.orders.borrow().withdrawn
+    }
+
+    /// Waits until the start of the epoch is withdrawn: the agent terminates, and the epoch is not
+    /// live yet. When that has been said already, this returns at once.
+    ///
+    /// A proxy answers in one of three ways. It ends the epoch and returns from
+    /// [`Proxy::run`](crate::Proxy::run), if the epoch has taken nothing over from an older one. It
+    /// goes on and reports [`live`](Self::live), if the epoch has taken something over: it is
+    /// drained then. Or it reports [`will_not_go_live`](Self::will_not_go_live). A proxy that does
+    /// nothing of it is waited for like one that goes live, and aborted where nothing else serves.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped.
+    pub async fn withdrawn(&self) {
+        let mut orders = self.orders.clone();
+        let agent_is_gone = orders.wait_for(|orders| orders.withdrawn).await.is_err();
+        if agent_is_gone {
+            // Then everything is told to stop, which is more.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Says that the epoch, which drains, has nothing left to lose, so that another one may be
@@ -53,7 +101,7 @@ impl RunControl {
     /// How the epoch has been told to stop so far, if it has.
     #[must_use]
     pub fn aborted(&self) -> Option<Abort> {
-        self.abort.borrow().abort
+        self.orders.borrow().abort
     }
 
     /// Returns whether the epoch is told to stop because it was not live by its start deadline. Then
@@ -61,7 +109,7 @@ impl RunControl {
     /// reason as [`RunError::Failed`](crate::RunError::Failed) instead of `Aborted`.
     #[must_use]
     pub fn is_late(&self) -> bool {
-        self.abort.borrow().late
+        self.orders.borrow().late
     }
 
     /// Waits until the epoch is told to stop, and says how. When it has been told already, this
@@ -85,12 +133,12 @@ impl RunControl {
     }
 
     async fn abort_at_least(&self, least: Abort) -> Abort {
-        let mut abort = self.abort.clone();
-        let told = abort
-            .wait_for(|told| told.abort.is_some_and(|how| how >= least))
+        let mut orders = self.orders.clone();
+        let told = orders
+            .wait_for(|orders| orders.abort.is_some_and(|how| how >= least))
             .await;
         told.ok()
-            .and_then(|told| told.abort)
+            .and_then(|orders| orders.abort)
             .unwrap_or(Abort::Immediate)
     }
 }
@@ -98,6 +146,7 @@ impl RunControl {
 impl std::fmt::Debug for RunControl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunControl")
+            .field("withdrawn", &self.is_withdrawn())
             .field("aborted", &self.aborted())
             .finish_non_exhaustive()
     }

@@ -44,6 +44,20 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
                 "epoch {epoch} drains, {by} serves"
             );
         }
+        Event::StoppedServing { epoch } => {
+            warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} has stopped serving although it runs: it does not listen any more"
+            );
+        }
+        Event::WokeLate { late } => {
+            let ms = late.as_millis();
+            warn!(
+                late_ms = ms,
+                "a deadline was missed by {ms} ms, so this process did not run for a while; \
+                 looking at what happened meanwhile before anything is given up"
+            );
+        }
         Event::StartTimedOut { epoch } => {
             warn!(
                 epoch = epoch.number(),
@@ -124,6 +138,14 @@ fn gave_up(epoch: Epoch, why: GaveUp, holding: bool, failure: Option<&Failure>) 
     error!(
         epoch = epoch.number(),
         "gave the configuration up, as {why}; {then}; last failure: {reason}"
+    );
+}
+
+/// Says that a start is given up.
+pub(crate) fn withdraw(epoch: Epoch) {
+    info!(
+        epoch = epoch.number(),
+        "epoch {epoch} is still starting; its start is withdrawn unless it has taken over already"
     );
 }
 

@@ -21,7 +21,8 @@ pub trait Proxy: Send + Sync + 'static {
     /// Launches this epoch and waits until nothing of it runs any more.
     ///
     /// Once the epoch serves it calls [`RunControl::live`]. When [`RunControl::abort`] says so, it
-    /// ends the epoch in that way, and still waits for the end. For [`Target::Drain`] nothing
+    /// ends the epoch in that way, and still waits for the end. When [`RunControl::withdrawn`] says
+    /// so before the epoch is live, it gives the start up if nothing has been taken over. For [`Target::Drain`] nothing
     /// needs to be launched: the call lets the connections of all other epochs end and returns when
     /// they have, or when it is aborted.
     ///

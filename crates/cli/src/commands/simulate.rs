@@ -118,6 +118,7 @@ fn output(output: &Output<String>) -> Value {
         Output::Abort { epoch, how } => {
             json!({ "command": "abort", "epoch": epoch.number(), "how": abort(*how) })
         }
+        Output::Withdraw(epoch) => json!({ "command": "withdraw", "epoch": epoch.number() }),
         Output::Cleanup(epoch) => json!({ "command": "cleanup", "epoch": epoch.number() }),
         Output::Panic { config, epoch } => {
             json!({ "command": "panic", "config": config, "epoch": epoch.number() })
@@ -140,6 +141,10 @@ fn event_of(event: &Event) -> Value {
         Event::Superseded { epoch, by } => {
             json!({ "event": "superseded", "epoch": epoch.number(), "by": by.number() })
         }
+        Event::StoppedServing { epoch } => {
+            json!({ "event": "stopped_serving", "epoch": epoch.number() })
+        }
+        Event::WokeLate { late } => json!({ "event": "woke_late", "late_ms": millis(*late) }),
         Event::StartTimedOut { epoch } => {
             json!({ "event": "start_timed_out", "epoch": epoch.number() })
         }
@@ -191,6 +196,7 @@ fn epoch(info: &EpochInfo) -> Value {
         "purpose": purpose_of(info.purpose),
         "desired": info.desired,
         "released": info.released,
+        "withdrawn": info.withdrawn,
         "started_ms": millis(info.started.elapsed()),
     })
 }

@@ -170,6 +170,8 @@ fn count(happened: &mut Happened, event: &Event) {
             purpose: Purpose::Drain,
             ..
         }
+        | Event::StoppedServing { .. }
+        | Event::WokeLate { .. }
         | Event::StartTimedOut { .. }
         | Event::Exited { .. }
         | Event::RetryScheduled { .. }
@@ -197,6 +199,8 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         Event::Superseded { epoch, by } => {
             format!("epoch {epoch} finishes what it has, epoch {by} serves")
         }
+        Event::StoppedServing { epoch } => format!("epoch {epoch} does not listen any more"),
+        Event::WokeLate { .. } => "deadlines were missed; looking around first".to_owned(),
         Event::StartTimedOut { epoch } => format!("epoch {epoch} was not live in time"),
         Event::Exited {
             epoch,

@@ -50,6 +50,8 @@ impl Counted {
             }
             | Event::Exited { .. }
             | Event::Live { .. }
+            | Event::StoppedServing { .. }
+            | Event::WokeLate { .. }
             | Event::BudgetRefilled { .. }
             | Event::Held(_)
             | Event::Restarting

@@ -25,7 +25,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Abort, Epoch, Input, Machine, Output, Reception, Timestamp};
+use crate::{Abort, Epoch, Event, Input, LOOK_AROUND, Machine, Output, Reception, Timestamp};
 
 /// The names of the invariants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,14 @@ pub enum Invariant {
     AlwaysFinishes,
     /// An epoch is aborted only while it runs, and each time more urgently.
     AbortsEscalate,
+    /// An epoch's start is withdrawn at most once, while it starts and after a terminate.
+    WithdrawnAtMostOnce,
+    /// While the machine drains, each epoch that starts was withdrawn, and one beside which nothing
+    /// can be drained has a deadline.
+    NoStartOutlivesTerminate,
+    /// A deadline that was missed for long does nothing until the world was looked at, and then it
+    /// is handled and not put off again.
+    LooksBeforeLateDeadlines,
 }
 
 /// An invariant that does not hold, with what was seen.
@@ -89,6 +97,8 @@ pub struct Checker {
     /// What the last epoch that has exited had been.
     last: Exited,
     now: Timestamp,
+    /// When the machine noticed last that it had missed deadlines.
+    woke: Option<Timestamp>,
     /// A cold restart was asked for, and nothing has been started since.
     restarting: bool,
     terminated: bool,
@@ -103,6 +113,11 @@ struct Watched {
     fallback: bool,
     released: bool,
     superseded: bool,
+    withdrawn: bool,
+    /// It was started to drain the others.
+    drain: bool,
+    /// It was live for the policy's `reset_after`, and that was seen.
+    trusted: bool,
     aborted: Option<Abort>,
 }
 
@@ -130,6 +145,12 @@ struct Exited {
     healthy: bool,
 }
 
+impl Watched {
+    fn is_starting(&self) -> bool {
+        self.live.is_none() && !self.superseded && self.aborted.is_none()
+    }
+}
+
 impl Checker {
     /// The record of a machine that has not run yet.
     #[must_use]
@@ -151,10 +172,12 @@ impl Checker {
         let note = Note::of(&input);
         self.now = self.now.max(now);
         let reception = machine.handle_input(now, input);
+        let outputs = self.outputs_of(machine);
         if reception == Reception::Accepted {
             self.take_in(machine, note);
         }
-        Ok((reception, self.take_outputs(machine)?))
+        self.check(machine, &outputs)?;
+        Ok((reception, outputs))
     }
 
     /// Gives the machine a timeout, takes all outputs and checks every invariant.
@@ -168,21 +191,34 @@ impl Checker {
         now: Timestamp,
     ) -> Result<Vec<Output<C>>, Violation> {
         self.now = self.now.max(now);
+        let before = (machine.poll_timeout(), machine.looks_around_until());
         machine.handle_timeout(now);
-        self.take_outputs(machine)
+        let outputs = self.outputs_of(machine);
+        self.check(machine, &outputs)?;
+        self.check_late(before, machine, &outputs)?;
+        self.note_health(machine);
+        Ok(outputs)
     }
 
-    fn take_outputs<C: Clone + Eq>(
-        &mut self,
-        machine: &mut Machine<C>,
-    ) -> Result<Vec<Output<C>>, Violation> {
-        let mut outputs = Vec::new();
-        while let Some(output) = machine.poll_output() {
-            self.take_out(machine, &output)?;
-            outputs.push(output);
+    /// Takes all outputs; a gap comes before everything else in them.
+    fn outputs_of<C: Clone + Eq>(&mut self, machine: &mut Machine<C>) -> Vec<Output<C>> {
+        let outputs: Vec<_> = core::iter::from_fn(|| machine.poll_output()).collect();
+        let woke = |it: &Output<C>| matches!(it, Output::Event(Event::WokeLate { .. }));
+        if outputs.iter().any(woke) {
+            self.woke = Some(self.now);
         }
-        self.check_state(machine)?;
-        Ok(outputs)
+        outputs
+    }
+
+    fn check<C: Clone + Eq>(
+        &mut self,
+        machine: &Machine<C>,
+        outputs: &[Output<C>],
+    ) -> Result<(), Violation> {
+        for output in outputs {
+            self.take_out(machine, output)?;
+        }
+        self.check_state(machine)
     }
 
     fn take_in<C: Clone + Eq>(&mut self, machine: &Machine<C>, note: Note) {
@@ -213,6 +249,13 @@ impl Checker {
                     watched.superseded |= *other < epoch;
                 }
             }
+            Note::StoppedServing(epoch) => {
+                if let Some(watched) = self.running.get(&epoch).copied() {
+                    self.last = self.look_back(machine, watched);
+                }
+                self.drains(epoch);
+            }
+            Note::Withdrawn(epoch) => self.drains(epoch),
             Note::Released(epoch) => {
                 if let Some(watched) = self.running.get_mut(&epoch) {
                     watched.released = true;
@@ -228,17 +271,38 @@ impl Checker {
         }
     }
 
+    fn drains(&mut self, epoch: Epoch) {
+        if let Some(watched) = self.running.get_mut(&epoch) {
+            watched.superseded = true;
+        }
+    }
+
     fn look_back<C: Clone + Eq>(&self, machine: &Machine<C>, watched: Watched) -> Exited {
         let ended_itself = watched.aborted.is_none() && !watched.superseded;
-        let enough = machine.policy().retry.reset_after;
-        let healthy = watched
-            .live
-            .zip(enough)
-            .is_some_and(|(since, enough)| self.now.since(since) >= enough);
         Exited {
             fallback: watched.fallback,
-            healthy: healthy && ended_itself,
+            healthy: ended_itself && (watched.trusted || self.is_healthy(machine, &watched)),
         }
+    }
+
+    /// A timeout has told the machine which epochs are healthy.
+    fn note_health<C: Clone + Eq>(&mut self, machine: &Machine<C>) {
+        let mut running = core::mem::take(&mut self.running);
+        for watched in running.values_mut() {
+            watched.trusted |= self.is_healthy(machine, watched);
+        }
+        self.running = running;
+    }
+
+    /// Whether the epoch has been live for long enough; where that was missed, only once the world
+    /// was looked at.
+    fn is_healthy<C: Clone + Eq>(&self, machine: &Machine<C>, watched: &Watched) -> bool {
+        let enough = machine.policy().retry.reset_after;
+        watched.live.zip(enough).is_some_and(|(since, enough)| {
+            let at = since.after(enough);
+            let woke = self.woke.filter(|woke| at <= *woke);
+            woke.map_or(at, |woke| woke.after(LOOK_AROUND)) <= self.now
+        })
     }
 }
 
@@ -248,7 +312,9 @@ enum Note {
     Desired,
     Restart,
     Live(Epoch),
+    StoppedServing(Epoch),
     Released(Epoch),
+    Withdrawn(Epoch),
     Exited(Epoch),
     Terminated,
 }
@@ -259,7 +325,9 @@ impl Note {
             Input::Desire(_) => Self::Desired,
             Input::Restart(_) => Self::Restart,
             Input::Live(epoch) => Self::Live(*epoch),
+            Input::StoppedServing(epoch) => Self::StoppedServing(*epoch),
             Input::Released(epoch) => Self::Released(*epoch),
+            Input::Withdrawn(epoch) => Self::Withdrawn(*epoch),
             Input::Exited(epoch, _) => Self::Exited(*epoch),
             Input::Terminate | Input::Kill => Self::Terminated,
         }

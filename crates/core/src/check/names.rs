@@ -1,7 +1,7 @@
 //! The record of a machine whose names have been changed.
 
 use super::{Attempts, Checker, Exited, Watched};
-use crate::{Machine, Names, Phase};
+use crate::{Machine, Names, Phase, Timestamp};
 
 impl Checker {
     /// The record of [`Names::rename`]'s machine: with it, a checker goes on watching as if it had
@@ -11,16 +11,21 @@ impl Checker {
         let is_running = machine.phase() == Phase::Running;
         let attempts = |of| if is_running { of } else { Attempts::default() };
         let enough = machine.policy().retry.reset_after;
+        let counts = |watched: &Watched| {
+            enough.is_some() && is_running && !watched.superseded && watched.aborted.is_none()
+        };
         let watched = |watched: &Watched| Watched {
-            live: watched.live.map(|since| match enough {
-                Some(enough) if is_running && !watched.superseded => {
-                    // Health is a yes or no: what is longer than enough is enough.
-                    let since = names.time(since);
-                    let age = Names::<C>::NOW.since(since).min(enough);
-                    crate::Timestamp::new(Names::<C>::NOW.elapsed().saturating_sub(age))
-                }
-                _ => Names::<C>::NOW,
+            live: watched.live.map(|since| {
+                // What was missed is put off, however long ago it was due.
+                let span = enough.filter(|_| counts(watched) && !watched.trusted);
+                span.map_or(Names::<C>::NOW, |span| {
+                    let end = since.after(span);
+                    let end = self.woke.filter(|woke| end <= *woke).unwrap_or(end);
+                    let end = names.time(end).elapsed();
+                    Timestamp::new(end.saturating_sub(span))
+                })
             }),
+            trusted: watched.trusted && counts(watched),
             fallback: watched.fallback && is_running,
             released: watched.released && is_running,
             ..*watched
@@ -36,6 +41,10 @@ impl Checker {
             // It is written before it is read.
             last: Exited::default(),
             now: Names::<C>::NOW,
+            woke: self
+                .woke
+                .filter(|woke| names.is_now(*woke) || machine.looks_around_until().is_some())
+                .map(|at| names.time(at)),
             restarting: self.restarting && is_running,
             terminated: self.terminated,
             panicked: self.panicked,

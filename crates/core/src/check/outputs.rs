@@ -18,6 +18,7 @@ impl Checker {
         match output {
             Output::Start { epoch, target } => self.start(machine, *epoch, target),
             Output::Abort { epoch, how } => self.abort(machine, *epoch, *how),
+            Output::Withdraw(epoch) => self.withdraw(*epoch),
             Output::Cleanup(epoch) => {
                 let waiting = self.to_clean.iter().position(|other| other == epoch);
                 let index = waiting.ok_or_else(|| Violation {
@@ -72,9 +73,7 @@ impl Checker {
             Invariant::CleanupExactlyOnce,
             || format!("{epoch} was started before its predecessor was cleaned up"),
         )?;
-        let starting = running
-            .values()
-            .any(|it| it.live.is_none() && !it.superseded && it.aborted.is_none());
+        let starting = running.values().any(Watched::is_starting);
         ensure(
             !(waits_for_live(policy) && starting),
             Invariant::OneStartAtATime,
@@ -111,6 +110,9 @@ impl Checker {
             fallback: false,
             released: false,
             superseded: false,
+            withdrawn: false,
+            drain: matches!(target, Target::Drain),
+            trusted: false,
             aborted: None,
         };
         self.running.insert(epoch, watched);
@@ -147,6 +149,15 @@ impl Checker {
             Invariant::GoodEpochSurvivesBadOne,
             || format!("{epoch} serves and was aborted"),
         )
+    }
+
+    fn withdraw(&mut self, epoch: Epoch) -> Result<(), Violation> {
+        let terminated = self.terminated;
+        let watched = self.running.get_mut(&epoch).filter(|it| it.is_starting());
+        let due = watched.is_some_and(|it| !core::mem::replace(&mut it.withdrawn, true));
+        ensure(due && terminated, Invariant::WithdrawnAtMostOnce, || {
+            format!("{epoch} was withdrawn, terminated: {terminated}")
+        })
     }
 
     fn event<C: Clone + Eq>(
@@ -214,6 +225,8 @@ impl Checker {
             Event::Started { .. }
             | Event::Live { .. }
             | Event::Superseded { .. }
+            | Event::StoppedServing { .. }
+            | Event::WokeLate { .. }
             | Event::StartTimedOut { .. }
             | Event::Exited { .. }
             | Event::Restarting

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 
 use super::{Checker, Invariant, Violation, ensure};
 use crate::policy::{may_hold, waits_for_live};
-use crate::{Epoch, EpochState, Held, Machine, Phase};
+use crate::{
+    Deadline, Epoch, EpochState, Event, Held, LOOK_AROUND, Machine, Output, Phase, Timestamp,
+};
 
 impl Checker {
     /// What must be true whenever all outputs have been taken.
@@ -39,6 +41,7 @@ impl Checker {
                 Self::check_desire(machine)
             }
             Phase::Draining { .. } | Phase::Stopping(_) => {
+                self.check_starts(machine)?;
                 ensure(!self.running.is_empty(), Invariant::AlwaysFinishes, || {
                     "nothing runs and the machine has not finished".into()
                 })
@@ -47,6 +50,47 @@ impl Checker {
                 "the machine has finished and did not say so".into()
             }),
         }
+    }
+
+    fn check_starts<C: Clone + Eq>(&self, machine: &Machine<C>) -> Result<(), Violation> {
+        let mut starts = self.running.values().filter(|it| it.is_starting());
+        let drains = matches!(machine.phase(), Phase::Draining { .. });
+        let forgotten = starts.any(|it| !it.drain && (!it.withdrawn || !drains));
+        // What is aborted has its own deadline, and what serves or drains is what is waited for.
+        let waits_for_nothing = machine.epochs().all(|it| it.withdrawn);
+        ensure(
+            !forgotten && (!waits_for_nothing || machine.poll_timeout().is_some()),
+            Invariant::NoStartOutlivesTerminate,
+            || format!("{:?} run", self.running),
+        )
+    }
+
+    /// What must be true of a timeout that comes so late that the driver was stopped before it.
+    pub(super) fn check_late<C: Clone + Eq>(
+        &self,
+        (due, looked_until): (Option<Deadline>, Option<Timestamp>),
+        machine: &Machine<C>,
+        outputs: &[Output<C>],
+    ) -> Result<(), Violation> {
+        let Some(due) = due.filter(|due| due.at <= self.now) else {
+            return Ok(());
+        };
+        let next = machine.poll_timeout();
+        let looked_enough = looked_until.is_some_and(|until| until <= self.now);
+        let noticed = |it: &Output<C>| matches!(it, Output::Event(Event::WokeLate { .. }));
+        let holds = if looked_enough {
+            // What was put off is handled, however late that is; only what was not is put off.
+            outputs.iter().any(noticed) || next.is_none_or(|next| next.reason != due.reason)
+        } else if self.now.since(due.at) > LOOK_AROUND {
+            outputs.iter().all(noticed)
+                && outputs.len() == 1
+                && next.is_some_and(|next| next.at == self.now.after(LOOK_AROUND))
+        } else {
+            true
+        };
+        ensure(holds, Invariant::LooksBeforeLateDeadlines, || {
+            format!("{due:?} at {} led to {next:?}", self.now)
+        })
     }
 
     fn check_desire<C: Clone + Eq>(machine: &Machine<C>) -> Result<(), Violation> {

@@ -31,6 +31,29 @@ impl<C: Clone + Eq> Machine<C> {
         Reception::Accepted
     }
 
+    /// Rule: an epoch that has stopped serving drains, and what follows is what follows from its
+    /// failure.
+    pub(super) fn stopped_serving(&mut self, epoch: Epoch) -> Reception {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
+            return Reception::Ignored(Ignored::UnknownEpoch);
+        };
+        if !slot.is_live() {
+            return Reception::Ignored(Ignored::OutOfOrder);
+        }
+        let was = Slot {
+            config: slot.config.take(),
+            ..*slot
+        };
+        slot.state = State::Draining { released: false };
+        slot.disown();
+        self.event(Event::StoppedServing { epoch });
+        match self.phase {
+            Phase::Running => self.follow_up(was, Exit::Failed(Severity::Transient)),
+            Phase::Draining { .. } | Phase::Stopping(_) | Phase::Finished(_) => self.reconcile(),
+        }
+        Reception::Accepted
+    }
+
     fn follow_up(&mut self, slot: Slot<C>, exit: Exit) {
         let Some(end) = end_of(&slot, exit) else {
             return self.reconcile();
@@ -50,7 +73,7 @@ impl<C: Clone + Eq> Machine<C> {
             }
             Consequence::Retry { abort_others } => {
                 if abort_others {
-                    self.abort_all();
+                    self.abort_all_but(epoch);
                 }
                 let healthy = self.is_healthy(&slot);
                 self.retry_desired(epoch, healthy);
@@ -85,7 +108,7 @@ impl<C: Clone + Eq> Machine<C> {
     }
 
     /// Whether the epoch had been live long enough to be trusted. The deadline that says so may not
-    /// have been handled yet, so the time decides.
+    /// have been handled yet, so the time decides; but not a time in which nobody looked.
     fn is_healthy(&self, slot: &Slot<C>) -> bool {
         match (slot.state, self.policy.retry.reset_after) {
             (State::Live { healthy: true, .. }, Some(_)) => true,
@@ -95,9 +118,11 @@ impl<C: Clone + Eq> Machine<C> {
                     healthy: false,
                 },
                 Some(enough),
-            ) => self.now.since(since) >= enough,
+            ) => self.due(since.after(enough)) <= self.now,
             (State::Live { .. }, None)
-            | (State::Starting | State::Draining { .. } | State::Aborting { .. }, _) => false,
+            | (State::Starting { .. } | State::Draining { .. } | State::Aborting { .. }, _) => {
+                false
+            }
         }
     }
 
@@ -218,10 +243,10 @@ fn end_of<C>(slot: &Slot<C>, exit: Exit) -> Option<End> {
         // Too late to go live is a failure, whatever the exit looks like.
         (State::Aborting { timed_out: true, .. }, Exit::Clean | Exit::Aborted)
         // Somebody else aborted it.
-        | (State::Starting | State::Live { .. } | State::Draining { .. }, Exit::Aborted) => {
+        | (State::Starting { .. } | State::Live { .. } | State::Draining { .. }, Exit::Aborted) => {
             Some(End::Failed(Severity::Transient))
         }
-        (State::Starting | State::Live { .. } | State::Draining { .. }, Exit::Clean) => {
+        (State::Starting { .. } | State::Live { .. } | State::Draining { .. }, Exit::Clean) => {
             Some(End::Clean)
         }
     }

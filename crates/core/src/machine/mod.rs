@@ -3,7 +3,7 @@
 //! The life of an epoch:
 //!
 //! ```text
-//!            Start            Live(e)            Live(newer)
+//!            Start            Live(e)            Live(newer), StoppedServing(e)
 //!   (none) ────────▶ Starting ────────▶ Live ─────────────────▶ Draining
 //!                       │                 │                        │
 //!                       │ deadline, stop, │ stop,                  │ stop,
@@ -12,7 +12,8 @@
 //!                    Aborting ◀───────────┴────────────────────────┘
 //!                  (graceful, after the grace immediate)
 //!
-//!   Exited(e) leads from every state to (none), by way of Cleanup(e).
+//!   Exited(e) leads from every state to (none), by way of Cleanup(e). A terminate withdraws what
+//!   starts: Withdrawn(e) leads from Starting to Draining.
 //! ```
 //!
 //! The life of the machine, whose end is `Finished`:
@@ -52,6 +53,8 @@ use handover_retry::SplitMix64;
 
 use self::pursuit::Pursuit;
 use self::slot::{Slot, State};
+#[cfg(doc)]
+use crate::LOOK_AROUND;
 use crate::policy::waits_for_live;
 use crate::{
     Deadline, Denied, Epoch, Event, Held, Ignored, Input, Outcome, Output, Policy, PolicyError,
@@ -80,7 +83,9 @@ pub use self::view::Standing;
 /// What the driver may rely on:
 ///
 /// - The time need not be exact. A timeout that is early, late or repeated does no harm: early it
-///   does nothing, late it does what was due. A time before the last one counts as the last one.
+///   does nothing, late it does what was due. Where it is later than [`LOOK_AROUND`], the driver
+///   was stopped meanwhile, and what was due is put off by that span, once, so that the driver can
+///   tell first what has happened. A time before the last one counts as the last one.
 /// - An input about an epoch that does not run, or that comes a second time, is ignored and says so.
 /// - After [`Output::Finish`] every input is ignored and nothing more comes out.
 /// - No input makes it panic.
@@ -107,6 +112,8 @@ pub use self::view::Standing;
 ///                 inputs.push(Input::Exited(epoch, Exit::Clean));
 ///             }
 ///             Output::Abort { epoch, .. } => inputs.push(Input::Exited(epoch, Exit::Aborted)),
+///             // Nothing of it has taken anything over.
+///             Output::Withdraw(epoch) => inputs.push(Input::Exited(epoch, Exit::Aborted)),
 ///             Output::Cleanup(epoch) => running.retain(|other| *other != epoch),
 ///             Output::Finish(outcome) => println!("finished: {outcome}"),
 ///             Output::Panic { config, epoch } => eprintln!("gave {config} up after {epoch}"),
@@ -124,6 +131,9 @@ pub struct Machine<C> {
     policy: Policy,
     random: SplitMix64,
     now: Timestamp,
+    /// When the driver was found to have missed a deadline. What was due until that moment is put
+    /// off by [`LOOK_AROUND`] from then on.
+    woke: Option<Timestamp>,
     phase: Phase,
     /// The running epochs, by number; the newest is the last.
     slots: Vec<Slot<C>>,
@@ -180,6 +190,7 @@ impl<C: Clone + Eq> Machine<C> {
             policy,
             random: SplitMix64::new(seed),
             now: Timestamp::ZERO,
+            woke: None,
             phase: Phase::Running,
             // Room for what a hand-over needs, so that a step does not allocate.
             slots: Vec::with_capacity(4),
@@ -199,7 +210,9 @@ impl<C: Clone + Eq> Machine<C> {
             return match input {
                 Input::Desire(_) | Input::Restart(_) => Reception::Denied(Denied::Finished),
                 Input::Live(_)
+                | Input::StoppedServing(_)
                 | Input::Released(_)
+                | Input::Withdrawn(_)
                 | Input::Exited(..)
                 | Input::Terminate
                 | Input::Kill => Reception::Ignored(Ignored::Finished),
@@ -209,7 +222,9 @@ impl<C: Clone + Eq> Machine<C> {
             Input::Desire(config) => self.desire(config),
             Input::Restart(config) => self.restart(config),
             Input::Live(epoch) => self.live(epoch),
+            Input::StoppedServing(epoch) => self.stopped_serving(epoch),
             Input::Released(epoch) => self.released(epoch),
+            Input::Withdrawn(epoch) => self.withdrawn(epoch),
             Input::Exited(epoch, exit) => self.exited(epoch, exit),
             Input::Terminate => self.terminate(),
             Input::Kill => self.kill(),
@@ -219,11 +234,9 @@ impl<C: Clone + Eq> Machine<C> {
     /// Does what is due. Without anything due it does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.advance_to(now);
-        while let Some(deadline) = self.poll_timeout() {
-            if deadline.at > self.now {
-                break;
-            }
-            self.fire(deadline.reason);
+        while let Some(reason) = self.next_due() {
+            self.fire(reason);
+            self.notice_a_gap();
         }
     }
 
@@ -299,6 +312,20 @@ impl<C: Clone + Eq> Machine<C> {
         Reception::Accepted
     }
 
+    /// Rule: an epoch whose start was withdrawn either exits, goes live, or drains with the others.
+    fn withdrawn(&mut self, epoch: Epoch) -> Reception {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
+            return Reception::Ignored(Ignored::UnknownEpoch);
+        };
+        if slot.withdrawn().is_none() {
+            return Reception::Ignored(Ignored::OutOfOrder);
+        }
+        slot.state = State::Draining { released: false };
+        slot.disown();
+        self.reconcile();
+        Reception::Accepted
+    }
+
     /// The newest epoch that may be current: an aborted one never is, and neither is one that
     /// drains.
     fn current_slot(&self) -> Option<&Slot<C>> {
@@ -338,6 +365,7 @@ impl<C: Clone + Eq> Machine<C> {
 
     fn advance_to(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        self.notice_a_gap();
     }
 
     fn event(&mut self, event: Event) {

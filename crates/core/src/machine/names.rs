@@ -74,14 +74,19 @@ impl<C: Clone + Eq> Names<C> {
         let pursuit = |of: &Option<Pursuit<C>>| {
             of.as_ref()
                 .filter(|_| is_running)
-                .map(|it| self.pursuit(it))
+                .map(|it| self.pursuit(machine, it))
         };
         let slots = machine.slots.iter().map(|slot| self.slot(machine, slot));
         Machine {
             policy: machine.policy,
             random: machine.random.clone(),
             now: Self::NOW,
-            phase: self.phase(machine.phase),
+            // It matters only while something is put off, or may be in this very moment.
+            woke: machine
+                .woke
+                .filter(|woke| self.is_now(*woke) || machine.looks_around_until().is_some())
+                .map(|at| self.time(at)),
+            phase: self.phase(machine),
             slots: slots.collect(),
             desired: pursuit(&machine.desired),
             fallback: pursuit(&machine.fallback),
@@ -103,7 +108,9 @@ impl<C: Clone + Eq> Names<C> {
             Input::Desire(config) => Input::Desire(self.config(config)),
             Input::Restart(config) => Input::Restart(self.config(config)),
             Input::Live(epoch) => Input::Live(self.epoch(*epoch)),
+            Input::StoppedServing(epoch) => Input::StoppedServing(self.epoch(*epoch)),
             Input::Released(epoch) => Input::Released(self.epoch(*epoch)),
+            Input::Withdrawn(epoch) => Input::Withdrawn(self.epoch(*epoch)),
             Input::Exited(epoch, exit) => Input::Exited(self.epoch(*epoch), *exit),
             Input::Terminate => Input::Terminate,
             Input::Kill => Input::Kill,
@@ -117,10 +124,29 @@ impl<C: Clone + Eq> Names<C> {
         &self.configs
     }
 
+    /// Whether this is the moment of the machine.
+    pub(crate) fn is_now(&self, at: Timestamp) -> bool {
+        at >= self.now
+    }
+
     pub(crate) fn time(&self, at: Timestamp) -> Timestamp {
         let past = self.now.since(at);
         let since_start = Self::NOW.after(at.since(self.now)).elapsed();
         Timestamp::new(since_start.saturating_sub(past))
+    }
+
+    /// The moment of a deadline. What is put off is handled at one time, however long ago it was due.
+    fn moment<D>(&self, machine: &Machine<D>, at: Timestamp) -> Timestamp {
+        match machine.woke {
+            Some(woke) if at <= woke => self.time(woke),
+            Some(_) | None => self.time(at),
+        }
+    }
+
+    /// When the time began that ends with a deadline.
+    fn beginning<D>(&self, machine: &Machine<D>, from: Timestamp, span: Duration) -> Timestamp {
+        let end = self.moment(machine, from.after(span));
+        Timestamp::new(end.elapsed().saturating_sub(span))
     }
 
     /// An epoch that does not run keeps away from the numbers of those that do.
@@ -142,13 +168,13 @@ impl<C: Clone + Eq> Names<C> {
         place.map_or(NO_DESIRE, |place| place.saturating_add(1))
     }
 
-    fn pursuit(&self, pursuit: &Pursuit<C>) -> Pursuit<usize> {
+    fn pursuit(&self, machine: &Machine<C>, pursuit: &Pursuit<C>) -> Pursuit<usize> {
         Pursuit {
             config: self.config(&pursuit.config),
             generation: self.generation(pursuit.generation),
             budget: pursuit.budget,
             stage: match pursuit.stage {
-                Stage::Waiting(at) => Stage::Waiting(self.time(at)),
+                Stage::Waiting(at) => Stage::Waiting(self.moment(machine, at)),
                 Stage::GivenUp { why, .. } => Stage::GivenUp {
                     epoch: Epoch::ZERO,
                     why,
@@ -160,8 +186,10 @@ impl<C: Clone + Eq> Names<C> {
 
     fn slot(&self, machine: &Machine<C>, slot: &Slot<C>) -> Slot<usize> {
         let is_running = machine.phase == Phase::Running;
-        let has_deadline = machine.policy.start_deadline.is_some() && !slot.is_drain();
-        let counts_health = machine.policy.retry.reset_after.is_some() && is_running;
+        let is_draining = matches!(machine.phase, Phase::Draining { epoch: None, .. });
+        let start_deadline = machine.policy.start_deadline.filter(|_| !slot.is_drain());
+        let health = machine.policy.retry.reset_after.filter(|_| is_running);
+        let grace = machine.policy.abort_grace;
         Slot {
             epoch: self.epoch(slot.epoch),
             purpose: slot.purpose,
@@ -175,22 +203,17 @@ impl<C: Clone + Eq> Names<C> {
                 .as_ref()
                 .filter(|_| is_running)
                 .map(|it| self.config(it)),
-            started: if slot.is_starting() && has_deadline {
-                self.time(slot.started)
-            } else {
-                Self::NOW
-            },
+            started: start_deadline
+                .filter(|_| slot.is_starting())
+                .map_or(Self::NOW, |span| {
+                    self.beginning(machine, slot.started, span)
+                }),
             state: match slot.state {
-                State::Live {
-                    since,
-                    healthy: false,
-                } if counts_health => State::Live {
-                    since: self.time(since),
-                    healthy: false,
-                },
-                State::Live { healthy, .. } => State::Live {
-                    since: Self::NOW,
-                    healthy: healthy && counts_health,
+                State::Live { since, healthy } => State::Live {
+                    since: health
+                        .filter(|_| !healthy)
+                        .map_or(Self::NOW, |span| self.beginning(machine, since, span)),
+                    healthy: healthy && health.is_some(),
                 },
                 State::Aborting {
                     how,
@@ -199,21 +222,30 @@ impl<C: Clone + Eq> Names<C> {
                 } => State::Aborting {
                     how,
                     since: match how {
-                        Abort::Graceful => self.time(since),
+                        Abort::Graceful => self.beginning(machine, since, grace),
                         Abort::Immediate => Self::NOW,
                     },
                     timed_out: timed_out && is_running,
                 },
-                state @ (State::Starting | State::Draining { .. }) => state,
+                State::Starting { withdrawn } => State::Starting {
+                    withdrawn: withdrawn.map(|at| {
+                        if is_draining {
+                            self.beginning(machine, at, grace)
+                        } else {
+                            Self::NOW
+                        }
+                    }),
+                },
+                state @ State::Draining { .. } => state,
             },
         }
     }
 
-    fn phase(&self, phase: Phase) -> Phase {
-        match phase {
+    fn phase(&self, machine: &Machine<C>) -> Phase {
+        match machine.phase {
             Phase::Running => Phase::Running,
             Phase::Draining { until, epoch } => Phase::Draining {
-                until: until.map(|at| self.time(at)),
+                until: until.map(|at| self.moment(machine, at)),
                 epoch: epoch.map(|epoch| self.epoch(epoch)),
             },
             Phase::Stopping(outcome) => Phase::Stopping(without_number(outcome)),

@@ -62,7 +62,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
         let purpose = match desired.stage {
             Stage::Ready => Ok(Purpose::Desired),
-            Stage::Waiting(at) => Err(Plan::Hold(Held::Retry(at))),
+            Stage::Waiting(at) => Err(Plan::Hold(Held::Retry(self.due(at)))),
             Stage::GivenUp { .. } if self.is_serving() => Err(Plan::Hold(Held::GivenUp)),
             // Unless there is a fallback, which comes first.
             Stage::GivenUp { epoch, why } => Err(Plan::GiveUp(epoch, why)),
@@ -74,10 +74,9 @@ impl<C: Clone + Eq> Machine<C> {
             (Ok(purpose), _) => purpose,
             (Err(otherwise), Some(fallback)) if !self.is_serving() => match fallback.stage {
                 Stage::Waiting(at) => {
-                    let at = desired
-                        .stage
-                        .waits_until()
-                        .map_or(at, |retry| retry.min(at));
+                    let at = self.due(at);
+                    let retry = desired.stage.waits_until().map(|at| self.due(at));
+                    let at = retry.map_or(at, |retry| retry.min(at));
                     return self
                         .obstacle()
                         .map_or(Plan::Hold(Held::Retry(at)), Plan::Hold);
@@ -101,12 +100,12 @@ impl<C: Clone + Eq> Machine<C> {
     }
 
     fn plan_to_drain(&self) -> Plan {
-        let started_serves = !waits_for_live(&self.policy);
-        let something_to_drain = self.slots.iter().any(|slot| {
-            slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
-        });
-        if !something_to_drain {
-            return Plan::Stop(Outcome::Drained);
+        if !self.has_something_to_drain() {
+            // A start that was withdrawn may yet turn out to serve.
+            return match self.slots.iter().find(|slot| self.may_answer(slot)) {
+                Some(slot) => Plan::Hold(Held::Starting(slot.epoch)),
+                None => Plan::Stop(Outcome::Drained),
+            };
         }
         if let Some(held) = self.obstacle() {
             return Plan::Hold(held);
@@ -116,6 +115,20 @@ impl<C: Clone + Eq> Machine<C> {
             // To wait for a number would be to wait for an exit that nobody asks for.
             None => Plan::Stop(Outcome::DrainSkipped),
         }
+    }
+
+    /// Whether any epoch may have connections. Where nothing waits for live, a start is taken for
+    /// serving.
+    pub(super) fn has_something_to_drain(&self) -> bool {
+        let started_serves = !waits_for_live(&self.policy);
+        self.slots.iter().any(|slot| {
+            slot.is_live() || slot.is_draining() || (started_serves && slot.is_starting())
+        })
+    }
+
+    /// Whether the epoch's start was withdrawn and it has time to answer.
+    fn may_answer(&self, slot: &Slot<C>) -> bool {
+        slot.withdrawn().is_some() && !self.policy.abort_grace.is_zero()
     }
 
     /// The drain is over when the epoch that drains has returned or is the only one left.
@@ -174,7 +187,7 @@ impl<C: Clone + Eq> Machine<C> {
             generation,
             config: None,
             started: self.now,
-            state: State::Starting,
+            state: State::Starting { withdrawn: None },
         });
         self.reported = None;
         self.outputs.push_back(Output::Start { epoch, target });

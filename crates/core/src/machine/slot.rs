@@ -20,7 +20,10 @@ pub(super) struct Slot<C> {
 /// Where an epoch is in its life; the picture is in the [module](super) that owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum State {
-    Starting,
+    Starting {
+        /// When the machine asked for the start to be given up, if it has.
+        withdrawn: Option<Timestamp>,
+    },
     Live {
         since: Timestamp,
         /// It has been live for the policy's `reset_after`.
@@ -66,6 +69,8 @@ pub struct EpochInfo {
     pub desired: bool,
     /// Whether it has been released from the cap.
     pub released: bool,
+    /// Whether its start has been withdrawn and no answer has come yet.
+    pub withdrawn: bool,
 }
 
 impl<C> Slot<C> {
@@ -93,7 +98,7 @@ impl<C> Slot<C> {
 
     pub(super) fn view(&self) -> EpochState {
         match self.state {
-            State::Starting => EpochState::Starting,
+            State::Starting { .. } => EpochState::Starting,
             State::Live { .. } => EpochState::Live,
             State::Draining { .. } => EpochState::Draining,
             State::Aborting { how, .. } => EpochState::Aborting(how),
@@ -105,7 +110,15 @@ impl<C> Slot<C> {
     }
 
     pub(super) fn is_starting(&self) -> bool {
-        self.state == State::Starting
+        matches!(self.state, State::Starting { .. })
+    }
+
+    /// When its start was withdrawn, while no answer has come.
+    pub(super) fn withdrawn(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Starting { withdrawn } => withdrawn,
+            State::Live { .. } | State::Draining { .. } | State::Aborting { .. } => None,
+        }
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -1,8 +1,8 @@
 //! The way to the end: terminate, abort, finish.
 
-use super::slot::Slot;
+use super::slot::{Slot, State};
 use super::{Machine, Phase};
-use crate::{Abort, EpochState, Event, Ignored, Outcome, Output, Reception};
+use crate::{Abort, Epoch, EpochState, Event, Ignored, Outcome, Output, Reception};
 
 impl<C: Clone + Eq> Machine<C> {
     /// Rule: the first drains, the second skips the drain, the third kills.
@@ -16,6 +16,7 @@ impl<C: Clone + Eq> Machine<C> {
                     self.finish(Outcome::Drained);
                 } else {
                     self.event(Event::Draining { until });
+                    self.withdraw_starts();
                     self.reconcile();
                 }
             }
@@ -25,6 +26,25 @@ impl<C: Clone + Eq> Machine<C> {
             Phase::Finished(_) => return Reception::Ignored(Ignored::Finished),
         }
         Reception::Accepted
+    }
+
+    /// Rule: a terminate withdraws every epoch that starts.
+    ///
+    /// An epoch that starts may have taken its listeners over from the older one already. To kill
+    /// it then would cut connections that a drain can save, and to wait for it otherwise would
+    /// spend the time of the drain on an epoch that is not wanted. Only the proxy can tell which.
+    fn withdraw_starts(&mut self) {
+        let now = self.now;
+        // Without a grace there is no time to answer in, and what is alone is aborted at once.
+        if self.policy.abort_grace.is_zero() && !self.has_something_to_drain() {
+            return;
+        }
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_starting()) {
+            slot.state = State::Starting {
+                withdrawn: Some(now),
+            };
+            self.outputs.push_back(Output::Withdraw(slot.epoch));
+        }
     }
 
     pub(super) fn kill(&mut self) -> Reception {
@@ -69,12 +89,22 @@ impl<C: Clone + Eq> Machine<C> {
 
     /// Aborts every epoch that has not been aborted.
     pub(super) fn abort_all(&mut self) {
-        let how = if self.policy.abort_grace.is_zero() {
+        self.abort_each(self.first_abort(), |slot| !slot.is_aborting());
+    }
+
+    /// Aborts every other epoch that has not been aborted.
+    pub(super) fn abort_all_but(&mut self, epoch: Epoch) {
+        self.abort_each(self.first_abort(), |slot| {
+            slot.epoch != epoch && !slot.is_aborting()
+        });
+    }
+
+    fn first_abort(&self) -> Abort {
+        if self.policy.abort_grace.is_zero() {
             Abort::Immediate
         } else {
             Abort::Graceful
-        };
-        self.abort_each(how, |slot| !slot.is_aborting());
+        }
     }
 
     /// Aborts every epoch that has not been aborted so; says whether there was any.

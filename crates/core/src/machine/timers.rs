@@ -2,15 +2,68 @@
 //!
 //! None of them is stored: each follows from the state, so none can be forgotten, left armed or
 //! fired twice. Firing one changes the state so that it is gone.
+//!
+//! A deadline that is handled very late was missed by a driver that did not run. The world went on
+//! meanwhile, and what it has to say is still on its way. So the machine keeps the moment at which it
+//! noticed the gap, and what was due until then is due only [`LOOK_AROUND`] later. No deadline is put
+//! off twice, because its own moment lies before that one for ever.
 
 use super::pursuit::{Pursuit, Stage};
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
-use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, Outcome};
+use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, LOOK_AROUND, Outcome, Timestamp};
 
 impl<C: Clone + Eq> Machine<C> {
-    /// Every deadline there is at present.
+    /// Every deadline there is at present, at the moment at which it is to be handled.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
+        self.moments().map(|deadline| Deadline {
+            at: self.due(deadline.at),
+            ..deadline
+        })
+    }
+
+    /// When a deadline of this moment is to be handled.
+    pub(super) fn due(&self, at: Timestamp) -> Timestamp {
+        due(at, self.woke)
+    }
+
+    /// Whether a deadline of this moment was missed and has been put off.
+    pub(super) fn is_put_off(&self, at: Timestamp) -> bool {
+        self.woke.is_some_and(|woke| at <= woke)
+    }
+
+    /// The deadline that is to be handled first; those that were put off come before all others.
+    pub(super) fn next_due(&self) -> Option<DeadlineReason> {
+        self.moments()
+            .map(|it| (!self.is_put_off(it.at), self.due(it.at), it.reason))
+            .filter(|(_, due, _)| *due <= self.now)
+            .min()
+            .map(|(.., reason)| reason)
+    }
+
+    /// Rule: a deadline that was missed for long is put off once.
+    ///
+    /// While one that was put off waits to be handled, nothing is put off: it would be put off again.
+    pub(super) fn notice_a_gap(&mut self) {
+        let mut first_missed: Option<Timestamp> = None;
+        for Deadline { at, .. } in self.moments() {
+            if self.is_put_off(at) {
+                if self.due(at) <= self.now {
+                    return;
+                }
+            } else if self.now.since(at) > LOOK_AROUND {
+                first_missed = Some(first_missed.map_or(at, |first| first.min(at)));
+            }
+        }
+        if let Some(at) = first_missed {
+            self.woke = Some(self.now);
+            let late = self.now.since(at);
+            self.event(Event::WokeLate { late });
+        }
+    }
+
+    /// Every deadline there is at present, at its own moment.
+    pub(super) fn moments(&self) -> impl Iterator<Item = Deadline> {
         let of_machine = match self.phase {
             Phase::Running => [
                 deadline_of(self.desired.as_ref(), DeadlineReason::Retry),
@@ -29,14 +82,30 @@ impl<C: Clone + Eq> Machine<C> {
             .slots
             .iter()
             .filter_map(|slot| self.deadline_of_slot(slot));
-        of_machine.into_iter().flatten().chain(of_slots)
+        let of_withdrawal = self.withdrawal();
+        of_machine
+            .into_iter()
+            .flatten()
+            .chain(of_slots)
+            .chain(of_withdrawal)
+    }
+
+    /// When a start that was withdrawn is aborted: where nothing serves beside it that is drained.
+    fn withdrawal(&self) -> Option<Deadline> {
+        let Phase::Draining { epoch: None, .. } = self.phase else {
+            return None;
+        };
+        let slot = self.slots.iter().find(|slot| slot.withdrawn().is_some())?;
+        let at = slot.withdrawn()?.after(self.policy.abort_grace);
+        let reason = DeadlineReason::Withdrawal(slot.epoch);
+        (!self.has_something_to_drain()).then_some(Deadline { at, reason })
     }
 
     fn deadline_of_slot(&self, slot: &Slot<C>) -> Option<Deadline> {
         let epoch = slot.epoch;
         match slot.state {
-            State::Starting if slot.is_drain() => None,
-            State::Starting => self.policy.start_deadline.map(|span| Deadline {
+            State::Starting { .. } if slot.is_drain() => None,
+            State::Starting { .. } => self.policy.start_deadline.map(|span| Deadline {
                 at: slot.started.after(span),
                 reason: DeadlineReason::StartDeadline(epoch),
             }),
@@ -88,6 +157,7 @@ impl<C: Clone + Eq> Machine<C> {
                 self.reconcile();
             }
             DeadlineReason::Grace(_) => self.abort_overdue(),
+            DeadlineReason::Withdrawal(_) => self.stop(Outcome::Drained),
             DeadlineReason::Healthy(epoch) => self.trust(epoch),
         }
     }
@@ -101,18 +171,18 @@ impl<C: Clone + Eq> Machine<C> {
 
     /// Aborts every epoch whose grace is over.
     fn abort_overdue(&mut self) {
-        let (now, grace) = (self.now, self.policy.abort_grace);
+        let (now, grace, woke) = (self.now, self.policy.abort_grace, self.woke);
         let is_overdue = |slot: &Slot<C>| match slot.state {
             State::Aborting {
                 how: Abort::Graceful,
                 since,
                 ..
-            } => since.after(grace) <= now,
+            } => due(since.after(grace), woke) <= now,
             State::Aborting {
                 how: Abort::Immediate,
                 ..
             }
-            | State::Starting
+            | State::Starting { .. }
             | State::Live { .. }
             | State::Draining { .. } => false,
         };
@@ -144,6 +214,14 @@ impl<C: Clone + Eq> Machine<C> {
                 retries_left,
             });
         }
+    }
+}
+
+/// When a deadline of this moment is to be handled by a driver that woke late then.
+fn due(at: Timestamp, woke: Option<Timestamp>) -> Timestamp {
+    match woke {
+        Some(woke) if at <= woke => woke.after(LOOK_AROUND),
+        Some(_) | None => at,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::pursuit::{Pursuit, Stage};
 use super::{Machine, Phase};
-use crate::{Epoch, EpochInfo, Held, Outcome, Policy};
+use crate::{Epoch, EpochInfo, Held, LOOK_AROUND, Outcome, Policy, Timestamp};
 
 /// How the desired configuration stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,7 @@ impl<C: Clone + Eq> Machine<C> {
             started: slot.started,
             desired: !slot.is_drain() && self.runs_desired(slot),
             released: slot.is_released(),
+            withdrawn: slot.withdrawn().is_some(),
         })
     }
 
@@ -90,6 +91,16 @@ impl<C: Clone + Eq> Machine<C> {
     #[must_use]
     pub fn held(&self) -> Option<Held> {
         self.why_held()
+    }
+
+    /// Until when deadlines that had passed unhandled are put off, see
+    /// [`LOOK_AROUND`](crate::LOOK_AROUND); `None` when none is.
+    #[must_use]
+    pub fn looks_around_until(&self) -> Option<Timestamp> {
+        let woke = self.woke?;
+        self.moments()
+            .any(|deadline| self.is_put_off(deadline.at))
+            .then(|| woke.after(LOOK_AROUND))
     }
 
     /// Whether an older configuration serves because the desired one was given up.

@@ -110,6 +110,8 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
         ["desire", name] => Input::Desire((*name).to_string()),
         ["restart", name] => Input::Restart((*name).to_string()),
         ["live", epoch] => Input::Live(read_epoch(epoch)?),
+        ["stopped_serving", epoch] => Input::StoppedServing(read_epoch(epoch)?),
+        ["withdrawn", epoch] => Input::Withdrawn(read_epoch(epoch)?),
         ["released", epoch] => Input::Released(read_epoch(epoch)?),
         ["exit", epoch, how] => Input::Exited(read_epoch(epoch)?, read_exit(how)?),
         ["terminate"] => Input::Terminate,
@@ -119,7 +121,8 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
             let what = if what.is_empty() { "nothing" } else { &what };
             return Err(format!(
                 "`{what}` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, \
-                 `released N`, `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`"
+                 `stopped_serving N`, `released N`, `withdrawn N`, \
+                 `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`"
             ));
         }
     }))

@@ -109,6 +109,7 @@ fn output(output: &Output<String>) -> Option<String> {
             epoch,
             how: Abort::Immediate,
         } => format!("ABORT {epoch} immediately"),
+        Output::Withdraw(epoch) => format!("WITHDRAW {epoch}"),
         Output::Cleanup(epoch) => format!("CLEANUP {epoch}"),
         Output::Panic { config, epoch } => format!("PANIC {config}, after epoch {epoch}"),
         Output::Finish(outcome) => format!("FINISH {outcome}"),
@@ -131,6 +132,8 @@ fn event(event: &Event) -> Option<String> {
         }
         Event::Live { epoch, after } => format!("{epoch} live after {after:?}"),
         Event::Superseded { epoch, by } => format!("{epoch} superseded by {by}"),
+        Event::StoppedServing { epoch } => format!("{epoch} has stopped serving"),
+        Event::WokeLate { late } => format!("{late:?} late, looking around"),
         Event::StartTimedOut { epoch } => format!("{epoch} not live in time"),
         Event::Exited { epoch, was, .. } => format!("{epoch} was {}", epoch_state(*was)),
         Event::RetryScheduled {
@@ -189,6 +192,9 @@ fn epoch(info: &EpochInfo) -> String {
     }
     if info.released {
         text.push_str(", released");
+    }
+    if info.withdrawn {
+        text.push_str(", withdrawn");
     }
     text
 }

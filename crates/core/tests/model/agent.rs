@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use handover_core::check::Invariant;
 use handover_core::{
-    Advance, EpochInfo, EpochState, Exit, Held, Input, OnCleanExit, OnExhausted, OnFailure,
-    Outcome, Phase, Policy, Purpose, Severity,
+    Advance, EpochInfo, EpochState, Exit, Held, Input, LOOK_AROUND, OnCleanExit, OnExhausted,
+    OnFailure, Outcome, Phase, Policy, Purpose, Severity,
 };
 use stateright::{Model, Property};
 
 use crate::state::State;
+
+/// Longer than a driver is late that runs all the time.
+const GAP: Duration = LOOK_AROUND.saturating_mul(2);
 
 /// An agent under a policy, and the world that is played to it.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub(crate) enum Action {
     Timeout,
     /// The deadline has come, and something else is handled first.
     Delay,
+    /// The deadline has come while nobody looked, and is handled much later.
+    Gap,
     /// Some time has passed; no deadline has come meanwhile, or the one that is due is still not
     /// handled.
     Tick,
@@ -69,6 +74,10 @@ impl Model for Agent {
             actions.push(Action::Timeout);
             if !wait.is_zero() {
                 actions.push(Action::Delay);
+                // What a second gap does to what waits since the first is a test of its own.
+                if machine.looks_around_until().is_none() {
+                    actions.push(Action::Gap);
+                }
             }
             if let Some(tick) = self.tick
                 && (wait > tick || (wait.is_zero() && state.lateness() < tick))
@@ -84,6 +93,7 @@ impl Model for Agent {
             Action::Input(input) => state.after(Duration::ZERO, Some(input)),
             Action::Timeout => state.after(wait, None),
             Action::Delay => state.later(wait),
+            Action::Gap => state.after(wait + GAP, None),
             Action::Tick => state.later(self.tick.unwrap_or_default()),
         })
     }
@@ -117,6 +127,12 @@ fn deeds(info: EpochInfo, max_epochs: Option<u32>) -> Vec<Input<usize>> {
         .collect();
     if info.state == EpochState::Starting && info.purpose != Purpose::Drain {
         deeds.push(Input::Live(epoch));
+    }
+    if info.withdrawn {
+        deeds.push(Input::Withdrawn(epoch));
+    }
+    if info.state == EpochState::Live {
+        deeds.push(Input::StoppedServing(epoch));
     }
     if max_epochs.is_some() && info.state == EpochState::Draining && !info.released {
         deeds.push(Input::Released(epoch));
@@ -156,6 +172,15 @@ fn invariants() -> Vec<Property<Agent>> {
         Property::always("aborts_escalate", |_, it: &State| {
             it.keeps(Invariant::AbortsEscalate)
         }),
+        Property::always("withdrawn_at_most_once", |_, it: &State| {
+            it.keeps(Invariant::WithdrawnAtMostOnce)
+        }),
+        Property::always("no_start_outlives_terminate", |_, it: &State| {
+            it.keeps(Invariant::NoStartOutlivesTerminate)
+        }),
+        Property::always("looks_before_late_deadlines", |_, it: &State| {
+            it.keeps(Invariant::LooksBeforeLateDeadlines)
+        }),
         Property::always("restart_begins_anew", |_, it: &State| {
             it.keeps(Invariant::RestartBeginsAnew) && it.restarts_once()
         }),
@@ -182,6 +207,16 @@ fn common_sights() -> Vec<Property<Agent>> {
         }),
         Property::sometimes("a cold restart waits for an exit", |_, it: &State| {
             it.is_restarting()
+        }),
+        Property::sometimes("a missed deadline waits", |_, it: &State| {
+            it.machine.looks_around_until().is_some()
+        }),
+        Property::sometimes("a withdrawn start is waited for", |_, it: &State| {
+            it.machine.epochs().any(|info| info.withdrawn)
+        }),
+        Property::sometimes("an epoch drains and none is newer", |_, it: &State| {
+            let newest = it.machine.epochs().next_back();
+            newest.is_some_and(|info| info.state == EpochState::Draining)
         }),
         Property::sometimes("a retry is waited for", |_, it: &State| {
             matches!(it.machine.held(), Some(Held::Retry(_)))

@@ -116,10 +116,22 @@ impl State {
     pub(crate) fn bears_repeated_inputs(&self) -> bool {
         let unknown = handover_core::Epoch::new(9);
         let exited = Input::Exited(unknown, Exit::Clean);
-        let mut inputs = vec![Input::Live(unknown), Input::Released(unknown), exited];
+        let mut inputs = vec![
+            Input::Live(unknown),
+            Input::StoppedServing(unknown),
+            Input::Released(unknown),
+            Input::Withdrawn(unknown),
+            exited,
+        ];
         for info in self.machine.epochs() {
             if info.state != EpochState::Starting || info.purpose == Purpose::Drain {
                 inputs.push(Input::Live(info.epoch));
+            }
+            if info.state != EpochState::Live {
+                inputs.push(Input::StoppedServing(info.epoch));
+            }
+            if !info.withdrawn {
+                inputs.push(Input::Withdrawn(info.epoch));
             }
             if info.state != EpochState::Draining || info.released {
                 inputs.push(Input::Released(info.epoch));
@@ -128,14 +140,26 @@ impl State {
         if let (Phase::Running, Some(desired)) = (self.machine.phase(), self.machine.desired()) {
             inputs.push(Input::Desire(*desired));
         }
-        let mut machine = self.machine.clone();
+        let before = self.awake();
+        let mut machine = before.clone();
         let ignored = inputs
             .into_iter()
             .all(|input| match machine.handle_input(NOW, input) {
                 Reception::Ignored(why) => why != Ignored::UnderWay,
                 Reception::Accepted | Reception::Denied(_) => false,
             });
-        ignored && machine == self.machine
+        ignored && machine == before
+    }
+
+    /// The machine once it has looked at the clock, which every input makes it do.
+    fn awake(&self) -> Machine<usize> {
+        let mut machine = self.machine.clone();
+        let unknown = Input::Live(handover_core::Epoch::new(9));
+        let Reception::Ignored(_) = machine.handle_input(NOW, unknown) else {
+            return self.machine.clone();
+        };
+        while machine.poll_output().is_some() {}
+        machine
     }
 
     /// Whether the only thing that the desired configuration waits for is that all others end.
@@ -151,10 +175,11 @@ impl State {
             return true;
         };
         let restart = Input::Restart(*desired);
-        let mut machine = self.machine.clone();
+        let awake = self.awake();
+        let mut machine = awake.clone();
         let under_way = Reception::Ignored(Ignored::UnderWay);
         if machine.handle_input(NOW, restart.clone()) == under_way {
-            return machine == self.machine && machine.epochs().all(is_aborting);
+            return machine == awake && machine.epochs().all(is_aborting);
         }
         while machine.poll_output().is_some() {}
         if self.machine.epochs().count() == 0 {

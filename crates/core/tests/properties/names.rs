@@ -115,7 +115,9 @@ fn translate(
         Input::Desire(it) => Input::Desire(config(it)),
         Input::Restart(it) => Input::Restart(config(it)),
         Input::Live(it) => Input::Live(epoch(it)),
+        Input::StoppedServing(it) => Input::StoppedServing(epoch(it)),
         Input::Released(it) => Input::Released(epoch(it)),
+        Input::Withdrawn(it) => Input::Withdrawn(epoch(it)),
         Input::Exited(it, exit) => Input::Exited(epoch(it), *exit),
         Input::Terminate => Input::Terminate,
         Input::Kill => Input::Kill,
@@ -151,6 +153,7 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             format!("start {}, drain: {drains}", running.len())
         }
         Output::Abort { epoch, how } => format!("abort {:?} {how:?}", place(epoch)),
+        Output::Withdraw(epoch) => format!("withdraw {:?}", place(epoch)),
         Output::Cleanup(epoch) => {
             let place = place(epoch);
             running.retain(|other| other != epoch);
@@ -163,6 +166,7 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             // How long the start took is forgotten where no deadline needs it.
             Event::Live { epoch, .. } => format!("live {:?}", place(epoch)),
             Event::Superseded { epoch, by } => format!("{:?} by {:?}", place(epoch), place(by)),
+            Event::StoppedServing { epoch } => format!("serves no more {:?}", place(epoch)),
             Event::StartTimedOut { epoch } => format!("late {:?}", place(epoch)),
             Event::Exited { epoch, exit, was } => format!("{:?} {exit:?} {was:?}", place(epoch)),
             Event::BudgetRefilled {
@@ -183,7 +187,10 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             Event::FallbackLost { .. } => "fallback lost".to_owned(),
             Event::Stayed { .. } => "stayed".to_owned(),
             Event::Draining { until } => format!("draining {:?}", until.map(|at| at.since(now))),
-            event @ (Event::RetryScheduled { .. } | Event::Restarting | Event::DrainTimedOut) => {
+            event @ (Event::RetryScheduled { .. }
+            | Event::WokeLate { .. }
+            | Event::Restarting
+            | Event::DrainTimedOut) => {
                 format!("{event:?}")
             }
         },
@@ -208,6 +215,7 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
         DeadlineReason::StartDeadline(epoch) => format!("start {:?}", place(epoch)),
         DeadlineReason::Healthy(epoch) => format!("health {:?}", place(epoch)),
         DeadlineReason::Grace(epoch) => format!("grace {:?}", place(epoch)),
+        DeadlineReason::Withdrawal(epoch) => format!("withdrawal {:?}", place(epoch)),
         reason @ (DeadlineReason::Retry
         | DeadlineReason::FallbackRetry
         | DeadlineReason::DrainDeadline) => reason.to_string(),
@@ -271,6 +279,11 @@ fn what_makes_no_difference_is_not_in_the_image() {
             "policy default\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n9s wait",
             "policy default\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n9s wait",
         ),
+        (
+            "that a deadline was missed which is gone",
+            "policy default start_deadline=1s\n0 desire A\n9s! live 0\n10s wait",
+            "policy default start_deadline=1s\n0 desire A\n500ms live 0\n10s wait",
+        ),
     ];
     for (what, one, other) in pairs {
         assert_eq!(image(one), image(other), "{what}");
@@ -300,6 +313,16 @@ fn what_makes_a_difference_is_in_the_image() {
             "whether two epochs run the same configuration",
             "policy default\n0 desire A\n1s live 0\n2s desire B\n3s desire A",
             "policy default\n0 desire A\n1s live 0\n2s desire B\n3s desire C",
+        ),
+        (
+            "when a start was withdrawn that is alone",
+            "policy default\n0 desire A\n1s terminate\n3s wait",
+            "policy default\n0 desire A\n2s terminate\n3s wait",
+        ),
+        (
+            "until when a missed deadline is put off",
+            "policy default start_deadline=1s\n0 desire A\n8s! wait\n8500ms! desire B",
+            "policy default start_deadline=1s\n0 desire A\n8200ms! wait\n8500ms! desire B",
         ),
     ];
     for (what, one, other) in pairs {

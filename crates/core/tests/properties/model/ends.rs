@@ -14,11 +14,23 @@ impl Model {
             Life::Running => {
                 let until = self.policy.drain_deadline.map(|span| self.now.after(span));
                 self.life = Life::Draining { until, drain: None };
+                if self.policy.abort_grace > Duration::ZERO || self.has_anything_to_drain() {
+                    self.withdraw_starts();
+                }
                 self.go_on();
             }
             Life::Draining { .. } => self.stop(Outcome::DrainSkipped),
             Life::Stopping(_) if self.terminates >= 3 => self.kill(),
             Life::Stopping(_) | Life::Finished => {}
+        }
+    }
+
+    fn withdraw_starts(&mut self) {
+        for (&epoch, proxy) in &mut self.running {
+            if let State::Starting { withdrawn } = &mut proxy.state {
+                *withdrawn = Some(self.now);
+                self.acts.push(Output::Withdraw(Epoch::new(epoch)));
+            }
         }
     }
 
@@ -58,6 +70,10 @@ impl Model {
     }
 
     pub(super) fn tell_all(&mut self) {
+        self.tell_all_but(None);
+    }
+
+    pub(super) fn tell_all_but(&mut self, spared: Option<u32>) {
         let graceful = self.policy.abort_grace > Duration::ZERO;
         let how = if graceful {
             Abort::Graceful
@@ -66,14 +82,14 @@ impl Model {
         };
         let epochs: Vec<u32> = self.running.keys().rev().copied().collect();
         for epoch in epochs {
-            if !is_told(&self.running[&epoch]) {
+            if Some(epoch) != spared && !is_told(&self.running[&epoch]) {
                 self.tell(epoch, how, false);
             }
         }
     }
 
     pub(super) fn end_all_graces(&mut self) {
-        let due = |(at, kind, _): &(Timestamp, u32, u32)| *kind == 5 && *at <= self.now;
+        let due = |(at, kind, _): &(Timestamp, u32, u32)| *kind == 5 && self.due(*at) <= self.now;
         let mut epochs: Vec<u32> = self
             .timers()
             .into_iter()

@@ -26,7 +26,7 @@ impl Model {
         let newer = self
             .running
             .range(epoch..)
-            .any(|(_, newer)| !is_told(newer));
+            .any(|(other, newer)| *other != epoch && !is_told(newer));
         if is_draining(proxy) {
             Role::Other
         } else if self.is_wished(proxy) && !newer {
@@ -66,7 +66,7 @@ impl Model {
                 self.give_up(epoch, GaveUp::Permanent);
             }
             (OnFailure::AbortAll, _) => {
-                self.tell_all();
+                self.tell_all_but(Some(epoch));
                 self.retry(epoch, healthy);
             }
             (OnFailure::KeepServing, Role::Wished) => self.retry(epoch, healthy),
@@ -77,7 +77,9 @@ impl Model {
 
     pub(super) fn was_healthy(&self, proxy: &Proxy) -> bool {
         match (proxy.state, self.policy.retry.reset_after) {
-            (State::Live { since, .. }, Some(enough)) => self.now.since(since) >= enough,
+            (State::Live { since, trusted }, Some(enough)) => {
+                trusted || self.due(since.after(enough)) <= self.now
+            }
             _ => false,
         }
     }

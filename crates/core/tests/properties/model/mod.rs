@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use handover_core::{
-    Abort, Advance, Epoch, GaveUp, Input, OnExhausted, OnFailure, Outcome, Output, Policy, Target,
-    Timestamp,
+    Abort, Advance, Epoch, GaveUp, Input, LOOK_AROUND, OnExhausted, OnFailure, Outcome, Output,
+    Policy, Severity, Target, Timestamp,
 };
 
 /// A command; the model has no events.
@@ -19,6 +19,8 @@ pub(crate) type Act = Output<String>;
 pub(crate) struct Model {
     policy: Policy,
     now: Timestamp,
+    /// When it was found that nobody had looked for too long.
+    woke: Option<Timestamp>,
     life: Life,
     running: BTreeMap<u32, Proxy>,
     wish: Option<Wish>,
@@ -40,6 +42,7 @@ enum Life {
 }
 
 /// A running epoch.
+#[derive(Clone)]
 struct Proxy {
     /// None for the one that drains the others.
     config: Option<String>,
@@ -54,7 +57,9 @@ struct Proxy {
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
-    Starting,
+    Starting {
+        withdrawn: Option<Timestamp>,
+    },
     Live {
         since: Timestamp,
         trusted: bool,
@@ -96,6 +101,7 @@ impl Model {
         Self {
             policy,
             now: Timestamp::ZERO,
+            woke: None,
             life: Life::Running,
             running: BTreeMap::new(),
             wish: None,
@@ -110,11 +116,12 @@ impl Model {
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        self.timers().into_iter().min().map(|(at, ..)| at)
+        self.timers().into_iter().map(|(at, ..)| self.due(at)).min()
     }
 
     pub(crate) fn input(&mut self, now: Timestamp, input: &Input<String>) {
         self.now = self.now.max(now);
+        self.look_at_the_clock();
         if self.life == Life::Finished {
             return;
         }
@@ -123,7 +130,9 @@ impl Model {
             Input::Restart(config) if self.life == Life::Running => self.restart(config),
             Input::Desire(_) | Input::Restart(_) => {}
             Input::Live(epoch) => self.live(epoch.number()),
+            Input::StoppedServing(epoch) => self.stopped_serving(epoch.number()),
             Input::Released(epoch) => self.released(epoch.number()),
+            Input::Withdrawn(epoch) => self.withdrawn(epoch.number()),
             Input::Exited(epoch, exit) => self.exited(epoch.number(), *exit),
             Input::Terminate => self.terminate(),
             Input::Kill => self.kill(),
@@ -132,12 +141,17 @@ impl Model {
 
     pub(crate) fn timeout(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-        while let Some(due) = self
-            .timers()
-            .into_iter()
-            .min()
-            .filter(|(at, ..)| *at <= self.now)
-        {
+        loop {
+            self.look_at_the_clock();
+            let mut due = self.timers();
+            due.retain(|(at, ..)| self.due(*at) <= self.now);
+            // What has waited once is not kept waiting; the rest comes in the order of its time.
+            let first = |(at, kind, epoch): &(Timestamp, u32, u32)| {
+                (self.due(*at) == *at, self.due(*at), *kind, *epoch)
+            };
+            let Some(due) = due.into_iter().min_by_key(first) else {
+                return;
+            };
             match due {
                 (_, 0, epoch) => {
                     self.tell(epoch, Abort::Immediate, true);
@@ -153,8 +167,28 @@ impl Model {
                 }
                 (_, 3, epoch) => self.trust(epoch),
                 (_, 4, _) => self.stop(Outcome::DrainTimedOut),
-                _ => self.end_all_graces(),
+                (_, 5, _) => self.end_all_graces(),
+                _ => self.stop(Outcome::Drained),
             }
+        }
+    }
+
+    /// When something is to be done whose time is this.
+    fn due(&self, at: Timestamp) -> Timestamp {
+        match self.woke {
+            Some(woke) if at <= woke => woke.after(LOOK_AROUND),
+            _ => at,
+        }
+    }
+
+    /// What was missed by more than a moment waits, unless something waits already that has waited
+    /// long enough.
+    fn look_at_the_clock(&mut self) {
+        let times: Vec<Timestamp> = self.timers().into_iter().map(|(at, ..)| at).collect();
+        let has_waited = |at: &Timestamp| self.due(*at) != *at && self.due(*at) <= self.now;
+        let missed = |at: &Timestamp| self.due(*at) == *at && self.now.since(*at) > LOOK_AROUND;
+        if !times.iter().any(has_waited) && times.iter().any(missed) {
+            self.woke = Some(self.now);
         }
     }
 
@@ -176,7 +210,7 @@ impl Model {
         }
         for (&epoch, proxy) in &self.running {
             match proxy.state {
-                State::Starting if proxy.config.is_some() => {
+                State::Starting { .. } if proxy.config.is_some() => {
                     let span = self.policy.start_deadline;
                     timers.extend(span.map(|span| (proxy.born.after(span), 0, epoch)));
                 }
@@ -194,10 +228,22 @@ impl Model {
                 } => {
                     timers.push((at.after(self.policy.abort_grace), 5, epoch));
                 }
-                State::Starting
+                State::Starting { .. }
                 | State::Live { .. }
                 | State::Draining { .. }
                 | State::Told { .. } => {}
+            }
+        }
+        if let Life::Draining { drain: None, .. } = self.life
+            && !self.has_anything_to_drain()
+        {
+            for (&epoch, proxy) in &self.running {
+                if let State::Starting {
+                    withdrawn: Some(at),
+                } = proxy.state
+                {
+                    timers.push((at.after(self.policy.abort_grace), 6, epoch));
+                }
             }
         }
         timers
@@ -207,7 +253,7 @@ impl Model {
         let Some(proxy) = self.running.get_mut(&epoch) else {
             return;
         };
-        if proxy.state != State::Starting || proxy.config.is_none() {
+        if !is_starting(proxy) || proxy.config.is_none() {
             return;
         }
         proxy.state = State::Live {
@@ -227,11 +273,33 @@ impl Model {
             .find(|(_, it)| is_live(it))
             .map(|(e, _)| *e);
         for (_, older) in self.running.range_mut(..newest_live.unwrap_or_default()) {
-            if is_live(older) || older.state == State::Starting {
+            if is_live(older) || is_starting(older) {
                 older.state = State::Draining { released: false };
             }
         }
         self.go_on();
+    }
+
+    fn stopped_serving(&mut self, epoch: u32) {
+        let Some(proxy) = self.running.get_mut(&epoch).filter(|it| is_live(it)) else {
+            return;
+        };
+        let was = proxy.clone();
+        proxy.state = State::Draining { released: false };
+        if self.life == Life::Running {
+            self.failed(epoch, &was, Severity::Transient);
+        } else {
+            self.go_on();
+        }
+    }
+
+    fn withdrawn(&mut self, epoch: u32) {
+        if let Some(proxy) = self.running.get_mut(&epoch)
+            && let State::Starting { withdrawn: Some(_) } = proxy.state
+        {
+            proxy.state = State::Draining { released: false };
+            self.go_on();
+        }
     }
 
     fn released(&mut self, epoch: u32) {
@@ -272,9 +340,14 @@ impl Model {
                 }
             }
             Life::Draining { drain: None, .. } => {
-                let anything = self.is_serving() || self.running.values().any(is_draining);
-                if !anything {
-                    self.stop(Outcome::Drained);
+                let is_withdrawn =
+                    |it: &Proxy| matches!(it.state, State::Starting { withdrawn: Some(_) });
+                let may_answer = self.policy.abort_grace > Duration::ZERO
+                    && self.running.values().any(is_withdrawn);
+                if !self.has_anything_to_drain() {
+                    if !may_answer {
+                        self.stop(Outcome::Drained);
+                    }
                 } else if !self.is_busy() {
                     self.start(None, false);
                 }
@@ -325,7 +398,8 @@ impl Model {
             *drain = Some(number);
         }
         self.acts.push(Output::Start { epoch, target });
-        let (born, state, is_past) = (self.now, State::Starting, false);
+        let state = State::Starting { withdrawn: None };
+        let (born, is_past) = (self.now, false);
         self.running.insert(
             number,
             Proxy {
@@ -341,7 +415,7 @@ impl Model {
     /// Whether nothing may be started at all.
     fn is_busy(&self) -> bool {
         let newest = self.running.values().next_back();
-        let newest_starts = newest.is_some_and(|newest| newest.state == State::Starting);
+        let newest_starts = newest.is_some_and(is_starting);
         self.running.values().any(is_told)
             || (self.policy.advance == Advance::WhenLive && newest_starts)
     }
@@ -350,7 +424,11 @@ impl Model {
         let at_once = self.policy.advance == Advance::AtOnce;
         self.running
             .values()
-            .any(|it| is_live(it) || (at_once && it.state == State::Starting))
+            .any(|it| is_live(it) || (at_once && is_starting(it)))
+    }
+
+    fn has_anything_to_drain(&self) -> bool {
+        self.is_serving() || self.running.values().any(is_draining)
     }
 
     fn is_wished(&self, proxy: &Proxy) -> bool {
@@ -400,6 +478,10 @@ impl Wish {
         self.not_before = (delay > Duration::ZERO).then(|| now.after(delay));
         true
     }
+}
+
+fn is_starting(proxy: &Proxy) -> bool {
+    matches!(proxy.state, State::Starting { .. })
 }
 
 fn is_live(proxy: &Proxy) -> bool {
