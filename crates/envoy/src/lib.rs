@@ -46,6 +46,7 @@ pub mod version;
 
 mod capture;
 mod durable;
+mod listening;
 mod proc_net;
 mod text;
 

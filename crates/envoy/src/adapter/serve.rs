@@ -12,6 +12,7 @@ use handover_tokio::{RunControl, RunError};
 
 use super::epochs::Launched;
 use super::keep::Ended;
+use super::start::Waiting;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ const LAST_WORDS: usize = 10;
 /// Why an epoch is killed although nobody has asked for it.
 pub(super) enum PutDown {
     Hung { silent_for: Duration },
+    Refuses { why: String },
     Overstayed,
     KeptListening,
 }
@@ -32,6 +34,9 @@ impl fmt::Display for PutDown {
         match self {
             Self::Hung { silent_for } => {
                 write!(f, "it was killed: it did not answer for {silent_for:?}")
+            }
+            Self::Refuses { why } => {
+                write!(f, "it was killed: it cannot be seen live, because {why}")
             }
             Self::Overstayed => f.write_str("it was killed: it did not end at its time"),
             Self::KeptListening => f.write_str("it was killed: it did not close its listeners"),
@@ -58,24 +63,32 @@ impl Envoy {
             line,
             ..
         } = &launched;
-        let registered = self.epochs.register(epoch, &launched);
+        let registered = self.epochs.register(epoch, &launched, &control);
+        let waiting = Arc::default();
         let mut put_down = None;
         let result = tokio::select! {
             cause = child.wait() => cause,
-            why = self.watch(config, epoch, &launched, &control) => {
+            why = self.watch(config, epoch, &launched, &control, &waiting) => {
                 put_down = Some(why);
                 child.kill().await.map(|stopped| stopped.cause)
             }
-            how = control.abort() => self.end(epoch, &launched, how, &control).await,
+            how = control.abort() => self.end(epoch, &launched, how, &control, &waiting).await,
         };
+        let was_live = self.epochs.is_live(epoch);
         drop(registered);
         let overstayed = matches!(put_down, Some(PutDown::Overstayed));
         self.take_care_of_the_child_of(epoch, line, overstayed)
             .await;
         let repaired = self.repair(epoch, line);
+        if !was_live {
+            self.look_after_a_failed_start(epoch).await;
+        }
         let cause = result.map_err(EnvoyFailed::from)?;
         let asked = control.aborted().is_some();
-        let failure = classify(cause, child);
+        let mut failure = classify(cause, child);
+        if failure.is_bus_error() && line.shared_memory().is_full() {
+            failure = failure.with_full_shared_memory(line.shared_memory().path());
+        }
         let ended = Ended {
             cause,
             failure: if asked {
@@ -87,11 +100,19 @@ impl Envoy {
             uptime: started.elapsed(),
         };
         self.report(epoch, config, child, ended);
+        let admin = &config.bootstrap().admin;
+        let config = config.source().to_owned();
+        if control.is_late() && !was_live {
+            let why = waiting.why(admin);
+            return Err(EnvoyFailed::NotLive { config, why }.into());
+        }
         if asked {
             return Err(RunError::Aborted);
         }
-        let config = config.source().to_owned();
         match put_down {
+            Some(PutDown::Refuses { why }) => {
+                return Err(EnvoyFailed::Refuses { config, why }.into());
+            }
             Some(PutDown::Hung { silent_for }) => {
                 return Err(EnvoyFailed::Hung { config, silent_for }.into());
             }
@@ -127,26 +148,20 @@ impl Envoy {
         epoch: Epoch,
         launched: &Launched,
         control: &RunControl,
+        waiting: &Arc<Waiting>,
     ) -> PutDown {
         let line = &launched.line;
+        let info = match self.wait_until_live(config, epoch, launched, waiting).await {
+            Ok(info) => info,
+            Err(why) => return why,
+        };
+        self.keep_last_good(epoch, config, &info);
         let admin = AdminClient::new(config.bootstrap().admin.clone());
-        match admin
-            .wait_live(line.restart_epoch(epoch), &self.settings.live_poll)
-            .await
-        {
-            Ok(info) => {
-                self.keep_last_good(epoch, config, &info);
-                self.goes_live(epoch, info, &admin).await;
-                control.live();
-            }
-            // Only a poll with a limit gives up; the start deadline ends what is not live by then.
-            Err(error) => {
-                tracing::warn!(epoch = epoch.number(), "{error}");
-                return std::future::pending().await;
-            }
-        }
+        self.goes_live(epoch, info, &admin).await;
+        control.live();
         tokio::select! {
             () = self.epochs.superseded(epoch) => {}
+            () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung(config, epoch, line) => return PutDown::Hung { silent_for },
         }
         self.follow_to_the_end(epoch, launched, control).await
@@ -156,10 +171,20 @@ impl Envoy {
     async fn end(
         &self,
         epoch: Epoch,
-        Launched { child, line, .. }: &Launched,
+        Launched {
+            child,
+            config,
+            line,
+            ..
+        }: &Launched,
         how: Abort,
         control: &RunControl,
+        waiting: &Waiting,
     ) -> Result<ExitCause, handover_tokio::process::WaitError> {
+        if control.is_late() {
+            let admin = &config.bootstrap().admin;
+            waiting.look(child.pid(), admin).await;
+        }
         // The orderly end of an epoch that initialises tells its parent to end as well.
         let would_take_the_parent_along =
             !self.epochs.is_live(epoch) && self.epochs.others_run(line, epoch);

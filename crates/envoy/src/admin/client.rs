@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use super::exchange::{ExchangeError, exchange};
+use super::init_dump;
 use super::stats::{self, ListenerConnections};
 use super::{AdminAddress, Exclude, ServerInfo};
 use crate::text::one_line;
@@ -122,6 +123,18 @@ impl AdminError {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound
         ))
     }
+
+    /// Returns whether somebody has answered, and with something else than what was asked for: a
+    /// refusal (a 4xx status), or an answer that Envoy does not give. The same question will be
+    /// answered in the same way.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => (400..500).contains(status),
+            Self::TooLarge { .. } | Self::Unexpected { .. } => true,
+            Self::Connect { .. } | Self::Http { .. } | Self::TimedOut { .. } => false,
+        }
+    }
 }
 
 /// What `/ready` says.
@@ -197,6 +210,18 @@ impl AdminClient {
             }),
             _ => Err(self.status_error(path, status, &body)),
         }
+    }
+
+    /// `/init_dump`: the names of what an epoch waits for before it is live. Listeners and clusters
+    /// that are fetched as a whole (LDS, CDS) and endpoints (EDS) are not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn init_dump(&self) -> Result<Vec<String>, AdminError> {
+        let path = "/init_dump";
+        let body = self.call(Method::GET, path, "", MAX_STATS).await?;
+        init_dump::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
     /// `/stats`: counters and gauges whose name matches the regular expression (RE2 syntax, not
@@ -358,7 +383,7 @@ impl AdminClient {
 }
 
 /// Percent-encodes a query value: all but RFC 3986's unreserved characters.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
