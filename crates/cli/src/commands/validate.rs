@@ -25,6 +25,10 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let config = file.read().await.or_exit(ExitCode::CONFIG)?;
     match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
+            if let Some(limits) = config.admin_limits() {
+                // Nobody reads it where standard error is closed, and the verdict is the same.
+                let _unread = writeln!(std::io::stderr(), "warning: {}: {limits}", path.display());
+            }
             super::print(format_args!("{}: valid", path.display()))?;
             Ok(ExitCode::CLEAN)
         }
