@@ -16,6 +16,7 @@ mod ending;
 mod keeping;
 mod memory;
 mod mistakes;
+mod readiness;
 mod stopping;
 mod switches;
 mod template;
