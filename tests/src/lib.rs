@@ -44,6 +44,7 @@ pub mod log;
 pub mod ports;
 pub mod process_tag;
 pub mod report;
+pub mod silent_control_plane;
 pub mod supervisor;
 mod tally;
 

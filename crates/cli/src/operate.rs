@@ -72,6 +72,8 @@ pub(crate) struct Facts {
 pub(crate) struct EpochFacts {
     pub(crate) pid: u32,
     pub(crate) config: Configuration,
+    /// Whether clients can connect to it, where that can be seen.
+    pub(crate) listens: Option<bool>,
     pub(crate) active_connections: Option<u64>,
     pub(crate) rss_bytes: Option<u64>,
 }

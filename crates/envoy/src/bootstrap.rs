@@ -341,13 +341,16 @@ fn path_matcher(matcher: shape::StringMatcher) -> PathMatcher {
         prefix,
         suffix,
         contains,
+        safe_regex,
         ignore_case,
     } = matcher;
+    let regex = safe_regex.and_then(|matcher| matcher.regex);
     let pattern = exact
         .map(PathPattern::Exact)
         .or(prefix.map(PathPattern::Prefix))
         .or(suffix.map(PathPattern::Suffix))
-        .or(contains.map(PathPattern::Contains));
+        .or(contains.map(PathPattern::Contains))
+        .or(regex.map(PathPattern::Regex));
     PathMatcher {
         pattern: pattern.unwrap_or(PathPattern::Unknown),
         ignore_case: ignore_case.is_some_and(|shape::Flag(ignore)| ignore),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use crate::text::{configuration_error, one_line};
@@ -9,8 +10,8 @@ use crate::text::{configuration_error, one_line};
 /// The signal by which a process ends itself.
 const ABORT: i32 = 6;
 
-/// The signal for memory that the system cannot provide: a file that is mapped and has no room.
-const BUS_ERROR: i32 = 7;
+/// The signal of the kernel for memory that is mapped and cannot be had.
+const BUS_ERROR: i32 = rustix::process::Signal::BUS.as_raw();
 
 /// Why an Envoy ended. It shows as one sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,12 @@ pub enum Failure {
     SharedMemory {
         /// Envoy's reason, on one line.
         message: String,
+    },
+    /// The file system of its shared memory is full, so the kernel ended it by a bus error. Only who
+    /// looks there can know; see [`with_full_shared_memory`](Self::with_full_shared_memory).
+    SharedMemoryFull {
+        /// The directory, as a rule `/dev/shm`.
+        directory: PathBuf,
     },
     /// The other epoch speaks another hot-restart protocol.
     VersionMismatch {
@@ -158,11 +165,38 @@ impl Failure {
             | Self::BaseIdConflict { .. }
             | Self::StillInitializing
             | Self::SharedMemory { .. }
+            | Self::SharedMemoryFull { .. }
             | Self::VersionMismatch { .. }
             | Self::ParentLost { .. }
             | Self::OutOfMemory
             | Self::Crashed { .. }
             | Self::Exited { .. }) => other,
+        }
+    }
+
+    /// Whether a bus error ended it. The kernel sends one to a process that uses shared memory for
+    /// which no page is left.
+    #[must_use]
+    pub fn is_bus_error(&self) -> bool {
+        matches!(self, Self::Crashed { signal, .. } if *signal == BUS_ERROR)
+    }
+
+    /// The same where the file system of the shared memory was seen to be full.
+    ///
+    /// ```
+    /// use handover_envoy::failure::Failure;
+    ///
+    /// let crashed = Failure::Crashed { signal: 7, core_dumped: false, message: String::new() };
+    /// let full = crashed.with_full_shared_memory("/dev/shm/envoy_shared_memory_0".as_ref());
+    /// assert!(full.to_string().starts_with("/dev/shm is full"));
+    /// ```
+    #[must_use]
+    pub fn with_full_shared_memory(self, memory: &Path) -> Self {
+        if !self.is_bus_error() {
+            return self;
+        }
+        Self::SharedMemoryFull {
+            directory: memory.parent().unwrap_or(memory).to_owned(),
         }
     }
 
@@ -184,7 +218,7 @@ impl Failure {
             Self::CannotBind { .. } => "bind_conflict",
             Self::BaseIdConflict { .. } => "base_id_conflict",
             Self::StillInitializing => "still_initializing",
-            Self::SharedMemory { .. } => "shared_memory",
+            Self::SharedMemory { .. } | Self::SharedMemoryFull { .. } => "shared_memory",
             Self::VersionMismatch { .. } => "version_mismatch",
             Self::ParentLost { .. } => "parent_lost",
             Self::OutOfMemory => "out_of_memory",
@@ -214,6 +248,7 @@ impl Failure {
             | Self::BaseIdConflict { .. }
             | Self::StillInitializing
             | Self::SharedMemory { .. }
+            | Self::SharedMemoryFull { .. }
             | Self::ParentLost { .. }
             | Self::OutOfMemory
             | Self::Killed { .. }
@@ -360,6 +395,13 @@ impl fmt::Display for Failure {
                 f,
                 "Envoy cannot use its shared memory: {message} (is /dev/shm a tmpfs that it may \
                  write to?)"
+            ),
+            Self::SharedMemoryFull { directory } => write!(
+                f,
+                "{} is full, where Envoy keeps its shared memory, so the kernel ended it by a bus \
+                 error: free some space there, or give the container more (--shm-size, or a volume \
+                 of medium Memory)",
+                directory.display()
             ),
             Self::VersionMismatch { message } => write!(
                 f,

@@ -47,6 +47,7 @@ pub mod version;
 mod capture;
 mod durable;
 mod heard;
+mod listening;
 mod proc_net;
 mod text;
 

@@ -219,8 +219,10 @@ impl<P: Proxy + ?Sized> Agent<P> {
         {
             self.drain = Some(*epoch);
         }
-        // Such an epoch is aborted, so its own run will not tell of a failure.
+        // Such an epoch is aborted, so its own run need not tell of a failure.
         if let Event::StartTimedOut { epoch } = event {
+            // The abort follows as an output of its own.
+            self.order(*epoch, |orders| orders.late = true);
             self.last_failure = Some(Failure {
                 epoch: *epoch,
                 error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),

@@ -27,6 +27,8 @@ pub(crate) enum Report {
 pub(crate) struct Orders {
     pub(crate) withdrawn: bool,
     pub(crate) abort: Option<Abort>,
+    /// Whether its start deadline has passed before it was live.
+    pub(crate) late: bool,
 }
 
 impl RunControl {
@@ -100,6 +102,14 @@ impl RunControl {
     #[must_use]
     pub fn aborted(&self) -> Option<Abort> {
         self.orders.borrow().abort
+    }
+
+    /// Returns whether the epoch is told to stop because it was not live by its start deadline. Then
+    /// the agent counts its end as a failure, and [`Proxy::run`](crate::Proxy::run) may return the
+    /// reason as [`RunError::Failed`](crate::RunError::Failed) instead of `Aborted`.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.orders.borrow().late
     }
 
     /// Waits until the epoch is told to stop, and says how. When it has been told already, this

@@ -15,6 +15,7 @@
 mod bad_configurations;
 mod base_id;
 mod children;
+mod first_resources;
 mod hand_over;
 mod hung;
 mod long_requests;
@@ -23,5 +24,6 @@ mod old_epoch;
 mod quick_changes;
 mod side_by_side;
 mod stuck_flag;
+mod unseen;
 mod versions;
 mod world;

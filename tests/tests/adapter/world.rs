@@ -1,6 +1,7 @@
 //! An agent with a real Envoy, a client that counts what is lost, and a guard that nothing is left.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -158,7 +159,23 @@ impl World {
         world
     }
 
-    fn start_load(&mut self) {
+    /// A configuration with this text, at its place.
+    pub(crate) fn config_of(&self, text: &str) -> Arc<EnvoyConfig> {
+        let path = self.dir.path().join("envoy.yaml");
+        envoy_config::replace_file(&path, text.as_bytes());
+        Arc::new(EnvoyConfig::read(&path).expect("it can be read"))
+    }
+
+    /// The ports of the listener and of the admin endpoint, and the upstream.
+    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr, SocketAddr) {
+        (self.listener.addr(), self.admin.addr(), self.backend.addr())
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn start_load(&mut self) {
         self.load = Some(Load::start(self.listener.addr(), self.mix.clone()));
     }
 

@@ -4,10 +4,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use handover_tests::control_plane::ControlPlane;
 use handover_tests::http;
 use handover_tests::limit::eventually;
 use handover_tests::require_envoy;
+use handover_tests::silent_control_plane::SilentControlPlane;
 use handover_tests::supervisor::Signal;
 
 use crate::world::{LIMIT, Site, World};
@@ -16,7 +16,7 @@ use crate::world::{LIMIT, Site, World};
 async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() {
     let envoy = require_envoy!();
     let world = World::start(&envoy, &["--start-deadline", "15s"]);
-    let control_plane = ControlPlane::away();
+    let control_plane = SilentControlPlane::away();
     let config = world.site.config("v1").control_plane(control_plane.addr());
     config.write_to(&world.site.file());
     eventually(LIMIT, "the question for resources", || {

@@ -20,6 +20,7 @@ mod large;
 mod memory;
 mod mistakes;
 mod places;
+mod readiness;
 mod stopping;
 mod switches;
 mod template;

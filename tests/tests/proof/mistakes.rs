@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use handover_tests::envoy_bin::report_skip;
 use handover_tests::envoy_config::Break;
 use handover_tests::require_envoy;
 use handover_tests::supervisor::Supervisor;
@@ -125,5 +126,29 @@ async fn a_binary_that_cannot_be_run_ends_as_in_a_shell_and_is_named() {
         );
         one_line_tells(&supervisor, &binary, "");
     }
+    site.assert_nothing_left();
+}
+
+/// Envoy keeps its shared memory in `/dev/shm`, which is small in a container.
+#[tokio::test]
+async fn a_full_shared_memory_is_told_as_that_and_not_as_a_crash() {
+    let envoy = require_envoy!();
+    let mounted = std::process::Command::new("unshare")
+        .args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"])
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        let test = "mistakes::a_full_shared_memory_is_told_as_that_and_not_as_a_crash";
+        return report_skip(test, "no file system can be mounted here");
+    }
+    let site = Site::new();
+    site.write("v0");
+    let full = "mount -t tmpfs -o size=64k tmpfs /dev/shm && \
+                { head -c 100000 /dev/zero > /dev/shm/full 2>/dev/null; exec \"$@\"; }";
+    let launch = site.launch(&envoy).args(["--max-retries", "0"]);
+    let mut supervisor = launch
+        .by("unshare", &["--mount", "sh", "-c", full, "sh"])
+        .start();
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(69));
+    one_line_tells(&supervisor, &site.file(), "/dev/shm is full");
     site.assert_nothing_left();
 }

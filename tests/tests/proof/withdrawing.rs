@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use handover_tests::control_plane::ControlPlane;
 use handover_tests::http;
 use handover_tests::limit::eventually;
 use handover_tests::require_envoy;
+use handover_tests::silent_control_plane::SilentControlPlane;
 use handover_tests::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
@@ -101,7 +101,7 @@ async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
     for by_socket in [false, true] {
         let site = Site::new();
         site.write("v0");
-        let control_plane = ControlPlane::away();
+        let control_plane = SilentControlPlane::away();
         let mut supervisor = start(site.launch(&envoy).args(WITH_TIME));
         let client = slow_request(&site, 1_500);
         let config = site.config("v1").control_plane(control_plane.addr());
@@ -169,7 +169,7 @@ async fn a_stop_while_the_first_epoch_goes_live_cuts_no_request() {
 async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
     let envoy = require_envoy!();
     let site = Site::new();
-    let control_plane = ControlPlane::away();
+    let control_plane = SilentControlPlane::away();
     let config = site.config("v0").control_plane(control_plane.addr());
     config.write_to(&site.file());
     let mut supervisor = site.launch(&envoy).args(WITH_TIME).start();

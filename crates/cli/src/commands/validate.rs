@@ -27,6 +27,10 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
             let path = shown(&path.display().to_string(), &[]);
+            if let Some(limits) = config.admin_limits() {
+                // Nobody reads it where standard error is closed, and the verdict is the same.
+                let _unread = writeln!(std::io::stderr(), "warning: {path}: {limits}");
+            }
             super::print(format_args!("{path}: valid"))?;
             Ok(ExitCode::CLEAN)
         }

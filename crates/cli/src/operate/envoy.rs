@@ -46,6 +46,7 @@ impl Operate for Envoy {
                     source: epoch.config.display().to_string(),
                     hash: Some(epoch.digest.to_string()),
                 },
+                listens: epoch.listens,
                 active_connections: epoch.connections.map(count),
                 rss_bytes: epoch.resident_bytes,
             };

@@ -98,6 +98,8 @@ impl Operate for Program {
             let facts = EpochFacts {
                 pid: child.pid(),
                 config: self.describe(&revision),
+                // The passed sockets listen whatever becomes of the program.
+                listens: None,
                 // Who is connected to a passed socket is known to the program alone.
                 active_connections: None,
                 rss_bytes: child.resident_bytes(),

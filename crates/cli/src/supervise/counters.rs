@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use handover_core::{Event, Exit, Purpose};
+use handover_core::{EpochState, Event, Exit, Purpose};
 use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -37,11 +37,13 @@ impl Counted {
                 purpose: Purpose::Desired | Purpose::Fallback,
                 ..
             } => &self.started,
+            // One that was not live in time counts at its deadline, and not again at its end.
             Event::Exited {
                 exit: Exit::Failed(_),
+                was,
                 ..
-            }
-            | Event::StartTimedOut { .. } => &self.failed,
+            } if !matches!(was, EpochState::Aborting(_)) => &self.failed,
+            Event::StartTimedOut { .. } => &self.failed,
             Event::RetryScheduled { .. } => &self.retries,
             Event::Superseded { .. } => &self.hand_overs,
             Event::Started {
@@ -79,9 +81,22 @@ impl Counted {
 mod tests {
     use std::time::Duration;
 
-    use handover_core::{Epoch, EpochState, Severity};
+    use handover_core::{Abort, Epoch, Severity};
 
     use super::*;
+
+    #[test]
+    fn an_epoch_that_was_not_live_in_time_counts_once() {
+        let counted = Counted::default();
+        let epoch = Epoch::new(1);
+        counted.count(&Event::StartTimedOut { epoch });
+        counted.count(&Event::Exited {
+            epoch,
+            exit: Exit::Failed(Severity::Transient),
+            was: EpochState::Aborting(Abort::Immediate),
+        });
+        assert_eq!(counted.get().failed, 1);
+    }
 
     #[test]
     fn a_crash_loop_shows_and_a_drain_does_not_count() {

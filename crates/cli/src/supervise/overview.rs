@@ -25,7 +25,10 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
     });
     // Who drains to end has closed its listeners.
     let running = status.phase == Phase::Running;
-    let ready = running && status.epochs.iter().any(|info| live(&info));
+    let is_live = running && status.epochs.iter().any(|info| live(&info));
+    let deaf = is_live && nobody_listens(status, &facts);
+    let ready = is_live && !deaf;
+    let problem = known.problem;
     let processes = status
         .epochs
         .iter()
@@ -62,11 +65,12 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         ready,
         current_is_desired: matches!(status.standing, Standing::Live(_))
             && !known.stands_in
-            && known.problem.is_none(),
+            && problem.is_none()
+            && !deaf,
         degraded: status.degraded,
         drained: facts.drained,
         held: status.held.map(|held| held_in_words(held, status)),
-        problem: known.problem,
+        problem: problem.or_else(|| deaf.then(|| NOBODY_LISTENS.to_owned())),
         retries_left: status.retries_left,
         base_id: facts.base_id,
         desired: known.desired,
@@ -83,6 +87,23 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         counters: known.counters,
         watching: known.watching,
     }
+}
+
+/// Why what is live is not ready.
+const NOBODY_LISTENS: &str =
+    "no epoch has a listening socket beside its admin endpoint, so no client can connect";
+
+/// Whether every running epoch is known to have no socket on which clients could connect. One that
+/// cannot be seen is taken at its word.
+fn nobody_listens(status: &Status, facts: &Facts) -> bool {
+    let mut processes = status
+        .epochs
+        .iter()
+        .filter(|info| info.purpose != Purpose::Drain);
+    processes.all(|info| {
+        let facts = facts.epochs.get(&info.epoch);
+        facts.is_some_and(|facts| facts.listens == Some(false))
+    })
 }
 
 /// A moment is told as the time until then: nobody outside knows when the agent started.
@@ -110,5 +131,99 @@ fn state_of(state: EpochState) -> wire::EpochState {
         EpochState::Live => wire::EpochState::Live,
         EpochState::Draining => wire::EpochState::Draining,
         EpochState::Aborting(_) => wire::EpochState::Aborting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use handover_core::{Epoch, EpochInfo, Standing, Timestamp};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::operate::EpochFacts;
+
+    fn epoch(number: u32, state: EpochState) -> EpochInfo {
+        EpochInfo {
+            epoch: Epoch::new(number),
+            state,
+            purpose: Purpose::Desired,
+            desired: true,
+            withdrawn: false,
+            started: Timestamp::new(Duration::ZERO),
+            released: false,
+        }
+    }
+
+    fn told(
+        epochs: Vec<EpochInfo>,
+        listens: &[Option<bool>],
+        problem: Option<&str>,
+    ) -> wire::Status {
+        let config = wire::Configuration {
+            source: "envoy.yaml".to_owned(),
+            hash: None,
+        };
+        let facts = epochs.iter().zip(listens).map(|(info, listens)| {
+            let facts = EpochFacts {
+                pid: 1,
+                config: config.clone(),
+                listens: *listens,
+                active_connections: None,
+                rss_bytes: None,
+            };
+            (info.epoch, facts)
+        });
+        let facts = Facts {
+            epochs: facts.collect(),
+            ..Facts::default()
+        };
+        let status = Status {
+            phase: Phase::Running,
+            standing: Standing::Live(Epoch::ZERO),
+            epochs,
+            held: None,
+            retries_left: None,
+            degraded: false,
+            last_failure: None,
+            started: Instant::now(),
+        };
+        let known = Known {
+            name: "x".to_owned(),
+            desired: config.clone(),
+            stands_in: false,
+            problem: problem.map(str::to_owned),
+            watching: wire::Watching::default(),
+            counters: wire::Counters::default(),
+        };
+        super::status(known, &status, facts)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_ready_while_no_epoch_listens() {
+        let live = || vec![epoch(0, EpochState::Live)];
+        let deaf = told(live(), &[Some(false)], None);
+        assert_eq!((deaf.ready, deaf.state), (false, wire::State::Starting));
+        assert_eq!(deaf.problem.as_deref(), Some(NOBODY_LISTENS));
+        assert!(!deaf.current_is_desired);
+        let deaf = told(live(), &[Some(false)], Some("envoy.yaml: no such field"));
+        assert_eq!(deaf.problem.as_deref(), Some("envoy.yaml: no such field"));
+        let fine = told(live(), &[Some(true)], None);
+        assert_eq!((fine.ready, fine.state), (true, wire::State::Live));
+        assert_eq!(fine.problem, None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_seen_is_taken_at_its_word() {
+        let live = || vec![epoch(0, EpochState::Live)];
+        assert!(told(live(), &[None], None).ready);
+        // It has ended since, or has no process.
+        assert!(told(live(), &[], None).ready);
+        // A newer one that is not seen live has the listeners.
+        let both = vec![epoch(0, EpochState::Live), epoch(1, EpochState::Starting)];
+        assert!(told(both.clone(), &[Some(false), Some(true)], None).ready);
+        assert!(!told(both, &[Some(false), Some(false)], None).ready);
+        assert!(!told(vec![epoch(0, EpochState::Starting)], &[Some(true)], None).ready);
     }
 }

@@ -260,12 +260,41 @@ fn a_configuration_that_cannot_be_used_is_named_before_anything_starts() {
     };
     config.write("static_resources: {}");
     refused("admin");
+    let narrow = "admin:\n  allow_paths: [{ exact: /ready }, { prefix: /stats }]";
+    config.write(&config.content("one").replacen("admin:", narrow, 1));
+    refused("add `- exact: /server_info` to admin.allow_paths");
     config.write("");
     refused("empty");
     std::fs::remove_file(&path).unwrap();
     refused("does not exist");
     std::fs::create_dir(&path).unwrap();
     refused("directory");
+}
+
+#[test]
+fn an_admin_endpoint_that_refuses_what_is_asked_there_is_told_by_validate() {
+    let Some(envoy) =
+        binary("envoy::an_admin_endpoint_that_refuses_what_is_asked_there_is_told_by_validate")
+    else {
+        return;
+    };
+    let config = Config::new("one");
+    let with = |paths: &str| {
+        let narrow = format!("admin:\n  allow_paths: [{paths}]");
+        config.write(&config.content("one").replacen("admin:", &narrow, 1));
+        validate(&envoy, &config.path())
+    };
+    let (code, stdout, stderr) = with("{ exact: /ready }");
+    assert_eq!((code, stdout.as_str()), (Some(65), ""), "{stderr}");
+    assert!(stderr.contains("refuses /server_info"), "{stderr}");
+    // What only makes a drain worse is a warning.
+    let (code, stdout, stderr) = with("{ exact: /server_info }, { exact: /stats }");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.ends_with("envoy.yaml: valid\n"), "{stdout}");
+    assert!(
+        stderr.contains("without /stats a stop counts connections from outside"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 #[cfg(feature = "template")]
 use super::rendered::PerEpoch;
-use crate::bootstrap::{Bootstrap, BootstrapError, Format, MAX_BYTES};
+use crate::admin::Refused;
+use crate::bootstrap::{Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES};
 use crate::digest::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
@@ -51,6 +52,17 @@ pub enum ConfigError {
         /// Why.
         #[source]
         source: BootstrapError,
+    },
+    /// Its admin endpoint would refuse what must be asked there.
+    #[error(
+        "cannot use the configuration {}: admin.allow_paths refuses {refused}, where Handover asks \
+         whether an epoch is live: add `- exact: {refused}` to admin.allow_paths", path.display()
+    )]
+    AdminRefuses {
+        /// The file.
+        path: PathBuf,
+        /// The path that is refused.
+        refused: &'static str,
     },
 }
 
@@ -124,6 +136,12 @@ impl EnvoyConfig {
                 source: error,
             }
         })?;
+        if let Some(refused) = Refused::by(&bootstrap.admin_paths).needed {
+            return Err(ConfigError::AdminRefuses {
+                path: source.to_owned(),
+                refused,
+            });
+        }
         Ok(Self {
             source: source.to_owned(),
             digest: Digest::of(&content),
@@ -182,6 +200,37 @@ impl EnvoyConfig {
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether Envoy may listen for clients with it: on a static listener with a socket, or on one
+    /// that it fetches.
+    pub(super) fn may_listen(&self) -> bool {
+        let has_a_socket = |address: &ListenAddress| *address != ListenAddress::Other;
+        let mut listeners = self.bootstrap.listeners.iter();
+        listeners.any(|listener| !listener.internal && listener.addresses.iter().any(has_a_socket))
+            || self.mentions_fetched_listeners()
+    }
+
+    /// The names of the two fields, which nobody else uses.
+    fn mentions_fetched_listeners(&self) -> bool {
+        [
+            "lds_config",
+            "ldsConfig",
+            "lds_resources_locator",
+            "ldsResourcesLocator",
+        ]
+        .iter()
+        .any(|name| {
+            let mut places = self.content.windows(name.len());
+            places.any(|place| place == name.as_bytes())
+        })
+    }
+
+    /// Returns what Handover does otherwise with this configuration, because its admin endpoint answers
+    /// some paths only: a sentence for people.
+    #[must_use]
+    pub fn admin_limits(&self) -> Option<String> {
+        Refused::by(&self.bootstrap.admin_paths).otherwise()
     }
 
     /// What is known of it.

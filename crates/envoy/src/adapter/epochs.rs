@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::error_chain;
 use handover_tokio::offload::offload;
 use handover_tokio::process::Child;
+use handover_tokio::{RunControl, error_chain};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::clients::Clients;
 use super::lines::Line;
 use super::{EnvoyConfig, EpochOverview};
-use crate::admin::{Exclude, ListenerConnections, ServerInfo};
+use crate::admin::{AdminAddress, Exclude, ListenerConnections, ServerInfo};
 use crate::connections::{self, ConnectionsError, Listening, Place};
 use crate::heard::Heard;
+use crate::listening::{ListeningSockets, Serves};
 
 /// The table of running epochs.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(super) struct Epochs {
     running: Mutex<BTreeMap<Epoch, Running>>,
     /// The newest running epoch that was seen live.
     live: watch::Sender<Option<Epoch>>,
+    /// How many starts have failed: each may have cost an older epoch its listeners.
+    failed_starts: watch::Sender<u64>,
 }
 
 /// An Envoy that was started.
@@ -54,6 +57,7 @@ pub(super) struct Predecessor {
 /// One running Envoy.
 struct Running {
     child: Arc<Child>,
+    control: RunControl,
     config: Arc<EnvoyConfig>,
     binary: FileId,
     started: Instant,
@@ -68,6 +72,10 @@ struct Running {
     drained: bool,
     /// Whether it was told how its connections are counted.
     told: bool,
+    /// Whether it listened on anything for clients when it was looked at last, if it was.
+    serves: Option<Serves>,
+    /// Whether it was ever seen to.
+    has_served: bool,
     /// Whether it listens on nothing any more, because a newer epoch has been live.
     replaced: bool,
 }
@@ -109,9 +117,15 @@ impl Drop for Registered<'_> {
 }
 
 impl Epochs {
-    pub(super) fn register(&self, epoch: Epoch, launched: &Launched) -> Registered<'_> {
+    pub(super) fn register(
+        &self,
+        epoch: Epoch,
+        launched: &Launched,
+        control: &RunControl,
+    ) -> Registered<'_> {
         let running = Running {
             child: Arc::clone(&launched.child),
+            control: control.clone(),
             config: Arc::clone(&launched.config),
             binary: launched.binary,
             started: Instant::now(),
@@ -121,6 +135,8 @@ impl Epochs {
             listening: None,
             drained: false,
             told: false,
+            serves: None,
+            has_served: false,
             replaced: false,
         };
         self.lock().insert(epoch, running);
@@ -225,12 +241,15 @@ impl Epochs {
         self.lock().keys().next_back().copied()
     }
 
-    /// The epochs that no newer one has replaced.
-    fn listening(&self) -> Vec<(Epoch, Arc<Child>)> {
+    /// The epochs that no newer one has replaced, each with the address of its admin endpoint.
+    fn listening(&self) -> Vec<(Epoch, u32, AdminAddress)> {
         let running = self.lock();
         let listening = running.iter().filter(|(_, running)| !running.replaced);
         listening
-            .map(|(epoch, running)| (*epoch, Arc::clone(&running.child)))
+            .map(|(epoch, running)| {
+                let admin = running.config.bootstrap().admin.clone();
+                (*epoch, running.child.pid(), admin)
+            })
             .collect()
     }
 
@@ -269,16 +288,23 @@ impl Epochs {
     /// connections can be told by them alone. Those that are replaced are passed over: when the newest
     /// one has died nobody listens, and its successor must not wait for this.
     pub(super) async fn note_listening(&self) {
-        for (epoch, child) in self.listening() {
-            let pid = child.pid();
+        for (epoch, pid, admin) in self.listening() {
             match off_the_runtime(move || Listening::of(pid)).await {
                 Some(Ok(listening)) => {
+                    let serves = ListeningSockets::from(&listening).without(&admin).serves();
                     if let Some(running) = self.lock().get_mut(&epoch) {
+                        running.serves = Some(serves);
+                        running.has_served |= serves == Serves::Yes;
                         let noted = running.listening.get_or_insert_default();
                         noted.extend(listening);
                     }
                 }
-                Some(Err(error)) => tracing::debug!("{}", error_chain(&error)),
+                Some(Err(error)) => {
+                    tracing::debug!("{}", error_chain(&error));
+                    if let Some(running) = self.lock().get_mut(&epoch) {
+                        running.serves = None;
+                    }
+                }
                 None => {}
             }
         }
@@ -288,6 +314,52 @@ impl Epochs {
     pub(super) fn config(&self, epoch: Epoch) -> Option<Arc<EnvoyConfig>> {
         let running = self.lock();
         Some(Arc::clone(&running.get(&epoch)?.config))
+    }
+
+    /// Notes that a start has failed.
+    pub(super) fn note_failed_start(&self) {
+        self.failed_starts.send_modify(|failed| *failed += 1);
+    }
+
+    /// Hears of starts that fail from here on.
+    pub(super) fn failed_starts(&self) -> watch::Receiver<u64> {
+        self.failed_starts.subscribe()
+    }
+
+    /// Looks whether the newest live epoch, which was seen to listen, has lost its listeners to a newer one that has failed. If so it counts as replaced, and its control is
+    /// returned, once. What cannot be seen is taken as it was.
+    pub(super) async fn newest_live_has_stopped_listening(&self) -> Option<(Epoch, RunControl)> {
+        let (epoch, pid, admin) = {
+            let running = self.lock();
+            let epoch = newest_live(&running)?;
+            let running = running.get(&epoch)?;
+            if running.replaced || !running.has_served {
+                return None;
+            }
+            let admin = running.config.bootstrap().admin.clone();
+            (epoch, running.child.pid(), admin)
+        };
+        if look(pid, admin).await?.serves() != Serves::No {
+            return None;
+        }
+        let mut running = self.lock();
+        // Meanwhile it may have ended, or a newer one may be live.
+        if newest_live(&running) != Some(epoch) {
+            return None;
+        }
+        let running = running.get_mut(&epoch)?;
+        if running.child.pid() != pid || std::mem::replace(&mut running.replaced, true) {
+            return None;
+        }
+        running.serves = Some(Serves::No);
+        Some((epoch, running.control.clone()))
+    }
+
+    /// Whether an epoch serves beside which another one can start.
+    pub(super) fn any_serves(&self) -> bool {
+        let running = self.lock();
+        let mut running = running.values();
+        running.any(|running| running.info.is_some() && !running.replaced)
     }
 
     /// Whether the epoch was not replaced yet, as far as its listeners go.
@@ -307,18 +379,18 @@ impl Epochs {
     /// Whether the epoch listens on nothing any more. One whose sockets cannot be seen is taken at its
     /// word, and so is one that has just ended.
     pub(super) async fn has_stopped_listening(&self, epoch: Epoch) -> bool {
-        let Some((pid, replaced)) = ({
+        let Some((pid, admin)) = ({
             let running = self.lock();
-            let running = running.get(&epoch);
-            running.map(|running| (running.child.pid(), running.replaced))
+            let running = running.get(&epoch).filter(|running| !running.replaced);
+            running.map(|running| {
+                let admin = running.config.bootstrap().admin.clone();
+                (running.child.pid(), admin)
+            })
         }) else {
             return true;
         };
-        if replaced {
-            return true;
-        }
-        let looked = off_the_runtime(move || connections::listening_ports(pid)).await;
-        if matches!(looked, Some(Ok(ports)) if !ports.is_empty()) {
+        let looked = look(pid, admin).await;
+        if looked.is_some_and(|looked| looked.serves() == Serves::Yes) {
             return false;
         }
         if let Some(running) = self.lock().get_mut(&epoch) {
@@ -458,6 +530,7 @@ impl Epochs {
                 live: running.info.is_some(),
                 config: running.config.source().to_owned(),
                 digest: running.config.digest(),
+                listens: running.listens(),
                 connections: None,
                 resident_bytes: running.child.resident_bytes(),
             })
@@ -522,13 +595,40 @@ pub(super) fn has_ended(child: &Child) -> bool {
 
 /// Does work that takes as long as the host has sockets: a tenth of a second on a busy one, during
 /// which the runtime must see children end. Nothing comes of it where no thread can do it.
-async fn off_the_runtime<T: Send + 'static>(
+pub(super) async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     offload(work)
         .await
         .inspect_err(|error| tracing::debug!("could not look at sockets: {}", error_chain(error)))
         .ok()
+}
+
+/// On what a process listens for clients, if that can be seen.
+async fn look(pid: u32, admin: AdminAddress) -> Option<ListeningSockets> {
+    let listening = move || Ok::<_, ConnectionsError>(ListeningSockets::of(pid)?.without(&admin));
+    match off_the_runtime(listening).await? {
+        Ok(listening) => Some(listening),
+        Err(error) => {
+            tracing::debug!("{}", error_chain(&error));
+            None
+        }
+    }
+}
+
+impl Running {
+    /// Whether clients can connect, if that can be seen. One that has no listener by its
+    /// configuration is not expected to.
+    fn listens(&self) -> Option<bool> {
+        if self.replaced {
+            return Some(false);
+        }
+        match self.serves? {
+            Serves::Yes => Some(true),
+            Serves::No if self.has_served || self.config.may_listen() => Some(false),
+            Serves::No | Serves::Unknown => None,
+        }
+    }
 }
 
 fn newest_live(running: &BTreeMap<Epoch, Running>) -> Option<Epoch> {

@@ -125,6 +125,25 @@ pub enum EnvoyFailed {
         #[source]
         source: Option<RepairError>,
     },
+    /// The admin endpoint of the epoch refuses the question whether it is live, so it was killed.
+    #[error(
+        "{}: it cannot be seen whether Envoy is live, because {why}: let the admin endpoint answer \
+         /server_info (admin.allow_paths)", config.display()
+    )]
+    Refuses {
+        /// The file its configuration was read from.
+        config: PathBuf,
+        /// What it answers.
+        why: String,
+    },
+    /// The epoch was not seen live by its start deadline, and was killed.
+    #[error("{}: it was not live by its start deadline: {why}", config.display())]
+    NotLive {
+        /// The file its configuration was read from.
+        config: PathBuf,
+        /// What stood in the way, as far as it was seen.
+        why: String,
+    },
     /// Envoy has not answered for longer than it may, and was killed.
     #[error("{}: Envoy hung: no answer at its admin endpoint within {silent_for:?}", config.display())]
     Hung {
@@ -194,6 +213,7 @@ impl EnvoyFailed {
             | Self::Unreadable { .. }
             | Self::Render { .. }
             | Self::OtherHotRestart { .. }
+            | Self::Refuses { .. }
             | Self::Stuck { .. } => true,
             Self::Spawn(error) => error.is_permanent(),
             Self::Ended {
@@ -206,6 +226,7 @@ impl EnvoyFailed {
             | Self::Binary(_)
             | Self::BaseId(_)
             | Self::NoRoom(_)
+            | Self::NotLive { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::NotDrained { .. }
@@ -217,7 +238,7 @@ impl EnvoyFailed {
     #[must_use]
     pub fn is_rejection(&self) -> bool {
         match self {
-            Self::Rejected { .. } | Self::Render { .. } => true,
+            Self::Rejected { .. } | Self::Render { .. } | Self::Refuses { .. } => true,
             Self::Ended { failure, .. } => {
                 matches!(failure, Failure::ConfigurationRejected { .. })
             }
@@ -230,6 +251,7 @@ impl EnvoyFailed {
             | Self::Spawn(_)
             | Self::Stuck { .. }
             | Self::NoRoom(_)
+            | Self::NotLive { .. }
             | Self::Hung { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
@@ -254,6 +276,8 @@ impl EnvoyFailed {
             | Self::Spawn(_)
             | Self::Stuck { .. }
             | Self::NoRoom(_)
+            | Self::Refuses { .. }
+            | Self::NotLive { .. }
             | Self::Hung { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }

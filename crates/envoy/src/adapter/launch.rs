@@ -1,17 +1,21 @@
 //! Starting an epoch: what is checked before, and how it follows on the one that runs.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use handover_core::Epoch;
+use handover_tokio::error_chain;
 use handover_tokio::process::{Command, Signal};
 
-use super::epochs::{FileId, Launched, Predecessor};
+use super::epochs::{FileId, Launched, Predecessor, off_the_runtime};
 use super::lines::Line;
 #[cfg(feature = "template")]
 use super::rendered::for_epoch;
 use super::side_by_side::{NotSideBySide, obstacle};
-use super::{Envoy, EnvoyConfig, EnvoyFailed};
+use super::{Envoy, EnvoyConfig, EnvoyFailed, Validated};
+use crate::bootstrap::wait_for_first_resources;
 use crate::heard::{Heard, Listening};
 use crate::text::is_about_reading;
 use crate::validate::{Verdict, validate};
@@ -32,16 +36,24 @@ impl Envoy {
             path: settings.binary.clone(),
             source,
         })?;
-        let file = self
-            .run_dir
-            .write(epoch.number(), config.format(), config.content())?;
+        if let Some(limits) = config.admin_limits() {
+            tracing::warn!(epoch = epoch.number(), "{config}: {limits}");
+        }
+        let write = |content: &[u8]| {
+            let written = self.run_dir.write(epoch.number(), config.format(), content);
+            written.map_err(EnvoyFailed::from)
+        };
         let line = match self.epochs.predecessor() {
-            None => self.lines.begin(epoch)?,
+            None => {
+                write(config.content())?;
+                self.lines.begin(epoch)?
+            }
             Some(older) => {
-                self.follow_on(&older, &config, epoch, binary, &file)
+                self.follow_on(&older, &config, epoch, binary, &write)
                     .await?
             }
         };
+        let file = self.run_dir.file(epoch.number(), config.format());
         self.stand_ins.vacate(&line, epoch).await;
         let arguments = self
             .args
@@ -76,7 +88,7 @@ impl Envoy {
         config: &Arc<EnvoyConfig>,
         epoch: Epoch,
         binary: FileId,
-        file: &Path,
+        write: &Write<'_>,
     ) -> Result<Line, EnvoyFailed> {
         let other = self.other_hot_restart(older, binary).await?;
         if let Some((found, running)) = &other {
@@ -94,7 +106,8 @@ impl Envoy {
                 });
             }
         }
-        self.validate(config, binary, file).await?;
+        self.write_and_validate(config, epoch, binary, write)
+            .await?;
         let Some((found, running)) = other else {
             self.check_flag(&older.line)?;
             self.epochs.note_listening().await;
@@ -128,20 +141,66 @@ impl Envoy {
         Ok((differs || disabled).then(|| (found, running.clone())))
     }
 
+    /// Writes the configuration of an epoch beside an older one, and lets Envoy validate what was
+    /// written. While the older one serves, the new one waits for its first resources as long as its
+    /// start deadline allows: otherwise Envoy goes live without what it did not get in time, and takes
+    /// the listeners over.
+    async fn write_and_validate(
+        &self,
+        config: &Arc<EnvoyConfig>,
+        epoch: Epoch,
+        binary: FileId,
+        write: &Write<'_>,
+    ) -> Result<(), EnvoyFailed> {
+        if self.epochs.any_serves() {
+            let why = match that_waits(config).await {
+                Ok(None) => None,
+                Ok(Some(waits)) => {
+                    let file = write(&waits)?;
+                    match self.validate(config, binary, &file, true).await {
+                        // What is wrong may be wrong with the original as well, which decides.
+                        Err(EnvoyFailed::Rejected { message, .. }) => Some(message),
+                        result => return result,
+                    }
+                }
+                Err(why) => Some(why),
+            };
+            let file = write(config.content())?;
+            self.validate(config, binary, &file, false).await?;
+            if let Some(why) = why {
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "{config}: epoch {epoch} waits for what it fetches no longer than Envoy does by \
+                     itself, and may then serve without: {why}"
+                );
+            }
+            return Ok(());
+        }
+        let file = write(config.content())?;
+        self.validate(config, binary, &file, false).await
+    }
+
     async fn validate(
         &self,
         config: &Arc<EnvoyConfig>,
         binary: FileId,
         file: &Path,
+        waits: bool,
     ) -> Result<(), EnvoyFailed> {
-        let known = (Arc::clone(config), binary);
-        if self.validated.lock().await.as_ref() == Some(&known) {
+        let is_known = |known: &Validated| {
+            known.config == *config && known.binary == binary && known.waits >= waits
+        };
+        if self.validated.lock().await.as_ref().is_some_and(is_known) {
             return Ok(());
         }
         let source = || config.source().to_owned();
         match validate(&self.settings.binary, &self.args, file).await {
             Verdict::Valid => {
-                *self.validated.lock().await = Some(known);
+                *self.validated.lock().await = Some(Validated {
+                    config: Arc::clone(config),
+                    binary,
+                    waits,
+                });
                 Ok(())
             }
             Verdict::Rejected { message } if is_about_reading(&message, file) => {
@@ -160,6 +219,26 @@ impl Envoy {
             }),
         }
     }
+}
+
+/// Writes the file of an epoch.
+type Write<'a> = dyn Fn(&[u8]) -> Result<PathBuf, EnvoyFailed> + Send + Sync + 'a;
+
+/// Returns the text with which Envoy waits for its first resources without a time-out, `None` where it
+/// fetches nothing, or why there is no such text.
+async fn that_waits(config: &Arc<EnvoyConfig>) -> Result<Option<Vec<u8>>, String> {
+    let config = Arc::clone(config);
+    let rewritten = off_the_runtime(move || {
+        let waits =
+            wait_for_first_resources(config.content(), config.format(), &AtomicBool::new(false));
+        match waits {
+            Ok(Cow::Owned(waits)) => Ok(Some(waits)),
+            Ok(Cow::Borrowed(_)) => Ok(None),
+            Err(error) => Err(error_chain(&error)),
+        }
+    });
+    let ended = || Err("the text could not be worked on".to_owned());
+    rewritten.await.unwrap_or_else(ended)
 }
 
 /// Without templates every epoch runs the same.

@@ -41,6 +41,7 @@ mod overview;
 mod rendered;
 mod serve;
 mod side_by_side;
+mod start;
 mod watchdog;
 mod withdraw;
 
@@ -143,6 +144,15 @@ impl Default for StopOptions {
     }
 }
 
+/// A configuration that Envoy has found valid.
+struct Validated {
+    config: Arc<EnvoyConfig>,
+    binary: FileId,
+    /// Whether it was the text with which Envoy waits for its first resources. If so, the original,
+    /// which says less, is valid too.
+    waits: bool,
+}
+
 /// A real Envoy, run by an [`Agent`](handover_tokio::Agent).
 pub struct Envoy {
     settings: EnvoySettings,
@@ -158,7 +168,7 @@ pub struct Envoy {
     /// What each epoch held a drain with when it was looked at last.
     held: std::sync::Mutex<BTreeMap<Epoch, Vec<String>>>,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
-    validated: Mutex<Option<(Arc<EnvoyConfig>, FileId)>>,
+    validated: Mutex<Option<Validated>>,
 }
 
 impl Envoy {

@@ -36,6 +36,9 @@ pub struct EpochOverview {
     pub config: PathBuf,
     /// The SHA-256 of its configuration.
     pub digest: Digest,
+    /// Whether clients can connect to it: whether it has a listening socket beside that of its admin
+    /// endpoint. `None` where that cannot be seen, or where its configuration has no listener.
+    pub listens: Option<bool>,
     /// How many connections clients have to it; `None` where that cannot be told from outside, as
     /// with listeners that are not TCP.
     pub connections: Option<usize>,

@@ -14,6 +14,7 @@ use super::drain::not_drained;
 use super::epochs::Launched;
 use super::keep::Ended;
 use super::lines::Line;
+use super::start::Waiting;
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::admin::AdminClient;
 use crate::failure::Failure;
@@ -29,6 +30,7 @@ const CHOICES: u32 = 10;
 /// Why an epoch is killed although nobody has asked for it.
 pub(super) enum PutDown {
     Hung { silent_for: Duration },
+    Refuses { why: String },
     Overstayed,
     KeptListening,
 }
@@ -38,6 +40,9 @@ impl fmt::Display for PutDown {
         match self {
             Self::Hung { silent_for } => {
                 write!(f, "it was killed: it did not answer for {silent_for:?}")
+            }
+            Self::Refuses { why } => {
+                write!(f, "it was killed: it cannot be seen live, because {why}")
             }
             Self::Overstayed => f.write_str("it was killed: it did not end at its time"),
             Self::KeptListening => f.write_str("it was killed: it did not close its listeners"),
@@ -97,19 +102,20 @@ impl Envoy {
             line,
             ..
         } = &launched;
-        let registered = self.epochs.register(epoch, &launched);
+        let registered = self.epochs.register(epoch, &launched, control);
+        let waiting = Arc::default();
         let mut put_down = None;
         let mut dropped = false;
         let result = tokio::select! {
             // After a time in which this process was stopped, what has ended must not be judged.
             biased;
             cause = child.wait() => cause,
-            why = self.watch(config, epoch, &launched, control) => {
+            why = self.watch(config, epoch, &launched, control, &waiting) => {
                 put_down = Some(why);
                 child.kill().await.map(|stopped| stopped.cause)
             }
-            how = control.abort() => self.end(epoch, &launched, how, control).await,
-            cause = self.end_if_withdrawn(epoch, &launched, control) => {
+            how = control.abort() => self.end(epoch, &launched, how, control, &waiting).await,
+            cause = self.end_if_withdrawn(epoch, &launched, control, &waiting) => {
                 dropped = true;
                 cause
             }
@@ -122,15 +128,21 @@ impl Envoy {
         self.take_care_of_the_child_of(epoch, line, overstayed)
             .await;
         let repaired = self.repair(epoch, line);
+        if !was_live {
+            self.look_after_a_failed_start(epoch).await;
+        }
         let cause = result.map_err(EnvoyFailed::from)?;
         let asked = dropped || control.aborted().is_some();
-        let failure = classify(cause, child, &launched.heard);
+        let mut failure = classify(cause, child, &launched.heard);
         if matches!(failure, Failure::BaseIdConflict { .. })
             && may_choose
             && !asked
             && line.may_be_chosen_again(epoch)
         {
             return Ok(Served::BaseIdInUse(line.clone()));
+        }
+        if failure.is_bus_error() && line.shared_memory().is_full() {
+            failure = failure.with_full_shared_memory(line.shared_memory().path());
         }
         let ended = Ended {
             cause,
@@ -143,13 +155,18 @@ impl Envoy {
             uptime: started.elapsed(),
         };
         self.report(epoch, config, child, ended);
+        let admin = &config.bootstrap().admin;
+        let config = config.source().to_owned();
+        if control.is_late() && !was_live {
+            let why = waiting.why(admin);
+            return Err(EnvoyFailed::NotLive { config, why }.into());
+        }
         if asked {
             return Err(RunError::Aborted);
         }
         if undrained && put_down.is_none() {
-            return Err(not_drained(config, child, Ok(cause)).into());
+            return Err(not_drained(&launched.config, child, Ok(cause)).into());
         }
-        let config = config.source().to_owned();
         if let Failure::ConfigurationRejected { message } = &failure
             && is_about_reading(message, &launched.file)
         {
@@ -157,6 +174,9 @@ impl Envoy {
             return Err(EnvoyFailed::Unreadable { config, file }.into());
         }
         match put_down {
+            Some(PutDown::Refuses { why }) => {
+                return Err(EnvoyFailed::Refuses { config, why }.into());
+            }
             Some(PutDown::Hung { silent_for }) => {
                 let is_final = self.settings.end_is_final;
                 return Err(EnvoyFailed::Hung {
@@ -209,26 +229,20 @@ impl Envoy {
         epoch: Epoch,
         launched: &Launched,
         control: &RunControl,
+        waiting: &Arc<Waiting>,
     ) -> PutDown {
         let line = &launched.line;
+        let info = match self.wait_until_live(config, epoch, launched, waiting).await {
+            Ok(info) => info,
+            Err(why) => return why,
+        };
+        self.keep_last_good(epoch, config, &info);
         let admin = AdminClient::new(config.bootstrap().admin.clone());
-        match admin
-            .wait_live(line.restart_epoch(epoch), &self.settings.live_poll)
-            .await
-        {
-            Ok(info) => {
-                self.keep_last_good(epoch, config, &info);
-                self.goes_live(epoch, info, &admin).await;
-                control.live();
-            }
-            // Only a poll with a limit gives up; the start deadline ends what is not live by then.
-            Err(error) => {
-                tracing::warn!(epoch = epoch.number(), "{error}");
-                return std::future::pending().await;
-            }
-        }
+        self.goes_live(epoch, info, &admin).await;
+        control.live();
         tokio::select! {
             () = self.epochs.superseded(epoch) => {}
+            () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung(config, epoch, line) => return PutDown::Hung { silent_for },
         }
         self.follow_to_the_end(epoch, launched, control).await
@@ -238,10 +252,20 @@ impl Envoy {
     pub(super) async fn end(
         &self,
         epoch: Epoch,
-        Launched { child, line, .. }: &Launched,
+        Launched {
+            child,
+            config,
+            line,
+            ..
+        }: &Launched,
         how: Abort,
         control: &RunControl,
+        waiting: &Waiting,
     ) -> Result<ExitCause, handover_tokio::process::WaitError> {
+        if control.is_late() {
+            let admin = &config.bootstrap().admin;
+            waiting.look(child.pid(), admin).await;
+        }
         // The orderly end of an epoch that initialises tells its parent to end as well.
         let would_take_the_parent_along =
             !self.epochs.is_live(epoch) && self.epochs.others_run(line, epoch);

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::Envoy;
 use super::epochs::Launched;
+use super::start::Waiting;
 use crate::admin::{AdminClient, Exclude, ServerState};
 use crate::quiet::keep_new_connections_away;
 
@@ -34,6 +35,7 @@ impl Envoy {
         epoch: Epoch,
         launched: &Launched,
         control: &RunControl,
+        waiting: &Waiting,
     ) -> Result<ExitCause, WaitError> {
         control.withdrawn().await;
         if self.epochs.is_live(epoch) {
@@ -50,7 +52,8 @@ impl Envoy {
             epoch = epoch.number(),
             "epoch {epoch} serves nobody yet and is ended"
         );
-        self.end(epoch, launched, Abort::Graceful, control).await
+        self.end(epoch, launched, Abort::Graceful, control, waiting)
+            .await
     }
 
     /// Ends the epoch if its parent still listens and it has no client itself.

@@ -6,14 +6,17 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use super::exchange::{ExchangeError, exchange};
+use super::init_dump;
 use super::stats::{self, ListenerConnections};
 use super::{AdminAddress, Exclude, ServerInfo};
-use crate::bootstrap::Listener;
+use crate::bootstrap::{Listener, MAX_BYTES};
 use crate::text::one_line;
 
-/// The largest statistics page and the largest `/server_info` that is read. The latter lists every
-/// extension of the binary: 120 KiB in Envoy 1.40.
+/// The largest statistics page that is read.
 const MAX_STATS: usize = 4 << 20;
+/// The largest `/server_info` that is read. It lists every extension of the binary, 120 KiB in Envoy
+/// 1.40, and repeats the node with its metadata, which may be nearly the whole configuration.
+const MAX_SERVER_INFO: usize = MAX_BYTES;
 /// The largest other answer that is read.
 const MAX_OTHER: usize = 64 << 10;
 
@@ -135,6 +138,21 @@ impl AdminError {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound
         ))
     }
+
+    /// Returns whether somebody has answered, and with something else than what was asked for: a
+    /// refusal (a 4xx status), or an answer that Envoy does not give. The same question will be
+    /// answered in the same way.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => (400..500).contains(status),
+            Self::TooLarge { .. } | Self::Unexpected { .. } => true,
+            Self::Connect { .. }
+            | Self::Http { .. }
+            | Self::TimedOut { .. }
+            | Self::NoGauge { .. } => false,
+        }
+    }
 }
 
 /// What `/ready` says.
@@ -190,7 +208,7 @@ impl AdminClient {
     /// [`AdminError`].
     pub async fn server_info(&self) -> Result<ServerInfo, AdminError> {
         let path = "/server_info";
-        let body = self.call(Method::GET, path, "", MAX_STATS).await?;
+        let body = self.call(Method::GET, path, "", MAX_SERVER_INFO).await?;
         ServerInfo::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
@@ -210,6 +228,18 @@ impl AdminClient {
             }),
             _ => Err(self.status_error(path, status, &body)),
         }
+    }
+
+    /// `/init_dump`: the names of what an epoch waits for before it is live. Listeners and clusters
+    /// that are fetched as a whole (LDS, CDS) and endpoints (EDS) are not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn init_dump(&self) -> Result<Vec<String>, AdminError> {
+        let path = "/init_dump";
+        let body = self.call(Method::GET, path, "", MAX_STATS).await?;
+        init_dump::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
     /// `/stats`: counters and gauges whose name matches the regular expression (RE2 syntax, not
@@ -402,7 +432,7 @@ impl AdminClient {
 }
 
 /// Percent-encodes a query value: all but RFC 3986's unreserved characters.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -26,7 +26,9 @@ pub enum PathPattern {
     Suffix(String),
     /// Any part of the path.
     Contains(String),
-    /// A regular expression, or a matcher that this crate does not know.
+    /// A regular expression for the whole path, in the syntax of RE2.
+    Regex(String),
+    /// A matcher that this crate does not know.
     Unknown,
 }
 
@@ -44,8 +46,8 @@ impl AdminPaths {
 
     /// Tells whether the admin endpoint answers this path, such as `/server_info`.
     ///
-    /// `None` where only a regular expression or an unknown matcher could allow the path: then
-    /// nobody but Envoy knows.
+    /// `None` where only an unknown matcher, or a regular expression in a syntax that RE2 alone knows,
+    /// could allow the path: then nobody but Envoy knows.
     ///
     /// ```
     /// use handover_envoy::bootstrap::{Bootstrap, Format};
@@ -89,13 +91,18 @@ impl PathMatcher {
                 text.to_owned()
             }
         };
+        // Envoy lets `ignore_case` be where the pattern is a regular expression.
+        if let PathPattern::Regex(regex) = &self.pattern {
+            let whole = format!("^(?:{regex})$");
+            return Some(regex_lite::Regex::new(&whole).ok()?.is_match(path));
+        }
         let path = folded(path);
         match &self.pattern {
             PathPattern::Exact(exact) => Some(path == folded(exact)),
             PathPattern::Prefix(prefix) => Some(path.starts_with(&folded(prefix))),
             PathPattern::Suffix(suffix) => Some(path.ends_with(&folded(suffix))),
             PathPattern::Contains(part) => Some(path.contains(&folded(part))),
-            PathPattern::Unknown => None,
+            PathPattern::Regex(_) | PathPattern::Unknown => None,
         }
     }
 }

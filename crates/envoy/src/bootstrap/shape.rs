@@ -46,8 +46,16 @@ pub(super) struct StringMatcher {
     pub(super) prefix: Option<String>,
     pub(super) suffix: Option<String>,
     pub(super) contains: Option<String>,
+    #[serde(alias = "safeRegex")]
+    pub(super) safe_regex: Option<RegexMatcher>,
     #[serde(alias = "ignoreCase")]
     pub(super) ignore_case: Option<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object (a RegexMatcher)")]
+pub(super) struct RegexMatcher {
+    pub(super) regex: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -358,7 +358,10 @@ fn allow_paths_are_judged_as_envoy_judges_them() {
             Some(true),
         ),
         ("[{contains: er_}]", "/server_info", Some(true)),
-        ("[{safe_regex: {regex: /s.*}}]", "/server_info", None),
+        ("[{safe_regex: {regex: /s.*}}]", "/server_info", Some(true)),
+        ("[{safeRegex: {regex: /s|o}}]", "/server_info", Some(false)),
+        ("[{safe_regex: {regex: '/(?<!x'}}]", "/server_info", None),
+        ("[{safe_regex: {}}]", "/server_info", None),
         ("[{custom: {}}, {exact: /a}]", "/server_info", None),
         ("[null]", "/server_info", None),
         (

@@ -13,8 +13,8 @@ use granit_parser::{Event, ScalarStyle, Span};
 use super::BootstrapError;
 use super::events::{Events, Problem};
 use super::shape::{
-    AdditionalAddress, Address, Admin, Document, FromText, Listener, Pipe, SocketAddress,
-    StaticResources, StringMatcher,
+    AdditionalAddress, Address, Admin, Document, FromText, Listener, Pipe, RegexMatcher,
+    SocketAddress, StaticResources, StringMatcher,
 };
 
 /// Reads the first document of a text. `most_anchored` is the most nodes that an anchor may be on or
@@ -121,7 +121,18 @@ impl<'a> Walk<'a> {
             "prefix" => matcher.prefix = self.scalar(key)?,
             "suffix" => matcher.suffix = self.scalar(key)?,
             "contains" => matcher.contains = self.scalar(key)?,
+            "safe_regex" | "safeRegex" => {
+                matcher.safe_regex = self.message(Self::regex_matcher)?;
+            }
             "ignore_case" | "ignoreCase" => matcher.ignore_case = self.scalar(key)?,
+            _ => self.pass()?,
+        }
+        Ok(())
+    }
+
+    fn regex_matcher(&mut self, key: &str, matcher: &mut RegexMatcher) -> Read<()> {
+        match key {
+            "regex" => matcher.regex = self.scalar(key)?,
             _ => self.pass()?,
         }
         Ok(())

@@ -185,3 +185,20 @@ proptest::proptest! {
         proptest::prop_assert!(!shown.contains('\n'), "{}", shown);
     }
 }
+
+#[test]
+fn a_bus_error_is_one_of_shared_memory_only_where_that_is_full() {
+    let said = "[critical][backtrace] [./source/server/backtrace.h:173] Caught Bus error, suspect faulting address 0x7f";
+    let crashed = Failure::classify(signal(7), said, false);
+    assert!(crashed.is_bus_error());
+    assert_eq!(crashed.label(), "crashed");
+    let full = crashed.with_full_shared_memory("/dev/shm/envoy_shared_memory_0".as_ref());
+    assert_eq!(full.label(), "shared_memory");
+    assert!(
+        !full.is_permanent() && full.to_string().contains("--shm-size"),
+        "{full}"
+    );
+    let other = Failure::classify(signal(11), "", false);
+    let kept = other.clone().with_full_shared_memory("/dev/shm/x".as_ref());
+    assert_eq!(kept, other);
+}

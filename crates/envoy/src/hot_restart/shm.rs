@@ -117,6 +117,20 @@ impl SharedMemory {
         }
     }
 
+    /// Returns whether the file system that holds it has no page left. An Envoy that needs one then is
+    /// ended by a bus error. `false` where that cannot be seen, or where there is no limit.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        // The largest page of any machine that Linux runs on.
+        const PAGE: u64 = 64 << 10;
+        let system = self.path.parent().map(rustix::fs::statvfs);
+        let Some(Ok(system)) = system else {
+            return false;
+        };
+        let left = system.f_bavail.saturating_mul(system.f_frsize);
+        system.f_blocks > 0 && left < PAGE
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -31,6 +31,8 @@ pub(crate) enum Config {
     Flash,
     /// Its cleanup panics, and so does its panic.
     Clumsy,
+    /// Never live; when it is told to stop because of that, it returns the reason.
+    Waits,
 }
 
 /// Every call that the agent made, with its time.
@@ -103,6 +105,16 @@ impl Fake {
                     return Ok(());
                 }
                 return Err(RunError::Aborted);
+            }
+            Config::Waits => {
+                let how = control.abort().await;
+                return Err(match control.is_late() {
+                    true => RunError::transient("it waited for a certificate"),
+                    false => {
+                        assert_eq!(how, Abort::Immediate);
+                        RunError::Aborted
+                    }
+                });
             }
             Config::Good(_) | Config::Stubborn | Config::Clumsy => {}
         }

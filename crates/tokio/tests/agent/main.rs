@@ -347,3 +347,25 @@ async fn an_epoch_that_is_not_live_in_time_is_a_failure_with_that_reason() {
     let error = error.expect_err("it would be live after 50 ms");
     insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: it was not live within 30ms");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_is_ended_at_its_start_deadline_may_return_the_reason() {
+    let mut policy = Policy {
+        start_deadline: Some(Duration::from_millis(30)),
+        ..Policy::resilient()
+    };
+    policy.retry.max_retries = 0;
+    let world = start(policy);
+    let error = world.handle.apply_and_wait(Config::Waits).await;
+    let error = error.expect_err("it is never live");
+    insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: it waited for a certificate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_is_told_to_stop_for_another_reason_is_not_late() {
+    let world = start(Policy::resilient());
+    let _taken_in = world.handle.apply(Config::Waits).await;
+    world.handle.kill();
+    let log = world.outcome().await;
+    assert!(log.contains("immediate abort, Err(Aborted)"), "{log}");
+}
