@@ -19,9 +19,7 @@ pub(crate) fn supervise() {
     let spawn = move || handle.block_on(command().arg("sleep").spawn()).unwrap();
     let child = runtime.block_on(async {
         let thread = std::thread::spawn(spawn);
-        offload(|| thread.join().unwrap())
-            .await
-            .unwrap()
+        offload(|| thread.join().unwrap()).await.unwrap()
     });
     println!("{}", child.pid());
     super::sleep();
