@@ -138,7 +138,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    fn outcome_of_drain(&self) -> Outcome {
+    pub(super) fn outcome_of_drain(&self) -> Outcome {
         if self.drain_failed {
             Outcome::DrainFailed
         } else {

@@ -171,7 +171,7 @@ impl Model {
                 (_, 3, epoch) => self.trust(epoch),
                 (_, 4, _) => self.stop(Outcome::DrainTimedOut),
                 (_, 5, _) => self.end_all_graces(),
-                _ => self.stop(Outcome::Drained),
+                _ => self.stop(self.drained()),
             }
         }
     }
