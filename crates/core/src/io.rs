@@ -28,9 +28,14 @@ pub enum Input<C> {
     /// The live epoch has stopped serving although it runs on: its listeners are closed, as those
     /// of an epoch are that a newer one took over from and then failed.
     ///
-    /// The epoch drains from here on. Everything else is as after its failed exit: a retry of the
-    /// desired configuration, if that is what it ran, and otherwise its configuration becomes the
-    /// fallback, where the policy holds the last good one.
+    /// The epoch drains from here on. Its configuration is started again: as the desired one, if it
+    /// is, and otherwise as the fallback, where the policy holds the last good one.
+    ///
+    /// If a newer epoch was started to serve beside it, that is at once and costs no retry, however
+    /// often it happens: what has failed is the newer start, which costs the desired configuration a
+    /// retry where it exits. A fallback that there is keeps what is left of its budget, and a new one
+    /// has a full one. If no newer epoch was started, the epoch has lost its listeners by itself, and
+    /// everything else is as after its failed exit.
     StoppedServing(Epoch),
     /// The draining epoch has nothing left to lose: it no longer counts towards
     /// [`Policy::max_epochs`](crate::Policy::max_epochs).

@@ -104,6 +104,11 @@ scenarios! {
     stopped_serving
     stopped_serving_after_health
     stopped_serving_while_given_up
+    stopped_serving_before_the_newer_is_given_up
+    stopped_serving_to_three_changes
+    stopped_serving_to_every_retry
+    stopped_serving_of_the_desired_one
+    stopped_serving_of_a_fallback_by_itself
     stopped_serving_with_a_fallback
     stopped_serving_while_the_newer_starts
     stopped_serving_spends_the_budget

@@ -16,6 +16,7 @@ use socket2::SockRef;
 use crate::proc_net::{
     InetSocket, each_inet_socket, each_tcp_socket, each_unix_stream, sockets_of,
 };
+use crate::sock_diag::Protocol;
 
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +116,7 @@ impl Listening {
         })
         .map_err(failed)?;
         let chosen_by_kernel = ephemeral_ports();
-        each_inet_socket(&process, "udp", |socket| {
+        each_inet_socket(&process, Protocol::Udp, |socket| {
             // What has a peer, or a port that the kernel has chosen, belongs to a client: of DNS, or
             // of a collector of statistics.
             if unseen.remove(&socket.inode).is_some()
@@ -210,7 +211,7 @@ pub fn accepted(
         })
         .collect();
     let own = own_sockets(pid)?;
-    each_inet_socket(&process, "tcp", |socket| {
+    each_inet_socket(&process, Protocol::Tcp, |socket| {
         if socket.is_connection()
             && own.contains_key(&socket.inode)
             && let Some(address) = accepted_at(socket.local, &addresses)

@@ -49,6 +49,7 @@ mod durable;
 mod heard;
 mod listening;
 mod proc_net;
+mod sock_diag;
 mod text;
 
 pub use adapter::{

@@ -229,7 +229,8 @@ mod tests {
             .unwrap();
         let path = dir.path().join("a b.sock");
         let unix = UnixListener::bind(&path).unwrap();
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // A port that the kernel has chosen is taken for that of a client.
+        let udp = (2000..32_000).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok());
         let client = std::net::TcpStream::connect(v4.local_addr().unwrap()).unwrap();
         let seen = ListeningSockets::of(std::process::id()).unwrap();
         assert!(seen.tcp.contains(&v4.local_addr().unwrap()), "{seen:?}");

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+use crate::sock_diag::{Protocol, inet_sockets};
+
 /// Whether a process is stopped by a signal. One that cannot be seen is not; nor is one that a
 /// debugger holds, which no signal continues.
 pub(crate) fn is_stopped(pid: u32) -> bool {
@@ -49,22 +51,49 @@ pub(crate) fn each_tcp_socket(
     mut visit: impl FnMut(InetSocket, RawFd),
 ) -> Result<(), (PathBuf, io::Error)> {
     let own = sockets_of(process).map_err(|error| (process.to_owned(), error))?;
-    each_inet_socket(process, "tcp", |socket| {
+    each_inet_socket(process, Protocol::Tcp, |socket| {
         if let Some(descriptor) = own.get(&socket.inode) {
             visit(socket, *descriptor);
         }
     })
 }
 
-/// Calls `visit` for each line of the tables of TCP or UDP sockets, of both families, in the network
-/// namespace of a process. Closed connections whose port is still reserved are left out.
+/// Calls `visit` for each TCP or UDP socket of both families in the network namespace of a process.
+/// Closed connections whose port is still reserved are left out.
 pub(crate) fn each_inet_socket(
     process: &Path,
-    protocol: &str,
+    protocol: Protocol,
+    visit: impl FnMut(InetSocket),
+) -> Result<(), (PathBuf, io::Error)> {
+    // Where the kernel does not list them, or lists those of another namespace, it shows them.
+    if is_in_our_network(process)
+        && let Ok(sockets) = inet_sockets(protocol)
+    {
+        sockets.into_iter().for_each(visit);
+        return Ok(());
+    }
+    let table = match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    in_table(process, table, visit)
+}
+
+/// One that cannot be looked at is not.
+fn is_in_our_network(process: &Path) -> bool {
+    let namespace = |process: &Path| std::fs::read_link(process.join("ns/net")).ok();
+    let ours = namespace(Path::new("/proc/self"));
+    ours.is_some() && ours == namespace(process)
+}
+
+/// Calls `visit` for each line of two tables below `/proc`.
+pub(crate) fn in_table(
+    process: &Path,
+    table: &str,
     mut visit: impl FnMut(InetSocket),
 ) -> Result<(), (PathBuf, io::Error)> {
     for family in ["", "6"] {
-        let path = process.join(format!("net/{protocol}{family}"));
+        let path = process.join(format!("net/{table}{family}"));
         each_line(&path, |line| {
             // Most lines of a busy host are connections in TIME_WAIT, which belong to no process.
             if !line.contains(" 06 ")

@@ -49,7 +49,8 @@ impl RunControl {
 
     /// Reports that the epoch, which is live, has stopped serving although its process runs on: its
     /// listeners are closed and no newer epoch is live. The agent treats the epoch as draining from
-    /// then on, and starts a configuration again as after a failed exit of the epoch.
+    /// then on, and starts its configuration again: at once and without a retry if a newer epoch was
+    /// started beside it, and otherwise as after a failed exit of the epoch.
     ///
     /// More than once does no harm; of an epoch that is not live it is ignored.
     pub fn stopped_serving(&self) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use handover_tokio::offload::offload;
 use handover_tokio::process::{
     Child, Command, ExitCause, Line, Orphans, WaitError, adopt_orphans, adopts_orphans,
 };
@@ -18,9 +19,7 @@ pub(crate) fn supervise() {
     let spawn = move || handle.block_on(command().arg("sleep").spawn()).unwrap();
     let child = runtime.block_on(async {
         let thread = std::thread::spawn(spawn);
-        tokio::task::spawn_blocking(|| thread.join().unwrap())
-            .await
-            .unwrap()
+        offload(|| thread.join().unwrap()).await.unwrap()
     });
     println!("{}", child.pid());
     super::sleep();

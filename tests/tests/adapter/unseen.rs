@@ -41,11 +41,13 @@ async fn serves_again(world: &mut World) {
 async fn an_epoch_that_refuses_the_question_is_ended_at_once_and_the_old_configuration_serves_again()
  {
     let envoy = require_envoy!();
-    let setup = Setup {
+    let mut setup = Setup {
         // The new one, which nobody sees, must not end the old one before.
         parent_shutdown_time: Duration::from_secs(20),
         ..Setup::brisk()
     };
+    // To be started again costs the old configuration no retry.
+    setup.policy.retry.max_retries = 0;
     let mut world = World::with(&envoy, setup).await;
     world.events();
     let port = world.addresses().1.port();
@@ -90,11 +92,8 @@ async fn an_endpoint_in_another_directory_is_told_and_the_old_configuration_serv
     let setup = Setup {
         policy: Policy {
             start_deadline: Some(Duration::from_secs(5)),
-            // The old configuration is trusted again before the second attempt is over.
-            retry: Retry {
-                reset_after: Some(Duration::from_secs(2)),
-                ..Retry::new(1, Duration::from_millis(50))
-            },
+            // Each attempt costs the old configuration its listeners, and none costs it its retry.
+            retry: Retry::new(1, Duration::from_millis(50)),
             ..setup.policy
         },
         // The new one, which nobody sees, must not end the old one before.

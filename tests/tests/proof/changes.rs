@@ -1,7 +1,9 @@
 //! Changes of a configuration that is good.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 
 use handover_tests::limit::eventually;
 use handover_tests::require_envoy;
@@ -103,6 +105,26 @@ async fn another_watched_file_leads_to_the_next_epoch_too() {
     world.site.admin().wait_live(1, LIMIT);
     world.served_by("v0");
     world.finish().await.assert_no_loss();
+}
+
+/// The name of a process changes as it executes another program, and no file system tells of it.
+#[tokio::test]
+async fn a_file_whose_changes_nobody_reports_is_looked_at_in_the_interval() {
+    let envoy = require_envoy!();
+    let mut process = Command::new("sh")
+        .args(["-c", "read line; exec sleep 600"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let path = format!("/proc/{}/comm", process.id());
+    let world = World::start(&envoy, &["--watch", &path, "--rescan-interval", "100ms"]);
+    let mut line = process.stdin.take().expect("it is piped");
+    line.write_all(b"go\n").expect("it reads");
+    world.site.admin().wait_live(1, LIMIT);
+    world.served_by("v0");
+    world.finish().await.assert_no_loss();
+    process.kill().expect("it sleeps");
+    process.wait().expect("it is ours");
 }
 
 #[tokio::test]

@@ -58,8 +58,10 @@ impl Site {
     #[track_caller]
     pub(crate) fn status(&self) -> Value {
         let asked = self.ask(&["status", "--json"]);
-        assert_eq!(asked.code, Some(0), "{asked:?}");
-        serde_json::from_str(&asked.stdout).expect("it is JSON")
+        let status: Value = serde_json::from_str(&asked.stdout).expect("it is JSON");
+        let code = if status["ready"] == true { 0 } else { 75 };
+        assert_eq!(asked.code, Some(code), "{asked:?}");
+        status
     }
 }
 

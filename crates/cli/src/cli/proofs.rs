@@ -49,6 +49,16 @@ const PROOFS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "rescan-interval",
+        "proof::changes::a_file_whose_changes_nobody_reports_is_looked_at_in_the_interval",
+    ),
+    (
+        "run",
+        "run-dir-group",
+        "proof::places::a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read",
+    ),
+    (
+        "run",
         "watch-binary",
         "proof::binary::a_replaced_binary_leads_to_the_next_epoch_and_nobody_loses_a_request",
     ),
@@ -241,6 +251,11 @@ const PROOFS: &[(&str, &str, &str)] = &[
         "exec",
         "watch",
         "commands::exec::a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not",
+    ),
+    (
+        "exec",
+        "rescan-interval",
+        "commands::watching::without_inotify_it_looks_in_the_interval_and_a_signal_counts_what_is_there",
     ),
     (
         "exec",

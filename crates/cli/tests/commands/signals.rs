@@ -88,13 +88,15 @@ fn a_drain_that_takes_too_long_is_cut() {
     );
 }
 
+/// It has had the sockets since its start, so it may have clients, live or not.
 #[test]
-fn an_epoch_that_is_not_live_yet_is_no_obstacle_to_the_end() {
-    let flags = ["--live-after", "1h", "--abort-grace", "50ms"];
+fn an_epoch_that_is_not_live_yet_has_the_time_of_a_drain_and_no_more() {
+    let flags = ["--live-after", "1h", "--drain-time", "100ms"];
     let mut handover = exec_script(&flags, STUBBORN);
-    handover.says("starting epoch 0");
+    handover.stdout.wait_for("[epoch 0]");
     handover.signal(Signal::TERM);
-    assert_eq!(handover.code(), 0);
+    assert_eq!(handover.code(), 75);
+    assert_eq!(handover.stderr.count("epoch 0 is live"), 0);
 }
 
 #[test]

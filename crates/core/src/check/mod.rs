@@ -25,8 +25,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::policy::waits_for_live;
-use crate::{Abort, Epoch, Event, Exit, Input, LOOK_AROUND, Machine, Output, Reception, Timestamp};
+use crate::policy::{may_hold, waits_for_live};
+use crate::{
+    Abort, Epoch, Event, Exit, Input, LOOK_AROUND, Machine, Output, Phase, Policy, Reception,
+    Timestamp,
+};
 
 /// The names of the invariants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +47,8 @@ pub enum Invariant {
     /// After a terminate, no epoch is started to serve.
     NoServeStartAfterTerminate,
     /// Between two refills, no more retries are scheduled than the policy has, and each further
-    /// start has had its retry.
+    /// start has had its retry, unless it is that of what has lost its listeners to a newer start,
+    /// which costs nothing.
     RetriesWithinBudget,
     /// The panic comes at most once, and after it nothing but the way to the end.
     PanicAtMostOnceThenFinish,
@@ -122,6 +126,8 @@ struct Watched {
     released: bool,
     superseded: bool,
     withdrawn: bool,
+    /// A newer one was started to serve while it started or served.
+    contested: bool,
     /// It was started to drain the others.
     drain: bool,
     /// It was live for the policy's `reset_after`, and that was seen.
@@ -151,11 +157,17 @@ struct Exited {
     fallback: bool,
     /// It was live for the policy's `reset_after`.
     healthy: bool,
+    /// It runs on, and has lost its listeners to a newer start.
+    robbed: bool,
 }
 
 impl Watched {
     fn is_starting(&self) -> bool {
-        self.live.is_none() && !self.superseded && self.aborted.is_none()
+        self.live.is_none() && self.may_serve()
+    }
+
+    fn may_serve(&self) -> bool {
+        !self.superseded && self.aborted.is_none()
     }
 }
 
@@ -177,7 +189,7 @@ impl Checker {
         now: Timestamp,
         input: Input<C>,
     ) -> Result<(Reception, Vec<Output<C>>), Violation> {
-        let note = Note::of(&input);
+        let note = Note::of(machine, &input);
         self.now = self.now.max(now);
         let reception = machine.handle_input(now, input);
         let outputs = self.outputs_of(machine);
@@ -210,6 +222,7 @@ impl Checker {
 
     /// Takes all outputs; a gap comes before everything else in them.
     fn outputs_of<C: Clone + Eq>(&mut self, machine: &mut Machine<C>) -> Vec<Output<C>> {
+        self.last = Exited::default();
         let outputs: Vec<_> = core::iter::from_fn(|| machine.poll_output()).collect();
         let woke = |it: &Output<C>| matches!(it, Output::Event(Event::WokeLate { .. }));
         if outputs.iter().any(woke) {
@@ -257,9 +270,13 @@ impl Checker {
                     watched.superseded |= *other < epoch;
                 }
             }
-            Note::StoppedServing(epoch) => {
+            Note::StoppedServing { epoch, desired } => {
                 if let Some(watched) = self.running.get(&epoch).copied() {
                     self.last = self.look_back(machine, watched);
+                    self.last.robbed = watched.contested && machine.phase() == Phase::Running;
+                    if self.last.robbed {
+                        self.allow_a_start(machine.policy(), watched.fallback, desired);
+                    }
                 }
                 self.drains(epoch);
             }
@@ -298,11 +315,23 @@ impl Checker {
         }
     }
 
+    /// What has lost its listeners to a newer start may be started again without a retry.
+    fn allow_a_start(&mut self, policy: &Policy, fallback: bool, desired: bool) {
+        if desired {
+            self.desired.start_due = true;
+        } else if fallback {
+            self.fallback.start_due = true;
+        } else if may_hold(policy) {
+            self.fallback = Attempts::FIRST;
+        }
+    }
+
     fn look_back<C: Clone + Eq>(&self, machine: &Machine<C>, watched: Watched) -> Exited {
         let ended_itself = watched.aborted.is_none() && !watched.superseded;
         Exited {
             fallback: watched.fallback,
             healthy: ended_itself && (watched.trusted || self.is_healthy(machine, &watched)),
+            robbed: false,
         }
     }
 
@@ -333,7 +362,11 @@ enum Note {
     Desired,
     Restart,
     Live(Epoch),
-    StoppedServing(Epoch),
+    StoppedServing {
+        epoch: Epoch,
+        /// It ran the desired configuration.
+        desired: bool,
+    },
     Released(Epoch),
     Withdrawn(Epoch),
     Exited(Epoch, Exit),
@@ -341,12 +374,17 @@ enum Note {
 }
 
 impl Note {
-    fn of<C>(input: &Input<C>) -> Self {
+    fn of<C: Clone + Eq>(machine: &Machine<C>, input: &Input<C>) -> Self {
         match input {
             Input::Desire(_) => Self::Desired,
             Input::Restart(_) => Self::Restart,
             Input::Live(epoch) => Self::Live(*epoch),
-            Input::StoppedServing(epoch) => Self::StoppedServing(*epoch),
+            Input::StoppedServing(epoch) => Self::StoppedServing {
+                epoch: *epoch,
+                desired: machine
+                    .epochs()
+                    .any(|info| info.epoch == *epoch && info.desired),
+            },
             Input::Released(epoch) => Self::Released(*epoch),
             Input::Withdrawn(epoch) => Self::Withdrawn(*epoch),
             Input::Exited(epoch, exit) => Self::Exited(*epoch, *exit),

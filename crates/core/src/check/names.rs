@@ -12,9 +12,7 @@ impl Checker {
         let matters = matches!(machine.phase(), Phase::Running | Phase::Draining { .. });
         let attempts = |of| if is_running { of } else { Attempts::default() };
         let enough = machine.policy().retry.reset_after;
-        let counts = |watched: &Watched| {
-            enough.is_some() && is_running && !watched.superseded && watched.aborted.is_none()
-        };
+        let counts = |watched: &Watched| enough.is_some() && is_running && watched.may_serve();
         let watched = |watched: &Watched| Watched {
             live: watched.live.map(|since| {
                 // What was missed is put off, however long ago it was due.
@@ -29,6 +27,7 @@ impl Checker {
             trusted: watched.trusted && counts(watched),
             fallback: watched.fallback && is_running,
             released: watched.released && matters,
+            contested: watched.contested && is_running && watched.may_serve(),
             ..*watched
         };
         let running = self.running.iter();

@@ -111,6 +111,9 @@ impl Checker {
             ensure(fits, Invariant::CapRespected, || {
                 format!("{epoch} beside {running:?}")
             })?;
+            for older in self.running.values_mut() {
+                older.contested |= older.may_serve();
+            }
         }
         self.drain_started |= matches!(target, Target::Drain);
         let watched = Watched {
@@ -119,6 +122,7 @@ impl Checker {
             released: false,
             superseded: false,
             withdrawn: false,
+            contested: false,
             drain: matches!(target, Target::Drain),
             trusted: false,
             aborted: None,
@@ -185,6 +189,11 @@ impl Checker {
             !(is_failure && self.restarting),
             Invariant::RestartBeginsAnew,
             || format!("{event:?} of what was ended"),
+        )?;
+        ensure(
+            !(is_failure && self.last.robbed),
+            Invariant::RetriesWithinBudget,
+            || format!("{event:?} of what lost its listeners to a newer start"),
         )?;
         match event {
             Event::RetryScheduled {

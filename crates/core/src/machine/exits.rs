@@ -34,8 +34,8 @@ impl<C: Clone + Eq> Machine<C> {
         Reception::Accepted
     }
 
-    /// Rule: an epoch that has stopped serving drains, and what follows is what follows from its
-    /// failure.
+    /// Rule: an epoch that has stopped serving drains. What it ran is started again: without a retry
+    /// where a newer epoch may have taken its listeners over, and otherwise as after its failure.
     pub(super) fn stopped_serving(&mut self, epoch: Epoch) -> Reception {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
             return Reception::Ignored(Ignored::UnknownEpoch);
@@ -51,10 +51,33 @@ impl<C: Clone + Eq> Machine<C> {
         slot.disown();
         self.event(Event::StoppedServing { epoch });
         match self.phase {
+            Phase::Running if was.contested => self.start_again(was),
             Phase::Running => self.follow_up(was, Exit::Failed(Severity::Transient)),
             Phase::Draining { .. } | Phase::Stopping(_) | Phase::Finished(_) => self.reconcile(),
         }
         Reception::Accepted
+    }
+
+    /// Rule: what has lost its listeners to the start of another epoch may be started at once, and no
+    /// retry is spent or refilled. That start is charged where it fails, to what it was for.
+    ///
+    /// This does not go round for ever without a cost. Each time takes a newer start beside an epoch
+    /// that serves. If that epoch ran the desired configuration, nothing is started beside it until
+    /// another one is asked for. If it ran the last good one, only the desired one is started beside
+    /// it: the first time, or for a retry that was spent. An epoch that loses its listeners with no
+    /// newer start beside it has lost them by itself, so it is charged as one that fails; and so is
+    /// the start of the fallback that fails, for nothing serves beside it.
+    fn start_again(&mut self, slot: Slot<C>) {
+        if self.runs_desired(&slot) {
+            if let Some(desired) = &mut self.desired {
+                // It has served, whatever another epoch of the same configuration has come to.
+                desired.stage = Stage::Ready;
+            }
+        } else if may_hold(&self.policy) {
+            // Ready, as every fallback that is new or runs.
+            self.make_fallback(slot);
+        }
+        self.reconcile();
     }
 
     /// Rule: an epoch that fails while clients may be connected to it was not drained, and a drain
@@ -175,17 +198,8 @@ impl<C: Clone + Eq> Machine<C> {
     fn fall_back(&mut self, slot: Slot<C>) {
         let random = self.random();
         let healthy = self.is_healthy(&slot);
-        if !self.runs_fallback(&slot) {
-            let Some(config) = slot.config else {
-                return self.reconcile();
-            };
-            self.fallback = Some(Pursuit {
-                config,
-                generation: slot.generation,
-                budget: Budget::full(&self.policy.retry),
-                stage: Stage::Ready,
-            });
-        }
+        let epoch = slot.epoch;
+        self.make_fallback(slot);
         let Some(fallback) = &mut self.fallback else {
             return self.reconcile();
         };
@@ -205,10 +219,24 @@ impl<C: Clone + Eq> Machine<C> {
             }
             None => {
                 self.fallback = None;
-                self.event(Event::FallbackLost { epoch: slot.epoch });
+                self.event(Event::FallbackLost { epoch });
             }
         }
         self.reconcile();
+    }
+
+    /// Makes what the epoch ran the fallback, with a full budget, unless it is that already.
+    fn make_fallback(&mut self, slot: Slot<C>) {
+        if self.runs_fallback(&slot) {
+            return;
+        }
+        let Some(config) = slot.config else { return };
+        self.fallback = Some(Pursuit {
+            config,
+            generation: slot.generation,
+            budget: Budget::full(&self.policy.retry),
+            stage: Stage::Ready,
+        });
     }
 
     fn give_up(&mut self, epoch: Epoch, why: GaveUp) {

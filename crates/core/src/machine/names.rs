@@ -210,6 +210,7 @@ impl<C: Clone + Eq> Names<C> {
                 .map_or(Self::NOW, |span| {
                     self.beginning(machine, slot.started, span)
                 }),
+            contested: slot.contested && is_running && (slot.is_starting() || slot.is_live()),
             state: match slot.state {
                 State::Live { since, healthy } => State::Live {
                     since: health

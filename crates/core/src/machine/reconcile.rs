@@ -138,7 +138,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    fn outcome_of_drain(&self) -> Outcome {
+    pub(super) fn outcome_of_drain(&self) -> Outcome {
         if self.drain_failed {
             Outcome::DrainFailed
         } else {
@@ -184,6 +184,9 @@ impl<C: Clone + Eq> Machine<C> {
                     &self.fallback
                 };
                 let Some(pursuit) = pursuit else { return };
+                for older in &mut self.slots {
+                    older.contested |= older.is_starting() || older.is_live();
+                }
                 (Target::Serve(pursuit.config.clone()), pursuit.generation)
             }
             Purpose::Drain => {
@@ -199,6 +202,7 @@ impl<C: Clone + Eq> Machine<C> {
             generation,
             config: None,
             started: self.now,
+            contested: false,
             state: State::Starting { withdrawn: None },
         });
         self.reported = None;

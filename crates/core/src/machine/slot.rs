@@ -14,6 +14,9 @@ pub(super) struct Slot<C> {
     /// the same generation holds it, and once the epoch can never be current again.
     pub(super) config: Option<C>,
     pub(super) started: Timestamp,
+    /// A newer epoch was started to serve while this one served or started: it may take the listeners
+    /// over, and fail before it is live.
+    pub(super) contested: bool,
     pub(super) state: State,
 }
 

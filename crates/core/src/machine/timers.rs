@@ -157,7 +157,7 @@ impl<C: Clone + Eq> Machine<C> {
                 self.reconcile();
             }
             DeadlineReason::Grace(_) => self.abort_overdue(),
-            DeadlineReason::Withdrawal(_) => self.stop(Outcome::Drained),
+            DeadlineReason::Withdrawal(_) => self.stop(self.outcome_of_drain()),
             DeadlineReason::Healthy(epoch) => self.trust(epoch),
         }
     }

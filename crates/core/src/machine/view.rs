@@ -94,7 +94,7 @@ impl<C: Clone + Eq> Machine<C> {
     }
 
     /// Until when deadlines that had passed unhandled are put off, see
-    /// [`LOOK_AROUND`](crate::LOOK_AROUND); `None` when none is.
+    /// [`LOOK_AROUND`]; `None` when none is.
     #[must_use]
     pub fn looks_around_until(&self) -> Option<Timestamp> {
         let woke = self.woke?;

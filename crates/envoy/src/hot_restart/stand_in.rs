@@ -169,6 +169,7 @@ impl StandIn {
 mod tests {
     use super::*;
     use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
+    use handover_tokio::offload::offload;
     use prost::Message as _;
     use std::os::linux::net::SocketAddrExt as _;
 
@@ -193,7 +194,7 @@ mod tests {
                 .unwrap();
             child.try_clone().unwrap()
         };
-        let reply = tokio::task::spawn_blocking(move || {
+        let reply = offload(move || {
             let child = ask(&[0x0a, 0x02, 0x1a, 0x00]);
             let mut reply = [0; 64];
             let length = child.recv(&mut reply).unwrap();

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use handover_envoy::drain::{DrainOptions, drain};
+use handover_tokio::offload::offload;
 
 use crate::support::{Host, LIMIT, envoy, get, slow_upstream};
 
@@ -41,7 +42,7 @@ async fn a_request_in_flight_is_finished_and_ends_the_drain() {
 
     let started = Instant::now();
     let web = host.web;
-    let request = tokio::task::spawn_blocking(move || (get(web, "/slow"), Instant::now()));
+    let request = offload(move || (get(web, "/slow"), Instant::now()));
     while host
         .client()
         .active_connections(&Default::default(), &[])
@@ -93,7 +94,7 @@ async fn a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_e
         .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .unwrap();
     let asked = Instant::now();
-    let client = tokio::task::spawn_blocking(move || {
+    let client = offload(move || {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         answer

@@ -87,6 +87,22 @@ impl Model {
         }
     }
 
+    /// Another one has taken its listeners, so what it ran is wanted again, at once and for nothing.
+    pub(super) fn robbed(&mut self, proxy: &Proxy) {
+        if self.is_wished(proxy) {
+            let wish = self.wish.as_mut().unwrap();
+            (wish.over, wish.not_before) = (None, None);
+        } else if self.may_hold() {
+            let spare = self.spare.take().filter(|_| proxy.is_spare);
+            let spare = spare.unwrap_or_else(|| Wish::new(proxy.config.as_ref().unwrap()));
+            self.spare = Some(Wish {
+                not_before: None,
+                ..spare
+            });
+        }
+        self.go_on();
+    }
+
     pub(super) fn was_healthy(&self, proxy: &Proxy) -> bool {
         match (proxy.state, self.policy.retry.reset_after) {
             (State::Live { since, trusted }, Some(enough)) => {

@@ -52,6 +52,8 @@ struct Proxy {
     state: State,
     /// It was started as the spare, and is the spare still.
     is_spare: bool,
+    /// Another one was started to serve while it was the one that serves or will.
+    is_contested: bool,
     /// It was told to stop before the last desire, or by a restart, and has nothing to do with what
     /// is wished.
     is_past: bool,
@@ -171,7 +173,7 @@ impl Model {
                 (_, 3, epoch) => self.trust(epoch),
                 (_, 4, _) => self.stop(Outcome::DrainTimedOut),
                 (_, 5, _) => self.end_all_graces(),
-                _ => self.stop(Outcome::Drained),
+                _ => self.stop(self.drained()),
             }
         }
     }
@@ -289,10 +291,10 @@ impl Model {
         };
         let was = proxy.clone();
         proxy.state = State::Draining { released: false };
-        if self.life == Life::Running {
-            self.failed(epoch, &was, Severity::Transient);
-        } else {
-            self.go_on();
+        match self.life {
+            Life::Running if was.is_contested => self.robbed(&was),
+            Life::Running => self.failed(epoch, &was, Severity::Transient),
+            Life::Draining { .. } | Life::Stopping(_) | Life::Finished => self.go_on(),
         }
     }
 
@@ -397,12 +399,15 @@ impl Model {
             Some(config) => Target::Serve(config.clone()),
             None => Target::Drain,
         };
+        for other in self.running.values_mut() {
+            other.is_contested |= config.is_some() && (is_starting(other) || is_live(other));
+        }
         if let (None, Life::Draining { drain, .. }) = (&config, &mut self.life) {
             *drain = Some(number);
         }
         self.acts.push(Output::Start { epoch, target });
         let state = State::Starting { withdrawn: None };
-        let (born, is_past) = (self.now, false);
+        let (born, is_past, is_contested) = (self.now, false, false);
         self.running.insert(
             number,
             Proxy {
@@ -410,6 +415,7 @@ impl Model {
                 born,
                 state,
                 is_spare,
+                is_contested,
                 is_past,
             },
         );

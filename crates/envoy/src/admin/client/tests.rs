@@ -91,7 +91,10 @@ async fn a_peer_that_never_ends_is_cut_at_the_size_limit() {
         };
         limit
     };
-    assert_eq!(limit_of(client.server_info().await.unwrap_err()), MAX_STATS);
+    assert_eq!(
+        limit_of(client.server_info().await.unwrap_err()),
+        MAX_SERVER_INFO
+    );
     assert_eq!(limit_of(client.stats("x").await.unwrap_err()), MAX_STATS);
     assert_eq!(limit_of(client.ready().await.unwrap_err()), MAX_OTHER);
 }
