@@ -92,8 +92,9 @@ fn a_drain_that_takes_too_long_is_cut() {
 #[test]
 fn an_epoch_that_is_not_live_yet_has_the_time_of_a_drain_and_no_more() {
     let flags = ["--live-after", "1h", "--drain-time", "100ms"];
-    let mut handover = exec_script(&flags, STUBBORN);
-    handover.stdout.wait_for("[epoch 0]");
+    let script = STUBBORN.replace("while", "echo up; while");
+    let mut handover = exec_script(&flags, &script);
+    handover.stdout.wait_for("[epoch 0] up");
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 75);
     assert_eq!(handover.stderr.count("epoch 0 is live"), 0);
