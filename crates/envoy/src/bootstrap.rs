@@ -404,5 +404,7 @@ fn reachable(address: ListenAddress) -> Result<AdminAddress, BootstrapError> {
     }
 }
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -290,5 +290,7 @@ impl std::error::Error for Problem {
     }
 }
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
