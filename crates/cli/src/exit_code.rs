@@ -9,8 +9,8 @@ use handover_envoy::validate::ValidateError;
 use handover_envoy::version::BinaryError;
 use handover_envoy::{EnvoyFailed, SetupError};
 use handover_netutil::ResolveError;
-use handover_tokio::Failure;
 use handover_tokio::process::{Signal, SpawnError};
+use handover_tokio::{Failure, Shortage};
 
 use crate::program::ProgramError;
 
@@ -93,6 +93,15 @@ impl ExitCode {
             next = error.source();
         }
         Self::CONFIG
+    }
+
+    /// The code for a configuration that was not read: it is wrong, unless the operating system was
+    /// short of something.
+    pub(crate) fn of_reading(error: &(dyn Error + 'static)) -> Self {
+        match Shortage::of(error) {
+            Some(_) => Self::OS,
+            None => Self::CONFIG,
+        }
     }
 
     /// The code for an error of a kind that has one.

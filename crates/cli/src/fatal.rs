@@ -17,6 +17,11 @@ impl Fatal {
         Self { code, error }
     }
 
+    /// A configuration that was not read.
+    pub(crate) fn not_read(error: anyhow::Error) -> Self {
+        Self::new(ExitCode::of_reading(error.as_ref()), error)
+    }
+
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(ExitCode::USAGE, anyhow::anyhow!("{message}"))
     }

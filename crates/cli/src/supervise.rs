@@ -182,7 +182,7 @@ where
             Some(config) => config,
             None => tokio::select! {
                 first = desk.source.read(&desk.files, desk.generation) => {
-                    first.or_exit(ExitCode::CONFIG)?
+                    first.map_err(Fatal::not_read)?
                 }
                 signal = signals.end() => {
                     info!("received {signal} before {} was read", desk.source.name());

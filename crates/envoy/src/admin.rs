@@ -13,6 +13,8 @@ mod stats;
 
 #[cfg(test)]
 pub(crate) mod fake_peer;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, Ready};

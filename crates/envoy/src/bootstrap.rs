@@ -13,6 +13,7 @@
 mod admin_paths;
 mod events;
 mod first_resources;
+mod place;
 mod shape;
 mod yaml;
 
@@ -238,10 +239,13 @@ pub enum BootstrapError {
     AdminPortZero,
     /// The admin address is not an IP address.
     #[error(
-        "the admin address {0:?} is not an IP address, and Envoy does not resolve names: set \
-         admin.address.socket_address.address, for example to 127.0.0.1"
+        "admin.address.socket_address.address{} is not an IP address, and Envoy does not resolve \
+         names: set it to one, for example to 127.0.0.1", place::shown(*place)
     )]
-    AdminNotIp(String),
+    AdminNotIp {
+        /// Its line and column, from 1, or `None` where it is not there.
+        place: Option<(usize, usize)>,
+    },
 }
 
 /// The block that [`BootstrapError::NoAdmin`] asks for.
@@ -308,17 +312,17 @@ impl Bootstrap {
         if text.trim().is_empty() {
             return Err(BootstrapError::Empty);
         }
-        let document = match format {
+        let read = match format {
             Format::Yaml => yaml::read(text, cancelled, MAX_ANCHORED_NODES)?,
             Format::Json => shape::json(text)?,
             Format::Protobuf => return Err(BootstrapError::Protobuf),
         };
-        let admin = document.admin.unwrap_or_default();
+        let admin = read.admin.unwrap_or_default();
         let address = admin.address.ok_or(BootstrapError::NoAdmin)?;
         let matchers = admin.allow_paths.unwrap_or_default().into_iter();
-        let listeners = document.static_resources.unwrap_or_default().listeners;
+        let listeners = read.static_resources.unwrap_or_default().listeners;
         Ok(Self {
-            admin: reachable(listen_address(address))?,
+            admin: reachable(listen_address(address), text)?,
             admin_paths: AdminPaths::new(
                 // What is null matches nothing that is known.
                 matchers
@@ -387,7 +391,15 @@ fn listen_address(address: shape::Address) -> ListenAddress {
     }
 }
 
-fn reachable(address: ListenAddress) -> Result<AdminAddress, BootstrapError> {
+/// The keys that lead to the admin address, in either spelling.
+const ADMIN_ADDRESS: [&[&str]; 4] = [
+    &["admin"],
+    &["address"],
+    &["socket_address", "socketAddress"],
+    &["address"],
+];
+
+fn reachable(address: ListenAddress, text: &str) -> Result<AdminAddress, BootstrapError> {
     match address {
         ListenAddress::Socket { port: 0, .. } => Err(BootstrapError::AdminPortZero),
         ListenAddress::Socket { address, port, .. } => {
@@ -395,7 +407,11 @@ fn reachable(address: ListenAddress) -> Result<AdminAddress, BootstrapError> {
                 Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
                 Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
                 Ok(ip) => ip,
-                Err(_) => return Err(BootstrapError::AdminNotIp(address)),
+                // Without the value, which could be a secret at the wrong place.
+                Err(_) => {
+                    let place = place::of(text, &ADMIN_ADDRESS);
+                    return Err(BootstrapError::AdminNotIp { place });
+                }
             };
             Ok(AdminAddress::Tcp((ip, port).into()))
         }
@@ -404,5 +420,7 @@ fn reachable(address: ListenAddress) -> Result<AdminAddress, BootstrapError> {
     }
 }
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

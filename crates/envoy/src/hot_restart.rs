@@ -3,6 +3,8 @@
 
 mod base_id;
 mod claim;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 mod lock;
 mod message;
 mod occupied;

@@ -22,6 +22,7 @@ use crate::bootstrap::{Format, MAX_BYTES};
 use crate::digest::Digest;
 use crate::durable;
 use crate::files::{FilesError, RunDir};
+use crate::text::one_line;
 
 /// The name of the file in the state directory.
 const NAME: &str = "last-known-good";
@@ -230,66 +231,14 @@ impl LastKnownGood {
     ///
     /// [`LastGoodError`] tells why what is there is refused.
     pub fn load(&self) -> Result<Option<LastGood>, LastGoodError> {
-        let Some((about, content)) = self.read()? else {
-            return Ok(None);
-        };
-        let source = Path::new(&about.source);
-        // A template is kept as it was rendered, under its own name.
-        let format = [Format::of(source), Format::of_template(source)]
-            .into_iter()
-            .find(|format| name(*format) == about.format)
-            .ok_or_else(|| self.damaged(format!("{} is not {}", about.source, about.format)))?;
-        let config = EnvoyConfig::parse_as(source, content, format).map_err(|source| {
-            let path = self.path();
-            LastGoodError::Unusable { path, source }
-        })?;
-        // Beyond the year 9999 no time can be written as RFC 3339 has it.
-        let at = (about.live_unix_ms <= LATEST_UNIX_MS)
-            .then(|| UNIX_EPOCH.checked_add(Duration::from_millis(about.live_unix_ms)))
-            .flatten();
-        Ok(Some(LastGood {
-            digest: config.digest(),
-            config,
-            at: at.ok_or_else(|| self.damaged("its time is out of range".to_owned()))?,
-            envoy: about.envoy,
-        }))
+        let read = self.read()?;
+        read.map(|(about, content)| understood(&self.path(), about, content))
+            .transpose()
     }
 
-    /// What the file says, once all of it is known to be as it was written.
     fn read(&self) -> Result<Option<(About, Vec<u8>)>, LastGoodError> {
-        let Some(mut bytes) = self.bytes()? else {
-            return Ok(None);
-        };
-        let damaged = |why: &str| self.damaged(why.to_owned());
-        let (first, signed) = line(&bytes).ok_or_else(|| damaged("it has no first line"))?;
-        let mut words = first.split(|byte| *byte == b' ');
-        if words.next() != Some(MAGIC.as_bytes()) {
-            return Err(damaged("something else has written it"));
-        }
-        let version = words.next().unwrap_or_default();
-        if version != VERSION.as_bytes() {
-            return Err(LastGoodError::OtherVersion {
-                path: self.path(),
-                found: String::from_utf8_lossy(version).chars().take(20).collect(),
-            });
-        }
-        let digest = words.next().and_then(|word| std::str::from_utf8(word).ok());
-        let digest: Digest = digest
-            .and_then(|digest| digest.parse().ok())
-            .filter(|_| words.next().is_none())
-            .ok_or_else(|| damaged("its first line holds no checksum"))?;
-        if Digest::of(signed) != digest {
-            return Err(damaged("its checksum does not match"));
-        }
-        let (about, content) = line(signed).ok_or_else(|| damaged("it has no second line"))?;
-        let about: About = serde_json::from_slice(about)
-            .map_err(|error| self.damaged(format!("its second line is not understood: {error}")))?;
-        if about.bytes != content.len() {
-            return Err(damaged("it holds more or less than it says"));
-        }
-        let header = bytes.len() - content.len();
-        bytes.drain(..header);
-        Ok(Some((about, bytes)))
+        let bytes = self.bytes()?;
+        bytes.map(|bytes| parts(&self.path(), bytes)).transpose()
     }
 
     fn bytes(&self) -> Result<Option<Vec<u8>>, LastGoodError> {
@@ -325,15 +274,79 @@ impl LastKnownGood {
         let more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         file.take(more).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() > limit {
-            return Err(self.damaged(format!("it is larger than {limit} bytes")));
+            return Err(damaged(&path, format!("it is larger than {limit} bytes")));
         }
         Ok(Some(bytes))
     }
+}
 
-    fn damaged(&self, why: String) -> LastGoodError {
-        let path = self.path();
-        LastGoodError::Damaged { path, why }
+/// Returns what the file says, once all of it is known to be as it was written.
+fn parts(path: &Path, mut bytes: Vec<u8>) -> Result<(About, Vec<u8>), LastGoodError> {
+    let damaged = |why: &str| damaged(path, why);
+    let (first, signed) = line(&bytes).ok_or_else(|| damaged("it has no first line"))?;
+    let mut words = first.split(|byte| *byte == b' ');
+    if words.next() != Some(MAGIC.as_bytes()) {
+        return Err(damaged("something else has written it"));
     }
+    let version = words.next().unwrap_or_default();
+    if version != VERSION.as_bytes() {
+        return Err(LastGoodError::OtherVersion {
+            path: path.to_owned(),
+            found: String::from_utf8_lossy(version).chars().take(20).collect(),
+        });
+    }
+    let digest = words.next().and_then(|word| std::str::from_utf8(word).ok());
+    let digest: Digest = digest
+        .and_then(|digest| digest.parse().ok())
+        .filter(|_| words.next().is_none())
+        .ok_or_else(|| damaged("its first line holds no checksum"))?;
+    if Digest::of(signed) != digest {
+        return Err(damaged("its checksum does not match"));
+    }
+    let (about, content) = line(signed).ok_or_else(|| damaged("it has no second line"))?;
+    let about: About = serde_json::from_slice(about).map_err(|error| {
+        damaged(&one_line(&format!(
+            "its second line is not understood: {error}"
+        )))
+    })?;
+    if about.bytes != content.len() {
+        return Err(damaged("it holds more or less than it says"));
+    }
+    let header = bytes.len() - content.len();
+    bytes.drain(..header);
+    Ok((about, bytes))
+}
+
+/// Returns the configuration that the parts of the file stand for.
+fn understood(path: &Path, about: About, content: Vec<u8>) -> Result<LastGood, LastGoodError> {
+    let source = Path::new(&about.source);
+    // A template is kept as it was rendered, under its own name.
+    let format = [Format::of(source), Format::of_template(source)]
+        .into_iter()
+        .find(|format| name(*format) == about.format)
+        .ok_or_else(|| {
+            let why = format!("{} is not {}", about.source, about.format);
+            damaged(path, one_line(&why))
+        })?;
+    let config = EnvoyConfig::parse_as(source, content, format).map_err(|source| {
+        let path = path.to_owned();
+        LastGoodError::Unusable { path, source }
+    })?;
+    // Beyond the year 9999 no time can be written as RFC 3339 has it.
+    let at = (about.live_unix_ms <= LATEST_UNIX_MS)
+        .then(|| UNIX_EPOCH.checked_add(Duration::from_millis(about.live_unix_ms)))
+        .flatten();
+    Ok(LastGood {
+        digest: config.digest(),
+        config,
+        at: at.ok_or_else(|| damaged(path, "its time is out of range"))?,
+        envoy: about.envoy,
+    })
+}
+
+fn damaged(path: &Path, why: impl Into<String>) -> LastGoodError {
+    let (path, why) = (path.to_owned(), why.into());
+    LastGoodError::Damaged { path, why }
 }
 
 /// The first line without its end, and what follows.
@@ -368,5 +381,7 @@ fn unix_ms(time: SystemTime) -> u64 {
         .min(LATEST_UNIX_MS)
 }
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

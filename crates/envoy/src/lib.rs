@@ -44,6 +44,10 @@ pub mod template;
 pub mod validate;
 pub mod version;
 
+#[cfg(any(test, feature = "__fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod capture;
 mod durable;
 mod heard;

@@ -89,7 +89,8 @@ impl fmt::Debug for Inputs {
 /// let template = Template::new("/etc/envoy.yaml".as_ref(), text.to_owned());
 /// let mut inputs = Inputs::default();
 /// let error = template.render(&inputs).unwrap_err();
-/// assert!(error.to_string().starts_with("/etc/envoy.yaml, line 1: node_id is not known"));
+/// let chain = handover_tokio::error_chain(&error);
+/// assert!(chain.starts_with("/etc/envoy.yaml, line 1: node_id is not known"));
 ///
 /// inputs.node_id = Some("front-1".to_owned());
 /// assert_eq!(template.render(&inputs)?, "node: {id: front-1}\nadmin_port: 9901\n");
@@ -120,7 +121,7 @@ pub enum TemplateError {
     #[error("the template {} is not UTF-8 text: is it the right file?", .0.display())]
     NotText(PathBuf),
     /// It cannot be rendered.
-    #[error("{}, line {line}: {problem}", path.display())]
+    #[error("{}, line {line}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -141,7 +142,7 @@ pub enum TemplateError {
     },
 }
 
-/// What is wrong on a line of a template. Its message is part of that of [`TemplateError`].
+/// What is wrong on a line of a template. It is the source of a [`TemplateError`].
 #[derive(Debug)]
 pub enum Problem {
     /// A name stands for nothing.
@@ -290,5 +291,7 @@ impl std::error::Error for Problem {
     }
 }
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,9 @@
 
 mod agent;
 mod control;
+#[cfg(all(feature = "process", any(test, feature = "__fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gap;
 mod handle;
 mod log;

@@ -44,6 +44,9 @@ impl Shortage {
         let mut next = Some(error);
         let mut of_processes = false;
         while let Some(error) = next {
+            if let Some(shortage) = error.downcast_ref() {
+                return Some(*shortage);
+            }
             of_processes |= asks_for_processes(error);
             if matches!(error.downcast_ref(), Some(OffloadError::Busy)) {
                 return Some(Self::Processes);
@@ -111,6 +114,9 @@ impl fmt::Display for Shortage {
     }
 }
 
+/// For what another process has told of, where its error is not there any more.
+impl Error for Shortage {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +137,12 @@ mod tests {
             let error = Outer(io::Error::from_raw_os_error(number));
             assert_eq!(Shortage::of(&error), Some(shortage), "{error:?}");
         }
+    }
+
+    #[test]
+    fn it_is_found_as_a_cause_itself() {
+        let error = io::Error::other(Shortage::Processes);
+        assert_eq!(Shortage::of(&error), Some(Shortage::Processes));
     }
 
     #[test]

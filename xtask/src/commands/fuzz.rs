@@ -19,7 +19,7 @@ struct Target {
     dictionary: Option<&'static str>,
 }
 
-const TARGETS: [Target; 2] = [
+const TARGETS: [Target; 8] = [
     Target {
         name: "script",
         seeds: Some("crates/core/scenarios"),
@@ -30,7 +30,24 @@ const TARGETS: [Target; 2] = [
         seeds: None,
         dictionary: None,
     },
+    Target::reader("bootstrap", "fuzz/seeds/bootstrap"),
+    Target::reader("template", "fuzz/seeds/template"),
+    Target::reader("last_known_good", "fuzz/seeds/last_known_good"),
+    Target::reader("admin_answers", "fuzz/seeds/admin_answers"),
+    Target::reader("hot_restart_messages", "fuzz/seeds/hot_restart_messages"),
+    Target::reader("readiness", "fuzz/seeds/readiness"),
 ];
+
+impl Target {
+    /// A reader of foreign bytes, with its seeds. Tests of its crate replay them.
+    const fn reader(name: &'static str, seeds: &'static str) -> Self {
+        Self {
+            name,
+            seeds: Some(seeds),
+            dictionary: None,
+        }
+    }
+}
 
 /// Runs all of them, so many seconds each, also after one has found something.
 pub(super) fn command(seconds: u32) -> Result<ExitCode> {
@@ -63,7 +80,7 @@ fn run(context: &Context, target: &Target, seconds: u32) -> Result<Option<String
     fuzz.arg(target.name).arg(corpus);
     fuzz.args(target.seeds.map(|seeds| context.root.join(seeds)));
     fuzz.arg("--").arg(format!("-max_total_time={seconds}"));
-    // A script of a few lines takes less than a millisecond.
+    // An input of a few lines takes less than a millisecond.
     fuzz.args(["-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
     fuzz.arg(format!("-artifact_prefix={}/", findings.display()));
     if let Some(dictionary) = target.dictionary {
@@ -74,8 +91,8 @@ fn run(context: &Context, target: &Target, seconds: u32) -> Result<Option<String
     Ok(problem.map(|problem| {
         let (name, findings) = (target.name, findings.display());
         format!(
-            "{problem}: the input that breaks `{name}` is in {findings}, and its script is shown \
-             above; `cargo fuzz tmin` makes it shorter"
+            "{problem}: the input that breaks `{name}` is in {findings}, and what it breaks \
+             is shown above; `cargo fuzz tmin` makes it shorter"
         )
     }))
 }

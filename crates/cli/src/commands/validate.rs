@@ -17,13 +17,13 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let file = ConfigFile::new(&args.envoy, &args.node);
     let path = file.path();
     if args.print {
-        return print(&file.rendered().await.or_exit(ExitCode::CONFIG)?);
+        return print(&file.rendered().await.map_err(Fatal::not_read)?);
     }
     let binary = envoy_binary(&args.envoy.envoy_path)?;
     let options = node_options(&args.node, &args.extra).await;
     let arguments = EnvoyArgs::new(options).or_exit(ExitCode::USAGE)?;
     // What `run` asks for beyond Envoy comes first: its errors have a remedy.
-    let config = file.read().await.or_exit(ExitCode::CONFIG)?;
+    let config = file.read().await.map_err(Fatal::not_read)?;
     match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
             let path = shown(&path.display().to_string(), &[]);

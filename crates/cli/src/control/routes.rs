@@ -1,8 +1,10 @@
 //! From a request to a question, and from its answer to a response.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::Body;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -20,7 +22,11 @@ const PATHS: [(&str, Method); 5] = [
 ];
 
 /// Reads what a request asks for.
-pub(super) async fn read(request: Request<Incoming>) -> Result<Ask, Refusal> {
+pub(super) async fn read<B>(request: Request<B>) -> Result<Ask, Refusal>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let path = request.uri().path();
     let Some((path, method)) = PATHS.iter().find(|(known, _)| *known == path) else {
         return Err(unknown(path));
@@ -66,7 +72,11 @@ fn unknown(path: &str) -> Refusal {
     }
 }
 
-async fn body(body: Incoming) -> Result<Bytes, Refusal> {
+async fn body<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     match Limited::new(body, wire::MAX_REQUEST).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
@@ -132,6 +142,9 @@ pub(super) fn respond(answer: &Answer) -> Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(test)]
+mod any_request;
 
 #[cfg(test)]
 mod tests {

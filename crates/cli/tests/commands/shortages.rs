@@ -179,6 +179,65 @@ fn with_few_descriptors_at_the_start_it_says_so_and_never_panics() {
     }
 }
 
+/// The words that render a template.
+fn rendering(file: &Path) -> [&str; 6] {
+    let file = file.to_str().unwrap();
+    [
+        BINARY,
+        "validate",
+        "--print",
+        "--template",
+        "--config-path",
+        file,
+    ]
+}
+
+#[test]
+fn with_few_descriptors_a_template_is_not_called_wrong() {
+    let (_dir, file) = watched();
+    let mut rendered = 0;
+    for number in 6..40 {
+        let nofile = format!("--nofile={number}:{number}");
+        let mut command = Command::new("prlimit");
+        command.arg(&nofile).args(rendering(&file));
+        let output = finish(&mut command);
+        let error = stderr(&output);
+        match output.status.code().unwrap() {
+            0 => rendered += 1,
+            71 => {}
+            other => panic!("{number}: {other}: {error}"),
+        }
+    }
+    assert!(rendered > 0);
+}
+
+#[test]
+fn with_few_processes_a_template_is_not_called_wrong() {
+    let test = "shortages::with_few_processes_a_template_is_not_called_wrong";
+    let Some(stranger) = Stranger::new(test) else {
+        return;
+    };
+    let (_dir, file) = watched();
+    let mut codes = Vec::new();
+    for number in 1..12 {
+        let nproc = format!("--nproc={number}");
+        let words = [&["prlimit", &nproc][..], &rendering(&file)].concat();
+        let output = finish(&mut stranger.run(&words));
+        let error = stderr(&output);
+        let code = output.status.code().unwrap();
+        assert!(code == 0 || code == 71, "{number}: {code}: {error}");
+        if code == 71 {
+            let names_it = ["RLIMIT_NPROC", "limit of processes"];
+            assert!(
+                names_it.iter().any(|it| error.contains(it)),
+                "{number}: {error}"
+            );
+        }
+        codes.push(code);
+    }
+    assert!(codes.contains(&0) && codes.contains(&71), "{codes:?}");
+}
+
 #[test]
 fn with_no_descriptor_left_a_change_waits_and_what_serves_goes_on() {
     let (_dir, file) = watched();

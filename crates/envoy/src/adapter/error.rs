@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::RunError;
 use handover_tokio::process::{ExitCause, SpawnError};
+use handover_tokio::{RunError, Shortage};
 
 use super::side_by_side::NotSideBySide;
 use crate::args::ArgsError;
@@ -211,10 +211,10 @@ impl EnvoyFailed {
         match self {
             Self::Rejected { .. }
             | Self::Unreadable { .. }
-            | Self::Render { .. }
             | Self::OtherHotRestart { .. }
             | Self::Refuses { .. }
             | Self::Stuck { .. } => true,
+            Self::Render { source, .. } => Shortage::of(&**source).is_none(),
             Self::Spawn(error) => error.is_permanent(),
             Self::Ended {
                 failure, is_final, ..
@@ -238,7 +238,8 @@ impl EnvoyFailed {
     #[must_use]
     pub fn is_rejection(&self) -> bool {
         match self {
-            Self::Rejected { .. } | Self::Render { .. } | Self::Refuses { .. } => true,
+            Self::Rejected { .. } | Self::Refuses { .. } => true,
+            Self::Render { source, .. } => Shortage::of(&**source).is_none(),
             Self::Ended { failure, .. } => {
                 matches!(failure, Failure::ConfigurationRejected { .. })
             }

@@ -329,7 +329,7 @@ mod tests {
                 error.to_string(),
                 "/etc/envoy.yaml.j2: cannot be rendered for epoch 2"
             );
-            let source = std::error::Error::source(&error).unwrap().to_string();
+            let source = handover_tokio::error_chain(std::error::Error::source(&error).unwrap());
             assert!(source.contains(reason), "{source}");
         }
     }

@@ -8,7 +8,7 @@ use prost::Message;
 
 /// The largest message that is accepted. What a child asks for is below 100 bytes; forwarded UDP
 /// packets, which nobody can use any more, are below 64 KiB.
-const MAX_MESSAGE: usize = 1 << 20;
+pub(super) const MAX_MESSAGE: usize = 1 << 20;
 
 const LENGTH: usize = 8;
 
@@ -153,7 +153,7 @@ pub(super) fn frame(message: &HotRestartMessage) -> Vec<u8> {
 /// Puts frames together from datagrams; a long one comes in several.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    pending: Vec<u8>,
+    pub(super) pending: Vec<u8>,
 }
 
 impl Frames {

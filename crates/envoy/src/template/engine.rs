@@ -36,6 +36,14 @@ pub(super) fn render(text: &str, inputs: &Inputs) -> Result<String, (usize, Prob
     }
 }
 
+/// Compiles a template as [`render`] does, and does not render it.
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(super) fn compile(text: &str) -> Result<(), (usize, Problem)> {
+    let compiled = environment(&Inputs::default())
+        .and_then(|mut engine| engine.add_template_owned("template", text.to_owned()));
+    compiled.map_err(|error| (error.line().unwrap_or(1), problem(&error, false)))
+}
+
 fn environment(inputs: &Inputs) -> Result<Environment<'static>, Error> {
     let mut engine = Environment::new();
     // It prints all it knows, secrets included, into the configuration.

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use handover_tokio::Shortage;
 use handover_tokio::offload::offload;
 use handover_tokio::process::{Child, Command, ExitCause, Line, Signal, SpawnError};
 use rustix::fs::MemfdFlags;
@@ -45,6 +46,15 @@ pub const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// How often names are looked up that depend on the addresses of others.
 const MOST_ROUNDS: usize = 20;
+
+/// The codes with which the child ends where the operating system is short of something. No code of a
+/// panic or of a shell is among them.
+const SHORTAGES: [(u8, Shortage); 4] = [
+    (201, Shortage::Processes),
+    (202, Shortage::Memory),
+    (203, Shortage::OpenFiles),
+    (204, Shortage::OpenFilesOfHost),
+];
 
 /// The descriptors of the two files in the child.
 const QUESTION: i32 = 3;
@@ -100,6 +110,9 @@ pub enum RendererError {
          very long?"
     )]
     Stack,
+    /// The operating system was short of something that it needs.
+    #[error("the process that renders it was short of something")]
+    Short(#[source] Shortage),
     /// Names were looked up again and again.
     #[error("the names to resolve depend on each other more than {MOST_ROUNDS} times")]
     Rounds,
@@ -244,6 +257,13 @@ fn why(end: ExitCause, child: &Child) -> RendererError {
     let tail = child.stderr_tail();
     let said: Vec<u8> = tail.lines().collect::<Vec<_>>().join(&b' ');
     let said = one_line(&String::from_utf8_lossy(&said));
+    if let ExitCause::Code(code) = end
+        && let Some((_, shortage)) = SHORTAGES
+            .iter()
+            .find(|(known, _)| i32::from(*known) == code)
+    {
+        return RendererError::Short(*shortage);
+    }
     match end {
         ExitCause::OutOfMemory => RendererError::Memory,
         // What the standard library writes before it ends the process.

@@ -25,7 +25,7 @@ fn render(text: &str) -> Result<String, TemplateError> {
 }
 
 fn refused(text: &str) -> String {
-    render(text).unwrap_err().to_string()
+    handover_tokio::error_chain(&render(text).unwrap_err())
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_failed_resolution_keeps_its_cause() {
     let mut inputs = inputs();
     inputs.resolver = None;
     let template = Template::new(Path::new("e.yaml"), "{{ resolve('a:1') }}".to_owned());
-    let error = template.render(&inputs).unwrap_err().to_string();
+    let error = handover_tokio::error_chain(&template.render(&inputs).unwrap_err());
     assert!(error.contains("the function resolve is unknown"), "{error}");
 }
 
@@ -120,7 +120,8 @@ fn no_error_tells_a_value() {
         "{{ {}[env.TOKEN].x }}",
     ] {
         let error = render(text).unwrap_err();
-        let shown = format!("{error} {error:?} {:?}", inputs());
+        let chain = handover_tokio::error_chain(&error);
+        let shown = format!("{chain} {error:?} {:?}", inputs());
         assert!(!shown.contains("hunter2"), "{text}: {shown}");
     }
     let template = Template::new(Path::new("e"), "hunter2".to_owned());

@@ -6,9 +6,10 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use handover_tokio::Shortage;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{ANSWER, Answer, MAX_MEMORY, MAX_PROCESSOR_TIME, QUESTION, Question, write};
+use super::{ANSWER, Answer, MAX_MEMORY, MAX_PROCESSOR_TIME, QUESTION, Question, SHORTAGES, write};
 use crate::template::{Inputs, engine};
 
 /// The stack of the thread that renders.
@@ -29,7 +30,9 @@ pub fn render_for_parent() -> u8 {
         Err(error) => {
             // Nobody else can be told.
             let _unread = writeln!(io::stderr(), "cannot answer: {error}");
-            1
+            let shortage = Shortage::of(&error);
+            let code = SHORTAGES.iter().find(|(_, known)| Some(*known) == shortage);
+            code.map_or(1, |(code, _)| *code)
         }
     }
 }
@@ -40,7 +43,15 @@ fn answer() -> io::Result<()> {
     // The main thread's stack has the size that somebody else has set.
     let rendering = std::thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || render(question, &text))?;
+        .spawn(move || render(question, &text))
+        .map_err(|error| {
+            // Only for a new thread it is a limit that is reached.
+            if error.kind() == io::ErrorKind::WouldBlock {
+                io::Error::other(Shortage::Processes)
+            } else {
+                error
+            }
+        })?;
     let (answer, text) = rendering
         .join()
         .map_err(|_| io::Error::other("rendering panicked"))?;

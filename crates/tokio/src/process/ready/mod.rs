@@ -11,6 +11,8 @@
 //! several epochs share says nothing about the newest one.
 
 mod burst;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 mod notify;
 mod pipe;
 mod probe;

@@ -129,7 +129,7 @@ impl NotifySocket {
 }
 
 impl Notice {
-    fn parse(text: &[u8]) -> Self {
+    pub(super) fn parse(text: &[u8]) -> Self {
         let mut notice = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
             match line {

@@ -195,7 +195,7 @@ impl Probe {
 }
 
 /// The status of a complete status line: `HTTP/1.1 200 OK`.
-fn status(answer: &[u8]) -> Option<u16> {
+pub(super) fn status(answer: &[u8]) -> Option<u16> {
     let end = answer.iter().position(|byte| *byte == b'\n')?;
     let line = std::str::from_utf8(answer.get(..end)?).ok()?;
     let rest = line.strip_prefix("HTTP/1.")?.get(1..)?.strip_prefix(' ')?;
