@@ -326,8 +326,9 @@ impl Epochs {
         self.failed_starts.subscribe()
     }
 
-    /// Looks whether the newest live epoch, which was seen to listen, has lost its listeners to a newer one that has failed. If so it counts as replaced, and its control is
-    /// returned, once. What cannot be seen is taken as it was.
+    /// Looks whether the newest live epoch has lost its listeners to a newer one that has failed. If
+    /// so it counts as replaced, and its control is returned, once. One that was never seen to listen
+    /// has lost nothing, and what cannot be seen is taken as it was.
     pub(super) async fn newest_live_has_stopped_listening(&self) -> Option<(Epoch, RunControl)> {
         let (epoch, pid, admin) = {
             let running = self.lock();
