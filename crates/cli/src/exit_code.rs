@@ -5,6 +5,7 @@ use std::error::Error;
 
 use handover_core::{GaveUp, Outcome};
 use handover_envoy::failure as envoy;
+use handover_envoy::hot_restart::BaseIdError;
 use handover_envoy::validate::ValidateError;
 use handover_envoy::version::BinaryError;
 use handover_envoy::{EnvoyFailed, SetupError};
@@ -126,10 +127,22 @@ impl ExitCode {
                 SetupError::Binary(error) => Self::of_binary(error),
                 SetupError::Args(_) => Self::USAGE,
                 SetupError::Files(_) => Self::OS,
-                SetupError::BaseId(_) => Self::UNAVAILABLE,
+                SetupError::BaseId(error) => Self::of_base_id(error),
             });
         }
         error.downcast_ref::<BinaryError>().map(Self::of_binary)
+    }
+
+    /// Somebody else has the base id, or the operating system keeps us from taking one.
+    fn of_base_id(error: &BaseIdError) -> Self {
+        match error {
+            BaseIdError::Owned { .. } | BaseIdError::InUse { .. } | BaseIdError::NoneFree => {
+                Self::UNAVAILABLE
+            }
+            BaseIdError::Lock { .. } | BaseIdError::Sockets { .. } | BaseIdError::Remove { .. } => {
+                Self::OS
+            }
+        }
     }
 
     /// The code for a failed epoch of Envoy, where it is not the configuration's fault.
@@ -217,5 +230,29 @@ impl ExitCode {
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use handover_envoy::hot_restart::BaseId;
+
+    use super::*;
+
+    #[test]
+    fn a_base_id_of_somebody_else_is_another_matter_than_a_full_disk() {
+        let full = BaseIdError::Lock {
+            path: "/run/lock/base-id-7.lock".into(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        let owned = BaseIdError::Owned {
+            base_id: BaseId::new(7).unwrap(),
+            owner: "another handover".to_owned(),
+        };
+        let code_of = |error| ExitCode::of_failure(&SetupError::BaseId(error));
+        assert_eq!(code_of(full), ExitCode::OS);
+        assert_eq!(code_of(owned), ExitCode::UNAVAILABLE);
     }
 }

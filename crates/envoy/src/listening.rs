@@ -188,11 +188,13 @@ impl Place {
         match self {
             Self::Ours | Self::Unknown => None,
             Self::OtherNetwork => Some(
-                "it is in another network namespace than handover, which cannot ask there: give                  admin.address a pipe, or start handover in that namespace"
+                "it is in another network namespace than handover, which cannot ask there: \
+                 give admin.address a pipe, or start handover in that namespace"
                     .to_owned(),
             ),
             Self::OtherFiles => Some(format!(
-                "it sees other files than handover, so {address} is another socket there: give                  admin.address a socket_address, or a path that both see"
+                "it sees other files than handover, so {address} is another socket there: give \
+                 admin.address a socket_address, or a path that both see"
             )),
             Self::OtherDirectory(directory) => Some(format!(
                 "the path is relative, and it runs in {}: give admin.address an absolute path",

@@ -76,6 +76,8 @@ struct Running {
     serves: Option<Serves>,
     /// Whether it was ever seen to.
     has_served: bool,
+    /// Whether its start was given up before it was live.
+    given_up: bool,
     /// Whether it listens on nothing any more, because a newer epoch has been live.
     replaced: bool,
 }
@@ -137,6 +139,7 @@ impl Epochs {
             told: false,
             serves: None,
             has_served: false,
+            given_up: false,
             replaced: false,
         };
         self.lock().insert(epoch, running);
@@ -146,9 +149,22 @@ impl Epochs {
         }
     }
 
-    pub(super) fn set_live(&self, epoch: Epoch, info: ServerInfo) {
+    /// Gives the start of an epoch up: it will not be live any more. False where it is live already,
+    /// or has ended.
+    pub(super) fn give_up_start(&self, epoch: Epoch) -> bool {
+        let mut running = self.lock();
+        let starting = running.get_mut(&epoch).filter(|it| it.info.is_none());
+        starting.map(|it| it.given_up = true).is_some()
+    }
+
+    /// Notes that the epoch is live, and returns whether it is: one whose start was given up is about
+    /// to be ended.
+    pub(super) fn set_live(&self, epoch: Epoch, info: ServerInfo) -> bool {
         let mut running = self.lock();
         let mut line = None;
+        if running.get(&epoch).is_some_and(|it| it.given_up) {
+            return false;
+        }
         if let Some(running) = running.get_mut(&epoch) {
             running.info = Some(info);
             running.live_since = Some(Instant::now());
@@ -161,6 +177,7 @@ impl Epochs {
             }
         }
         self.live.send_replace(newest_live(&running));
+        true
     }
 
     /// Waits until a newer epoch than this one is live.
@@ -326,8 +343,9 @@ impl Epochs {
         self.failed_starts.subscribe()
     }
 
-    /// Looks whether the newest live epoch, which was seen to listen, has lost its listeners to a newer one that has failed. If so it counts as replaced, and its control is
-    /// returned, once. What cannot be seen is taken as it was.
+    /// Looks whether the newest live epoch has lost its listeners to a newer one that has failed. If
+    /// so it counts as replaced, and its control is returned, once. One that was never seen to listen
+    /// has lost nothing, and what cannot be seen is taken as it was.
     pub(super) async fn newest_live_has_stopped_listening(&self) -> Option<(Epoch, RunControl)> {
         let (epoch, pid, admin) = {
             let running = self.lock();

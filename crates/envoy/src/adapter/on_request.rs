@@ -179,7 +179,12 @@ impl Envoy {
 
     /// Notes that the epoch is live. Where a drain was asked for, its health checks fail before
     /// anybody here counts on it.
-    pub(super) async fn goes_live(&self, epoch: Epoch, info: ServerInfo, admin: &AdminClient) {
+    pub(super) async fn goes_live(
+        &self,
+        epoch: Epoch,
+        info: ServerInfo,
+        admin: &AdminClient,
+    ) -> bool {
         let _turn = self.on_request.turn.lock().await;
         if self.is_drained()
             && let Err(error) = tell(admin, epoch, true).await
@@ -190,7 +195,7 @@ impl Envoy {
                 "a drain was asked for and epoch {epoch} serves without it: {error}"
             );
         }
-        self.epochs.set_live(epoch, info);
+        self.epochs.set_live(epoch, info)
     }
 
     async fn change(&self, drained: bool) -> Result<Option<Epoch>, OnRequestError> {

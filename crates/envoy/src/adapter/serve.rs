@@ -236,9 +236,12 @@ impl Envoy {
             Ok(info) => info,
             Err(why) => return why,
         };
-        self.keep_last_good(epoch, config, &info);
         let admin = AdminClient::new(config.bootstrap().admin.clone());
-        self.goes_live(epoch, info, &admin).await;
+        if !self.goes_live(epoch, info.clone(), &admin).await {
+            // Its end is under way.
+            return std::future::pending().await;
+        }
+        self.keep_last_good(epoch, config, &info);
         control.live();
         tokio::select! {
             () = self.epochs.superseded(epoch) => {}

@@ -45,7 +45,8 @@ impl Envoy {
         if let Some((parent, _)) = older.last() {
             return self.drop_beside(*parent, epoch, launched).await;
         }
-        if self.serves_by_now(epoch, launched).await {
+        // While it was looked at, it may have been seen live.
+        if self.serves_by_now(epoch, launched).await || !self.epochs.give_up_start(epoch) {
             return std::future::pending().await;
         }
         tracing::info!(
@@ -66,7 +67,7 @@ impl Envoy {
         let child = &launched.child;
         let stopped = Stopped::stop(child);
         sleep(IN_FLIGHT).await;
-        if !self.has_taken_nothing(epoch, parent).await || self.epochs.is_live(epoch) {
+        if !self.has_taken_nothing(epoch, parent).await || !self.epochs.give_up_start(epoch) {
             drop(stopped);
             tracing::info!(
                 epoch = epoch.number(),
