@@ -59,7 +59,8 @@ impl Site {
     pub(crate) fn status(&self) -> Value {
         let asked = self.ask(&["status", "--json"]);
         let status: Value = serde_json::from_str(&asked.stdout).expect("it is JSON");
-        let code = if status["ready"] == true { 0 } else { 75 };
+        let ready = status.get("ready").and_then(Value::as_bool);
+        let code = if ready == Some(true) { 0 } else { 75 };
         assert_eq!(asked.code, Some(code), "{asked:?}");
         status
     }
