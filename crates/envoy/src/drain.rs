@@ -15,6 +15,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use handover_core::LOOK_AROUND;
 use handover_tokio::gap::timeout_at;
 use tokio::time::{Instant, sleep};
 
@@ -261,9 +262,14 @@ pub(crate) async fn drain_counting(
 
 /// The pause after a look that took so long: at least the given one, and long enough that looking
 /// takes a third of the time at most, on a host whose tables are long.
+///
+/// This process may have been stopped in the middle of the look. Then what is seen next decides, and
+/// there is only [`LOOK_AROUND`] for it, so the pause is short.
 pub(crate) fn pause_after(look: Duration, least: Duration) -> Duration {
-    let most = Duration::from_secs(1).max(least);
-    look.saturating_mul(2).clamp(least, most)
+    if look > LOOK_AROUND {
+        return least.max(LOOK_AROUND / 20);
+    }
+    look.saturating_mul(2).clamp(least, LOOK_AROUND.max(least))
 }
 
 /// How long connections may hold a drain before it is told which. It is told again each time that the

@@ -236,3 +236,12 @@ async fn an_envoy_whose_statistics_leave_its_connections_out_is_not_drained() {
     };
     assert!(why.to_string().contains("stats_matcher"), "{why}");
 }
+
+#[test]
+fn a_slow_host_is_looked_at_less_often_and_after_a_stop_of_this_process_at_once() {
+    let pause = |millis| {
+        let least = Duration::from_millis(15);
+        pause_after(Duration::from_millis(millis), least).as_millis()
+    };
+    assert_eq!([1, 100, 900, 9_000].map(pause), [15, 200, 1_000, 50]);
+}
