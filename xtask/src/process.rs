@@ -96,7 +96,13 @@ pub(crate) fn stream(
     let mut timed_out = false;
     loop {
         match lines.recv_timeout(LOOK) {
-            Ok(text) => line(&text),
+            Ok(text) => {
+                line(&text);
+                // What it had written is read to its end, however long that takes.
+                if let Some((_, at)) = &mut ended {
+                    *at = Instant::now();
+                }
+            }
             Err(RecvTimeoutError::Disconnected) if ended.is_some() => break,
             // The output is closed, the program runs on: only its end is left to wait for.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
@@ -108,7 +114,8 @@ pub(crate) fn stream(
                 .with_context(|| format!("waiting for `{what}`"))?
                 .map(|status| (status, Instant::now()));
         }
-        if ended.is_some_and(|(_, at)| at.elapsed() > AFTER_END) {
+        let is_over = |at: Instant| at.elapsed() > AFTER_END || Instant::now() >= deadline;
+        if ended.is_some_and(|(_, at)| is_over(at)) {
             break;
         }
         if !timed_out && ended.is_none() && Instant::now() >= deadline {
@@ -253,6 +260,18 @@ mod tests {
             assert!(begun.elapsed() < PLENTY, "{:?} still runs", marked(&run_id));
             std::thread::sleep(LOOK);
         }
+    }
+
+    #[test]
+    fn a_slow_reader_gets_the_last_line_too() {
+        let mut last = String::new();
+        let script = "i=0; while [ $i -lt 600 ]; do i=$((i+1)); echo $i; done";
+        let ended = stream("slow", shell("slow", script), PLENTY, |line| {
+            std::thread::sleep(Duration::from_millis(3));
+            last = line.to_owned();
+        });
+        assert!(ended.unwrap().status.is_some_and(|status| status.success()));
+        assert_eq!(last, "600");
     }
 
     #[test]
