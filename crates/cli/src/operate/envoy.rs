@@ -85,10 +85,7 @@ impl Operate for Envoy {
 
     fn cut(&self) -> Option<String> {
         let cut = Envoy::cut(self);
-        (!cut.is_empty()).then(|| {
-            let cut = cut.join(", ");
-            format!("{cut}; --termination-drain gives clients more time")
-        })
+        (!cut.is_empty()).then(|| cut.join(", "))
     }
 
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
