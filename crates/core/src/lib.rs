@@ -33,6 +33,7 @@ mod policy;
 #[cfg(feature = "scenario")]
 pub mod scenario;
 mod time;
+mod urgency;
 
 pub use handover_retry as retry;
 
@@ -46,3 +47,4 @@ pub use machine::Names;
 pub use machine::{EpochInfo, EpochState, Machine, Phase, Standing};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
 pub use time::{LATE, LOOK_AROUND, Timestamp};
+pub use urgency::Urgency;
