@@ -12,7 +12,7 @@ mod layering;
 pub(crate) mod leftovers;
 mod licences;
 mod manifests;
-mod publish;
+pub(crate) mod publish;
 mod purity;
 mod snapshots;
 pub(crate) mod tests;

@@ -1,11 +1,12 @@
 //! Each library crate can be published: it says what a registry's page shows, its package holds what its user
 //! needs and nothing else, and what is unpacked from there builds.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use cargo_metadata::Package;
 
 use super::Findings;
 use crate::context::Context;
+use crate::markdown::{self, Block};
 use crate::process;
 
 /// What belongs in a package: whole names, or folders that end in `/`.
@@ -23,115 +24,93 @@ const PACKED: [&str; 9] = [
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let libraries = context.libraries();
-    for library in &libraries {
-        let name = &library.name;
-        let missing: Vec<&str> = page(library)
-            .into_iter()
-            .filter(|(_, is_there)| !is_there)
-            .map(|(what, _)| what)
-            .collect();
-        if !missing.is_empty() {
-            findings.problem(format!(
-                "{name}: its Cargo.toml lacks {}",
-                missing.join(", ")
-            ));
-        }
-        for bin in library.targets.iter().filter(|target| target.is_bin()) {
-            findings.problem(format!(
-                "{name}: `cargo install` of it installs the program `{}`",
-                bin.name
-            ));
-        }
-        let list = [
-            "package",
-            "--list",
-            "--allow-dirty",
-            "--package",
-            name.as_str(),
-        ];
-        let listed = process::capture(context.cargo(list))?;
-        let surplus: Vec<&str> = listed.lines().filter(|file| !belongs(file)).collect();
-        if let Some(first) = surplus.first() {
-            let count = surplus.len();
-            findings.problem(format!("{name}: its package has {count} files that no user needs, as {first}: name what belongs in `include`"));
-        }
-        if listed
-            .lines()
-            .filter(|file| file.starts_with("LICENSE-"))
-            .count()
-            != 2
-        {
-            findings.problem(format!("{name}: its package lacks the text of a licence: link both LICENSE files of the root"));
-        }
-        if library.readme.is_some() {
-            readme(context, library, &mut findings)?;
-        }
+    let (published, private): (Vec<_>, Vec<_>) = context
+        .libraries()
+        .into_iter()
+        .partition(|library| is_published(library));
+    for library in private {
+        findings.note(format!("{} is not published", library.name));
     }
-    // All in one call: Cargo puts them in order, and lets each find those before it as if they were published.
+    // All in one call: Cargo puts them in order, and each finds those before it as if they were published.
     let mut package = context.cargo(["package", "--allow-dirty"]);
-    package.args(
-        libraries
-            .iter()
-            .flat_map(|library| ["--package", library.name.as_str()]),
-    );
+    // The profile is that of the workspace, which a package leaves behind: so what is built already is used.
+    package.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    for library in published {
+        let problems = look_at(context, library)?;
+        let problems = problems
+            .into_iter()
+            .map(|problem| format!("{}: {problem}", library.name));
+        findings.problems.extend(problems);
+        package.args(["--package", library.name.as_str()]);
+    }
     findings.problems.extend(process::passes(package)?);
     findings.left("the surface against the last release: the job `semver`");
     Ok(findings)
 }
 
-/// What the page of a registry shows, and whether the manifest says it.
-fn page(library: &Package) -> [(&'static str, bool); 7] {
-    [
+/// Whether the manifest allows it. A library of the tests says `publish = false`.
+pub(crate) fn is_published(library: &Package) -> bool {
+    library.publish.as_ref().is_none_or(|to| !to.is_empty())
+}
+
+/// What is wrong with the page that a registry would show, with the files of the package, and with its README.
+fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
+    let docs_rs = library.metadata.pointer("/docs/rs");
+    let page = [
         ("description", library.description.is_some()),
         ("repository", library.repository.is_some()),
         ("readme", library.readme.is_some()),
         ("keywords", !library.keywords.is_empty()),
         ("categories", !library.categories.is_empty()),
-        (
-            "[package.metadata.docs.rs]",
-            library.metadata.pointer("/docs/rs").is_some()
-                || library.metadata.get("docs.rs").is_some(),
-        ),
-        (
-            "permission to publish",
-            library
-                .publish
-                .as_ref()
-                .is_none_or(|registries| !registries.is_empty()),
-        ),
-    ]
+        ("[package.metadata.docs.rs]", docs_rs.is_some()),
+    ];
+    let lacking = page.iter().filter(|(_, is_there)| !is_there);
+    let mut problems: Vec<String> = lacking
+        .map(|(what, _)| format!("its Cargo.toml lacks {what}"))
+        .collect();
+
+    let mut list = context.cargo(["package", "--list", "--allow-dirty", "--package"]);
+    list.arg(library.name.as_str());
+    let listed = process::capture(list)?;
+    let surplus: Vec<&str> = listed.lines().filter(|file| !belongs(file)).collect();
+    if let Some(first) = surplus.first() {
+        let count = surplus.len();
+        problems.push(format!(
+            "its package has {count} files that no user needs, as {first}: name what belongs in `include`"
+        ));
+    }
+    let licences = listed.lines().filter(|file| file.starts_with("LICENSE-"));
+    if licences.count() != 2 {
+        problems
+            .push("its package lacks a licence: link to both LICENSE files of the root".to_owned());
+    }
+
+    if library.readme.is_some() {
+        let directory = context.directory(&library.name)?;
+        let text = context.text(&format!("{directory}/README.md"))?;
+        let page = markdown::read(&text).unwrap_or_default();
+        let is_rust = |block: &Block| block.language.starts_with("rust");
+        if !page.blocks.iter().any(is_rust) {
+            problems.push("its README.md has no example in Rust".to_owned());
+        }
+        let source = context.text(&format!("{directory}/src/lib.rs"))?;
+        if !source.contains("#[doc = include_str!(\"../README.md\")]") {
+            problems.push(
+                "no documentation test compiles the example of its README.md: write `#[cfg(doctest)] \
+                 #[doc = include_str!(\"../README.md\")] struct ReadMe;` into src/lib.rs"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(problems)
 }
 
 fn belongs(file: &str) -> bool {
+    let is_program = file == "src/main.rs" || file.starts_with("src/bin/");
     let known = PACKED
         .iter()
         .any(|name| file == *name || (name.ends_with('/') && file.starts_with(name)));
-    known && !file.ends_with(".snap") && !file.ends_with(".scenario")
-}
-
-/// The README has an example, and the crate compiles it with its documentation tests.
-fn readme(context: &Context, library: &Package, findings: &mut Findings) -> Result<()> {
-    let directory = context.directory(&library.name)?;
-    let text = context.text(&format!("{directory}/README.md"))?;
-    let page = crate::markdown::read(&text)
-        .map_err(anyhow::Error::msg)
-        .with_context(|| format!("{directory}/README.md"))?;
-    if !page
-        .blocks
-        .iter()
-        .any(|block| block.language.starts_with("rust"))
-    {
-        findings.problem(format!("{directory}/README.md has no example in Rust"));
-    }
-    let source = context.text(&format!("{directory}/src/lib.rs"))?;
-    if !source.contains("include_str!(\"../README.md\")") {
-        findings.problem(format!(
-            "{directory}/src/lib.rs does not compile the example of README.md: \
-             `#[cfg(doctest)] #[doc = include_str!(\"../README.md\")] struct ReadMe;` does"
-        ));
-    }
-    Ok(())
+    known && !is_program && !file.ends_with(".snap")
 }
 
 #[cfg(test)]
@@ -147,6 +126,7 @@ mod tests {
             "tests/a.rs",
             "scenarios/a.txt",
             "src/snapshots/a.snap",
+            "src/bin/helper.rs",
             "test-helper/main.rs",
             "sources/x",
         ] {

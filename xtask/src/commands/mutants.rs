@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Package;
 use serde::Deserialize;
 
+use crate::checks::publish::is_published;
 use crate::context::Context;
 use crate::process;
 
@@ -60,7 +61,8 @@ pub(super) fn command(
     if !context.has_subcommand("mutants") {
         bail!("cargo-mutants is not installed: `cargo install cargo-mutants --locked` does it");
     }
-    let libraries = context.libraries();
+    let mut libraries = context.libraries();
+    libraries.retain(|library| is_published(library) || library.metadata.get("mutants").is_some());
     let is_known = |name: &String| libraries.iter().any(|library| library.name == *name);
     if let Some(unknown) = packages.iter().find(|name| !is_known(name)) {
         let known: Vec<&str> = libraries
