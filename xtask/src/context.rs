@@ -171,9 +171,12 @@ impl Context {
         let output = process::capture(build)?;
         let executable = Message::parse_stream(output.as_bytes())
             .filter_map(std::result::Result::ok)
-            .find_map(|message| match message {
-                Message::CompilerArtifact(artifact) => artifact.executable,
-                _ => None,
+            .find_map(|message| {
+                if let Message::CompilerArtifact(artifact) = message {
+                    artifact.executable
+                } else {
+                    None
+                }
             })
             .context("`cargo build --package handover` named no executable")?;
         Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))

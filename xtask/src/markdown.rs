@@ -86,6 +86,10 @@ impl Block {
 /// # Errors
 ///
 /// Reports the line of a comment that looks like a tag and is none, and of a tag without a block.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most events of a page are of no interest here"
+)]
 pub(crate) fn read(markdown: &str) -> Result<Page, String> {
     let mut page = Page::default();
     let mut tag: Option<(usize, Tag)> = None;
@@ -123,7 +127,8 @@ pub(crate) fn read(markdown: &str) -> Result<Page, String> {
             }
             Event::Start(Element::Heading { .. }) => heading = Some(String::new()),
             Event::End(TagEnd::Heading(_)) => {
-                page.anchors.extend(heading.take().map(|h| anchor(&h)))
+                page.anchors
+                    .extend(heading.take().map(|text| anchor(&text)));
             }
             Event::Start(Element::Link { dest_url, .. } | Element::Image { dest_url, .. }) => {
                 page.links.push(dest_url.to_string());

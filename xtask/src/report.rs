@@ -1,4 +1,4 @@
-//! What a test run reports: the JUnit file of cargo-nextest, and the summary lines of Rust's own harness.
+//! What a test run reports: the `JUnit` file of cargo-nextest, and the summary lines of Rust's own harness.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -50,11 +50,11 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Reads the JUnit file that cargo-nextest wrote.
+    /// Reads the `JUnit` file that cargo-nextest wrote.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is no JUnit report.
+    /// When the file cannot be read or is no `JUnit` report.
     pub(crate) fn from_junit(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("reading the test report {}", path.display()))?;

@@ -51,6 +51,9 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         findings.problem(format!("Cargo.toml: no member uses `{name}`: take it out"));
     }
     compiler(context, &mut findings)?;
+    findings.left("building with the oldest compiler that Cargo.toml promises: the job `msrv`");
+    findings
+        .left("building with the oldest dependencies that it allows: the job `minimal-versions`");
     Ok(findings)
 }
 

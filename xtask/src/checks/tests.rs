@@ -1,4 +1,4 @@
-//! Every test passes. cargo-nextest runs them, with a limit for each, and reports them in a JUnit file.
+//! Every test passes. cargo-nextest runs them, with a limit for each, and reports them in a `JUnit` file.
 
 use std::path::PathBuf;
 use std::process::Command;
