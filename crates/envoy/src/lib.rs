@@ -64,3 +64,8 @@ pub use adapter::{
 
 #[cfg(feature = "template")]
 pub use adapter::RenderError;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -89,3 +89,8 @@ pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
 pub use shortage::Shortage;
 pub use status::{Failure, Status, error_chain};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;
