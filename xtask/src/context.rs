@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use cargo_metadata::{CargoOpt, Message, Metadata, MetadataCommand, Package, Target};
 use tempfile::TempDir;
 
@@ -146,6 +146,13 @@ impl Context {
     /// Cargo, run at the root, with the run's identity.
     pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
         let mut command = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let own = self.tools().join("bin");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // The machine's own tools come first.
+        let path = std::env::split_paths(&path).chain([own]);
+        if let Ok(path) = std::env::join_paths(path) {
+            command.env("PATH", path);
+        }
         command.args(arguments);
         command
     }
@@ -180,6 +187,32 @@ impl Context {
             })
             .context("`cargo build --package handover` named no executable")?;
         Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))
+    }
+
+    /// Where xtask installs the tools of Cargo that a machine lacks.
+    fn tools(&self) -> PathBuf {
+        self.target().join("tools")
+    }
+
+    /// Installs cargo-nextest below the target directory where the machine has none.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither there nor can be built.
+    pub(crate) fn ensure_nextest(&self) -> Result<()> {
+        if self.has_subcommand("nextest") {
+            return Ok(());
+        }
+        println!("cargo-nextest is not installed; building it, which takes some minutes");
+        let mut install = self.cargo(["install", "cargo-nextest", "--locked", "--root"]);
+        install.arg(self.tools());
+        match process::passes(install)? {
+            None => Ok(()),
+            Some(problem) => bail!(
+                "{problem}; the tests need cargo-nextest: install it, or let this machine reach \
+                 the registry of crates"
+            ),
+        }
     }
 
     /// Whether `cargo NAME` is there.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Findings;
 use crate::commands::envoy;
@@ -71,11 +71,9 @@ pub(crate) fn report(context: &Context, profile: &str) -> PathBuf {
 ///
 /// # Errors
 ///
-/// When cargo-nextest is not installed, or the tests do not compile.
+/// When cargo-nextest is neither there nor can be built, or the tests do not compile.
 pub(super) fn names(context: &Context) -> Result<Vec<String>> {
-    if !context.has_subcommand("nextest") {
-        bail!("cargo-nextest is not installed: `cargo install cargo-nextest --locked` does it");
-    }
+    context.ensure_nextest()?;
     let mut list = context.cargo(["nextest", "list", "--message-format", "json"]);
     list.args(ALL).stderr(std::process::Stdio::inherit());
     let json: serde_json::Value =

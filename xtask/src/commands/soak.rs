@@ -62,6 +62,7 @@ pub(super) fn command(minutes: u64) -> Result<ExitCode> {
     let reports = context.scratch()?.join("soak");
     std::fs::create_dir_all(&reports).with_context(|| format!("creating {}", reports.display()))?;
     // Before the suites, so that their limits are for the tests alone.
+    context.ensure_nextest()?;
     let mut build = context.cargo(["nextest", "run", "--no-run"]);
     build.args(TESTS);
     if let Some(problem) = process::passes(build)? {
