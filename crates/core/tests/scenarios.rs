@@ -189,6 +189,9 @@ scenarios! {
     istio_epoch_0_crashes_beside_epoch_1
     istio_clean_exit_is_not_started_again
     istio_crash_crosses_the_abort
+    istio_change_while_aborting
+    istio_exit_after_the_retry_delay
+    istio_unasked_abort
 }
 
 fn transcript(script: &str) -> String {
