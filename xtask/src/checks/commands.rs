@@ -1,4 +1,4 @@
-//! Every command that README.md and docs show runs here, or a test runs it: see
+//! Every command that the pages at the root and in docs show runs here, or a test runs it: see
 //! [`crate::text::console`] for the comments that say which.
 
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ fn is_documentation(file: &str) -> bool {
     let markdown = Path::new(file)
         .extension()
         .is_some_and(|extension| extension == "md");
-    markdown && (file == "README.md" || file.starts_with("docs/") || file.starts_with("crates/"))
+    markdown && (!file.contains('/') || file.starts_with("docs/") || file.starts_with("crates/"))
 }
 
 fn document(
