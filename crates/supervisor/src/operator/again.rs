@@ -52,6 +52,7 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     pub(super) fn try_again(&mut self, what: Again) {
+        self.attempt = None;
         self.event(Event::TriesAgain(what));
         match what {
             Again::Read => self.read(Next::IfDifferent, false),

@@ -40,6 +40,12 @@ impl<C: Clone + Eq> Operator<C> {
         }
     }
 
+    /// Whether the last call that is under way or waits is a drain.
+    pub(super) fn drains_last(&self) -> bool {
+        let last = self.calls.back();
+        last.is_some_and(|call| call.what == Call::Drain)
+    }
+
     pub(super) fn call_done(
         &mut self,
         id: CallId,

@@ -27,6 +27,8 @@ impl<C: Clone + Eq> Operator<C> {
                 self.event(Event::DrainTooLate);
                 Reception::Ignored(Ignored::Ending)
             }
+            // However often it comes, the calls that wait stay few.
+            Signal::User2 if self.drains_last() => Reception::Ignored(Ignored::Unchanged),
             Signal::User2 => {
                 self.call(Call::Drain);
                 Reception::Accepted

@@ -80,6 +80,7 @@ scenarios! {
     panic_while_ending_changes_nothing
     drain_on_request
     drain_by_signal
+    drain_by_signal_is_not_queued_twice
     drain_waits_until_no_client_is_connected
     drain_times_out
     drain_that_fails
