@@ -1,7 +1,7 @@
 //! The promises of an operator by name, and a checker that watches an operator step by step. It sees
 //! what goes in and what comes out, and the public getters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handover_core::{Timestamp, Urgency};
 use handover_supervisor::operator::{
@@ -43,6 +43,8 @@ pub(crate) struct Checker<C> {
     settings: Settings,
     newest_ask: Option<AskId>,
     pub(crate) open: BTreeSet<AskId>,
+    /// The change that each reload waits for, once its read is done.
+    reloads: BTreeMap<AskId, Option<ChangeId>>,
     pub(crate) read: Option<ReadId>,
     reads: u64,
     changes: u64,
@@ -80,6 +82,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             settings,
             newest_ask: None,
             open: BTreeSet::new(),
+            reloads: BTreeMap::new(),
             read: None,
             reads: 0,
             changes: 0,
@@ -151,12 +154,22 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         self.urgency.is_some() || self.denied || self.ended || self.view.is_ending()
     }
 
+    /// Whether an epoch is live and nothing is known to keep clients out.
+    fn serves(&self) -> bool {
+        let mut epochs = self.view.epochs.iter();
+        epochs.any(|view| view.state == handover_core::EpochState::Live)
+            && self.view.listening.unwrap_or(true)
+    }
+
     /// Notes what the input tells.
     fn take(&mut self, input: &Input<C>, accepted: bool) -> Cause<C> {
         if let Input::Asked { ask, request } = input {
             if self.newest_ask.is_none_or(|newest| newest < *ask) {
                 self.newest_ask = Some(*ask);
                 self.open.insert(*ask);
+                if let Request::Reload { .. } = request {
+                    self.reloads.insert(*ask, None);
+                }
                 if let Request::Reload { next, .. } = request
                     && !(*next == Next::Cold && self.settings.no_cold_restart.is_some())
                 {
@@ -168,6 +181,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         if let Input::AskGone(ask) = input {
             self.open.remove(ask);
             self.watched.remove(ask);
+            self.reloads.remove(ask);
         }
         if self.ended {
             return Cause::Other;
@@ -313,8 +327,17 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 let open = self.open.remove(ask);
                 ensure(open, "every_ask_is_answered_once", told)?;
                 self.watched.remove(ask);
+                let followed = self.reloads.remove(ask).flatten();
+                let is_its_own = match input {
+                    Some(Input::TakenIn { change, .. } | Input::Settled { change, .. }) => {
+                        followed == Some(*change)
+                    }
+                    _ => true,
+                };
+                // A change that is denied begins the end, which refuses others as well.
+                let is_its_own = is_its_own || *answer == Err(Refusal::Ending);
                 ensure(
-                    self.is_backed(answer, input),
+                    is_its_own && self.is_backed(answer, input),
                     "an_answer_tells_what_happened",
                     told,
                 )?;
@@ -360,19 +383,25 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         ensure(how == wished, "what_was_read_is_asked_for_as_wished", told)?;
         self.next = Next::IfDifferent;
         self.changes = change.0;
+        for followed in self.reloads.values_mut() {
+            followed.get_or_insert(change);
+        }
         self.asked = Some((config.clone(), inputs));
         Ok(())
     }
 
     fn notified(&mut self, notification: Notification) -> Result<(), Violation> {
-        let serves = !self.is_ending() && self.view.serves();
+        let serves = !self.is_ending() && self.serves();
+        let is_quiet = self.read.is_none();
         let ready = notification == Notification::Ready;
         ensure(!ready || serves, "ready_only_if_something_serves", || {
             format!("{:?}", self.view)
         })?;
         let in_turn = match (self.told, notification) {
-            (None | Some(Notification::Reloading), Notification::Ready)
-            | (Some(Notification::Ready), Notification::Reloading) => true,
+            (None, Notification::Ready) | (Some(Notification::Ready), Notification::Reloading) => {
+                true
+            }
+            (Some(Notification::Reloading), Notification::Ready) => is_quiet,
             (before, Notification::Stopping) => before != Some(Notification::Stopping),
             _ => false,
         };
@@ -408,7 +437,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             (Ok(Reply::Ended(_)), _) => self.ended,
             (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
             (Ok(Reply::Status(overview)), _) => {
-                overview.ready == (!self.is_ending() && self.view.serves())
+                overview.ready == (!self.is_ending() && self.serves())
             }
             (
                 Err(Refusal::Ending),
@@ -463,7 +492,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             operator.urgency() == self.urgency
                 && operator.is_ending() == self.is_ending()
                 && operator.ending().is_some() == self.ended
-                && operator.is_ready() == (!self.is_ending() && self.view.serves()),
+                && operator.is_ready() == (!self.is_ending() && self.serves()),
             "getters_show_what_was_told",
             || format!("{:?}", operator.overview().urgency),
         )?;

@@ -51,6 +51,7 @@ scenarios! {
     reload_joins_one_that_renews
     reload_is_given_up
     reload_is_replaced
+    each_reload_hears_of_its_own_change
     reload_that_ends_cleanly
     reload_times_out_while_its_change_starts
     reload_times_out_while_the_files_are_read
