@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("handover-netutil", &[]),
     ("handover-core", &["handover-retry"]),
     ("handover-tokio", &["handover-core", "handover-retry"]),
+    ("handover-supervisor", &["handover-core"]),
     (
         "handover-envoy",
         &[
