@@ -23,3 +23,8 @@
 extern crate alloc;
 
 pub mod operator;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;
