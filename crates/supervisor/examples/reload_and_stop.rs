@@ -2,6 +2,8 @@
 //!
 //! It prints each input with what the operator answers to it. No process runs.
 
+#![expect(clippy::print_stdout, reason = "the example shows what it does")]
+
 use std::collections::VecDeque;
 
 use handover_core::{Epoch, Outcome, Timestamp};
@@ -38,7 +40,16 @@ fn main() {
                     });
                 }
                 Output::Finish(_) => return,
-                _ => {}
+                // No agent, process or client is there to be told.
+                Output::CancelRead(_)
+                | Output::Terminate(_)
+                | Output::Release(_)
+                | Output::Call { .. }
+                | Output::WatchClients { .. }
+                | Output::Forward(_)
+                | Output::Answer { .. }
+                | Output::Notify(_)
+                | Output::Event(_) => {}
             }
         }
         let signal = || world.pop_front().map(Input::Signal);
