@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handover_tests::load::Report;
-use handover_tests::report::ClientKind;
-use handover_tests::require_envoy;
+use handover_test_support::load::Report;
+use handover_test_support::report::ClientKind;
+use handover_test_support::require_envoy;
 use rustix::process::Signal;
 use tokio::time::sleep;
 

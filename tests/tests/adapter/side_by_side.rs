@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use handover_core::{Event, Exit, Outcome};
-use handover_tests::envoy_config::Break;
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::within;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::within;
+use handover_test_support::require_envoy;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 use tempfile::TempDir;

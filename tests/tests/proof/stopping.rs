@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use handover_tests::http::{self, ResponseReader};
-use handover_tests::limit::eventually;
-use handover_tests::ports::Port;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::http::{self, ResponseReader};
+use handover_test_support::limit::eventually;
+use handover_test_support::ports::Port;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
 

@@ -28,6 +28,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "handover",
         &[
+            "handover-test-support",
             "handover-envoy",
             "handover-tokio",
             "handover-core",
@@ -35,9 +36,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "handover-netutil",
         ],
     ),
+    ("handover-test-support", &[]),
     (
         "handover-tests",
         &[
+            "handover-test-support",
             "handover-envoy",
             "handover-tokio",
             "handover-core",
