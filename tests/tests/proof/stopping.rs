@@ -194,3 +194,18 @@ async fn the_variable_of_istio_gives_the_time_of_the_drain() {
     drop(kept);
     site.assert_nothing_left();
 }
+
+/// SIGTERM lets Envoy flush its access logs and statistics; SIGKILL would not.
+#[tokio::test]
+async fn an_envoy_whose_drain_is_cut_is_ended_in_order_and_not_killed() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    let flags = ["--termination-drain", "1s", "--abort-grace", "30s"];
+    let mut supervisor = start(&site, site.launch(&envoy).args(flags));
+    let kept = keep_a_connection(site.listener.addr());
+    assert_eq!(end(&mut supervisor).1, Some(75));
+    supervisor.wait_for_line("caught ENVOY_SIGTERM", LIMIT);
+    drop(kept);
+    site.assert_nothing_left();
+}
