@@ -179,5 +179,7 @@ async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
     let asked = Instant::now();
     supervisor.signal(Signal::TERM);
     end_quickly(&mut supervisor, asked);
+    // Not by the agent's own deadline for a start that it has withdrawn, five seconds later.
+    supervisor.wait_for_line("epoch 0 serves nobody yet and is ended", LIMIT);
     site.assert_nothing_left();
 }
