@@ -29,6 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "handover",
         &[
+            "handover-test-support",
             "handover-envoy",
             "handover-tokio",
             "handover-core",
@@ -36,9 +37,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "handover-netutil",
         ],
     ),
+    ("handover-test-support", &[]),
     (
         "handover-tests",
         &[
+            "handover-test-support",
             "handover-envoy",
             "handover-tokio",
             "handover-core",

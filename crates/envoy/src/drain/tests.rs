@@ -245,3 +245,21 @@ fn a_slow_host_is_looked_at_less_often_and_after_a_stop_of_this_process_at_once(
     };
     assert_eq!([1, 100, 900, 9_000].map(pause), [15, 200, 1_000, 50]);
 }
+
+#[tokio::test]
+async fn a_step_that_fails_once_is_tried_once_more() {
+    let envoy = FakeEnvoy::new(|path, before| {
+        let fails = path.starts_with("/healthcheck/fail") || path.starts_with("/drain_listeners");
+        if fails && counted(path, before) == 0 {
+            return Some((503, "busy".into()));
+        }
+        listeners(path, before).or_else(|| active(0))
+    })
+    .await;
+    let report = drain(&envoy.admin, &DrainOptions::default()).await.unwrap();
+    assert!(report.is_drained(), "{report:?}");
+    let posts = envoy.posts();
+    for step in ["/healthcheck/fail", "/drain_listeners"] {
+        assert_eq!(counted(step, &posts), 2, "{posts:?}");
+    }
+}

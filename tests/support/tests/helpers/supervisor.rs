@@ -1,9 +1,9 @@
 use std::time::Instant;
 
-use handover_tests::limit::eventually;
-use handover_tests::log::Stream;
-use handover_tests::process_tag::{ProcessTag, process};
-use handover_tests::supervisor::{Launch, Signal};
+use handover_test_support::limit::eventually;
+use handover_test_support::log::Stream;
+use handover_test_support::process_tag::{ProcessTag, process};
+use handover_test_support::supervisor::{Launch, Signal};
 
 use crate::LONG;
 

@@ -143,14 +143,30 @@ impl Load {
     ///
     /// Dropping the future ends the clients at once and loses the report.
     pub async fn stop(mut self) -> Report {
-        self.tally.freeze_clock();
-        self.order.send_replace(Order::Finish);
-        let done = self
-            .done
-            .take()
-            .expect("`stop` takes the load, so it is called once");
+        let done = self.order_the_end();
         assert!(done.await.is_ok(), "the load's thread panicked");
         self.tally.report()
+    }
+
+    /// As [`Load::stop`], for a test without a runtime: blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// When the clients' thread panicked, or inside of a runtime.
+    #[must_use]
+    pub fn stop_blocking(mut self) -> Report {
+        let done = self.order_the_end();
+        assert!(done.blocking_recv().is_ok(), "the load's thread panicked");
+        self.tally.report()
+    }
+
+    /// Tells the clients to finish; the receiver resolves once they have.
+    fn order_the_end(&mut self) -> oneshot::Receiver<()> {
+        self.tally.freeze_clock();
+        self.order.send_replace(Order::Finish);
+        self.done
+            .take()
+            .expect("each `stop` takes the load, so one of them is called once")
     }
 }
 

@@ -3,10 +3,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use handover_tests::backend::Backend;
-use handover_tests::limit::{eventually, within};
-use handover_tests::load::{ClientKind, FailureKind, KEPT_FAILURES, Load, Mix, Progress, Report};
-use handover_tests::ports::Port;
+use handover_test_support::backend::Backend;
+use handover_test_support::limit::{eventually, within};
+use handover_test_support::load::{
+    ClientKind, FailureKind, KEPT_FAILURES, Load, Mix, Progress, Report,
+};
+use handover_test_support::ports::Port;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::LONG;

@@ -4,9 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use handover_envoy::bootstrap::{Bootstrap, Format, wait_for_first_resources};
 use handover_envoy::validate::{Verdict, validate};
+use handover_test_support::require_envoy;
 use serde_json::{Value, json};
 
-use crate::support::{Host, envoy};
+use crate::support::Host;
 
 /// How many sources [`sources`] has.
 const SOURCES: usize = 8;
@@ -109,10 +110,7 @@ fn block(value: &Value, indentation: usize, text: &mut String) {
 
 #[tokio::test]
 async fn a_configuration_that_waits_for_its_first_resources_is_accepted() {
-    let name = "a_configuration_that_waits_for_its_first_resources_is_accepted";
-    let Some(binary) = envoy(name) else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let sources = sources(&host);
     let mut in_block = String::new();

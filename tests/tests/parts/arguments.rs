@@ -5,14 +5,14 @@ use std::process::Command;
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::bootstrap::Bootstrap;
 use handover_envoy::validate::{Verdict, validate};
+use handover_test_support::ports::Port;
+use handover_test_support::require_envoy;
 
-use crate::support::{Host, envoy};
+use crate::support::Host;
 
 #[test]
 fn envoys_parser_is_as_strict_as_assumed() {
-    let Some(binary) = envoy("envoys_parser_is_as_strict_as_assumed") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let config = host.write(0, "{}");
     let refused = |extra: &[&str]| {
@@ -41,9 +41,7 @@ fn envoys_parser_is_as_strict_as_assumed() {
 
 #[tokio::test]
 async fn every_argument_that_is_rendered_is_accepted() {
-    let Some(binary) = envoy("every_argument_that_is_rendered_is_accepted") else {
-        return;
-    };
+    let binary = require_envoy!();
     let mut host = Host::new(binary);
     let config = host.write(0, &host.config(host.web));
     let id_file = config.with_file_name("base-id");
@@ -70,9 +68,7 @@ async fn every_argument_that_is_rendered_is_accepted() {
 
 #[tokio::test]
 async fn a_verdict_is_the_one_line_that_matters() {
-    let Some(binary) = envoy("a_verdict_is_the_one_line_that_matters") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     for (config, expected) in [
         (
@@ -109,11 +105,10 @@ async fn a_verdict_is_the_one_line_that_matters() {
 
 #[tokio::test]
 async fn what_the_bootstrap_reader_reads_is_what_envoy_does() {
-    let Some(binary) = envoy("what_the_bootstrap_reader_reads_is_what_envoy_does") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
-    let (first, second) = (host.admin, crate::support::free_address());
+    let port = Port::free();
+    let (first, second) = (host.admin, port.addr());
     let block = |port: u16| {
         format!(
             "admin: {{address: {{socketAddress: {{address: 0.0.0.0, portValue: \"{port:#x}\"}}}}}}\n"

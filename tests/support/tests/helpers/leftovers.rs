@@ -5,10 +5,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::panic::catch_unwind;
 use std::time::Duration;
 
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::eventually;
-use handover_tests::ports::BaseId;
-use handover_tests::supervisor::Launch;
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::eventually;
+use handover_test_support::ports::BaseId;
+use handover_test_support::supervisor::Launch;
 
 use crate::LONG;
 

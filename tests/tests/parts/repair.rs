@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use handover_envoy::failure::Failure;
 use handover_envoy::hot_restart::{Repair, State};
+use handover_test_support::require_envoy;
 
-use crate::support::{Epoch, Host, envoy, get};
+use crate::support::{Epoch, Host, get};
 
 /// A live epoch 0 whose epoch 1 was killed just when it had set the flag. A kill that comes late hits an
 /// epoch 1 that has taken over the listeners already; then all begins anew.
@@ -38,11 +39,7 @@ async fn killed_with_the_flag_set(binary: &Path) -> (Host, Epoch) {
 
 #[tokio::test]
 async fn a_stuck_flag_blocks_and_its_repair_unblocks_while_requests_are_served() {
-    let Some(binary) =
-        envoy("a_stuck_flag_blocks_and_its_repair_unblocks_while_requests_are_served")
-    else {
-        return;
-    };
+    let binary = require_envoy!();
     let (host, mut first) = killed_with_the_flag_set(&binary).await;
     let memory = host.base_id.shared_memory();
 

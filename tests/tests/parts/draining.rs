@@ -4,15 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use handover_envoy::drain::{DrainOptions, drain};
+use handover_test_support::backend::{Backend, GREETING};
+use handover_test_support::require_envoy;
 use handover_tokio::offload::offload;
 
-use crate::support::{Host, LIMIT, envoy, get, slow_upstream};
+use crate::support::{Host, LIMIT, get};
 
 #[tokio::test]
 async fn an_idle_envoy_is_drained_before_the_limit() {
-    let Some(binary) = envoy("an_idle_envoy_is_drained_before_the_limit") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let mut child = host.start_live(0).await;
     assert_eq!(host.get().unwrap(), "hello");
@@ -31,18 +31,17 @@ async fn an_idle_envoy_is_drained_before_the_limit() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_finished_and_ends_the_drain() {
-    let Some(binary) = envoy("a_request_in_flight_is_finished_and_ends_the_drain") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let slow = Duration::from_secs(2);
-    host.write(0, &host.config(slow_upstream(slow)));
+    let backend = Backend::start();
+    host.write(0, &host.config(backend.addr()));
     let mut child = host.start(0);
     host.wait_live(0, &mut child).await;
 
     let started = Instant::now();
     let web = host.web;
-    let request = offload(move || (get(web, "/slow"), Instant::now()));
+    let request = offload(move || (get(web, "/slow?ms=2000"), Instant::now()));
     while host
         .client()
         .active_connections(&Default::default(), &[])
@@ -59,7 +58,7 @@ async fn a_request_in_flight_is_finished_and_ends_the_drain() {
     let drained = Instant::now();
     assert!(report.is_drained() && report.listeners_closed, "{report:?}");
     let (answer, answered) = request.await.unwrap();
-    assert_eq!(answer.unwrap(), "slow");
+    assert_eq!(answer.unwrap(), GREETING);
     assert!(drained.duration_since(started) >= slow, "{report:?}");
     let late = drained.saturating_duration_since(answered);
     assert!(
@@ -74,14 +73,11 @@ async fn a_request_in_flight_is_finished_and_ends_the_drain() {
 #[tokio::test]
 async fn a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_envoys_drain_timeout()
  {
-    let Some(binary) = envoy(
-        "a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_envoys_drain_timeout",
-    ) else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let slow = Duration::from_secs(1);
-    let config = host.config(slow_upstream(slow));
+    let backend = Backend::start();
+    let config = host.config(backend.addr());
     let timeout = "stat_prefix: web\n          drain_timeout: 0.4s";
     let config = config.replace("stat_prefix: web", timeout);
     assert!(config.contains(timeout));
@@ -91,7 +87,7 @@ async fn a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_e
 
     let mut client = std::net::TcpStream::connect(host.web).unwrap();
     client
-        .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /slow?ms=1000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .unwrap();
     let asked = Instant::now();
     let client = offload(move || {
@@ -118,9 +114,7 @@ async fn a_client_that_waits_for_the_end_of_the_connection_holds_the_drain_for_e
 
 #[tokio::test]
 async fn what_holds_the_drain_at_its_limit_is_told() {
-    let Some(binary) = envoy("what_holds_the_drain_at_its_limit_is_told") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let _child = host.start_live(0).await;
     let idle: Vec<_> = (0..3)

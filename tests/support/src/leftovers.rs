@@ -17,7 +17,7 @@ const SHARED_MEMORY: &str = "/dev/shm";
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use handover_tests::{leftovers::Leftovers, ports::BaseId, supervisor::Launch};
+/// use handover_test_support::{leftovers::Leftovers, ports::BaseId, supervisor::Launch};
 ///
 /// let base_id = BaseId::free();
 /// let guard = Leftovers::watch().base_id(base_id.number());

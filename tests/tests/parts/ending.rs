@@ -8,9 +8,10 @@ use std::time::Duration;
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::failure::Failure;
 use handover_envoy::hot_restart::SharedMemory;
+use handover_test_support::require_envoy;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 
-use crate::support::{Epoch, Host, envoy};
+use crate::support::{Epoch, Host};
 
 fn failure(epoch: &mut Epoch) -> Failure {
     let status = epoch.wait();
@@ -19,9 +20,7 @@ fn failure(epoch: &mut Epoch) -> Failure {
 
 #[tokio::test]
 async fn the_reasons_of_failed_starts_are_recognised() {
-    let Some(binary) = envoy("the_reasons_of_failed_starts_are_recognised") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
 
     host.write(0, "static_resources: {listenerz: []}");
@@ -55,9 +54,7 @@ async fn the_reasons_of_failed_starts_are_recognised() {
 
 #[tokio::test]
 async fn the_reasons_of_failed_hand_overs_are_recognised() {
-    let Some(binary) = envoy("the_reasons_of_failed_hand_overs_are_recognised") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     host.write(1, &host.config(host.web));
     let absent = failure(&mut host.start(1));
@@ -78,9 +75,7 @@ async fn the_reasons_of_failed_hand_overs_are_recognised() {
 
 #[tokio::test]
 async fn a_hand_over_is_told_from_other_clean_ends() {
-    let Some(binary) = envoy("a_hand_over_is_told_from_other_clean_ends") else {
-        return;
-    };
+    let binary = require_envoy!();
     let mut host = Host::new(binary);
     // Envoy tells of it at the level `info`.
     host.args = EnvoyArgs::new(ArgsOptions {
@@ -100,9 +95,7 @@ async fn a_hand_over_is_told_from_other_clean_ends() {
 
 #[tokio::test]
 async fn another_hot_restart_protocol_is_recognised() {
-    let Some(binary) = envoy("another_hot_restart_protocol_is_recognised") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let _first = host.start_live(0).await;
     let memory = SharedMemory::new(host.base_id.id());
@@ -124,9 +117,7 @@ async fn another_hot_restart_protocol_is_recognised() {
 
 #[tokio::test]
 async fn a_lost_parent_is_recognised() {
-    let Some(binary) = envoy("a_lost_parent_is_recognised") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     host.start_live(0).await.kill();
     // Its shared memory is there, but nobody answers: the next one asks ten times, once a second.
@@ -137,9 +128,7 @@ async fn a_lost_parent_is_recognised() {
 
 #[tokio::test]
 async fn a_crash_names_its_signal_and_what_caught_it() {
-    let Some(binary) = envoy("a_crash_names_its_signal_and_what_caught_it") else {
-        return;
-    };
+    let binary = require_envoy!();
     // No core file is to be left in the working directory.
     let none = Rlimit {
         current: Some(0),

@@ -12,10 +12,11 @@ use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::last_good::{LastGood, LastKnownGood};
 use handover_envoy::report::CrashReports;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
+use handover_test_support::require_envoy;
 use handover_tokio::Agent;
 use handover_tokio::process::{Line, Signal};
 
-use crate::support::{Host, LIMIT, envoy};
+use crate::support::{Host, LIMIT};
 
 /// Waits for what another thread writes.
 async fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
@@ -31,9 +32,7 @@ async fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 
 #[tokio::test]
 async fn what_went_live_is_kept_and_what_crashed_is_reported() {
-    let Some(binary) = envoy("what_went_live_is_kept_and_what_crashed_is_reported") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let state = host.run.path().join("state");
     let last_good = LastKnownGood::open(&state).unwrap();

@@ -4,14 +4,13 @@ use handover_envoy::admin::{AdminAddress, AdminClient, LivePoll, ServerState};
 use handover_envoy::connections::{Place, accepted};
 use handover_envoy::hot_restart::{BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId};
 use handover_envoy::version::{EnvoyVersion, hot_restart_version, version};
+use handover_test_support::require_envoy;
 
-use crate::support::{Host, envoy};
+use crate::support::Host;
 
 #[tokio::test]
 async fn every_call_is_understood() {
-    let Some(binary) = envoy("every_call_is_understood") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let mut child = host.start_live(0).await;
     let admin = host.client();
@@ -53,9 +52,7 @@ async fn every_call_is_understood() {
 
 #[tokio::test]
 async fn unix_sockets_are_reached_by_path_and_by_abstract_name() {
-    let Some(binary) = envoy("unix_sockets_are_reached_by_path_and_by_abstract_name") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let path = host.run.path().join("admin.sock");
     let name = format!("@handover-test-{}", std::process::id());
@@ -76,9 +73,7 @@ async fn unix_sockets_are_reached_by_path_and_by_abstract_name() {
 
 #[tokio::test]
 async fn live_means_the_new_epoch_and_not_the_old_one() {
-    let Some(binary) = envoy("live_means_the_new_epoch_and_not_the_old_one") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let mut old = host.start_live(0).await;
     let old_ports = handover_envoy::connections::listening_ports(old.pid()).unwrap();
@@ -97,9 +92,7 @@ async fn live_means_the_new_epoch_and_not_the_old_one() {
 
 #[tokio::test]
 async fn the_base_id_of_another_agent_is_refused_with_its_pid() {
-    let Some(binary) = envoy("the_base_id_of_another_agent_is_refused_with_its_pid") else {
-        return;
-    };
+    let binary = require_envoy!();
     let host = Host::new(binary);
     let _child = host.start_live(0).await;
     // Another agent, which does not share our locks.

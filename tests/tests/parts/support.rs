@@ -1,12 +1,11 @@
 //! An Envoy of a test's own: base id, ports, files; all of it gone at the end.
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Read as _;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use handover_envoy::admin::{AdminAddress, AdminClient, LivePoll, ServerInfo};
@@ -14,32 +13,11 @@ use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::bootstrap::Format;
 use handover_envoy::files::RunDir;
 use handover_envoy::hot_restart::{BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId};
+use handover_test_support::http;
+use handover_test_support::ports::Port;
 
 /// The hard limit of anything that is waited for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-
-/// The binary, or `None` after saying that the test is skipped.
-pub(crate) fn envoy(test: &str) -> Option<PathBuf> {
-    let below = |target: &Path| target.join("envoy/1.40.0/envoy");
-    let candidates = [
-        std::env::var_os("ENVOY_BIN")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from),
-        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(below),
-        Some(below(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-        )),
-    ];
-    let found = candidates.into_iter().flatten().find(|path| path.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("HANDOVER_REQUIRE_ENVOY").is_some_and(|set| set == "1");
-        assert!(!required, "{test}: no Envoy, and HANDOVER_REQUIRE_ENVOY=1");
-        // The harness hides what a successful test prints with the macros.
-        let line = format!("SKIPPED {test}: no Envoy (run cargo xtask envoy)\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
 
 /// A place for the epochs of one Envoy.
 pub(crate) struct Host {
@@ -49,6 +27,7 @@ pub(crate) struct Host {
     pub(crate) args: EnvoyArgs,
     pub(crate) admin: SocketAddr,
     pub(crate) web: SocketAddr,
+    _ports: [Port; 2],
     _dir: tempfile::TempDir,
     /// After `base_id`, whose lock file is in it.
     pub(crate) locks: Locks,
@@ -104,13 +83,15 @@ impl Host {
             ..ArgsOptions::default()
         })
         .unwrap();
+        let (admin, web) = (Port::free(), Port::free());
         Self {
             binary,
             run: RunDir::create(&dir.path().join("run")).unwrap(),
             base_id,
             args,
-            admin: free_address(),
-            web: free_address(),
+            admin: admin.addr(),
+            web: web.addr(),
+            _ports: [admin, web],
             _dir: dir,
             locks,
         }
@@ -271,65 +252,11 @@ impl Drop for Epoch {
     }
 }
 
-/// An address that nobody listens on. Its port is below those that the kernel gives to outgoing
-/// connections, any of which could take one between its choice and its use.
-pub(crate) fn free_address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Tests that run side by side have other process ids, or share the counter.
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id().wrapping_mul(16).wrapping_add(step) % 8_000;
-        let port = 2_000 + u16::try_from(offset).unwrap();
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
-    }
-}
-
 /// A request and its body, on a connection of its own.
 pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")?;
-    // Envoy keeps a connection for a second after it has announced to close it, so the answer's
-    // length tells its end, and not the end of the connection.
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head)? == 0 {
-            return Err(std::io::Error::other(format!("cut in the head: {head:?}")));
-        }
+    let response = http::get(address, path, LIMIT)?;
+    match response.status {
+        200 => Ok(response.text()),
+        _ => Err(std::io::Error::other(format!("{response:?}"))),
     }
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
-        .unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    match head.starts_with("HTTP/1.1 200 ") {
-        true => Ok(String::from_utf8_lossy(&body).into_owned()),
-        false => Err(std::io::Error::other(head)),
-    }
-}
-
-/// An upstream that takes its time for each request.
-pub(crate) fn slow_upstream(delay: Duration) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    // It ends with the test process; it holds nothing but its socket.
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut stream = stream;
-                let mut request = [0; 4096];
-                if stream.read(&mut request).unwrap_or(0) > 0 {
-                    std::thread::sleep(delay);
-                    let answer =
-                        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nslow";
-                    stream.write_all(answer.as_bytes()).ok();
-                }
-            });
-        }
-    });
-    address
 }

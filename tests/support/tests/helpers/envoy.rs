@@ -1,16 +1,16 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use handover_tests::backend::Backend;
-use handover_tests::envoy_admin::EnvoyAdmin;
-use handover_tests::envoy_config::{Break, EnvoyConfig};
-use handover_tests::http;
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::eventually;
-use handover_tests::load::{Load, Mix};
-use handover_tests::ports::{BaseId, Port};
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Launch, Signal};
+use handover_test_support::backend::Backend;
+use handover_test_support::envoy_admin::EnvoyAdmin;
+use handover_test_support::envoy_config::{Break, EnvoyConfig};
+use handover_test_support::http;
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::eventually;
+use handover_test_support::load::{Load, Mix};
+use handover_test_support::ports::{BaseId, Port};
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Launch, Signal};
 
 use crate::LONG;
 
