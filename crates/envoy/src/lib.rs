@@ -64,3 +64,11 @@ pub use adapter::{
 
 #[cfg(feature = "template")]
 pub use adapter::RenderError;
+
+/// What is found by the look around after a missed time limit can still be reported to the agent
+/// before its own look around is over.
+const _: () = {
+    use handover_runtime::time_limit;
+    assert!(time_limit::LATE.as_millis() == handover_core::LATE.as_millis());
+    assert!(time_limit::LOOK_AROUND.as_millis() + 100 <= handover_core::LOOK_AROUND.as_millis());
+};

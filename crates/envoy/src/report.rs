@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use handover_tokio::process::ExitCause;
+use handover_process::ExitCause;
 use serde::Serialize;
 use serde::ser::{SerializeStruct as _, Serializer};
 
@@ -36,7 +36,7 @@ pub const MAX_BYTES: usize = 32 << 10;
 /// use handover_envoy::digest::Digest;
 /// use handover_envoy::failure::Failure;
 /// use handover_envoy::report::{CrashReport, CrashReports};
-/// use handover_tokio::process::ExitCause;
+/// use handover_process::ExitCause;
 /// use std::time::{Duration, SystemTime};
 ///
 /// # let parent = tempfile::Builder::new().prefix("handover-").tempdir()?;

@@ -14,11 +14,16 @@ use crate::process;
 const EDGES: &[(&str, &[&str])] = &[
     ("handover-retry", &[]),
     ("handover-netutil", &[]),
+    ("handover-runtime", &[]),
+    ("handover-process", &["handover-runtime"]),
+    ("handover-watch", &["handover-runtime"]),
     ("handover-core", &["handover-retry"]),
     ("handover-tokio", &["handover-core", "handover-retry"]),
     (
         "handover-envoy",
         &[
+            "handover-process",
+            "handover-runtime",
             "handover-tokio",
             "handover-core",
             "handover-retry",
@@ -29,6 +34,9 @@ const EDGES: &[(&str, &[&str])] = &[
         "handover",
         &[
             "handover-envoy",
+            "handover-process",
+            "handover-runtime",
+            "handover-watch",
             "handover-tokio",
             "handover-core",
             "handover-retry",
@@ -39,6 +47,9 @@ const EDGES: &[(&str, &[&str])] = &[
         "handover-tests",
         &[
             "handover-envoy",
+            "handover-process",
+            "handover-runtime",
+            "handover-watch",
             "handover-tokio",
             "handover-core",
             "handover-retry",

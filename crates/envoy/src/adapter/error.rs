@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::process::{ExitCause, SpawnError};
-use handover_tokio::{RunError, Shortage};
+use handover_process::{ExitCause, SpawnError};
+use handover_runtime::Shortage;
+use handover_tokio::RunError;
 
 use super::side_by_side::NotSideBySide;
 use crate::args::ArgsError;
@@ -197,7 +198,7 @@ pub enum EnvoyFailed {
     },
     /// The end of Envoy was not seen.
     #[error(transparent)]
-    Lost(#[from] handover_tokio::process::WaitError),
+    Lost(#[from] handover_process::WaitError),
 }
 
 /// What an Envoy has most often got that exits 0 while it is drained.

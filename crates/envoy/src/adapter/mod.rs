@@ -52,7 +52,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use handover_core::{Epoch, Target};
-use handover_tokio::process::{OutputSink, Signal};
+use handover_process::{OutputSink, Signal};
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::Mutex;
 

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use handover_envoy::drain::{DrainOptions, drain};
-use handover_tokio::offload::offload;
+use handover_runtime::offload::offload;
 
 use crate::support::{Host, LIMIT, envoy, get, slow_upstream};
 

@@ -12,8 +12,8 @@ use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::last_good::{LastGood, LastKnownGood};
 use handover_envoy::report::CrashReports;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
+use handover_process::{Line, Signal};
 use handover_tokio::Agent;
-use handover_tokio::process::{Line, Signal};
 
 use crate::support::{Host, LIMIT, envoy};
 

@@ -1,0 +1,54 @@
+//! Files and directories whose contents matter: told when they are others, and only then.
+//!
+//! A [`Watcher`] compares contents by digest, so touching a file, or writing the same bytes again,
+//! is no change. It waits for the kernel (inotify) and never wakes up by itself.
+//!
+//! | what somebody does | when it is reported |
+//! | --- | --- |
+//! | renames a complete file over the watched one | at once |
+//! | replaces a symlink on the way, as Kubernetes does for a `ConfigMap` | at once |
+//! | writes in place and closes the file | when it is closed |
+//! | writes in place and keeps the file open | after 50 ms without a further write |
+//! | removes the file | after 50 ms, if it has not come back: `missing` |
+//! | makes a file where none was | when it is closed, or appears whole |
+//! | replaces a directory on the way | at once |
+//!
+//! While somebody keeps writing, a look is taken once a second. A reported change therefore need not
+//! be the last one: whoever writes in place may be seen half-way. Replace files by rename.
+//!
+//! **Directories** are watched with those below: their regular files, symlinks to such included, but
+//! no hidden names (`.name`) and no backup copies (`name~`). Symlinks to directories are followed, and
+//! a directory that two paths lead to is met once. At most 8 directories lie between a watched one
+//! and a file, at most 1,024 directories and 16,384 files are watched, and 512 MiB read. An entry that
+//! cannot be read is part of the [`Snapshot`] as such, so its repair is a change.
+//!
+//! **Large files** such as programs can be watched without being read: by what the system says of
+//! them, see [`Watcher::with_identities`].
+//!
+//! **What is not heard.** Network file systems and FUSE report no changes made elsewhere, and the
+//! kernel has limits of watches. [`Watcher::gaps`] lists what is concerned. While there is a gap, the
+//! files are looked at every ten seconds, and limits that have been raised are noticed by that. No file
+//! system reports writes through memory maps; [`Rescan::Always`] finds them.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("`handover-watch` needs Linux: it listens by inotify");
+
+mod digest;
+mod filesystem;
+mod gap;
+mod listener;
+mod look;
+mod memory;
+mod places;
+mod read;
+mod rescan;
+mod snapshot;
+mod tree;
+mod watcher;
+
+pub use digest::Digest;
+pub use gap::{Gap, GapCause};
+pub use read::{LARGEST_FILE, ReadError, Stable, read_stable};
+pub use rescan::Rescan;
+pub use snapshot::{Change, FileState, Snapshot};
+pub use watcher::{WatchError, Watcher};
