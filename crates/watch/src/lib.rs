@@ -33,7 +33,6 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("`handover-watch` needs Linux: it listens by inotify");
 
-mod digest;
 mod filesystem;
 mod gap;
 mod listener;
@@ -46,7 +45,8 @@ mod snapshot;
 mod tree;
 mod watcher;
 
-pub use digest::Digest;
+pub use handover_files::Digest;
+
 pub use gap::{Gap, GapCause};
 pub use read::{LARGEST_FILE, ReadError, Stable, read_stable};
 pub use rescan::Rescan;

@@ -4,14 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use handover_runtime::offload::{OffloadError, Offloaded, offload};
+
 use super::filesystem::FileSystems;
 use super::gap::{GapCause, Gaps};
 use super::listener::{Listener, Urgency};
 use super::memory::Memory;
 use super::places::Survey;
 use super::snapshot::{Look, Snapshot, Targets};
-use handover_runtime::offload::{OffloadError, Offloaded, offload};
-
 /// Paths can be replaced while they are followed. After as many rounds somebody does it on purpose,
 /// and the next event brings the next chance.
 const MOST_ROUNDS: usize = 10;

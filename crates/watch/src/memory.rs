@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::digest::Digest;
+use handover_files::Digest;
+
 use super::filesystem::FileSystem;
 use super::read::{Opened, ReadError};
-
 /// For how long a file can be written without its times showing it: the coarsest clock of a file
 /// system has steps of two seconds.
 const COARSEST_CLOCK: Duration = Duration::from_secs(2);

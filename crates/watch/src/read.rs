@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::digest::{Digest, Hasher};
+use handover_files::{Digest, Hasher};
 
 /// The largest file that is read, in bytes: far above any configuration, far below what hurts.
 pub const LARGEST_FILE: u64 = 64 * 1024 * 1024;

@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::digest::{Digest, Hasher};
+use handover_files::{Digest, Hasher};
+
 use super::filesystem::FileSystems;
 use super::gap::{GapCause, Gaps};
 use super::memory::Memory;
 use super::places::Survey;
 use super::read::{self, Opened, ReadError};
-
 /// What is watched.
 #[derive(Debug)]
 pub(super) struct Targets {

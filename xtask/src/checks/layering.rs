@@ -14,14 +14,16 @@ use crate::process;
 const EDGES: &[(&str, &[&str])] = &[
     ("handover-retry", &[]),
     ("handover-netutil", &[]),
+    ("handover-files", &[]),
     ("handover-runtime", &[]),
     ("handover-process", &["handover-runtime"]),
-    ("handover-watch", &["handover-runtime"]),
+    ("handover-watch", &["handover-files", "handover-runtime"]),
     ("handover-core", &["handover-retry"]),
     ("handover-tokio", &["handover-core", "handover-retry"]),
     (
         "handover-envoy",
         &[
+            "handover-files",
             "handover-process",
             "handover-runtime",
             "handover-tokio",
@@ -34,6 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "handover",
         &[
             "handover-envoy",
+            "handover-files",
             "handover-process",
             "handover-runtime",
             "handover-watch",
@@ -47,6 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "handover-tests",
         &[
             "handover-envoy",
+            "handover-files",
             "handover-process",
             "handover-runtime",
             "handover-watch",

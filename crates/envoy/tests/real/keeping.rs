@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handover_core::{Outcome, Policy};
+use handover_envoy::Digest;
 use handover_envoy::admin::LivePoll;
 use handover_envoy::args::ArgsOptions;
-use handover_envoy::digest::Digest;
 use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::last_good::{LastGood, LastKnownGood};
 use handover_envoy::report::CrashReports;

@@ -1,4 +1,4 @@
-//! SHA-256: which configuration it was, without its content.
+//! SHA-256: which content it was, without the content.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 /// The SHA-256 digest of some bytes. It shows as 64 hexadecimal digits, like `sha256sum` prints it.
 ///
 /// ```
-/// use handover_envoy::digest::Digest;
+/// use handover_files::Digest;
 ///
 /// let digest = Digest::of(b"abc");
 /// assert!(digest.to_string().starts_with("ba7816bf8f01cfea"));
@@ -17,29 +17,29 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// A text is no digest.
+/// The text is not 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a SHA-256 digest: write 64 hexadecimal digits")]
-pub struct NoDigest;
+pub struct ParseDigestError;
 
 impl Digest {
-    /// The digest of these bytes.
+    /// Returns the digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of these parts, one after the other.
+    /// Returns the digest of these parts, one after the other.
     #[must_use]
     pub fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::default();
         for part in parts {
             hasher.update(part);
         }
-        Self(hasher.finalize().into())
+        hasher.finish()
     }
 
-    /// The bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -47,17 +47,17 @@ impl Digest {
 }
 
 impl FromStr for Digest {
-    type Err = NoDigest;
+    type Err = ParseDigestError;
 
-    fn from_str(text: &str) -> Result<Self, NoDigest> {
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
         let digits = text.as_bytes();
         if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(NoDigest);
+            return Err(ParseDigestError);
         }
         let mut bytes = [0; 32];
         for (byte, place) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            let pair = text.get(place..place + 2).ok_or(NoDigest)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| NoDigest)?;
+            let pair = text.get(place..place + 2).ok_or(ParseDigestError)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| ParseDigestError)?;
         }
         Ok(Self(bytes))
     }
@@ -77,9 +77,42 @@ impl fmt::Debug for Digest {
     }
 }
 
+#[cfg(feature = "serde")]
 impl serde::Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// Computes a [`Digest`] of content that comes in pieces.
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Adds bytes. Where one call ends and the next one begins makes no difference.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Adds one field of a list: its length, then its bytes.
+    ///
+    /// Two different lists of fields never have the same digest by running into each other.
+    pub fn field(&mut self, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        self.update(&length.to_le_bytes());
+        self.update(bytes);
+    }
+
+    /// Returns the digest of all that was added.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hasher").finish_non_exhaustive()
     }
 }
 
@@ -107,7 +140,18 @@ mod tests {
             &digits.replacen('e', "+", 1),
             &"ä".repeat(32),
         ] {
-            assert_eq!(text.parse::<Digest>(), Err(NoDigest), "{text}");
+            assert_eq!(text.parse::<Digest>(), Err(ParseDigestError), "{text}");
         }
+    }
+
+    #[test]
+    fn fields_cannot_run_into_each_other() {
+        let of = |fields: &[&[u8]]| {
+            let mut hasher = Hasher::default();
+            fields.iter().for_each(|field| hasher.field(field));
+            hasher.finish()
+        };
+        assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
+        assert_ne!(of(&[b"", b"a"]), of(&[b"a", b""]));
     }
 }

@@ -2,21 +2,38 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// How often the temporary file is opened anew because others were quicker: far more than the few
+use crate::lock::{self, NOFOLLOW, is_at};
+
+/// How often the temporary file is opened again because others were quicker: far more than the few
 /// processes that share a state directory need.
 const TRIES: usize = 1_000;
 
-/// Writes a file of mode 0600 into a directory that belongs to us alone, replacing one that is
-/// there. Whoever reads it sees the old content or the new, also after a power failure.
+/// Replaces a file in a directory that belongs to our user alone; the file gets mode 0600.
 ///
-/// Processes that do it at once take turns: whoever holds the lock of the temporary file writes it.
-/// A leftover of a killed process is used again, so nothing piles up.
-pub(crate) fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+/// The content is the parts, one after the other. A reader sees the old content or the new, also
+/// after a power failure: content and name are forced to the disk before this returns.
+///
+/// Processes that replace the same file at once take turns. The holder of the lock of the temporary
+/// file `.NAME.new` writes it. A leftover of a killed process is used again, so nothing piles up.
+/// It blocks the thread.
+///
+/// ```
+/// # let dir = tempfile::Builder::new().prefix("handover-").tempdir()?;
+/// handover_files::replace_durably(dir.path(), "state", &[b"version 2\n", b"body"])?;
+/// assert_eq!(std::fs::read(dir.path().join("state"))?, b"version 2\nbody");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// If the operating system refuses a step. The old content stays then, unless only the directory
+/// could not be forced to the disk.
+pub fn replace_durably(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let temporary = dir.join(format!(".{name}.new"));
-    let mut file = lock(&temporary)?;
+    let mut file = lock_temporary(&temporary)?;
     let written = (|| {
         file.set_len(0)?;
         for part in parts {
@@ -34,9 +51,11 @@ pub(crate) fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()>
     File::open(dir)?.sync_all()
 }
 
-/// Removes the temporary files that killed processes have left of files with such names. What cannot
-/// be looked at or removed stays.
-pub(crate) fn sweep(dir: &Path, is_named: impl Fn(&str) -> bool) {
+/// Removes the temporary files that killed processes have left of [`replace_durably`].
+///
+/// Only those are removed whose final name passes `is_named`, and that nobody writes. A file that
+/// cannot be looked at or removed stays.
+pub fn sweep_unfinished(dir: &Path, is_named: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let file = entry.file_name();
         let name = file.to_str().and_then(|name| {
@@ -58,23 +77,13 @@ pub(crate) fn sweep(dir: &Path, is_named: impl Fn(&str) -> bool) {
 }
 
 /// Opens the temporary file and waits until it is ours.
-fn lock(path: &Path) -> io::Result<File> {
+fn lock_temporary(path: &Path) -> io::Result<File> {
     for _ in 0..TRIES {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(NOFOLLOW)
-            .open(path)?;
+        let file = lock::open(path)?;
         file.lock()?;
         // The one before us has renamed it: what we hold is the finished file.
-        let ours = file.metadata()?;
-        match fs::symlink_metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if is_at(&file, path)? {
+            return Ok(file);
         }
     }
     Err(io::Error::new(
@@ -83,13 +92,10 @@ fn lock(path: &Path) -> io::Result<File> {
     ))
 }
 
-/// Linux's `O_NOFOLLOW`, the same bits as rustix has them.
-const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     fn dir() -> tempfile::TempDir {
         tempfile::Builder::new()
@@ -116,8 +122,8 @@ mod tests {
             fs::Permissions::from_mode(0o600),
         )
         .unwrap();
-        replace(dir.path(), "file", &[b"a", b"b"]).unwrap();
-        replace(dir.path(), "other", &[]).unwrap();
+        replace_durably(dir.path(), "file", &[b"a", b"b"]).unwrap();
+        replace_durably(dir.path(), "other", &[]).unwrap();
         assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"ab");
         for name in ["file", "other"] {
             let mode = fs::metadata(dir.path().join(name)).unwrap().mode();
@@ -131,13 +137,13 @@ mod tests {
         let dir = dir();
         let path = dir.path().join("file");
         let content = |writer: u8| vec![b'a' + writer; 20_000 + usize::from(writer)];
-        replace(dir.path(), "file", &[&content(0)]).unwrap();
+        replace_durably(dir.path(), "file", &[&content(0)]).unwrap();
         std::thread::scope(|scope| {
             for writer in 0..4 {
                 let dir = dir.path();
                 scope.spawn(move || {
                     for _ in 0..25 {
-                        replace(dir, "file", &[&content(writer)]).unwrap();
+                        replace_durably(dir, "file", &[&content(writer)]).unwrap();
                     }
                 });
             }
@@ -154,7 +160,7 @@ mod tests {
     fn a_failed_write_leaves_what_was_there() {
         let dir = dir();
         fs::create_dir(dir.path().join("file")).unwrap();
-        replace(dir.path(), "file", &[b"x"]).unwrap_err();
+        replace_durably(dir.path(), "file", &[b"x"]).unwrap_err();
         assert_eq!(names(dir.path()), ["file"]);
     }
 }
