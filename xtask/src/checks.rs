@@ -12,11 +12,11 @@ mod layering;
 pub(crate) mod leftovers;
 mod licences;
 mod manifests;
+pub(crate) mod publish;
 mod purity;
 mod snapshots;
 pub(crate) mod tests;
 mod text;
-mod unsafety;
 mod workflows;
 
 use anyhow::Result;
@@ -42,14 +42,16 @@ pub(crate) struct Findings {
     pub(crate) notes: Vec<String>,
     /// What is wrong; the check passed if there is none.
     pub(crate) problems: Vec<String>,
+    /// What this machine could not do, and the job of the workflow that does it.
+    pub(crate) left: Vec<String>,
 }
 
 impl Findings {
     /// The findings of a check that could not do its work.
     pub(crate) fn from_error(error: &anyhow::Error) -> Self {
         Self {
-            notes: Vec::new(),
             problems: vec![format!("{error:#}")],
+            ..Self::default()
         }
     }
 
@@ -61,6 +63,11 @@ impl Findings {
     /// Adds something wrong.
     pub(crate) fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
+    }
+
+    /// Adds something that was not done here, with the job of the workflow that does it.
+    pub(crate) fn left(&mut self, what: impl Into<String>) {
+        self.left.push(what.into());
     }
 }
 
@@ -97,14 +104,8 @@ pub(crate) const ALL: &[Check] = &[
         run: purity::check,
     },
     Check {
-        name: "unsafe",
-        about: "unsafe code is expected by name, with a reason, and absent from core and retry",
-        needs: &[],
-        run: unsafety::check,
-    },
-    Check {
         name: "licences",
-        about: "licences, bans, duplicates and excused advisories are those of deny.toml",
+        about: "licences, bans, duplicates, sources and excused advisories are those of deny.toml",
         needs: &[],
         run: licences::check,
     },
@@ -137,6 +138,12 @@ pub(crate) const ALL: &[Check] = &[
         about: "the documentation builds without a warning, private items too",
         needs: &[],
         run: docs::check,
+    },
+    Check {
+        name: "publish",
+        about: "each library's package has what its user needs, nothing else, and builds",
+        needs: &[],
+        run: publish::check,
     },
     Check {
         name: "envoy",

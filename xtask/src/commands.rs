@@ -5,6 +5,7 @@ mod ci;
 pub(crate) mod envoy;
 mod fuzz;
 pub(crate) mod generate;
+mod minimal;
 mod model;
 mod mutants;
 mod soak;
@@ -51,15 +52,10 @@ enum Command {
     Model,
     /// Run the tests on real Envoy in their long form, with every pinned version; half an hour and more.
     Soak(SoakArgs),
-    /// Change core and retry in small ways and see whether a test notices, up to an hour.
-    Mutants {
-        /// Only this part of the changes, for example `0/8`.
-        #[arg(long, value_name = "K/N")]
-        shard: Option<String>,
-        /// Only this package.
-        #[arg(long, value_name = "NAME", value_parser = mutants::PACKAGES)]
-        package: Option<String>,
-    },
+    /// Build the libraries with the oldest version of each dependency that a manifest allows.
+    MinimalVersions,
+    /// Change the libraries in small ways and see whether a test notices; hours.
+    Mutants(MutantsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +63,19 @@ struct SoakArgs {
     /// Begin further rounds until so much time has passed since the first; at least one is run.
     #[arg(long, value_name = "N", default_value_t = 0)]
     minutes: u64,
+}
+
+#[derive(Debug, Args)]
+struct MutantsArgs {
+    /// Only this part of the changes of each package, for example `0/8`.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<String>,
+    /// Only these packages; all libraries otherwise.
+    #[arg(long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+    /// List the changes that would be made; make none.
+    #[arg(long)]
+    list: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,10 +109,7 @@ impl Xtask {
     /// When the work cannot be done at all. Checks that fail are not an error but an exit code.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Ci(CiArgs { list: true }) => {
-                ci::list();
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Ci(CiArgs { list: true }) => Ok(ci::list()),
             Command::Ci(CiArgs { list: false }) => ci::run_all(),
             Command::Check { names } => ci::run_some(&names),
             Command::Envoy(EnvoyArgs { version, print }) => envoy::command(&version, print),
@@ -114,9 +120,12 @@ impl Xtask {
             Command::Generate => generate::command(),
             Command::Model => model::command(),
             Command::Soak(SoakArgs { minutes }) => soak::command(minutes),
-            Command::Mutants { shard, package } => {
-                mutants::command(shard.as_deref(), package.as_deref())
-            }
+            Command::MinimalVersions => minimal::command(),
+            Command::Mutants(MutantsArgs {
+                shard,
+                packages,
+                list,
+            }) => mutants::command(shard.as_deref(), &packages, list),
         }
     }
 }

@@ -7,13 +7,13 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use cargo_metadata::{Message, Metadata, MetadataCommand, Package};
+use cargo_metadata::{CargoOpt, Message, Metadata, MetadataCommand, Package, Target};
 use tempfile::TempDir;
 
 use crate::checks::leftovers::Trace;
 use crate::files;
 use crate::process;
-use crate::text::summary::Counts;
+use crate::report::Counts;
 
 /// The environment variable by which every process that a run starts can be recognised. Its name does not
 /// begin with `HANDOVER_`: those variables configure the program under test, and tests take them away.
@@ -39,14 +39,17 @@ pub(crate) struct Context {
 impl Context {
     /// Reads the workspace that the current directory is in.
     pub(crate) fn new() -> Result<Self> {
-        let metadata = MetadataCommand::new()
-            .features(cargo_metadata::CargoOpt::AllFeatures)
+        let mut command = MetadataCommand::new();
+        let metadata = command
+            .features(CargoOpt::AllFeatures)
             .exec()
             .context("reading the workspace with `cargo metadata`")?;
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let run_id = format!("{}-{}", std::process::id(), since_epoch.as_nanos());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let run_id = format!(
+            "{}-{}",
+            std::process::id(),
+            now.unwrap_or_default().as_nanos()
+        );
         // Short, because Unix socket addresses made below it may have no more than 107 bytes.
         let temp = tempfile::Builder::new()
             .prefix("hx-")
@@ -95,13 +98,13 @@ impl Context {
         let mut members = self.members();
         members.retain(|package| {
             package.manifest_path.as_std_path().starts_with(&crates)
-                && package.targets.iter().any(cargo_metadata::Target::is_lib)
+                && package.targets.iter().any(Target::is_lib)
         });
         members
     }
 
-    /// A member's directory.
-    pub(crate) fn directory(&self, member: &str) -> Result<PathBuf> {
+    /// A member's directory, relative to the root.
+    pub(crate) fn directory(&self, member: &str) -> Result<String> {
         let members = self.members();
         let package = members
             .iter()
@@ -111,7 +114,7 @@ impl Context {
             .manifest_path
             .parent()
             .context("a manifest without a directory")?;
-        Ok(directory.as_std_path().to_owned())
+        Ok(self.relative(directory.as_std_path()))
     }
 
     /// Every file of the repository that git tracks or would track, relative to the root.
@@ -123,32 +126,33 @@ impl Context {
         Ok(self.files.get_or_init(|| listed))
     }
 
-    /// The text of a file of the repository, or `None` when it is not text.
-    pub(crate) fn text(&self, relative: &str) -> Result<Option<String>> {
-        let bytes = std::fs::read(self.root.join(relative))
-            .with_context(|| format!("reading {relative}"))?;
-        Ok(String::from_utf8(bytes).ok())
+    /// The text of a file of the repository.
+    pub(crate) fn text(&self, relative: &str) -> Result<String> {
+        std::fs::read_to_string(self.root.join(relative))
+            .with_context(|| format!("reading {relative}"))
     }
 
     /// A manifest or another TOML file of the repository.
-    pub(crate) fn toml(&self, relative: &str) -> Result<toml::Table> {
-        let text = self
-            .text(relative)?
-            .with_context(|| format!("{relative} is not text"))?;
-        toml::from_str(&text).with_context(|| format!("parsing {relative}"))
+    pub(crate) fn toml<T: serde::de::DeserializeOwned>(&self, relative: &str) -> Result<T> {
+        toml::from_str(&self.text(relative)?).with_context(|| format!("parsing {relative}"))
     }
 
     /// The path below the root, for messages.
     pub(crate) fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .display()
-            .to_string()
+        let path = path.strip_prefix(&self.root).unwrap_or(path);
+        path.display().to_string()
     }
 
     /// Cargo, run at the root, with the run's identity.
     pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
         let mut command = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let own = self.tools().join("bin");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // The machine's own tools come first.
+        let path = std::env::split_paths(&path).chain([own]);
+        if let Ok(path) = std::env::join_paths(path) {
+            command.env("PATH", path);
+        }
         command.args(arguments);
         command
     }
@@ -168,22 +172,11 @@ impl Context {
         if let Some(path) = self.handover.get() {
             return Ok(path);
         }
-        let mut build = self.cargo([
-            "build",
-            "--package",
-            "handover",
-            "--message-format",
-            "json-render-diagnostics",
-        ]);
+        let messages = "--message-format=json-render-diagnostics";
+        let mut build = self.cargo(["build", "--package", "handover", messages]);
         build.stderr(std::process::Stdio::inherit());
-        let output = build.output().context("running cargo build")?;
-        if !output.status.success() {
-            bail!(
-                "`cargo build --package handover` ended with {}",
-                output.status
-            );
-        }
-        let executable = Message::parse_stream(output.stdout.as_slice())
+        let output = process::capture(build)?;
+        let executable = Message::parse_stream(output.as_bytes())
             .filter_map(std::result::Result::ok)
             .find_map(|message| {
                 if let Message::CompilerArtifact(artifact) = message {
@@ -194,6 +187,32 @@ impl Context {
             })
             .context("`cargo build --package handover` named no executable")?;
         Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))
+    }
+
+    /// Where xtask installs the tools of Cargo that a machine lacks.
+    fn tools(&self) -> PathBuf {
+        self.target().join("tools")
+    }
+
+    /// Installs cargo-nextest below the target directory where the machine has none.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither there nor can be built.
+    pub(crate) fn ensure_nextest(&self) -> Result<()> {
+        if self.has_subcommand("nextest") {
+            return Ok(());
+        }
+        println!("cargo-nextest is not installed; building it, which takes some minutes");
+        let mut install = self.cargo(["install", "cargo-nextest", "--locked", "--root"]);
+        install.arg(self.tools());
+        match process::passes(install)? {
+            None => Ok(()),
+            Some(problem) => bail!(
+                "{problem}; the tests need cargo-nextest: install it, or let this machine reach \
+                 the registry of crates"
+            ),
+        }
     }
 
     /// Whether `cargo NAME` is there.

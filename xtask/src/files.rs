@@ -34,15 +34,12 @@ pub(crate) fn walk(root: &Path, skip: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut waiting = vec![root.to_owned()];
     while let Some(directory) = waiting.pop() {
-        let entries = std::fs::read_dir(&directory)
-            .with_context(|| format!("reading {}", directory.display()))?;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
+        let reading = || format!("reading {}", directory.display());
+        for entry in std::fs::read_dir(&directory).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
             let path = entry.path();
             // The entry's own type, so that a link to a directory is not followed.
-            let kind = entry
-                .file_type()
-                .with_context(|| format!("looking at {}", path.display()))?;
+            let kind = entry.file_type().with_context(reading)?;
             if kind.is_file() {
                 found.push(path);
             } else if kind.is_dir() && entry.file_name() != ".git" && !skip.contains(&path) {

@@ -5,8 +5,8 @@
 //! the tools say. It links none of the crates that it checks.
 //!
 //! Where to look: [`commands`] has one file per subcommand, [`checks`] one file per check and their
-//! registry, [`text`] the parsers that touch no file, [`context`] what a run shares, [`process`] how
-//! a program is started. `docs/checks.md` tells what each check holds and how to add one.
+//! registry, [`markdown`] and [`report`] read what others wrote, [`context`] is what a run shares, [`process`]
+//! how a program is started. `docs/checks.md` tells what each check holds and how to add one.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -17,8 +17,9 @@ mod checks;
 mod commands;
 mod context;
 mod files;
+mod markdown;
 mod process;
-mod text;
+mod report;
 
 use std::process::ExitCode;
 
@@ -32,9 +33,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Passes on a line of a program's output.
-fn show(line: &str) {
-    println!("{line}");
 }

@@ -1,8 +1,6 @@
 //! How a program is started, watched and, when its time is up, ended.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,51 +8,63 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::context::RUN_VARIABLE;
 
-/// How often a running program is looked at while it writes nothing.
+/// How often a running program is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long the output of a program that has ended is still waited for: something it started may hold
-/// the pipe open for ever.
-const AFTER_END: Duration = Duration::from_secs(1);
-
-/// How a program ended.
-pub(crate) struct Ended {
-    /// `None` when it was ended because its time was up.
-    pub(crate) status: Option<ExitStatus>,
-}
-
-impl Ended {
-    /// The problem to report, unless the program succeeded.
-    pub(crate) fn problem(&self, what: &str) -> Option<String> {
-        match self.status {
-            Some(status) if status.success() => None,
-            Some(status) => Some(format!("`{what}` ended with {status}")),
-            None => Some(format!("`{what}` took too long and was ended")),
-        }
-    }
-}
-
-/// Runs a program with its output going straight through, and says what is wrong with its end.
+/// Runs a program with its output going straight through. Returns the problem with its end, if any.
 ///
 /// # Errors
 ///
-/// When it cannot be started.
+/// When the program cannot be started.
 pub(crate) fn passes(mut command: Command) -> Result<Option<String>> {
     let what = describe(&command);
     let status = command
         .status()
         .with_context(|| format!("starting `{what}`"))?;
-    Ok(Ended {
-        status: Some(status),
+    Ok((!status.success()).then(|| format!("`{what}` ended with {status}")))
+}
+
+/// Runs a program as [`passes`], and ends every process that carries the mark of this run when `limit` is over.
+///
+/// # Errors
+///
+/// When the program cannot be started or waited for.
+pub(crate) fn passes_within(
+    run_id: &str,
+    mut command: Command,
+    limit: Duration,
+) -> Result<Option<String>> {
+    let what = describe(&command);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting `{what}`"))?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let status = child
+            .try_wait()
+            .with_context(|| format!("waiting for `{what}`"))?;
+        if let Some(status) = status {
+            return Ok((!status.success()).then(|| format!("`{what}` ended with {status}")));
+        }
+        if Instant::now() >= deadline {
+            end_all(run_id);
+            child
+                .wait()
+                .with_context(|| format!("waiting for `{what}`"))?;
+            let seconds = limit.as_secs();
+            return Ok(Some(format!(
+                "`{what}` ran for more than {seconds} s and was ended"
+            )));
+        }
+        std::thread::sleep(LOOK);
     }
-    .problem(&what))
 }
 
 /// Runs a program and returns what it wrote to standard output.
 ///
 /// # Errors
 ///
-/// When it cannot be started or does not succeed; the message has its standard error.
+/// When the program cannot be started or does not succeed; the message has its standard error.
 pub(crate) fn capture(mut command: Command) -> Result<String> {
     let what = describe(&command);
     let output = command
@@ -69,80 +79,11 @@ pub(crate) fn capture(mut command: Command) -> Result<String> {
         .with_context(|| format!("`{what}` wrote something that is not text"))
 }
 
-/// Runs a program that carries the mark of this run, gives each line of its standard output and error to
-/// `line` as it comes, and ends all that carries the mark when `limit` is over.
-///
-/// # Errors
-///
-/// When it cannot be started or waited for.
-pub(crate) fn stream(
-    run_id: &str,
-    mut command: Command,
-    limit: Duration,
-    mut line: impl FnMut(&str),
-) -> Result<Ended> {
-    let what = describe(&command);
-    let deadline = Instant::now() + limit;
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting `{what}`"))?;
-    let (sender, lines) = mpsc::channel();
-    forward(child.stdout.take(), sender.clone());
-    forward(child.stderr.take(), sender);
-
-    let mut ended: Option<(ExitStatus, Instant)> = None;
-    let mut timed_out = false;
-    loop {
-        match lines.recv_timeout(LOOK) {
-            Ok(text) => {
-                line(&text);
-                // What it had written is read to its end, however long that takes.
-                if let Some((_, at)) = &mut ended {
-                    *at = Instant::now();
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) if ended.is_some() => break,
-            // The output is closed, the program runs on: only its end is left to wait for.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if ended.is_none() {
-            ended = child
-                .try_wait()
-                .with_context(|| format!("waiting for `{what}`"))?
-                .map(|status| (status, Instant::now()));
-        }
-        let is_over = |at: Instant| at.elapsed() > AFTER_END || Instant::now() >= deadline;
-        if ended.is_some_and(|(_, at)| is_over(at)) {
-            break;
-        }
-        if !timed_out && ended.is_none() && Instant::now() >= deadline {
-            timed_out = true;
-            end_all(run_id);
-        }
-    }
-    Ok(Ended {
-        status: ended.filter(|_| !timed_out).map(|(status, _)| status),
-    })
-}
-
 /// The processes that carry this run's mark, with their command lines.
 pub(crate) fn marked(run_id: &str) -> Vec<(Pid, String)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
     entries
-        .filter_map(std::result::Result::ok)
-        .filter_map(|entry| {
-            entry
-                .file_name()
-                .to_str()?
-                .parse()
-                .ok()
-                .and_then(Pid::from_raw)
-        })
+        .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
         .filter(|pid| is_marked(*pid, run_id))
         .map(|pid| (pid, command_line(pid)))
         .collect()
@@ -172,47 +113,18 @@ fn is_marked(pid: Pid, run_id: &str) -> bool {
 }
 
 fn command_line(pid: Pid) -> String {
-    std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))
-        .map(|bytes| {
-            String::from_utf8_lossy(&bytes)
-                .replace('\0', " ")
-                .trim()
-                .to_owned()
-        })
-        .unwrap_or_default()
-}
-
-fn forward(from: Option<impl Read + Send + 'static>, to: Sender<String>) {
-    let Some(from) = from else { return };
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(from);
-        let mut bytes = Vec::new();
-        while reader
-            .read_until(b'\n', &mut bytes)
-            .is_ok_and(|count| count > 0)
-        {
-            let text = String::from_utf8_lossy(&bytes);
-            if to
-                .send(text.trim_end_matches(['\n', '\r']).to_owned())
-                .is_err()
-            {
-                break;
-            }
-            bytes.clear();
-        }
-    });
+    let bytes =
+        std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    text.trim().to_owned()
 }
 
 /// The command as a person would type it.
 pub(crate) fn describe(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
-    let mut words = vec![name.to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy().into_owned()),
-    );
+    let words = std::iter::once(name).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     words.join(" ")
 }
 
@@ -230,18 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_both_streams_arrive_and_the_status_tells_the_end() {
-        let mut lines = Vec::new();
-        let script = "echo out; echo err >&2; printf last; exit 3";
-        let ended = stream("both", shell("both", script), PLENTY, |line| {
-            lines.push(line.to_owned());
-        })
-        .unwrap();
-        lines.sort();
-        assert_eq!(lines, ["err", "last", "out"]);
+    fn the_status_tells_how_a_program_ended() {
+        let within = |script| passes_within("status", shell("status", script), PLENTY).unwrap();
+        assert_eq!(within("exit 0"), None);
         assert_eq!(
-            ended.problem("it"),
-            Some("`it` ended with exit status: 3".to_owned())
+            within("exit 3"),
+            Some("`sh -c exit 3` ended with exit status: 3".to_owned())
         );
     }
 
@@ -250,45 +156,15 @@ mod tests {
         let run_id = format!("limit-{}", std::process::id());
         let script = "setsid sleep 1000 & sleep 1000";
         let begun = Instant::now();
-        let ended = stream(&run_id, shell(&run_id, script), LOOK, |_| {}).unwrap();
-        assert_eq!(
-            ended.problem("it"),
-            Some("`it` took too long and was ended".to_owned())
+        // The shell must have been started as itself before its mark can be seen.
+        let ended = passes_within(&run_id, shell(&run_id, script), Duration::from_secs(1)).unwrap();
+        assert!(
+            ended.is_some_and(|problem| problem.ends_with("ran for more than 1 s and was ended"))
         );
-        assert!(begun.elapsed() < PLENTY);
         while !marked(&run_id).is_empty() {
             assert!(begun.elapsed() < PLENTY, "{:?} still runs", marked(&run_id));
             std::thread::sleep(LOOK);
         }
-    }
-
-    #[test]
-    fn a_slow_reader_gets_the_last_line_too() {
-        let mut last = String::new();
-        let script = "i=0; while [ $i -lt 600 ]; do i=$((i+1)); echo $i; done";
-        let ended = stream("slow", shell("slow", script), PLENTY, |line| {
-            std::thread::sleep(Duration::from_millis(3));
-            last = line.to_owned();
-        });
-        assert!(ended.unwrap().status.is_some_and(|status| status.success()));
-        assert_eq!(last, "600");
-    }
-
-    #[test]
-    fn a_descendant_that_keeps_the_output_open_does_not_hold_up_the_end() {
-        let run_id = format!("open-{}", std::process::id());
-        let begun = Instant::now();
-        let ended = stream(
-            &run_id,
-            shell(&run_id, "sleep 1000 & exit 0"),
-            PLENTY,
-            |_| {},
-        )
-        .unwrap();
-        assert_eq!(ended.problem("it"), None);
-        assert!(begun.elapsed() < PLENTY);
-        assert_eq!(marked(&run_id).len(), 1);
-        end_all(&run_id);
     }
 
     #[test]

@@ -48,3 +48,8 @@ pub use machine::{EpochInfo, EpochState, Machine, Phase, Standing};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
 pub use time::{LATE, LOOK_AROUND, Timestamp};
 pub use urgency::Urgency;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -72,3 +72,8 @@ const _: () = {
     assert!(time_limit::LATE.as_millis() == handover_core::LATE.as_millis());
     assert!(time_limit::LOOK_AROUND.as_millis() + 100 <= handover_core::LOOK_AROUND.as_millis());
 };
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -46,3 +46,8 @@ pub use resolve::{
     HostError, Lookup, RESOLVE_LIMIT, ResolveError, SystemLookup, resolve_addr, resolve_addr_with,
 };
 pub use source::{SourceAddressError, source_address};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

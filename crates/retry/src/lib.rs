@@ -104,3 +104,8 @@ pub use delays::Delays;
 pub use jitter::Jitter;
 pub use mixer::SplitMix64;
 pub use policy::Retry;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

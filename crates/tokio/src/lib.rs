@@ -76,3 +76,8 @@ pub use control::RunControl;
 pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
 pub use status::{Failure, Status, error_chain};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -1,37 +1,51 @@
-//! Every command that README.md and docs show runs here, or a test runs it: see
-//! [`crate::text::console`] for the comments that say which.
+//! Every command that README.md and docs show runs here, or a test runs it; see [`crate::markdown`] for the
+//! comments that say which.
+//!
+//! A block runs in one bash, because readers use pipes, variables and `||`. The output that a block shows is
+//! compared as trycmd compares it, by the same library: `...` stands for any lines, `[..]` for any characters.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use snapbox::{Data, filter::NormalizeToExpected};
 
 use super::{Findings, tests};
 use crate::commands::envoy;
 use crate::context::Context;
+use crate::markdown::{self, Block, Session, Tag};
 use crate::process;
-use crate::text::console::{self, Block, Tag};
-use crate::text::rust;
 
 /// How long one block may take; one that starts with compiling takes the longest.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let tests = test_names(context)?;
+    let tests = tests::names(context)?;
+    let tests: BTreeSet<&str> = tests
+        .iter()
+        .filter_map(|name| name.rsplit("::").next())
+        .collect();
     let mut names = BTreeSet::new();
     for file in context
         .files()?
         .iter()
         .filter(|file| is_documentation(file))
     {
-        let text = context
-            .text(file)?
-            .with_context(|| format!("{file} is not text"))?;
-        match console::blocks(&text) {
-            Ok(blocks) => document(context, file, &blocks, &tests, &mut names, &mut findings)?,
+        let page = markdown::read(&context.text(file)?);
+        match page {
             Err(reason) => findings.problem(format!("{file}: {reason}")),
+            Ok(page) => {
+                for block in page.blocks.iter().filter(|block| block.is_commands()) {
+                    let problem = judge(context, block, &page.blocks, &tests, &mut names)?;
+                    findings
+                        .problems
+                        .extend(problem.map(|problem| format!("{file}:{}: {problem}", block.line)));
+                }
+            }
         }
     }
     findings.note(format!("{} blocks were run", names.len()));
@@ -39,57 +53,41 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
 }
 
 fn is_documentation(file: &str) -> bool {
-    let markdown = Path::new(file)
-        .extension()
-        .is_some_and(|extension| extension == "md");
-    markdown && (file == "README.md" || file.starts_with("docs/") || file.starts_with("crates/"))
+    let shown = file == "README.md" || file.starts_with("docs/") || file.starts_with("crates/");
+    shown
+        && Path::new(file)
+            .extension()
+            .is_some_and(|extension| extension == "md")
 }
 
-fn document(
+/// What is wrong with a block of commands. It runs if its tag asks for that.
+fn judge(
     context: &Context,
-    file: &str,
-    blocks: &[Block],
-    tests: &BTreeSet<String>,
+    block: &Block,
+    page: &[Block],
+    tests: &BTreeSet<&str>,
     names: &mut BTreeSet<String>,
-    findings: &mut Findings,
-) -> Result<()> {
-    for block in blocks.iter().filter(|block| block.is_commands()) {
-        let at = format!("{file}:{}", block.line);
-        let commands = block.commands();
-        if commands.is_empty() {
-            findings.problem(format!(
-                "{at}: no line of the block starts with `$ `, so nothing can run it"
-            ));
-            continue;
-        }
-        match &block.tag {
-            None => findings.problem(format!(
-                "{at}: nothing runs these commands; tag the block (docs/checks.md)"
-            )),
-            Some(Tag::File(_)) => {
-                findings.problem(format!("{at}: commands cannot be the content of a file"));
-            }
-            Some(Tag::This) if commands == ["cargo xtask ci"] => {}
-            Some(Tag::This) => {
-                findings.problem(format!("{at}: only `cargo xtask ci` is what is running"));
-            }
-            Some(Tag::TestedBy(path)) => {
-                let name = path.rsplit("::").next().unwrap_or(path);
-                if !tests.contains(name) {
-                    findings.problem(format!("{at}: there is no test `{path}`"));
-                }
-            }
-            Some(Tag::Run { name, in_repo }) => {
-                if !names.insert(name.clone()) {
-                    findings.problem(format!("{at}: there is another block named `{name}`"));
-                }
-                if let Some(problem) = run(context, name, *in_repo, &commands, blocks)? {
-                    findings.problem(format!("{at}: {problem}"));
-                }
-            }
-        }
+) -> Result<Option<String>> {
+    let session = block.session();
+    if session.commands.is_empty() {
+        return Ok(Some(
+            "no line of the block starts with `$ `, so nothing can run it".to_owned(),
+        ));
     }
-    Ok(())
+    Ok(match &block.tag {
+        None => Some("nothing runs these commands; tag the block (docs/checks.md)".to_owned()),
+        Some(Tag::File(_)) => Some("commands cannot be the content of a file".to_owned()),
+        Some(Tag::This) => (session.commands != ["cargo xtask ci"])
+            .then(|| "only `cargo xtask ci` is what is running".to_owned()),
+        Some(Tag::TestedBy(path)) => {
+            let name = path.rsplit("::").next().unwrap_or(path);
+            (!tests.contains(name)).then(|| format!("there is no test `{path}`"))
+        }
+        Some(Tag::Run { name, .. }) if !names.insert(name.clone()) => {
+            Some(format!("there is another block named `{name}`"))
+        }
+        Some(Tag::Run { name, in_repo }) => run(context, name, *in_repo, &session, page)?,
+    })
 }
 
 /// Runs a block's commands one after the other in one shell, until one fails.
@@ -97,22 +95,22 @@ fn run(
     context: &Context,
     name: &str,
     in_repo: bool,
-    commands: &[String],
-    blocks: &[Block],
+    session: &Session,
+    page: &[Block],
 ) -> Result<Option<String>> {
     let directory = tempfile::Builder::new()
         .prefix("docs-")
         .tempdir()
         .context("making a directory")?;
-    for block in blocks {
+    for block in page {
         if let Some(Tag::File(file)) = &block.tag {
             let path = directory.path().join(file);
-            std::fs::write(&path, &block.body)
-                .with_context(|| format!("writing {}", path.display()))?;
+            fs::write(&path, &block.body).with_context(|| format!("writing {}", path.display()))?;
         }
     }
+    let log = context.scratch()?.join("shown-command.txt");
     let mut shell = context.command("bash");
-    shell.args(["-euo", "pipefail", "-c", &commands.join("\n")]);
+    shell.args(["-euo", "pipefail", "-c", &session.commands.join("\n")]);
     if !in_repo {
         shell.current_dir(directory.path());
     }
@@ -121,14 +119,31 @@ fn run(
         "PATH",
         search_path(context, &directory.path().join(".bin"))?,
     );
+    shell.stdout(File::create(&log).with_context(|| format!("creating {}", log.display()))?);
     println!("--> {name}");
-    let ended = process::stream(&context.run_id, shell, LIMIT, crate::show)?;
-    Ok(ended.problem(name))
+    let problem = process::passes_within(&context.run_id, shell, LIMIT)?;
+    let bytes = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+    let output = String::from_utf8_lossy(&bytes);
+    print!("{output}");
+    let failed = problem.map(|problem| format!("`{name}` failed: {problem}"));
+    Ok(failed.or_else(|| difference(&session.output, &output)))
+}
+
+/// What is wrong with the output of a block that shows some.
+fn difference(shown: &str, output: &str) -> Option<String> {
+    if shown.is_empty() {
+        return None;
+    }
+    let expected = Data::text(shown);
+    let actual = NormalizeToExpected::new()
+        .redact()
+        .normalize(Data::text(output), &expected);
+    (actual != expected).then(|| format!("shows another output than the commands print:\n{output}"))
 }
 
 /// The search path with a directory in front where `handover` and `envoy` are the ones under test.
-fn search_path(context: &Context, directory: &Path) -> Result<std::ffi::OsString> {
-    std::fs::create_dir(directory).with_context(|| format!("creating {}", directory.display()))?;
+fn search_path(context: &Context, directory: &Path) -> Result<OsString> {
+    fs::create_dir(directory).with_context(|| format!("creating {}", directory.display()))?;
     let envoy = envoy::installed(context.target(), envoy::DEFAULT_VERSION);
     for (name, program) in [
         ("handover", context.handover()?),
@@ -142,44 +157,18 @@ fn search_path(context: &Context, directory: &Path) -> Result<std::ffi::OsString
     std::env::join_paths(parts).context("putting the search path together")
 }
 
-/// The names of all functions below a `#[test]` attribute of any kind.
-fn test_names(context: &Context) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for file in context.files()?.iter().filter(|file| file.ends_with(".rs")) {
-        if let Some(source) = context.text(file)? {
-            names.extend(tests_of(&source));
-        }
-    }
-    Ok(names)
-}
-
-fn tests_of(source: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut marked = false;
-    for line in rust::code(source).lines().map(str::trim) {
-        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-            marked = true;
-        } else if let Some((_, after)) = line.split_once("fn ").filter(|_| marked) {
-            names.extend(
-                after
-                    .split(['(', '<'])
-                    .next()
-                    .map(|name| name.trim().to_owned()),
-            );
-            marked = false;
-        }
-    }
-    names
-}
-
 #[cfg(test)]
 mod unit {
     use super::*;
 
     #[test]
-    fn only_functions_marked_as_tests_count() {
-        let source = "#[test]\n#[cfg(unix)]\nfn one() {}\nfn helper() {}\n// #[test]\nfn no() {}\n\
-                      #[tokio::test(start_paused = true)]\nasync fn two() {}\n";
-        assert_eq!(tests_of(source), ["one", "two"]);
+    fn output_that_is_shown_is_compared_and_what_varies_is_left_open() {
+        assert_eq!(difference("", "anything\n"), None);
+        assert_eq!(
+            difference("127.0.0.1:[..]\n...\nend\n", "127.0.0.1:80\na\nb\nend\n"),
+            None
+        );
+        assert!(difference("127.0.0.1:80\n", "127.0.0.1:81\n").is_some());
+        assert!(difference("one\n", "one\ntwo\n").is_some());
     }
 }

@@ -10,9 +10,9 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let (is, should_be) = generate::both(context)?;
     if is != should_be {
+        let file = generate::FILE;
         findings.problem(format!(
-            "{} is not what the state machine gives: `cargo xtask generate` writes it",
-            generate::FILE
+            "{file} is not what the state machine gives: `cargo xtask generate` writes it"
         ));
     }
     Ok(findings)

@@ -1,241 +1,223 @@
-//! Licences, bans, duplicates and excused advisories, by the lists of `deny.toml`: cargo-deny, where it
-//! is installed, reads the same file, so that there is one list of each.
+//! Licences, bans, duplicate versions, sources and excused advisories are those of `deny.toml`, and no excuse
+//! there outlives its cause. cargo-deny, which takes minutes to build, reads the same file in the workflow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
-use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand, NodeDep, Package, PackageId};
-use toml::{Table, Value};
+use cargo_metadata::{
+    CargoOpt, DependencyKind, Metadata, MetadataCommand, NodeDep, Package, PackageId,
+};
+use serde::Deserialize;
 
 use super::Findings;
 use crate::context::Context;
-use crate::process;
-use crate::text::spdx;
 
 const FILE: &str = "deny.toml";
 
+/// Where a package from outside may come from.
+const SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// What is read of `deny.toml`. A missing reason is an error of reading.
+#[derive(Deserialize)]
+struct Deny {
+    graph: Graph,
+    licenses: Licenses,
+    bans: Bans,
+    advisories: Advisories,
+}
+
+#[derive(Deserialize)]
+struct Graph {
+    targets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Licenses {
+    allow: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Bans {
+    deny: Vec<Entry>,
+    skip: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Advisories {
+    ignore: Vec<Entry>,
+}
+
+/// A crate, `name` or `name:1.2`, or the id of an advisory.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(alias = "crate", alias = "id")]
+    subject: String,
+    reason: String,
+}
+
+impl Entry {
+    /// Whether the entry is about a package, with `name:1.2` about the versions compatible with 1.2.
+    fn is_about(&self, package: &Package) -> bool {
+        let (name, requirement) = self.subject.split_once(':').unwrap_or((&self.subject, "*"));
+        let requirement = requirement.parse::<cargo_metadata::semver::VersionReq>();
+        package.name.as_str() == name
+            && requirement.is_ok_and(|wanted| wanted.matches(&package.version))
+    }
+}
+
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let deny = context.toml(FILE)?;
-    let external = external(context, &deny)?;
-    for package in &external.all {
-        licence(&deny, package, &mut findings)?;
-        banned(&deny, package, &mut findings);
-    }
-    duplicates(&deny, &external, &mut findings)?;
-    advisories(&deny, &external.all, &mut findings)?;
-    if context.has_subcommand("deny") {
+    let deny: Deny = context.toml(FILE)?;
+    let metadata = resolve(context, &deny)?;
+    let built: BTreeSet<&PackageId> = metadata
+        .resolve
+        .iter()
+        .flat_map(|all| all.nodes.iter().map(|node| &node.id))
+        .collect();
+    let all = metadata
+        .packages
+        .iter()
+        .filter(|package| package.source.is_some());
+    let all: Vec<&Package> = all.filter(|package| built.contains(&package.id)).collect();
+    let allowed = deny
+        .licenses
+        .allow
+        .iter()
+        .map(|name| spdx::Licensee::parse(name));
+    let allowed: Vec<_> = allowed
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{FILE}: [licenses] allow"))?;
+    for package in &all {
+        let who = format!("{} {}", package.name, package.version);
         findings
             .problems
-            .extend(process::passes(context.cargo(["deny", "check"]))?);
-    } else {
-        findings.note("cargo-deny is not installed: new advisories are left to the job `deny` of the workflow");
+            .extend(licence(package, &allowed).map(|problem| format!("{who} {problem}")));
+        for ban in deny.bans.deny.iter().filter(|ban| ban.is_about(package)) {
+            findings.problem(format!("{who} is banned: {}", ban.reason));
+        }
+        if package
+            .source
+            .as_ref()
+            .is_some_and(|source| source.repr != SOURCE)
+        {
+            findings.problem(format!("{who} does not come from the public registry"));
+        }
     }
-    if !context.has_subcommand("semver-checks") {
-        findings
-            .note("cargo-semver-checks is not installed: left to the job `semver` of the workflow");
+    duplicates(&deny.bans.skip, &shipped(&metadata, &all), &mut findings);
+    for ignored in &deny.advisories.ignore {
+        let name = ignored
+            .reason
+            .split('`')
+            .nth(1)
+            .filter(|_| ignored.reason.starts_with('`'));
+        match name {
+            None => findings.problem(format!(
+                "{FILE}: the reason of {} does not start with its `crate`",
+                ignored.subject
+            )),
+            Some(name) if all.iter().any(|package| package.name.as_str() == name) => {}
+            Some(name) => findings.problem(format!(
+                "{FILE}: {} excuses `{name}`, which is not used: take it out",
+                ignored.subject
+            )),
+        }
     }
+    findings.left("advisories that are newer than deny.toml: the job `deny`");
     Ok(findings)
 }
 
-/// The packages from outside the workspace.
-struct External {
-    /// All of them, those for tests too.
-    all: Vec<Package>,
-    /// Those that are in what the members build without their tests. Only among them two versions of one
-    /// crate weigh anything; cargo-deny sees it so too.
-    shipped: BTreeSet<PackageId>,
-}
-
 /// Resolves the dependencies for the platforms in `[graph]`.
-fn external(context: &Context, deny: &Table) -> Result<External> {
-    let mut all = BTreeMap::new();
-    let mut shipped = BTreeSet::new();
-    for target in strings(deny, "graph", "targets")? {
-        let metadata = MetadataCommand::new()
-            .current_dir(&context.root)
-            .features(CargoOpt::AllFeatures)
-            .other_options(vec!["--filter-platform".to_owned(), target.clone()])
-            .exec()
-            .with_context(|| format!("resolving the dependencies for {target}"))?;
-        let resolve = metadata
-            .resolve
-            .as_ref()
-            .context("`cargo metadata` resolved nothing")?;
-        let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-        let mut waiting = metadata.workspace_members.clone();
-        while let Some(id) = waiting.pop() {
-            if let Some(node) = nodes.get(&id)
-                && shipped.insert(id)
-            {
-                let built = node
-                    .deps
-                    .iter()
-                    .filter(|dependency| !only_for_tests(dependency));
-                waiting.extend(built.map(|dependency| dependency.pkg.clone()));
-            }
+fn resolve(context: &Context, deny: &Deny) -> Result<Metadata> {
+    let platforms = deny.graph.targets.iter();
+    let options = platforms.flat_map(|platform| ["--filter-platform".to_owned(), platform.clone()]);
+    let mut command = MetadataCommand::new();
+    command
+        .current_dir(&context.root)
+        .features(CargoOpt::AllFeatures)
+        .other_options(options.collect::<Vec<_>>());
+    command.exec().context("resolving the dependencies")
+}
+
+/// What is wrong with the licence of a package.
+fn licence(package: &Package, allowed: &[spdx::Licensee]) -> Option<String> {
+    let Some(text) = &package.license else {
+        return Some("names no licence".to_owned());
+    };
+    match spdx::Expression::parse_mode(text, spdx::ParseMode::LAX) {
+        Err(error) => Some(format!("has the licence `{text}`, which is none: {error}")),
+        Ok(terms)
+            if terms.evaluate(|term| allowed.iter().any(|licence| licence.satisfies(term))) =>
+        {
+            None
         }
-        let outside = metadata
-            .packages
-            .iter()
-            .filter(|package| package.source.is_some());
-        all.extend(
-            outside
-                .filter(|package| nodes.contains_key(&package.id))
-                .map(|p| (p.id.clone(), p.clone())),
-        );
+        Ok(_) => Some(format!(
+            "is under `{text}`, which [licenses] allow of {FILE} does not satisfy"
+        )),
     }
-    Ok(External {
-        all: all.into_values().collect(),
-        shipped,
-    })
 }
 
-fn only_for_tests(dependency: &NodeDep) -> bool {
-    dependency
-        .dep_kinds
-        .iter()
-        .all(|kind| kind.kind == DependencyKind::Development)
-}
-
-fn licence(deny: &Table, package: &Package, findings: &mut Findings) -> Result<()> {
-    let allowed = strings(deny, "licenses", "allow")?;
-    let excepted: Vec<&str> = entries(deny, "licenses", "exceptions")
-        .iter()
-        .filter(|entry| key(entry, "crate") == Some(package.name.as_str()))
-        .filter_map(|entry| entry.get("allow")?.as_array())
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let accepts = |id: &str| allowed.iter().any(|allowed| allowed == id) || excepted.contains(&id);
-    let who = format!("{} {}", package.name, package.version);
-    match &package.license {
-        None => findings.problem(format!("{who} names no licence")),
-        Some(expression) => match spdx::satisfied(expression, &accepts) {
-            Ok(true) => {}
-            Ok(false) => findings.problem(format!(
-                "{who} is under `{expression}`, which [licenses] allow of {FILE} does not satisfy"
-            )),
-            Err(error) => findings.problem(format!("{who}: {error}")),
-        },
-    }
-    Ok(())
-}
-
-fn banned(deny: &Table, package: &Package, findings: &mut Findings) {
-    for ban in entries(deny, "bans", "deny") {
-        if matches(package, key(ban, "crate").unwrap_or_default()) {
-            let reason = key(ban, "reason").unwrap_or("no reason is given");
-            findings.problem(format!(
-                "{} {} is banned: {reason}",
-                package.name, package.version
-            ));
+/// The packages in what the members build without their tests. Only among them two versions of one crate
+/// weigh anything; cargo-deny counts so too.
+fn shipped<'a>(metadata: &Metadata, all: &[&'a Package]) -> Vec<&'a Package> {
+    let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
+    let nodes: BTreeMap<_, _> = nodes.map(|node| (&node.id, node)).collect();
+    let mut found = BTreeSet::new();
+    let mut waiting: Vec<&PackageId> = metadata.workspace_members.iter().collect();
+    while let Some(id) = waiting.pop() {
+        if let Some(node) = nodes.get(id)
+            && found.insert(id)
+        {
+            let for_use = node
+                .deps
+                .iter()
+                .filter(|dependency| !is_for_tests(dependency));
+            waiting.extend(for_use.map(|dependency| &dependency.pkg));
         }
     }
+    all.iter()
+        .copied()
+        .filter(|package| found.contains(&package.id))
+        .collect()
+}
+
+fn is_for_tests(dependency: &NodeDep) -> bool {
+    let mut kinds = dependency.dep_kinds.iter();
+    kinds.all(|kind| kind.kind == DependencyKind::Development)
 }
 
 /// One version of each crate, except for those in `[bans] skip`; and no entry there without need.
-fn duplicates(deny: &Table, external: &External, findings: &mut Findings) -> Result<()> {
-    let packages: Vec<&Package> = external
-        .all
-        .iter()
-        .filter(|package| external.shipped.contains(&package.id))
-        .collect();
-    let setting = deny
-        .get("bans")
-        .and_then(|bans| bans.get("multiple-versions"))
-        .and_then(Value::as_str);
-    if setting != Some("deny") {
-        findings.problem(format!("{FILE}: [bans] multiple-versions is not \"deny\""));
+fn duplicates(skips: &[Entry], packages: &[&Package], findings: &mut Findings) {
+    let mut versions: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
+    for package in packages {
+        versions
+            .entry(package.name.as_str())
+            .or_default()
+            .push(package);
     }
-    let skips = entries(deny, "bans", "skip");
+    versions.retain(|_, versions| versions.len() > 1);
     for skip in skips {
-        let spec = key(skip, "crate")
-            .with_context(|| format!("{FILE}: an entry of skip without `crate`"))?;
-        if key(skip, "reason").is_none_or(str::is_empty) {
-            findings.problem(format!("{FILE}: `{spec}` is skipped without a reason"));
-        }
-        let name = spec.split([':', '@']).next().unwrap_or(spec);
-        let versions = packages
-            .iter()
-            .filter(|package| package.name.as_str() == name)
-            .count();
-        if versions < 2 || !packages.iter().any(|package| matches(package, spec)) {
-            findings.problem(format!(
-                "{FILE}: `{spec}` is skipped without need: take it out"
-            ));
-        }
-    }
-    let mut versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for package in &packages {
-        if !skips
-            .iter()
-            .any(|skip| matches(package, key(skip, "crate").unwrap_or_default()))
+        if !versions
+            .values()
+            .flatten()
+            .any(|package| skip.is_about(package))
         {
-            versions
-                .entry(package.name.as_str())
-                .or_default()
-                .push(package.version.to_string());
-        }
-    }
-    for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
-        findings.problem(format!(
-            "{name} is there in the versions {}: align them, or skip one in {FILE} with its reason",
-            versions.join(" and ")
-        ));
-    }
-    Ok(())
-}
-
-/// Each excused advisory names its crate, first in its reason, and that crate is still there.
-fn advisories(deny: &Table, packages: &[Package], findings: &mut Findings) -> Result<()> {
-    for ignored in entries(deny, "advisories", "ignore") {
-        let id = key(ignored, "id")
-            .with_context(|| format!("{FILE}: an ignored advisory without `id`"))?;
-        let reason = key(ignored, "reason").unwrap_or_default();
-        let Some((name, _)) = reason
-            .strip_prefix('`')
-            .and_then(|rest| rest.split_once('`'))
-        else {
             findings.problem(format!(
-                "{FILE}: the reason of {id} does not start with its `crate`"
-            ));
-            continue;
-        };
-        if !packages.iter().any(|package| package.name.as_str() == name) {
-            findings.problem(format!(
-                "{FILE}: {id} excuses `{name}`, which is not used: take it out"
+                "{FILE}: `{}` is skipped without need: take it out",
+                skip.subject
             ));
         }
     }
-    Ok(())
-}
-
-/// Whether a package is meant by `name`, or `name:1.2` for the versions compatible with 1.2.
-fn matches(package: &Package, spec: &str) -> bool {
-    let (name, requirement) = spec.split_once(':').unwrap_or((spec, "*"));
-    let requirement = requirement.parse::<cargo_metadata::semver::VersionReq>();
-    package.name.as_str() == name
-        && requirement.is_ok_and(|wanted| wanted.matches(&package.version))
-}
-
-fn entries<'a>(deny: &'a Table, section: &str, list: &str) -> &'a [Value] {
-    deny.get(section)
-        .and_then(|section| section.get(list))
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-}
-
-fn strings(deny: &Table, section: &str, list: &str) -> Result<Vec<String>> {
-    entries(deny, section, list)
-        .iter()
-        .map(|entry| entry.as_str().map(str::to_owned))
-        .collect::<Option<Vec<_>>>()
-        .filter(|list| !list.is_empty())
-        .with_context(|| format!("{FILE}: [{section}] {list} is not a list of strings"))
-}
-
-fn key<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
-    entry.get(name).and_then(Value::as_str)
+    for (name, mut versions) in versions {
+        versions.retain(|package| !skips.iter().any(|skip| skip.is_about(package)));
+        if versions.len() > 1 {
+            let versions: Vec<_> = versions
+                .iter()
+                .map(|package| package.version.to_string())
+                .collect();
+            findings.problem(format!(
+                "{name} is there in the versions {}: align them, or skip one in {FILE} with its reason",
+                versions.join(" and ")
+            ));
+        }
+    }
 }

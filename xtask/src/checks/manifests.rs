@@ -5,152 +5,145 @@ use toml::{Table, Value};
 
 use super::Findings;
 use crate::context::Context;
-use crate::text::version::{self, Version};
 
-/// The package keys that a member takes from `[workspace.package]`.
-const INHERITED: [&str; 5] = ["version", "edition", "rust-version", "license", "publish"];
+/// The package keys that each member takes from `[workspace.package]`.
+const INHERITED: [&str; 4] = ["version", "edition", "rust-version", "license"];
 
 const KINDS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let root = context.toml("Cargo.toml")?;
-    let workspace = root
-        .get("workspace")
-        .and_then(Value::as_table)
-        .context("Cargo.toml has no [workspace]")?;
-    let edition = workspace
-        .get("package")
-        .and_then(|package| package.get("edition"))
-        .and_then(Value::as_str);
-    if edition != Some("2024") {
-        findings.problem("Cargo.toml: the edition is 2024");
-    }
-
     let mut used = Vec::new();
     for member in context.members() {
         let file = context.relative(member.manifest_path.as_std_path());
-        let manifest = context.toml(&file)?;
-        package(&file, &manifest, &mut findings);
-        for (section, table) in dependencies(&manifest) {
-            for (name, value) in table {
-                pinned_once(&file, &section, name, value, &mut findings);
-                used.push(name.clone());
-            }
+        let manifest: Table = context.toml(&file)?;
+        if !inherits(manifest.get("lints")) {
+            findings.problem(format!("{file}: lacks `[lints] workspace = true`"));
         }
-    }
-    let pins = workspace
-        .get("dependencies")
-        .and_then(Value::as_table)
-        .cloned()
-        .unwrap_or_default();
-    for name in pins.keys().filter(|name| !used.contains(name)) {
-        findings.problem(format!("Cargo.toml: no member uses `{name}`: take it out"));
-    }
-    compiler(context, workspace, &mut findings)?;
-    Ok(findings)
-}
-
-fn package(file: &str, manifest: &Table, findings: &mut Findings) {
-    let inherits = |table: Option<&Value>| {
-        table.and_then(|table| table.get("workspace")) == Some(&Value::Boolean(true))
-    };
-    if !inherits(manifest.get("lints")) {
-        findings.problem(format!("{file}: lacks `[lints] workspace = true`"));
-    }
-    let package = manifest.get("package");
-    for key in INHERITED {
-        if !inherits(package.and_then(|package| package.get(key))) {
-            findings.problem(format!(
-                "{file}: `{key}` is not inherited; write `{key}.workspace = true`"
-            ));
-        }
-    }
-    let description = package
-        .and_then(|package| package.get("description"))
-        .and_then(Value::as_str);
-    if description.is_none_or(|text| text.trim().is_empty()) {
-        findings.problem(format!("{file}: lacks a description"));
-    }
-}
-
-/// Every table of dependencies, those for one platform too, with its name.
-fn dependencies(manifest: &Table) -> Vec<(String, &Table)> {
-    let mut found = Vec::new();
-    for kind in KINDS {
-        if let Some(table) = manifest.get(kind).and_then(Value::as_table) {
-            found.push((kind.to_owned(), table));
-        }
-    }
-    let targets = manifest.get("target").and_then(Value::as_table);
-    for (target, tables) in targets.into_iter().flatten() {
-        for kind in KINDS {
-            if let Some(table) = tables.get(kind).and_then(Value::as_table) {
-                found.push((format!("target.{target}.{kind}"), table));
-            }
-        }
-    }
-    found
-}
-
-fn pinned_once(file: &str, section: &str, name: &str, value: &Value, findings: &mut Findings) {
-    let inherited = value.get("workspace") == Some(&Value::Boolean(true));
-    // A crate that asks for a feature of its own in its tests depends on itself, and pins nothing by it.
-    let itself =
-        value.get("path").and_then(Value::as_str) == Some(".") && value.get("version").is_none();
-    if !inherited && !itself {
-        findings.problem(format!(
-            "{file}: [{section}] pins `{name}` itself; pin it in the root's [workspace.dependencies]"
-        ));
-    }
-}
-
-/// No dependency asks for a newer compiler than ours, and which one ours is stands in one place.
-fn compiler(context: &Context, workspace: &Table, findings: &mut Findings) -> Result<()> {
-    let text = workspace
-        .get("package")
-        .and_then(|package| package.get("rust-version"))
-        .and_then(Value::as_str)
-        .context("Cargo.toml: [workspace.package] has no rust-version")?;
-    let ours =
-        Version::parse(text).with_context(|| format!("Cargo.toml: `{text}` is not a version"))?;
-    for package in &context.metadata.packages {
-        let Some(needed) = &package.rust_version else {
-            continue;
-        };
-        let needs = Version::parse(&needed.to_string()).with_context(|| {
-            format!(
-                "`{needed}`, the rust-version of {}, is not a version",
-                package.name
-            )
-        })?;
-        if version::newer(needs, ours) {
-            findings.problem(format!(
-                "{} {} needs Rust {needed}, the workspace promises {text}",
-                package.name, package.version
-            ));
-        }
-    }
-    for file in context
-        .files()?
-        .iter()
-        .filter(|file| !["Cargo.toml", "Cargo.lock"].contains(&file.as_str()))
-    {
-        let Some(content) = context.text(file)? else {
-            continue;
-        };
-        for (index, line) in content.lines().enumerate() {
-            let lower = line.to_lowercase();
-            let about_rust = ["rust", "msrv", "toolchain", "compiler"]
-                .iter()
-                .any(|word| lower.contains(word));
-            if about_rust && version::mentions(line, text) {
+        for key in INHERITED {
+            if !inherits(manifest.get("package").and_then(|package| package.get(key))) {
                 findings.problem(format!(
-                    "{file}:{}: repeats the rust-version {text}; refer to the root's Cargo.toml",
-                    index + 1
+                    "{file}: `{key}` is not inherited; write `{key}.workspace = true`"
                 ));
             }
         }
+        for (name, value) in dependencies(&manifest) {
+            // A crate that asks for a feature of its own in its tests depends on itself, and pins nothing by it.
+            let is_itself = value.get("path").and_then(Value::as_str) == Some(".")
+                && value.get("version").is_none();
+            if !inherits(Some(value)) && !is_itself {
+                findings.problem(format!(
+                    "{file}: pins `{name}` itself; pin it in the root's [workspace.dependencies]"
+                ));
+            }
+            used.push(name.clone());
+        }
+    }
+    let root: Table = context.toml("Cargo.toml")?;
+    let pins = root
+        .get("workspace")
+        .and_then(|workspace| workspace.get("dependencies")?.as_table());
+    for name in pins
+        .into_iter()
+        .flat_map(Table::keys)
+        .filter(|name| !used.contains(name))
+    {
+        findings.problem(format!("Cargo.toml: no member uses `{name}`: take it out"));
+    }
+    compiler(context, &mut findings)?;
+    findings.left("building with the oldest compiler that Cargo.toml promises: the job `msrv`");
+    findings
+        .left("building with the oldest dependencies that it allows: the job `minimal-versions`");
+    Ok(findings)
+}
+
+fn inherits(value: Option<&Value>) -> bool {
+    value.and_then(|value| value.get("workspace")) == Some(&Value::Boolean(true))
+}
+
+/// Every dependency, those for one platform too.
+fn dependencies(manifest: &Table) -> impl Iterator<Item = (&String, &Value)> {
+    let targets = manifest.get("target").and_then(Value::as_table);
+    let targets = targets
+        .into_iter()
+        .flat_map(Table::values)
+        .filter_map(Value::as_table);
+    let tables = std::iter::once(manifest).chain(targets);
+    let kinds =
+        tables.flat_map(|table| KINDS.iter().filter_map(|kind| table.get(*kind)?.as_table()));
+    kinds.flatten()
+}
+
+/// No dependency asks for a newer compiler than ours, and which one ours is stands in one place.
+fn compiler(context: &Context, findings: &mut Findings) -> Result<()> {
+    let members = context.members();
+    let ours = members
+        .first()
+        .and_then(|member| member.rust_version.as_ref());
+    let ours = ours.context("Cargo.toml: [workspace.package] has no rust-version")?;
+    for package in &context.metadata.packages {
+        if let Some(needed) = package
+            .rust_version
+            .as_ref()
+            .filter(|needed| *needed > ours)
+        {
+            let (name, version) = (&package.name, &package.version);
+            findings.problem(format!(
+                "{name} {version} needs Rust {needed}, the workspace promises {ours}"
+            ));
+        }
+    }
+    let text = format!("{}.{}", ours.major, ours.minor);
+    let others = context
+        .files()?
+        .iter()
+        .filter(|file| !["Cargo.toml", "Cargo.lock"].contains(&file.as_str()));
+    for file in others {
+        let content = std::fs::read_to_string(context.root.join(file)).unwrap_or_default();
+        for (index, line) in content
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| repeats(line, &text))
+        {
+            let at = index + 1;
+            findings.problem(format!(
+                "{file}:{at}: repeats the rust-version {text}; refer to the root's Cargo.toml: {}",
+                line.trim()
+            ));
+        }
     }
     Ok(())
+}
+
+/// Whether a line is about the compiler and has `version` as a number of its own.
+fn repeats(line: &str, version: &str) -> bool {
+    let lower = line.to_lowercase();
+    let words = ["rust", "msrv", "toolchain", "compiler"];
+    let mut numbers = line
+        .split(|c: char| !c.is_ascii_digit() && c != '.')
+        .map(|word| word.trim_matches('.'));
+    words.iter().any(|word| lower.contains(word))
+        && numbers.any(|number| {
+            number == version
+                || number
+                    .strip_prefix(version)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_repeated_by_itself_and_not_in_a_longer_number() {
+        assert!(repeats("needs Rust 1.42 or newer", "1.42"));
+        assert!(repeats("the compiler is 1.42.", "1.42"));
+        assert!(repeats("toolchain: 1.42.0", "1.42"));
+        assert!(!repeats(
+            "Rust in 11.42 ms, at 1.423, version 0.1.42",
+            "1.42"
+        ));
+        assert!(!repeats("it took 1.42 s", "1.42"));
+    }
 }

@@ -1,14 +1,15 @@
 //! core and retry are pure: no std, no unsafe code, and a `clippy.toml` of their own that bans clocks,
 //! threads, files, the environment and unordered maps.
 
-use anyhow::{Context as _, Result};
+use std::path::Path;
+
+use anyhow::Result;
 use toml::{Table, Value};
 
 use super::Findings;
 use crate::context::Context;
 use crate::files;
 use crate::process;
-use crate::text::rust;
 
 const PURE: [&str; 2] = ["handover-core", "handover-retry"];
 
@@ -35,25 +36,32 @@ const BARE: [&str; 2] = ["thumbv7em-none-eabi", "wasm32-unknown-unknown"];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let root = context.toml("clippy.toml")?;
+    let root: Table = context.toml("clippy.toml")?;
+    let targets = [None].into_iter().chain(BARE.map(Some));
+    let targets = targets.filter(|target| is_installed(context, *target, &mut findings));
+    let targets: Vec<_> = targets.collect();
     for name in PURE {
         let directory = context.directory(name)?;
-        let lints = context.relative(&directory.join("clippy.toml"));
+        let lints = format!("{directory}/clippy.toml");
         settings(&lints, &context.toml(&lints)?, &root, &mut findings);
-        attributes(
-            context,
-            &context.relative(&directory.join("src/lib.rs")),
-            &mut findings,
-        )?;
-        for file in files::walk(&directory.join("src"), &[])? {
-            code(context, &context.relative(&file), &mut findings)?;
+        let library = format!("{directory}/src/lib.rs");
+        let source = context.text(&library)?;
+        for attribute in ["#![no_std]", "#![forbid(unsafe_code)]"] {
+            if !source.lines().any(|line| line.trim_end() == attribute) {
+                findings.problem(format!("{library} lacks the line `{attribute}`"));
+            }
         }
-        let build = ["check", "--package", name, "--lib", "--no-default-features"];
-        findings
-            .problems
-            .extend(process::passes(context.cargo(build))?);
+        for path in files::walk(&context.root.join(directory).join("src"), &[])? {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            exceptions(&context.relative(&path), &text, &mut findings);
+        }
+        for target in &targets {
+            let mut build =
+                context.cargo(["check", "--package", name, "--lib", "--no-default-features"]);
+            build.args(target.iter().flat_map(|target| ["--target", target]));
+            findings.problems.extend(process::passes(build)?);
+        }
     }
-    bare_metal(context, &mut findings)?;
     Ok(findings)
 }
 
@@ -79,79 +87,72 @@ fn settings(file: &str, own: &Table, root: &Table, findings: &mut Findings) {
             .map(Vec::as_slice)
             .unwrap_or_default();
         for path in paths {
+            let part = |entry: &Value, name: &str| Some(entry.get(name)?.as_str()?.to_owned());
             let entry = entries
                 .iter()
-                .find(|entry| entry.get("path").and_then(Value::as_str) == Some(path));
-            let reason = entry
-                .and_then(|entry| entry.get("reason"))
-                .and_then(Value::as_str);
-            if reason.is_none_or(str::is_empty) {
+                .find(|entry| part(entry, "path").as_deref() == Some(path));
+            if entry
+                .and_then(|entry| part(entry, "reason"))
+                .is_none_or(|reason| reason.is_empty())
+            {
                 findings.problem(format!("{file}: `{key}` lacks `{path}` with a reason"));
             }
         }
     }
 }
 
-fn attributes(context: &Context, file: &str, findings: &mut Findings) -> Result<()> {
-    let source = context
-        .text(file)?
-        .with_context(|| format!("{file} is not text"))?;
-    for attribute in ["#![no_std]", "#![forbid(unsafe_code)]"] {
-        if !source.lines().any(|line| line.trim_end() == attribute) {
-            findings.problem(format!("{file} lacks the line `{attribute}`"));
-        }
-    }
-    Ok(())
-}
-
 /// std may be linked for tests or a feature only; and no lint that guards purity is switched off.
-fn code(context: &Context, file: &str, findings: &mut Findings) -> Result<()> {
-    let Some(source) = context.text(file)? else {
-        return Ok(());
-    };
-    let code = rust::code(&source);
+fn exceptions(file: &str, source: &str, findings: &mut Findings) {
     let mut previous = "";
-    for (index, line) in code.lines().enumerate() {
+    for (index, line) in source.lines().map(str::trim).enumerate() {
         let at = index + 1;
-        if line.contains("extern crate std") && !previous.contains("#[cfg(") {
+        if line.starts_with("extern crate std") && !previous.starts_with("#[cfg(") {
             findings.problem(format!(
                 "{file}:{at} links std for everyone: put it behind a `#[cfg(...)]`"
             ));
         }
-        if ["disallowed_methods", "disallowed_types"]
-            .iter()
-            .any(|lint| line.contains(lint))
-        {
+        if line.contains("disallowed_methods") || line.contains("disallowed_types") {
             findings.problem(format!(
                 "{file}:{at} makes an exception from the bans of clippy.toml"
             ));
         }
-        if !line.trim().is_empty() {
-            previous = line;
-        }
+        previous = if line.is_empty() { previous } else { line };
     }
-    Ok(())
 }
 
-fn bare_metal(context: &Context, findings: &mut Findings) -> Result<()> {
-    for target in BARE {
-        let libraries = process::capture({
-            let mut rustc = context.command("rustc");
-            rustc.args(["--print", "target-libdir", "--target", target]);
-            rustc
-        })?;
-        if !std::path::Path::new(libraries.trim()).is_dir() {
-            findings.note(format!(
-                "not compiled for {target}: `rustup target add {target}` installs it"
-            ));
-            continue;
-        }
-        for name in PURE {
-            let mut build =
-                context.cargo(["check", "--package", name, "--lib", "--no-default-features"]);
-            build.args(["--target", target]);
-            findings.problems.extend(process::passes(build)?);
-        }
+/// Whether the standard library's part for a target is there; the host's always is.
+fn is_installed(context: &Context, target: Option<&str>, findings: &mut Findings) -> bool {
+    let Some(target) = target else { return true };
+    let mut rustc = context.command("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]);
+    let installed =
+        process::capture(rustc).is_ok_and(|libraries| Path::new(libraries.trim()).is_dir());
+    if !installed {
+        findings.left(format!(
+            "core and retry for {target}: the job `ci`, or `rustup target add {target}`"
+        ));
     }
-    Ok(())
+    installed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn std_for_everyone_and_a_lint_switched_off_are_found() {
+        let mut findings = Findings::default();
+        exceptions(
+            "f",
+            "#[cfg(test)]\nextern crate std;\n// extern crate std\n",
+            &mut findings,
+        );
+        assert_eq!(findings.problems.len(), 0);
+        exceptions(
+            "f",
+            "extern crate std;\n#[expect(clippy::disallowed_types)]\n",
+            &mut findings,
+        );
+        assert_eq!(findings.problems.len(), 2);
+    }
 }

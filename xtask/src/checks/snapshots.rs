@@ -1,9 +1,10 @@
-//! No snapshot waits for review, and each one belongs to a test.
+//! No snapshot waits for review, and each one belongs to a test. insta itself notes which ones the tests read,
+//! so no other program is needed to tell.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{Findings, tests};
 use crate::context::Context;
@@ -11,63 +12,44 @@ use crate::files;
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    // Pending snapshots are ignored by git, so the directories are searched themselves.
+    let tests_failed = context.failures().iter().any(|(name, _)| *name == "tests");
+    if tests_failed {
+        findings.problem("the tests failed, so which snapshots belong to a test cannot be told");
+    }
+    let references = tests::references(context)?;
+    let noted = std::fs::read_to_string(&references)
+        .with_context(|| format!("reading {}", references.display()))?;
+    let noted: BTreeSet<&str> = noted.lines().collect();
+    // A path that cannot be resolved is that of a snapshot which is not there, a test's failure.
+    let read = noted
+        .iter()
+        .filter_map(|line| context.root.join(line).canonicalize().ok());
+    let read: BTreeSet<PathBuf> = read.collect();
+    for path in read.iter().filter(|path| !path.starts_with(&context.root)) {
+        findings.problem(format!(
+            "a test read {}, so it was built for another checkout that shares this target directory: \
+             give each checkout its own, or `touch` the sources here",
+            path.display()
+        ));
+    }
+
+    // Snapshots that wait for review are ignored by git, so the directories are searched themselves.
     let skip = [context.target().to_owned(), context.root.join("target")];
-    let mut snapshots = Vec::new();
+    let mut count = 0_usize;
     for path in files::walk(&context.root, &skip)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let shown = context.relative(&path);
         if name.ends_with(".snap.new") || name.ends_with(".pending-snap") {
             findings.problem(format!(
-                "{} waits for review: accept it by renaming it, or delete it",
-                context.relative(&path)
+                "{shown} waits for review: accept it by renaming it, or delete it"
             ));
         } else if name.ends_with(".snap") {
-            snapshots.push(path);
+            count += 1;
+            if !tests_failed && !path.canonicalize().is_ok_and(|real| read.contains(&real)) {
+                findings.problem(format!("{shown} belongs to no test: delete it"));
+            }
         }
     }
-
-    if context.failures().iter().any(|(name, _)| *name == "tests") {
-        findings.problem("the tests failed, so which snapshots belong to a test cannot be told");
-        return Ok(findings);
-    }
-    let referenced = referenced(context)?;
-    for path in &snapshots {
-        let real = path
-            .canonicalize()
-            .with_context(|| format!("resolving {}", path.display()))?;
-        if !referenced.contains(&real) {
-            findings.problem(format!(
-                "{} belongs to no test: delete it",
-                context.relative(path)
-            ));
-        }
-    }
-    findings.note(format!("{} snapshot files", snapshots.len()));
+    findings.note(format!("{count} snapshot files"));
     Ok(findings)
-}
-
-/// The snapshot files that the tests of this run read. The same file comes up once for each assertion,
-/// and by relative ways too.
-fn referenced(context: &Context) -> Result<BTreeSet<PathBuf>> {
-    let path = tests::references(context)?;
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let distinct: BTreeSet<&str> = text.lines().collect();
-    let mut files = BTreeSet::new();
-    for line in distinct {
-        // A path that cannot be resolved is that of a snapshot which is not there, a test's failure.
-        let Ok(file) = context.root.join(line).canonicalize() else {
-            continue;
-        };
-        if !file.starts_with(&context.root) {
-            bail!(
-                "a test read {}, so it was built for another checkout that shares the target directory {}: \
-                 give each checkout its own, or `touch` the sources here",
-                file.display(),
-                context.target().display()
-            );
-        }
-        files.insert(file);
-    }
-    Ok(files)
 }

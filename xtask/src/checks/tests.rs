@@ -1,6 +1,5 @@
-//! Every test passes. cargo-nextest runs them where it is installed, `cargo test` otherwise.
+//! Every test passes. cargo-nextest runs them, with a limit for each, and reports them in a `JUnit` file.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -11,69 +10,82 @@ use super::Findings;
 use crate::commands::envoy;
 use crate::context::Context;
 use crate::process;
-use crate::text::summary::{self, Counts, Filter, Runner, Skips};
+use crate::report::Results;
 
-/// The package whose tests start real processes. They measure those processes, so that they run one
-/// after the other.
-const REAL: &str = "handover-tests";
-
-/// How long one invocation of a test runner may take, compiling included.
+/// How long all tests may take, compiling included.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// The tests: everything but the examples in the documentation.
+const ALL: [&str; 2] = ["--workspace", "--all-features"];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let references = references(context)?;
     std::fs::write(&references, "")
         .with_context(|| format!("emptying {}", references.display()))?;
-    let runner = if context.has_subcommand("nextest") {
-        Runner::Nextest
-    } else {
-        Runner::Libtest
-    };
-    if runner == Runner::Libtest {
-        findings.note(
-            "cargo-nextest is not installed: `cargo test` runs the tests, with no limit for each",
-        );
-    }
-    for mut run in invocations(context, runner) {
-        environment(context, &mut run)?;
-        run.env("INSTA_UPDATE", "no")
-            .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
-        run_tests(context, runner, run, &mut findings)?;
-    }
+    let listed = names(context)?.len();
+    let mut run = context.cargo(["nextest", "run"]);
+    run.args(ALL)
+        .env("INSTA_UPDATE", "no")
+        .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
+    let (problem, mut results) = run_profile(context, run, "ci", LIMIT)?;
+    results.without_turn(listed);
+    findings.problems.extend(problem);
+    findings.problems.append(&mut results.failed);
+    context.count(results.counts, results.skipped);
     Ok(findings)
 }
 
-/// What to start, so that all tests run, those of [`REAL`] one after the other. nextest runs two of them
-/// at once, by the rules in `.config/nextest.toml`.
-fn invocations(context: &Context, runner: Runner) -> Vec<Command> {
-    match runner {
-        Runner::Nextest => {
-            vec![context.cargo([
-                "nextest",
-                "run",
-                "--workspace",
-                "--all-features",
-                "--profile",
-                "ci",
-            ])]
-        }
-        Runner::Libtest => {
-            let targets = [
-                "--all-features",
-                "--no-fail-fast",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--examples",
-            ];
-            let mut quick = context.cargo(["test", "--workspace", "--exclude", REAL]);
-            quick.args(targets);
-            let mut real = context.cargo(["test", "--package", REAL]);
-            real.args(targets).args(["--", "--test-threads=1"]);
-            vec![quick, real]
-        }
+/// Runs nextest with a profile of `.config/nextest.toml`. Returns the problem with its end, if any, and what
+/// its report says. A run without a report is a problem, as how many tests ran is then unknown.
+pub(crate) fn run_profile(
+    context: &Context,
+    mut run: Command,
+    profile: &str,
+    limit: Duration,
+) -> Result<(Option<String>, Results)> {
+    environment(context, &mut run)?;
+    run.args(["--profile", profile]);
+    let report = report(context, profile);
+    if report.exists() {
+        std::fs::remove_file(&report).with_context(|| format!("removing {}", report.display()))?;
     }
+    let problem = process::passes_within(&context.run_id, run, limit)?;
+    Ok(match Results::from_junit(&report) {
+        Ok(results) => (problem, results),
+        Err(error) => {
+            let why = format!("how many tests ran is unknown: {error:#}");
+            let both = problem.map_or_else(|| why.clone(), |problem| format!("{problem}; {why}"));
+            (Some(both), Results::default())
+        }
+    })
+}
+
+/// Where nextest writes the report of a profile: below its store, whose place is relative to the root.
+pub(crate) fn report(context: &Context, profile: &str) -> PathBuf {
+    let store = context.root.join("target/nextest");
+    store.join(profile).join("junit.xml")
+}
+
+/// The full names of all tests.
+///
+/// # Errors
+///
+/// When cargo-nextest is neither there nor can be built, or the tests do not compile.
+pub(super) fn names(context: &Context) -> Result<Vec<String>> {
+    context.ensure_nextest()?;
+    let mut list = context.cargo(["nextest", "list", "--message-format", "json"]);
+    list.args(ALL).stderr(std::process::Stdio::inherit());
+    let json: serde_json::Value =
+        serde_json::from_str(&process::capture(list)?).context("parsing what nextest lists")?;
+    let suites = json
+        .get("rust-suites")
+        .and_then(|suites| suites.as_object());
+    let suites = suites.context("nextest lists no `rust-suites`")?;
+    let cases = suites
+        .values()
+        .filter_map(|suite| suite.get("testcases")?.as_object());
+    Ok(cases.flat_map(|cases| cases.keys().cloned()).collect())
 }
 
 /// What tests find in their environment, wherever they run.
@@ -86,47 +98,6 @@ pub(crate) fn environment(context: &Context, command: &mut Command) -> Result<()
     if envoy.is_file() {
         command.env("ENVOY_BIN", envoy);
     }
-    Ok(())
-}
-
-/// Runs a test runner, passes its output through, and adds up its summaries.
-pub(super) fn run_tests(
-    context: &Context,
-    runner: Runner,
-    run: Command,
-    findings: &mut Findings,
-) -> Result<()> {
-    let what = process::describe(&run);
-    let mut filter = Filter::default();
-    let mut counts = Counts::default();
-    let mut skips = Skips::default();
-    let mut failed = BTreeSet::new();
-    let mut summaries = 0_usize;
-    let ended = process::stream(&context.run_id, run, LIMIT, |line| {
-        if filter.shows(runner, line) {
-            crate::show(line);
-        }
-        if let Some(found) = summary::parse(runner, line) {
-            counts += found;
-            summaries += 1;
-        }
-        skips.read(runner, line);
-        failed.extend(summary::failed(runner, line));
-    })?;
-    let skipped = skips.lines();
-    counts.skip_by_name(skipped.len());
-    findings.problems.extend(
-        failed
-            .iter()
-            .map(|name| format!("the test `{name}` failed")),
-    );
-    findings.problems.extend(ended.problem(&what));
-    if summaries == 0 {
-        findings.problem(format!(
-            "`{what}` printed no summary: how many tests ran is not known"
-        ));
-    }
-    context.count(counts, skipped);
     Ok(())
 }
 

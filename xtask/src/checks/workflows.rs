@@ -8,62 +8,55 @@ use super::Findings;
 use crate::context::Context;
 
 const SCRIPT: &str = ".ci/run";
-const WORKFLOW: &str = ".github/workflows/ci.yml";
+const WORKFLOWS: &str = ".github/workflows/";
 
-/// The jobs of the workflow, and what each must call.
-const JOBS: [(&str, &str); 6] = [
-    ("ci", SCRIPT),
-    ("msrv", "cargo check"),
-    ("deny", "cargo deny"),
-    ("hack", "cargo hack"),
-    ("semver", "cargo semver-checks"),
-    ("fuzz", "cargo xtask fuzz"),
+/// The jobs of the workflows, and what each must call: what a machine may lack is certain to run there.
+const JOBS: [(&str, &str, &str); 8] = [
+    ("ci.yml", "ci", SCRIPT),
+    ("ci.yml", "msrv", "cargo check"),
+    ("ci.yml", "minimal-versions", "cargo xtask minimal-versions"),
+    ("ci.yml", "deny", "cargo deny"),
+    ("ci.yml", "hack", "cargo hack"),
+    ("ci.yml", "semver", "cargo semver-checks"),
+    ("ci.yml", "fuzz", "cargo xtask fuzz"),
+    ("mutants.yml", "mutants", "cargo xtask mutants"),
 ];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    script(context, &mut findings)?;
-    let workflow = read(context, WORKFLOW)?;
-    for (job, calls) in JOBS {
+    let script = context.text(SCRIPT)?;
+    if script.lines().rfind(|line| !line.trim().is_empty()) != Some("exec cargo xtask ci") {
+        findings.problem(format!(
+            "{SCRIPT}: its last line is not `exec cargo xtask ci`"
+        ));
+    }
+    let metadata = context.root.join(SCRIPT).metadata();
+    let metadata = metadata.with_context(|| format!("looking at {SCRIPT}"))?;
+    if metadata.permissions().mode() & 0o111 != 0o111 {
+        findings.problem(format!("{SCRIPT} is not executable"));
+    }
+    for (file, job, calls) in JOBS {
+        let workflow = context.text(&format!("{WORKFLOWS}{file}"))?;
         if !job_lines(&workflow, job)
             .iter()
             .any(|line| line.contains(calls))
         {
             findings.problem(format!(
-                "{WORKFLOW}: there is no job `{job}` that calls `{calls}`"
+                "{WORKFLOWS}{file}: there is no job `{job}` that calls `{calls}`"
             ));
         }
     }
     for file in context
         .files()?
         .iter()
-        .filter(|file| file.starts_with(".github/workflows/"))
+        .filter(|file| file.starts_with(WORKFLOWS))
     {
-        for (index, line) in read(context, file)?.lines().enumerate() {
-            if let Some(reason) = unpinned(line) {
-                findings.problem(format!("{file}:{}: {reason}", index + 1));
-            }
+        for (index, line) in context.text(file)?.lines().enumerate() {
+            let problem = unpinned(line).map(|reason| format!("{file}:{}: {reason}", index + 1));
+            findings.problems.extend(problem);
         }
     }
     Ok(findings)
-}
-
-fn script(context: &Context, findings: &mut Findings) -> Result<()> {
-    let text = read(context, SCRIPT)?;
-    if text.lines().rfind(|line| !line.trim().is_empty()) != Some("exec cargo xtask ci") {
-        findings.problem(format!(
-            "{SCRIPT}: its last line is not `exec cargo xtask ci`"
-        ));
-    }
-    let metadata = context
-        .root
-        .join(SCRIPT)
-        .metadata()
-        .with_context(|| format!("looking at {SCRIPT}"))?;
-    if metadata.permissions().mode() & 0o111 != 0o111 {
-        findings.problem(format!("{SCRIPT} is not executable"));
-    }
-    Ok(())
 }
 
 /// The lines of a job: those below its name that are indented further.
@@ -89,12 +82,6 @@ fn unpinned(line: &str) -> Option<String> {
     let hash = action.split_once('@').map_or("", |(_, hash)| hash);
     let pinned = hash.len() == 40 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
     (!pinned).then(|| format!("`{action}` is not pinned by the full hash of a commit"))
-}
-
-fn read(context: &Context, file: &str) -> Result<String> {
-    context
-        .text(file)?
-        .with_context(|| format!("{file} is not text"))
 }
 
 #[cfg(test)]

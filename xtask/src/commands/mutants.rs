@@ -1,70 +1,95 @@
-//! `mutants`: changes the code of core and retry in small ways, one at a time, and looks whether a
-//! test notices. What no test notices must stand in `docs/mutants.md`, with a reason.
+//! `mutants`: changes the code of the libraries in small ways, one at a time, and looks whether a test notices.
+//! What no test notices must stand in `docs/mutants.md`, with a reason.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use cargo_metadata::Package;
+use serde::Deserialize;
 
+use crate::checks::publish::is_published;
 use crate::context::Context;
 use crate::process;
 
 const LIST: &str = "docs/mutants.md";
 
-/// A package, what of it is changed, and the quick tests that shall notice.
+/// What a library's manifest says below `[package.metadata.mutants]`. One that says nothing is changed
+/// everywhere, and all its tests are run.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct Subject {
-    package: &'static str,
-    /// The record of what tests watch is changed by no test's rules but its own.
-    exclude: &'static [&'static str],
-    tests: &'static [&'static str],
+    /// The targets whose tests notice, as arguments of `cargo test`: the quick ones, as each change runs them all.
+    tests: Vec<String>,
+    /// The files that are changed, as patterns below the crate; all where there are none.
+    files: Vec<String>,
+    /// The files that are not changed.
+    exclude: Vec<String>,
+    /// How long the tests of one change may take, in seconds. A change that loops for ever costs so much.
+    timeout: u32,
 }
 
-/// The names of the packages that are changed.
-pub(super) const PACKAGES: [&str; 2] = ["handover-retry", "handover-core"];
+impl Default for Subject {
+    fn default() -> Self {
+        Self {
+            tests: vec!["--lib".to_owned(), "--tests".to_owned()],
+            files: Vec::new(),
+            exclude: Vec::new(),
+            timeout: 60,
+        }
+    }
+}
 
-const SUBJECTS: [Subject; PACKAGES.len()] = [
-    Subject {
-        package: PACKAGES[0],
-        exclude: &[],
-        tests: &["--lib", "--test", "properties"],
-    },
-    Subject {
-        package: PACKAGES[1],
-        exclude: &["crates/core/src/check/**"],
-        tests: &[
-            "--lib",
-            "--test",
-            "scenarios",
-            "--test",
-            "scripts",
-            "--test",
-            "properties",
-        ],
-    },
-];
+impl Subject {
+    fn of(library: &Package) -> Result<Self> {
+        let Some(said) = library.metadata.get("mutants") else {
+            return Ok(Self::default());
+        };
+        serde_json::from_value(said.clone())
+            .with_context(|| format!("{}: [package.metadata.mutants]", library.manifest_path))
+    }
+}
 
-/// Runs cargo-mutants and compares what survived with the list.
-pub(super) fn command(shard: Option<&str>, package: Option<&str>) -> Result<ExitCode> {
+/// Runs cargo-mutants for the chosen packages, and compares what survived with the list.
+pub(super) fn command(
+    shard: Option<&str>,
+    packages: &[String],
+    only_list: bool,
+) -> Result<ExitCode> {
     let context = Context::new()?;
     if !context.has_subcommand("mutants") {
         bail!("cargo-mutants is not installed: `cargo install cargo-mutants --locked` does it");
     }
-    let mut survivors = BTreeSet::new();
-    let chosen = |subject: &&Subject| package.is_none_or(|package| package == subject.package);
-    for subject in SUBJECTS.iter().filter(chosen) {
-        survivors.extend(run(&context, subject, shard)?);
+    let mut libraries = context.libraries();
+    libraries.retain(|library| is_published(library) || library.metadata.get("mutants").is_some());
+    let is_known = |name: &String| libraries.iter().any(|library| library.name == *name);
+    if let Some(unknown) = packages.iter().find(|name| !is_known(name)) {
+        let known: Vec<&str> = libraries
+            .iter()
+            .map(|library| library.name.as_str())
+            .collect();
+        bail!(
+            "there is no library `{unknown}`; there are {}",
+            known.join(", ")
+        );
     }
-    let text = context
-        .text(LIST)?
-        .with_context(|| format!("{LIST} is not text"))?;
-    let listed = listed(&text);
-    let mut problems: Vec<_> = survivors
-        .difference(&listed)
+    let mut survivors = BTreeSet::new();
+    for library in &libraries {
+        if packages.is_empty() || packages.iter().any(|name| library.name == *name) {
+            survivors.extend(run(&context, library, shard, only_list)?);
+        }
+    }
+    if only_list {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let listed = listed(&context.text(LIST)?);
+    let new = survivors.difference(&listed);
+    let mut problems: Vec<_> = new
         .map(|mutant| format!("survives and is not in {LIST}: {mutant}"))
         .collect();
     // A part of the changes says nothing of the rest of the list.
-    if shard.is_none() && package.is_none() {
+    if shard.is_none() && packages.is_empty() {
         let caught = listed.difference(&survivors);
         problems.extend(caught.map(|mutant| format!("is caught and still in {LIST}: {mutant}")));
     }
@@ -80,38 +105,55 @@ pub(super) fn command(shard: Option<&str>, package: Option<&str>) -> Result<Exit
 }
 
 /// What survived of one package, without line numbers.
-fn run(context: &Context, subject: &Subject, shard: Option<&str>) -> Result<BTreeSet<String>> {
-    let output = context.scratch()?.join("mutants").join(subject.package);
-    std::fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
+fn run(
+    context: &Context,
+    library: &Package,
+    shard: Option<&str>,
+    only_list: bool,
+) -> Result<BTreeSet<String>> {
+    let subject = Subject::of(library)?;
+    let name = library.name.as_str();
+    let directory = context.directory(name)?;
+    let output = context.scratch()?.join("mutants").join(name);
+    let copies = output.join("copies");
+    std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
+    let timeout = subject.timeout.to_string();
     let mut mutants = context.cargo([
         "mutants",
         "--all-features",
-        // A second one would build everything once more, and fight for the processors.
-        "--jobs",
-        "1",
-        // The tests take a second or two; a mutant that loops for ever shall not take much longer.
-        "--timeout",
-        "60",
-        "--build-timeout",
-        "600",
         "--colors",
         "never",
         "--package",
-        subject.package,
+        name,
     ]);
-    for pattern in subject.exclude {
-        mutants.args(["--exclude", pattern]);
+    // A second job would build everything once more, and fight for the processors.
+    mutants.args([
+        "--jobs",
+        "1",
+        "--timeout",
+        &timeout,
+        "--build-timeout",
+        "600",
+    ]);
+    for (option, patterns) in [("--file", &subject.files), ("--exclude", &subject.exclude)] {
+        mutants.args(
+            patterns
+                .iter()
+                .flat_map(|pattern| [option.to_owned(), format!("{directory}/{pattern}")]),
+        );
     }
-    if let Some(shard) = shard {
-        mutants.args(["--shard", shard]);
+    mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
+    if only_list {
+        mutants.arg("--list");
     }
     mutants.arg("--output").arg(&output);
     // For the build as well: without them it builds every test, bench and example.
-    for argument in subject.tests {
-        mutants.arg(format!("--cargo-arg={argument}"));
-    }
-    let copies = output.join("copies");
-    std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
+    mutants.args(
+        subject
+            .tests
+            .iter()
+            .map(|argument| format!("--cargo-arg={argument}")),
+    );
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
         // does not change with a mutant is built once for all parts.
@@ -124,21 +166,21 @@ fn run(context: &Context, subject: &Subject, shard: Option<&str>) -> Result<BTre
         .env("PROPTEST_CASES", "60")
         .env("PROPTEST_MAX_SHRINK_ITERS", "0")
         .env("INSTA_UPDATE", "no");
-    // It ends with an error where a mutant survives, which is for the list to judge.
-    let problem = process::passes(mutants)?;
-    let results = output.join("mutants.out");
-    if let Some(problem) = problem
-        && !results.join("missed.txt").is_file()
-    {
-        bail!("{problem} and left no results");
+    let missed = output.join("mutants.out").join("missed.txt");
+    if missed.exists() {
+        std::fs::remove_file(&missed).with_context(|| format!("removing {}", missed.display()))?;
     }
-    missed(&results)
+    // It ends with an error where a mutant survives, which is for the list to judge.
+    match process::passes(mutants)? {
+        Some(problem) if only_list || !missed.is_file() => bail!("{problem} and left no results"),
+        _ if only_list => Ok(BTreeSet::new()),
+        _ => survivors(&missed),
+    }
 }
 
-fn missed(results: &Path) -> Result<BTreeSet<String>> {
-    let path = results.join("missed.txt");
+fn survivors(missed: &Path) -> Result<BTreeSet<String>> {
     let text =
-        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        std::fs::read_to_string(missed).with_context(|| format!("reading {}", missed.display()))?;
     Ok(text.lines().map(without_place).collect())
 }
 
@@ -151,7 +193,7 @@ fn without_place(line: &str) -> String {
     format!("{file}: {what}")
 }
 
-/// The mutants in the first column of the list's table, in backticks.
+/// The mutants in the first column of the list's tables, in backticks.
 fn listed(text: &str) -> BTreeSet<String> {
     let mutants = text.lines().filter_map(|line| {
         let cell = line.strip_prefix("| `")?;
@@ -180,5 +222,12 @@ mod tests {
             listed(text),
             BTreeSet::from(["a.rs: replace || with &&".to_owned()])
         );
+    }
+
+    #[test]
+    fn a_setting_that_is_not_known_is_an_error() {
+        let parse = |text: &str| serde_json::from_str::<Subject>(text);
+        assert_eq!(parse(r#"{ "files": ["src/a.rs"] }"#).unwrap().timeout, 60);
+        assert!(parse(r#"{ "file": "src/a.rs" }"#).is_err());
     }
 }

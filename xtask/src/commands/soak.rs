@@ -2,9 +2,7 @@
 //! asked.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -12,18 +10,19 @@ use anyhow::{Context as _, Result};
 
 use super::envoy;
 use crate::checks::leftovers;
-use crate::checks::tests::environment;
+use crate::checks::tests::{report, run_profile};
 use crate::context::Context;
 use crate::process;
-use crate::text::summary::{self, Counts, Runner};
+use crate::report::Results;
 
-/// Tests that run one after the other, because they count and measure.
+/// The profile of `.config/nextest.toml`: one test after the other, because they count and measure.
+const PROFILE: &str = "soak";
+
+/// Tests that are run and reported together.
 struct Suite {
     name: &'static str,
-    /// The test binary of `handover-tests`.
-    binary: &'static str,
-    /// Which of its tests.
-    filter: &'static [&'static str],
+    /// Which tests, in nextest's language of filters.
+    filter: &'static str,
     /// How long they may take: about three times what they take on two busy cores.
     limit: Duration,
 }
@@ -31,23 +30,23 @@ struct Suite {
 const SUITES: [Suite; 3] = [
     Suite {
         name: "versions",
-        binary: "adapter",
-        filter: &["versions::"],
+        filter: "binary(adapter) & test(/^versions::/)",
         limit: Duration::from_secs(20 * 60),
     },
     Suite {
         name: "adapter",
-        binary: "adapter",
-        filter: &["--skip", "versions::"],
+        filter: "binary(adapter) - test(/^versions::/)",
         limit: Duration::from_secs(75 * 60),
     },
     Suite {
         name: "proof",
-        binary: "proof",
-        filter: &[],
+        filter: "binary(proof)",
         limit: Duration::from_secs(30 * 60),
     },
 ];
+
+/// The package that the suites are in.
+const TESTS: [&str; 2] = ["--package", "handover-tests"];
 
 /// By which lines a test tells a figure.
 const FIGURE: &str = "=== ";
@@ -60,92 +59,46 @@ const FIGURE: &str = "=== ";
 pub(super) fn command(minutes: u64) -> Result<ExitCode> {
     let context = Context::new()?;
     let envoys = envoy::install_all(context.target())?;
-    let logs = context.scratch()?.join("soak");
-    std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
-    build(&context)?;
+    let reports = context.scratch()?.join("soak");
+    std::fs::create_dir_all(&reports).with_context(|| format!("creating {}", reports.display()))?;
+    // Before the suites, so that their limits are for the tests alone.
+    context.ensure_nextest()?;
+    let mut build = context.cargo(["nextest", "run", "--no-run"]);
+    build.args(TESTS);
+    if let Some(problem) = process::passes(build)? {
+        anyhow::bail!(problem);
+    }
 
     let enough = Duration::from_secs(minutes.saturating_mul(60));
     let begun = Instant::now();
-    let mut results = Vec::new();
+    let mut outcomes = Vec::new();
     for round in 1_u32.. {
         for suite in &SUITES {
             println!("\n==> {}, round {round}", suite.name);
-            let log = logs.join(format!("{}-{round}.log", suite.name));
-            let result = run(&context, suite, round, &envoys, log)?;
-            println!("{result}");
-            results.push(result);
+            let copy = reports.join(format!("{}-{round}.xml", suite.name));
+            let outcome = run(&context, suite, round, &envoys, copy)?;
+            println!("{outcome}");
+            outcomes.push(outcome);
         }
         if begun.elapsed() >= enough {
             break;
         }
     }
     let left = leftovers::check(&context)?.problems;
-    Ok(summarise(&results, &left, begun.elapsed()))
-}
-
-/// Compiles what the suites need, so that their limits are for the tests alone.
-fn build(context: &Context) -> Result<()> {
-    let mut build = context.cargo(["test", "--package", "handover-tests", "--no-run"]);
-    environment(context, &mut build)?;
-    match process::passes(build)? {
-        None => Ok(()),
-        Some(problem) => anyhow::bail!(problem),
-    }
+    Ok(summarise(&outcomes, &left, begun.elapsed()))
 }
 
 /// How a suite ended.
+#[derive(Debug, Default)]
 struct Outcome {
     suite: &'static str,
     round: u32,
     took: Duration,
+    /// What went wrong with the run, each failed test, and each that skipped itself.
     problems: Vec<String>,
-    seen: Seen,
-    log: PathBuf,
-}
-
-/// What the output of a suite tells.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
-    counts: Counts,
-    failed: Vec<String>,
-    skipped: Vec<String>,
-    figures: Vec<String>,
-    requests: u64,
-    lost: u64,
-}
-
-impl Seen {
-    /// Takes a line in, and says whether it is worth showing at once.
-    fn take(&mut self, line: &str) -> bool {
-        if let Some(counts) = summary::parse(Runner::Libtest, line) {
-            self.counts += counts;
-            return true;
-        }
-        if let Some(skipped) = summary::skipped(line) {
-            self.skipped.push(skipped);
-            return true;
-        }
-        if let Some(failed) = summary::failed(Runner::Libtest, line) {
-            self.failed.push(failed);
-            return true;
-        }
-        if let Some(figure) = line.strip_prefix(FIGURE) {
-            self.figures.push(figure.to_owned());
-        }
-        if let Some((requests, lost)) = load(line) {
-            self.requests += requests;
-            self.lost += lost;
-        }
-        line.starts_with("test ")
-    }
-}
-
-/// The requests of a load and the failed ones among them, from the first line of its report.
-fn load(line: &str) -> Option<(u64, u64)> {
-    let (requests, rest) = line.split_once(" requests in ")?;
-    let (_, rest) = rest.split_once(" s, ")?;
-    let (failed, _) = rest.split_once(" failed, longest gap ")?;
-    Some((requests.parse().ok()?, failed.parse().ok()?))
+    results: Results,
+    /// Where the report of the run is kept, with all that its tests printed.
+    report: PathBuf,
 }
 
 fn run(
@@ -153,102 +106,108 @@ fn run(
     suite: &Suite,
     round: u32,
     envoys: &[PathBuf],
-    log: PathBuf,
+    copy: PathBuf,
 ) -> Result<Outcome> {
-    let command = test(context, suite, envoys)?;
-    let what = process::describe(&command);
-    let mut file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let mut written = Ok(());
-    let mut seen = Seen::default();
     let begun = Instant::now();
-    let ended = process::stream(&context.run_id, command, suite.limit, |line| {
-        if written.is_ok() {
-            written = writeln!(file, "{line}");
-        }
-        if seen.take(line) {
-            crate::show(line);
-        }
-    })?;
-    written.with_context(|| format!("writing {}", log.display()))?;
-    let mut problems: Vec<String> = ended.problem(&what).into_iter().collect();
-    if seen.counts == Counts::default() {
-        problems.push(format!("`{what}` printed no summary"));
-    }
-    let skipped = seen.skipped.len();
-    seen.counts.skip_by_name(skipped);
+    let (problem, results) = run_profile(
+        context,
+        nextest(context, suite, envoys)?,
+        PROFILE,
+        suite.limit,
+    )?;
+    keep(&report(context, PROFILE), &copy)?;
+    let failed = results.failed.iter().map(|test| format!("the test {test}"));
     Ok(Outcome {
         suite: suite.name,
         round,
         took: begun.elapsed(),
-        problems,
-        seen,
-        log,
+        problems: problem
+            .into_iter()
+            .chain(failed)
+            .chain(results.skipped.iter().cloned())
+            .collect(),
+        results,
+        report: copy,
     })
 }
 
-fn test(context: &Context, suite: &Suite, envoys: &[PathBuf]) -> Result<Command> {
-    let mut command = context.cargo([
-        "test",
-        "--package",
-        "handover-tests",
-        "--test",
-        suite.binary,
-    ]);
-    // What tests print goes to the log, also where they pass.
-    command
-        .args(["--", "--test-threads=1", "--show-output"])
-        .args(suite.filter);
-    environment(context, &mut command)?;
+/// The next run writes its report to the same place. One that was broken off has written none.
+fn keep(report: &Path, copy: &Path) -> Result<()> {
+    if report.is_file() {
+        std::fs::copy(report, copy).with_context(|| format!("writing {}", copy.display()))?;
+    }
+    Ok(())
+}
+
+fn nextest(context: &Context, suite: &Suite, envoys: &[PathBuf]) -> Result<Command> {
     let envoys = std::env::join_paths(envoys.iter().map(PathBuf::as_path))
         .context("the target directory has a colon in its path")?;
+    let mut command = context.cargo(["nextest", "run"]);
     command
+        .args(TESTS)
+        .args(["--filterset", suite.filter])
         .env("HANDOVER_SOAK", "1")
         .env("HANDOVER_ENVOYS", envoys);
     Ok(command)
 }
 
 impl Outcome {
-    fn is_good(&self) -> bool {
-        self.problems.is_empty() && self.seen.failed.is_empty() && self.seen.skipped.is_empty()
+    /// The figures that the tests told.
+    fn figures(&self) -> impl Iterator<Item = &str> {
+        let lines = self.results.output.lines();
+        lines.filter_map(|line| line.trim_start().strip_prefix(FIGURE))
     }
+
+    /// All requests of all loads, and the failed ones among them.
+    fn requests(&self) -> (u64, u64) {
+        let loads = self.results.output.lines().filter_map(load);
+        loads.fold((0, 0), |(all, lost), load| (all + load.0, lost + load.1))
+    }
+}
+
+/// The requests of a load and the failed ones among them, from the first line of its report.
+fn load(line: &str) -> Option<(u64, u64)> {
+    let (requests, rest) = line.trim_start().split_once(" requests in ")?;
+    let (_, rest) = rest.split_once(" s, ")?;
+    let (failed, _) = rest.split_once(" failed, longest gap ")?;
+    Some((requests.parse().ok()?, failed.parse().ok()?))
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.is_good() { "ok" } else { "FAILED" };
+        let verdict = if self.problems.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        let (requests, lost) = self.requests();
         write!(
             f,
-            "{verdict:>6}  {:<8}  round {}  {:>7.1} s  {}; {} requests, {} failed",
+            "{verdict:>6}  {:<8}  round {}  {:>7.1} s  {}; {requests} requests, {lost} failed",
             self.suite,
             self.round,
             self.took.as_secs_f64(),
-            self.seen.counts,
-            self.seen.requests,
-            self.seen.lost,
+            self.results.counts,
         )
     }
 }
 
-fn summarise(results: &[Outcome], left: &[String], took: Duration) -> ExitCode {
+fn summarise(outcomes: &[Outcome], left: &[String], took: Duration) -> ExitCode {
     println!("\n==> figures");
-    for figure in results.iter().flat_map(|result| &result.seen.figures) {
+    for figure in outcomes.iter().flat_map(Outcome::figures) {
         println!("{figure}");
     }
     println!("\n==> summary (a test that kills what serves counts the requests that fail by it)");
-    for result in results {
-        println!("{result}");
-        let failed = result.seen.failed.iter();
-        let failed = failed.map(|name| format!("the test `{name}` failed"));
-        let skipped = result.seen.skipped.iter().cloned();
-        let problems = result.problems.iter().cloned();
-        for problem in problems.chain(failed).chain(skipped) {
-            println!("        {problem}; see {}", result.log.display());
+    for outcome in outcomes {
+        println!("{outcome}");
+        for problem in &outcome.problems {
+            println!("        {problem}; see {}", outcome.report.display());
         }
     }
     for thing in left {
         println!("        left behind: {thing}");
     }
-    let good = left.is_empty() && results.iter().all(Outcome::is_good);
+    let good = left.is_empty() && outcomes.iter().all(|outcome| outcome.problems.is_empty());
     let verdict = if good { "all passed" } else { "NOT all passed" };
     println!("{verdict} in {:.0} minutes", took.as_secs_f64() / 60.0);
     if good {
@@ -263,53 +222,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_output_of_a_suite_is_understood() {
-        let mut seen = Seen::default();
-        let shown: Vec<&str> = [
-            "running 2 tests",
-            "SKIPPED versions::a: HANDOVER_ENVOYS names no two versions of Envoy",
-            "test versions::a ... ok",
-            "test hung::b ... FAILED",
-            "=== 30 changes: 2 epochs",
-            "120 requests in 3.027 s, 2 failed, longest gap 41.9ms; 0 idle close races",
-            "80 requests in 1.000 s, 0 failed, longest gap 1.9ms; 0 idle close races",
-            "[0] the log of Envoy",
-            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
-        ]
-        .into_iter()
-        .filter(|line| seen.take(line))
-        .collect();
-        assert_eq!(shown.len(), 4, "{shown:?}");
-        assert_eq!(seen.figures, ["30 changes: 2 epochs"]);
-        assert_eq!(seen.failed, ["hung::b"]);
-        assert_eq!(seen.skipped.len(), 1);
-        assert_eq!((seen.requests, seen.lost), (200, 2));
-        assert_eq!((seen.counts.passed, seen.counts.failed), (1, 1));
-    }
-
-    #[test]
-    fn a_suite_that_skips_or_fails_is_not_good() {
-        let outcome = |seen| Outcome {
+    fn figures_and_requests_are_found_in_what_the_tests_printed() {
+        let output = "running 1 test\n=== 30 changes: 2 epochs\n\
+                      120 requests in 3.027 s, 2 failed, longest gap 41.9ms; 0 idle close races\n\
+                      80 requests in 1.000 s, 0 failed, longest gap 1.9ms; 0 idle close races\n\
+                      [0] the log of Envoy\n";
+        let outcome = Outcome {
             suite: "adapter",
             round: 1,
             took: Duration::from_millis(1_500),
-            problems: Vec::new(),
-            seen,
-            log: PathBuf::new(),
+            results: Results {
+                output: output.to_owned(),
+                ..Results::default()
+            },
+            ..Outcome::default()
         };
-        let good = outcome(Seen::default());
         assert_eq!(
-            good.to_string(),
-            "    ok  adapter   round 1      1.5 s  0 passed, 0 failed, 0 skipped; 0 requests, 0 failed"
+            outcome.figures().collect::<Vec<_>>(),
+            ["30 changes: 2 epochs"]
         );
-        let skipped = outcome(Seen {
-            skipped: vec!["SKIPPED a: b".to_owned()],
-            ..Seen::default()
-        });
-        let failed = outcome(Seen {
-            failed: vec!["a".to_owned()],
-            ..Seen::default()
-        });
-        assert!(good.is_good() && !skipped.is_good() && !failed.is_good());
+        assert_eq!(
+            outcome.to_string(),
+            "    ok  adapter   round 1      1.5 s  0 passed, 0 failed, 0 skipped; 200 requests, 2 failed"
+        );
     }
 }

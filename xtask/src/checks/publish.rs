@@ -1,0 +1,136 @@
+//! Each library crate can be published: it says what a registry's page shows, its package holds what its user
+//! needs and nothing else, and what is unpacked from there builds.
+
+use anyhow::Result;
+use cargo_metadata::Package;
+
+use super::Findings;
+use crate::context::Context;
+use crate::markdown::{self, Block};
+use crate::process;
+
+/// What belongs in a package: whole names, or folders that end in `/`.
+const PACKED: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.toml.orig",
+    "Cargo.lock",
+    ".cargo_vcs_info.json",
+    "README.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "src/",
+    "examples/",
+];
+
+pub(super) fn check(context: &Context) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let (published, private): (Vec<_>, Vec<_>) = context
+        .libraries()
+        .into_iter()
+        .partition(|library| is_published(library));
+    for library in private {
+        findings.note(format!("{} is not published", library.name));
+    }
+    // All in one call: Cargo puts them in order, and each finds those before it as if they were published.
+    let mut package = context.cargo(["package", "--allow-dirty"]);
+    // The profile is that of the workspace, which a package leaves behind: so what is built already is used.
+    package.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    for library in published {
+        let problems = look_at(context, library)?;
+        let problems = problems
+            .into_iter()
+            .map(|problem| format!("{}: {problem}", library.name));
+        findings.problems.extend(problems);
+        package.args(["--package", library.name.as_str()]);
+    }
+    findings.problems.extend(process::passes(package)?);
+    findings.left("the surface against the last release: the job `semver`");
+    Ok(findings)
+}
+
+/// Whether the manifest allows it. A library of the tests says `publish = false`.
+pub(crate) fn is_published(library: &Package) -> bool {
+    library.publish.as_ref().is_none_or(|to| !to.is_empty())
+}
+
+/// What is wrong with the page that a registry would show, with the files of the package, and with its README.
+fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
+    let docs_rs = library.metadata.pointer("/docs/rs");
+    let page = [
+        ("description", library.description.is_some()),
+        ("repository", library.repository.is_some()),
+        ("readme", library.readme.is_some()),
+        ("keywords", !library.keywords.is_empty()),
+        ("categories", !library.categories.is_empty()),
+        ("[package.metadata.docs.rs]", docs_rs.is_some()),
+    ];
+    let lacking = page.iter().filter(|(_, is_there)| !is_there);
+    let mut problems: Vec<String> = lacking
+        .map(|(what, _)| format!("its Cargo.toml lacks {what}"))
+        .collect();
+
+    let mut list = context.cargo(["package", "--list", "--allow-dirty", "--package"]);
+    list.arg(library.name.as_str());
+    let listed = process::capture(list)?;
+    let surplus: Vec<&str> = listed.lines().filter(|file| !belongs(file)).collect();
+    if let Some(first) = surplus.first() {
+        let count = surplus.len();
+        problems.push(format!(
+            "its package has {count} files that no user needs, as {first}: name what belongs in `include`"
+        ));
+    }
+    let licences = listed.lines().filter(|file| file.starts_with("LICENSE-"));
+    if licences.count() != 2 {
+        problems
+            .push("its package lacks a licence: link to both LICENSE files of the root".to_owned());
+    }
+
+    if library.readme.is_some() {
+        let directory = context.directory(&library.name)?;
+        let text = context.text(&format!("{directory}/README.md"))?;
+        let page = markdown::read(&text).unwrap_or_default();
+        let is_rust = |block: &Block| block.language.starts_with("rust");
+        if !page.blocks.iter().any(is_rust) {
+            problems.push("its README.md has no example in Rust".to_owned());
+        }
+        let source = context.text(&format!("{directory}/src/lib.rs"))?;
+        if !source.contains("#[doc = include_str!(\"../README.md\")]") {
+            problems.push(
+                "no documentation test compiles the example of its README.md: write `#[cfg(doctest)] \
+                 #[doc = include_str!(\"../README.md\")] struct ReadMe;` into src/lib.rs"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(problems)
+}
+
+fn belongs(file: &str) -> bool {
+    let is_program = file == "src/main.rs" || file.starts_with("src/bin/");
+    let known = PACKED
+        .iter()
+        .any(|name| file == *name || (name.ends_with('/') && file.starts_with(name)));
+    known && !is_program && !file.ends_with(".snap")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_has_source_and_examples_and_no_tests() {
+        for file in ["Cargo.toml", "src/a/b.rs", "examples/a.rs", "LICENSE-MIT"] {
+            assert!(belongs(file), "{file}");
+        }
+        for file in [
+            "tests/a.rs",
+            "scenarios/a.txt",
+            "src/snapshots/a.snap",
+            "src/bin/helper.rs",
+            "test-helper/main.rs",
+            "sources/x",
+        ] {
+            assert!(!belongs(file), "{file}");
+        }
+    }
+}
