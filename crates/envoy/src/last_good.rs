@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::{ConfigError, EnvoyConfig};
 use crate::bootstrap::{Format, MAX_BYTES};
 use crate::text::one_line;
+
 /// The name of the file in the state directory.
 const NAME: &str = "last-known-good";
 /// The beginning of its first line.

@@ -46,7 +46,7 @@ impl Child {
         })
     }
 
-    /// The process id, which is the id of the process group as well.
+    /// Returns the process id, which is the id of the process group as well.
     pub fn pid(&self) -> u32 {
         self.running.slot().pid()
     }
@@ -169,8 +169,8 @@ impl Child {
         Ok(Stopped { cause, forced })
     }
 
-    /// How much memory the child has in RAM, in bytes, shared pages included; `None` once it has
-    /// ended, or where `/proc` does not tell.
+    /// Returns the child's memory in RAM, in bytes, shared pages included; `None` once it has ended,
+    /// or if `/proc` cannot be read.
     pub fn resident_bytes(&self) -> Option<u64> {
         // Read before looking whether it runs: so the number is not another process's by now.
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
@@ -183,7 +183,7 @@ impl Child {
         pages.checked_mul(page).filter(|bytes| *bytes > 0)
     }
 
-    /// The last lines the child wrote to standard error; empty without an output sink.
+    /// Returns the last lines the child wrote to standard error; empty without an output sink.
     ///
     /// After [`Child::wait`] has returned, the child's very last line is among them.
     pub fn stderr_tail(&self) -> Tail {
@@ -211,7 +211,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// SIGTERM to the child alone, which knows best how its own children end.
+    /// Asks by SIGTERM, sent to the child alone, which knows best how its own children end.
     pub fn within(grace: Duration) -> Self {
         Self {
             signal: Signal::TERM,

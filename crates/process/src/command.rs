@@ -81,7 +81,7 @@ const FOR_THE_SUPERVISOR: [&str; 9] = [
 const FIRST_SOCKET: RawFd = 3;
 
 impl Command {
-    /// A command for `program`: a path if it has a slash, otherwise a name to search in `PATH`.
+    /// Makes a command for `program`: a path if it has a slash, otherwise a name to search in `PATH`.
     ///
     /// The `PATH` is the child's, if one is set with [`Command::env`], as a shell would do it. A
     /// relative path counts from the supervisor's working directory.
@@ -184,7 +184,7 @@ impl Command {
         self
     }
 
-    /// Whether SIGKILL ends what is left of the child's process group once the child itself has
+    /// Sets whether SIGKILL ends what is left of the child's process group once the child itself has
     /// ended. Off unless set; [`Child::stop`] and dropping a [`Child`] turn it on.
     pub fn kill_group_at_end(mut self, kill: bool) -> Self {
         self.sweep_group = kill;
@@ -198,7 +198,7 @@ impl Command {
         self
     }
 
-    /// As [`Command::output`], for a sink that several children share.
+    /// Forwards the output as [`Command::output`] does, to a sink that several children share.
     pub fn shared_output(mut self, sink: Arc<dyn OutputSink>) -> Self {
         self.sink = Some(sink);
         self

@@ -163,7 +163,7 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    /// Whether trying again cannot help unless somebody changes the command or the file system.
+    /// Returns whether trying again cannot help unless somebody changes the command or the file system.
     ///
     /// A full process table or a program that is just being copied are worth a retry, a missing
     /// program is not.

@@ -28,12 +28,12 @@ pub enum ExitCause {
 }
 
 impl ExitCause {
-    /// Whether it ended by itself with code 0.
+    /// Returns whether the child ended by itself with code 0.
     pub fn success(self) -> bool {
         self == Self::Code(0)
     }
 
-    /// The code a shell would report: the exit code, or 128 + the signal's number.
+    /// Returns the code a shell would report: the exit code, or 128 + the signal's number.
     pub fn exit_code(self) -> i32 {
         match self {
             Self::Code(code) => code,
@@ -42,7 +42,7 @@ impl ExitCause {
         }
     }
 
-    /// The number of the signal that ended it, if one did.
+    /// Returns the number of the signal that ended the child, if one did.
     pub fn signal(self) -> Option<i32> {
         match self {
             Self::Code(_) => None,

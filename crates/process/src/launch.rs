@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use super::sys::{self, Which};
+use super::syscalls::{self, Which};
 
 /// All that a new process needs, in the form in which the kernel takes it.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub(super) enum Failure {
 /// The caller must have every signal blocked and must live as long as the process: its end is what
 /// triggers the parent-death signal.
 pub(super) fn launch(prepared: &Prepared, stack: &mut Stack) -> Result<(i32, OwnedFd), Failure> {
-    let listed = if sys::has_close_range() {
+    let listed = if syscalls::has_close_range() {
         Vec::new()
     } else {
         open_descriptors()
@@ -165,7 +165,7 @@ fn launch_closing(
     if let Some((step, errno)) = orders.failed {
         // The child is on its way out. Nobody else knows its number, so it is collected here; the
         // result tells nothing new.
-        drop(sys::reap_blocking(Which::PidFd(pidfd.as_fd())));
+        drop(syscalls::reap_blocking(Which::PidFd(pidfd.as_fd())));
         return Err(Failure::Step(step, io::Error::from_raw_os_error(errno)));
     }
     Ok((pid, pidfd))
@@ -417,21 +417,21 @@ mod tests {
             descriptors: Descriptors::new(Vec::new()).unwrap(),
             death_signal: 0,
         };
-        sys::block_all_signals();
+        syscalls::block_all_signals();
         let mut stack = Stack::new().unwrap();
         let (_, pidfd) = launch_closing(&prepared, &mut stack, &listed()).unwrap();
         drop(writer);
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
         let end = rustix::io::read(&reader, &mut [0; 1]);
         rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).unwrap();
-        sys::reap_blocking(Which::PidFd(pidfd.as_fd())).unwrap();
+        syscalls::reap_blocking(Which::PidFd(pidfd.as_fd())).unwrap();
         end != Ok(0)
     }
 
     #[test]
     fn an_inheritable_descriptor_is_closed_on_old_and_new_kernels() {
         assert!(!leaks(open_descriptors));
-        if sys::has_close_range() {
+        if syscalls::has_close_range() {
             assert!(!leaks(Vec::new));
         }
         // The list is what does it on an old kernel.

@@ -1,12 +1,35 @@
-//! Child processes for supervisors: started in their own group, ended with the supervisor, heard to
-//! the last line.
+//! Child processes for supervisors: ended with the supervisor, never signalled after their end, with
+//! every line of their output.
 //!
-//! It starts a program, forwards its output, signals it, and tells how it ended. It decides
-//! nothing: when to start, when to stop and what counts as live are the caller's business. It is
-//! for Linux from 5.4 on, because it watches and signals children by process descriptor.
+//! **What it is.** It starts a program, forwards its output, signals it, and reports how it ended. It
+//! needs Linux 5.4 or later, because it watches and signals children by process descriptor, and a
+//! tokio runtime.
 //!
-//! Start with [`Command`]; it gives a [`Child`], which ends with an [`ExitCause`]. [`ready`] tells
-//! when a program serves; [`Orphans`] is for a supervisor that runs as process 1.
+//! **What it does not do.** It decides nothing: when to start, when to stop and what counts as ready
+//! are the caller's business. A loop that decides is `handover-tokio`.
+//!
+//! **Who calls it.** A program that keeps others running. For one that starts a compiler and reads
+//! its output, `tokio::process` is simpler, and runs everywhere.
+//!
+//! **Which types first.** [`Command`] gives a [`Child`], which ends with an [`ExitCause`]. The module
+//! [`ready`] finds out when a program serves. [`Orphans`] is for a supervisor that runs as process 1.
+//!
+//! # What it does that `tokio::process` does not
+//!
+//! | what happens | `tokio::process` | here |
+//! | --- | --- | --- |
+//! | the supervisor is killed | its children run on | each gets a parent-death signal, whichever thread started it |
+//! | a [`Child`] is dropped | it runs on, or it is killed without its own children | its whole process group is killed and collected |
+//! | a stop takes too long | the caller's business | [`Child::stop`]: signal, grace, then SIGKILL to the group |
+//! | any signal but SIGKILL is sent | by number with another crate, and another process may have the number by then | by process descriptor, and never after the end was collected |
+//! | the kernel kills for lack of memory | signal 9 | [`ExitCause::OutOfMemory`] |
+//! | a grandchild keeps the output open | the reader waits for it | the end is reported, the lines go on |
+//! | the supervisor ignores a signal | the child ignores it as well | the child starts with the default action |
+//! | a descriptor was opened without close-on-exec | the child has it | the child has what it was given |
+//! | other processes leave orphans to process 1 | a loop of `waitpid` takes the children's statuses too | [`Orphans`] takes orphans alone |
+//! | no process or thread can be made | an error by number | [`SpawnError`] names the step and the limit |
+//!
+//! A child is also handed listening sockets in the way of systemd ([`Command::socket`]).
 //!
 //! # The life of a child
 //!
@@ -40,7 +63,6 @@ compile_error!("`handover-process` needs Linux: it watches and signals children 
 
 mod child;
 mod command;
-mod disposition;
 mod error;
 mod exit;
 #[cfg(any(test, feature = "__fuzzing"))]
@@ -49,23 +71,25 @@ pub mod fuzzing;
 mod launch;
 mod lines;
 mod lookup;
-mod oom;
 mod orphans;
+mod out_of_memory;
 mod output;
+mod own_signals;
 mod pump;
 pub mod ready;
 mod registry;
 mod signal;
 mod spawner;
-mod sys;
+mod syscalls;
 
-/// Starts the thread that makes children, unless it runs. The first child starts it otherwise.
+/// Starts the thread that makes children, unless it runs. Otherwise the first child starts it.
 ///
-/// Call this at the start of a program, where a shortage of threads or descriptors is best met.
+/// Call this at the start of a program: a shortage of threads or descriptors is found there, where a
+/// program may still end with an error.
 ///
 /// # Errors
 ///
-/// [`SpawnError::Thread`].
+/// [`SpawnError::Thread`] if the operating system starts no thread.
 pub fn prepare() -> Result<(), SpawnError> {
     spawner::Spawner::get()
         .map(drop)
@@ -74,9 +98,14 @@ pub fn prepare() -> Result<(), SpawnError> {
 
 pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
-pub use disposition::{ignore_stray_signals, unblock_signals};
 pub use error::{SignalError, SpawnError, WaitError};
 pub use exit::ExitCause;
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
+pub use own_signals::{ignore_stray_signals, unblock_signals};
 pub use signal::{Signal, UnknownSignal};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

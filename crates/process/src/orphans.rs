@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::ExitCause;
 use super::registry::{self, Swept};
 
-/// Whether orphans are given to this process: it is process 1, or a subreaper.
+/// Returns whether orphans are given to this process: it is process 1, or a subreaper.
 pub fn adopts_orphans() -> bool {
     std::process::id() == 1
         || rustix::process::child_subreaper().is_ok_and(|subreaper| subreaper.is_some())

@@ -81,7 +81,7 @@ pub struct OwnedLine {
     pub continues: bool,
 }
 
-/// A bounded queue of lines between children and a consumer that may be slow.
+/// Makes a bounded queue of lines between children and a consumer that may be slow.
 ///
 /// At most `capacity` lines wait. A line that finds the queue full is dropped and counted, so the
 /// child never waits for the consumer. A line takes up to 16 KiB, so `capacity` bounds the memory
@@ -131,7 +131,7 @@ pub struct QueueLines {
 }
 
 impl QueueLines {
-    /// The next line, or `None` once every sink is gone and the queue is empty.
+    /// Returns the next line, or `None` once every sink is gone and the queue is empty.
     ///
     /// # Cancel safety
     ///
@@ -140,7 +140,7 @@ impl QueueLines {
         self.receiver.recv().await
     }
 
-    /// How many lines have been dropped since the queue was made.
+    /// Returns how many lines have been dropped since the queue was made.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -161,12 +161,12 @@ impl Tail {
     /// The largest number of bytes that is kept.
     pub const BYTES: usize = 64 * 1024;
 
-    /// The lines, oldest first, each without its line feed.
+    /// Returns the lines, oldest first, each without its line feed.
     pub fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         self.lines.iter().map(Vec::as_slice)
     }
 
-    /// Whether nothing was written.
+    /// Returns whether nothing was written.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }

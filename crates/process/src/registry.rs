@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 
 use super::error::{SignalError, WaitError};
 use super::exit::ExitCause;
-use super::oom::OomCounter;
+use super::out_of_memory::OomCounter;
 use super::signal::Signal;
-use super::sys::{self, Ended, Which};
+use super::syscalls::{self, Ended, Which};
 
 /// A child from its start until its status has been collected, and the status after that.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Slot {
     /// The last thing before the number is given up: sweep the group, judge the cause, reap.
     fn look(&self, state: &State) -> Option<End> {
         let which = Which::PidFd(self.pidfd.as_fd());
-        let ended = match sys::peek(which) {
+        let ended = match syscalls::peek(which) {
             Ok(None) => return None,
             Ok(Some(ended)) => ended,
             // ECHILD: it is gone and was collected by somebody else.
@@ -86,7 +86,7 @@ impl Slot {
             let _ = kill_process_group(self.pid, Signal::KILL.raw());
         }
         let cause = self.cause(ended, state);
-        match sys::reap(which) {
+        match syscalls::reap(which) {
             Ok(_) => Some(End::Known(cause)),
             Err(_) => Some(End::Lost),
         }
@@ -223,7 +223,7 @@ pub(super) fn sweep_orphan() -> Swept {
     };
     loop {
         // An error is ECHILD: there is no child at all.
-        let Ok(Some(ended)) = sys::peek(Which::Any) else {
+        let Ok(Some(ended)) = syscalls::peek(Which::Any) else {
             return Swept::Nothing;
         };
         let ours = lock(&OURS).get(&ended.pid).cloned();
@@ -238,7 +238,7 @@ pub(super) fn sweep_orphan() -> Swept {
             // Collected before: the number was given to a newcomer.
             forget(&slot);
         }
-        if let Ok(Some(ended)) = sys::reap(Which::Pid(ended.pid)) {
+        if let Ok(Some(ended)) = syscalls::reap(Which::Pid(ended.pid)) {
             return Swept::Orphan(ended);
         }
     }

@@ -33,13 +33,13 @@ impl Signal {
     /// `SIGWINCH`: some servers take it as "finish the workers".
     pub const WINCH: Self = Self(Raw::WINCH);
 
-    /// The signal with this number, or `None` if the number has no name (real-time signals have
+    /// Returns the signal with this number, or `None` if the number has no name (real-time signals have
     /// none).
     pub fn from_number(number: i32) -> Option<Self> {
         Raw::from_named_raw(number).map(Self)
     }
 
-    /// The number the kernel uses.
+    /// Returns the number the kernel uses.
     pub fn number(self) -> i32 {
         self.0.as_raw()
     }

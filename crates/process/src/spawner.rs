@@ -15,10 +15,10 @@ use rustix::process::Pid;
 use tokio::sync::oneshot;
 
 use super::launch::{Failure, Prepared, Stack, launch};
-use super::oom::OomCounter;
+use super::out_of_memory::OomCounter;
 use super::registry::{self, Slot};
 use super::signal::Signal;
-use super::sys;
+use super::syscalls;
 
 /// A child that is killed with its group and collected when this is dropped.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Spawner {
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         });
         let stack = Stack::new()?;
-        sys::keep_exit_statuses();
+        syscalls::keep_exit_statuses();
         let thread = Arc::clone(&started);
         std::thread::Builder::new()
             .name("handover-spawner".into())
@@ -113,7 +113,7 @@ impl Spawner {
     fn run(self: Arc<Self>, stack: SendStack) {
         let SendStack(mut stack) = stack;
         // Signals are for the other threads, and no handler may run in a child: see `launch`.
-        sys::block_all_signals();
+        syscalls::block_all_signals();
         let mut abandoned: Vec<Arc<Slot>> = Vec::new();
         loop {
             self.sleep(&abandoned);

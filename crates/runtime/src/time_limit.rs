@@ -41,7 +41,7 @@ pub async fn until(at: Instant) {
     }
 }
 
-/// Whether a moment lies so far in the past that this process cannot have been running when it came.
+/// Returns whether a moment lies so far in the past that this process did not run when it came.
 #[must_use]
 pub fn was_missed(at: Instant) -> bool {
     at.elapsed() > LATE
@@ -51,11 +51,11 @@ pub fn was_missed(at: Instant) -> bool {
 ///
 /// # Errors
 ///
-/// [`TimedOut`].
+/// [`TimedOut`] if the future is not ready by then.
 ///
 /// # Cancel safety
 ///
-/// As the future.
+/// As cancel safe as the future.
 pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Result<F::Output, TimedOut> {
     let mut future = pin!(future);
     tokio::select! {
@@ -69,11 +69,11 @@ pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Result<F::Output, 
 ///
 /// # Errors
 ///
-/// [`TimedOut`].
+/// [`TimedOut`] if the future is not ready by then.
 ///
 /// # Cancel safety
 ///
-/// As the future.
+/// As cancel safe as the future.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, TimedOut> {
     match Instant::now().checked_add(limit) {
         Some(at) => timeout_at(at, future).await,

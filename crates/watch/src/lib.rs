@@ -1,7 +1,30 @@
-//! Files and directories whose contents matter: told when they are others, and only then.
+//! Reports when watched files and directories have other content, and only then.
 //!
-//! A [`Watcher`] compares contents by digest, so touching a file, or writing the same bytes again,
-//! is no change. It waits for the kernel (inotify) and never wakes up by itself.
+//! **What it is.** A [`Watcher`] compares contents by digest, so touching a file, or writing the same
+//! bytes again, is no change. It waits for the kernel (inotify) and sleeps while nothing happens. It
+//! needs Linux and a tokio runtime.
+//!
+//! **What it does not do.** It reads no meaning into files, and reports no single events.
+//!
+//! **Who calls it.** A program that reloads its configuration, certificates or its own binary.
+//!
+//! **Which types first.** [`Watcher`] returns a [`Change`]; a [`Snapshot`] is what was seen last.
+//!
+//! # What it does that `notify` does not
+//!
+//! | what happens | `notify` | here |
+//! | --- | --- | --- |
+//! | a file is touched, or written with the same bytes | an event | nothing |
+//! | a file is replaced by rename | the watch stays on the old file, unless its directory is watched too | a change |
+//! | a symlink on the way is replaced, as Kubernetes does for a `ConfigMap` | events of the directories that the caller thought of | a change; every directory on the way is watched |
+//! | many events belong to one change | many events, which another crate can join | one change, when the file is complete |
+//! | the kernel drops events | an event that asks for a new look | the new look |
+//! | the file system reports no events, or a limit is reached | no event, or an error; polling is another watcher | [`Watcher::gaps`] names it, and the files are looked at in an interval for as long as it lasts |
+//! | a file cannot be read | the caller's business | part of the [`Snapshot`]; its repair is a change |
+//!
+//! Take `notify` for other systems than Linux, for events as such, and for trees of any size.
+//!
+//! # When a change is reported
 //!
 //! | what somebody does | when it is reported |
 //! | --- | --- |
@@ -33,16 +56,16 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("`handover-watch` needs Linux: it listens by inotify");
 
+mod digest_cache;
 mod filesystem;
 mod gap;
 mod listener;
 mod look;
-mod memory;
-mod places;
 mod read;
 mod rescan;
 mod snapshot;
 mod tree;
+mod watch_points;
 mod watcher;
 
 pub use handover_files::Digest;
@@ -52,3 +75,8 @@ pub use read::{LARGEST_FILE, ReadError, Stable, read_stable};
 pub use rescan::Rescan;
 pub use snapshot::{Change, FileState, Snapshot};
 pub use watcher::{WatchError, Watcher};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

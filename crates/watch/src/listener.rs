@@ -15,7 +15,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use super::gap::{GapCause, Gaps};
-use super::places::{Interest, Places};
+use super::watch_points::{Interest, WatchPoints};
 
 /// What is listened to.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Listener {
 
     /// Listens at these places, and at no others. Returns whether one is new: what is there may
     /// have been replaced between being followed and being listened to.
-    pub(super) fn listen(&mut self, places: &Places, gaps: &mut Gaps) -> bool {
+    pub(super) fn listen(&mut self, places: &WatchPoints, gaps: &mut Gaps) -> bool {
         let mut round = Round {
             fd: Arc::clone(&self.fd),
             before: &self.watched,

@@ -6,32 +6,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_runtime::offload::{OffloadError, Offloaded, offload};
 
+use super::digest_cache::DigestCache;
 use super::filesystem::FileSystems;
 use super::gap::{GapCause, Gaps};
 use super::listener::{Listener, Urgency};
-use super::memory::Memory;
-use super::places::Survey;
 use super::snapshot::{Look, Snapshot, Targets};
+use super::watch_points::Survey;
+
 /// Paths can be replaced while they are followed. After as many rounds somebody does it on purpose,
 /// and the next event brings the next chance.
 const MOST_ROUNDS: usize = 10;
 
 /// What is heard with, and what was heard before.
 #[derive(Debug, Default)]
-pub(super) struct Ears {
+pub(super) struct WatchState {
     /// None where the kernel opens no queue; the next look tries again.
     listener: Option<Listener>,
-    memory: Memory,
+    memory: DigestCache,
 }
 
-impl Ears {
+impl WatchState {
     /// Lets the next look read every file.
     pub(super) fn doubt(&mut self) {
         self.memory.doubt();
     }
 
     /// Gives the queue up. The next look opens another one.
-    pub(super) fn cover(&mut self) {
+    pub(super) fn close_queue(&mut self) {
         self.listener = None;
     }
 
@@ -62,22 +63,26 @@ impl Ears {
 }
 
 /// What a look brings back.
-pub(super) struct Looked {
-    pub(super) ears: Ears,
+pub(super) struct LookResult {
+    pub(super) watch_state: WatchState,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) gaps: Gaps,
 }
 
-impl Looked {
+impl LookResult {
     /// Listens first and reads then: what changes after the reading is heard.
     ///
     /// A symlink that is replaced between being followed and being listened to would go unheard, so
     /// the paths are followed until that leads to no new place.
-    pub(super) fn take(mut ears: Ears, targets: &Targets, earlier: Option<&Snapshot>) -> Self {
+    pub(super) fn take(
+        mut watch_state: WatchState,
+        targets: &Targets,
+        earlier: Option<&Snapshot>,
+    ) -> Self {
         let mut no_queue = None;
-        if ears.listener.is_none() {
+        if watch_state.listener.is_none() {
             match Listener::new() {
-                Ok(listener) => ears.listener = Some(listener),
+                Ok(listener) => watch_state.listener = Some(listener),
                 Err(error) => no_queue = Some(error.to_string()),
             }
         }
@@ -85,7 +90,7 @@ impl Looked {
         let (survey, mut systems, mut gaps) = loop {
             let (mut systems, mut gaps) = (FileSystems::default(), Gaps::default());
             let survey = Survey::take(targets, &mut systems, &mut gaps);
-            let fresh = match &mut ears.listener {
+            let fresh = match &mut watch_state.listener {
                 Some(listener) => listener.listen(&survey.places, &mut gaps),
                 None => false,
             };
@@ -99,14 +104,14 @@ impl Looked {
         }
         survey.find_silent_places(&mut systems, &mut gaps);
         let look = Look {
-            memory: &mut ears.memory,
+            memory: &mut watch_state.memory,
             systems: &mut systems,
             gaps: &mut gaps,
             earlier,
         };
         let snapshot = Arc::new(Snapshot::take(targets, &survey, look));
         Self {
-            ears,
+            watch_state,
             snapshot,
             gaps,
         }
@@ -114,17 +119,22 @@ impl Looked {
 }
 
 /// A look that is under way on another thread.
-pub(super) struct Looking {
-    looked: Offloaded<Option<Looked>>,
+pub(super) struct PendingLook {
+    looked: Offloaded<Option<LookResult>>,
     /// They come back by this way if the look does not take place.
-    waiting: Arc<Mutex<Option<Ears>>>,
+    waiting: Arc<Mutex<Option<WatchState>>>,
 }
 
-impl Looking {
-    pub(super) fn begin(ears: Ears, targets: Arc<Targets>, earlier: Arc<Snapshot>) -> Self {
-        let waiting = Arc::new(Mutex::new(Some(ears)));
+impl PendingLook {
+    pub(super) fn begin(
+        watch_state: WatchState,
+        targets: Arc<Targets>,
+        earlier: Arc<Snapshot>,
+    ) -> Self {
+        let waiting = Arc::new(Mutex::new(Some(watch_state)));
         let place = Arc::clone(&waiting);
-        let looked = offload(move || Some(Looked::take(take(&place)?, &targets, Some(&earlier))));
+        let looked =
+            offload(move || Some(LookResult::take(take(&place)?, &targets, Some(&earlier))));
         Self { looked, waiting }
     }
 
@@ -132,12 +142,12 @@ impl Looking {
     ///
     /// # Errors
     ///
-    /// Why the look did not take place. The ears are lost only if it broke off.
+    /// Why the look did not take place. The watch state is lost only if it broke off.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(super) async fn end(&mut self) -> Result<Looked, (Option<Ears>, String)> {
+    pub(super) async fn end(&mut self) -> Result<LookResult, (Option<WatchState>, String)> {
         let error = match (&mut self.looked).await {
             Ok(Some(looked)) => return Ok(looked),
             Ok(None) => "the look was taken twice".to_owned(),
@@ -155,6 +165,6 @@ fn with_cause(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn take(place: &Mutex<Option<Ears>>) -> Option<Ears> {
+fn take(place: &Mutex<Option<WatchState>>) -> Option<WatchState> {
     place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

@@ -1,4 +1,4 @@
-//! Looking again without being told to.
+//! PendingLook again without being told to.
 
 use std::time::Duration;
 

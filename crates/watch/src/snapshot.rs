@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use handover_files::{Digest, Hasher};
 
+use super::digest_cache::DigestCache;
 use super::filesystem::FileSystems;
 use super::gap::{GapCause, Gaps};
-use super::memory::Memory;
-use super::places::Survey;
 use super::read::{self, Opened, ReadError};
+use super::watch_points::Survey;
+
 /// What is watched.
 #[derive(Debug)]
 pub(super) struct Targets {
@@ -70,12 +71,12 @@ pub enum FileState {
 }
 
 impl Snapshot {
-    /// The digest of the list of paths and of all contents.
+    /// Returns the digest of the list of paths and of all contents.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Every watched path and every file below a watched directory, sorted.
+    /// Returns every watched path and every file below a watched directory, sorted.
     pub fn files(&self) -> &BTreeMap<PathBuf, FileState> {
         &self.files
     }
@@ -179,7 +180,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Whether every watched path is there and could be read.
+    /// Returns whether every watched path is there and could be read.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unreadable.is_empty()
     }
@@ -193,7 +194,7 @@ pub(super) fn is_left_out(name: &OsStr) -> bool {
 
 /// What a look needs.
 pub(super) struct Look<'a> {
-    pub(super) memory: &'a mut Memory,
+    pub(super) memory: &'a mut DigestCache,
     pub(super) systems: &'a mut FileSystems,
     pub(super) gaps: &'a mut Gaps,
     /// What was seen before.
@@ -313,7 +314,7 @@ mod tests {
             contents: vec![dir.path().into()],
             identities: Vec::new(),
         };
-        let (mut memory, mut systems) = (Memory::default(), FileSystems::default());
+        let (mut memory, mut systems) = (DigestCache::default(), FileSystems::default());
         let mut take = || {
             let mut gaps = Gaps::default();
             let mut survey = Survey::take(&targets, &mut systems, &mut gaps);

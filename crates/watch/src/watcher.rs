@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::gap::{Gap, GapCause};
 use super::listener::Urgency;
-use super::look::{Ears, Looked, Looking};
+use super::look::{LookResult, PendingLook, WatchState};
 use super::rescan::Rescan;
 use super::snapshot::{Change, Snapshot, Targets};
 
@@ -49,12 +49,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct Watcher {
     targets: Arc<Targets>,
     /// Away while a look is taken.
-    ears: Option<Ears>,
+    watch_state: Option<WatchState>,
     events: Option<AsyncFd<Arc<OwnedFd>>>,
     /// Ready when something was mounted or unmounted.
     mounts: Option<AsyncFd<File>>,
     snapshot: Arc<Snapshot>,
-    look: Option<Looking>,
+    look: Option<PendingLook>,
     unrest: Option<Unrest>,
     /// When to look for another reason than an event.
     look_at: Option<Instant>,
@@ -101,7 +101,7 @@ impl Watcher {
         Self::with_identities(paths, [] as [&Path; 0])
     }
 
-    /// As [`Watcher::new`], and watches further files without reading them: large ones, such as
+    /// Watches paths as [`Watcher::new`] does, and further files without reading them: large ones, such as
     /// programs.
     ///
     /// Such a file has changed when the path leads to another file, or when the file's size, the
@@ -130,10 +130,10 @@ impl Watcher {
         });
         // Before the look: what is mounted afterwards is reported.
         let mounts = report_of_mounts();
-        let looked = Looked::take(Ears::default(), &targets, None);
+        let looked = LookResult::take(WatchState::default(), &targets, None);
         let mut watcher = Self {
             targets,
-            ears: None,
+            watch_state: None,
             events: None,
             mounts,
             snapshot: Arc::clone(&looked.snapshot),
@@ -231,14 +231,14 @@ impl Watcher {
 
     fn begin_look(&mut self, thoroughly: bool) {
         // They are lost if a look was never ended. Then everything is listened to anew.
-        let mut ears = self.ears.take().unwrap_or_default();
+        let mut watch_state = self.watch_state.take().unwrap_or_default();
         if thoroughly {
-            ears.doubt();
+            watch_state.doubt();
         }
         self.look_at = None;
         self.looked = Instant::now();
         let (targets, earlier) = (Arc::clone(&self.targets), Arc::clone(&self.snapshot));
-        self.look = Some(Looking::begin(ears, targets, earlier));
+        self.look = Some(PendingLook::begin(watch_state, targets, earlier));
     }
 
     async fn finish_look(&mut self) -> Option<Change> {
@@ -250,8 +250,8 @@ impl Watcher {
                 self.take_in(looked);
                 change
             }
-            Err((ears, error)) => {
-                self.ears = ears;
+            Err((watch_state, error)) => {
+                self.watch_state = watch_state;
                 self.look_at = Some(Instant::now() + LOOK_AGAIN);
                 let why = GapCause::NotLooked { error };
                 self.gaps.retain(|gap| gap.why != why);
@@ -268,19 +268,19 @@ impl Watcher {
     }
 
     /// Goes on with what a look has brought back.
-    fn take_in(&mut self, looked: Looked) {
-        let Looked {
-            mut ears,
+    fn take_in(&mut self, looked: LookResult) {
+        let LookResult {
+            mut watch_state,
             snapshot,
             mut gaps,
         } = looked;
         self.snapshot = snapshot;
-        match ears.fd() {
+        match watch_state.fd() {
             Some(fd) if self.hears_at(fd) => {}
             Some(fd) => match hear_at(Arc::clone(fd)) {
                 Ok(events) => self.events = Some(events),
                 Err(error) => {
-                    ears.cover();
+                    watch_state.close_queue();
                     let error = error.to_string();
                     gaps.add(None, GapCause::NoQueue { error });
                     self.events = None;
@@ -288,7 +288,7 @@ impl Watcher {
             },
             None => self.events = None,
         }
-        self.ears = Some(ears);
+        self.watch_state = Some(watch_state);
         self.gaps = gaps.into_vec();
     }
 
@@ -301,15 +301,15 @@ impl Watcher {
     async fn wait_for_reason(&mut self) -> bool {
         loop {
             // Work that was finished in the meantime is not waited for.
-            let ears = self.ears.get_or_insert_default();
-            self.unrest = self.unrest.filter(|_| ears.is_unsettled());
+            let watch_state = self.watch_state.get_or_insert_default();
+            self.unrest = self.unrest.filter(|_| watch_state.is_unsettled());
             let rescan = self.rescan.next(self.looked, &self.gaps);
             tokio::select! {
-                heard = hear(&self.events, ears) => match heard {
+                heard = hear(&self.events, watch_state) => match heard {
                     Ok(Urgency::None) => {}
                     Ok(Urgency::Settle) => self.unrest = Some(Unrest::go_on(self.unrest)),
                     Ok(Urgency::Now) => {
-                        if ears.is_unsettled() {
+                        if watch_state.is_unsettled() {
                             self.unrest = Some(Unrest::go_on(self.unrest));
                         }
                         return false;
@@ -317,14 +317,14 @@ impl Watcher {
                     // Another queue is tried.
                     Err(error) => {
                         tracing::debug!("the queue of events broke: {error}");
-                        ears.cover();
+                        watch_state.close_queue();
                         self.events = None;
                         return false;
                     }
                 },
                 () = until(self.unrest.map(|unrest| unrest.over)) => {
                     self.unrest = None;
-                    ears.settle();
+                    watch_state.settle();
                     return false;
                 }
                 mounted = mounted(&self.mounts) => match mounted {
@@ -371,12 +371,15 @@ impl fmt::Debug for Watcher {
 }
 
 /// Waits for events of the queue, and takes in every one there is.
-async fn hear(events: &Option<AsyncFd<Arc<OwnedFd>>>, ears: &mut Ears) -> io::Result<Urgency> {
+async fn hear(
+    events: &Option<AsyncFd<Arc<OwnedFd>>>,
+    watch_state: &mut WatchState,
+) -> io::Result<Urgency> {
     let Some(events) = events else {
         return pending().await;
     };
     let mut ready = events.readable().await?;
-    let urgency = ears.hear()?;
+    let urgency = watch_state.hear()?;
     // The queue was read until it was empty; an event that has come since then makes it ready again.
     ready.clear_ready();
     Ok(urgency)

@@ -13,6 +13,7 @@ use rustix::net::{SocketAddrUnix, bind, listen};
 
 use super::address::{Found, Reachable, look, stream};
 use super::name::Name;
+
 /// How many clients may wait to be accepted. More than are ever there at once.
 const BACKLOG: i32 = 1024;
 

@@ -8,6 +8,7 @@ use handover_files::Digest;
 
 use super::Envoy;
 use crate::failure::Failure;
+
 /// The Envoys of one agent at one moment.
 #[derive(Clone, Debug)]
 pub struct Overview {

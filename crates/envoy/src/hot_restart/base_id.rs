@@ -23,6 +23,7 @@ use super::occupied::{self, Process};
 use super::owner;
 use super::shm::SharedMemory;
 use crate::text::one_line;
+
 /// How many base ids [`BaseIdChoice::Auto`] looks at.
 const AUTO: std::ops::RangeInclusive<u32> = 1..=1000;
 

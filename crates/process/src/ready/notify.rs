@@ -81,12 +81,12 @@ impl NotifySocket {
         }
     }
 
-    /// The value for `NOTIFY_SOCKET`.
+    /// Returns the value for `NOTIFY_SOCKET`.
     pub fn address(&self) -> &OsString {
         &self.address
     }
 
-    /// The next message from the child with this process id, or from its group.
+    /// Returns the next message from the child with this process id, or from its group.
     ///
     /// Call it again and again for as long as the child lives. A program that goes on to report its
     /// status would otherwise find the socket full one day, and wait, or closed, and fail.

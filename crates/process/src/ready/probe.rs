@@ -91,7 +91,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_STATUS_LINE: usize = 1024;
 
 impl Probe {
-    /// Ready as soon as a connection is accepted.
+    /// Counts a server as ready as soon as a connection is accepted.
     pub fn tcp(address: SocketAddr) -> Self {
         Self {
             address,
@@ -99,8 +99,8 @@ impl Probe {
         }
     }
 
-    /// Ready as soon as a GET of this path is answered with a status from 200 to 399, which is
-    /// what Kubernetes takes as success.
+    /// Counts a server as ready as soon as a GET of this path is answered with a status from 200 to
+    /// 399, which is what Kubernetes takes as success.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use std::ffi::c_int;
 use std::io;
 
 use super::launch::HIGHEST_SIGNAL;
-use super::sys;
+use super::syscalls;
 
 /// Signals whose default action this module leaves alone.
 const LEFT_ALONE: [c_int; 17] = [
@@ -51,7 +51,7 @@ const LEFT_ALONE: [c_int; 17] = [
 pub fn ignore_stray_signals() {
     for signal in 1..=HIGHEST_SIGNAL {
         if !LEFT_ALONE.contains(&signal) {
-            sys::ignore_unless_handled(signal);
+            syscalls::ignore_unless_handled(signal);
         }
     }
 }
@@ -64,5 +64,5 @@ pub fn ignore_stray_signals() {
 ///
 /// What the operating system says.
 pub fn unblock_signals() -> io::Result<()> {
-    sys::unblock_all_signals()
+    syscalls::unblock_all_signals()
 }

@@ -10,6 +10,7 @@ use handover_files::Digest;
 
 use super::filesystem::FileSystem;
 use super::read::{Opened, ReadError};
+
 /// For how long a file can be written without its times showing it: the coarsest clock of a file
 /// system has steps of two seconds.
 const COARSEST_CLOCK: Duration = Duration::from_secs(2);
@@ -19,17 +20,17 @@ const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 /// A file is read again until its device, inode, size and times have been the same for longer than
 /// a write could leave no trace in them. This watches the local clock only: that of a file server
 /// may be wrong. A write through a memory map leaves no trace on some file systems, so whoever asks
-/// for what is there at this moment gets the files read: see [`Memory::doubt`].
+/// for what is there at this moment gets the files read: see [`DigestCache::doubt`].
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    known: HashMap<PathBuf, Known>,
+pub(super) struct DigestCache {
+    known: HashMap<PathBuf, CachedDigest>,
     /// What was met during this look.
-    met: HashMap<PathBuf, Known>,
+    met: HashMap<PathBuf, CachedDigest>,
     doubts: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct CachedDigest {
     stamp: Stamp,
     /// When the file was first seen with this stamp.
     since: Instant,
@@ -59,7 +60,7 @@ impl Stamp {
     }
 }
 
-impl Memory {
+impl DigestCache {
     /// Lets the next look read every file.
     pub(super) fn doubt(&mut self) {
         self.doubts = true;
@@ -89,7 +90,7 @@ impl Memory {
         }
         let known = self.known.get(path).filter(|known| known.stamp == stamp);
         let since = known.map_or(now, |known| known.since);
-        let holds = |known: &Known| {
+        let holds = |known: &CachedDigest| {
             let long_enough = known.read.duration_since(known.since) >= COARSEST_CLOCK;
             long_enough && !self.doubts && !matches!(system, FileSystem::Kernel(_))
         };
@@ -97,7 +98,7 @@ impl Memory {
             Some(known) => known.clone(),
             None => {
                 let (digest, size) = file.digest()?;
-                Known {
+                CachedDigest {
                     stamp,
                     since,
                     read: now,
@@ -128,7 +129,7 @@ mod tests {
     struct World {
         _dir: tempfile::TempDir,
         path: PathBuf,
-        memory: Memory,
+        memory: DigestCache,
         start: Instant,
     }
 
@@ -140,7 +141,7 @@ mod tests {
             Self {
                 _dir: dir,
                 path,
-                memory: Memory::default(),
+                memory: DigestCache::default(),
                 start: Instant::now(),
             }
         }

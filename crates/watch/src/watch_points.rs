@@ -16,7 +16,7 @@ use super::tree::{Limits, Tree};
 
 /// What is listened to, by paths without symlinks.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct WatchPoints {
     /// Directories, and what is of interest in each.
     pub(super) directories: BTreeMap<PathBuf, Interest>,
     /// Files that are listened to by themselves. True where changes of the file can pass by its
@@ -60,7 +60,7 @@ const MOST_SYMLINKS: usize = 40;
 /// Where the watched paths lead at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    pub(super) places: Places,
+    pub(super) places: WatchPoints,
     /// What lies below each path that leads to a directory.
     pub(super) trees: BTreeMap<PathBuf, Tree>,
     /// What is left of the limits.
@@ -117,7 +117,7 @@ enum Leads {
     Nowhere,
 }
 
-impl Places {
+impl WatchPoints {
     fn directory(&mut self, path: PathBuf) -> &mut Interest {
         self.directories.entry(path).or_default()
     }
@@ -279,7 +279,7 @@ mod tests {
         (dir, path)
     }
 
-    fn places(path: &Path) -> Places {
+    fn places(path: &Path) -> WatchPoints {
         let targets = Targets {
             contents: vec![path.into()],
             identities: Vec::new(),
@@ -288,7 +288,7 @@ mod tests {
         Survey::take(&targets, &mut FileSystems::default(), &mut gaps).places
     }
 
-    fn listened(places: &Places, directory: &Path) -> Vec<String> {
+    fn listened(places: &WatchPoints, directory: &Path) -> Vec<String> {
         let names = &places.directories[directory].names;
         names
             .iter()
