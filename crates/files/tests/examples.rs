@@ -1,5 +1,4 @@
 //! The example runs and prints what it promises.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 

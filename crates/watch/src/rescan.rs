@@ -1,4 +1,4 @@
-//! PendingLook again without being told to.
+//! Looking again without an event.
 
 use std::time::Duration;
 

@@ -65,7 +65,7 @@ impl Socket {
         let _lock = lock_directory(path).map_err(|error| match error {
             LockError::Squatted { path, what } => BindError::InTheWay { path, what },
             LockError::Os { source, .. } => failed("locking the directory of")(source),
-            held => {
+            held @ (LockError::Held { .. } | _) => {
                 failed("locking the directory of")(io::Error::new(io::ErrorKind::TimedOut, held))
             }
         })?;
