@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| handover_tokio::fuzzing::readiness(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| handover_process::fuzzing::readiness(bytes));

@@ -18,7 +18,7 @@ mod validate;
 use std::io::Write as _;
 
 use handover_envoy::template::render_for_parent;
-use handover_tokio::process::unblock_signals;
+use handover_process::unblock_signals;
 
 use crate::cli::Command;
 use crate::exit_code::ExitCode;

@@ -15,7 +15,6 @@ mod client;
 mod find;
 mod guests;
 mod half_closed;
-mod lock;
 mod name;
 mod place;
 mod routes;

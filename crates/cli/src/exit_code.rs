@@ -10,8 +10,9 @@ use handover_envoy::validate::ValidateError;
 use handover_envoy::version::BinaryError;
 use handover_envoy::{EnvoyFailed, SetupError};
 use handover_netutil::ResolveError;
-use handover_tokio::process::{Signal, SpawnError};
-use handover_tokio::{Failure, Shortage};
+use handover_process::{Signal, SpawnError};
+use handover_runtime::Shortage;
+use handover_tokio::Failure;
 
 use crate::program::ProgramError;
 

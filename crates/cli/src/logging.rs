@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use handover_tokio::process::OutputSink;
+use handover_process::OutputSink;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::global::{LogFormat, LoggingArgs};

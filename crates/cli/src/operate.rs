@@ -7,8 +7,8 @@ use std::error::Error;
 
 use async_trait::async_trait;
 use handover_core::Epoch;
+use handover_process::Signal;
 use handover_tokio::Proxy;
-use handover_tokio::process::Signal;
 
 use crate::control::wire::{Configuration, LastExit, Refusal};
 

@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use handover_core::{Abort, Epoch, EpochState, Target};
-use handover_tokio::process::{
+use handover_process::{
     Child, Command, ExitCause, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
 };
-use handover_tokio::watch::Digest;
 use handover_tokio::{Proxy, RunControl, RunError, Status};
+use handover_watch::Digest;
 use tokio::sync::{oneshot, watch};
 
 use operate::Ended;
@@ -222,7 +222,7 @@ impl Program {
         /// An end that is on its way arrives well within this time.
         const END: Duration = Duration::from_secs(1);
         let end = async {
-            match handover_tokio::gap::timeout(END, child.wait()).await {
+            match handover_runtime::time_limit::timeout(END, child.wait()).await {
                 Ok(cause) => self.ended(child, cause, false),
                 Err(_) => {
                     let stopped = child.stop(self.stop(self.settings.drain_time)).await;

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use handover_tokio::process::{Signal, ignore_stray_signals, unblock_signals};
+use handover_process::{Signal, ignore_stray_signals, unblock_signals};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
 

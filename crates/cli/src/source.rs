@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use handover_tokio::watch::{FileState, Rescan, Snapshot, WatchError, Watcher};
+use handover_watch::{FileState, Rescan, Snapshot, WatchError, Watcher};
 use tracing::warn;
 
 use crate::control::wire::Watching;

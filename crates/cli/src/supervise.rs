@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use handover_core::{Outcome, Policy};
-use handover_tokio::offload;
-use handover_tokio::process::{self, Signal, adopts_orphans, reap_orphans};
-use handover_tokio::watch::Rescan;
+use handover_process::{Signal, adopts_orphans, reap_orphans};
+use handover_runtime::offload;
 use handover_tokio::{Agent, Handle};
+use handover_watch::Rescan;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
@@ -76,7 +76,7 @@ pub(crate) fn prepare_threads() -> Result<(), Fatal> {
     offload::prepare()
         .context("starting the thread for work that blocks")
         .or_exit(ExitCode::OS)?;
-    process::prepare().or_exit(ExitCode::OS)
+    handover_process::prepare().or_exit(ExitCode::OS)
 }
 
 /// How far the end was asked for. The agent counts as well, but shows it only after a while.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::heard::Heard;
-use handover_tokio::process::{Child, Command, ExitCause, Line, Signal, SpawnError, Stream};
+use handover_process::{Child, Command, ExitCause, Line, Signal, SpawnError, Stream};
 
 /// How much is kept of each output stream: its end, where programs say why they fail.
 const KEPT: usize = 64 << 10;
@@ -49,7 +49,7 @@ pub(crate) async fn capture(
         let cause = child.map_err(CaptureError::Spawn)?.wait().await;
         cause.map_err(|error| CaptureError::Wait(io::Error::other(error)))
     };
-    match handover_tokio::gap::timeout(limit, run).await {
+    match handover_runtime::time_limit::timeout(limit, run).await {
         Ok(cause) => Ok(Captured {
             status: exit_status(cause?),
             stdout: said.text(Stream::Stdout),

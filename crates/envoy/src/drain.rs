@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use handover_core::LOOK_AROUND;
-use handover_tokio::gap::timeout_at;
+use handover_runtime::time_limit::timeout_at;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};

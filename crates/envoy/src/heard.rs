@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use handover_tokio::process::{Line, OutputSink, Stream};
+use handover_process::{Line, OutputSink, Stream};
 
 /// How the reason of a validation begins.
 const VALIDATION: &str = "error initializing configuration '";
@@ -116,7 +116,7 @@ impl OutputSink for Listening {
 mod tests {
     use super::*;
     use crate::text::configuration_error;
-    use handover_tokio::process::Source;
+    use handover_process::Source;
 
     fn heard(lines: &[&str]) -> Option<String> {
         let heard = Heard::default();

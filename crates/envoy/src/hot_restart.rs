@@ -5,9 +5,9 @@ mod base_id;
 mod claim;
 #[cfg(any(test, feature = "__fuzzing"))]
 pub(crate) mod fuzzing;
-mod lock;
 mod message;
 mod occupied;
+mod owner;
 mod parent;
 mod shm;
 mod socket;

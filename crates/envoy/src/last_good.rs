@@ -14,14 +14,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use handover_files::{Digest, DirectoryError, PrivateDir, replace_durably};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{ConfigError, EnvoyConfig};
 use crate::bootstrap::{Format, MAX_BYTES};
-use crate::digest::Digest;
-use crate::durable;
-use crate::files::{FilesError, RunDir};
 use crate::text::one_line;
 
 /// The name of the file in the state directory.
@@ -62,7 +60,7 @@ const MAX_HEADER: usize = 64 << 10;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastKnownGood {
-    dir: RunDir,
+    dir: PrivateDir,
 }
 
 /// When and where a configuration went live.
@@ -102,7 +100,7 @@ pub struct LastGood {
 pub enum LastGoodError {
     /// The state directory cannot be used.
     #[error(transparent)]
-    Directory(#[from] FilesError),
+    Directory(#[from] DirectoryError),
     /// The file cannot be written.
     #[error("cannot write the last-known-good configuration {}", path.display())]
     Write {
@@ -180,7 +178,7 @@ impl LastKnownGood {
     ///
     /// [`LastGoodError::Directory`].
     pub fn open(dir: &Path) -> Result<Self, LastGoodError> {
-        let dir = RunDir::create(dir)?;
+        let dir = PrivateDir::create(dir)?;
         Ok(Self { dir })
     }
 
@@ -220,7 +218,7 @@ impl LastKnownGood {
         let signature = Digest::of_parts(&[&about, config.content()]);
         let first = format!("{MAGIC} {VERSION} {signature}\n");
         let parts = [first.as_bytes(), &about, config.content()];
-        durable::replace(self.dir.path(), NAME, &parts).map_err(failed)?;
+        replace_durably(self.dir.path(), NAME, &parts).map_err(failed)?;
         Ok(Stored::Written)
     }
 

@@ -10,7 +10,7 @@
 //!   the repair of shared memory after a failed epoch;
 //! - [`admin`]: is the epoch live;
 //! - [`failure`], [`report`]: why did it end, and what is left of it;
-//! - [`last_good`], [`digest`]: which configuration went live last;
+//! - [`last_good`], [`Digest`]: which configuration went live last;
 //! - [`drain`], [`connections`], [`quiet`]: has the old one finished its work.
 //!
 //! ```no_run
@@ -31,7 +31,6 @@ pub mod admin;
 pub mod args;
 pub mod bootstrap;
 pub mod connections;
-pub mod digest;
 pub mod drain;
 pub mod failure;
 pub mod files;
@@ -49,7 +48,6 @@ pub mod version;
 pub mod fuzzing;
 
 mod capture;
-mod durable;
 mod heard;
 mod listening;
 mod proc_net;
@@ -64,6 +62,16 @@ pub use adapter::{
 
 #[cfg(feature = "template")]
 pub use adapter::RenderError;
+
+pub use handover_files::{Digest, DirectoryError};
+
+/// What is found by the look around after a missed time limit can still be reported to the agent
+/// before its own look around is over.
+const _: () = {
+    use handover_runtime::time_limit;
+    assert!(time_limit::LATE.as_millis() == handover_core::LATE.as_millis());
+    assert!(time_limit::LOOK_AROUND.as_millis() + 100 <= handover_core::LOOK_AROUND.as_millis());
+};
 
 /// The example of the README.
 #[cfg(doctest)]

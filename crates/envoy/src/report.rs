@@ -14,14 +14,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use handover_tokio::process::ExitCause;
+use handover_process::ExitCause;
 use serde::Serialize;
 use serde::ser::{SerializeStruct as _, Serializer};
 
-use crate::digest::Digest;
-use crate::durable;
 use crate::failure::Failure;
-use crate::files::{FilesError, RunDir};
+use handover_files::{Digest, DirectoryError, PrivateDir, replace_durably, sweep_unfinished};
 
 pub use termination::{MAX_MESSAGE, TerminationError, termination_message};
 
@@ -33,10 +31,10 @@ pub const MAX_BYTES: usize = 32 << 10;
 /// The state directory's crash reports.
 ///
 /// ```
-/// use handover_envoy::digest::Digest;
+/// use handover_envoy::Digest;
 /// use handover_envoy::failure::Failure;
 /// use handover_envoy::report::{CrashReport, CrashReports};
-/// use handover_tokio::process::ExitCause;
+/// use handover_process::ExitCause;
 /// use std::time::{Duration, SystemTime};
 ///
 /// # let parent = tempfile::Builder::new().prefix("handover-").tempdir()?;
@@ -62,7 +60,7 @@ pub const MAX_BYTES: usize = 32 << 10;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrashReports {
-    dir: RunDir,
+    dir: PrivateDir,
     keep: usize,
 }
 
@@ -101,7 +99,7 @@ pub struct CrashReport {
 pub enum ReportError {
     /// The state directory cannot be used.
     #[error(transparent)]
-    Directory(#[from] FilesError),
+    Directory(#[from] DirectoryError),
     /// The report cannot be written.
     #[error("cannot write the crash report {}", path.display())]
     Write {
@@ -142,8 +140,8 @@ impl CrashReports {
     ///
     /// [`ReportError::Directory`].
     pub fn open(dir: &Path) -> Result<Self, ReportError> {
-        let dir = RunDir::create(dir)?;
-        durable::sweep(dir.path(), is_report);
+        let dir = PrivateDir::create(dir)?;
+        sweep_unfinished(dir.path(), is_report);
         Ok(Self {
             dir,
             keep: Self::KEPT,
@@ -173,7 +171,7 @@ impl CrashReports {
         };
         let mut json = serde_json::to_vec_pretty(report).map_err(|error| failed(error.into()))?;
         json.push(b'\n');
-        durable::replace(self.dir.path(), &name, &[&json]).map_err(failed)?;
+        replace_durably(self.dir.path(), &name, &[&json]).map_err(failed)?;
         let reports = self.list()?;
         for old in reports.iter().rev().skip(self.keep) {
             match fs::remove_file(old) {

@@ -1,11 +1,9 @@
-//! The tokio driver of Handover: one control loop around the state machine of `handover-core`, and
-//! what a supervisor needs of the operating system.
+//! The tokio driver of Handover: one control loop around the state machine of `handover-core`.
 //!
 //! **What it is.** An [`Agent`] drives a [`Proxy`]: it runs one instance per epoch, tells the state
 //! machine what happened, and carries out what the machine says. A [`Handle`] asks it for
-//! configurations from any task. The module `process` (feature of that name, on by default) starts
-//! child processes and ends them; `watch` tells when files have other content; [`offload`] runs work
-//! that blocks.
+//! configurations from any task. Child processes are the business of `handover-process`, files that
+//! change that of `handover-watch`.
 //!
 //! **What it does not do.** It decides nothing: what is started, retried, aborted or given up
 //! follows from the policy and is decided in `handover-core`. It knows no particular proxy; that of
@@ -66,20 +64,10 @@
 
 mod agent;
 mod control;
-#[cfg(all(feature = "process", any(test, feature = "__fuzzing")))]
-#[doc(hidden)]
-pub mod fuzzing;
-pub mod gap;
 mod handle;
 mod log;
-pub mod offload;
-#[cfg(feature = "process")]
-pub mod process;
 mod proxy;
-mod shortage;
 mod status;
-#[cfg(feature = "watch")]
-pub mod watch;
 
 pub use handover_core as core;
 
@@ -87,7 +75,6 @@ pub use agent::Agent;
 pub use control::RunControl;
 pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
 pub use proxy::{Proxy, RunError};
-pub use shortage::Shortage;
 pub use status::{Failure, Status, error_chain};
 
 /// The example of the README.

@@ -31,7 +31,7 @@ pub trait Proxy: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// The future is dropped when the future of [`Agent::run`](crate::Agent::run) is: what it owns
-    /// must clean up after itself then, as a [`process::Child`](crate::process) does.
+    /// must clean up after itself then, as a `Child` of `handover-process` does.
     ///
     /// # Errors
     ///

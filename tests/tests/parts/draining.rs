@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use handover_envoy::drain::{DrainOptions, drain};
+use handover_runtime::offload::offload;
 use handover_test_support::backend::{Backend, GREETING};
 use handover_test_support::require_envoy;
-use handover_tokio::offload::offload;
 
 use crate::support::{Host, LIMIT, get};
 

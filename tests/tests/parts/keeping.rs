@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handover_core::{Outcome, Policy};
+use handover_envoy::Digest;
 use handover_envoy::admin::LivePoll;
 use handover_envoy::args::ArgsOptions;
-use handover_envoy::digest::Digest;
 use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::last_good::{LastGood, LastKnownGood};
 use handover_envoy::report::CrashReports;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
+use handover_process::{Line, Signal};
 use handover_test_support::require_envoy;
 use handover_tokio::Agent;
-use handover_tokio::process::{Line, Signal};
 
 use crate::support::{Host, LIMIT};
 

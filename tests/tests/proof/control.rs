@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use handover_envoy::digest::Digest;
+use handover_envoy::Digest;
 use handover_test_support::envoy_bin::report_skip;
 use handover_test_support::envoy_config::Break;
 use handover_test_support::limit::eventually;

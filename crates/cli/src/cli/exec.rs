@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
-use handover_tokio::process::Signal;
+use handover_process::Signal;
 
 use super::control::ControlArgs;
 use super::global::{LoggingArgs, WatchArgs};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use handover_tokio::watch::Rescan;
+use handover_watch::Rescan;
 use tracing::level_filters::LevelFilter;
 
 use super::span;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::builder::Resettable;
 use clap::{Args as _, FromArgMatches as _};
-use handover_tokio::process::{Line, OutputSink, Signal};
+use handover_process::{Line, OutputSink, Signal};
 
 use super::exec;
 use crate::cli::demo::DemoArgs;

@@ -11,7 +11,7 @@ use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::{Envoy, EnvoySettings, StopOptions};
 use handover_netutil::Listen;
-use handover_tokio::watch::Rescan;
+use handover_watch::Rescan;
 
 use super::demo::{perform, silent};
 use super::envoy_binary;

@@ -14,8 +14,8 @@ use handover_envoy::files::TemporaryRunDir;
 use handover_envoy::template::{Inputs, Renderer, Template};
 use handover_envoy::validate::{Verdict, validate};
 use handover_netutil::{private_ips, resolve_addr};
-use handover_tokio::offload::offload;
-use handover_tokio::watch::FileState;
+use handover_runtime::offload::offload;
+use handover_watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
 use crate::cli::RENDER_TEMPLATE;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use handover_netutil::{ListenError, PortHolders};
-use handover_tokio::process::OutputSink;
-use handover_tokio::process::ready::Probe;
+use handover_process::OutputSink;
+use handover_process::ready::Probe;
 
 use super::tcp_address::{to_connect_to, to_listen_on};
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};

@@ -13,7 +13,7 @@ use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, TerminationError, termination_message};
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
-use handover_tokio::process::OutputSink;
+use handover_process::OutputSink;
 
 use super::envoy_args::node_options;
 use super::envoy_binary;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use handover_envoy::files::{FilesError, RunDir, below};
+use handover_files::{DirectoryError, PrivateDir, below};
 
 use super::name::Name;
 use super::socket::{BindError, Socket, sweep};
@@ -91,10 +91,10 @@ impl Directory {
     /// # Errors
     ///
     /// When it cannot be made, or belongs to others.
-    pub(crate) fn make(&self) -> Result<RunDir, FilesError> {
+    pub(crate) fn make(&self) -> Result<PrivateDir, DirectoryError> {
         match self {
-            Self::Own(path) => RunDir::create_private(path),
-            Self::Given(path) => RunDir::create(path),
+            Self::Own(path) => PrivateDir::create_own(path),
+            Self::Given(path) => PrivateDir::create(path),
         }
     }
 
@@ -115,12 +115,12 @@ impl Directory {
     /// # Errors
     ///
     /// When it was not named, and is somebody else's.
-    pub(super) fn searched(&self) -> Result<Vec<PathBuf>, FilesError> {
+    pub(super) fn searched(&self) -> Result<Vec<PathBuf>, DirectoryError> {
         match self {
             Self::Own(path) => {
                 // One that is not there has no instances.
                 if path.symlink_metadata().is_ok() {
-                    RunDir::check_private(path)?;
+                    PrivateDir::check_own(path)?;
                 }
                 Ok(vec![path.clone()])
             }

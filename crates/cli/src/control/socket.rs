@@ -5,16 +5,20 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use handover_files::{LockError, LockFile};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{SocketAddrUnix, bind, listen};
 
 use super::address::{Found, Reachable, look, stream};
-use super::lock::{DirectoryLock, LockError};
 use super::name::Name;
 
 /// How many clients may wait to be accepted. More than are ever there at once.
 const BACKLOG: i32 = 1024;
+
+/// How long others of our user may take to make or remove their sockets in the same directory.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A listening socket. Its file is removed when this is dropped, if it is still the same.
 #[derive(Debug)]
@@ -60,7 +64,10 @@ impl Socket {
         // Two that find the same stale socket must not both replace it.
         let _lock = lock_directory(path).map_err(|error| match error {
             LockError::Squatted { path, what } => BindError::InTheWay { path, what },
-            LockError::Os(error) => failed("locking the directory of")(error),
+            LockError::Os { source, .. } => failed("locking the directory of")(source),
+            held @ (LockError::Held { .. } | _) => {
+                failed("locking the directory of")(io::Error::new(io::ErrorKind::TimedOut, held))
+            }
         })?;
         let in_the_way = |what: String| {
             let path = path.to_owned();
@@ -123,7 +130,7 @@ impl Drop for Socket {
 /// Removes what instances without a name have left in this directory when they were killed. What
 /// cannot be looked at or removed stays.
 pub(crate) fn sweep(directory: &Path) {
-    let Ok(_lock) = DirectoryLock::take(directory) else {
+    let Ok(_lock) = lock(directory) else {
         return;
     };
     let Ok(entries) = std::fs::read_dir(directory) else {
@@ -175,11 +182,20 @@ fn make(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((socket.into(), (metadata.dev(), metadata.ino())))
 }
 
-fn lock_directory(path: &Path) -> Result<DirectoryLock, LockError> {
+/// Locks the directory of a socket.
+fn lock_directory(path: &Path) -> Result<LockFile, LockError> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    DirectoryLock::take(directory.unwrap_or(Path::new(".")))
+    lock(directory.unwrap_or(Path::new(".")))
+}
+
+/// Locks a directory of sockets by a file in it that only our user can open: a lock on the directory
+/// itself could be taken, and kept, by anyone who can read it.
+fn lock(directory: &Path) -> Result<LockFile, LockError> {
+    // Each user has a file of his own, so that nobody waits for another user.
+    let user = rustix::process::geteuid().as_raw();
+    LockFile::wait_for_own(&directory.join(format!(".handover-{user}.lock")), LIMIT)
 }
 
 impl fmt::Display for BindError {
@@ -354,5 +370,15 @@ mod tests {
                 "web.sock"
             ]
         );
+    }
+
+    #[test]
+    fn a_lock_of_somebody_on_the_directory_itself_is_not_waited_for() {
+        let dir = directory();
+        let others = std::fs::File::open(dir.path()).unwrap();
+        others.lock().unwrap();
+        let began = std::time::Instant::now();
+        Socket::bind(&dir.path().join("web.sock")).unwrap();
+        assert!(began.elapsed() < LIMIT);
     }
 }

@@ -1,6 +1,6 @@
 //! The children's lines, each with the epoch it comes from.
 
-use handover_tokio::process::{Line, OutputSink, Stream};
+use handover_process::{Line, OutputSink, Stream};
 
 use super::text::{Style, now, push_json, push_json_name};
 use super::writer::Writer;
@@ -80,7 +80,7 @@ fn is_json_object(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use handover_tokio::process::Source;
+    use handover_process::Source;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use handover_core::Epoch;
 use handover_envoy::{EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, OnRequestError};
-use handover_tokio::process::Signal;
+use handover_process::Signal;
 
 use super::{EpochFacts, Facts, Operate, sentence};
 use crate::control::wire::{Code, Configuration, LastExit, Refusal};

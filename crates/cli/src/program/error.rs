@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use handover_tokio::process::{ExitCause, SpawnError, Tail, WaitError};
+use handover_process::{ExitCause, SpawnError, Tail, WaitError};
 
 use super::readiness::ReadinessError;
 

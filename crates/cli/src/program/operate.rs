@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use handover_core::Epoch;
-use handover_tokio::process::{Child, ExitCause, Signal};
+use handover_process::{Child, ExitCause, Signal};
 
 use super::running::Finish;
 use super::{Program, ProgramError, Revision};

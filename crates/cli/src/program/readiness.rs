@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use handover_tokio::process::ready::{Notice, NotifySocket, Probe, ReadyPipe, ReadyPipeError};
-use handover_tokio::process::{Child, Command};
+use handover_process::ready::{Notice, NotifySocket, Probe, ReadyPipe, ReadyPipeError};
+use handover_process::{Child, Command};
 use tokio::sync::oneshot;
 
 /// What makes an epoch live.

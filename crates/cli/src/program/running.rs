@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handover_core::Epoch;
-use handover_tokio::process::{Child, Signal};
+use handover_process::{Child, Signal};
 use tokio::sync::watch;
 
 use super::Revision;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use handover_netutil::{Listen, ListenError};
-use handover_tokio::process::Command;
+use handover_process::Command;
 
 /// Listening sockets with their names, in the order in which they are passed.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use handover_core::Standing;
-use handover_tokio::Shortage;
+use handover_runtime::Shortage;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 

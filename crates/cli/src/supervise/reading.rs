@@ -13,7 +13,8 @@
 use std::mem::take;
 use std::path::PathBuf;
 
-use handover_tokio::{Applied, ApplyError, Handle, Shortage};
+use handover_runtime::Shortage;
+use handover_tokio::{Applied, ApplyError, Handle};
 use tracing::{debug, info, warn};
 
 use super::Desk;

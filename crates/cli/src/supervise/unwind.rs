@@ -36,8 +36,8 @@ mod tests {
     use std::time::Duration;
 
     use handover_core::Policy;
-    use handover_tokio::process::{Line, Signal};
-    use handover_tokio::watch::Rescan;
+    use handover_process::{Line, Signal};
+    use handover_watch::Rescan;
 
     use crate::exit_code::ExitCode;
     use crate::program::{Program, Readiness, Revision, Settings, Sockets};

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use super::rendered::PerEpoch;
 use crate::admin::Refused;
 use crate::bootstrap::{Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES};
-use crate::digest::Digest;
+use handover_files::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
 ///

@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::gap::timeout_at;
-use handover_tokio::process::{Child, ExitCause, WaitError};
+use handover_process::{Child, ExitCause, WaitError};
+use handover_runtime::time_limit::timeout_at;
 use handover_tokio::{RunControl, RunError, error_chain};
 use tokio::time::{Instant, sleep};
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::offload::offload;
-use handover_tokio::process::Child;
+use handover_process::Child;
+use handover_runtime::offload::offload;
 use handover_tokio::{RunControl, error_chain};
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::process::{ExitCause, SpawnError};
-use handover_tokio::{RunError, Shortage};
+use handover_files::DirectoryError;
+use handover_process::{ExitCause, SpawnError};
+use handover_runtime::Shortage;
+use handover_tokio::RunError;
 
 use super::side_by_side::NotSideBySide;
 use crate::args::ArgsError;
 use crate::failure::Failure;
-use crate::files::FilesError;
 use crate::hot_restart::{BaseIdError, ParentError, RepairError};
 use crate::validate::ValidateError;
 use crate::version::{BinaryError, HotRestartVersion};
@@ -26,7 +27,7 @@ pub enum SetupError {
     Args(#[from] ArgsError),
     /// A directory cannot be used.
     #[error(transparent)]
-    Files(#[from] FilesError),
+    Files(#[from] DirectoryError),
     /// The base id cannot be had.
     #[error(transparent)]
     BaseId(#[from] BaseIdError),
@@ -78,7 +79,7 @@ pub enum EnvoyFailed {
     },
     /// The configuration file of the epoch cannot be written.
     #[error("cannot prepare the epoch")]
-    Prepare(#[from] FilesError),
+    Prepare(#[from] DirectoryError),
     /// The binary has been replaced by one that cannot take over from the running one.
     #[error(
         "{} speaks hot restart version {found}, the running Envoy {running}, and they cannot serve \
@@ -197,7 +198,7 @@ pub enum EnvoyFailed {
     },
     /// The end of Envoy was not seen.
     #[error(transparent)]
-    Lost(#[from] handover_tokio::process::WaitError),
+    Lost(#[from] handover_process::WaitError),
 }
 
 /// What an Envoy has most often got that exits 0 while it is drained.

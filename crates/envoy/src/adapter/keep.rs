@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use handover_core::Epoch;
+use handover_process::{Child, ExitCause};
+use handover_runtime::offload::{OffloadError, offload};
 use handover_tokio::error_chain;
-use handover_tokio::offload::{OffloadError, offload};
-use handover_tokio::process::{Child, ExitCause};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use handover_core::Epoch;
+use handover_process::{Command, Signal};
 use handover_tokio::error_chain;
-use handover_tokio::process::{Command, Signal};
 
 use super::epochs::{FileId, Launched, Predecessor, off_the_runtime};
 use super::lines::Line;

@@ -52,7 +52,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use handover_core::{Epoch, Target};
-use handover_tokio::process::{OutputSink, Signal};
+use handover_files::PrivateDir;
+use handover_process::{OutputSink, Signal};
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::Mutex;
 
@@ -184,7 +185,7 @@ impl Envoy {
         if let Some(group) = settings.run_dir_group {
             run_dir = run_dir.readable_by(group)?;
         }
-        let locks = RunDir::create(&settings.lock_dir)?;
+        let locks = PrivateDir::create(&settings.lock_dir)?;
         let host = HostPaths::with_locks(locks.path());
         let lines = Lines::claim(settings.base_id, settings.instance.clone(), host)?;
         Ok(Self {

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use handover_core::{Epoch, LOOK_AROUND};
+use handover_process::{Child, Signal};
+use handover_runtime::time_limit::was_missed;
 use handover_tokio::RunControl;
-use handover_tokio::gap::was_missed;
-use handover_tokio::process::{Child, Signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::Envoy;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use handover_core::Epoch;
+use handover_files::Digest;
 
 use super::Envoy;
-use crate::digest::Digest;
 use crate::failure::Failure;
 
 /// The Envoys of one agent at one moment.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_core::Epoch;
-use handover_tokio::offload::{OffloadError, offload};
+use handover_runtime::offload::{OffloadError, offload};
 
 use super::config::{ConfigError, EnvoyConfig};
 use super::error::EnvoyFailed;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handover_core::{Abort, Epoch};
-use handover_tokio::process::{Child, ExitCause, Signal};
+use handover_process::{Child, ExitCause, Signal};
 use handover_tokio::{RunControl, RunError};
 
 use super::drain::not_drained;
@@ -264,7 +264,7 @@ impl Envoy {
         how: Abort,
         control: &RunControl,
         waiting: &Waiting,
-    ) -> Result<ExitCause, handover_tokio::process::WaitError> {
+    ) -> Result<ExitCause, handover_process::WaitError> {
         if control.is_late() {
             let admin = &config.bootstrap().admin;
             waiting.look(child.pid(), admin).await;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_tokio::process::Child;
+use handover_process::Child;
 use tokio::time::{Instant, sleep};
 
 use super::epochs::Predecessor;

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use handover_core::{Abort, Epoch};
+use handover_process::{Child, ExitCause, Signal, WaitError};
 use handover_tokio::RunControl;
-use handover_tokio::process::{Child, ExitCause, Signal, WaitError};
 use tokio::time::sleep;
 
 use super::Envoy;

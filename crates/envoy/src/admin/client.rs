@@ -389,7 +389,7 @@ impl AdminClient {
         let address = || self.address.clone();
         let path_and_query = format!("{path}{query}");
         let exchange = exchange(&self.address, method, &path_and_query, max_body);
-        match handover_tokio::gap::timeout(self.limit, exchange).await {
+        match handover_runtime::time_limit::timeout(self.limit, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(ExchangeError::Connect(source))) => Err(AdminError::Connect {
                 address: address(),

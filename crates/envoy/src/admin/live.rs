@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_retry::Retry;
-use handover_tokio::gap::timeout;
+use handover_runtime::time_limit::timeout;
 use tokio::time::Instant;
 
 use super::retry::retry_until;

@@ -7,12 +7,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use handover_files::{DirectoryError, PrivateDir, is_at};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 
-use super::{FilesError, RunDir, private};
+use super::RunDir;
 
 /// The file that is locked while the agent lives.
 const LOCK: &str = ".lock";
@@ -36,10 +37,10 @@ const TRIES: usize = 100;
 #[derive(Debug)]
 pub struct TemporaryRunDir {
     run_dir: RunDir,
+    /// Removes the directory. Fields are dropped in their order, so the lock ends after that.
+    _dir: tempfile::TempDir,
     /// Keeps the lock. It is not inherited by children.
     _lock: File,
-    /// Removes the directory before the lock ends.
-    _dir: tempfile::TempDir,
 }
 
 impl TemporaryRunDir {
@@ -51,25 +52,24 @@ impl TemporaryRunDir {
     ///
     /// # Errors
     ///
-    /// [`FilesError::CreateDir`].
-    pub fn create(parent: &Path) -> Result<Self, FilesError> {
+    /// [`DirectoryError::CreateDir`].
+    pub fn create(parent: &Path) -> Result<Self, DirectoryError> {
         sweep(parent);
-        let failed = |source| FilesError::CreateDir {
+        let failed = |source| DirectoryError::CreateDir {
             path: parent.join(format!("{}XXXXXX", Self::PREFIX)),
             source,
         };
         for _ in 0..TRIES {
             let dir = tempfile::Builder::new()
                 .prefix(Self::PREFIX)
-                .permissions(private::mode(0o700))
+                .permissions(fs::Permissions::from_mode(0o700))
                 .tempdir_in(parent)
                 .map_err(failed)?;
             let Some(lock) = lock(dir.path()).map_err(failed)? else {
                 continue;
             };
-            let metadata = fs::symlink_metadata(dir.path()).map_err(failed)?;
             return Ok(Self {
-                run_dir: RunDir::of(dir.path(), &metadata),
+                run_dir: RunDir(PrivateDir::check_own(dir.path())?),
                 _lock: lock,
                 _dir: dir,
             });
@@ -102,13 +102,7 @@ fn lock(dir: &Path) -> io::Result<Option<File>> {
         // Where the file system has no locks, no sweep gets one either.
         Err(TryLockError::Error(_)) => return Ok(Some(file)),
     }
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(&path) {
-        Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => Ok(Some(file)),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(is_at(&file, &path)?.then_some(file))
 }
 
 /// Removes the directories of dead agents of our user.
@@ -134,7 +128,11 @@ fn sweep(parent: &Path) {
 
 /// Removes a directory if its agent is dead; says whether it did.
 fn remove_dead(path: &PathBuf) -> io::Result<bool> {
-    let dir = private::open(path)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let dir = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
     if dir.metadata()?.uid() != rustix::process::geteuid().as_raw() {
         return Ok(false);
     }
@@ -165,15 +163,16 @@ fn remove_dead(path: &PathBuf) -> io::Result<bool> {
 /// Whether a file of this name is made by [`RunDir::write`].
 fn is_of_an_epoch(name: &str) -> bool {
     let hidden = name
-        .strip_prefix(".envoy-rev")
-        .and_then(|rest| rest.strip_suffix(".new"));
-    let number = hidden.or_else(|| {
-        let (number, extension) = name.strip_prefix("envoy-rev")?.split_once('.')?;
-        ["yaml", "json", "pb"]
-            .contains(&extension)
-            .then_some(number)
-    });
-    number.is_some_and(|number| number.parse::<u32>().is_ok())
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".new"));
+    let Some(rest) = hidden.unwrap_or(name).strip_prefix("envoy-rev") else {
+        return false;
+    };
+    let (number, extension) = rest.split_once('.').unwrap_or((rest, ""));
+    // An unfinished file without an extension is one of version 0.1.
+    let known = ["yaml", "json", "pb"].contains(&extension)
+        || (extension.is_empty() && hidden.is_some() && !rest.contains('.'));
+    known && number.parse::<u32>().is_ok()
 }
 
 #[cfg(test)]
@@ -194,7 +193,7 @@ mod tests {
             _dir: dir,
         } = TemporaryRunDir::create(parent).unwrap();
         run_dir.write(0, Format::Yaml, b"secret").unwrap();
-        fs::write(run_dir.path().join(".envoy-rev1.new"), "half").unwrap();
+        fs::write(run_dir.path().join(".envoy-rev1.yaml.new"), "half").unwrap();
         drop(lock);
         dir.keep()
     }
@@ -261,11 +260,19 @@ mod tests {
 
     #[test]
     fn only_files_of_epochs_are_known_by_name() {
-        for name in ["envoy-rev0.yaml", "envoy-rev12.json", ".envoy-rev3.new"] {
+        for name in [
+            "envoy-rev0.yaml",
+            "envoy-rev12.json",
+            ".envoy-rev3.new",
+            ".envoy-rev3.yaml.new",
+        ] {
             assert!(is_of_an_epoch(name), "{name}");
         }
         for name in [
             "envoy-rev.yaml",
+            "envoy-rev0",
+            ".envoy-rev0.",
+            ".envoy-rev0..new",
             "envoy-rev0.txt",
             ".lock",
             "envoy-rev0.yaml.bak",

@@ -16,11 +16,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use handover_files::{Digest, LockFile, TryLock, is_held};
+
 use super::claim::{Claim, Places, Taken, is_claimed};
-use super::lock::{self, LockFile, Try};
 use super::occupied::{self, Process};
+use super::owner;
 use super::shm::SharedMemory;
-use crate::digest::Digest;
+use crate::text::one_line;
 
 /// How many base ids [`BaseIdChoice::Auto`] looks at.
 const AUTO: std::ops::RangeInclusive<u32> = 1..=1000;
@@ -239,7 +241,7 @@ impl OwnedBaseId {
         let left = ids_left_by(instance, host);
         let mut all = left.into_iter().chain(candidates(instance, host));
         let free = |id: &BaseId| {
-            !lock::is_held(&lock_path(*id, host))
+            !is_held(&lock_path(*id, host))
                 && !is_claimed(*id, host.places())
                 && refuse_in_use(&host.proc, *id).is_ok()
         };
@@ -299,9 +301,12 @@ impl OwnedBaseId {
 
     fn claim_one(id: BaseId, instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
         let path = lock_path(id, host);
-        let lock = match LockFile::try_lock(&path, &lock::owner(instance)) {
-            Ok(Try::Locked(lock)) => lock,
-            Ok(Try::HeldBy(owner)) => return Err(BaseIdError::Owned { base_id: id, owner }),
+        let lock = match LockFile::try_lock(&path, &owner::line(instance)) {
+            Ok(TryLock::Locked(lock)) => lock,
+            Ok(TryLock::HeldBy(owner)) => {
+                let owner = one_line(&owner);
+                return Err(BaseIdError::Owned { base_id: id, owner });
+            }
             Err(source) => return Err(BaseIdError::Lock { path, source }),
         };
         let claim = match Claim::take(id, instance, host.places()) {
@@ -333,7 +338,7 @@ fn ids_left_by(instance: &str, host: &HostPaths) -> Vec<BaseId> {
             let name = entry.file_name();
             let number = name.to_str()?.strip_prefix(LOCK)?.strip_suffix(DOT_LOCK)?;
             let id = BaseId::new(number.parse().ok()?).ok()?;
-            lock::is_of(&entry.path(), instance).then_some(id)
+            owner::wrote(&entry.path(), instance).then_some(id)
         })
         .collect();
     left.sort_unstable();

@@ -7,11 +7,13 @@
 use std::io;
 use std::path::Path;
 
+use handover_files::{LockFile, TryLock};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::BaseId;
-use super::lock::{self, LockFile, Try};
 use super::occupied;
+use super::owner;
+use crate::text::one_line;
 
 /// Both names, held until this is dropped.
 #[derive(Debug)]
@@ -57,9 +59,12 @@ impl Claim {
         let path = places
             .shared_memory
             .join(format!("handover-base-id-{id}.lock"));
-        let file = match LockFile::try_lock(&path, &lock::owner(instance)) {
-            Ok(Try::Locked(file)) => Some(file),
-            Ok(Try::HeldBy(owner)) => return Err(Taken { owner }),
+        let file = match LockFile::try_lock(&path, &owner::line(instance)) {
+            Ok(TryLock::Locked(file)) => Some(file),
+            Ok(TryLock::HeldBy(owner)) => {
+                let owner = one_line(&owner);
+                return Err(Taken { owner });
+            }
             // Read-only, full, or another user's: that Envoy cannot use it is told by Envoy.
             Err(error) => {
                 tracing::debug!("{} is not held: {error}", path.display());

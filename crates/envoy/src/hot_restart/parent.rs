@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::time::Duration;
 
-use handover_tokio::gap::timeout;
+use handover_runtime::time_limit::timeout;
 use tokio::net::UnixDatagram;
 
 use super::BaseId;

@@ -169,7 +169,7 @@ impl StandIn {
 mod tests {
     use super::*;
     use crate::hot_restart::{BaseIdChoice, HostPaths, OwnedBaseId};
-    use handover_tokio::offload::offload;
+    use handover_runtime::offload::offload;
     use prost::Message as _;
     use std::os::linux::net::SocketAddrExt as _;
 

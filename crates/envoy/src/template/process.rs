@@ -20,9 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_tokio::Shortage;
-use handover_tokio::offload::offload;
-use handover_tokio::process::{Child, Command, ExitCause, Line, Signal, SpawnError};
+use handover_process::{Child, Command, ExitCause, Line, Signal, SpawnError};
+use handover_runtime::Shortage;
+use handover_runtime::offload::offload;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 

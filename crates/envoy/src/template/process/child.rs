@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use handover_tokio::Shortage;
+use handover_runtime::Shortage;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{ANSWER, Answer, MAX_MEMORY, MAX_PROCESSOR_TIME, QUESTION, Question, SHORTAGES, write};

@@ -1,0 +1,250 @@
+//! A running child.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::error::{SignalError, WaitError};
+use super::exit::ExitCause;
+use super::output::Tail;
+use super::pump::Output;
+use super::registry::Slot;
+use super::signal::Signal;
+use super::spawner::Running;
+
+/// A child that was started with [`Command::spawn`](super::Command::spawn).
+///
+/// Every method takes `&self`: one task can wait while another one signals.
+///
+/// Dropping a child that still runs kills its process group with SIGKILL and collects it in the
+/// background, so neither a process nor a zombie is left. Output that its group has written until
+/// then is still forwarded, as long as the runtime lives.
+pub struct Child {
+    running: Running,
+    exit: AsyncFd<ExitFd>,
+    output: Option<Output>,
+}
+
+impl Child {
+    pub(super) fn new(running: Running, output: Option<Output>) -> std::io::Result<Self> {
+        let exit = ExitFd(Arc::clone(running.slot()));
+        #[expect(
+            unsafe_code,
+            reason = "tokio has no safe way to wait for a process descriptor"
+        )]
+        // SAFETY: the slot owns one descriptor, opened before and closed only with the slot, which
+        // the `ExitFd` keeps alive.
+        let exit = unsafe { AsyncFd::register_with_interest(exit, Interest::READABLE) }?;
+        Ok(Self {
+            exit,
+            running,
+            output,
+        })
+    }
+
+    /// Returns the process id, which is the id of the process group as well.
+    pub fn pid(&self) -> u32 {
+        self.running.slot().pid()
+    }
+
+    /// Returns how the child ended, once it has, and once all it wrote has reached the sink.
+    ///
+    /// It can be called any number of times, at the same time and after the end too. A grandchild
+    /// that holds the output open does not delay it; what that one writes is forwarded on.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Lost`] if other code in this program collected the child's status.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is lost, and the next call goes on where this one was.
+    pub async fn wait(&self) -> Result<ExitCause, WaitError> {
+        let slot = self.running.slot();
+        let end = loop {
+            if let Some(end) = slot.collect() {
+                break end;
+            }
+            let mut ready = self.exit.readable().await.map_err(|source| {
+                let pid = self.pid();
+                WaitError::Runtime { pid, source }
+            })?;
+            // The descriptor can be ready and the status not yet ours, under a debugger. Then the
+            // kernel wakes us once more.
+            if let Some(end) = slot.collect() {
+                break end;
+            }
+            ready.clear_ready();
+        };
+        if let Some(output) = &self.output {
+            output.finish().await;
+        }
+        end
+    }
+
+    /// Returns how the child ended, or `None` while it runs. Output may still be on its way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    pub fn try_wait(&self) -> Result<Option<ExitCause>, WaitError> {
+        self.running.slot().collect().transpose()
+    }
+
+    /// Sends a signal to the child itself.
+    ///
+    /// It cannot hit another process: the kernel is told by process descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError::Ended`] once the child's end has been collected.
+    pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
+        self.running.slot().signal(signal)
+    }
+
+    /// Sends a signal to the child and to every process of its group.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError::Ended`] once the child's end has been collected, even if its group has
+    /// members left: the group's number may then be somebody else's.
+    pub fn signal_group(&self, signal: Signal) -> Result<(), SignalError> {
+        self.running.slot().signal_group(signal)
+    }
+
+    /// Ends the child: asks, waits for the grace, then kills its process group.
+    ///
+    /// The request is followed by SIGCONT, so that a stopped child can act on it. Whatever is left
+    /// of the process group is killed as soon as the child has ended, in time or not.
+    ///
+    /// It needs tokio's timer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the child has been asked to end but is not killed after the
+    /// grace. Call it again, or drop the child.
+    pub async fn stop(&self, stop: Stop) -> Result<Stopped, WaitError> {
+        let slot = self.running.slot();
+        slot.sweep_group_at_end();
+        let send = |signal| match stop.reach {
+            Reach::Child => slot.signal(signal),
+            Reach::Group => slot.signal_group(signal),
+        };
+        // A child that has ended needs no signal, and one that cannot be signalled is given its
+        // grace all the same.
+        if send(stop.signal).is_ok() && stop.signal != Signal::KILL {
+            drop(send(Signal::CONT));
+        }
+        if let Ok(end) = handover_runtime::time_limit::timeout(stop.grace, self.wait()).await {
+            return Ok(Stopped {
+                cause: end?,
+                forced: false,
+            });
+        }
+        self.kill().await
+    }
+
+    /// Ends the child's process group with SIGKILL, and waits for the child's end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The signal is sent at the first poll; after that it is cancel safe.
+    pub async fn kill(&self) -> Result<Stopped, WaitError> {
+        let slot = self.running.slot();
+        slot.sweep_group_at_end();
+        let forced = slot.signal_group(Signal::KILL).is_ok();
+        let cause = self.wait().await?;
+        Ok(Stopped { cause, forced })
+    }
+
+    /// Returns the child's memory in RAM, in bytes, shared pages included; `None` once it has ended,
+    /// or if `/proc` cannot be read.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        // Read before looking whether it runs: so the number is not another process's by now.
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        if !matches!(self.try_wait(), Ok(None)) {
+            return None;
+        }
+        let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        let page = u64::try_from(rustix::param::page_size()).ok()?;
+        // An ended process that was not collected has none.
+        pages.checked_mul(page).filter(|bytes| *bytes > 0)
+    }
+
+    /// Returns the last lines the child wrote to standard error; empty without an output sink.
+    ///
+    /// After [`Child::wait`] has returned, the child's very last line is among them.
+    pub fn stderr_tail(&self) -> Tail {
+        self.output.as_ref().map(Output::tail).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a child is asked to end; see [`Child::stop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The request.
+    pub signal: Signal,
+    /// Who gets the request. SIGKILL after the grace always goes to the whole group.
+    pub reach: Reach,
+    /// How long the child may take.
+    pub grace: Duration,
+}
+
+impl Stop {
+    /// Asks by SIGTERM, sent to the child alone, which knows best how its own children end.
+    pub fn within(grace: Duration) -> Self {
+        Self {
+            signal: Signal::TERM,
+            reach: Reach::Child,
+            grace,
+        }
+    }
+}
+
+/// Who gets the request to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The child alone.
+    Child,
+    /// Every process of its group, for instance where the child is a shell that passes no signal
+    /// on.
+    Group,
+}
+
+/// How a child that was told to stop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// How it ended.
+    pub cause: ExitCause,
+    /// Whether SIGKILL was sent to it, because it did not end within the grace or was not asked.
+    pub forced: bool,
+}
+
+/// Becomes readable when the child ends.
+struct ExitFd(Arc<Slot>);
+
+impl AsRawFd for ExitFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

@@ -1,0 +1,419 @@
+//! Describing a child and starting it.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::child::Child;
+use super::error::SpawnError;
+use super::launch::{Descriptors, Failure, Prepared, Step};
+use super::lookup;
+use super::output::{OutputSink, Source};
+use super::pump::{Output, Pipe};
+use super::signal::Signal;
+use super::spawner::{Order, Spawner};
+
+/// Describes a child: the program, its surroundings, and what it is handed.
+///
+/// One `Command` starts one child. What the child gets is exactly what is said here, whatever the
+/// supervisor itself was started with:
+///
+/// - its own process group, signal mask empty, every signal at its default action;
+/// - standard input from `/dev/null`;
+/// - descriptors 0 to 2 and those passed here, no other;
+/// - the supervisor's environment, changed as told, and without the variables that speak to the
+///   supervisor alone: `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`, `LISTEN_PIDFDID`,
+///   `NOTIFY_SOCKET`, `READY_FD`, `WATCHDOG_PID`, `WATCHDOG_USEC`, `RESTART_EPOCH`;
+/// - a parent-death signal, see [`Command::death_signal`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use handover_process::{Command, ExitCause, Line};
+///
+/// let child = Command::new("sh")
+///     .args(["-c", "echo serving; exit 3"])
+///     .epoch(0)
+///     .output(|line: &Line<'_>| {
+///         println!("[{}] {}", line.source.pid, String::from_utf8_lossy(line.bytes));
+///     })
+///     .spawn()
+///     .await?;
+/// assert_eq!(child.wait().await?, ExitCause::Code(3));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a command does nothing until it is spawned"]
+pub struct Command {
+    program: OsString,
+    arguments: Vec<OsString>,
+    clear_environment: bool,
+    variables: BTreeMap<OsString, Option<OsString>>,
+    working_directory: Option<PathBuf>,
+    sockets: Vec<(String, OwnedFd)>,
+    descriptors: Vec<(RawFd, OwnedFd)>,
+    epoch: Option<u32>,
+    label: Option<Arc<str>>,
+    death_signal: Option<Signal>,
+    sweep_group: bool,
+    sink: Option<Arc<dyn OutputSink>>,
+}
+
+/// Variables by which the supervisor's own parent speaks to the supervisor. A child that found them
+/// would answer in the supervisor's name.
+const FOR_THE_SUPERVISOR: [&str; 9] = [
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "READY_FD",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "RESTART_EPOCH",
+];
+
+/// The number of the first passed socket, fixed by the `LISTEN_FDS` convention.
+const FIRST_SOCKET: RawFd = 3;
+
+impl Command {
+    /// Makes a command for `program`: a path if it has a slash, otherwise a name to search in `PATH`.
+    ///
+    /// The `PATH` is the child's, if one is set with [`Command::env`], as a shell would do it. A
+    /// relative path counts from the supervisor's working directory.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            clear_environment: false,
+            variables: BTreeMap::new(),
+            working_directory: None,
+            sockets: Vec::new(),
+            descriptors: Vec::new(),
+            epoch: None,
+            label: None,
+            death_signal: Some(Signal::TERM),
+            sweep_group: false,
+            sink: None,
+        }
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds several arguments.
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable.
+    ///
+    /// `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID` and `RESTART_EPOCH` are overwritten where
+    /// [`Command::socket`] or [`Command::epoch`] is used.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), Some(value.into()));
+        self
+    }
+
+    /// Takes a variable away.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), None);
+        self
+    }
+
+    /// Takes every variable away: the supervisor's and those set so far.
+    pub fn env_clear(mut self) -> Self {
+        self.clear_environment = true;
+        self.variables.clear();
+        self
+    }
+
+    /// Sets the working directory; without it, the child has the supervisor's.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.working_directory = Some(directory.into());
+        self
+    }
+
+    /// Passes a socket by the `LISTEN_FDS` convention: the first one is descriptor 3 in the child.
+    ///
+    /// The child finds the number of sockets in `LISTEN_FDS`, their names, joined by colons, in
+    /// `LISTEN_FDNAMES`, and its own process id in `LISTEN_PID`. The socket itself is shared, so
+    /// whether it blocks is common to all who have it.
+    pub fn socket(mut self, name: impl Into<String>, socket: impl Into<OwnedFd>) -> Self {
+        self.sockets.push((name.into(), socket.into()));
+        self
+    }
+
+    /// Passes a descriptor under this number, for instance the end of a
+    /// [`ReadyPipe`](super::ready::ReadyPipe).
+    ///
+    /// The number must be above the standard streams and the passed sockets, and below the limit
+    /// of open files.
+    pub fn descriptor(mut self, number: RawFd, descriptor: impl Into<OwnedFd>) -> Self {
+        self.descriptors.push((number, descriptor.into()));
+        self
+    }
+
+    /// Sets `RESTART_EPOCH` and marks the output with the epoch.
+    pub fn epoch(mut self, epoch: u32) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Sets the label of the output; without it, the program's file name is used.
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Sets the signal the kernel sends to the child when the supervisor dies, however it dies.
+    /// SIGTERM unless set; `None` lets the child live on.
+    ///
+    /// The kernel forgets the signal if the program is set-user-ID, set-group-ID, or has file
+    /// capabilities. It reaches the child only, not the processes that the child has started.
+    pub fn death_signal(mut self, signal: impl Into<Option<Signal>>) -> Self {
+        self.death_signal = signal.into();
+        self
+    }
+
+    /// Sets whether SIGKILL ends what is left of the child's process group once the child itself has
+    /// ended. Off unless set; [`Child::stop`] and dropping a [`Child`] turn it on.
+    pub fn kill_group_at_end(mut self, kill: bool) -> Self {
+        self.sweep_group = kill;
+        self
+    }
+
+    /// Forwards the output line by line, and keeps the last lines of standard error for
+    /// [`Child::stderr_tail`]. Without a sink, the child writes to the supervisor's own streams.
+    pub fn output(mut self, sink: impl OutputSink + 'static) -> Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// Forwards the output as [`Command::output`] does, to a sink that several children share.
+    pub fn shared_output(mut self, sink: Arc<dyn OutputSink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// Starts the child and returns once it executes the program.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`] names what is wrong. No process is left behind then.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without its I/O driver.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, no child is left: one that was being made is killed and
+    /// collected.
+    pub async fn spawn(self) -> Result<Child, SpawnError> {
+        let environment = self.environment()?;
+        let search = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        let path = lookup::find(&self.program, search)?;
+        let label = self.label.clone().unwrap_or_else(|| file_name(&path));
+        let working_directory = self.working_directory.clone();
+        let epoch = self.epoch;
+        let sink = self.sink.clone();
+        let (readers, writers) = if sink.is_some() {
+            let (stdout, stderr) = (pipe()?, pipe()?);
+            (
+                Some((stdout.reader, stderr.reader)),
+                vec![(stdout.writer, 1), (stderr.writer, 2)],
+            )
+        } else {
+            (None, Vec::new())
+        };
+        let order = self.order(&path, environment, writers)?;
+
+        let spawner = Spawner::get().map_err(|error| SpawnError::Thread(error.into()))?;
+        let running = spawner
+            .launch(order)
+            .await
+            .map_err(|_| SpawnError::NoAnswer)?
+            .map_err(|failure| explain(failure, path, working_directory))?;
+        let output = match (readers, sink) {
+            (Some((stdout, stderr)), Some(sink)) => {
+                let source = Source {
+                    pid: running.slot().pid(),
+                    epoch,
+                    label,
+                };
+                Some(Output::start(stdout, stderr, source, &sink).map_err(SpawnError::Runtime)?)
+            }
+            _ => None,
+        };
+        Child::new(running, output).map_err(SpawnError::Runtime)
+    }
+
+    /// The child's variables but for `LISTEN_PID`, sorted by name.
+    fn environment(&self) -> Result<BTreeMap<OsString, OsString>, SpawnError> {
+        let mut environment = BTreeMap::new();
+        if !self.clear_environment {
+            environment.extend(std::env::vars_os());
+            for name in FOR_THE_SUPERVISOR {
+                environment.remove(OsStr::new(name));
+            }
+        }
+        for (name, value) in &self.variables {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return Err(SpawnError::VariableName {
+                    name: name.to_string_lossy().into_owned(),
+                });
+            }
+            match value {
+                Some(value) => environment.insert(name.clone(), value.clone()),
+                None => environment.remove(name),
+            };
+        }
+        if !self.sockets.is_empty() {
+            for (name, _) in &self.sockets {
+                check_socket_name(name)?;
+            }
+            let names: Vec<&str> = self.sockets.iter().map(|(name, _)| &**name).collect();
+            environment.insert("LISTEN_FDS".into(), names.len().to_string().into());
+            environment.insert("LISTEN_FDNAMES".into(), names.join(":").into());
+            environment.remove(OsStr::new("LISTEN_PID"));
+        }
+        if let Some(epoch) = self.epoch {
+            environment.insert("RESTART_EPOCH".into(), epoch.to_string().into());
+        }
+        Ok(environment)
+    }
+
+    fn order(
+        self,
+        path: &Path,
+        environment: BTreeMap<OsString, OsString>,
+        writers: Vec<(OwnedFd, RawFd)>,
+    ) -> Result<Order, SpawnError> {
+        let mut arguments = vec![c_string(self.program, || "the program's name".into())?];
+        for (index, argument) in self.arguments.into_iter().enumerate() {
+            arguments.push(c_string(argument, || format!("argument {}", index + 1))?);
+        }
+        let mut variables = Vec::with_capacity(environment.len());
+        for (name, value) in environment {
+            let what = || format!("the variable `{}`", name.to_string_lossy());
+            let mut entry = name.clone();
+            entry.push("=");
+            entry.push(value);
+            variables.push(c_string(entry, what)?);
+        }
+        let tell_listen_pid = !self.sockets.is_empty();
+        let wanted = descriptors(writers, self.sockets, self.descriptors)?;
+        Ok(Order {
+            prepared: Prepared {
+                program: c_string(path.into(), || "the program's path".into())?,
+                arguments,
+                environment: variables,
+                working_directory: self
+                    .working_directory
+                    .map(|path| c_string(path.into(), || "the working directory".into()))
+                    .transpose()?,
+                tell_listen_pid,
+                descriptors: Descriptors::new(wanted)
+                    .map_err(|(target, source)| SpawnError::PassFd { target, source })?,
+                death_signal: self.death_signal.map_or(0, Signal::number),
+            },
+            sweep_group: self.sweep_group,
+        })
+    }
+}
+
+/// Everything the child gets, with its number in the child.
+fn descriptors(
+    writers: Vec<(OwnedFd, RawFd)>,
+    sockets: Vec<(String, OwnedFd)>,
+    others: Vec<(RawFd, OwnedFd)>,
+) -> Result<Vec<(OwnedFd, RawFd)>, SpawnError> {
+    let null = std::fs::File::open("/dev/null")
+        .map_err(|source| SpawnError::PassFd { target: 0, source })?;
+    let mut wanted = writers;
+    wanted.push((null.into(), 0));
+    let count = sockets.len();
+    wanted.extend(
+        sockets
+            .into_iter()
+            .zip(FIRST_SOCKET..)
+            .map(|((_, socket), target)| (socket, target)),
+    );
+    for (target, descriptor) in others {
+        let free = usize::try_from(target).is_ok_and(|number| number >= 3 + count);
+        if !free || wanted.iter().any(|(_, taken)| *taken == target) {
+            return Err(SpawnError::FdTaken {
+                target,
+                sockets: count,
+            });
+        }
+        wanted.push((descriptor, target));
+    }
+    Ok(wanted)
+}
+
+/// Gives each failure the name by which a person can mend it.
+fn explain(failure: Failure, path: PathBuf, directory: Option<PathBuf>) -> SpawnError {
+    let (step, source) = match failure {
+        Failure::Fork(source) => return SpawnError::Fork(source.into()),
+        Failure::Step(step, source) => (step, source),
+    };
+    let setup = |step, source| SpawnError::Setup { step, source };
+    match step {
+        Step::DeathSignal => setup("setting its parent-death signal", source),
+        Step::ProcessGroup => setup("putting it into its own process group", source),
+        Step::Descriptors => setup("putting its descriptors in place", source),
+        Step::SignalMask => setup("resetting its signals", source),
+        Step::WorkingDirectory => SpawnError::WorkingDirectory {
+            path: directory.unwrap_or_default(),
+            source,
+        },
+        Step::Exec => match source.raw_os_error() {
+            Some(libc::ENOEXEC) => SpawnError::ExecFormat { path },
+            // The lookup has just seen the file itself.
+            Some(libc::ENOENT) if path.exists() => SpawnError::InterpreterMissing { path },
+            Some(libc::ENOENT) => SpawnError::NotFound { path },
+            Some(libc::EACCES) => SpawnError::NotExecutable { path },
+            Some(libc::ETXTBSY) => SpawnError::Busy { path },
+            Some(libc::E2BIG) => SpawnError::ArgumentsTooLong { path },
+            _ => SpawnError::Exec { path, source },
+        },
+    }
+}
+
+fn pipe() -> Result<Pipe, SpawnError> {
+    Pipe::new().map_err(|errno| SpawnError::Pipe(io::Error::from(errno)))
+}
+
+fn file_name(path: &Path) -> Arc<str> {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into()
+}
+
+fn c_string(text: OsString, what: impl FnOnce() -> String) -> Result<CString, SpawnError> {
+    CString::new(text.into_vec()).map_err(|_| SpawnError::NulByte { what: what() })
+}
+
+/// The rule of `sd_listen_fds_with_names`, whose readers split at colons.
+fn check_socket_name(name: &str) -> Result<(), SpawnError> {
+    let fits = (1..=255).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b':');
+    if fits {
+        Ok(())
+    } else {
+        Err(SpawnError::SocketName { name: name.into() })
+    }
+}

@@ -1,0 +1,269 @@
+//! Who collects which child: the one place that reaps, and the one place that signals.
+//!
+//! A process number is free for reuse as soon as the process has been collected. So both happen
+//! under one lock per child: a signal is sent only to a child that has not been collected, and its
+//! group's number is ours for just as long.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, kill_process_group, pidfd_send_signal};
+use tokio::sync::Notify;
+
+use super::error::{SignalError, WaitError};
+use super::exit::ExitCause;
+use super::out_of_memory::OomCounter;
+use super::signal::Signal;
+use super::syscalls::{self, Ended, Which};
+
+/// A child from its start until its status has been collected, and the status after that.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pid: Pid,
+    pidfd: OwnedFd,
+    oom: Option<OomCounter>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    end: Option<End>,
+    /// Whether what is left of the group is killed when the child is collected.
+    sweep: bool,
+    /// Whether SIGKILL was sent from here, so that it came from nobody else.
+    kill_sent: bool,
+}
+
+/// What is known of a child that is gone.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Known(ExitCause),
+    Lost,
+}
+
+impl Slot {
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Collects the child if it has ended; afterwards, and from any thread, tells how it ended.
+    ///
+    /// `None` while it runs.
+    pub(super) fn collect(self: &Arc<Self>) -> Option<Result<ExitCause, WaitError>> {
+        let (end, fresh) = {
+            let mut state = lock(&self.state);
+            match state.end {
+                Some(end) => (end, false),
+                None => {
+                    let end = self.look(&state)?;
+                    state.end = Some(end);
+                    (end, true)
+                }
+            }
+        };
+        if fresh {
+            forget(self);
+        }
+        Some(match end {
+            End::Known(cause) => Ok(cause),
+            End::Lost => Err(WaitError::Lost { pid: self.pid() }),
+        })
+    }
+
+    /// The last thing before the number is given up: sweep the group, judge the cause, reap.
+    fn look(&self, state: &State) -> Option<End> {
+        let which = Which::PidFd(self.pidfd.as_fd());
+        let ended = match syscalls::peek(which) {
+            Ok(None) => return None,
+            Ok(Some(ended)) => ended,
+            // ECHILD: it is gone and was collected by somebody else.
+            Err(_) => return Some(End::Lost),
+        };
+        if state.sweep {
+            // The ended child still holds its number, so the group is certainly ours. No such
+            // group means that nothing is left of it.
+            let _ = kill_process_group(self.pid, Signal::KILL.raw());
+        }
+        let cause = self.cause(ended, state);
+        match syscalls::reap(which) {
+            Ok(_) => Some(End::Known(cause)),
+            Err(_) => Some(End::Lost),
+        }
+    }
+
+    fn cause(&self, ended: Ended, state: &State) -> ExitCause {
+        if ended.code == libc::CLD_EXITED {
+            return ExitCause::Code(ended.status);
+        }
+        let by_others = ended.status == libc::SIGKILL && !state.kill_sent;
+        if by_others && self.oom.as_ref().is_some_and(OomCounter::has_risen) {
+            return ExitCause::OutOfMemory;
+        }
+        ExitCause::Signal {
+            number: ended.status,
+            core_dumped: ended.code == libc::CLD_DUMPED,
+        }
+    }
+
+    /// Signals the child itself.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), SignalError> {
+        self.send(signal, |slot| pidfd_send_signal(&slot.pidfd, signal.raw()))
+    }
+
+    /// Signals every process of the child's group.
+    pub(super) fn signal_group(&self, signal: Signal) -> Result<(), SignalError> {
+        self.send(signal, |slot| kill_process_group(slot.pid, signal.raw()))
+    }
+
+    fn send(
+        &self,
+        signal: Signal,
+        send: impl FnOnce(&Self) -> rustix::io::Result<()>,
+    ) -> Result<(), SignalError> {
+        let pid = self.pid();
+        let mut state = lock(&self.state);
+        if state.end.is_some() {
+            return Err(SignalError::Ended { pid });
+        }
+        match send(self) {
+            Ok(()) => {
+                state.kill_sent |= signal == Signal::KILL;
+                Ok(())
+            }
+            Err(rustix::io::Errno::SRCH) => Err(SignalError::Ended { pid }),
+            Err(errno) => Err(SignalError::Refused {
+                pid,
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// From here on, whoever collects the child kills what is left of its group.
+    pub(super) fn sweep_group_at_end(&self) {
+        lock(&self.state).sweep = true;
+    }
+}
+
+impl AsFd for Slot {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl AsRawFd for Slot {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
+    }
+}
+
+/// Enters a child that has just been made.
+///
+/// The caller holds [`spawning`] from before the child is made until this returns.
+pub(super) fn register(
+    pid: Pid,
+    pidfd: OwnedFd,
+    oom: Option<OomCounter>,
+    sweep: bool,
+) -> Arc<Slot> {
+    let slot = Arc::new(Slot {
+        pid,
+        pidfd,
+        oom,
+        state: Mutex::new(State {
+            sweep,
+            ..State::default()
+        }),
+    });
+    lock(&OURS).insert(pid.as_raw_nonzero().get(), Arc::clone(&slot));
+    slot
+}
+
+/// Keeps the collection of orphans out while a child is made and registered.
+///
+/// A child that ends at once would otherwise be taken for an orphan, and its status be lost.
+pub(super) fn spawning() -> SpawnGate {
+    SpawnGate {
+        guard: Some(lock(&GATE)),
+    }
+}
+
+/// Held while a child is made; see [`spawning`].
+pub(super) struct SpawnGate {
+    guard: Option<MutexGuard<'static, ()>>,
+}
+
+impl Drop for SpawnGate {
+    fn drop(&mut self) {
+        self.guard = None;
+        GATE_OPENED.notify_waiters();
+    }
+}
+
+/// A process that was not started here and has been collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// An orphan was collected.
+    Orphan(Ended),
+    /// No ended process is left.
+    Nothing,
+    /// A child is being made; wait on [`gate_opened`].
+    Busy,
+}
+
+/// Collects the next orphan that has ended; children of this module are collected on the way.
+///
+/// It never waits, not even while a child is being made: that can take as long as the file system
+/// takes to find the program.
+pub(super) fn sweep_orphan() -> Swept {
+    let _gate = match GATE.try_lock() {
+        Ok(gate) => gate,
+        Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(std::sync::TryLockError::WouldBlock) => return Swept::Busy,
+    };
+    loop {
+        // An error is ECHILD: there is no child at all.
+        let Ok(Some(ended)) = syscalls::peek(Which::Any) else {
+            return Swept::Nothing;
+        };
+        let ours = lock(&OURS).get(&ended.pid).cloned();
+        if let Some(slot) = ours {
+            // The kernel shows the same process until it is collected. Whoever waits for this one
+            // finds its status in the slot.
+            let already = lock(&slot.state).end.is_some();
+            if !already {
+                drop(slot.collect());
+                continue;
+            }
+            // Collected before: the number was given to a newcomer.
+            forget(&slot);
+        }
+        if let Ok(Some(ended)) = syscalls::reap(Which::Pid(ended.pid)) {
+            return Swept::Orphan(ended);
+        }
+    }
+}
+
+/// Told each time a child has been made.
+pub(super) fn gate_opened() -> &'static Notify {
+    &GATE_OPENED
+}
+
+fn forget(slot: &Arc<Slot>) {
+    let mut ours = lock(&OURS);
+    let pid = slot.pid.as_raw_nonzero().get();
+    if ours.get(&pid).is_some_and(|entry| Arc::ptr_eq(entry, slot)) {
+        ours.remove(&pid);
+    }
+}
+
+/// The data is valid at every step, so a panic of another holder is no reason to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The children that have not been collected, by number. Held for single operations only.
+static OURS: LazyLock<Mutex<HashMap<i32, Arc<Slot>>>> = LazyLock::new(Mutex::default);
+/// Taken before the other locks: see [`spawning`].
+static GATE: Mutex<()> = Mutex::new(());
+static GATE_OPENED: Notify = Notify::const_new();

@@ -1,0 +1,18 @@
+//! The example runs and prints what it promises.
+
+use std::process::Command;
+
+#[test]
+fn the_example_runs_to_its_end() {
+    // Cargo puts examples beside the directory of this test.
+    let test = std::env::current_exe().unwrap();
+    let examples = test.parent().unwrap().with_file_name("examples");
+    let output = Command::new(examples.join("run_a_child")).output();
+    let output = output.expect("`cargo build -p handover-process --examples` has built it");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}: {text}", output.status);
+    assert_eq!(
+        text,
+        "child: serving\nthe child was killed by signal 15 (SIGTERM)\n"
+    );
+}

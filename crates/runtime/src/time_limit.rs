@@ -1,0 +1,123 @@
+//! Time limits that do not conclude anything from a time in which this process did not run.
+//!
+//! A process that is stopped by a signal, paused with its container or moved to another machine finds
+//! every time limit passed when it goes on. What was waited for may have happened long ago and only
+//! not been heard of. So a limit that is noticed more than [`LATE`] after its moment is followed by a
+//! look around: for [`LOOK_AROUND`] the wait goes on.
+//!
+//! Time is that of the monotonic clock. On Linux it stands still while a machine is suspended, so a
+//! laptop that slept has missed nothing. It goes on while a process is stopped or a virtual machine is
+//! paused by its host.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// How late a limit is noticed at most by a process that has been running.
+pub const LATE: Duration = Duration::from_millis(100);
+
+/// How long the wait goes on after a limit that was missed, so that the world can be looked at.
+///
+/// It is shorter than the second by which the agent of `handover-tokio` puts its own deadlines off:
+/// what is found meanwhile can still be reported to it.
+pub const LOOK_AROUND: Duration = Duration::from_millis(900);
+
+/// The future was not ready in time, and not when the world was looked at either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was not done in time")]
+pub struct TimedOut;
+
+/// Waits until `at`, and looks around where that was missed.
+///
+/// # Cancel safety
+///
+/// Cancel safe: nothing is lost when the future is dropped.
+pub async fn until(at: Instant) {
+    sleep_until(at).await;
+    if was_missed(at) {
+        sleep(LOOK_AROUND).await;
+    }
+}
+
+/// Returns whether a moment lies so far in the past that this process did not run when it came.
+#[must_use]
+pub fn was_missed(at: Instant) -> bool {
+    at.elapsed() > LATE
+}
+
+/// Waits for the future until `at`. What is ready by then counts, however late that is noticed.
+///
+/// # Errors
+///
+/// [`TimedOut`] if the future is not ready by then.
+///
+/// # Cancel safety
+///
+/// As cancel safe as the future.
+pub async fn timeout_at<F: Future>(at: Instant, future: F) -> Result<F::Output, TimedOut> {
+    let mut future = pin!(future);
+    tokio::select! {
+        biased;
+        output = &mut future => Ok(output),
+        () = until(at) => Err(TimedOut),
+    }
+}
+
+/// Waits for the future for at most `limit`; one too far away for the clock is none.
+///
+/// # Errors
+///
+/// [`TimedOut`] if the future is not ready by then.
+///
+/// # Cancel safety
+///
+/// As cancel safe as the future.
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, TimedOut> {
+    match Instant::now().checked_add(limit) {
+        Some(at) => timeout_at(at, future).await,
+        None => Ok(future.await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::sync::oneshot;
+    use tokio::time::advance;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_noticed_in_time_is_just_that() {
+        let started = Instant::now();
+        assert_eq!(timeout(SECOND, pending::<()>()).await, Err(TimedOut));
+        assert!(started.elapsed() < SECOND + LATE);
+        assert_eq!(timeout(SECOND, async { 7 }).await, Ok(7));
+        assert_eq!(timeout(Duration::MAX, async { 7 }).await, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_heard_shortly_after_a_gap_counts() {
+        let (tell, told) = oneshot::channel();
+        let waiting = tokio::spawn(timeout(SECOND, told));
+        tokio::task::yield_now().await;
+        // The process is stopped for a minute.
+        advance(60 * SECOND).await;
+        sleep(SECOND / 2).await;
+        tell.send(7).expect("it still waits");
+        assert_eq!(waiting.await.expect("no panic"), Ok(Ok(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_puts_a_limit_off_once() {
+        let waiting = tokio::spawn(timeout(SECOND, pending::<()>()));
+        tokio::task::yield_now().await;
+        advance(60 * SECOND).await;
+        let woke = Instant::now();
+        assert_eq!(waiting.await.expect("no panic"), Err(TimedOut));
+        assert!(woke.elapsed() <= LOOK_AROUND, "{:?}", woke.elapsed());
+    }
+}

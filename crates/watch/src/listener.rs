@@ -1,0 +1,292 @@
+//! Hearing from the kernel.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+use super::gap::{GapCause, Gaps};
+use super::watch_points::{Interest, WatchPoints};
+
+/// What is listened to.
+#[derive(Debug)]
+pub(super) struct Listener {
+    fd: Arc<OwnedFd>,
+    watched: HashMap<i32, Watched>,
+    /// Entries that somebody seems to be at work on.
+    unsettled: HashSet<(i32, OsString)>,
+}
+
+/// What the events since the last look call for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Nothing that matters happened.
+    None,
+    /// Somebody is at work: look once it has been quiet for a while.
+    Settle,
+    /// A change is complete: look now.
+    Now,
+}
+
+#[derive(Debug)]
+enum Watched {
+    Directory(PathBuf, Interest),
+    /// A file, or a symlink whose directory may not be read.
+    Itself,
+}
+
+/// What happens to the directory itself.
+const DIRECTORY: WatchFlags = WatchFlags::MOVE_SELF
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
+/// What happens to its entries.
+const ENTRIES: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE);
+
+/// What happens to a file, by whatever name. Replacing it takes a name from it, which is `ATTRIB`.
+const ITSELF: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::DONT_FOLLOW);
+
+impl Listener {
+    pub(super) fn new() -> io::Result<Self> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Self {
+            fd: Arc::new(fd),
+            watched: HashMap::new(),
+            unsettled: HashSet::new(),
+        })
+    }
+
+    pub(super) fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// Listens at these places, and at no others. Returns whether one is new: what is there may
+    /// have been replaced between being followed and being listened to.
+    pub(super) fn listen(&mut self, places: &WatchPoints, gaps: &mut Gaps) -> bool {
+        let mut round = Round {
+            fd: Arc::clone(&self.fd),
+            before: &self.watched,
+            watched: HashMap::new(),
+            fresh: false,
+            gaps,
+        };
+        // The kernel knows a directory by identity: two paths to one directory share a watch, and
+        // the same path gets a new one if the directory was replaced. What is asked for replaces
+        // what was asked for before, so the wider question is asked last.
+        let (wide, narrow): (Vec<_>, Vec<_>) = places
+            .directories
+            .iter()
+            .partition(|(_, interest)| interest.is_in_entries());
+        for (directory, interest) in narrow.into_iter().chain(wide) {
+            round.directory(directory, interest);
+        }
+        for (file, passes_by_directory) in &places.files {
+            match round.itself(file) {
+                // Gone since it was followed.
+                Err(Errno::NOENT | Errno::NOTDIR) => round.fresh = true,
+                Err(errno) if *passes_by_directory => round.refused(file, errno),
+                // Otherwise its directory tells everything, or is a gap itself.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let Round { watched, fresh, .. } = round;
+        for old in self.watched.keys().filter(|old| !watched.contains_key(old)) {
+            // It may be gone already, with its directory.
+            let _ = inotify::remove_watch(&*self.fd, *old);
+        }
+        self.watched = watched;
+        self.unsettled
+            .retain(|(watch, _)| self.watched.contains_key(watch));
+        fresh
+    }
+
+    /// Takes in every event there is.
+    pub(super) fn hear(&mut self) -> io::Result<Urgency> {
+        let fd = Arc::clone(&self.fd);
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&*fd, &mut buffer);
+        let mut urgency = Urgency::None;
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    let name = event
+                        .file_name()
+                        .map(|name| OsStr::from_bytes(name.to_bytes()));
+                    urgency = urgency.max(self.judge(event.wd(), event.events(), name));
+                }
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(urgency)
+    }
+
+    /// Whether somebody is still at work as far as is known.
+    pub(super) fn is_unsettled(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
+    /// It has been quiet for long enough.
+    pub(super) fn settle(&mut self) {
+        self.unsettled.clear();
+    }
+
+    /// A file tells of itself.
+    fn judge_itself(&mut self, watch: i32, events: ReadFlags) -> Urgency {
+        let key = (watch, OsString::new());
+        if events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::UNMOUNT) {
+            self.unsettled.remove(&key);
+            return Urgency::Now;
+        }
+        // Written to, touched, or replaced: more is likely to follow.
+        self.unsettled.insert(key);
+        Urgency::Settle
+    }
+
+    fn judge(&mut self, watch: i32, events: ReadFlags, name: Option<&OsStr>) -> Urgency {
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            // Events were lost, so anything may have happened.
+            return Urgency::Now;
+        }
+        if events.contains(ReadFlags::IGNORED) {
+            // The kernel has dropped the watch, with what was watched; that was told before.
+            self.watched.remove(&watch);
+            return Urgency::None;
+        }
+        let (directory, interest) = match self.watched.get(&watch) {
+            Some(Watched::Directory(directory, interest)) => (directory, interest),
+            Some(Watched::Itself) => return self.judge_itself(watch, events),
+            None => return Urgency::None,
+        };
+        let Some(name) = name else {
+            let gone = ReadFlags::MOVE_SELF | ReadFlags::DELETE_SELF | ReadFlags::UNMOUNT;
+            // Other permissions can make its entries readable.
+            let opened = interest.is_in_entries() && events.contains(ReadFlags::ATTRIB);
+            return if events.intersects(gone) || opened {
+                Urgency::Now
+            } else {
+                Urgency::None
+            };
+        };
+        if !interest.covers(name) {
+            return Urgency::None;
+        }
+        let complete = events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO)
+            || events.contains(ReadFlags::ISDIR)
+            || (events.contains(ReadFlags::CREATE) && is_complete_at_birth(&directory.join(name)));
+        let key = (watch, name.to_os_string());
+        if complete {
+            self.unsettled.remove(&key);
+            Urgency::Now
+        } else {
+            // Written to, created empty, touched, or gone: more is likely to follow.
+            self.unsettled.insert(key);
+            Urgency::Settle
+        }
+    }
+}
+
+/// One time of listening at all places.
+struct Round<'a> {
+    fd: Arc<OwnedFd>,
+    before: &'a HashMap<i32, Watched>,
+    watched: HashMap<i32, Watched>,
+    fresh: bool,
+    gaps: &'a mut Gaps,
+}
+
+impl Round<'_> {
+    fn directory(&mut self, directory: &Path, interest: &Interest) {
+        let flags = if interest.is_in_entries() {
+            DIRECTORY | ENTRIES
+        } else {
+            DIRECTORY
+        };
+        match inotify::add_watch(&*self.fd, directory, flags) {
+            Ok(watch) => {
+                self.fresh |= !self.before.contains_key(&watch);
+                match self.watched.get_mut(&watch) {
+                    Some(Watched::Directory(_, known)) => known.merge(interest),
+                    _ => {
+                        let new = Watched::Directory(directory.into(), interest.clone());
+                        self.watched.insert(watch, new);
+                    }
+                }
+            }
+            // Gone since it was followed.
+            Err(Errno::NOENT | Errno::NOTDIR) => self.fresh = true,
+            // A directory may be passed through without being readable. What is in it can still be
+            // listened to, as far as it is known by name.
+            Err(Errno::ACCESS) => {
+                for name in interest.names() {
+                    let entry = directory.join(name);
+                    if self.entry(&entry).is_err() {
+                        self.refused(&entry, Errno::ACCESS);
+                    }
+                }
+                // Whatever else is in it cannot be seen before its permissions change, which is heard
+                // where it is an entry.
+            }
+            Err(errno) => self.refused(directory, errno),
+        }
+    }
+
+    /// Listens to what is in a directory that may not be read.
+    fn entry(&mut self, path: &Path) -> Result<(), Errno> {
+        // It may be listened to already, and for more.
+        let flags = DIRECTORY | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD;
+        match inotify::add_watch(&*self.fd, path, flags) {
+            Ok(watch) => {
+                self.fresh |= !self.before.contains_key(&watch);
+                let new = || Watched::Directory(path.into(), Interest::default());
+                self.watched.entry(watch).or_insert_with(new);
+                Ok(())
+            }
+            Err(Errno::NOTDIR) => self.itself(path),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn itself(&mut self, path: &Path) -> Result<(), Errno> {
+        let watch = inotify::add_watch(&*self.fd, path, ITSELF)?;
+        self.fresh |= !self.before.contains_key(&watch);
+        self.watched.entry(watch).or_insert(Watched::Itself);
+        Ok(())
+    }
+
+    fn refused(&mut self, path: &Path, errno: Errno) {
+        let why = match errno {
+            Errno::NOSPC => GapCause::TooManyWatches,
+            errno => GapCause::Refused {
+                error: io::Error::from(errno).to_string(),
+            },
+        };
+        self.gaps.add(Some(path), why);
+    }
+}
+
+/// Whether a new entry comes with its contents: a symlink, or another name of an existing file. A
+/// plain new file is about to be written.
+fn is_complete_at_birth(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
+}

@@ -1,0 +1,170 @@
+//! One look at everything that is watched, which may block for as long as a file system likes.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use handover_runtime::offload::{OffloadError, Offloaded, offload};
+
+use super::digest_cache::DigestCache;
+use super::filesystem::FileSystems;
+use super::gap::{GapCause, Gaps};
+use super::listener::{Listener, Urgency};
+use super::snapshot::{Look, Snapshot, Targets};
+use super::watch_points::Survey;
+
+/// Paths can be replaced while they are followed. After as many rounds somebody does it on purpose,
+/// and the next event brings the next chance.
+const MOST_ROUNDS: usize = 10;
+
+/// What is heard with, and what was heard before.
+#[derive(Debug, Default)]
+pub(super) struct WatchState {
+    /// None where the kernel opens no queue; the next look tries again.
+    listener: Option<Listener>,
+    memory: DigestCache,
+}
+
+impl WatchState {
+    /// Lets the next look read every file.
+    pub(super) fn doubt(&mut self) {
+        self.memory.doubt();
+    }
+
+    /// Gives the queue up. The next look opens another one.
+    pub(super) fn close_queue(&mut self) {
+        self.listener = None;
+    }
+
+    /// The queue, if there is one.
+    pub(super) fn fd(&self) -> Option<&Arc<OwnedFd>> {
+        self.listener.as_ref().map(Listener::fd)
+    }
+
+    /// Takes in every event there is.
+    pub(super) fn hear(&mut self) -> io::Result<Urgency> {
+        match &mut self.listener {
+            Some(listener) => listener.hear(),
+            None => Ok(Urgency::None),
+        }
+    }
+
+    /// Whether somebody is still at work as far as is known.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.listener.as_ref().is_some_and(Listener::is_unsettled)
+    }
+
+    /// It has been quiet for long enough.
+    pub(super) fn settle(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.settle();
+        }
+    }
+}
+
+/// What a look brings back.
+pub(super) struct LookResult {
+    pub(super) watch_state: WatchState,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) gaps: Gaps,
+}
+
+impl LookResult {
+    /// Listens first and reads then: what changes after the reading is heard.
+    ///
+    /// A symlink that is replaced between being followed and being listened to would go unheard, so
+    /// the paths are followed until that leads to no new place.
+    pub(super) fn take(
+        mut watch_state: WatchState,
+        targets: &Targets,
+        earlier: Option<&Snapshot>,
+    ) -> Self {
+        let mut no_queue = None;
+        if watch_state.listener.is_none() {
+            match Listener::new() {
+                Ok(listener) => watch_state.listener = Some(listener),
+                Err(error) => no_queue = Some(error.to_string()),
+            }
+        }
+        let mut round = 0;
+        let (survey, mut systems, mut gaps) = loop {
+            let (mut systems, mut gaps) = (FileSystems::default(), Gaps::default());
+            let survey = Survey::take(targets, &mut systems, &mut gaps);
+            let fresh = match &mut watch_state.listener {
+                Some(listener) => listener.listen(&survey.places, &mut gaps),
+                None => false,
+            };
+            round += 1;
+            if !fresh || round == MOST_ROUNDS {
+                break (survey, systems, gaps);
+            }
+        };
+        if let Some(error) = no_queue {
+            gaps.add(None, GapCause::NoQueue { error });
+        }
+        survey.find_silent_places(&mut systems, &mut gaps);
+        let look = Look {
+            memory: &mut watch_state.memory,
+            systems: &mut systems,
+            gaps: &mut gaps,
+            earlier,
+        };
+        let snapshot = Arc::new(Snapshot::take(targets, &survey, look));
+        Self {
+            watch_state,
+            snapshot,
+            gaps,
+        }
+    }
+}
+
+/// A look that is under way on another thread.
+pub(super) struct PendingLook {
+    looked: Offloaded<Option<LookResult>>,
+    /// They come back by this way if the look does not take place.
+    waiting: Arc<Mutex<Option<WatchState>>>,
+}
+
+impl PendingLook {
+    pub(super) fn begin(
+        watch_state: WatchState,
+        targets: Arc<Targets>,
+        earlier: Arc<Snapshot>,
+    ) -> Self {
+        let waiting = Arc::new(Mutex::new(Some(watch_state)));
+        let place = Arc::clone(&waiting);
+        let looked =
+            offload(move || Some(LookResult::take(take(&place)?, &targets, Some(&earlier))));
+        Self { looked, waiting }
+    }
+
+    /// The result, once.
+    ///
+    /// # Errors
+    ///
+    /// Why the look did not take place. The watch state is lost only if it broke off.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn end(&mut self) -> Result<LookResult, (Option<WatchState>, String)> {
+        let error = match (&mut self.looked).await {
+            Ok(Some(looked)) => return Ok(looked),
+            Ok(None) => "the look was taken twice".to_owned(),
+            Err(error @ OffloadError::NoThread(_)) => with_cause(&error),
+            Err(error) => error.to_string(),
+        };
+        Err((take(&self.waiting), error))
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+fn take(place: &Mutex<Option<WatchState>>) -> Option<WatchState> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
