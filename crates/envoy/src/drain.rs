@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
 use crate::bootstrap::Listener;
-use crate::quiet::keep_new_connections_away;
+use crate::syn_filter::keep_new_connections_away;
 
 /// How to drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct DrainOptions {
     /// the statistics leave one of them out.
     pub listeners: Vec<Listener>,
     /// The process id of this Envoy, where it is a child of ours: then the connections that wait to
-    /// be accepted when the listeners close are not reset, see [`quiet`](crate::quiet).
+    /// be accepted when the listeners close are not reset, see `syn_filter`.
     pub child: Option<u32>,
 }
 

@@ -7,7 +7,7 @@ use handover_core::Epoch;
 use handover_tokio::process::{ExitCause, SpawnError};
 use handover_tokio::{RunError, Shortage};
 
-use super::side_by_side::NotSideBySide;
+use super::epoch_run::NotSideBySide;
 use crate::args::ArgsError;
 use crate::failure::Failure;
 use crate::files::FilesError;

@@ -144,7 +144,7 @@ impl Parent {
     /// the effect.
     ///
     /// Connections that it has not accepted are reset with the listeners;
-    /// [`keep_new_connections_away`](crate::quiet::keep_new_connections_away) sees to it that there
+    /// [`keep_new_connections_away`](crate::syn_filter::keep_new_connections_away) sees to it that there
     /// are none.
     ///
     /// # Errors
