@@ -69,7 +69,7 @@ pub(crate) enum FilterError {
 impl FilterError {
     /// Says what follows from it: little. A supervisor without privileges is refused on many hosts, at
     /// each stop, so that is no warning.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn log(&self) {
         let (Self::Look { source, .. } | Self::Reach { source, .. } | Self::Filter { source, .. }) =
             self;
         let refused = source.kind() == io::ErrorKind::PermissionDenied;
@@ -94,11 +94,11 @@ impl FilterError {
 ///
 /// # Errors
 ///
-/// [`FilterError`]. Some sockets may be quiet then.
+/// [`FilterError`]. Some sockets may have the filter then.
 ///
 /// # Cancel safety
 ///
-/// Sockets stay quiet when the future is dropped.
+/// The filters stay when the future is dropped.
 pub(crate) async fn keep_new_connections_away(
     pid: u32,
     spared: &BTreeSet<u16>,

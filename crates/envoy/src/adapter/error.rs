@@ -35,6 +35,7 @@ pub enum SetupError {
 /// Why an epoch failed: the source of the [`RunError`] that
 /// [`Proxy::run`](handover_tokio::Proxy::run) returns for an [`Envoy`](super::Envoy).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvoyFailed {
     /// Envoy rejects the configuration. No epoch was spent on it.
     #[error("{}: {message}", config.display())]

@@ -10,6 +10,25 @@
 //! - `drain`: letting clients go before a stop, and on request;
 //! - `records`, `overview`: what is kept and reported of each epoch;
 //! - `settings`, `builder`, `config`, `rendered`, `error`: what goes in and what comes out.
+//!
+//! What that behaviour is, and what follows from it:
+//!
+//! - A configuration is validated before an epoch is spent on it, while an older one serves.
+//! - An epoch is live when the admin endpoint says LIVE with the expected epoch.
+//! - An epoch that initialises beside an older one is ended with SIGKILL, because its orderly end
+//!   would take the older one along (`Epochs::ending`).
+//! - A start that is withdrawn is dropped where nothing has been taken over (`epochs::withdrawal`).
+//! - A failed epoch leaves a flag in shared memory. It is cleared once the epoch is reaped, so that
+//!   the same number can be tried again (`Epochs::may_clear_flag`).
+//! - A binary that speaks another hot restart version replaces the running one side by side, under
+//!   another base id (`lines`, `Epochs::must_give_way`).
+//! - A child whose parent dies early would abort. It is answered in the parent's place until it lets
+//!   its parent go (`Epochs::child_without_parent`).
+//! - An old epoch that is stopped is continued, because its child waits for it. It is killed if it does
+//!   not end at its time (`epochs::old_epoch`).
+//! - A live epoch that does not answer any more is noticed (`epoch_run::watchdog`).
+//! - The drain goes through the admin endpoint of the live epoch. The connections of older ones, which
+//!   have none, are counted from outside (`running::client_count`).
 
 mod builder;
 mod config;

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 
 /// The Envoys of one agent at one moment.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Overview {
     /// The running epochs, oldest first.
     pub epochs: Vec<EpochOverview>,
@@ -24,6 +25,7 @@ pub struct Overview {
 
 /// One running Envoy.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EpochOverview {
     /// Its number.
     pub epoch: Epoch,
@@ -49,6 +51,7 @@ pub struct EpochOverview {
 
 /// An Envoy that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EndedEpoch {
     /// Its number, which may be another epoch's by now.
     pub epoch: Epoch,

@@ -42,6 +42,7 @@ pub struct Parent {
 
 /// Why a running epoch cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParentError {
     /// The socket for its answers cannot be had.
     #[error(

@@ -119,6 +119,7 @@ pub enum OnRequestError {
 
 /// What keeps a drain from being over.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holding {
     /// The epoch that has the connections.
     pub epoch: Epoch,

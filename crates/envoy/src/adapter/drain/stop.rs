@@ -189,7 +189,7 @@ impl Stop<'_> {
             return Waited::TimeOver;
         }
         if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
-            error.tell();
+            error.log();
         }
         self.without_connections(process, true, end).await
     }

@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Why two Envoys cannot serve side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotSideBySide {
     /// One of them was built without hot restart: it could not be told to give way.
     NoHotRestart,
@@ -105,7 +106,7 @@ impl EpochRun<'_> {
         wake_if_stopped(process);
         // Its admin endpoint is closed, so every listener is one of clients.
         if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
-            error.tell();
+            error.log();
         }
         let parent = process.line.parent(epoch);
         for _ in 0..2 {

@@ -102,7 +102,7 @@ impl EpochRun<'_> {
             Ok(_) | Err(_) => return,
         }
         if let Err(error) = keep_new_connections_away(parent.pid(), &BTreeSet::new()).await {
-            error.tell();
+            error.log();
         }
         if let Err(error) = self.process.line.parent(parent.epoch).drain_listeners() {
             tracing::warn!(epoch = parent.epoch.number(), "{error}");
