@@ -1,6 +1,7 @@
 //! Runs a real Envoy, and hands over to another one with a second configuration.
 //!
 //! Usage: `hand_over ENVOY FIRST.yaml SECOND.yaml`
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{env::args_os, path::Path, sync::Arc};
 

@@ -248,6 +248,7 @@ fn a_slow_host_is_looked_at_less_often_and_after_a_stop_of_this_process_at_once(
 
 #[tokio::test]
 async fn a_call_is_made_once_more_unless_nobody_is_there() {
+    type Answers = Vec<Result<(), AdminError>>;
     let address = || "127.0.0.1:1".parse().unwrap();
     let slow = || AdminError::TimedOut {
         address: address(),
@@ -259,7 +260,7 @@ async fn a_call_is_made_once_more_unless_nobody_is_there() {
         source: std::io::ErrorKind::ConnectionRefused.into(),
     };
     // What each call gives, and how many are made.
-    let cases: [(Vec<Result<(), AdminError>>, bool, usize); 4] = [
+    let cases: [(Answers, bool, usize); 4] = [
         (vec![Ok(())], true, 1),
         (vec![Err(slow()), Ok(())], true, 2),
         (vec![Err(slow()), Err(slow()), Ok(())], false, 2),

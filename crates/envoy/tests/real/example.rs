@@ -39,7 +39,7 @@ fn the_program_on_the_crates_page_hands_over() {
         .env("TMPDIR", dir.path())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("cargo builds the examples with the tests");
+        .expect("cargo builds the examples with the tests, unless it is told `--test`");
     let started = Instant::now();
     while program.try_wait().unwrap().is_none() {
         if started.elapsed() > LIMIT {

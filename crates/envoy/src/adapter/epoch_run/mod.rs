@@ -130,12 +130,11 @@ impl EpochRun<'_> {
             let table = self.envoy.running.table();
             (table.others_run(line.id(), epoch), table.newest_live())
         };
-        let cannot_read_file = match &failure {
-            Failure::ConfigurationRejected { message } => {
-                is_about_reading(message, &self.process.file)
-            }
-            _ => false,
-        };
+        let cannot_read_file = matches!(
+            &failure,
+            Failure::ConfigurationRejected { message }
+                if is_about_reading(message, &self.process.file)
+        );
         let end = End {
             failure,
             killed: ended.killed,
@@ -152,13 +151,13 @@ impl EpochRun<'_> {
             repair_failed: repaired.is_err(),
             newest_live,
         };
-        match end.meaning() {
-            Meaning::BaseIdInUse => Ok(Served::BaseIdInUse(line.clone())),
-            meaning => {
-                self.record(&end, cause);
-                self.told(meaning, end.failure, cause, repaired)
-            }
+        let meaning = end.meaning();
+        if meaning == Meaning::BaseIdInUse {
+            // The epoch goes on under another base id, so there is no end to record.
+            return Ok(Served::BaseIdInUse(line.clone()));
         }
+        self.record(&end, cause);
+        self.outcome(meaning, end.failure, cause, repaired)
     }
 
     /// Waits for the end of the process, and brings it about where it must.
@@ -269,7 +268,7 @@ impl EpochRun<'_> {
     }
 
     /// Puts the meaning of an end into the words of the agent.
-    fn told(
+    fn outcome(
         &self,
         meaning: Meaning,
         failure: Failure,
