@@ -27,11 +27,10 @@ impl Envoy {
     /// epoch, so it may be replaced.
     ///
     /// ```no_run
-    /// use std::time::Duration;
     /// use handover_envoy::Envoy;
     /// use handover_envoy::args::ArgsOptions;
     ///
-    /// let args = ArgsOptions { concurrency: Some(2), ..ArgsOptions::default() };
+    /// let args = ArgsOptions { log_level: Some("warning".into()), ..ArgsOptions::default() };
     /// let envoy = Envoy::builder("/usr/local/bin/envoy")
     ///     .args(args)
     ///     .run_dir("/run/my-agent")
