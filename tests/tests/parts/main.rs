@@ -11,6 +11,7 @@ mod admin;
 mod arguments;
 mod draining;
 mod ending;
+mod example;
 mod first_resources;
 mod keeping;
 mod repair;

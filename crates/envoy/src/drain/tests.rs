@@ -263,3 +263,36 @@ async fn a_step_that_fails_once_is_tried_once_more() {
         assert_eq!(counted(step, &posts), 2, "{posts:?}");
     }
 }
+
+#[tokio::test]
+async fn a_call_is_made_once_more_unless_nobody_is_there() {
+    type Answers = Vec<Result<(), AdminError>>;
+    let address = || "127.0.0.1:1".parse().unwrap();
+    let slow = || AdminError::TimedOut {
+        address: address(),
+        path: "/x",
+        limit: Duration::from_secs(1),
+    };
+    let nobody = || AdminError::Connect {
+        address: address(),
+        source: std::io::ErrorKind::ConnectionRefused.into(),
+    };
+    // What each call gives, and how many are made.
+    let cases: [(Answers, bool, usize); 4] = [
+        (vec![Ok(())], true, 1),
+        (vec![Err(slow()), Ok(())], true, 2),
+        (vec![Err(slow()), Err(slow()), Ok(())], false, 2),
+        (vec![Err(nobody()), Ok(())], false, 1),
+    ];
+    for (answers, succeeds, expected) in cases {
+        let answers = Mutex::new(answers.into_iter());
+        let made = Mutex::new(0);
+        let result = retry_once(|| {
+            *made.lock().unwrap() += 1;
+            let answer = answers.lock().unwrap().next().unwrap();
+            async move { answer }
+        });
+        assert_eq!(result.await.is_ok(), succeeds);
+        assert_eq!(made.into_inner().unwrap(), expected);
+    }
+}

@@ -12,14 +12,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_process::Child;
 use tokio::time::{Instant, sleep};
 
-use super::epochs::Predecessor;
-use super::lines::Line;
-use super::{Envoy, EnvoyConfig, EnvoyFailed, old};
+use super::super::lines::Line;
+use super::super::running::EnvoyProcess;
+use super::super::{Envoy, EnvoyConfig, EnvoyFailed};
+use super::EpochRun;
+use super::retirement::wake_if_stopped;
 use crate::bootstrap::{ListenAddress, Listener};
-use crate::quiet::keep_new_connections_away;
+use crate::syn_filter::keep_new_connections_away;
 
 /// How long the old epoch gets to close its listeners: 2 s. It takes a few milliseconds. Meanwhile
 /// the kernel drops what opens a connection to it, and clients try again.
@@ -30,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Why two Envoys cannot serve side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotSideBySide {
     /// One of them was built without hot restart: it could not be told to give way.
     NoHotRestart,
@@ -82,42 +84,39 @@ impl fmt::Display for NotSideBySide {
 /// The old epoch goes on listening although it was told not to.
 pub(super) struct KeptListening;
 
-impl Envoy {
-    /// Begins a line for an epoch that cannot take over from an older one, which closes its admin
-    /// endpoint. The older one serves on, whatever becomes of the new one.
-    pub(super) async fn begin_beside(
-        &self,
-        epoch: Epoch,
-        older: &Predecessor,
-    ) -> Result<Line, EnvoyFailed> {
-        let line = self.lines.begin(epoch)?;
-        old::wake_if_stopped(older.epoch, &older.child);
-        older.line.parent(older.epoch).shut_down_admin().await?;
-        Ok(line)
-    }
+/// Begins a line for an epoch that cannot take over from an older one, which closes its admin
+/// endpoint. The older one serves on, whatever becomes of the new one.
+pub(super) async fn begin_beside(
+    envoy: &Envoy,
+    epoch: Epoch,
+    older: &EnvoyProcess,
+) -> Result<Line, EnvoyFailed> {
+    let line = envoy.lines.begin(epoch)?;
+    wake_if_stopped(older);
+    older.line.parent(older.epoch).shut_down_admin().await?;
+    Ok(line)
+}
 
-    /// Lets an epoch close its listeners, so that all new connections go to the one in another line
+impl EpochRun<'_> {
+    /// Lets the epoch close its listeners, so that all new connections go to the one in another line
     /// that is live, and waits until it has.
-    pub(super) async fn give_way(
-        &self,
-        epoch: Epoch,
-        line: &Line,
-        child: &Child,
-    ) -> Result<(), KeptListening> {
-        old::wake_if_stopped(epoch, child);
+    pub(super) async fn give_way(&self) -> Result<(), KeptListening> {
+        let process = &*self.process;
+        let epoch = process.epoch;
+        wake_if_stopped(process);
         // Its admin endpoint is closed, so every listener is one of clients.
-        if let Err(error) = keep_new_connections_away(child.pid(), &BTreeSet::new()).await {
-            error.tell();
+        if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
+            error.log();
         }
-        let parent = line.parent(epoch);
+        let parent = process.line.parent(epoch);
         for _ in 0..2 {
             if let Err(error) = parent.drain_listeners() {
                 tracing::warn!(epoch = epoch.number(), "{error}");
             }
-            if self.stops_listening(epoch).await {
+            if self.stops_listening().await {
                 return Ok(());
             }
-            old::wake_if_stopped(epoch, child);
+            wake_if_stopped(process);
         }
         tracing::warn!(
             epoch = epoch.number(),
@@ -126,10 +125,10 @@ impl Envoy {
         Err(KeptListening)
     }
 
-    /// Whether the epoch has closed its listeners in time.
-    async fn stops_listening(&self, epoch: Epoch) -> bool {
+    /// Returns whether the epoch has closed its listeners in time.
+    async fn stops_listening(&self) -> bool {
         let end = Instant::now() + CLOSE;
-        while !self.epochs.has_stopped_listening(epoch).await {
+        while !self.envoy.running.has_given_way(&self.process).await {
             if Instant::now() >= end {
                 return false;
             }

@@ -32,7 +32,7 @@ const LONGEST: usize = 32 << 10;
 
 /// The reason, once it was heard. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard(Arc<Mutex<State>>);
+pub(crate) struct RejectionReason(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -40,7 +40,7 @@ struct State {
     is_whole: bool,
 }
 
-impl Heard {
+impl RejectionReason {
     /// Looks at a line.
     pub(crate) fn take(&self, line: &Line<'_>) {
         if line.stream != Stream::Stderr {
@@ -101,7 +101,7 @@ impl State {
 
 /// A sink that listens on the way.
 pub(crate) struct Listening {
-    pub(crate) heard: Heard,
+    pub(crate) heard: RejectionReason,
     pub(crate) sink: Arc<dyn OutputSink>,
 }
 
@@ -119,7 +119,7 @@ mod tests {
     use handover_process::Source;
 
     fn heard(lines: &[&str]) -> Option<String> {
-        let heard = Heard::default();
+        let heard = RejectionReason::default();
         let source = Source {
             pid: 1,
             epoch: Some(0),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use handover_core::Epoch;
 use tokio::time::Instant;
 
-use super::epochs::{Launched, off_the_runtime};
-use super::serve::PutDown;
-use super::{Envoy, EnvoyConfig};
+use super::super::epochs::end::KillReason;
+use super::super::running::off_the_runtime;
+use super::EpochRun;
 use crate::admin::{AdminAddress, AdminClient, NotLive, ServerInfo, ServerState};
 use crate::listening::{ListeningSockets, Place};
 use handover_tokio::error_chain;
@@ -118,71 +118,72 @@ fn waits_for(state: &ServerState, targets: &[String]) -> String {
     format!("it is {state} and waits for {whom}")
 }
 
-impl Envoy {
-    /// Waits until the epoch says that it is live. It returns otherwise once the epoch is known never
-    /// to say so.
-    pub(super) async fn wait_until_live(
-        &self,
-        config: &EnvoyConfig,
-        epoch: Epoch,
-        launched: &Launched,
-        waiting: &Arc<Waiting>,
-    ) -> Result<ServerInfo, PutDown> {
-        let admin = AdminClient::new(config.bootstrap().admin.clone());
-        let pid = launched.child.pid();
+impl EpochRun<'_> {
+    /// Waits until the epoch says that it is live. Returns why it must be killed once it is known
+    /// never to say so.
+    pub(super) async fn until_live(&self) -> Result<ServerInfo, KillReason> {
+        let admin = self.process.admin();
+        let pid = self.process.pid();
         let judge = |obstacle: Arc<NotLive>| {
-            let (admin, waiting) = (admin.clone(), Arc::clone(waiting));
+            let (admin, waiting) = (admin.clone(), Arc::clone(&self.waiting));
             async move { judged(obstacle, pid, &admin, &waiting).await }
         };
-        let restart_epoch = launched.line.restart_epoch(epoch);
-        let poll = &self.settings.live_poll;
+        let restart_epoch = self.process.restart_epoch();
+        let poll = &self.envoy.settings.live_poll;
         match admin.wait_live_unless(restart_epoch, poll, judge).await {
             Ok(Ok(info)) => Ok(info),
-            Ok(Err(why)) => Err(PutDown::Refuses { why }),
+            Ok(Err(why)) => Err(KillReason::Refuses { why }),
             // Only a poll with a limit gives up; the start deadline ends what is not live by then.
             Err(error) => {
-                tracing::warn!(epoch = epoch.number(), "{error}");
+                tracing::warn!(epoch = self.process.epoch.number(), "{error}");
                 std::future::pending().await
             }
         }
     }
-}
 
-impl Envoy {
-    /// Looks whether a start that has failed has cost an older epoch its listeners: a new epoch takes
-    /// them over in the moment in which it is live, seen or not. The older one serves nobody then, and
-    /// says so, so that its configuration is started again.
-    pub(super) async fn look_after_a_failed_start(&self, failed: Epoch) {
-        self.look_whether_any_listens(failed).await;
-        self.epochs.note_failed_start();
+    /// Looks at the sockets of the process, which is about to be ended, so that its end can be
+    /// explained.
+    pub(super) async fn look_at_sockets(&self) {
+        let admin = &self.process.config.bootstrap().admin;
+        self.waiting.look(self.process.pid(), admin).await;
+    }
+
+    /// Looks whether this start, which has failed, has cost an older epoch its listeners: a new epoch
+    /// takes them over in the moment in which it is live, seen or not. The older one serves nobody
+    /// then, and says so, so that its configuration is started again.
+    pub(super) async fn look_after_failed_start(&self) {
+        self.look_whether_any_listens(self.process.epoch).await;
+        self.envoy.running.note_failed_start();
     }
 
     /// Looks again a little later, for as long as this epoch is the newest live one: it may have been
     /// told to close its listeners and not have done so when the newer one ended. Never returns.
     pub(super) async fn look_after_failed_starts(&self) {
-        let mut failed = self.epochs.failed_starts();
+        let mut failed = self.envoy.running.failed_starts();
         while failed.changed().await.is_ok() {
             for later in LATER {
                 tokio::time::sleep(later).await;
-                if let Some(newest) = self.epochs.newest() {
+                let newest = self.envoy.running.table().newest();
+                if let Some(newest) = newest {
                     self.look_whether_any_listens(newest).await;
                 }
             }
         }
-        // The sender lives as long as `self`, so this is never reached.
+        // The sender lives as long as the adapter, so this is never reached.
         std::future::pending::<()>().await;
     }
 
     async fn look_whether_any_listens(&self, failed: Epoch) {
-        let Some((epoch, control)) = self.epochs.newest_live_has_stopped_listening().await else {
+        let Some(process) = self.envoy.running.has_lost_listeners().await else {
             return;
         };
+        let epoch = process.epoch;
         tracing::error!(
             epoch = epoch.number(),
             "epoch {epoch} runs and does not listen any more: epoch {failed} had taken its \
              listeners over before it failed"
         );
-        control.stopped_serving();
+        process.control.stopped_serving();
     }
 }
 

@@ -7,114 +7,124 @@ use std::sync::atomic::AtomicBool;
 
 use handover_core::Epoch;
 use handover_process::{Command, Signal};
-use handover_tokio::error_chain;
+use handover_tokio::{RunControl, error_chain};
 
-use super::epochs::{FileId, Launched, Predecessor, off_the_runtime};
-use super::lines::Line;
+use super::super::lines::Line;
 #[cfg(feature = "template")]
-use super::rendered::for_epoch;
-use super::side_by_side::{NotSideBySide, obstacle};
-use super::{Envoy, EnvoyConfig, EnvoyFailed, Validated};
+use super::super::rendered::for_epoch;
+use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
+use super::super::{Envoy, EnvoyConfig, EnvoyFailed, Validated};
+use super::initializing_flag;
+use super::side_by_side::{NotSideBySide, begin_beside, obstacle};
 use crate::bootstrap::wait_for_first_resources;
-use crate::heard::{Heard, Listening};
+use crate::rejection_reason::{Listening, RejectionReason};
 use crate::text::is_about_reading;
 use crate::validate::{Verdict, validate};
 use crate::version::{BinaryError, HotRestartVersion, check_binary, hot_restart_version};
 
-impl Envoy {
-    /// Validates the configuration where an older epoch would suffer from a bad one, and starts
-    /// Envoy with it, as it is for this epoch.
-    pub(super) async fn launch(
-        &self,
-        config: Arc<EnvoyConfig>,
-        epoch: Epoch,
-    ) -> Result<Launched, EnvoyFailed> {
-        let config = for_epoch(config, epoch).await?;
-        let settings = &self.settings;
-        check_binary(&settings.binary)?;
-        let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
-            path: settings.binary.clone(),
-            source,
-        })?;
-        if let Some(limits) = config.admin_limits() {
-            tracing::warn!(epoch = epoch.number(), "{config}: {limits}");
+/// Validates the configuration where an older epoch would suffer from a bad one, and starts Envoy with
+/// it, as it is for this epoch.
+pub(super) async fn launch(
+    envoy: &Envoy,
+    config: Arc<EnvoyConfig>,
+    epoch: Epoch,
+    control: &RunControl,
+) -> Result<EnvoyProcess, EnvoyFailed> {
+    let config = for_epoch(config, epoch).await?;
+    let settings = &envoy.settings;
+    check_binary(&settings.binary)?;
+    let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
+        path: settings.binary.clone(),
+        source,
+    })?;
+    if let Some(limits) = config.admin_limits() {
+        tracing::warn!(epoch = epoch.number(), "{config}: {limits}");
+    }
+    let starting = Starting {
+        envoy,
+        config: &config,
+        epoch,
+        binary,
+    };
+    let line = match envoy.running.newest() {
+        None => {
+            starting.write(config.content())?;
+            envoy.lines.begin(epoch)?
         }
-        let write = |content: &[u8]| {
-            let written = self.run_dir.write(epoch.number(), config.format(), content);
-            written.map_err(EnvoyFailed::from)
-        };
-        let line = match self.epochs.predecessor() {
-            None => {
-                write(config.content())?;
-                self.lines.begin(epoch)?
-            }
-            Some(older) => {
-                self.follow_on(&older, &config, epoch, binary, &write)
-                    .await?
-            }
-        };
-        let file = self.run_dir.file(epoch.number(), config.format());
-        self.stand_ins.vacate(&line, epoch).await;
-        let arguments = self
-            .args
-            .serve(&file, line.restart_epoch(epoch), line.base_id());
-        let heard = Heard::default();
-        let command = Command::new(&settings.binary)
-            .args(arguments)
-            .epoch(epoch.number())
-            .label("envoy")
-            // Envoy asks for the same by itself; this covers the moments before it does.
-            .death_signal(Signal::TERM)
-            .shared_output(Arc::new(Listening {
-                heard: heard.clone(),
-                sink: Arc::clone(&settings.output),
-            }));
-        let child = Arc::new(command.spawn().await?);
-        Ok(Launched {
-            child,
-            config,
-            binary,
-            line,
-            file,
-            heard,
-        })
+        Some(older) => starting.follow_on(&older).await?,
+    };
+    let file = envoy.run_dir.file(epoch.number(), config.format());
+    envoy.stand_ins.vacate(&line, epoch).await;
+    let arguments = envoy
+        .args
+        .serve(&file, line.restart_epoch(epoch), line.base_id());
+    let heard = RejectionReason::default();
+    let command = Command::new(&settings.binary)
+        .args(arguments)
+        .epoch(epoch.number())
+        .label("envoy")
+        // Envoy asks for the same by itself; this covers the moments before it does.
+        .death_signal(Signal::TERM)
+        .shared_output(Arc::new(Listening {
+            heard: heard.clone(),
+            sink: Arc::clone(&settings.output),
+        }));
+    let child = command.spawn().await?;
+    let launch = Launch {
+        epoch,
+        control: control.clone(),
+        config,
+        binary,
+        line,
+        file,
+        heard,
+    };
+    Ok(EnvoyProcess::new(launch, child))
+}
+
+/// An epoch that is about to be started.
+struct Starting<'a> {
+    envoy: &'a Envoy,
+    config: &'a Arc<EnvoyConfig>,
+    epoch: Epoch,
+    binary: FileId,
+}
+
+impl Starting<'_> {
+    /// Writes the file of the epoch.
+    fn write(&self, content: &[u8]) -> Result<PathBuf, EnvoyFailed> {
+        let (number, format) = (self.epoch.number(), self.config.format());
+        Ok(self.envoy.run_dir.write(number, format, content)?)
     }
 
     /// Makes ready for an epoch beside the one that runs, and tells in which line: the same one where
     /// it can take over by hot restart, otherwise another one.
-    async fn follow_on(
-        &self,
-        older: &Predecessor,
-        config: &Arc<EnvoyConfig>,
-        epoch: Epoch,
-        binary: FileId,
-        write: &Write<'_>,
-    ) -> Result<Line, EnvoyFailed> {
-        let other = self.other_hot_restart(older, binary).await?;
+    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Line, EnvoyFailed> {
+        let (envoy, epoch) = (self.envoy, self.epoch);
+        let other = self.other_hot_restart(older).await?;
         if let Some((found, running)) = &other {
             let why = if found.is_disabled() || running == HotRestartVersion::DISABLED {
                 Some(NotSideBySide::NoHotRestart)
             } else {
-                obstacle(&older.config, config)
+                obstacle(&older.config, self.config)
             };
             if let Some(why) = why {
                 return Err(EnvoyFailed::OtherHotRestart {
-                    binary: self.settings.binary.clone(),
+                    binary: envoy.settings.binary.clone(),
                     found: found.clone(),
                     running: running.clone(),
                     why,
                 });
             }
         }
-        self.write_and_validate(config, epoch, binary, write)
-            .await?;
+        self.write_and_validate().await?;
         let Some((found, running)) = other else {
-            self.check_flag(&older.line)?;
-            self.epochs.note_listening().await;
+            initializing_flag::check(envoy, &older.line)?;
+            envoy.running.note_listening().await;
             return Ok(older.line.clone());
         };
-        self.epochs.note_listening().await;
-        let line = self.begin_beside(epoch, older).await?;
+        envoy.running.note_listening().await;
+        let line = begin_beside(envoy, epoch, older).await?;
         tracing::info!(
             epoch = epoch.number(),
             "hot restart version {found} differs from {running}: starting side by side on {line}"
@@ -126,38 +136,33 @@ impl Envoy {
     /// from the other: they differ because the binary was replaced, or there is none.
     async fn other_hot_restart(
         &self,
-        older: &Predecessor,
-        binary: FileId,
+        older: &EnvoyProcess,
     ) -> Result<Option<(HotRestartVersion, String)>, EnvoyFailed> {
-        let Some(running) = &older.hot_restart_version else {
+        let Some(running) = older.hot_restart_version() else {
             return Ok(None);
         };
         let disabled = running == HotRestartVersion::DISABLED;
-        if older.binary == binary && !disabled {
+        if older.binary == self.binary && !disabled {
             return Ok(None);
         }
-        let found = hot_restart_version(&self.settings.binary).await?;
+        let found = hot_restart_version(&self.envoy.settings.binary).await?;
         let differs = found.as_str() != running;
-        Ok((differs || disabled).then(|| (found, running.clone())))
+        Ok((differs || disabled).then(|| (found, running.to_owned())))
     }
 
     /// Writes the configuration of an epoch beside an older one, and lets Envoy validate what was
     /// written. While the older one serves, the new one waits for its first resources as long as its
     /// start deadline allows: otherwise Envoy goes live without what it did not get in time, and takes
     /// the listeners over.
-    async fn write_and_validate(
-        &self,
-        config: &Arc<EnvoyConfig>,
-        epoch: Epoch,
-        binary: FileId,
-        write: &Write<'_>,
-    ) -> Result<(), EnvoyFailed> {
-        if self.epochs.any_serves() {
+    async fn write_and_validate(&self) -> Result<(), EnvoyFailed> {
+        let (config, epoch) = (self.config, self.epoch);
+        let any_serves = self.envoy.running.table().any_serves();
+        if any_serves {
             let why = match that_waits(config).await {
                 Ok(None) => None,
                 Ok(Some(waits)) => {
-                    let file = write(&waits)?;
-                    match self.validate(config, binary, &file, true).await {
+                    let file = self.write(&waits)?;
+                    match self.validate(&file, true).await {
                         // What is wrong may be wrong with the original as well, which decides.
                         Err(EnvoyFailed::Rejected { message, .. }) => Some(message),
                         result => return result,
@@ -165,8 +170,8 @@ impl Envoy {
                 }
                 Err(why) => Some(why),
             };
-            let file = write(config.content())?;
-            self.validate(config, binary, &file, false).await?;
+            let file = self.write(config.content())?;
+            self.validate(&file, false).await?;
             if let Some(why) = why {
                 tracing::warn!(
                     epoch = epoch.number(),
@@ -176,27 +181,22 @@ impl Envoy {
             }
             return Ok(());
         }
-        let file = write(config.content())?;
-        self.validate(config, binary, &file, false).await
+        let file = self.write(config.content())?;
+        self.validate(&file, false).await
     }
 
-    async fn validate(
-        &self,
-        config: &Arc<EnvoyConfig>,
-        binary: FileId,
-        file: &Path,
-        waits: bool,
-    ) -> Result<(), EnvoyFailed> {
+    async fn validate(&self, file: &Path, waits: bool) -> Result<(), EnvoyFailed> {
+        let (envoy, config, binary) = (self.envoy, self.config, self.binary);
         let is_known = |known: &Validated| {
             known.config == *config && known.binary == binary && known.waits >= waits
         };
-        if self.validated.lock().await.as_ref().is_some_and(is_known) {
+        if envoy.validated.lock().await.as_ref().is_some_and(is_known) {
             return Ok(());
         }
         let source = || config.source().to_owned();
-        match validate(&self.settings.binary, &self.args, file).await {
+        match validate(&envoy.settings.binary, &envoy.args, file).await {
             Verdict::Valid => {
-                *self.validated.lock().await = Some(Validated {
+                *envoy.validated.lock().await = Some(Validated {
                     config: Arc::clone(config),
                     binary,
                     waits,
@@ -220,9 +220,6 @@ impl Envoy {
         }
     }
 }
-
-/// Writes the file of an epoch.
-type Write<'a> = dyn Fn(&[u8]) -> Result<PathBuf, EnvoyFailed> + Send + Sync + 'a;
 
 /// Returns the text with which Envoy waits for its first resources without a time-out, `None` where it
 /// fetches nothing, or why there is no such text.

@@ -8,36 +8,37 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use handover_core::Epoch;
 use handover_tokio::error_chain;
 use tokio::time::sleep;
 
-use super::epochs::NotSeen;
-use super::{Envoy, EnvoyConfig};
+use super::sockets::NotSeen;
+use super::{EnvoyProcess, RunningEpochs};
+use crate::adapter::drain::CutConnections;
+use crate::adapter::epochs::draining::Count;
 use crate::admin::{AdminClient, AdminError, ListenerConnections};
 use crate::drain::{CountClients, NotCounted};
 
 /// How long an Envoy that ends may take from closing its connections to its end. Measured: 14 ms.
-pub(super) const END: Duration = Duration::from_millis(250);
+pub(in crate::adapter) const TIME_TO_END: Duration = Duration::from_millis(250);
 
 /// Why the connections of an epoch are unknown. It shows as one sentence without a full stop.
 #[derive(Debug)]
-pub(super) struct Unknown {
+pub(in crate::adapter) struct UnknownCount {
     outside: NotSeen,
     /// Why the statistics do not tell either, where there are any: an old epoch has none.
     statistics: Option<AdminError>,
 }
 
-impl Unknown {
+impl UnknownCount {
     /// Whether the epoch has ended, so that there is nothing more to count.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::adapter) fn has_ended(&self) -> bool {
         matches!(self.outside, NotSeen::Ended)
     }
 }
 
-impl std::error::Error for Unknown {}
+impl std::error::Error for UnknownCount {}
 
-impl fmt::Display for Unknown {
+impl fmt::Display for UnknownCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not from outside: {}", self.outside)?;
         match &self.statistics {
@@ -47,33 +48,33 @@ impl fmt::Display for Unknown {
     }
 }
 
-impl Envoy {
-    /// The listeners of the live epoch on which clients have connections.
-    pub(super) async fn count_live(
+impl RunningEpochs {
+    /// Returns the listeners of the live epoch on which clients have connections.
+    pub(in crate::adapter) async fn count_live(
         &self,
-        epoch: Epoch,
-        config: &EnvoyConfig,
-    ) -> Result<Vec<ListenerConnections>, Unknown> {
-        let admin = AdminClient::new(config.bootstrap().admin.clone());
-        let exclude = &self.settings.stop.exclude;
-        let outside = match self.epochs.count_from_outside(epoch, exclude).await {
+        process: &EnvoyProcess,
+    ) -> Result<Vec<ListenerConnections>, UnknownCount> {
+        let admin = process.admin();
+        let exclude = &self.exclude;
+        let outside = match self.count_from_outside(process, exclude).await {
             Ok(holding) if holding.is_empty() => {
-                return self.believe_none(epoch, &admin).await;
+                return self.believe_none(process, &admin).await;
             }
             Ok(holding) => return Ok(holding),
             Err(outside @ NotSeen::Ended) => {
                 let statistics = None;
-                return Err(Unknown {
+                return Err(UnknownCount {
                     outside,
                     statistics,
                 });
             }
             Err(outside) => outside,
         };
-        let listeners = &config.bootstrap().listeners;
+        let listeners = &process.config.bootstrap().listeners;
         match admin.active_connections(exclude, listeners).await {
             Ok(holding) => {
-                if self.epochs.tell_once(epoch) {
+                let epoch = process.epoch;
+                if self.table().log_count_once(epoch) {
                     tracing::info!(
                         epoch = epoch.number(),
                         "the connections of epoch {epoch} are counted by its statistics, because \
@@ -82,7 +83,7 @@ impl Envoy {
                 }
                 Ok(holding)
             }
-            Err(error) => Err(Unknown {
+            Err(error) => Err(UnknownCount {
                 outside,
                 statistics: Some(error),
             }),
@@ -94,36 +95,31 @@ impl Envoy {
     /// an end takes.
     async fn believe_none(
         &self,
-        epoch: Epoch,
+        process: &EnvoyProcess,
         admin: &AdminClient,
-    ) -> Result<Vec<ListenerConnections>, Unknown> {
+    ) -> Result<Vec<ListenerConnections>, UnknownCount> {
         if !matches!(admin.ready().await, Ok(_) | Err(AdminError::Status { .. })) {
-            sleep(END).await;
+            sleep(TIME_TO_END).await;
         }
-        let exclude = &self.settings.stop.exclude;
-        let again = self.epochs.count_from_outside(epoch, exclude).await;
-        again.map_err(|outside| Unknown {
-            outside,
-            statistics: None,
-        })
+        self.count_old(process).await
     }
 
-    /// The same for an old epoch, or one whose admin endpoint is gone.
-    pub(super) async fn count_old(
+    /// Returns the same for an old epoch, or one whose admin endpoint is gone.
+    pub(in crate::adapter) async fn count_old(
         &self,
-        epoch: Epoch,
-    ) -> Result<Vec<ListenerConnections>, Unknown> {
-        let exclude = &self.settings.stop.exclude;
-        let counted = self.epochs.count_from_outside(epoch, exclude).await;
-        counted.map_err(|outside| Unknown {
+        process: &EnvoyProcess,
+    ) -> Result<Vec<ListenerConnections>, UnknownCount> {
+        let counted = self.count_from_outside(process, &self.exclude).await;
+        counted.map_err(|outside| UnknownCount {
             outside,
             statistics: None,
         })
     }
 
-    /// Says once for each epoch that its connections are unknown, and what follows from it.
-    pub(super) fn tell_unknown(&self, epoch: Epoch, why: &Unknown) {
-        if !why.has_ended() && self.epochs.tell_once(epoch) {
+    /// Logs once for each epoch that its connections are unknown, and what follows from it.
+    pub(in crate::adapter) fn log_unknown_count(&self, process: &EnvoyProcess, why: &UnknownCount) {
+        let epoch = process.epoch;
+        if !why.has_ended() && self.table().log_count_once(epoch) {
             tracing::warn!(
                 epoch = epoch.number(),
                 "the connections of epoch {epoch} cannot be counted, so the drain takes all the time \
@@ -133,20 +129,30 @@ impl Envoy {
     }
 }
 
+impl From<&Result<Vec<ListenerConnections>, UnknownCount>> for Count {
+    fn from(counted: &Result<Vec<ListenerConnections>, UnknownCount>) -> Self {
+        match counted {
+            Ok(holding) => Self::Open(holding.iter().map(|listener| listener.active).sum()),
+            Err(why) if why.has_ended() => Self::Ended,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
 /// Counts for the drain of the live epoch.
-pub(super) struct LiveClients<'a> {
-    pub(super) envoy: &'a Envoy,
-    pub(super) epoch: Epoch,
-    pub(super) config: &'a EnvoyConfig,
+pub(in crate::adapter) struct LiveClients<'a> {
+    pub(in crate::adapter) running: &'a RunningEpochs,
+    pub(in crate::adapter) process: &'a EnvoyProcess,
+    pub(in crate::adapter) cut: &'a CutConnections,
 }
 
 #[async_trait]
 impl CountClients for LiveClients<'_> {
     async fn count(&self) -> Result<Vec<ListenerConnections>, NotCounted> {
-        let counted = self.envoy.count_live(self.epoch, self.config).await;
-        self.envoy.note_held(self.epoch, &counted);
+        let counted = self.running.count_live(self.process).await;
+        self.cut.note_held(self.process.epoch, &counted);
         counted.map_err(|error| {
-            self.envoy.tell_unknown(self.epoch, &error);
+            self.running.log_unknown_count(self.process, &error);
             NotCounted {
                 is_final: error.has_ended(),
                 error: error.into(),
@@ -155,8 +161,9 @@ impl CountClients for LiveClients<'_> {
     }
 
     async fn has_closed_its_listeners(&self) -> Option<bool> {
-        let exclude = &self.envoy.settings.stop.exclude;
-        let epochs = &self.envoy.epochs;
-        epochs.has_closed_to_clients(self.epoch, exclude).await
+        let exclude = &self.running.exclude;
+        self.running
+            .has_closed_to_clients(self.process, exclude)
+            .await
     }
 }

@@ -12,7 +12,7 @@ use crate::connections::{Listening, Place, Uncountable};
 
 /// The places of one Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Clients {
+pub(in crate::adapter::running) struct Clients {
     /// With the name of the listener, where its connections count.
     places: BTreeMap<Place, Option<String>>,
     uncountable: Option<String>,
@@ -20,7 +20,11 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Those of an Envoy that was seen to listen there, and was started with this configuration.
-    pub(super) fn of(listening: &Listening, bootstrap: &Bootstrap, exclude: &Exclude) -> Self {
+    pub(in crate::adapter::running) fn of(
+        listening: &Listening,
+        bootstrap: &Bootstrap,
+        exclude: &Exclude,
+    ) -> Self {
         let admin = admin_place(&bootstrap.admin, listening);
         let listeners = &bootstrap.listeners;
         let places = listening.places.iter().map(|place| {
@@ -53,28 +57,31 @@ impl Clients {
     }
 
     /// Why not all connections are seen from outside, if they are not.
-    pub(super) fn uncountable(&self) -> Option<&str> {
+    pub(in crate::adapter::running) fn uncountable(&self) -> Option<&str> {
         self.uncountable.as_deref()
     }
 
     /// Whether every place where connections count is a TCP address, and none was missed.
-    pub(super) fn are_all_tcp(&self) -> bool {
+    pub(in crate::adapter::running) fn are_all_tcp(&self) -> bool {
         let is_unix = |place: &Place| matches!(place, Place::Unix(_)) && self.counts_at(place);
         self.uncountable.is_none() && !self.places.keys().any(is_unix)
     }
 
     /// All places, that each connection is found at the one that took it.
-    pub(super) fn places(&self) -> BTreeSet<Place> {
+    pub(in crate::adapter::running) fn places(&self) -> BTreeSet<Place> {
         self.places.keys().cloned().collect()
     }
 
     /// Whether connections count that are accepted there.
-    pub(super) fn counts_at(&self, place: &Place) -> bool {
+    pub(in crate::adapter::running) fn counts_at(&self, place: &Place) -> bool {
         self.places.get(place).is_some_and(Option::is_some)
     }
 
     /// The listeners with connections, by name.
-    pub(super) fn holding(&self, counts: &BTreeMap<Place, u64>) -> Vec<ListenerConnections> {
+    pub(in crate::adapter::running) fn holding(
+        &self,
+        counts: &BTreeMap<Place, u64>,
+    ) -> Vec<ListenerConnections> {
         let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
         for (place, count) in counts {
             if let Some(Some(name)) = self.places.get(place) {

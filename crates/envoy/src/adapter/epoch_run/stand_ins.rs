@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use handover_core::Epoch;
 use tokio::task::JoinHandle;
 
-use super::Envoy;
-use super::lines::Line;
+use super::super::lines::Line;
+use super::super::running::now;
+use super::EpochRun;
 use crate::hot_restart::{BaseId, StandIn};
 
 /// Who stands in for which dead epoch at present.
 #[derive(Debug, Default)]
-pub(super) struct StandIns(Mutex<BTreeMap<Epoch, (Place, Task)>>);
+pub(in crate::adapter) struct StandIns(Mutex<BTreeMap<Epoch, (Place, Task)>>);
 
 /// Where an epoch speaks to its child: its base id, and its restart epoch modulo 3.
 type Place = (BaseId, u32);
@@ -69,26 +70,23 @@ fn place(line: &Line, epoch: Epoch) -> Place {
     (line.base_id(), line.restart_epoch(epoch) % 3)
 }
 
-impl Envoy {
-    /// Takes the place of an epoch that has just been reaped, where its child still needs it. One that
-    /// had to be killed because it overstayed may never have answered its child.
-    pub(super) async fn take_care_of_the_child_of(
-        &self,
-        epoch: Epoch,
-        line: &Line,
-        overstayed: bool,
-    ) {
-        self.stand_ins.child_has_ended(epoch).await;
-        let child = epoch.next();
-        let Some(child) = child.filter(|child| self.epochs.runs_in(line, *child)) else {
+impl EpochRun<'_> {
+    /// Takes the place of the epoch, which has just been reaped, where its child still needs it.
+    pub(super) async fn take_care_of_child(&self, overstayed: bool) {
+        let (epoch, line) = (self.process.epoch, &self.process.line);
+        self.envoy.stand_ins.child_has_ended(epoch).await;
+        let time = self.parent_shutdown_time();
+        let child = self.envoy.running.table().child_without_parent(
+            epoch,
+            line.id(),
+            now(),
+            time,
+            overstayed,
+        );
+        let Some(child) = child else {
             return;
         };
-        let age = self.epochs.live_for(child);
-        if !overstayed && age.is_some_and(|age| age >= self.args.parent_shutdown_time()) {
-            // It ended at its time, because the child has let it go.
-            return;
-        }
-        match StandIn::bind(line.base_id(), line.restart_epoch(epoch)) {
+        match StandIn::bind(line.base_id(), self.process.restart_epoch()) {
             Ok(stand_in) => {
                 tracing::debug!(
                     epoch = epoch.number(),
@@ -100,7 +98,7 @@ impl Envoy {
                     }
                 });
                 let standing = (place(line, epoch), Task(task));
-                self.stand_ins.lock().insert(epoch, standing);
+                self.envoy.stand_ins.lock().insert(epoch, standing);
             }
             Err(error) => tracing::warn!(epoch = epoch.number(), "{error}"),
         }

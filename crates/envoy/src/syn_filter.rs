@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Why new connections could not be kept away.
 #[derive(Debug, thiserror::Error)]
-pub enum QuietError {
+pub(crate) enum FilterError {
     /// The sockets of the process cannot be seen.
     #[error("cannot look at the sockets of process {pid} in {}", path.display())]
     Look {
@@ -66,10 +66,10 @@ pub enum QuietError {
     },
 }
 
-impl QuietError {
+impl FilterError {
     /// Says what follows from it: little. A supervisor without privileges is refused on many hosts, at
     /// each stop, so that is no warning.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn log(&self) {
         let (Self::Look { source, .. } | Self::Reach { source, .. } | Self::Filter { source, .. }) =
             self;
         let refused = source.kind() == io::ErrorKind::PermissionDenied;
@@ -94,24 +94,19 @@ impl QuietError {
 ///
 /// # Errors
 ///
-/// [`QuietError`]. Some sockets may be quiet then.
+/// [`FilterError`]. Some sockets may have the filter then.
 ///
 /// # Cancel safety
 ///
-/// Sockets stay quiet when the future is dropped.
-///
-/// ```no_run
-/// # async fn example(pid: u32) -> Result<(), Box<dyn std::error::Error>> {
-/// // The admin endpoint at port 9901 must go on answering.
-/// handover_envoy::quiet::keep_new_connections_away(pid, &[9901].into()).await?;
-/// # Ok(())
-/// # }
-/// ```
-pub async fn keep_new_connections_away(pid: u32, spared: &BTreeSet<u16>) -> Result<(), QuietError> {
+/// The filters stay when the future is dropped.
+pub(crate) async fn keep_new_connections_away(
+    pid: u32,
+    spared: &BTreeSet<u16>,
+) -> Result<(), FilterError> {
     let sockets = listening_sockets(pid, spared)?;
     for socket in &sockets {
         let filtered = SockRef::from(socket).attach_filter(&drop_opening_packets());
-        filtered.map_err(|source| QuietError::Filter { pid, source })?;
+        filtered.map_err(|source| FilterError::Filter { pid, source })?;
     }
     let started = Instant::now();
     while !sockets.is_empty() && started.elapsed() < AT_MOST {
@@ -127,10 +122,11 @@ pub async fn keep_new_connections_away(pid: u32, spared: &BTreeSet<u16>) -> Resu
 
 /// Copies of the listening TCP sockets of a process. Each of its sockets is asked itself: the tables
 /// of the host take long to read where it has many connections.
-fn listening_sockets(pid: u32, spared: &BTreeSet<u16>) -> Result<Vec<OwnedFd>, QuietError> {
+fn listening_sockets(pid: u32, spared: &BTreeSet<u16>) -> Result<Vec<OwnedFd>, FilterError> {
     let path = PathBuf::from(format!("/proc/{pid}"));
-    let descriptors = sockets_of(&path).map_err(|source| QuietError::Look { pid, path, source })?;
-    let reach = |source: rustix::io::Errno| QuietError::Reach {
+    let descriptors =
+        sockets_of(&path).map_err(|source| FilterError::Look { pid, path, source })?;
+    let reach = |source: rustix::io::Errno| FilterError::Reach {
         pid,
         source: source.into(),
     };

@@ -10,24 +10,19 @@ use std::time::Duration;
 use handover_core::Epoch;
 use handover_tokio::error_chain;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::Envoy;
-use super::count::Unknown;
+use super::super::running::{EnvoyProcess, RunningEpochs, UnknownCount};
 use crate::admin::{AdminClient, AdminError, ListenerConnections, ServerInfo};
-use crate::drain::pause_after;
-
-/// How often connections are counted while somebody waits until none is left.
-const COUNT: Duration = Duration::from_millis(50);
 
 /// How often it is looked whether a call had its effect, and the pause between two looks. Envoy
 /// takes the call in before it answers, so the first look sees it.
 const LOOKS: u32 = 5;
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether a drain was asked for.
+/// Whether drains were asked for: one that can be taken back, and that of a stop.
 #[derive(Debug, Default)]
-pub(super) struct OnRequest {
+pub(in crate::adapter) struct Drains {
     /// One change at a time, and none while an epoch goes live.
     turn: Mutex<()>,
     drained: AtomicBool,
@@ -35,13 +30,65 @@ pub(super) struct OnRequest {
     stops: AtomicBool,
 }
 
-impl OnRequest {
-    pub(super) fn a_stop_begins(&self) {
+impl Drains {
+    /// Notes that a stop drains from here on.
+    pub(in crate::adapter) fn begin_stop(&self) {
         self.stops.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn stops(&self) -> bool {
+    /// Returns whether a stop drains.
+    pub(in crate::adapter) fn stop_drains(&self) -> bool {
         self.stops.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a drain was asked for and not taken back.
+    pub(in crate::adapter) fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    /// Notes that an epoch is live, and returns whether it is. Where a drain was asked for, its health
+    /// checks fail before anybody here counts on it.
+    pub(in crate::adapter) async fn go_live(
+        &self,
+        running: &RunningEpochs,
+        process: &EnvoyProcess,
+        info: &ServerInfo,
+    ) -> bool {
+        let _turn = self.turn.lock().await;
+        let epoch = process.epoch;
+        if self.is_drained()
+            && let Err(error) = wait_for_effect(&process.admin(), epoch, true).await
+        {
+            let error = error_chain(&error);
+            tracing::error!(
+                epoch = epoch.number(),
+                "a drain was asked for and epoch {epoch} serves without it: {error}"
+            );
+        }
+        running.go_live(process, info.clone())
+    }
+
+    /// Begins a drain, or takes it back. Returns the live epoch that was told, if there is one.
+    pub(in crate::adapter) async fn change(
+        &self,
+        running: &RunningEpochs,
+        drained: bool,
+    ) -> Result<Option<Epoch>, OnRequestError> {
+        let _turn = self.turn.lock().await;
+        if self.stop_drains() {
+            return Err(OnRequestError::Stopping);
+        }
+        let before = self.drained.swap(drained, Ordering::Relaxed);
+        let Some(process) = running.newest_live() else {
+            return Ok(None);
+        };
+        match wait_for_effect(&process.admin(), process.epoch, drained).await {
+            Ok(()) => Ok(Some(process.epoch)),
+            Err(error) => {
+                self.drained.store(before, Ordering::Relaxed);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -72,6 +119,7 @@ pub enum OnRequestError {
 
 /// What keeps a drain from being over.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holding {
     /// The epoch that has the connections.
     pub epoch: Epoch,
@@ -102,124 +150,23 @@ impl fmt::Display for Holding {
     }
 }
 
-impl Envoy {
-    /// Makes the health checks of the live epoch fail, and of each one that goes live later, until
-    /// [`undrain`](Self::undrain). Every client is asked to close with its next answer; new
-    /// connections are still accepted. Returns the epoch that was told, if one is live.
-    ///
-    /// # Errors
-    ///
-    /// [`OnRequestError`]; nothing is remembered then.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped, the drain counts as asked for, and the live epoch may or may not
-    /// have heard it. It can be called again.
-    pub async fn drain_on_request(&self) -> Result<Option<Epoch>, OnRequestError> {
-        self.change(true).await
-    }
-
-    /// Takes [`drain_on_request`](Self::drain_on_request) back: health checks succeed again, clients
-    /// are not asked to close any more. Those that were asked already may still close.
-    ///
-    /// It takes back no stop that has begun: that one has closed the listeners.
-    ///
-    /// # Errors
-    ///
-    /// [`OnRequestError`]; the drain is still remembered then.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`drain_on_request`](Self::drain_on_request).
-    pub async fn undrain(&self) -> Result<Option<Epoch>, OnRequestError> {
-        self.change(false).await
-    }
-
-    /// Whether a drain was asked for and not taken back.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        self.on_request.drained.load(Ordering::Relaxed)
-    }
-
-    /// The connections that clients have at this moment, those of the listeners aside that do not
-    /// hold a stop. An epoch whose connections cannot be counted is among them, without a number.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it changes nothing.
-    pub async fn held_by(&self) -> Vec<Holding> {
-        self.epochs.note_listening().await;
-        let live = self.epochs.newest_live();
-        let mut holding = Vec::new();
-        for epoch in self.epochs.numbers() {
-            let counted = match &live {
-                Some((newest, config)) if *newest == epoch => self.count_live(epoch, config).await,
-                _ => self.count_old(epoch).await,
-            };
-            holding.extend(held(epoch, counted));
-        }
-        holding
-    }
-
-    /// Waits until no client has a connection. While the connections of an epoch cannot be counted, it
-    /// goes on waiting.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it changes nothing.
-    pub async fn without_clients(&self) {
-        loop {
-            let looking = Instant::now();
-            if self.held_by().await.is_empty() {
-                return;
-            }
-            sleep(pause_after(looking.elapsed(), COUNT)).await;
-        }
-    }
-
-    /// Notes that the epoch is live. Where a drain was asked for, its health checks fail before
-    /// anybody here counts on it.
-    pub(super) async fn goes_live(
-        &self,
-        epoch: Epoch,
-        info: ServerInfo,
-        admin: &AdminClient,
-    ) -> bool {
-        let _turn = self.on_request.turn.lock().await;
-        if self.is_drained()
-            && let Err(error) = tell(admin, epoch, true).await
-        {
-            let error = error_chain(&error);
-            tracing::error!(
-                epoch = epoch.number(),
-                "a drain was asked for and epoch {epoch} serves without it: {error}"
-            );
-        }
-        self.epochs.set_live(epoch, info)
-    }
-
-    async fn change(&self, drained: bool) -> Result<Option<Epoch>, OnRequestError> {
-        let _turn = self.on_request.turn.lock().await;
-        if self.on_request.stops() {
-            return Err(OnRequestError::Stopping);
-        }
-        let before = self.on_request.drained.swap(drained, Ordering::Relaxed);
-        let Some((epoch, config)) = self.epochs.newest_live() else {
-            return Ok(None);
+/// Returns the connections that clients have at this moment.
+pub(in crate::adapter) async fn holding(running: &RunningEpochs) -> Vec<Holding> {
+    running.note_listening().await;
+    let live = running.newest_live().map(|process| process.epoch);
+    let mut holding = Vec::new();
+    for process in running.all() {
+        let counted = match live == Some(process.epoch) {
+            true => running.count_live(&process).await,
+            false => running.count_old(&process).await,
         };
-        let admin = AdminClient::new(config.bootstrap().admin.clone());
-        match tell(&admin, epoch, drained).await {
-            Ok(()) => Ok(Some(epoch)),
-            Err(error) => {
-                self.on_request.drained.store(before, Ordering::Relaxed);
-                Err(error)
-            }
-        }
+        holding.extend(held(process.epoch, counted));
     }
+    holding
 }
 
 /// What an epoch adds to what holds a drain. One that has ended adds nothing.
-fn held(epoch: Epoch, counted: Result<Vec<ListenerConnections>, Unknown>) -> Vec<Holding> {
+fn held(epoch: Epoch, counted: Result<Vec<ListenerConnections>, UnknownCount>) -> Vec<Holding> {
     match counted {
         Ok(listeners) => listeners
             .into_iter()
@@ -241,7 +188,11 @@ fn held(epoch: Epoch, counted: Result<Vec<ListenerConnections>, Unknown>) -> Vec
 }
 
 /// Makes health checks fail or succeed, and sees that they do.
-async fn tell(admin: &AdminClient, epoch: Epoch, drained: bool) -> Result<(), OnRequestError> {
+async fn wait_for_effect(
+    admin: &AdminClient,
+    epoch: Epoch,
+    drained: bool,
+) -> Result<(), OnRequestError> {
     let failed = |source| OnRequestError::Admin { epoch, source };
     let told = match drained {
         true => admin.healthcheck_fail().await,
@@ -275,14 +226,16 @@ mod tests {
     #[tokio::test]
     async fn a_call_is_believed_once_its_effect_is_seen() {
         let peer = FakePeer::answers([ok("OK\n"), ok("LIVE\n"), draining()]).await;
-        tell(&peer.client(), Epoch::ZERO, true).await.unwrap();
+        wait_for_effect(&peer.client(), Epoch::ZERO, true)
+            .await
+            .unwrap();
         assert_eq!(peer.asked(), 3);
     }
 
     #[tokio::test]
     async fn a_call_without_effect_is_an_error_that_tells_the_state() {
         let heard = FakePeer::always(ok("LIVE\n")).await;
-        let error = tell(&heard.client(), Epoch::new(3), true)
+        let error = wait_for_effect(&heard.client(), Epoch::new(3), true)
             .await
             .unwrap_err();
         assert_eq!(
@@ -290,7 +243,9 @@ mod tests {
             "epoch 3 was asked and its health checks still say LIVE"
         );
         let peer = FakePeer::answers([ok("OK\n"), draining()]).await;
-        let error = tell(&peer.client(), Epoch::ZERO, false).await.unwrap_err();
+        let error = wait_for_effect(&peer.client(), Epoch::ZERO, false)
+            .await
+            .unwrap_err();
         assert!(error.to_string().ends_with("still say DRAINING"), "{error}");
     }
 

@@ -1,9 +1,12 @@
-//! What is kept of an epoch: how it ended, for whoever asks, and in the state directory its configuration once it is live, and a
-//! report where it ends otherwise than asked. The disk is waited for on threads of its own. A full one
-//! costs a warning, never an epoch, and is tried again.
+//! What is kept of each epoch: in memory how it ended, and in the state directory its configuration
+//! once it is live, and a report if it ends otherwise than asked.
+//!
+//! Threads of their own wait for the disk. A full disk costs a warning, never an epoch, and is tried
+//! again.
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,11 +18,11 @@ use handover_tokio::error_chain;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::{EndedEpoch, Envoy, EnvoyConfig};
+use super::{EndedEpoch, EnvoyConfig};
 use crate::admin::ServerInfo;
 use crate::failure::Failure;
-use crate::last_good::{Stored, WentLive};
-use crate::report::CrashReport;
+use crate::last_good::{LastKnownGood, Stored, WentLive};
+use crate::report::{CrashReport, CrashReports};
 use crate::version::EnvoyVersion;
 
 /// The pause before something that was not written is tried again the first time.
@@ -31,7 +34,11 @@ const WAITING_REPORTS: usize = 8;
 
 /// What has to be known until an epoch has ended.
 #[derive(Debug)]
-pub(super) struct Keeping {
+pub(super) struct Records {
+    last_good: Option<LastKnownGood>,
+    reports: Option<CrashReports>,
+    /// The binary, as a report names it.
+    binary: PathBuf,
     /// The version of each live epoch.
     versions: Mutex<BTreeMap<Epoch, String>>,
     /// The epoch that ended last.
@@ -41,46 +48,51 @@ pub(super) struct Keeping {
     /// Which of them has its configuration kept: a slow disk must not let an older one win.
     stored: Arc<Mutex<u64>>,
     /// Places for reports that are being written.
-    reports: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
-impl Default for Keeping {
-    fn default() -> Self {
-        Self {
-            versions: Mutex::default(),
-            last_ended: Mutex::default(),
-            live: AtomicU64::default(),
-            stored: Arc::default(),
-            reports: Arc::new(Semaphore::new(WAITING_REPORTS)),
-        }
-    }
-}
-
-/// How an epoch ended.
-pub(super) struct Ended {
+/// The end of an epoch, as it is kept.
+pub(super) struct EndRecord {
     pub(super) cause: ExitCause,
     pub(super) failure: Failure,
     pub(super) note: Option<String>,
     pub(super) uptime: Duration,
 }
 
-impl Keeping {
+impl Records {
+    /// Keeps what has a place to be kept.
+    pub(super) fn new(
+        last_good: Option<LastKnownGood>,
+        reports: Option<CrashReports>,
+        binary: PathBuf,
+    ) -> Self {
+        Self {
+            last_good,
+            reports,
+            binary,
+            versions: Mutex::default(),
+            last_ended: Mutex::default(),
+            live: AtomicU64::default(),
+            stored: Arc::default(),
+            places: Arc::new(Semaphore::new(WAITING_REPORTS)),
+        }
+    }
+
+    /// Returns the epoch that ended last.
     pub(super) fn last_ended(&self) -> Option<EndedEpoch> {
         lock(&self.last_ended).clone()
     }
-}
 
-impl Envoy {
     /// Keeps the configuration of an epoch that has just gone live.
     pub(super) fn keep_last_good(&self, epoch: Epoch, config: &EnvoyConfig, info: &ServerInfo) {
         let version = EnvoyVersion::parse(&info.version)
             .map_or_else(|| info.version.clone(), |version| version.to_string());
-        lock(&self.keeping.versions).insert(epoch, version.clone());
-        let Some(last_good) = self.settings.last_good.clone() else {
+        lock(&self.versions).insert(epoch, version.clone());
+        let Some(last_good) = self.last_good.clone() else {
             return;
         };
-        let turn = self.keeping.live.fetch_add(1, Ordering::Relaxed) + 1;
-        let stored = Arc::clone(&self.keeping.stored);
+        let turn = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+        let stored = Arc::clone(&self.stored);
         let config = config.clone();
         let live = WentLive {
             at: SystemTime::now(),
@@ -104,9 +116,15 @@ impl Envoy {
     }
 
     /// Notes the end of an epoch, and reports it where something went wrong.
-    pub(super) fn report(&self, epoch: Epoch, config: &EnvoyConfig, child: &Child, ended: Ended) {
-        let version = lock(&self.keeping.versions).remove(&epoch);
-        *lock(&self.keeping.last_ended) = Some(EndedEpoch {
+    pub(super) fn report(
+        &self,
+        epoch: Epoch,
+        config: &EnvoyConfig,
+        child: &Child,
+        ended: EndRecord,
+    ) {
+        let version = lock(&self.versions).remove(&epoch);
+        *lock(&self.last_ended) = Some(EndedEpoch {
             epoch,
             pid: child.pid(),
             failure: ended.failure.clone(),
@@ -114,7 +132,7 @@ impl Envoy {
             at: SystemTime::now(),
             uptime: ended.uptime,
         });
-        let Some(reports) = self.settings.reports.clone() else {
+        let Some(reports) = self.reports.clone() else {
             return;
         };
         if ended.failure.is_expected() {
@@ -130,12 +148,12 @@ impl Envoy {
             note: ended.note,
             config: config.source().to_owned(),
             digest: config.digest(),
-            binary: self.settings.binary.clone(),
+            binary: self.binary.clone(),
             version,
             uptime: ended.uptime,
             stderr: tail.lines().map(<[u8]>::to_vec).collect(),
         };
-        let place = Arc::clone(&self.keeping.reports).try_acquire_owned().ok();
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let retried = place.is_some();
         let work: Arc<Write> = Arc::new(move || {
             let path = reports.write(&report)?;

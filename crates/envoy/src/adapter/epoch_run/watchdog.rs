@@ -7,11 +7,9 @@
 
 use std::time::Duration;
 
-use handover_core::Epoch;
 use tokio::time::sleep;
 
-use super::lines::Line;
-use super::{Envoy, EnvoyConfig};
+use super::EpochRun;
 use crate::admin::{AdminClient, AdminError};
 
 /// How a live Envoy is watched.
@@ -62,31 +60,28 @@ impl Watchdog {
     }
 }
 
-impl Envoy {
-    /// Watches the newest epoch and returns, with the time of its silence, once it hangs and shall
-    /// be restarted.
-    pub(super) async fn until_hung(
-        &self,
-        config: &EnvoyConfig,
-        epoch: Epoch,
-        line: &Line,
-    ) -> Duration {
-        let Some(watchdog) = &self.settings.watchdog else {
+impl EpochRun<'_> {
+    /// Watches the newest epoch and returns, with the time of its silence, once it hangs and must be
+    /// restarted.
+    pub(super) async fn until_hung(&self) -> Duration {
+        let Some(watchdog) = &self.envoy.settings.watchdog else {
             return std::future::pending().await;
         };
-        let admin = AdminClient::new(config.bootstrap().admin.clone());
+        let epoch = self.process.epoch;
+        let admin = self.process.admin();
         let silence = watchdog.hung_after();
         let mut told = false;
         loop {
             sleep(watchdog.interval()).await;
             let silent = watchdog.is_silent(&admin).await;
-            if self.epochs.newest() != Some(epoch) {
+            let newest = self.envoy.running.table().newest();
+            if newest != Some(epoch) {
                 // The endpoint changes hands.
                 continue;
             }
             match (silent, told) {
                 // A child waits for a parent that is stopped: it is not the one that hangs.
-                (true, _) if self.wake_older(line, epoch) => {}
+                (true, _) if self.wake_older() => {}
                 (true, false) => {
                     told = true;
                     tracing::warn!(
