@@ -25,8 +25,6 @@ use crate::listening::{ListeningSockets, Serves};
 #[derive(Default)]
 pub(super) struct Epochs {
     running: Mutex<BTreeMap<Epoch, Running>>,
-    /// The newest running epoch that was seen live.
-    live: watch::Sender<Option<Epoch>>,
     /// How many starts have failed: each may have cost an older epoch its listeners.
     failed_starts: watch::Sender<u64>,
 }
@@ -35,6 +33,8 @@ pub(super) struct Epochs {
 pub(super) struct Launched {
     pub(super) child: Arc<Child>,
     pub(super) config: Arc<EnvoyConfig>,
+    /// What was asked for: the same, unless a template makes another text for each epoch.
+    pub(super) asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
     pub(super) line: Line,
     /// The copy of the configuration that it reads.
@@ -59,6 +59,7 @@ struct Running {
     child: Arc<Child>,
     control: RunControl,
     config: Arc<EnvoyConfig>,
+    asked: Arc<EnvoyConfig>,
     binary: FileId,
     started: Instant,
     line: Line,
@@ -111,10 +112,7 @@ pub(super) struct Registered<'a> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        let mut running = self.epochs.lock();
-        running.remove(&self.epoch);
-        // Its number will be used again, so it must not go on counting as the newest.
-        self.epochs.live.send_replace(newest_live(&running));
+        self.epochs.lock().remove(&self.epoch);
     }
 }
 
@@ -129,6 +127,7 @@ impl Epochs {
             child: Arc::clone(&launched.child),
             control: control.clone(),
             config: Arc::clone(&launched.config),
+            asked: Arc::clone(&launched.asked),
             binary: launched.binary,
             started: Instant::now(),
             line: launched.line.clone(),
@@ -176,18 +175,7 @@ impl Epochs {
                 older.replaced = true;
             }
         }
-        self.live.send_replace(newest_live(&running));
         true
-    }
-
-    /// Waits until a newer epoch than this one is live.
-    pub(super) async fn superseded(&self, epoch: Epoch) {
-        let mut live = self.live.subscribe();
-        let newer = live.wait_for(|live| live.is_some_and(|live| live > epoch));
-        if newer.await.is_err() {
-            // The sender lives as long as `self`, so this is never reached.
-            std::future::pending::<()>().await;
-        }
     }
 
     /// The newest epoch that runs.
@@ -371,6 +359,13 @@ impl Epochs {
         }
         running.serves = Some(Serves::No);
         Some((epoch, running.control.clone()))
+    }
+
+    /// Whether an epoch was seen live that was asked for by this very reading of a configuration.
+    pub(super) fn any_live_with(&self, asked: &Arc<EnvoyConfig>) -> bool {
+        let running = self.lock();
+        let mut running = running.values();
+        running.any(|running| running.info.is_some() && Arc::ptr_eq(&running.asked, asked))
     }
 
     /// Whether an epoch serves beside which another one can start.

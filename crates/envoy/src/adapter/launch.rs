@@ -29,7 +29,8 @@ impl Envoy {
         config: Arc<EnvoyConfig>,
         epoch: Epoch,
     ) -> Result<Launched, EnvoyFailed> {
-        let config = for_epoch(config, epoch).await?;
+        let asked = config;
+        let config = for_epoch(Arc::clone(&asked), epoch).await?;
         let settings = &self.settings;
         check_binary(&settings.binary)?;
         let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
@@ -49,8 +50,13 @@ impl Envoy {
                 self.lines.begin(epoch)?
             }
             Some(older) => {
-                self.follow_on(&older, &config, epoch, binary, &write)
-                    .await?
+                let start = Start {
+                    config: &config,
+                    asked: &asked,
+                    epoch,
+                    binary,
+                };
+                self.follow_on(&older, &start, &write).await?
             }
         };
         let file = self.run_dir.file(epoch.number(), config.format());
@@ -73,6 +79,7 @@ impl Envoy {
         Ok(Launched {
             child,
             config,
+            asked,
             binary,
             line,
             file,
@@ -85,11 +92,15 @@ impl Envoy {
     async fn follow_on(
         &self,
         older: &Predecessor,
-        config: &Arc<EnvoyConfig>,
-        epoch: Epoch,
-        binary: FileId,
+        start: &Start<'_>,
         write: &Write<'_>,
     ) -> Result<Line, EnvoyFailed> {
+        let Start {
+            config,
+            epoch,
+            binary,
+            ..
+        } = *start;
         let other = self.other_hot_restart(older, binary).await?;
         if let Some((found, running)) = &other {
             let why = if found.is_disabled() || running == HotRestartVersion::DISABLED {
@@ -106,8 +117,7 @@ impl Envoy {
                 });
             }
         }
-        self.write_and_validate(config, epoch, binary, write)
-            .await?;
+        self.write_and_validate(start, write).await?;
         let Some((found, running)) = other else {
             self.check_flag(&older.line)?;
             self.epochs.note_listening().await;
@@ -147,17 +157,16 @@ impl Envoy {
     /// the listeners over.
     async fn write_and_validate(
         &self,
-        config: &Arc<EnvoyConfig>,
-        epoch: Epoch,
-        binary: FileId,
+        start: &Start<'_>,
         write: &Write<'_>,
     ) -> Result<(), EnvoyFailed> {
+        let Start { config, epoch, .. } = *start;
         if self.epochs.any_serves() {
             let why = match that_waits(config).await {
                 Ok(None) => None,
                 Ok(Some(waits)) => {
                     let file = write(&waits)?;
-                    match self.validate(config, binary, &file, true).await {
+                    match self.validate(start, &file, true).await {
                         // What is wrong may be wrong with the original as well, which decides.
                         Err(EnvoyFailed::Rejected { message, .. }) => Some(message),
                         result => return result,
@@ -166,7 +175,7 @@ impl Envoy {
                 Err(why) => Some(why),
             };
             let file = write(config.content())?;
-            self.validate(config, binary, &file, false).await?;
+            self.validate(start, &file, false).await?;
             if let Some(why) = why {
                 tracing::warn!(
                     epoch = epoch.number(),
@@ -177,18 +186,30 @@ impl Envoy {
             return Ok(());
         }
         let file = write(config.content())?;
-        self.validate(config, binary, &file, false).await
+        self.validate(start, &file, false).await
     }
 
+    /// Lets Envoy validate what was written, unless this reading of the configuration was found valid
+    /// already and is tried again. A configuration that is equal but was read again, or one that serves
+    /// already and is renewed, may come with other certificates.
     async fn validate(
         &self,
-        config: &Arc<EnvoyConfig>,
-        binary: FileId,
+        start: &Start<'_>,
         file: &Path,
         waits: bool,
     ) -> Result<(), EnvoyFailed> {
+        let Start {
+            config,
+            asked,
+            binary,
+            ..
+        } = *start;
         let is_known = |known: &Validated| {
-            known.config == *config && known.binary == binary && known.waits >= waits
+            Arc::ptr_eq(&known.asked, asked)
+                && known.config == *config
+                && known.binary == binary
+                && known.waits >= waits
+                && !self.epochs.any_live_with(asked)
         };
         if self.validated.lock().await.as_ref().is_some_and(is_known) {
             return Ok(());
@@ -198,6 +219,7 @@ impl Envoy {
             Verdict::Valid => {
                 *self.validated.lock().await = Some(Validated {
                     config: Arc::clone(config),
+                    asked: Arc::clone(asked),
                     binary,
                     waits,
                 });
@@ -219,6 +241,16 @@ impl Envoy {
             }),
         }
     }
+}
+
+/// An epoch that is to be started.
+struct Start<'a> {
+    /// What it will run with.
+    config: &'a Arc<EnvoyConfig>,
+    /// What was asked for: the same, unless a template makes another text for each epoch.
+    asked: &'a Arc<EnvoyConfig>,
+    epoch: Epoch,
+    binary: FileId,
 }
 
 /// Writes the file of an epoch.

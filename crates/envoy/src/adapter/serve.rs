@@ -244,7 +244,7 @@ impl Envoy {
         self.keep_last_good(epoch, config, &info);
         control.live();
         tokio::select! {
-            () = self.epochs.superseded(epoch) => {}
+            _ = control.retired() => {}
             () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung(config, epoch, line) => return PutDown::Hung { silent_for },
         }
