@@ -14,7 +14,7 @@ use handover_core::retry::{Jitter, Retry};
 use handover_core::scenario::{Line, Scenario, What};
 use handover_core::{
     Advance, Epoch, Exit, Input, OnCleanExit, OnExhausted, OnFailure, Output, Policy, Severity,
-    Timestamp,
+    Timestamp, Urgency,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -110,7 +110,8 @@ impl Bytes<'_> {
         Some(match byte / 4 {
             0 => return None,
             1..=12 => Input::Desire(config()),
-            13..=14 => Input::Restart(config()),
+            13 => Input::Renew(config()),
+            14 => Input::Restart(config()),
             15..=26 => Input::Live(epoch),
             27..=29 => Input::StoppedServing(epoch),
             30..=31 => Input::Released(epoch),
@@ -119,8 +120,9 @@ impl Bytes<'_> {
             44..=47 => exited(Exit::Failed(Severity::Permanent)),
             48..=54 => exited(Exit::Clean),
             55..=58 => exited(Exit::Aborted),
-            59..=62 => Input::Terminate,
-            _ => Input::Kill,
+            59..=61 => Input::Terminate(Urgency::Drain),
+            62 => Input::Terminate(Urgency::Stop),
+            _ => Input::Terminate(Urgency::Kill),
         })
     }
 

@@ -8,7 +8,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handover_core::{Epoch, Exit, Input, Machine, Output, Policy, Reception, Severity, Timestamp};
+use handover_core::{
+    Epoch, Exit, Input, Machine, Output, Policy, Reception, Severity, Timestamp, Urgency,
+};
 
 /// The system's allocator, counting how often each thread asks it for memory.
 struct Counting;
@@ -73,8 +75,9 @@ fn hand_overs_do_not_allocate_in_the_steady_state() {
     assert_eq!(ALLOCATIONS.get() - sanity, 1, "the counter counts");
 }
 
+/// Once for the machine's own record of the epoch, and once for the driver.
 #[test]
-fn a_configuration_is_cloned_once_for_each_start() {
+fn a_configuration_is_cloned_twice_for_each_start() {
     let clones = Rc::new(Cell::new(0));
     let config = |name| Cloned {
         name,
@@ -87,7 +90,7 @@ fn a_configuration_is_cloned_once_for_each_start() {
 
     world.give(Input::Desire(config("A")));
     world.give(Input::Live(Epoch::ZERO));
-    assert_eq!((clones.get(), world.starts), (1, 1));
+    assert_eq!((clones.get(), world.starts), (2, 1));
 
     // A failure in between, a return to what serves, and a fall back to the last good one.
     for name in ["B", "A", "B", "C"] {
@@ -104,11 +107,11 @@ fn a_configuration_is_cloned_once_for_each_start() {
         world.give(Input::Live(world.newest()));
     }
     assert!(world.starts >= 5, "{} starts", world.starts);
-    assert_eq!(clones.get(), world.starts);
+    assert_eq!(clones.get(), 2 * world.starts);
 
     let before = clones.get();
-    world.give(Input::Terminate);
-    world.give(Input::Kill);
+    world.give(Input::Terminate(Urgency::Drain));
+    world.give(Input::Terminate(Urgency::Kill));
     assert_eq!(clones.get(), before);
 }
 

@@ -74,14 +74,14 @@ impl ExitCode {
             Outcome::Drained | Outcome::ProxyEnded { .. } => Self::CLEAN,
             Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::DrainFailed => Self::CUT,
             Outcome::Killed => Self::of_signal(killer.unwrap_or(Signal::KILL)),
-            Outcome::GaveUp {
-                why: GaveUp::BudgetSpent,
-                ..
-            } => Self::UNAVAILABLE,
-            Outcome::GaveUp {
-                why: GaveUp::Permanent,
-                ..
-            } => failure.map_or(Self::CONFIG, |failure| Self::of_failure(&*failure.error)),
+            Outcome::GaveUp { why, .. } => match why {
+                GaveUp::BudgetSpent => Self::UNAVAILABLE,
+                GaveUp::Permanent | _ => {
+                    failure.map_or(Self::CONFIG, |failure| Self::of_failure(&*failure.error))
+                }
+            },
+            // The end of a later version, for which there is no code yet.
+            _ => Self::INTERNAL,
         }
     }
 

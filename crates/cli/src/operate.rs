@@ -30,9 +30,6 @@ pub(crate) trait Operate: Proxy {
     /// What a configuration is, without its content.
     fn describe(&self, config: &Self::Config) -> Configuration;
 
-    /// Whether the second one is another configuration, and not only asked for anew.
-    fn is_change(&self, before: &Self::Config, after: &Self::Config) -> bool;
-
     /// What runs. It may take some milliseconds.
     async fn facts(&self) -> Facts;
 

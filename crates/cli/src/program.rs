@@ -7,7 +7,7 @@
 //!                             clean with code 0
 //! ```
 //!
-//! The machine knows which epoch is superseded; [`Program::follow`] tells it to the process.
+//! The machine knows which epoch is superseded, and retires it.
 
 mod error;
 mod operate;
@@ -15,18 +15,19 @@ mod readiness;
 mod running;
 mod sockets;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use handover_core::{Abort, Epoch, EpochState, Target};
+use handover_core::{Abort, Epoch, Target};
 use handover_process::{
     Child, Command, ExitCause, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
 };
-use handover_tokio::{Proxy, RunControl, RunError, Status};
+use handover_tokio::{Proxy, RunControl, RunError};
 use handover_watch::Digest;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use operate::Ended;
 use readiness::{Announcement, ReadinessError, Ready};
@@ -60,8 +61,6 @@ pub(crate) struct Settings {
 pub(crate) struct Revision {
     /// The contents of the watched files, if any are watched.
     pub(crate) files: Option<Digest>,
-    /// How often a next epoch was asked for although nothing had changed.
-    pub(crate) generation: u64,
 }
 
 /// A program, run by an [`Agent`](handover_tokio::Agent).
@@ -77,21 +76,6 @@ impl Program {
             settings,
             running: Running::default(),
             last_ended: Ended::default(),
-        }
-    }
-
-    /// Tells each epoch that is superseded to finish, for as long as the agent runs.
-    pub(crate) async fn follow(self: Arc<Self>, mut status: watch::Receiver<Status>) {
-        loop {
-            for info in &status.borrow_and_update().epochs {
-                if info.state == EpochState::Draining {
-                    self.running.finish(info.epoch, Finish::Superseded);
-                }
-            }
-            // The channel closes when the agent has ended.
-            if status.changed().await.is_err() {
-                return;
-            }
         }
     }
 
@@ -116,6 +100,9 @@ impl Program {
         let result = tokio::select! {
             biased;
             result = self.follow_process(epoch, &child, is_ready, &registration, control) => result,
+            // The first reason to finish counts: an epoch that was retired keeps its time when
+            // everything ends.
+            never = self.finish_when_retired(epoch, control) => match never {},
             // To the end, in whatever way that comes: the program goes on talking.
             never = announcement.listen(&child, ready) => match never {},
         };
@@ -163,6 +150,13 @@ impl Program {
                 },
             }
         }
+    }
+
+    /// Tells the epoch to finish once a newer one serves in its place.
+    async fn finish_when_retired(&self, epoch: Epoch, control: &RunControl) -> Infallible {
+        control.retired().await;
+        self.running.finish(epoch, Finish::Superseded);
+        std::future::pending().await
     }
 
     async fn start(&self, epoch: Epoch) -> Result<(Announcement, Child), RunError> {

@@ -1,5 +1,4 @@
-//! Where the desired configuration comes from: files, compared by content, and a count of the times
-//! that a next epoch was asked for without a change.
+//! Where the desired configuration comes from: files, compared by content.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -27,9 +26,14 @@ pub(crate) trait Source {
     /// What is supervised, for people.
     fn name(&self) -> String;
 
-    /// The configuration that the files ask for at present. Another generation makes another
-    /// configuration, even if nothing else has changed. It may wait for the network.
-    fn read(&self, files: &Files, generation: u64) -> Reading<Self::Config>;
+    /// The configuration that the files ask for at present. It may wait for the network.
+    fn read(&self, files: &Files) -> Reading<Self::Config>;
+
+    /// A digest of what the proxy reads beside its configuration, certificates for example. Another one
+    /// asks for the next epoch, even with an equal configuration.
+    fn inputs(&self, _files: &Files) -> u64 {
+        0
+    }
 
     /// Program files whose replacement leads to another configuration. They are not read.
     fn programs(&self) -> &[PathBuf] {

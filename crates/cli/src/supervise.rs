@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_core::{Outcome, Policy};
+use handover_core::{Outcome, Policy, Urgency};
 use handover_process::{Signal, adopts_orphans, reap_orphans};
 use handover_runtime::offload;
 use handover_tokio::{Agent, Handle};
@@ -47,18 +47,21 @@ struct Desk<P: Operate, S> {
     handle: Handle<P::Config>,
     source: S,
     files: Files,
-    /// How often a next epoch was asked for although nothing had changed.
-    generation: u64,
+    /// Whether the next epoch is asked for, even if nothing has changed.
+    renewal_is_due: bool,
     /// What was asked for last.
     wanted: Option<Wanted<P::Config>>,
     /// What is wanted next, on its way.
     reading: Option<Reading<P::Config>>,
+    /// The inputs of the proxy when that was begun to be read.
+    reading_inputs: u64,
     reloads: Reloads,
     again: Again,
     name: Name,
     counted: Arc<Counted>,
     on_terminate: OnTerminate,
-    stage: Stage,
+    /// The most urgent end that was asked for.
+    urgency: Option<Urgency>,
     /// The last signal that asked for the end.
     ended_by: Option<Signal>,
     /// Whether somebody has said that no drain is wanted.
@@ -77,17 +80,6 @@ pub(crate) fn prepare_threads() -> Result<(), Fatal> {
         .context("starting the thread for work that blocks")
         .or_exit(ExitCode::OS)?;
     handover_process::prepare().or_exit(ExitCode::OS)
-}
-
-/// How far the end was asked for. The agent counts as well, but shows it only after a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    /// Not at all.
-    Running,
-    /// With a drain.
-    Draining,
-    /// Without one.
-    Stopping,
 }
 
 /// What the first signal to end does.
@@ -125,15 +117,16 @@ where
             proxy,
             source,
             files,
-            generation: 0,
+            renewal_is_due: false,
             wanted: None,
             reading: None,
+            reading_inputs: 0,
             reloads: Reloads::default(),
             again: Again::default(),
             name: Name::of_process(std::process::id()),
             counted: Arc::default(),
             on_terminate: OnTerminate::default(),
-            stage: Stage::Running,
+            urgency: None,
             ended_by: None,
             no_drain_wanted: false,
             end: watch::Sender::default(),
@@ -178,10 +171,11 @@ where
         } = self;
         let stand_in = desk.source.stand_in();
         let stands_in = stand_in.is_some();
+        let inputs = desk.source.inputs(&desk.files);
         let first = match stand_in {
             Some(config) => config,
             None => tokio::select! {
-                first = desk.source.read(&desk.files, desk.generation) => {
+                first = desk.source.read(&desk.files) => {
                     first.map_err(Fatal::not_read)?
                 }
                 signal = signals.end() => {
@@ -204,8 +198,8 @@ where
         // It ends with the agent.
         tokio::spawn(Arc::clone(&desk.counted).follow(desk.handle.events()));
         let mut agent = tokio::spawn(agent.run(std::future::pending()));
-        desk.wanted = Some(Wanted::new(first.clone(), stands_in));
-        reading::apply(&desk.handle, first).await;
+        desk.wanted = Some(Wanted::new(first.clone(), inputs, stands_in));
+        reading::apply(&desk.handle, first, false).await;
 
         let mut status = desk.handle.status();
         let looped = caught(async {
@@ -260,29 +254,28 @@ where
             Request::End(signal) => {
                 self.ended_by = Some(signal);
                 let at_once = self.on_terminate == OnTerminate::End;
-                match self.stage {
-                    Stage::Running | Stage::Draining if at_once => {
+                match self.urgency {
+                    None | Some(Urgency::Drain) if at_once => {
                         info!("received {signal}: stopping without a drain, as a sidecar does");
                         self.no_drain_wanted = true;
-                        self.end(Stage::Stopping);
+                        self.end(Urgency::Stop);
                     }
-                    Stage::Running => {
+                    None => {
                         info!("received {signal}: draining");
-                        self.end(Stage::Draining);
+                        self.end(Urgency::Drain);
                     }
-                    Stage::Draining => {
+                    Some(Urgency::Drain) => {
                         info!("received {signal}: stopping without a drain");
-                        self.end(Stage::Stopping);
+                        self.end(Urgency::Stop);
                     }
-                    Stage::Stopping => {
+                    Some(Urgency::Stop | Urgency::Kill) => {
                         info!("received {signal}: killing");
-                        self.handle.kill();
+                        self.end(Urgency::Kill);
                     }
                 }
             }
             Request::Next => {
                 info!("received {}: the next epoch is due", Signal::HUP);
-                self.generation += 1;
                 self.reloads.next_is_due();
                 self.files.look_soon();
             }
@@ -297,17 +290,10 @@ where
         }
     }
 
-    /// Goes so far towards the end, if that is further than before.
-    fn end(&mut self, stage: Stage) {
-        let steps = match (self.stage, stage) {
-            (Stage::Running, Stage::Stopping) => 2,
-            (Stage::Running, Stage::Draining) | (Stage::Draining, Stage::Stopping) => 1,
-            _ => 0,
-        };
-        for _ in 0..steps {
-            self.handle.terminate();
-        }
-        self.stage = self.stage.max(stage);
+    /// Ends everything, so urgently.
+    fn end(&mut self, urgency: Urgency) {
+        self.handle.terminate(urgency);
+        self.urgency = self.urgency.max(Some(urgency));
     }
 
     /// Explains an end that a further signal has made sooner.
@@ -358,6 +344,7 @@ where
             Outcome::DrainSkipped => Err(self.ended_sooner(code, "the drain was cut")),
             Outcome::Killed => Err(self.ended_sooner(code, "everything was killed")),
             Outcome::Drained | Outcome::ProxyEnded { .. } => Ok(code),
+            _ => Err(Fatal::new(code, anyhow::anyhow!("{outcome}"))),
         }
     }
 }
@@ -377,18 +364,18 @@ async fn drain_to_the_end<C>(
     signals: &mut Signals,
     agent: &mut JoinHandle<Outcome>,
 ) -> Result<Outcome, Fatal> {
-    handle.terminate();
-    let mut told = 0;
+    handle.terminate(Urgency::Drain);
+    let mut urgency = Urgency::Drain;
     loop {
         tokio::select! {
             biased;
             outcome = &mut *agent => return outcome.or_exit(ExitCode::INTERNAL),
             _ = signals.end() => {
-                told += 1;
-                match told {
-                    1 => handle.terminate(),
-                    _ => handle.kill(),
-                }
+                urgency = match urgency {
+                    Urgency::Drain => Urgency::Stop,
+                    Urgency::Stop | Urgency::Kill => Urgency::Kill,
+                };
+                handle.terminate(urgency);
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use handover_core::retry::Retry;
 use handover_core::{
     Abort, DeadlineReason, Epoch, EpochState, Event, Exit, Input, Machine, Names, Output, Phase,
-    Policy, PolicyError, Reception, Severity, Timestamp,
+    Policy, PolicyError, Reception, Severity, Timestamp, Urgency,
 };
 
 /// How many epochs run at once, and how many configurations are told apart, in what is explored.
@@ -93,6 +93,7 @@ fn steps(machine: &Machine<usize>) -> Vec<Step> {
     }
     let known = Names::of(machine, NOW).configs().len();
     let mut inputs: Vec<_> = (0..=known).map(Input::Desire).collect();
+    inputs.extend((0..=known).map(Input::Renew));
     inputs.extend((0..=known).map(Input::Restart));
     for info in machine.epochs() {
         let epoch = info.epoch;
@@ -107,7 +108,7 @@ fn steps(machine: &Machine<usize>) -> Vec<Step> {
             Input::Exited(epoch, Exit::Failed(Severity::Permanent)),
         ]);
     }
-    inputs.extend([Input::Terminate, Input::Kill]);
+    inputs.extend([Urgency::Drain, Urgency::Stop, Urgency::Kill].map(Input::Terminate));
     let mut steps: Vec<_> = inputs.into_iter().map(Step::Give).collect();
     if let Some(deadline) = machine.poll_timeout() {
         steps.push(Step::Wait(deadline.at.since(NOW), deadline.reason));
@@ -228,6 +229,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
     };
     match step {
         Step::Give(Input::Desire(_)) => "`Desire`".to_owned(),
+        Step::Give(Input::Renew(_)) => "`Renew`".to_owned(),
         Step::Give(Input::Restart(_)) => "`Restart`".to_owned(),
         Step::Give(Input::Live(epoch)) => format!("`Live({})`", whose(epoch)),
         Step::Give(Input::StoppedServing(epoch)) => {
@@ -236,8 +238,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
         Step::Give(Input::Withdrawn(epoch)) => format!("`Withdrawn({})`", whose(epoch)),
         Step::Give(Input::Released(epoch)) => format!("`Released({})`", whose(epoch)),
         Step::Give(Input::Exited(epoch, _)) => format!("`Exited({})`", whose(epoch)),
-        Step::Give(Input::Terminate) => "`Terminate`".to_owned(),
-        Step::Give(Input::Kill) => "`Kill`".to_owned(),
+        Step::Give(Input::Terminate(urgency)) => format!("`Terminate({urgency:?})`"),
         Step::Wait(_, reason) => match reason {
             DeadlineReason::StartDeadline(_) => "the start deadline",
             DeadlineReason::Retry => "the retry is due",
@@ -246,6 +247,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
             DeadlineReason::DrainDeadline => "the drain deadline",
             DeadlineReason::Grace(_) => "the grace is over",
             DeadlineReason::Withdrawal(_) => "the grace of a withdrawn start is over",
+            _ => "a deadline",
         }
         .to_owned(),
     }
@@ -259,6 +261,7 @@ fn of_epoch(output: &Output<usize>, of: Epoch) -> Option<&'static str> {
             Abort::Graceful => (*epoch, "`Abort` gracefully"),
             Abort::Immediate => (*epoch, "`Abort` immediately"),
         },
+        Output::Retire { epoch, .. } => (*epoch, "`Retire`"),
         Output::Withdraw(epoch) => (*epoch, "`Withdraw`"),
         Output::Cleanup(epoch) => (*epoch, "`Cleanup`"),
         Output::Event(Event::Started { epoch, .. }) => (*epoch, "`Started`"),
@@ -277,6 +280,7 @@ fn of_phase(output: &Output<usize>) -> Option<&'static str> {
         Output::Event(Event::Draining { .. }) => Some("`Draining`"),
         Output::Start { .. }
         | Output::Abort { .. }
+        | Output::Retire { .. }
         | Output::Withdraw(_)
         | Output::Cleanup(_)
         | Output::Panic { .. }

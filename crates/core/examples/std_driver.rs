@@ -20,8 +20,8 @@ use std::{env, thread};
 
 use handover_core::retry::Retry;
 use handover_core::{
-    Abort, Epoch, Event, Exit, Input, Machine, OnExhausted, Outcome, Output, Policy, Severity,
-    Standing, Target, Timestamp,
+    Abort, Epoch, Exit, Input, Machine, OnExhausted, Outcome, Output, Policy, Severity, Standing,
+    Target, Timestamp, Urgency,
 };
 
 type Config = &'static str;
@@ -97,7 +97,7 @@ impl Driver {
                 self.children.get_mut(&epoch).map_or(Ok(()), Child::kill)?;
             }
             Output::Cleanup(epoch) => drop(self.children.remove(&epoch)),
-            Output::Event(Event::Superseded { epoch, .. }) => {
+            Output::Retire { epoch, .. } => {
                 self.children.get_mut(&epoch).into_iter().for_each(drain);
             }
             Output::Panic { .. } | Output::Finish(_) | Output::Event(_) => {}
@@ -156,7 +156,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Standing::Nothing | Standing::Live(_) | Standing::GivenUp(_)
         );
         let is_next = ends && driver.children.len() <= 1;
-        is_next.then(|| wishes.next().unwrap_or(Input::Terminate))
+        is_next.then(|| wishes.next().unwrap_or(Input::Terminate(Urgency::Drain)))
     })?;
     Ok(ExitCode::from(u8::from(outcome != Outcome::Drained)))
 }

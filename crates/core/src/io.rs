@@ -3,13 +3,24 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::{Epoch, EpochState, Timestamp};
+use crate::{Epoch, EpochState, Timestamp, Urgency};
 
 /// What the caller tells the machine.
+///
+/// The enum is closed: the caller makes its values, and the compiler points a generator or a model
+/// at an input that it does not make yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input<C> {
     /// The proxy shall run with this configuration.
     Desire(C),
+    /// The proxy shall run with this configuration, in an epoch that is started after this input:
+    /// also where an epoch runs with an equal configuration already. What the proxy reads beside its
+    /// configuration, such as certificates, may have changed.
+    ///
+    /// The configuration becomes desired as by [`Input::Desire`], with a full budget. No epoch that
+    /// runs at this moment counts as the desired one from here on, whatever is desired later. It goes
+    /// on serving until a newer one does, and is still the last good one.
+    Renew(C),
     /// The proxy shall run with this configuration, and begin again at epoch 0: a cold restart.
     ///
     /// The configuration becomes desired as by [`Input::Desire`], also where it is desired already.
@@ -45,10 +56,9 @@ pub enum Input<C> {
     Withdrawn(Epoch),
     /// The epoch has ended, and nothing of it runs any more.
     Exited(Epoch, Exit),
-    /// Drain and finish. A second one skips the drain, a third is a [`Input::Kill`].
-    Terminate,
-    /// Abort everything immediately and finish.
-    Kill,
+    /// Everything ends, so urgently. The strongest urgency said so far counts; a weaker or an equal
+    /// one changes nothing and is [ignored](Ignored::UnderWay).
+    Terminate(Urgency),
 }
 
 /// How an epoch ended.
@@ -72,6 +82,8 @@ pub enum Severity {
 }
 
 /// What an epoch is started for.
+///
+/// The enum is closed: a driver that does not know what to start could only fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target<C> {
     /// To serve with this configuration.
@@ -92,6 +104,9 @@ pub enum Abort {
 
 /// What the machine tells the caller: commands, which must be carried out in order, and events,
 /// for people and metrics.
+///
+/// The enum is closed: a driver that passes a command over breaks its contract, so the compiler names
+/// each command that it does not carry out. Events are not: see [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output<C> {
     /// Launch this epoch; answer with [`Input::Live`] once it serves and with [`Input::Exited`]
@@ -108,6 +123,14 @@ pub enum Output<C> {
         epoch: Epoch,
         /// How.
         how: Abort,
+    },
+    /// Tell this epoch that a newer one serves in its place: it finishes what it has and exits by
+    /// itself. It comes at most once for each start, and not for an epoch that was aborted.
+    Retire {
+        /// Its number.
+        epoch: Epoch,
+        /// The newer epoch, which is live.
+        by: Epoch,
     },
     /// Give the start of this epoch up, unless it has already taken something over from an older
     /// one or serves. It comes at most once for each start, when a terminate meets an epoch that
@@ -139,13 +162,14 @@ pub enum Output<C> {
 
 /// How the machine's work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Outcome {
     /// As asked: everything was drained, or there was nothing to drain.
     Drained,
     /// As asked, but connections that were left at the drain deadline were cut.
     DrainTimedOut,
-    /// As asked, but without a drain: a second terminate has skipped it, or there was no epoch
-    /// number left for it.
+    /// As asked, but without a drain: [`Urgency::Stop`] has skipped it, or there was no epoch number
+    /// left for it.
     DrainSkipped,
     /// As asked, but the drain has failed: an epoch that served failed before it was drained, or the
     /// epoch that drains could not tell that the others were.
@@ -168,6 +192,7 @@ pub enum Outcome {
 
 /// Why the desired configuration was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum GaveUp {
     /// It failed more often than it may.
     BudgetSpent,
@@ -186,8 +211,10 @@ pub enum Purpose {
     Drain,
 }
 
-/// Something that people and metrics want to know. Nothing depends on it.
+/// Something that people and metrics want to know. Nothing depends on it, so a later version may
+/// tell more, and what matches on it has an arm for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Event {
     /// The epoch was started.
     Started {
@@ -288,6 +315,7 @@ pub enum Event {
 /// Why what is desired cannot be started at present. Each reason ends by an input or a deadline,
 /// and then the machine looks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Held {
     /// This epoch is not live yet.
     Starting(Epoch),
@@ -359,6 +387,7 @@ pub enum Reception {
 
 /// Why an input changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Ignored {
     /// The configuration is the desired one already.
     Unchanged,
@@ -374,6 +403,7 @@ pub enum Ignored {
 
 /// Why a desire or a cold restart was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Denied {
     /// The machine drains or stops and starts no configuration any more.
     Terminating,
@@ -416,6 +446,7 @@ pub struct Deadline {
 
 /// What a deadline is for. Each says when it is set; where it is not, there is no such deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum DeadlineReason {
     /// When to give up waiting for this epoch to go live: while it starts.
     StartDeadline(Epoch),

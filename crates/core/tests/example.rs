@@ -56,9 +56,10 @@ fn the_std_driver_survives_a_failure_hands_over_and_drains() {
     Desire("better"): Accepted
         Start { epoch: Epoch(1), target: Serve("better") }
     Live(Epoch(1)): Accepted
+        Retire { epoch: Epoch(0), by: Epoch(1) }
     Exited(Epoch(0), Clean): Accepted
         Cleanup(Epoch(0))
-    Terminate: Accepted
+    Terminate(Drain): Accepted
         Start { epoch: Epoch(2), target: Drain }
     Exited(Epoch(1), Clean): Accepted
         Cleanup(Epoch(1))

@@ -176,6 +176,27 @@ scenarios! {
     back_to_a_draining_configuration
     no_waiting_for_live
     cap_without_waiting_for_live
+    terminate_weaker_after_stronger
+    terminate_equal_twice
+    terminate_jumps_to_kill
+    terminate_stops_at_once
+    terminate_stop_with_nothing_running
+    retired_once
+    retired_after_it_stopped_serving
+    retired_while_starting
+    renew
+    renew_with_nothing_running
+    renew_during_a_start
+    renew_while_the_start_fails
+    renew_in_a_back_off
+    renew_while_given_up
+    renew_while_the_cap_holds
+    renew_that_fails
+    renew_of_the_fallback
+    desire_a_fallback_that_was_renewed
+    renew_during_a_restart
+    renew_after_a_clean_exit
+    renew_while_terminating
     istio_start_then_drain
     istio_drain_returns_early
     istio_same_configuration_twice

@@ -12,10 +12,10 @@ fn problem(script: &str) -> String {
 
 #[test]
 fn an_unknown_input_is_told_with_those_there_are() {
-    assert_snapshot!(problem("0 desire A\n1s start B"), @"line 2: `start B` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`");
-    assert_snapshot!(problem("0 live"), @"line 1: `live` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`");
-    assert_snapshot!(problem("0"), @"line 1: `nothing` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`");
-    assert_snapshot!(problem("0 desire A B"), @"line 1: `desire A B` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`");
+    assert_snapshot!(problem("0 desire A\n1s start B"), @"line 2: `start B` is not an input; the inputs are `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`");
+    assert_snapshot!(problem("0 live"), @"line 1: `live` is not an input; the inputs are `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`");
+    assert_snapshot!(problem("0"), @"line 1: `nothing` is not an input; the inputs are `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`");
+    assert_snapshot!(problem("0 desire A B"), @"line 1: `desire A B` is not an input; the inputs are `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::{env::args_os, path::Path, sync::Arc};
 
-use handover_envoy::handover_core::Policy;
+use handover_envoy::handover_core::{Policy, Urgency};
 use handover_envoy::handover_tokio::Agent;
 use handover_envoy::{Envoy, EnvoyConfig};
 
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let config = Arc::new(EnvoyConfig::read(Path::new(&config))?);
         println!("epoch {} serves", handle.apply_and_wait(config).await?);
     }
-    handle.terminate();
+    handle.terminate(Urgency::Drain);
     println!("{:?}", running.await?);
     Ok(())
 }

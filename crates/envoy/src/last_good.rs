@@ -84,8 +84,7 @@ pub enum Stored {
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastGood {
-    /// The configuration, with the source it was read from. Its generation and its digest of other
-    /// inputs are not kept.
+    /// The configuration, with the source it was read from.
     pub config: EnvoyConfig,
     /// The SHA-256 of its content.
     pub digest: Digest,

@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::{env::args_os, path::Path, sync::Arc};
 //!
-//! use handover_envoy::handover_core::Policy;
+//! use handover_envoy::handover_core::{Policy, Urgency};
 //! use handover_envoy::handover_tokio::Agent;
 //! use handover_envoy::{Envoy, EnvoyConfig};
 //!
@@ -22,7 +22,7 @@
 //!         let config = Arc::new(EnvoyConfig::read(Path::new(&config))?);
 //!         println!("epoch {} serves", handle.apply_and_wait(config).await?);
 //!     }
-//!     handle.terminate();
+//!     handle.terminate(Urgency::Drain);
 //!     println!("{:?}", running.await?);
 //!     Ok(())
 //! }

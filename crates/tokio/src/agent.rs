@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use handover_core::{
     Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy, PolicyError,
-    Purpose, Reception, Standing, Target, Timestamp,
+    Purpose, Reception, Standing, Target, Timestamp, Urgency,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -59,8 +59,7 @@ pub(crate) enum Message<C> {
     Reported(Epoch, Report),
     /// The epoch's run has returned.
     Exited(Epoch, Result<(), RunError>),
-    Terminate,
-    Kill,
+    Terminate(Urgency),
 }
 
 impl<P: Proxy + ?Sized> Agent<P> {
@@ -103,7 +102,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
     }
 
     /// Runs until the machine has finished. When `shutdown` resolves, the agent terminates as by
-    /// [`Handle::terminate`]; pass [`std::future::pending`] where only handles shall end it.
+    /// [`Handle::terminate`] with [`Urgency::Drain`]; pass [`std::future::pending`] where only handles shall end it.
     ///
     /// # Cancel safety
     ///
@@ -124,7 +123,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 Some(message) = self.messages.recv() => self.take(message),
                 () = &mut shutdown, if !is_shut_down => {
                     is_shut_down = true;
-                    self.feed(Input::Terminate);
+                    self.feed(Input::Terminate(Urgency::Drain));
                 }
                 () = wait_for(deadline, self.started) => self.machine.handle_timeout(self.now()),
             }
@@ -139,9 +138,11 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 answer,
                 waiter,
             } => {
-                // Who waits for a configuration that is restarted gets what he waits for.
+                // A waiter for the same configuration stays registered across a renewal and a restart.
                 let is_awaited = matches!(
-                    &input, Input::Restart(config) if self.machine.desired() == Some(config)
+                    &input,
+                    Input::Renew(config) | Input::Restart(config)
+                        if self.machine.desired() == Some(config)
                 );
                 let reception = self.machine.handle_input(self.now(), input);
                 if reception == Reception::Accepted && !is_awaited {
@@ -164,8 +165,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let exit = self.exit_of(epoch, result);
                 self.feed(Input::Exited(epoch, exit));
             }
-            Message::Terminate => self.feed(Input::Terminate),
-            Message::Kill => self.feed(Input::Kill),
+            Message::Terminate(urgency) => self.feed(Input::Terminate(urgency)),
         }
     }
 
@@ -183,6 +183,9 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 Output::Start { epoch, target } => self.start(epoch, target),
                 Output::Abort { epoch, how } => {
                     self.order(epoch, |orders| orders.abort = Some(how));
+                }
+                Output::Retire { epoch, by } => {
+                    self.order(epoch, |orders| orders.retired = Some(by));
                 }
                 Output::Withdraw(epoch) => {
                     log::withdraw(epoch);

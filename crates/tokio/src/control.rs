@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use handover_core::Abort;
+use handover_core::{Abort, Epoch};
 use tokio::sync::watch;
 
 /// The line between one [`Proxy::run`](crate::Proxy::run) and the agent. A clone speaks for the
@@ -26,6 +26,8 @@ pub(crate) enum Report {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) withdrawn: bool,
+    /// The newer epoch that serves in its place.
+    pub(crate) retired: Option<Epoch>,
     pub(crate) abort: Option<Abort>,
     /// Whether its start deadline has passed before it was live.
     pub(crate) late: bool,
@@ -93,6 +95,33 @@ impl RunControl {
         }
     }
 
+    /// Returns the newer epoch that serves in place of this one, if there is one.
+    #[must_use]
+    pub fn retired_by(&self) -> Option<Epoch> {
+        self.orders.borrow().retired
+    }
+
+    /// Waits until a newer epoch serves in place of this one, and returns that one. When that has
+    /// been said already, this returns at once, also after the newer epoch has ended.
+    ///
+    /// The epoch finishes what it has, and then [`Proxy::run`](crate::Proxy::run) returns. Nothing
+    /// else tells an old epoch to end while the agent runs, and under a policy with
+    /// [`max_epochs`](handover_core::Policy::max_epochs) the next change waits for its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped.
+    pub async fn retired(&self) -> Epoch {
+        let mut orders = self.orders.clone();
+        let told = orders.wait_for(|orders| orders.retired.is_some()).await;
+        let by = told.ok().and_then(|orders| orders.retired);
+        match by {
+            Some(by) => by,
+            // The agent is gone, and everything is told to stop, which is more.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Says that the epoch, which drains, has nothing left to lose, so that another one may be
     /// started although it still runs.
     pub fn released(&self) {
@@ -148,6 +177,7 @@ impl std::fmt::Debug for RunControl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunControl")
             .field("withdrawn", &self.is_withdrawn())
+            .field("retired_by", &self.retired_by())
             .field("aborted", &self.aborted())
             .finish_non_exhaustive()
     }

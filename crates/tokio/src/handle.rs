@@ -1,6 +1,6 @@
 //! Speaking to a running agent.
 
-use handover_core::{Denied, Epoch, Event, Input};
+use handover_core::{Denied, Epoch, Event, Input, Urgency};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::agent::Message;
@@ -16,6 +16,7 @@ pub struct Handle<C> {
 
 /// What became of a configuration that was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Applied {
     /// It is desired from here on.
     Changed,
@@ -25,6 +26,7 @@ pub enum Applied {
 
 /// Why a configuration was not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplyError {
     /// The agent terminates.
     #[error("the agent is terminating and takes no configuration any more")]
@@ -52,6 +54,7 @@ impl Followed {
 
 /// Why a configuration did not go live.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotLive {
     /// It was not taken in.
     #[error("the configuration was not taken in")]
@@ -137,6 +140,51 @@ impl<C> Handle<C> {
         self.ask_and_wait(Input::Desire(config)).await
     }
 
+    /// Asks for the next epoch with this configuration, also where an equal one is desired or runs
+    /// already: what the proxy reads beside its configuration may have changed. Returns once the
+    /// control loop has taken it in, with [`Applied::Changed`]; see [`Input::Renew`].
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`apply`](Self::apply).
+    pub async fn renew(&self, config: C) -> Result<Applied, ApplyError> {
+        self.ask(Input::Renew(config)).await
+    }
+
+    /// Asks for the next epoch as [`renew`](Self::renew) does, and returns besides what tells how it
+    /// goes on.
+    ///
+    /// # Errors
+    ///
+    /// When the agent terminates or has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`apply`](Self::apply).
+    pub async fn renew_and_follow(&self, config: C) -> Result<(Applied, Followed), ApplyError> {
+        self.ask_and_follow(Input::Renew(config)).await
+    }
+
+    /// Asks for the next epoch as [`renew`](Self::renew) does, and returns the epoch that is live with
+    /// the configuration.
+    ///
+    /// Another waiter for the same configuration stays registered, and is answered as this call is.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_and_wait`](Self::apply_and_wait).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`apply`](Self::apply).
+    pub async fn renew_and_wait(&self, config: C) -> Result<Epoch, NotLive> {
+        self.ask_and_wait(Input::Renew(config)).await
+    }
+
     /// Asks for a cold restart with this configuration, also where it is the desired one already:
     /// everything that runs is ended, and then it is started as epoch 0. Returns once the control
     /// loop has taken it in, [`Applied::Unchanged`] where that very restart is under way.
@@ -197,15 +245,11 @@ impl<C> Handle<C> {
         let _ended = self.send(Message::Reported(epoch, Report::Released));
     }
 
-    /// Lets the agent drain and end. The second call skips the drain, the third kills.
-    pub fn terminate(&self) {
+    /// Ends the agent, so urgently. The strongest urgency said so far counts; a weaker or an equal one
+    /// changes nothing.
+    pub fn terminate(&self, urgency: Urgency) {
         // An agent that has ended needs no telling.
-        let _ended = self.send(Message::Terminate);
-    }
-
-    /// Lets the agent abort everything immediately and end.
-    pub fn kill(&self) {
-        let _ended = self.send(Message::Kill);
+        let _ended = self.send(Message::Terminate(urgency));
     }
 
     /// The agent's state, as a channel that always has the last one. It closes when the agent has
@@ -280,8 +324,9 @@ impl<C> std::fmt::Debug for Handle<C> {
 impl From<Denied> for ApplyError {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Terminating => Self::Terminating,
             Denied::Finished => Self::Ended,
+            // Whatever else denies a configuration is a part of the end.
+            Denied::Terminating | _ => Self::Terminating,
         }
     }
 }

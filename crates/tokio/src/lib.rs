@@ -17,7 +17,7 @@
 //! use std::sync::Arc;
 //!
 //! use async_trait::async_trait;
-//! use handover_core::{Epoch, Outcome, Policy, Target};
+//! use handover_core::{Epoch, Outcome, Policy, Target, Urgency};
 //! use handover_tokio::{Agent, Proxy, RunControl, RunError};
 //!
 //! struct Hello;
@@ -35,8 +35,14 @@
 //!         let Target::Serve(config) = target else { return Ok(()) }; // There is nothing to drain.
 //!         println!("epoch {epoch} serves {config}");
 //!         control.live();
-//!         control.abort().await;
-//!         Err(RunError::Aborted)
+//!         tokio::select! {
+//!             // A newer epoch serves. There is nothing to finish, so this one ends.
+//!             by = control.retired() => {
+//!                 println!("epoch {epoch} gives way to {by}");
+//!                 Ok(())
+//!             }
+//!             _ = control.abort() => Err(RunError::Aborted),
+//!         }
 //!     }
 //!
 //!     fn cleanup(&self, epoch: Epoch) {
@@ -50,13 +56,15 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let agent = Agent::new(Arc::new(Hello), Policy::default())?;
+//! let agent = Agent::new(Arc::new(Hello), Policy::resilient())?;
 //! let handle = agent.handle();
 //! let running = tokio::spawn(agent.run(std::future::pending()));
 //!
 //! assert_eq!(handle.apply_and_wait("good morning".into()).await?, Epoch::ZERO);
 //! assert_eq!(handle.apply_and_wait("good evening".into()).await?, Epoch::new(1));
-//! handle.terminate();
+//! // Each retired epoch has ended, so the cap of `resilient` holds nothing back.
+//! handle.apply_and_wait("good night".into()).await?;
+//! handle.terminate(Urgency::Drain);
 //! assert_eq!(running.await?, Outcome::Drained);
 //! # Ok(())
 //! # }

@@ -12,23 +12,7 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
         Event::Exited { epoch, exit, .. } if Some(*epoch) == drain => {
             debug!("draining is over: {exit:?}");
         }
-        Event::Started {
-            epoch,
-            purpose: Purpose::Desired,
-        } => {
-            info!(epoch = epoch.number(), "starting epoch {epoch}");
-        }
-        Event::Started {
-            epoch,
-            purpose: Purpose::Fallback,
-        } => warn!(
-            epoch = epoch.number(),
-            "starting epoch {epoch} with the last good configuration"
-        ),
-        Event::Started {
-            purpose: Purpose::Drain,
-            ..
-        } => debug!("draining has begun"),
+        Event::Started { epoch, purpose } => started(*epoch, *purpose),
         Event::Live { epoch, after } => {
             let ms = after.as_millis();
             info!(
@@ -110,6 +94,20 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
         }
         Event::Draining { .. } => info!("terminating: draining"),
         Event::DrainTimedOut => warn!("the drain is not done in time and is cut"),
+        // An event of a later version.
+        _ => debug!("{event:?}"),
+    }
+}
+
+fn started(epoch: Epoch, purpose: Purpose) {
+    let number = epoch.number();
+    match purpose {
+        Purpose::Desired => info!(epoch = number, "starting epoch {epoch}"),
+        Purpose::Fallback => warn!(
+            epoch = number,
+            "starting epoch {epoch} with the last good configuration"
+        ),
+        Purpose::Drain => debug!("draining has begun"),
     }
 }
 
@@ -169,7 +167,8 @@ pub(crate) fn finish(outcome: Outcome) {
         | Outcome::DrainSkipped
         | Outcome::DrainFailed
         | Outcome::Killed
-        | Outcome::GaveUp { .. } => debug!("finished: {outcome}"),
+        | Outcome::GaveUp { .. }
+        | _ => debug!("finished: {outcome}"),
     }
 }
 

@@ -14,15 +14,18 @@ use crate::RunControl;
 /// at once during a hand-over, each for another epoch.
 #[async_trait]
 pub trait Proxy: Send + Sync + 'static {
-    /// What the proxy can be asked to run with. It is cloned once per start; an `Arc` keeps that
-    /// cheap.
+    /// What the proxy can be asked to run with. Two are equal when their content is. It is cloned a few
+    /// times per start; an `Arc` keeps that cheap.
     type Config: Clone + Eq + Send + Sync + 'static;
 
     /// Launches this epoch and waits until nothing of it runs any more.
     ///
     /// Once the epoch serves it calls [`RunControl::live`]. When [`RunControl::abort`] says so, it
-    /// ends the epoch in that way, and still waits for the end. When [`RunControl::withdrawn`] says
-    /// so before the epoch is live, it gives the start up if nothing has been taken over. For [`Target::Drain`] nothing
+    /// ends the epoch in that way, and still waits for the end. When [`RunControl::retired`] says so,
+    /// a newer epoch serves: this one finishes what it has and returns. When [`RunControl::withdrawn`] says
+    /// so before the epoch is live, it gives the start up if nothing has been taken over.
+    ///
+    /// For [`Target::Drain`] nothing
     /// needs to be launched: the call lets the connections of all other epochs end and returns when
     /// they have, or when it is aborted.
     ///

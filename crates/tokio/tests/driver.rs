@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use handover_core::{Epoch, Outcome, Policy, Target};
+use handover_core::{Epoch, Outcome, Policy, Target, Urgency};
 use handover_tokio::{Agent, NotLive, Proxy, RunControl, RunError, Status};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -111,6 +111,6 @@ async fn a_configuration_that_was_given_up_does_not_get_the_failure_of_another_e
         .await
         .expect("the agent runs");
     assert_eq!(why().await, (epoch, None));
-    handle.terminate();
+    handle.terminate(Urgency::Drain);
     running.await.expect("the agent does not panic");
 }

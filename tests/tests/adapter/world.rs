@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
-use handover_core::{Epoch, Event, Outcome, Policy, Standing};
+use handover_core::{Epoch, Event, Outcome, Policy, Standing, Urgency};
 use handover_envoy::admin::LivePoll;
 use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
@@ -371,7 +371,7 @@ impl World {
     /// Ends the load, then the agent, which must leave nothing.
     pub(crate) async fn end(mut self) -> (Report, Outcome) {
         let report = self.stop_load().await;
-        self.handle.terminate();
+        self.handle.terminate(Urgency::Drain);
         let outcome = self.outcome().await;
         (report, outcome)
     }

@@ -76,8 +76,7 @@ async fn what_went_live_is_kept_and_what_crashed_is_reported() {
     }
 
     // An epoch that serves, to be held when the next configuration is rejected.
-    let again = EnvoyConfig::clone(&config(&first)).with_generation(1);
-    handle.apply_and_wait(Arc::new(again)).await.unwrap();
+    handle.renew_and_wait(config(&first)).await.unwrap();
 
     // What is rejected never becomes the last good one; what follows it does.
     let bad = format!("{first}\nlistenerz: []\n");

@@ -183,7 +183,7 @@ fn wait_here<F: Future>(future: F) -> std::io::Result<F::Output> {
     Ok(output)
 }
 
-/// The configuration of a supervised Envoy, which other files that it reads make different.
+/// The configuration of a supervised Envoy, and the other files that it reads.
 pub(super) struct ConfigSource {
     file: ConfigFile,
     /// As the files are told by their full paths.
@@ -211,9 +211,25 @@ impl ConfigSource {
         self.programs = programs;
         self
     }
+}
 
-    /// What the other files hold, as a number.
-    fn others(&self, files: &Files) -> u64 {
+impl Source for ConfigSource {
+    type Config = Arc<EnvoyConfig>;
+
+    fn name(&self) -> String {
+        self.file.path.display().to_string()
+    }
+
+    fn read(&self, _files: &Files) -> Reading<Arc<EnvoyConfig>> {
+        let file = self.file.clone();
+        Box::pin(async move {
+            let config = file.read().await?;
+            Ok(Arc::new(config))
+        })
+    }
+
+    /// A digest of all watched files but the configuration itself.
+    fn inputs(&self, files: &Files) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
         let Some(snapshot) = files.snapshot() else {
             return 0;
@@ -231,23 +247,6 @@ impl ConfigSource {
             }
         }
         hasher.finish()
-    }
-}
-
-impl Source for ConfigSource {
-    type Config = Arc<EnvoyConfig>;
-
-    fn name(&self) -> String {
-        self.file.path.display().to_string()
-    }
-
-    fn read(&self, files: &Files, generation: u64) -> Reading<Arc<EnvoyConfig>> {
-        let (file, others) = (self.file.clone(), self.others(files));
-        Box::pin(async move {
-            let config = file.read().await?;
-            let config = config.with_generation(generation).with_inputs(others);
-            Ok(Arc::new(config))
-        })
     }
 
     fn programs(&self) -> &[PathBuf] {

@@ -88,7 +88,6 @@ pub(crate) async fn prepare(
         rescan_interval.0,
     )?;
     // It ends with the agent.
-    tokio::spawn(program.follow(supervisor.handle().status()));
     Ok((supervisor, addresses))
 }
 
@@ -229,10 +228,9 @@ impl Source for Watched {
         self.program.clone()
     }
 
-    fn read(&self, files: &Files, generation: u64) -> Reading<Revision> {
+    fn read(&self, files: &Files) -> Reading<Revision> {
         let revision = Revision {
             files: files.snapshot().map(|files| files.digest()),
-            generation,
         };
         Box::pin(std::future::ready(Ok(revision)))
     }

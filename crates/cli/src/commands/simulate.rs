@@ -135,6 +135,9 @@ fn output(output: &Output<String>) -> Value {
         Output::Abort { epoch, how } => {
             json!({ "command": "abort", "epoch": epoch.number(), "how": abort(*how) })
         }
+        Output::Retire { epoch, by } => {
+            json!({ "command": "retire", "epoch": epoch.number(), "by": by.number() })
+        }
         Output::Withdraw(epoch) => json!({ "command": "withdraw", "epoch": epoch.number() }),
         Output::Cleanup(epoch) => json!({ "command": "cleanup", "epoch": epoch.number() }),
         Output::Panic { config, epoch } => {
@@ -193,6 +196,7 @@ fn event_of(event: &Event) -> Value {
             "why": match why {
                 GaveUp::BudgetSpent => "budget_spent",
                 GaveUp::Permanent => "permanent",
+                _ => "other",
             },
         }),
         Event::FallbackLost { epoch } => {
@@ -203,6 +207,7 @@ fn event_of(event: &Event) -> Value {
             "event": "draining", "until_ms": until.map(|until| millis(until.elapsed())),
         }),
         Event::DrainTimedOut => json!({ "event": "drain_timed_out" }),
+        event => json!({ "event": format!("{event:?}") }),
     }
 }
 
@@ -270,6 +275,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Killed => "killed",
         Outcome::GaveUp { .. } => "gave_up",
         Outcome::ProxyEnded { .. } => "proxy_ended",
+        _ => "other",
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use handover_core::Urgency;
 use handover_tokio::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -76,7 +77,7 @@ impl Script {
             },
             () = &mut end => Ok(Played::Interrupted),
         };
-        handle.terminate();
+        handle.terminate(Urgency::Drain);
         outcome
     }
 

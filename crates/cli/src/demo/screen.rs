@@ -166,10 +166,7 @@ fn count(happened: &mut Happened, event: &Event) {
             ..
         } => happened.failed += 1,
         Event::GaveUp { .. } => happened.given_up += 1,
-        Event::Started {
-            purpose: Purpose::Drain,
-            ..
-        }
+        Event::Started { .. }
         | Event::StoppedServing { .. }
         | Event::WokeLate { .. }
         | Event::StartTimedOut { .. }
@@ -181,7 +178,8 @@ fn count(happened: &mut Happened, event: &Event) {
         | Event::FallbackLost { .. }
         | Event::Stayed { .. }
         | Event::Draining { .. }
-        | Event::DrainTimedOut => {}
+        | Event::DrainTimedOut
+        | _ => {}
     }
 }
 
@@ -236,5 +234,6 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         Event::Held(held) => format!("the next change waits: {held}"),
         Event::FallbackLost { .. } => "the last good configuration fails too".to_owned(),
         Event::Stayed { epoch } => format!("epoch {epoch} ended and is not started again"),
+        _ => return None,
     })
 }

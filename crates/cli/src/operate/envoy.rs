@@ -31,11 +31,6 @@ impl Operate for Envoy {
         }
     }
 
-    fn is_change(&self, before: &Arc<EnvoyConfig>, after: &Arc<EnvoyConfig>) -> bool {
-        let content = |config: &EnvoyConfig| config.clone().with_generation(0);
-        content(before) != content(after)
-    }
-
     async fn facts(&self) -> Facts {
         let overview = self.overview().await;
         let count = |connections: usize| u64::try_from(connections).unwrap_or(u64::MAX);

@@ -88,10 +88,6 @@ impl Operate for Program {
         }
     }
 
-    fn is_change(&self, before: &Revision, after: &Revision) -> bool {
-        before.files != after.files
-    }
-
     async fn facts(&self) -> Facts {
         let epochs = self.running.children().into_iter();
         let facts = epochs.map(|(epoch, child, revision)| {

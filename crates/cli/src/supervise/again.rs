@@ -119,7 +119,7 @@ where
             What::Read => self.begin_to_read(),
             What::Start => {
                 info!("trying {} again", self.source.name());
-                self.generation += 1;
+                self.renewal_is_due = true;
                 self.begin_to_read();
             }
         }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_core::{Outcome, Phase};
+use handover_core::{Outcome, Phase, Urgency};
 use tracing::{debug, info, warn};
 
+use super::Desk;
 use super::overview::{Known, status};
 use super::reload::within;
-use super::{Desk, Stage};
 use crate::control::wire::{
     API, Code, DrainRequest, DrainResult, Drained, Refusal, Reply, State, StopRequest, Stopped,
 };
@@ -157,13 +157,13 @@ where
         self.no_drain_wanted |= request.now;
         // Whoever asks for the same once more does not get more.
         self.end(match request.now {
-            true => Stage::Stopping,
-            false => Stage::Draining,
+            true => Urgency::Stop,
+            false => Urgency::Drain,
         });
         if !request.wait {
-            let state = match self.stage {
-                Stage::Running | Stage::Draining => State::Draining,
-                Stage::Stopping => State::Stopping,
+            let state = match self.urgency {
+                None | Some(Urgency::Drain) => State::Draining,
+                Some(Urgency::Stop | Urgency::Kill) => State::Stopping,
             };
             let stopped = Stopped {
                 api: API,
@@ -197,7 +197,7 @@ where
     /// That everything ends, if it does.
     fn ending(&self) -> Option<Refusal> {
         let runs = self.handle.status().borrow().phase == Phase::Running;
-        let ending = !runs || self.stage != Stage::Running;
+        let ending = !runs || self.urgency.is_some();
         ending.then(|| Refusal::new(Code::Ending, "everything is ending"))
     }
 }

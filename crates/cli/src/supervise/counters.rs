@@ -46,10 +46,7 @@ impl Counted {
             Event::StartTimedOut { .. } => &self.failed,
             Event::RetryScheduled { .. } => &self.retries,
             Event::Superseded { .. } => &self.hand_overs,
-            Event::Started {
-                purpose: Purpose::Drain,
-                ..
-            }
+            Event::Started { .. }
             | Event::Exited { .. }
             | Event::Live { .. }
             | Event::StoppedServing { .. }
@@ -61,7 +58,8 @@ impl Counted {
             | Event::FallbackLost { .. }
             | Event::Stayed { .. }
             | Event::Draining { .. }
-            | Event::DrainTimedOut => return,
+            | Event::DrainTimedOut
+            | _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -121,7 +121,8 @@ pub(super) fn held_in_words(held: Held, status: &Status) -> String {
         | Held::Cap { .. }
         | Held::GivenUp
         | Held::Stayed
-        | Held::NumbersUsedUp => held.to_string(),
+        | Held::NumbersUsedUp
+        | _ => held.to_string(),
     }
 }
 

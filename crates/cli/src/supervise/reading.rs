@@ -14,7 +14,7 @@ use std::mem::take;
 use std::path::PathBuf;
 
 use handover_runtime::Shortage;
-use handover_tokio::{Applied, ApplyError, Handle};
+use handover_tokio::{Applied, Handle};
 use tracing::{debug, info, warn};
 
 use super::Desk;
@@ -29,6 +29,8 @@ use crate::source::{Reading, Source};
 /// What was asked for last.
 pub(super) struct Wanted<C> {
     pub(super) config: C,
+    /// A digest of what the proxy read beside it.
+    inputs: u64,
     /// Whether it stands in for what the files ask for, which cannot be used.
     pub(super) stands_in: bool,
     /// Why the files ask for nothing that can be run, as they are.
@@ -36,9 +38,10 @@ pub(super) struct Wanted<C> {
 }
 
 impl<C> Wanted<C> {
-    pub(super) fn new(config: C, stands_in: bool) -> Self {
+    pub(super) fn new(config: C, inputs: u64, stands_in: bool) -> Self {
         Self {
             config,
+            inputs,
             stands_in,
             problem: None,
         }
@@ -87,9 +90,8 @@ where
         } else if reloads.is_empty() && !next_is_due {
             return;
         }
-        if reloads.iter().any(|(_, request)| !request.if_changed) {
-            self.generation += 1;
-        }
+        let asks = |(_, request): &(Asked, ReloadRequest)| !request.if_changed;
+        self.renewal_is_due |= next_is_due || reloads.iter().any(asks);
         self.reloads.reading.extend(reloads);
         self.begin_to_read();
     }
@@ -98,7 +100,10 @@ where
     pub(super) fn begin_to_read(&mut self) {
         self.again.cancel();
         match self.files.problem() {
-            None => self.reading = Some(self.source.read(&self.files, self.generation)),
+            None => {
+                self.reading_inputs = self.source.inputs(&self.files);
+                self.reading = Some(self.source.read(&self.files));
+            }
             Some(problem) => {
                 self.reading = None;
                 self.not_read(&anyhow::anyhow!(problem));
@@ -123,18 +128,26 @@ where
 
     /// The files ask for this.
     pub(super) async fn read(&mut self, config: P::Config) {
-        let before = self.wanted.replace(Wanted::new(config.clone(), false));
-        let changed = before
-            .is_none_or(|before| before.stands_in || self.proxy.is_change(&before.config, &config));
+        let inputs = self.reading_inputs;
+        let before = self
+            .wanted
+            .replace(Wanted::new(config.clone(), inputs, false));
+        let other_inputs = before
+            .as_ref()
+            .is_none_or(|before| before.stands_in || before.inputs != inputs);
+        let changed = other_inputs || before.is_none_or(|before| before.config != config);
+        let renew = take(&mut self.renewal_is_due) || other_inputs;
         let mut reloads = take(&mut self.reloads.reading);
         if reloads.is_empty() {
-            return apply(&self.handle, config).await;
+            return apply(&self.handle, config, renew).await;
         }
         // One that ends everything comes first: the others then wait for what it starts.
         reloads.sort_by_key(|(_, request)| !request.cold);
         for (index, (asked, request)) in reloads.into_iter().enumerate() {
             let taken_in = if request.cold && index == 0 {
                 self.handle.restart_and_follow(config.clone()).await
+            } else if renew && index == 0 {
+                self.handle.renew_and_follow(config.clone()).await
             } else {
                 self.handle.apply_and_follow(config.clone()).await
             };
@@ -166,13 +179,17 @@ pub(super) async fn end_of<C>(reading: &mut Option<Reading<C>>) -> anyhow::Resul
     }
 }
 
-pub(super) async fn apply<C>(handle: &Handle<C>, config: C) {
-    match handle.apply(config).await {
-        Ok(Applied::Changed) => {}
+/// Asks for the configuration; with `renew` for the next epoch, even if the configuration is equal.
+pub(super) async fn apply<C>(handle: &Handle<C>, config: C, renew: bool) {
+    let applied = if renew {
+        handle.renew(config).await
+    } else {
+        handle.apply(config).await
+    };
+    match applied {
         Ok(Applied::Unchanged) => debug!("the configuration is what is wanted already"),
-        Err(error @ (ApplyError::Terminating | ApplyError::Ended)) => {
-            info!("a change is not taken in: {error}");
-        }
+        Ok(_) => {}
+        Err(error) => info!("a change is not taken in: {error}"),
     }
 }
 

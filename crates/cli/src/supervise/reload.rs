@@ -72,7 +72,7 @@ impl<P: Operate> Going<P> {
         let result = match (epoch, applied) {
             (Some(_), _) => ReloadResult::Live,
             (None, Applied::Unchanged) => ReloadResult::Unchanged,
-            (None, Applied::Changed) => ReloadResult::Asked,
+            (None, Applied::Changed | _) => ReloadResult::Asked,
         };
         Ok(Reply::Reloaded(Reloaded {
             api: API,
@@ -151,8 +151,8 @@ fn not_live<P: Operate>(error: &NotLive) -> Refusal {
     let code = match error {
         NotLive::GivenUp { .. } => Code::Rejected,
         NotLive::Replaced => Code::Replaced,
-        NotLive::Stayed => Code::Failed,
         NotLive::NotApplied(_) | NotLive::Ended => Code::Ending,
+        NotLive::Stayed | _ => Code::Failed,
     };
     let mut refusal = Refusal::new(code, error.to_string());
     if let NotLive::GivenUp {

@@ -57,11 +57,11 @@ mod tests {
             "wicked".to_owned()
         }
 
-        fn read(&self, files: &Files, generation: u64) -> Reading<Revision> {
+        fn read(&self, files: &Files) -> Reading<Revision> {
             let content = std::fs::read_to_string(&self.file).unwrap();
             assert!(content != "bad", "of the source");
             let files = files.snapshot().map(|files| files.digest());
-            Box::pin(std::future::ready(Ok(Revision { files, generation })))
+            Box::pin(std::future::ready(Ok(Revision { files })))
         }
     }
 

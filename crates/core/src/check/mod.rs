@@ -21,14 +21,15 @@ mod outputs;
 mod state;
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::policy::{may_hold, waits_for_live};
 use crate::{
-    Abort, Epoch, Event, Exit, Input, LOOK_AROUND, Machine, Output, Phase, Policy, Reception,
-    Timestamp,
+    Abort, Epoch, Event, Exit, Ignored, Input, LOOK_AROUND, Machine, Output, Phase, Policy,
+    Reception, Timestamp, Urgency,
 };
 
 /// The names of the invariants.
@@ -60,6 +61,14 @@ pub enum Invariant {
     RestartBeginsAnew,
     /// The desired configuration is current, or there is a reason why not that will end.
     NoLostDesire,
+    /// A renewed configuration is current only with an epoch that was started since.
+    RenewalStartsAnEpoch,
+    /// An epoch is retired at most once, while it runs unaborted and a newer one is live; and each such
+    /// epoch is.
+    RetiredAtMostOnce,
+    /// The end that was asked for never becomes a gentler one: what is not more urgent than before is
+    /// ignored and changes nothing, and the phase is at least as far as the most urgent request asks.
+    UrgencyNeverFalls,
     /// On the way to the end, the machine finishes once nothing runs, and no deadline is missing.
     AlwaysFinishes,
     /// An epoch is aborted only while it runs, and each time more urgently.
@@ -110,7 +119,10 @@ pub struct Checker {
     woke: Option<Timestamp>,
     /// A cold restart was asked for, and nothing has been started since.
     restarting: bool,
-    terminated: bool,
+    /// A renewal was asked for, and nothing has been started as desired since.
+    renewing: bool,
+    /// The most urgent end that was asked for.
+    urgency: Option<Urgency>,
     /// Since the terminate an epoch with clients, or the drain, has ended as it must not.
     undrained: bool,
     drain_started: bool,
@@ -125,6 +137,7 @@ struct Watched {
     fallback: bool,
     released: bool,
     superseded: bool,
+    retired: bool,
     withdrawn: bool,
     /// A newer one was started to serve while it started or served.
     contested: bool,
@@ -193,6 +206,7 @@ impl Checker {
         self.now = self.now.max(now);
         let reception = machine.handle_input(now, input);
         let outputs = self.outputs_of(machine);
+        self.note_urgency(note, reception, &outputs)?;
         if reception == Reception::Accepted {
             self.take_in(machine, note);
         }
@@ -244,8 +258,9 @@ impl Checker {
 
     fn take_in<C: Clone + Eq>(&mut self, machine: &Machine<C>, note: Note) {
         match note {
-            Note::Desired => {
+            Note::Desired { renewed } => {
                 self.desired = Attempts::FIRST;
+                self.renewing = renewed;
                 for info in machine.epochs().filter(|it| it.desired) {
                     if let Some(watched) = self.running.get_mut(&info.epoch) {
                         watched.fallback = false;
@@ -257,6 +272,7 @@ impl Checker {
                 // What served until then, should the desired one fail.
                 self.fallback = Attempts::FIRST;
                 self.restarting = true;
+                self.renewing = false;
             }
             Note::Live(epoch) => {
                 // The next fallback is another one.
@@ -300,13 +316,44 @@ impl Checker {
                     let unasked =
                         watched.live.is_some() && !watched.superseded && !self.drain_started;
                     self.undrained |=
-                        self.terminated && watched.aborted.is_none() && (failed || unasked);
+                        self.urgency.is_some() && watched.aborted.is_none() && (failed || unasked);
                     self.last = self.look_back(machine, watched);
                 }
                 self.to_clean.push(epoch);
             }
-            Note::Terminated => self.terminated = true,
+            Note::Terminated(_) => {}
         }
+    }
+
+    /// What is not more urgent than before is ignored, and nothing but a gap is told then.
+    fn note_urgency<C>(
+        &mut self,
+        note: Note,
+        reception: Reception,
+        outputs: &[Output<C>],
+    ) -> Result<(), Violation> {
+        let Note::Terminated(urgency) = note else {
+            return Ok(());
+        };
+        let before = self.urgency;
+        self.urgency = before.max(Some(urgency));
+        let ignored = matches!(
+            reception,
+            Reception::Ignored(Ignored::UnderWay | Ignored::Finished)
+        );
+        let quiet = outputs
+            .iter()
+            .all(|it| matches!(it, Output::Event(Event::WokeLate { .. })));
+        let is_more = before < Some(urgency);
+        ensure(
+            if is_more {
+                ignored || reception == Reception::Accepted
+            } else {
+                ignored && quiet
+            },
+            Invariant::UrgencyNeverFalls,
+            || format!("{urgency} after {before:?} was {reception:?}"),
+        )
     }
 
     fn drains(&mut self, epoch: Epoch) {
@@ -359,7 +406,10 @@ impl Checker {
 /// What the checker remembers of an input.
 #[derive(Clone, Copy)]
 enum Note {
-    Desired,
+    Desired {
+        /// Even if an epoch runs it already.
+        renewed: bool,
+    },
     Restart,
     Live(Epoch),
     StoppedServing {
@@ -370,13 +420,14 @@ enum Note {
     Released(Epoch),
     Withdrawn(Epoch),
     Exited(Epoch, Exit),
-    Terminated,
+    Terminated(Urgency),
 }
 
 impl Note {
     fn of<C: Clone + Eq>(machine: &Machine<C>, input: &Input<C>) -> Self {
         match input {
-            Input::Desire(_) => Self::Desired,
+            Input::Desire(_) => Self::Desired { renewed: false },
+            Input::Renew(_) => Self::Desired { renewed: true },
             Input::Restart(_) => Self::Restart,
             Input::Live(epoch) => Self::Live(*epoch),
             Input::StoppedServing(epoch) => Self::StoppedServing {
@@ -388,7 +439,7 @@ impl Note {
             Input::Released(epoch) => Self::Released(*epoch),
             Input::Withdrawn(epoch) => Self::Withdrawn(*epoch),
             Input::Exited(epoch, exit) => Self::Exited(*epoch, *exit),
-            Input::Terminate | Input::Kill => Self::Terminated,
+            Input::Terminate(urgency) => Self::Terminated(*urgency),
         }
     }
 }

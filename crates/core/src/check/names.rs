@@ -27,6 +27,7 @@ impl Checker {
             trusted: watched.trusted && counts(watched),
             fallback: watched.fallback && is_running,
             released: watched.released && matters,
+            retired: watched.retired && watched.aborted.is_none(),
             contested: watched.contested && is_running && watched.may_serve(),
             ..*watched
         };
@@ -46,7 +47,8 @@ impl Checker {
                 .filter(|woke| names.is_now(*woke) || machine.looks_around_until().is_some())
                 .map(|at| names.time(at)),
             restarting: self.restarting && is_running,
-            terminated: self.terminated,
+            renewing: self.renewing && is_running,
+            urgency: self.urgency,
             undrained: self.undrained,
             drain_started: self.drain_started,
             panicked: self.panicked,

@@ -18,6 +18,7 @@ impl Checker {
         match output {
             Output::Start { epoch, target } => self.start(machine, *epoch, target),
             Output::Abort { epoch, how } => self.abort(machine, *epoch, *how),
+            Output::Retire { epoch, by } => self.retire(*epoch, *by),
             Output::Withdraw(epoch) => self.withdraw(*epoch),
             Output::Cleanup(epoch) => {
                 let waiting = self.to_clean.iter().position(|other| other == epoch);
@@ -100,7 +101,7 @@ impl Checker {
         )?;
         if let Target::Serve(_) = target {
             ensure(
-                !self.terminated,
+                self.urgency.is_none(),
                 Invariant::NoServeStartAfterTerminate,
                 || format!("{epoch} was started to serve"),
             )?;
@@ -121,6 +122,7 @@ impl Checker {
             fallback: false,
             released: false,
             superseded: false,
+            retired: false,
             withdrawn: false,
             contested: false,
             drain: matches!(target, Target::Drain),
@@ -163,8 +165,20 @@ impl Checker {
         )
     }
 
+    fn retire(&mut self, epoch: Epoch, by: Epoch) -> Result<(), Violation> {
+        let serves = |it: &Watched| it.live.is_some() && it.may_serve();
+        let newer_serves = by > epoch && self.running.get(&by).is_some_and(serves);
+        let watched = self.running.get_mut(&epoch);
+        let due = watched.is_some_and(|it| {
+            !core::mem::replace(&mut it.retired, true) && it.aborted.is_none() && !it.drain
+        });
+        ensure(due && newer_serves, Invariant::RetiredAtMostOnce, || {
+            format!("{epoch} was retired by {by}, beside {:?}", self.running)
+        })
+    }
+
     fn withdraw(&mut self, epoch: Epoch) -> Result<(), Violation> {
-        let terminated = self.terminated;
+        let terminated = self.urgency.is_some();
         let watched = self.running.get_mut(&epoch).filter(|it| it.is_starting());
         let due = watched.is_some_and(|it| !core::mem::replace(&mut it.withdrawn, true));
         ensure(due && terminated, Invariant::WithdrawnAtMostOnce, || {
@@ -234,6 +248,7 @@ impl Checker {
                 if let Some(watched) = self.running.get_mut(epoch) {
                     watched.fallback = *purpose == Purpose::Fallback;
                 }
+                self.renewing &= *purpose != Purpose::Desired;
                 let due = core::mem::take(&mut self.attempts(*purpose).start_due);
                 ensure(due, Invariant::RetriesWithinBudget, || {
                     format!("{epoch} was started again without a retry")

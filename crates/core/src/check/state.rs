@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use super::{Checker, Invariant, Violation, ensure};
 use crate::policy::{may_hold, waits_for_live};
 use crate::{
-    Deadline, Epoch, EpochState, Event, Held, LATE, LOOK_AROUND, Machine, Output, Phase, Timestamp,
+    Abort, Deadline, Epoch, EpochInfo, EpochState, Event, Held, LATE, LOOK_AROUND, Machine, Output,
+    Phase, Timestamp, Urgency,
 };
 
 impl Checker {
@@ -30,8 +31,17 @@ impl Checker {
         ensure(live <= 1, Invariant::OneStartAtATime, || {
             format!("{live} epochs are live")
         })?;
+        self.check_urgency(machine)?;
+        self.check_retired()?;
         match machine.phase() {
             Phase::Running => {
+                let shown_as_current =
+                    machine.desired().is_some() && machine.epochs().any(|it| it.desired);
+                ensure(
+                    !(self.renewing && shown_as_current),
+                    Invariant::RenewalStartsAnEpoch,
+                    || "an older epoch counts as renewed".into(),
+                )?;
                 let all_end = self.running.values().all(|it| it.aborted.is_some());
                 ensure(
                     !self.restarting || (all_end && !self.running.is_empty()),
@@ -50,6 +60,43 @@ impl Checker {
                 "the machine has finished and did not say so".into()
             }),
         }
+    }
+
+    fn check_urgency<C: Clone + Eq>(&self, machine: &Machine<C>) -> Result<(), Violation> {
+        let phase = machine.phase();
+        let is_running = phase == Phase::Running;
+        let is_over = matches!(phase, Phase::Stopping(_) | Phase::Finished(_));
+        let all_killed = self
+            .running
+            .values()
+            .all(|it| it.aborted == Some(Abort::Immediate));
+        let far_enough = match self.urgency {
+            None => true,
+            Some(Urgency::Drain) => !is_running,
+            Some(Urgency::Stop) => is_over,
+            Some(Urgency::Kill) => is_over && all_killed,
+        };
+        ensure(far_enough, Invariant::UrgencyNeverFalls, || {
+            format!("{phase:?} although {:?} was asked for", self.urgency)
+        })
+    }
+
+    fn check_retired(&self) -> Result<(), Violation> {
+        let newest_live = self
+            .running
+            .iter()
+            .rev()
+            .find(|(_, it)| it.live.is_some() && it.may_serve());
+        let Some((live, _)) = newest_live else {
+            return Ok(());
+        };
+        let forgotten = self
+            .running
+            .range(..live)
+            .find(|(_, it)| !it.retired && it.aborted.is_none());
+        ensure(forgotten.is_none(), Invariant::RetiredAtMostOnce, || {
+            format!("{forgotten:?} was not retired although {live} is live")
+        })
     }
 
     fn check_starts<C: Clone + Eq>(&self, machine: &Machine<C>) -> Result<(), Violation> {
@@ -98,7 +145,18 @@ impl Checker {
             return Ok(());
         };
         let held = machine.held();
-        let current = machine.current() == Some(desired);
+        let newest = machine
+            .epochs()
+            .rev()
+            .find(|it| !matches!(it.state, EpochState::Aborting(_)));
+        let may_serve =
+            |it: &EpochInfo| matches!(it.state, EpochState::Starting | EpochState::Live);
+        let current = newest.is_some_and(|it| may_serve(&it) && it.desired);
+        ensure(
+            !current || machine.current() == Some(desired),
+            Invariant::NoLostDesire,
+            || "what counts as desired has another configuration".into(),
+        )?;
         ensure(current != held.is_some(), Invariant::NoLostDesire, || {
             format!("the desired configuration is current: {current}; held: {held:?}")
         })?;

@@ -17,15 +17,30 @@ impl<C: Clone + Eq> Machine<C> {
         if self.desired().is_some_and(|desired| *desired == config) {
             return Reception::Ignored(Ignored::Unchanged);
         }
-        if let Some(old) = self.desired.take() {
-            self.bequeath(old);
-        }
         // What was aborted before this desire is not held against it, whatever it ran.
         for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
-            slot.config = None;
+            slot.outdated = true;
         }
-        if let Some(fallback) = self.fallback.take_if(|it| it.config == config) {
-            self.bequeath(fallback);
+        // What was the fallback becomes what is desired. One that runs and is older than a renewal cannot,
+        // so it stays what it is.
+        if !self.runs_outdated_fallback() {
+            self.fallback.take_if(|it| it.config == config);
+        }
+        self.desired = Some(self.new_pursuit(config));
+        self.reconcile();
+        Reception::Accepted
+    }
+
+    /// Rule: a renewal is a desire that no running epoch fulfils.
+    ///
+    /// What serves until then is the last good one, even if its configuration is equal: the new epoch
+    /// may fail over what the proxy reads beside its configuration.
+    pub(super) fn renew(&mut self, config: C) -> Reception {
+        if self.phase != Phase::Running {
+            return Reception::Denied(Denied::Terminating);
+        }
+        for slot in &mut self.slots {
+            slot.outdated = true;
         }
         self.desired = Some(self.new_pursuit(config));
         self.reconcile();
@@ -46,16 +61,11 @@ impl<C: Clone + Eq> Machine<C> {
         }
         // What ends here has served until then: where the policy holds the last good one, it is
         // what to come back to should the new one fail.
-        let last_good = self.take_last_good();
-        let desired = self.new_pursuit(config);
-        self.fallback = last_good
-            .filter(|it| it.config != desired.config)
-            .map(|it| Pursuit {
-                budget: Budget::full(&self.policy.retry),
-                stage: Stage::Ready,
-                ..it
-            });
-        self.desired = Some(desired);
+        self.fallback = self
+            .last_good()
+            .filter(|(_, last_good)| *last_good != config)
+            .map(|(generation, config)| self.pursuit(generation, config));
+        self.desired = Some(self.new_pursuit(config));
         for slot in &mut self.slots {
             slot.disown();
         }
@@ -65,23 +75,23 @@ impl<C: Clone + Eq> Machine<C> {
         Reception::Accepted
     }
 
-    /// The epoch that runs the configuration of a pursuit that is over may have to be compared with
-    /// what is desired, then and later, so it takes the configuration over.
-    fn bequeath(&mut self, pursuit: Pursuit<C>) {
-        let heir = self.slots.iter_mut().rev().find(|slot| {
-            slot.generation == pursuit.generation && (slot.is_starting() || slot.is_live())
-        });
-        if let Some(heir) = heir {
-            heir.config = Some(pursuit.config);
-        }
+    fn runs_outdated_fallback(&self) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.outdated && !slot.is_aborting() && self.runs_fallback(slot))
     }
 
     /// What a desire begins with.
     fn new_pursuit(&mut self, config: C) -> Pursuit<C> {
         self.generations = self.generations.saturating_add(1);
+        self.pursuit(self.generations, config)
+    }
+
+    /// A configuration that may be started, with a full budget.
+    pub(super) fn pursuit(&self, generation: u64, config: C) -> Pursuit<C> {
         Pursuit {
             config,
-            generation: self.generations,
+            generation,
             budget: Budget::full(&self.policy.retry),
             stage: Stage::Ready,
         }
@@ -110,27 +120,17 @@ impl<C: Clone + Eq> Machine<C> {
             && self.slots.iter().all(|slot| is_ending(slot.state))
     }
 
-    /// The configuration that serves, wherever it is kept, or else the fallback there already is;
-    /// nothing where the policy holds none.
-    fn take_last_good(&mut self) -> Option<Pursuit<C>> {
+    /// The configuration that serves, or else that of the fallback there already is, with its
+    /// generation; nothing where the policy holds none.
+    fn last_good(&self) -> Option<(u64, C)> {
         if !may_hold(&self.policy) {
             return None;
         }
-        let Some(live) = self.slots.iter_mut().rev().find(|slot| slot.is_live()) else {
-            return self.fallback.take();
-        };
-        let generation = live.generation;
-        let own = live.config.take();
-        [&mut self.desired, &mut self.fallback]
-            .into_iter()
-            .find_map(|pursuit| pursuit.take_if(|it| it.generation == generation))
-            .or_else(|| {
-                own.map(|config| Pursuit {
-                    config,
-                    generation,
-                    budget: Budget::full(&self.policy.retry),
-                    stage: Stage::Ready,
-                })
-            })
+        let live = self.slots.iter().rev().find(|slot| slot.is_live());
+        match (live, &self.fallback) {
+            (Some(live), _) => Some((live.generation, live.config.clone()?)),
+            (None, Some(fallback)) => Some((fallback.generation, fallback.config.clone())),
+            (None, None) => None,
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What follows from an exit.
 
-use handover_retry::{Budget, Jitter};
+use handover_retry::Jitter;
 
-use super::pursuit::{Pursuit, Stage};
+use super::pursuit::Stage;
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
 use crate::policy::{Consequence, End, Role, consequence, may_hold};
@@ -43,11 +43,11 @@ impl<C: Clone + Eq> Machine<C> {
         if !slot.is_live() {
             return Reception::Ignored(Ignored::OutOfOrder);
         }
-        let was = Slot {
-            config: slot.config.take(),
-            ..*slot
+        let was = slot.clone();
+        slot.state = State::Draining {
+            released: false,
+            retired: false,
         };
-        slot.state = State::Draining { released: false };
         slot.disown();
         self.event(Event::StoppedServing { epoch });
         match self.phase {
@@ -231,12 +231,7 @@ impl<C: Clone + Eq> Machine<C> {
             return;
         }
         let Some(config) = slot.config else { return };
-        self.fallback = Some(Pursuit {
-            config,
-            generation: slot.generation,
-            budget: Budget::full(&self.policy.retry),
-            stage: Stage::Ready,
-        });
+        self.fallback = Some(self.pursuit(slot.generation, config));
     }
 
     fn give_up(&mut self, epoch: Epoch, why: GaveUp) {

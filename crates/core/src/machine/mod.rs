@@ -19,11 +19,11 @@
 //! The life of the machine, whose end is `Finished`:
 //!
 //! ```text
-//!             Terminate               drained, deadline, second Terminate
+//!          Terminate(Drain)             drained, deadline, Terminate(Stop)
 //!   Running ─────────────▶ Draining ──────────────────────────────────────▶ Stopping ──▶ Finished
 //!      │                                                                       ▲   all have exited
 //!      └───────────────────────────────────────────────────────────────────────┘
-//!        given up with nothing to hold, clean exit under `Stop`, Kill, nothing to drain
+//!        given up with nothing to hold, clean exit under `Stop`, Terminate(Stop or Kill)
 //! ```
 //!
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
@@ -94,11 +94,14 @@ pub use self::view::Standing;
 /// end, also when the start itself failed, and not before nothing of the epoch runs any more.
 ///
 /// ```
-/// use handover_core::{Epoch, Exit, Input, Machine, Output, Policy, Reception, Target, Timestamp};
+/// use handover_core::{
+///     Epoch, Exit, Input, Machine, Output, Policy, Reception, Target, Timestamp, Urgency,
+/// };
 ///
 /// let mut machine = Machine::new(Policy::default())?;
 /// let mut running = Vec::new();
-/// let mut inputs = vec![Input::Terminate, Input::Live(Epoch::ZERO), Input::Desire("a")];
+/// let mut inputs =
+///     vec![Input::Terminate(Urgency::Drain), Input::Live(Epoch::ZERO), Input::Desire("a")];
 ///
 /// while let Some(input) = inputs.pop() {
 ///     let now = Timestamp::ZERO; // A driver reads its clock here.
@@ -112,6 +115,8 @@ pub use self::view::Standing;
 ///                 inputs.push(Input::Exited(epoch, Exit::Clean));
 ///             }
 ///             Output::Abort { epoch, .. } => inputs.push(Input::Exited(epoch, Exit::Aborted)),
+///             // Nothing of it is left to finish.
+///             Output::Retire { epoch, .. } => inputs.push(Input::Exited(epoch, Exit::Clean)),
 ///             // Nothing of it has taken anything over.
 ///             Output::Withdraw(epoch) => inputs.push(Input::Exited(epoch, Exit::Aborted)),
 ///             Output::Cleanup(epoch) => running.retain(|other| *other != epoch),
@@ -141,10 +146,9 @@ pub struct Machine<C> {
     /// The configuration that served last, from the end of its epoch until another goes live.
     /// Only a policy that holds the last good one has it.
     fallback: Option<Pursuit<C>>,
-    /// How many desires have been taken in, cold restarts among them.
+    /// How many desires have been taken in, renewals and cold restarts among them. An epoch carries
+    /// the number of the one that it was started for.
     generations: u64,
-    /// How many terminates have come.
-    terminates: u8,
     /// Whether an epoch has ended in a way that makes the drain under way a failed one.
     drain_failed: bool,
     /// The reason that was reported last, so that it is reported once.
@@ -199,7 +203,6 @@ impl<C: Clone + Eq> Machine<C> {
             desired: None,
             fallback: None,
             generations: 0,
-            terminates: 0,
             drain_failed: false,
             reported: None,
             outputs: VecDeque::with_capacity(16),
@@ -211,26 +214,27 @@ impl<C: Clone + Eq> Machine<C> {
         self.advance_to(now);
         if let Phase::Finished(_) = self.phase {
             return match input {
-                Input::Desire(_) | Input::Restart(_) => Reception::Denied(Denied::Finished),
+                Input::Desire(_) | Input::Renew(_) | Input::Restart(_) => {
+                    Reception::Denied(Denied::Finished)
+                }
                 Input::Live(_)
                 | Input::StoppedServing(_)
                 | Input::Released(_)
                 | Input::Withdrawn(_)
                 | Input::Exited(..)
-                | Input::Terminate
-                | Input::Kill => Reception::Ignored(Ignored::Finished),
+                | Input::Terminate(_) => Reception::Ignored(Ignored::Finished),
             };
         }
         match input {
             Input::Desire(config) => self.desire(config),
+            Input::Renew(config) => self.renew(config),
             Input::Restart(config) => self.restart(config),
             Input::Live(epoch) => self.live(epoch),
             Input::StoppedServing(epoch) => self.stopped_serving(epoch),
             Input::Released(epoch) => self.released(epoch),
             Input::Withdrawn(epoch) => self.withdrawn(epoch),
             Input::Exited(epoch, exit) => self.exited(epoch, exit),
-            Input::Terminate => self.terminate(),
-            Input::Kill => self.kill(),
+            Input::Terminate(urgency) => self.terminate(urgency),
         }
     }
 
@@ -285,18 +289,32 @@ impl<C: Clone + Eq> Machine<C> {
             .find(|slot| slot.is_live())
             .map(|slot| slot.epoch)
         {
-            self.supersede(by);
+            self.retire_older_than(by);
         }
         self.reconcile();
         Reception::Accepted
     }
 
-    fn supersede(&mut self, by: Epoch) {
+    /// Rule: each older epoch is retired once, unless it was aborted. One that drains already, because
+    /// it had stopped serving or was withdrawn, is told as well: nothing else tells it to end.
+    fn retire_older_than(&mut self, by: Epoch) {
         for slot in self.slots.iter_mut().filter(|slot| slot.epoch < by) {
-            if slot.is_starting() || slot.is_live() {
-                slot.state = State::Draining { released: false };
-                slot.disown();
-                let epoch = slot.epoch;
+            let (released, is_superseded) = match slot.state {
+                State::Starting { .. } | State::Live { .. } => (false, true),
+                State::Draining {
+                    released,
+                    retired: false,
+                } => (released, false),
+                State::Draining { retired: true, .. } | State::Aborting { .. } => continue,
+            };
+            slot.state = State::Draining {
+                released,
+                retired: true,
+            };
+            slot.disown();
+            let epoch = slot.epoch;
+            self.outputs.push_back(Output::Retire { epoch, by });
+            if is_superseded {
                 self.outputs
                     .push_back(Output::Event(Event::Superseded { epoch, by }));
             }
@@ -307,10 +325,14 @@ impl<C: Clone + Eq> Machine<C> {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
             return Reception::Ignored(Ignored::UnknownEpoch);
         };
-        if slot.state != (State::Draining { released: false }) {
+        let State::Draining {
+            released: released @ false,
+            ..
+        } = &mut slot.state
+        else {
             return Reception::Ignored(Ignored::OutOfOrder);
-        }
-        slot.state = State::Draining { released: true };
+        };
+        *released = true;
         self.reconcile();
         Reception::Accepted
     }
@@ -323,7 +345,10 @@ impl<C: Clone + Eq> Machine<C> {
         if slot.withdrawn().is_none() {
             return Reception::Ignored(Ignored::OutOfOrder);
         }
-        slot.state = State::Draining { released: false };
+        slot.state = State::Draining {
+            released: false,
+            retired: false,
+        };
         slot.disown();
         self.reconcile();
         Reception::Accepted
@@ -340,15 +365,14 @@ impl<C: Clone + Eq> Machine<C> {
         (newest.is_starting() || newest.is_live()).then_some(newest)
     }
 
-    /// Whether the epoch runs the desired configuration and may be current.
+    /// Whether the epoch runs the desired configuration and may be current. After a renewal the fallback
+    /// may have an equal configuration, and is still another pursuit.
     fn runs_desired(&self, slot: &Slot<C>) -> bool {
-        self.desired.as_ref().is_some_and(|desired| {
-            desired.generation == slot.generation
-                || slot
-                    .config
-                    .as_ref()
-                    .is_some_and(|config| *config == desired.config)
-        })
+        let desired = self.desired.as_ref().map(|desired| &desired.config);
+        slot.counts()
+            && desired.is_some()
+            && slot.config.as_ref() == desired
+            && !self.runs_fallback(slot)
     }
 
     /// Whether the epoch runs the fallback.

@@ -58,7 +58,7 @@ impl<C: Clone + Eq> Names<C> {
                 if slot.generation != NO_DESIRE {
                     note(&mut names.generations, &slot.generation);
                 }
-                if let Some(config) = &slot.config {
+                if let Some(config) = slot.config.as_ref().filter(|_| is_asked_for(slot)) {
                     note(&mut names.configs, config);
                 }
             }
@@ -91,8 +91,6 @@ impl<C: Clone + Eq> Names<C> {
             desired: pursuit(&machine.desired),
             fallback: pursuit(&machine.fallback),
             generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
-            // From the third on they are all alike.
-            terminates: machine.terminates.min(2),
             // What it means is in the outcome from then on.
             drain_failed: machine.drain_failed && matches!(machine.phase, Phase::Draining { .. }),
             reported: match machine.phase {
@@ -108,14 +106,14 @@ impl<C: Clone + Eq> Names<C> {
     pub fn rename_input(&self, input: &Input<C>) -> Input<usize> {
         match input {
             Input::Desire(config) => Input::Desire(self.config(config)),
+            Input::Renew(config) => Input::Renew(self.config(config)),
             Input::Restart(config) => Input::Restart(self.config(config)),
             Input::Live(epoch) => Input::Live(self.epoch(*epoch)),
             Input::StoppedServing(epoch) => Input::StoppedServing(self.epoch(*epoch)),
             Input::Released(epoch) => Input::Released(self.epoch(*epoch)),
             Input::Withdrawn(epoch) => Input::Withdrawn(self.epoch(*epoch)),
             Input::Exited(epoch, exit) => Input::Exited(self.epoch(*epoch), *exit),
-            Input::Terminate => Input::Terminate,
-            Input::Kill => Input::Kill,
+            Input::Terminate(urgency) => Input::Terminate(*urgency),
         }
     }
 
@@ -203,8 +201,9 @@ impl<C: Clone + Eq> Names<C> {
             config: slot
                 .config
                 .as_ref()
-                .filter(|_| is_running)
+                .filter(|_| is_running && is_asked_for(slot))
                 .map(|it| self.config(it)),
+            outdated: slot.outdated && is_running && slot.generation != NO_DESIRE,
             started: start_deadline
                 .filter(|_| slot.is_starting())
                 .map_or(Self::NOW, |span| {
@@ -264,6 +263,13 @@ impl<C: Clone + Eq> Names<C> {
             held @ (Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp) => held,
         }
     }
+}
+
+/// Whether anything is made of the epoch's configuration: it may be what is desired, or what served
+/// last.
+fn is_asked_for<C>(slot: &Slot<C>) -> bool {
+    let may_serve = slot.is_starting() || slot.is_live();
+    slot.counts() || (slot.generation != NO_DESIRE && may_serve)
 }
 
 /// Adds a name that is not there yet.

@@ -176,7 +176,7 @@ impl<C: Clone + Eq> Machine<C> {
     }
 
     fn start(&mut self, purpose: Purpose, epoch: Epoch) {
-        let (target, generation) = match purpose {
+        let (config, generation) = match purpose {
             Purpose::Desired | Purpose::Fallback => {
                 let pursuit = if purpose == Purpose::Desired {
                     &self.desired
@@ -187,20 +187,22 @@ impl<C: Clone + Eq> Machine<C> {
                 for older in &mut self.slots {
                     older.contested |= older.is_starting() || older.is_live();
                 }
-                (Target::Serve(pursuit.config.clone()), pursuit.generation)
+                (Some(pursuit.config.clone()), pursuit.generation)
             }
             Purpose::Drain => {
                 if let Phase::Draining { epoch: drain, .. } = &mut self.phase {
                     *drain = Some(epoch);
                 }
-                (Target::Drain, NO_DESIRE)
+                (None, NO_DESIRE)
             }
         };
+        let target = config.clone().map_or(Target::Drain, Target::Serve);
         self.slots.push(Slot {
             epoch,
             purpose,
             generation,
-            config: None,
+            config,
+            outdated: false,
             started: self.now,
             contested: false,
             state: State::Starting { withdrawn: None },

@@ -10,9 +10,11 @@ pub(super) struct Slot<C> {
     pub(super) purpose: Purpose,
     /// Which desire it was started for, or [`NO_DESIRE`].
     pub(super) generation: u64,
-    /// Its configuration, moved here when another one becomes desired; `None` while the pursuit of
-    /// the same generation holds it, and once the epoch can never be current again.
+    /// Its configuration; `None` for the epoch that drains the others.
     pub(super) config: Option<C>,
+    /// It does not count as what is desired, even if its configuration is equal: a renewal was asked
+    /// for after its start, or it was aborted before the desire.
+    pub(super) outdated: bool,
     pub(super) started: Timestamp,
     /// A newer epoch was started to serve while this one served or started: it may take the listeners
     /// over, and fail before it is live.
@@ -35,6 +37,8 @@ pub(super) enum State {
     Draining {
         /// It has nothing left to lose and does not count towards the cap.
         released: bool,
+        /// It was told that a newer one serves in its place.
+        retired: bool,
     },
     Aborting {
         how: Abort,
@@ -93,10 +97,14 @@ impl<C> Slot<C> {
     /// is with what drains, and with what a cold restart ends.
     pub(super) fn disown(&mut self) {
         self.generation = NO_DESIRE;
-        self.config = None;
         if let State::Aborting { timed_out, .. } = &mut self.state {
             *timed_out = false;
         }
+    }
+
+    /// Whether it may be what is desired, if its configuration is equal.
+    pub(super) fn counts(&self) -> bool {
+        self.generation != NO_DESIRE && !self.outdated
     }
 
     pub(super) fn view(&self) -> EpochState {
@@ -133,7 +141,7 @@ impl<C> Slot<C> {
     }
 
     pub(super) fn is_released(&self) -> bool {
-        self.state == State::Draining { released: true }
+        matches!(self.state, State::Draining { released: true, .. })
     }
 
     pub(super) fn is_drain(&self) -> bool {

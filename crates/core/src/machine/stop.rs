@@ -2,30 +2,35 @@
 
 use super::slot::{Slot, State};
 use super::{Machine, Phase};
-use crate::{Abort, Epoch, EpochState, Event, Ignored, Outcome, Output, Reception};
+use crate::{Abort, Epoch, EpochState, Event, Ignored, Outcome, Output, Reception, Urgency};
 
 impl<C: Clone + Eq> Machine<C> {
-    /// Rule: the first drains, the second skips the drain, the third kills.
-    pub(super) fn terminate(&mut self) -> Reception {
-        self.terminates = self.terminates.saturating_add(1);
-        match self.phase {
-            Phase::Running => {
-                let until = self.policy.drain_deadline.map(|span| self.now.after(span));
-                self.phase = Phase::Draining { until, epoch: None };
-                if self.slots.is_empty() {
-                    self.finish(Outcome::Drained);
-                } else {
-                    self.event(Event::Draining { until });
-                    self.withdraw_starts();
-                    self.reconcile();
-                }
+    /// Rule: the strongest urgency said so far counts, and where it stands follows from the phase.
+    pub(super) fn terminate(&mut self, urgency: Urgency) -> Reception {
+        match (urgency, self.phase) {
+            (_, Phase::Finished(_)) => return Reception::Ignored(Ignored::Finished),
+            (Urgency::Kill, _) => return self.kill(),
+            (Urgency::Drain | Urgency::Stop, Phase::Stopping(_))
+            | (Urgency::Drain, Phase::Draining { .. }) => {
+                return Reception::Ignored(Ignored::UnderWay);
             }
-            Phase::Draining { .. } => self.stop(Outcome::DrainSkipped),
-            Phase::Stopping(_) if self.terminates >= 3 => return self.kill(),
-            Phase::Stopping(_) => return Reception::Ignored(Ignored::UnderWay),
-            Phase::Finished(_) => return Reception::Ignored(Ignored::Finished),
+            (Urgency::Drain | Urgency::Stop, Phase::Running) if self.slots.is_empty() => {
+                self.finish(Outcome::Drained);
+            }
+            (Urgency::Drain, Phase::Running) => self.drain(),
+            (Urgency::Stop, Phase::Running | Phase::Draining { .. }) => {
+                self.stop(Outcome::DrainSkipped);
+            }
         }
         Reception::Accepted
+    }
+
+    fn drain(&mut self) {
+        let until = self.policy.drain_deadline.map(|span| self.now.after(span));
+        self.phase = Phase::Draining { until, epoch: None };
+        self.event(Event::Draining { until });
+        self.withdraw_starts();
+        self.reconcile();
     }
 
     /// Rule: a terminate withdraws every epoch that starts.
@@ -47,7 +52,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    pub(super) fn kill(&mut self) -> Reception {
+    fn kill(&mut self) -> Reception {
         let outcome = match self.phase {
             Phase::Running | Phase::Draining { .. } if self.slots.is_empty() => Outcome::Drained,
             Phase::Stopping(outcome @ (Outcome::GaveUp { .. } | Outcome::ProxyEnded { .. })) => {

@@ -1,7 +1,7 @@
 //! What no sequence of inputs of a bearable length leads to, and what a script cannot say.
 
 use super::*;
-use crate::{Exit, Purpose, Target};
+use crate::{Exit, Purpose, Target, Urgency};
 
 const LAST: Epoch = Epoch::new(u32::MAX);
 
@@ -37,7 +37,7 @@ fn a_change_is_held_while_the_numbers_are_used_up_and_goes_on_with_the_exit() {
 #[test]
 fn a_terminate_skips_the_drain_when_the_numbers_are_used_up() {
     let mut machine = at_the_last_number(Policy::default());
-    let _ = machine.handle_input(Timestamp::ZERO, Input::Terminate);
+    let _ = machine.handle_input(Timestamp::ZERO, Input::Terminate(Urgency::Drain));
     assert_eq!(machine.phase(), Phase::Stopping(Outcome::DrainSkipped));
 
     let _ = machine.handle_input(Timestamp::ZERO, Input::Exited(LAST, Exit::Aborted));
@@ -60,7 +60,7 @@ fn a_time_before_the_last_one_counts_as_the_last_one() {
 fn outputs_that_are_left_over_are_not_lost() {
     let mut machine = Machine::new(Policy::default()).unwrap();
     let _ = machine.handle_input(Timestamp::ZERO, Input::Desire("A"));
-    let _ = machine.handle_input(Timestamp::ZERO, Input::Kill);
+    let _ = machine.handle_input(Timestamp::ZERO, Input::Terminate(Urgency::Kill));
     let all = outputs(&mut machine);
     let (epoch, target, purpose) = (Epoch::ZERO, Target::Serve("A"), Purpose::Desired);
     let how = crate::Abort::Immediate;

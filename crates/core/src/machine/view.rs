@@ -1,6 +1,6 @@
 //! What a machine tells of itself. Nothing here changes it.
 
-use super::pursuit::{Pursuit, Stage};
+use super::pursuit::Stage;
 use super::{Machine, Phase};
 use crate::{Epoch, EpochInfo, Held, LOOK_AROUND, Outcome, Policy, Timestamp};
 
@@ -66,19 +66,7 @@ impl<C: Clone + Eq> Machine<C> {
     /// The configuration of the newest epoch that is starting or live.
     #[must_use]
     pub fn current(&self) -> Option<&C> {
-        let slot = self.current_slot()?;
-        let of = |pursuit: &'_ Option<Pursuit<C>>| {
-            pursuit
-                .as_ref()
-                .is_some_and(|pursuit| pursuit.generation == slot.generation)
-        };
-        if of(&self.desired) {
-            return self.desired();
-        }
-        if of(&self.fallback) {
-            return self.fallback.as_ref().map(|fallback| &fallback.config);
-        }
-        slot.config.as_ref()
+        self.current_slot()?.config.as_ref()
     }
 
     /// How many retries the desired configuration has left.

@@ -19,7 +19,8 @@
 //! | `policy NAME KEY=VALUE ...` | the policy: a preset (`default`, `istio_1_2`, `resilient`) and what differs |
 //! | `50ms`, `2s`, `1m`, `0` | a time since the start, in `ns`, `us`, `ms`, `s` or `m`; with `+` since the line before |
 //! | `9s!` | the same, but deadlines on the way are missed, as by a driver that was busy |
-//! | `desire NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `terminate`, `kill` | the inputs |
+//! | `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N` | the inputs |
+//! | `terminate drain\|stop\|kill` | the end, so urgently |
 //! | `exit N clean\|failed\|permanent\|aborted` | the exit of an epoch |
 //! | `wait` | only a timeout: what is due until then fires, the rest does not |
 //!

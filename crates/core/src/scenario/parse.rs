@@ -10,6 +10,7 @@ use core::time::Duration;
 use super::{Line, ParseError, Scenario};
 use crate::{
     Advance, Epoch, Exit, Input, OnCleanExit, OnExhausted, OnFailure, Policy, Severity, Timestamp,
+    Urgency,
 };
 
 pub(super) fn scenario(script: &str) -> Result<Scenario, ParseError> {
@@ -108,21 +109,21 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
     Ok(Some(match words {
         ["wait"] => return Ok(None),
         ["desire", name] => Input::Desire((*name).to_string()),
+        ["renew", name] => Input::Renew((*name).to_string()),
         ["restart", name] => Input::Restart((*name).to_string()),
         ["live", epoch] => Input::Live(read_epoch(epoch)?),
         ["stopped_serving", epoch] => Input::StoppedServing(read_epoch(epoch)?),
         ["withdrawn", epoch] => Input::Withdrawn(read_epoch(epoch)?),
         ["released", epoch] => Input::Released(read_epoch(epoch)?),
         ["exit", epoch, how] => Input::Exited(read_epoch(epoch)?, read_exit(how)?),
-        ["terminate"] => Input::Terminate,
-        ["kill"] => Input::Kill,
+        ["terminate", urgency] => Input::Terminate(read_urgency(urgency)?),
         words => {
             let what = words.join(" ");
             let what = if what.is_empty() { "nothing" } else { &what };
             return Err(format!(
-                "`{what}` is not an input; the inputs are `desire NAME`, `restart NAME`, `live N`, \
-                 `stopped_serving N`, `released N`, `withdrawn N`, \
-                 `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`"
+                "`{what}` is not an input; the inputs are `desire NAME`, `renew NAME`, \
+                 `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, \
+                 `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`"
             ));
         }
     }))
@@ -133,6 +134,17 @@ fn read_epoch(word: &str) -> Result<Epoch, String> {
         .parse()
         .map_err(|_| format!("`{word}` is not the number of an epoch"))?;
     Ok(Epoch::new(number))
+}
+
+fn read_urgency(word: &str) -> Result<Urgency, String> {
+    one_of(
+        word,
+        &[
+            ("drain", Urgency::Drain),
+            ("stop", Urgency::Stop),
+            ("kill", Urgency::Kill),
+        ],
+    )
 }
 
 fn read_exit(word: &str) -> Result<Exit, String> {

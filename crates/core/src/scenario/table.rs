@@ -128,6 +128,7 @@ fn output(output: &Output<String>) -> Option<String> {
             epoch,
             how: Abort::Immediate,
         } => format!("ABORT {epoch} immediately"),
+        Output::Retire { epoch, by } => format!("RETIRE {epoch}, {by} serves"),
         Output::Withdraw(epoch) => format!("WITHDRAW {epoch}"),
         Output::Cleanup(epoch) => format!("CLEANUP {epoch}"),
         Output::Panic { config, epoch } => format!("PANIC {config}, after epoch {epoch}"),
@@ -142,7 +143,8 @@ fn event(event: &Event) -> Option<String> {
         Event::Started {
             purpose: Purpose::Desired | Purpose::Drain,
             ..
-        } => return None,
+        }
+        | Event::Superseded { .. } => return None,
         Event::Started {
             epoch,
             purpose: Purpose::Fallback,
@@ -150,7 +152,7 @@ fn event(event: &Event) -> Option<String> {
             format!("{epoch} is the last good one")
         }
         Event::Live { epoch, after } => format!("{epoch} live after {after:?}"),
-        Event::Superseded { epoch, by } => format!("{epoch} superseded by {by}"),
+
         Event::StoppedServing { epoch } => format!("{epoch} has stopped serving"),
         Event::WokeLate { late } => format!("{late:?} late, looking around"),
         Event::StartTimedOut { epoch } => format!("{epoch} not live in time"),
@@ -235,7 +237,7 @@ fn state(step: &Step) -> Vec<String> {
             if let Some(desired) = &step.desired {
                 let left = step.retries_left.unwrap_or_default();
                 let current = step.current.as_deref().unwrap_or("nothing");
-                if current == desired {
+                if current == desired && step.held.is_none() {
                     lines.push(format!("{desired} current, {left} left"));
                 } else {
                     lines.push(format!("wants {desired}, has {current}, {left} left"));

@@ -34,14 +34,14 @@ impl fmt::Display for Line {
 pub(super) fn input(input: &Input<String>) -> String {
     match input {
         Input::Desire(config) => format!("desire {config}"),
+        Input::Renew(config) => format!("renew {config}"),
         Input::Restart(config) => format!("restart {config}"),
         Input::Live(epoch) => format!("live {epoch}"),
         Input::StoppedServing(epoch) => format!("stopped_serving {epoch}"),
         Input::Released(epoch) => format!("released {epoch}"),
         Input::Withdrawn(epoch) => format!("withdrawn {epoch}"),
         Input::Exited(epoch, exit) => format!("exit {epoch} {}", how(*exit)),
-        Input::Terminate => "terminate".into(),
-        Input::Kill => "kill".into(),
+        Input::Terminate(urgency) => format!("terminate {urgency}"),
     }
 }
 

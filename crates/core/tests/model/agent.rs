@@ -5,7 +5,7 @@ use std::time::Duration;
 use handover_core::check::Invariant;
 use handover_core::{
     Advance, EpochInfo, EpochState, Exit, Held, Input, LOOK_AROUND, OnCleanExit, OnExhausted,
-    OnFailure, Outcome, Phase, Policy, Purpose, Severity,
+    OnFailure, Outcome, Phase, Policy, Purpose, Severity, Urgency,
 };
 use stateright::{Model, Property};
 
@@ -25,8 +25,20 @@ pub(crate) struct Agent {
     /// Between two deadlines time passes in steps of this length, and a deadline may be overdue by
     /// as much; without it, time passes from deadline to deadline.
     pub(crate) tick: Option<Duration>,
+    /// Which renewals are asked for.
+    pub(crate) renewals: Renewals,
     /// Whether a deadline may also be handled so late that the driver was stopped meanwhile.
     pub(crate) gaps: bool,
+}
+
+/// Which configurations are renewed. They multiply the states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Renewals {
+    None,
+    /// Only the one that is desired.
+    OfDesired,
+    /// Any other one as well.
+    OfAny,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +73,12 @@ impl Model for Agent {
             let configs = (0..=state.configs()).filter(|new| machine.desired() != Some(new));
             actions.extend(configs.map(|new| Action::Input(Input::Desire(new))));
             let configs = 0..=state.configs();
+            let renewed = configs.clone().filter(|config| match self.renewals {
+                Renewals::None => false,
+                Renewals::OfDesired => machine.desired() == Some(config),
+                Renewals::OfAny => true,
+            });
+            actions.extend(renewed.map(|new| Action::Input(Input::Renew(new))));
             actions.extend(configs.map(|new| Action::Input(Input::Restart(new))));
         }
         for info in machine.epochs() {
@@ -70,8 +88,9 @@ impl Model for Agent {
                     .map(Action::Input),
             );
         }
-        actions.push(Action::Input(Input::Terminate));
-        actions.push(Action::Input(Input::Kill));
+        for urgency in [Urgency::Drain, Urgency::Stop, Urgency::Kill] {
+            actions.push(Action::Input(Input::Terminate(urgency)));
+        }
         if let Some(wait) = state.until_deadline() {
             actions.push(Action::Timeout);
             if !wait.is_zero() {
@@ -189,6 +208,16 @@ fn invariants() -> Vec<Property<Agent>> {
         Property::always("drained_means_drained", |_, it: &State| {
             it.keeps(Invariant::DrainedMeansDrained)
         }),
+        Property::always("renewal_starts_an_epoch", |agent: &Agent, it: &State| {
+            let renews = agent.renewals == Renewals::None || it.renews();
+            it.keeps(Invariant::RenewalStartsAnEpoch) && renews
+        }),
+        Property::always("retired_at_most_once", |_, it: &State| {
+            it.keeps(Invariant::RetiredAtMostOnce)
+        }),
+        Property::always("urgency_never_falls", |_, it: &State| {
+            it.keeps(Invariant::UrgencyNeverFalls)
+        }),
         Property::always("no_lost_desire", |_, it: &State| {
             it.keeps(Invariant::NoLostDesire) && it.gets_the_desired_to_run()
         }),
@@ -248,6 +277,18 @@ impl Agent {
     fn sights_of_the_policy(&self) -> Vec<Property<Self>> {
         let policy = &self.policy;
         let mut sights = Vec::new();
+        if self.renewals != Renewals::None {
+            sights.push(Property::sometimes(
+                "a renewal starts an epoch",
+                |_, it: &State| {
+                    let mut serving = it
+                        .machine
+                        .epochs()
+                        .filter(|info| info.purpose == Purpose::Desired);
+                    serving.any(|info| info.state == EpochState::Live && !info.desired)
+                },
+            ));
+        }
         if self.gaps {
             sights.push(Property::sometimes(
                 "a missed deadline waits",

@@ -37,6 +37,14 @@ fn every_preset_and_every_value_of_a_policy_keeps_every_promise() {
     });
 }
 
+/// The large set renews in every model.
+#[test]
+fn every_promise_is_kept_where_configurations_are_renewed() {
+    if !is_large() {
+        explore_all(sets::with_renewals());
+    }
+}
+
 #[test]
 fn every_promise_is_kept_by_a_driver_that_is_stopped_now_and_then() {
     explore_all(sets::with_gaps(is_large()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use handover_core::retry::Retry;
 use handover_core::{Advance, LATE, OnCleanExit, OnExhausted, OnFailure, Policy};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Renewals};
 
 /// Half of it is the step in which time passes, and a deadline that late is not yet missed.
 const UNIT: Duration = LATE.saturating_mul(2);
@@ -58,6 +58,20 @@ pub(crate) fn small() -> Vec<(String, Agent)> {
     models
 }
 
+/// The small set with renewals, and fewer epochs and configurations.
+pub(crate) fn with_renewals() -> Vec<(String, Agent)> {
+    let models = small().into_iter().map(|(name, agent)| {
+        let renewing = Agent {
+            epochs: 2,
+            configs: 2,
+            renewals: Renewals::OfDesired,
+            ..agent
+        };
+        (format!("{name}, with renewals"), renewing)
+    });
+    models.collect()
+}
+
 /// The presets, few epochs and configurations, and a driver that is stopped now and then. The large
 /// set has each combination of a policy's enums as well.
 pub(crate) fn with_gaps(large: bool) -> Vec<(String, Agent)> {
@@ -69,6 +83,11 @@ pub(crate) fn with_gaps(large: bool) -> Vec<(String, Agent)> {
         let agent = bounded(policy, 1, 2, 2, None);
         let gaps = Agent {
             gaps: true,
+            renewals: if large {
+                Renewals::OfAny
+            } else {
+                Renewals::None
+            },
             ..agent
         };
         (format!("{name}, with gaps"), gaps)
@@ -93,6 +112,9 @@ pub(crate) fn large() -> Vec<(String, Agent)> {
         } else {
             models.push((name, large(3, fine)));
         }
+    }
+    for (_, agent) in &mut models {
+        agent.renewals = Renewals::OfAny;
     }
     models
 }
@@ -158,5 +180,6 @@ fn bounded(
         configs,
         tick,
         gaps: false,
+        renewals: Renewals::None,
     }
 }

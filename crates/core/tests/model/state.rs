@@ -5,7 +5,7 @@ use std::time::Duration;
 use handover_core::check::{Checker, Invariant, Violation};
 use handover_core::{
     EpochInfo, EpochState, Exit, Held, Ignored, Input, Machine, Names, Outcome, Output, Phase,
-    Policy, PolicyError, Purpose, Reception, Standing, Timestamp,
+    Policy, PolicyError, Purpose, Reception, Standing, Timestamp, Urgency,
 };
 
 /// So many steps a fair environment needs at most; it needs far fewer.
@@ -191,6 +191,17 @@ impl State {
         again == under_way && machine == before && machine.epochs().all(is_aborting)
     }
 
+    /// Whether a renewal of what is desired leaves none of the running epochs what is desired.
+    pub(crate) fn renews(&self) -> bool {
+        let (Phase::Running, Some(desired)) = (self.machine.phase(), self.machine.desired()) else {
+            return true;
+        };
+        let before: Vec<_> = self.machine.epochs().map(|info| info.epoch).collect();
+        let renewed = self.after(Duration::ZERO, Some(Input::Renew(*desired)));
+        let mut counting = renewed.machine.epochs().filter(|info| info.desired);
+        renewed.broken.is_none() && counting.all(|info| !before.contains(&info.epoch))
+    }
+
     /// Whether a fair environment leads from here to the desired configuration being live. It need
     /// not where that has been given up or has ended, or where an aborted epoch may cost it the
     /// last retry.
@@ -211,7 +222,7 @@ impl State {
 
     /// Whether a terminate and then a fair environment lead from here to the end.
     pub(crate) fn finishes_when_told(&self) -> bool {
-        let told = self.after(Duration::ZERO, Some(Input::Terminate));
+        let told = self.after(Duration::ZERO, Some(Input::Terminate(Urgency::Drain)));
         let end = told.after_fair_play();
         end.is_some_and(|end| matches!(end.machine.phase(), Phase::Finished(_)))
     }

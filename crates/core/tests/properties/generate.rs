@@ -8,6 +8,7 @@ use handover_core::retry::{Jitter, Retry};
 use handover_core::scenario::{Line, Scenario};
 use handover_core::{
     Advance, Epoch, Exit, Input, OnCleanExit, OnExhausted, OnFailure, Policy, Severity, Timestamp,
+    Urgency,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -124,14 +125,14 @@ fn line() -> impl Strategy<Value = (Duration, bool, Option<Input<String>>)> {
 fn input() -> impl Strategy<Value = Input<String>> {
     prop_oneof![
         12 => "[ABC]".prop_map(Input::Desire),
+        2 => "[ABC]".prop_map(Input::Renew),
         2 => "[ABC]".prop_map(Input::Restart),
         14 => epoch().prop_map(Input::Live),
         2 => epoch().prop_map(Input::StoppedServing),
         2 => epoch().prop_map(Input::Released),
         2 => epoch().prop_map(Input::Withdrawn),
         16 => (epoch(), exit()).prop_map(|(epoch, exit)| Input::Exited(epoch, exit)),
-        1 => Just(Input::Terminate),
-        1 => prop::bool::weighted(0.2).prop_map(|kill| if kill { Input::Kill } else { Input::Terminate }),
+        2 => urgency().prop_map(Input::Terminate),
     ]
 }
 
@@ -144,6 +145,14 @@ fn epoch() -> impl Strategy<Value = Epoch> {
         1 => Just(u32::MAX),
     ]
     .prop_map(Epoch::new)
+}
+
+fn urgency() -> impl Strategy<Value = Urgency> {
+    prop_oneof![
+        6 => Just(Urgency::Drain),
+        3 => Just(Urgency::Stop),
+        1 => Just(Urgency::Kill),
+    ]
 }
 
 fn exit() -> impl Strategy<Value = Exit> {

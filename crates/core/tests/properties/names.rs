@@ -113,14 +113,14 @@ fn translate(
     };
     match input {
         Input::Desire(it) => Input::Desire(config(it)),
+        Input::Renew(it) => Input::Renew(config(it)),
         Input::Restart(it) => Input::Restart(config(it)),
         Input::Live(it) => Input::Live(epoch(it)),
         Input::StoppedServing(it) => Input::StoppedServing(epoch(it)),
         Input::Released(it) => Input::Released(epoch(it)),
         Input::Withdrawn(it) => Input::Withdrawn(epoch(it)),
         Input::Exited(it, exit) => Input::Exited(epoch(it), *exit),
-        Input::Terminate => Input::Terminate,
-        Input::Kill => Input::Kill,
+        Input::Terminate(urgency) => Input::Terminate(*urgency),
     }
 }
 
@@ -153,6 +153,7 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             format!("start {}, drain: {drains}", running.len())
         }
         Output::Abort { epoch, how } => format!("abort {:?} {how:?}", place(epoch)),
+        Output::Retire { epoch, by } => format!("retire {:?} by {:?}", place(epoch), place(by)),
         Output::Withdraw(epoch) => format!("withdraw {:?}", place(epoch)),
         Output::Cleanup(epoch) => {
             let place = place(epoch);
@@ -179,7 +180,7 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
                 Held::Starting(epoch) => format!("held: starting {:?}", place(epoch)),
                 Held::Aborting(epoch) => format!("held: aborting {:?}", place(epoch)),
                 Held::Retry(at) => format!("held: retry in {:?}", at.since(now)),
-                held @ (Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp) => {
+                Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp | _ => {
                     format!("held: {held}")
                 }
             },
@@ -190,7 +191,8 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             event @ (Event::RetryScheduled { .. }
             | Event::WokeLate { .. }
             | Event::Restarting
-            | Event::DrainTimedOut) => {
+            | Event::DrainTimedOut
+            | _) => {
                 format!("{event:?}")
             }
         },
@@ -201,11 +203,12 @@ fn outcome_shape(outcome: Outcome) -> String {
     match outcome {
         Outcome::GaveUp { why, .. } => format!("gave up: {why}"),
         Outcome::ProxyEnded { .. } => "ended".to_owned(),
-        outcome @ (Outcome::Drained
+        Outcome::Drained
         | Outcome::DrainTimedOut
         | Outcome::DrainSkipped
         | Outcome::DrainFailed
-        | Outcome::Killed) => outcome.to_string(),
+        | Outcome::Killed
+        | _ => outcome.to_string(),
     }
 }
 
@@ -219,7 +222,8 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
         DeadlineReason::Withdrawal(epoch) => format!("withdrawal {:?}", place(epoch)),
         reason @ (DeadlineReason::Retry
         | DeadlineReason::FallbackRetry
-        | DeadlineReason::DrainDeadline) => reason.to_string(),
+        | DeadlineReason::DrainDeadline
+        | _) => reason.to_string(),
     };
     format!("{reason} in {wait:?}, late {late:?}")
 }
@@ -252,8 +256,8 @@ fn what_makes_no_difference_is_not_in_the_image() {
         ),
         (
             "when the drain was started",
-            "policy resilient drain=none\n0 desire A\n1s live 0\n7s terminate\n9s wait",
-            "policy resilient drain=none\n0 desire A\n1s live 0\n8s terminate\n9s wait",
+            "policy resilient drain=none\n0 desire A\n1s live 0\n7s terminate drain\n9s wait",
+            "policy resilient drain=none\n0 desire A\n1s live 0\n8s terminate drain\n9s wait",
         ),
         (
             "how long an epoch has been live, where health does not count",
@@ -262,13 +266,18 @@ fn what_makes_no_difference_is_not_in_the_image() {
         ),
         (
             "whether an epoch is healthy once the machine drains",
-            "policy resilient\n0 desire A\n1s live 0\n30s wait\n40s terminate",
-            "policy resilient\n0 desire A\n39s live 0\n40s terminate",
+            "policy resilient\n0 desire A\n1s live 0\n30s wait\n40s terminate drain",
+            "policy resilient\n0 desire A\n39s live 0\n40s terminate drain",
         ),
         (
             "what had been desired before the machine drained",
-            "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n40s terminate",
-            "policy resilient\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n40s terminate",
+            "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n40s terminate drain",
+            "policy resilient\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n40s terminate drain",
+        ),
+        (
+            "that an epoch is older than a renewal, once it drains",
+            "policy default\n0 desire A\n1s live 0\n2s renew A\n3s live 1\n9s wait",
+            "policy default\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n9s wait",
         ),
         (
             "when an epoch was aborted immediately",
@@ -316,9 +325,19 @@ fn what_makes_a_difference_is_in_the_image() {
             "policy default\n0 desire A\n1s live 0\n2s desire B\n3s desire C",
         ),
         (
+            "whether an epoch is older than a renewal",
+            "policy default\n0 desire A\n1s live 0\n2s renew B\n9s wait",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n9s wait",
+        ),
+        (
+            "whether an epoch that drains was retired",
+            "policy default\n0 desire A\n1s live 0\n2s stopped_serving 0\n9s wait",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n3s exit 1 failed\n9s wait",
+        ),
+        (
             "when a start was withdrawn that is alone",
-            "policy default\n0 desire A\n1s terminate\n3s wait",
-            "policy default\n0 desire A\n2s terminate\n3s wait",
+            "policy default\n0 desire A\n1s terminate drain\n3s wait",
+            "policy default\n0 desire A\n2s terminate drain\n3s wait",
         ),
         (
             "until when a missed deadline is put off",

@@ -4,7 +4,7 @@
 use handover_core::check::Checker;
 use handover_core::scenario::{Line, Scenario};
 use handover_core::{
-    EpochInfo, EpochState, Exit, Input, Machine, Phase, Purpose, Standing, Timestamp,
+    EpochInfo, EpochState, Exit, Input, Machine, Phase, Purpose, Standing, Timestamp, Urgency,
 };
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ proptest! {
     #[test]
     fn a_terminate_leads_to_the_end(Script(scenario) in generate::scenario(40)) {
         let mut world = World::after(&scenario);
-        world.give(Input::Terminate);
+        world.give(Input::Terminate(Urgency::Drain));
         world.be_fair();
         let finished = matches!(world.machine.phase(), Phase::Finished(_));
         prop_assert!(finished, "{:?}", world.machine);

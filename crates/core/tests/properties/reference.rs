@@ -59,6 +59,7 @@ fn act(output: &Output<String>) -> Option<Act> {
         Output::Event(_) => None,
         command @ (Output::Start { .. }
         | Output::Abort { .. }
+        | Output::Retire { .. }
         | Output::Withdraw(_)
         | Output::Cleanup(_)
         | Output::Panic { .. }

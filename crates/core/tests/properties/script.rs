@@ -31,8 +31,8 @@ fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("\n".to_owned()),
         Just(" ".to_owned()),
-        "(desire|live|released|exit|terminate|kill|wait|policy|#) ",
-        "(clean|failed|permanent|aborted|default|istio_1_2|resilient|A|B) ",
+        "(desire|renew|live|released|exit|terminate|wait|policy|#) ",
+        "(clean|failed|permanent|aborted|drain|stop|kill|default|istio_1_2|resilient|A|B) ",
         "(retries|initial|max_epochs|grace|drain|advance|on_exhausted)=",
         "\\+?[0-9]{0,40}(ns|us|ms|s|m|)!? ",
     ]

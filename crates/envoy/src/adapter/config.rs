@@ -15,9 +15,11 @@ use handover_files::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
 ///
-/// Two are equal when their content, their format, their generation and their other inputs are, and
-/// where a template makes another content for each epoch, when all of these are. The content is
-/// kept once, however often the configuration is cloned, and is compared by its digest.
+/// Two are equal when their content and their format are, and where a template makes another content
+/// for each epoch, when that of every epoch is. The content is kept once, however often the
+/// configuration is cloned, and is compared by its digest. What Envoy reads besides, certificates for
+/// example, is no part of it: [`Handle::renew`](handover_tokio::Handle::renew) starts the next epoch
+/// with an equal configuration.
 #[derive(Clone)]
 pub struct EnvoyConfig {
     source: PathBuf,
@@ -25,8 +27,6 @@ pub struct EnvoyConfig {
     digest: Digest,
     format: Format,
     bootstrap: Arc<Bootstrap>,
-    generation: u64,
-    inputs: u64,
     /// Where a template makes another content for each epoch. The content is that of epoch 0 then.
     #[cfg(feature = "template")]
     pub(super) per_epoch: Option<Arc<PerEpoch>>,
@@ -149,34 +149,9 @@ impl EnvoyConfig {
             content: Arc::new(content),
             format,
             bootstrap: Arc::new(bootstrap),
-            generation: 0,
-            inputs: 0,
             #[cfg(feature = "template")]
             per_epoch: None,
         })
-    }
-
-    /// The same configuration, made different by a number: for a next epoch although nothing has
-    /// changed.
-    #[must_use]
-    pub fn with_generation(mut self, generation: u64) -> Self {
-        self.generation = generation;
-        self
-    }
-
-    /// The same configuration, made different by a digest of what else Envoy reads: certificates,
-    /// for example.
-    #[must_use]
-    pub fn with_inputs(mut self, digest: u64) -> Self {
-        self.inputs = digest;
-        self
-    }
-
-    /// The same configuration, made different by what makes the other one different.
-    #[cfg(feature = "template")]
-    pub(super) fn made_different_as(self, other: &Self) -> Self {
-        self.with_generation(other.generation)
-            .with_inputs(other.inputs)
     }
 
     /// The file it was read from.
@@ -247,10 +222,7 @@ impl PartialEq for EnvoyConfig {
         if self.per_epoch != other.per_epoch {
             return false;
         }
-        self.generation == other.generation
-            && self.inputs == other.inputs
-            && self.format == other.format
-            && self.digest == other.digest
+        self.format == other.format && self.digest == other.digest
     }
 }
 
@@ -269,7 +241,6 @@ impl fmt::Debug for EnvoyConfig {
         f.debug_struct("EnvoyConfig")
             .field("source", &self.source)
             .field("bytes", &self.content.len())
-            .field("generation", &self.generation)
             .finish_non_exhaustive()
     }
 }

@@ -82,6 +82,8 @@ const COUNT: Duration = Duration::from_millis(50);
 /// A configuration that Envoy has found valid.
 struct Validated {
     config: Arc<EnvoyConfig>,
+    /// The reading of the configuration that asked for it.
+    asked: Arc<EnvoyConfig>,
     binary: FileId,
     /// Whether it was the text with which Envoy waits for its first resources. If so, the original,
     /// which says less, is valid too.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use handover_core::{Abort, Epoch, Policy, Target};
+use handover_core::{Abort, Epoch, Policy, Target, Urgency};
 use handover_tokio::{Agent, Handle, Proxy, RunControl, RunError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -198,7 +198,7 @@ pub(crate) fn start(policy: Policy) -> World {
 impl World {
     /// Lets the agent drain and end, and returns all that happened.
     pub(crate) async fn finish(self) -> String {
-        self.handle.terminate();
+        self.handle.terminate(Urgency::Drain);
         self.outcome().await
     }
 

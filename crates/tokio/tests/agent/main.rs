@@ -3,14 +3,16 @@
 #![expect(clippy::panic, reason = "a proxy that panics is one of the cases")]
 
 mod fake;
+mod renew;
 mod restart;
+mod retire;
 mod withdraw;
 
 use std::future::pending;
 use std::time::Duration;
 
 use handover_core::retry::Retry;
-use handover_core::{Epoch, Event, Exit, Outcome, Policy};
+use handover_core::{Epoch, Event, Exit, Outcome, Policy, Urgency};
 use handover_tokio::{Applied, ApplyError, NotLive};
 use tokio::time::sleep;
 
@@ -173,7 +175,7 @@ async fn a_graceful_abort_turns_immediate_after_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_terminate_skips_the_drain_and_a_third_kills() {
+async fn a_stop_skips_the_drain_and_a_kill_does_not_wait() {
     let world = start(Policy {
         drain_deadline: None,
         ..Policy::default()
@@ -183,14 +185,17 @@ async fn a_second_terminate_skips_the_drain_and_a_third_kills() {
         .apply_and_wait(Config::Stubborn)
         .await
         .expect("it goes live");
-    world.handle.terminate();
+    world.handle.terminate(Urgency::Drain);
     sleep(Duration::from_millis(100)).await;
     assert_eq!(world.handle.apply(GOOD).await, Err(ApplyError::Terminating));
-    world.handle.terminate();
+    world.handle.terminate(Urgency::Stop);
     sleep(Duration::from_millis(100)).await;
+    // What is less urgent changes nothing.
+    world.handle.terminate(Urgency::Drain);
+    world.handle.terminate(Urgency::Kill);
     insta::assert_snapshot!(
-        "a_second_terminate_skips_the_drain_and_a_third_kills",
-        world.finish().await
+        "a_stop_skips_the_drain_and_a_kill_does_not_wait",
+        world.outcome().await
     );
 }
 
@@ -202,7 +207,7 @@ async fn a_kill_is_immediate() {
         .apply_and_wait(GOOD)
         .await
         .expect("it goes live");
-    world.handle.kill();
+    world.handle.terminate(Urgency::Kill);
     insta::assert_snapshot!("a_kill_is_immediate", world.outcome().await);
 }
 
@@ -256,8 +261,8 @@ async fn a_handle_of_an_agent_that_has_ended_says_so() {
         handle.apply_and_wait(GOOD).await,
         Err(NotLive::Ended)
     ));
-    handle.terminate();
-    handle.kill();
+    handle.terminate(Urgency::Drain);
+    handle.terminate(Urgency::Kill);
 }
 
 #[tokio::test(start_paused = true)]
@@ -365,7 +370,7 @@ async fn an_epoch_that_is_ended_at_its_start_deadline_may_return_the_reason() {
 async fn an_epoch_that_is_told_to_stop_for_another_reason_is_not_late() {
     let world = start(Policy::resilient());
     let _taken_in = world.handle.apply(Config::Waits).await;
-    world.handle.kill();
+    world.handle.terminate(Urgency::Kill);
     let log = world.outcome().await;
     assert!(log.contains("immediate abort, Err(Aborted)"), "{log}");
 }

@@ -1,6 +1,6 @@
 //! Cold restarts.
 
-use handover_core::{Epoch, Policy};
+use handover_core::{Epoch, Policy, Urgency};
 use handover_tokio::{Applied, ApplyError, NotLive};
 use tokio::task::yield_now;
 
@@ -124,7 +124,7 @@ async fn an_agent_that_terminates_or_has_ended_takes_no_cold_restart() {
     let world = start(Policy::default());
     let handle = world.handle.clone();
     handle.apply_and_wait(GOOD).await.expect("it goes live");
-    handle.terminate();
+    handle.terminate(Urgency::Drain);
     assert_eq!(handle.restart(GOOD).await, Err(ApplyError::Terminating));
     let error = handle.restart_and_wait(GOOD).await.expect_err("it ends");
     assert!(matches!(

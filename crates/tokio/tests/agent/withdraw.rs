@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use handover_core::{Epoch, Policy};
+use handover_core::{Epoch, Policy, Urgency};
 use tokio::time::{advance, sleep};
 
 use crate::GOOD;
@@ -77,7 +77,7 @@ async fn a_drain_that_was_done_in_a_gap_is_not_cut() {
         .apply_and_wait(GOOD)
         .await
         .expect("it goes live");
-    world.handle.terminate();
+    world.handle.terminate(Urgency::Drain);
     sleep(Duration::from_millis(1)).await;
     advance(Duration::from_secs(60)).await;
     let log = world.outcome().await;

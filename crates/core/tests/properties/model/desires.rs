@@ -10,13 +10,25 @@ impl Model {
         let was_spare = self
             .spare
             .as_ref()
-            .is_some_and(|spare| spare.config == config);
+            .is_some_and(|spare| spare.config == config)
+            && !self
+                .running
+                .values()
+                .any(|it| it.is_spare && it.is_past && !is_told(it));
         if was_spare {
             self.spare = None;
         }
         for proxy in self.running.values_mut() {
             proxy.is_past |= is_told(proxy);
             proxy.is_spare &= !was_spare;
+        }
+        self.wish = Some(Wish::new(config));
+        self.go_on();
+    }
+
+    pub(super) fn renew(&mut self, config: &str) {
+        for proxy in self.running.values_mut() {
+            proxy.is_past = true;
         }
         self.wish = Some(Wish::new(config));
         self.go_on();

@@ -7,8 +7,7 @@ use handover_core::{Abort, Epoch, Outcome, Output, Timestamp};
 use super::{Life, Model, State, is_told};
 
 impl Model {
-    pub(super) fn terminate(&mut self) {
-        self.terminates += 1;
+    pub(super) fn drain(&mut self) {
         match self.life {
             Life::Running if self.running.is_empty() => self.finish(Outcome::Drained),
             Life::Running => {
@@ -19,8 +18,14 @@ impl Model {
                 }
                 self.go_on();
             }
-            Life::Draining { .. } => self.stop(Outcome::DrainSkipped),
-            Life::Stopping(_) if self.terminates >= 3 => self.kill(),
+            Life::Draining { .. } | Life::Stopping(_) | Life::Finished => {}
+        }
+    }
+
+    pub(super) fn skip_the_drain(&mut self) {
+        match self.life {
+            Life::Running if self.running.is_empty() => self.finish(Outcome::Drained),
+            Life::Running | Life::Draining { .. } => self.stop(Outcome::DrainSkipped),
             Life::Stopping(_) | Life::Finished => {}
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use handover_core::{
     Abort, Advance, Epoch, GaveUp, Input, LATE, LOOK_AROUND, OnExhausted, OnFailure, Outcome,
-    Output, Policy, Severity, Target, Timestamp,
+    Output, Policy, Severity, Target, Timestamp, Urgency,
 };
 
 /// A command; the model has no events.
@@ -26,7 +26,6 @@ pub(crate) struct Model {
     wish: Option<Wish>,
     /// The last good configuration, after its epoch has failed.
     spare: Option<Wish>,
-    terminates: u32,
     /// Clients were lost since the terminate, or the drain was.
     undrained: bool,
     acts: Vec<Act>,
@@ -54,9 +53,11 @@ struct Proxy {
     is_spare: bool,
     /// Another one was started to serve while it was the one that serves or will.
     is_contested: bool,
-    /// It was told to stop before the last desire, or by a restart, and has nothing to do with what
-    /// is wished.
+    /// It was told to stop before the last desire, or by a restart, or was started before a renewal,
+    /// and has nothing to do with what is wished.
     is_past: bool,
+    /// It was told that a newer one serves.
+    is_retired: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -110,7 +111,6 @@ impl Model {
             running: BTreeMap::new(),
             wish: None,
             spare: None,
-            terminates: 0,
             undrained: false,
             acts: Vec::new(),
         }
@@ -132,15 +132,17 @@ impl Model {
         }
         match input {
             Input::Desire(config) if self.life == Life::Running => self.desire(config),
+            Input::Renew(config) if self.life == Life::Running => self.renew(config),
             Input::Restart(config) if self.life == Life::Running => self.restart(config),
-            Input::Desire(_) | Input::Restart(_) => {}
+            Input::Desire(_) | Input::Renew(_) | Input::Restart(_) => {}
             Input::Live(epoch) => self.live(epoch.number()),
             Input::StoppedServing(epoch) => self.stopped_serving(epoch.number()),
             Input::Released(epoch) => self.released(epoch.number()),
             Input::Withdrawn(epoch) => self.withdrawn(epoch.number()),
             Input::Exited(epoch, exit) => self.exited(epoch.number(), *exit),
-            Input::Terminate => self.terminate(),
-            Input::Kill => self.kill(),
+            Input::Terminate(Urgency::Drain) => self.drain(),
+            Input::Terminate(Urgency::Stop) => self.skip_the_drain(),
+            Input::Terminate(Urgency::Kill) => self.kill(),
         }
     }
 
@@ -277,9 +279,15 @@ impl Model {
             .rev()
             .find(|(_, it)| is_live(it))
             .map(|(e, _)| *e);
-        for (_, older) in self.running.range_mut(..newest_live.unwrap_or_default()) {
+        let newest_live = newest_live.unwrap_or_default();
+        for (number, older) in self.running.range_mut(..newest_live) {
             if is_live(older) || is_starting(older) {
                 older.state = State::Draining { released: false };
+            }
+            if is_draining(older) && !older.is_retired {
+                older.is_retired = true;
+                let (epoch, by) = (Epoch::new(*number), Epoch::new(newest_live));
+                self.acts.push(Output::Retire { epoch, by });
             }
         }
         self.go_on();
@@ -417,6 +425,7 @@ impl Model {
                 is_spare,
                 is_contested,
                 is_past,
+                is_retired: false,
             },
         );
     }
@@ -454,7 +463,10 @@ impl Model {
 
     fn is_wished(&self, proxy: &Proxy) -> bool {
         let wished = self.wish.as_ref().map(|wish| &wish.config);
-        !proxy.is_past && proxy.config.is_some() && proxy.config.as_ref() == wished
+        !proxy.is_past
+            && !proxy.is_spare
+            && proxy.config.is_some()
+            && proxy.config.as_ref() == wished
     }
 
     fn may_hold(&self) -> bool {

@@ -30,7 +30,8 @@ pub(super) async fn launch(
     epoch: Epoch,
     control: &RunControl,
 ) -> Result<EnvoyProcess, EnvoyFailed> {
-    let config = for_epoch(config, epoch).await?;
+    let asked = config;
+    let config = for_epoch(Arc::clone(&asked), epoch).await?;
     let settings = &envoy.settings;
     check_binary(&settings.binary)?;
     let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
@@ -43,6 +44,7 @@ pub(super) async fn launch(
     let starting = Starting {
         envoy,
         config: &config,
+        asked: &asked,
         epoch,
         binary,
     };
@@ -74,6 +76,7 @@ pub(super) async fn launch(
         epoch,
         control: control.clone(),
         config,
+        asked,
         binary,
         line,
         file,
@@ -85,7 +88,10 @@ pub(super) async fn launch(
 /// An epoch that is about to be started.
 struct Starting<'a> {
     envoy: &'a Envoy,
+    /// What it will run with.
     config: &'a Arc<EnvoyConfig>,
+    /// What was asked for: the same, unless a template makes another text for each epoch.
+    asked: &'a Arc<EnvoyConfig>,
     epoch: Epoch,
     binary: FileId,
 }
@@ -185,10 +191,18 @@ impl Starting<'_> {
         self.validate(&file, false).await
     }
 
+    /// Lets Envoy validate what was written, unless this reading of the configuration was found valid
+    /// already and is tried again. A configuration that is equal but was read again, or one that serves
+    /// already and is renewed, may come with other certificates.
     async fn validate(&self, file: &Path, waits: bool) -> Result<(), EnvoyFailed> {
         let (envoy, config, binary) = (self.envoy, self.config, self.binary);
+        let asked = self.asked;
         let is_known = |known: &Validated| {
-            known.config == *config && known.binary == binary && known.waits >= waits
+            Arc::ptr_eq(&known.asked, asked)
+                && known.config == *config
+                && known.binary == binary
+                && known.waits >= waits
+                && !envoy.running.any_live_with(asked)
         };
         if envoy.validated.lock().await.as_ref().is_some_and(is_known) {
             return Ok(());
@@ -198,6 +212,7 @@ impl Starting<'_> {
             Verdict::Valid => {
                 *envoy.validated.lock().await = Some(Validated {
                     config: Arc::clone(config),
+                    asked: Arc::clone(asked),
                     binary,
                     waits,
                 });

@@ -203,7 +203,7 @@ impl EpochRun<'_> {
             .keep_last_good(process.epoch, &process.config, &info);
         process.control.live();
         tokio::select! {
-            () = envoy.running.superseded(process.epoch) => {}
+            _ = process.control.retired() => {}
             () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung() => return KillReason::Hung { silent_for },
         }

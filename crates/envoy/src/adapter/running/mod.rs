@@ -31,8 +31,6 @@ pub(super) use self::sockets::off_the_runtime;
 /// The running epochs: the table and the process of each.
 pub(super) struct RunningEpochs {
     inner: Mutex<Inner>,
-    /// The newest running epoch that was seen live.
-    live: watch::Sender<Option<Epoch>>,
     /// How many starts have failed: each may have cost an older epoch its listeners.
     failed_starts: watch::Sender<u64>,
     /// Listeners whose connections hold nothing up.
@@ -52,6 +50,8 @@ pub(super) struct EnvoyProcess {
     /// How its epoch and the agent speak to each other.
     pub(super) control: RunControl,
     pub(super) config: Arc<EnvoyConfig>,
+    /// What was asked for: the same, unless a template makes another text for each epoch.
+    asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
     pub(super) line: Line,
     /// The copy of the configuration that it reads.
@@ -91,6 +91,7 @@ pub(super) struct Launch {
     pub(super) epoch: Epoch,
     pub(super) control: RunControl,
     pub(super) config: Arc<EnvoyConfig>,
+    pub(super) asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
     pub(super) line: Line,
     pub(super) file: PathBuf,
@@ -104,6 +105,7 @@ impl EnvoyProcess {
             child,
             control: launch.control,
             config: launch.config,
+            asked: launch.asked,
             binary: launch.binary,
             line: launch.line,
             file: launch.file,
@@ -184,7 +186,6 @@ impl Drop for Registered<'_> {
         let mut inner = self.running.lock();
         inner.table.remove(self.epoch);
         let _process = inner.processes.remove(&self.epoch);
-        self.running.live.send_replace(inner.table.newest_live());
     }
 }
 
@@ -210,7 +211,6 @@ impl RunningEpochs {
     pub(super) fn new(exclude: Exclude) -> Self {
         Self {
             inner: Mutex::default(),
-            live: watch::Sender::default(),
             failed_starts: watch::Sender::default(),
             exclude,
         }
@@ -247,18 +247,15 @@ impl RunningEpochs {
         }
         // It is first live only once.
         let _known = process.info.set(info);
-        self.live.send_replace(inner.table.newest_live());
         true
     }
 
-    /// Waits until a newer epoch than this one is live.
-    pub(super) async fn superseded(&self, epoch: Epoch) {
-        let mut live = self.live.subscribe();
-        let newer = live.wait_for(|live| live.is_some_and(|live| live > epoch));
-        if newer.await.is_err() {
-            // The sender lives as long as `self`, so this is never reached.
-            std::future::pending::<()>().await;
-        }
+    /// Returns whether an epoch was seen live that was asked for by this very reading of a
+    /// configuration.
+    pub(super) fn any_live_with(&self, asked: &Arc<EnvoyConfig>) -> bool {
+        let inner = self.lock();
+        let mut processes = inner.processes.values();
+        processes.any(|process| process.info.get().is_some() && Arc::ptr_eq(&process.asked, asked))
     }
 
     /// Notes that a start has failed.
