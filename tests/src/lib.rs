@@ -1,52 +1,13 @@
-//! What the integration tests of the workspace stand on.
+//! The tests of the workspace that need more than one crate, or a real Envoy.
 //!
-//! A scenario needs an upstream that counts ([`backend`]), clients that count every lost request
-//! ([`load`]), real Envoy configurations, sound and broken ([`envoy_config`]), a process whose
-//! output and descendants are known ([`supervisor`], [`process_tag`]), and proof that nothing
-//! stays behind ([`leftovers`]). Ports and base ids are claimed across test processes
-//! ([`ports`]), and each wait has a limit and says what it waited for ([`limit`]).
+//! | folder | proves |
+//! |---|---|
+//! | `tests/parts` | each part of `handover-envoy` by itself understands a real Envoy |
+//! | `tests/adapter` | the agent with `handover-envoy` replaces a real Envoy without a loss |
+//! | `tests/proof` | the `handover` binary does the same, with all that a user meets |
+//! | `tests/cost.rs` | what a step of the state machine costs |
 //!
-//! It does not test anything itself: the scenarios are in `tests/`, and `tests/support` tests
-//! these helpers. Only tests call it, so a helper that cannot do its work panics, and its message
-//! names what was expected, what came instead and what the processes printed.
-//!
-//! ```
-//! use std::time::Duration;
-//!
-//! use handover_tests::{backend::Backend, load::{Load, Mix}, limit};
-//!
-//! # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-//! let backend = Backend::start();
-//! let load = Load::start(backend.addr(), Mix::default());
-//! limit::eventually(Duration::from_secs(10), "100 answers", || {
-//!     (load.progress().ok >= 100).then_some(())
-//! });
-//! load.stop().await.assert_no_loss();
-//! # });
-//! ```
-#![expect(
-    clippy::panic,
-    reason = "a test helper reports failure by ending the test, with a message for its reader"
-)]
-
-pub mod backend;
-mod claim;
-mod connection;
-pub mod control_plane;
-pub mod envoy_admin;
-pub mod envoy_bin;
-pub mod envoy_config;
-pub mod http;
-pub mod leftovers;
-pub mod limit;
-pub mod load;
-pub mod log;
-pub mod ports;
-pub mod process_tag;
-pub mod report;
-pub mod silent_control_plane;
-pub mod supervisor;
-mod tally;
+//! What these tests stand on is the crate `handover-test-support`, in `support`.
 
 /// The examples of the front page compile and run.
 #[cfg(doctest)]

@@ -219,7 +219,9 @@ impl ExitCode {
             Self::CUT
         } else if matches!(
             error,
-            ResolveError::Lookup { .. } | ResolveError::NoUsableAddress { .. }
+            ResolveError::Lookup { .. }
+                | ResolveError::NoUsableAddress { .. }
+                | ResolveError::ServiceLookup { .. }
         ) {
             Self::UNAVAILABLE
         } else {

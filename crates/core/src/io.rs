@@ -77,6 +77,7 @@ pub enum Target<C> {
     /// To serve with this configuration.
     Serve(C),
     /// To let the connections of all others drain; it ends when that is done.
+    #[doc(alias = "DrainConfig")]
     Drain,
 }
 

@@ -187,6 +187,11 @@ scenarios! {
     istio_one_recovery_only
     istio_cascading_aborts
     istio_epoch_0_crashes_beside_epoch_1
+    istio_clean_exit_is_not_started_again
+    istio_crash_crosses_the_abort
+    istio_change_while_aborting
+    istio_exit_after_the_retry_delay
+    istio_unasked_abort
 }
 
 fn transcript(script: &str) -> String {

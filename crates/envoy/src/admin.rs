@@ -17,7 +17,7 @@ pub(crate) mod fake_peer;
 pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
-pub use client::{AdminClient, AdminError, DrainCall, Ready};
+pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
 pub use exclude::{BadNamePattern, Exclude, NamePattern};
 pub use live::{LivePoll, NotLive};
 pub(crate) use paths::Refused;

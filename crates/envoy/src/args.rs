@@ -110,6 +110,7 @@ impl Default for ArgsOptions {
 
 /// Why arguments cannot be passed to Envoy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ArgsError {
     /// A duration has a fraction of a second. It is not rounded: a drain that is longer than asked
     /// for surprises as much as one that is shorter.

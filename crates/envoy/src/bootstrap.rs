@@ -185,6 +185,7 @@ impl Listener {
 
 /// Why a configuration cannot be supervised.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BootstrapError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {}", path.display())]

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::heard::Heard;
+use crate::rejection_reason::RejectionReason;
 use handover_process::{Child, Command, ExitCause, Line, Signal, SpawnError, Stream};
 
 /// How much is kept of each output stream: its end, where programs say why they fail.
@@ -101,7 +101,7 @@ async fn spawn(binary: &Path, args: &[OsString], said: &Said) -> Result<Child, S
 #[derive(Clone, Default)]
 struct Said {
     ends: Arc<Mutex<Ends>>,
-    heard: Heard,
+    heard: RejectionReason,
 }
 
 #[derive(Default)]

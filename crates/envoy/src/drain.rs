@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
 use crate::bootstrap::Listener;
-use crate::quiet::keep_new_connections_away;
+use crate::syn_filter::keep_new_connections_away;
 
 /// How to drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct DrainOptions {
     /// the statistics leave one of them out.
     pub listeners: Vec<Listener>,
     /// The process id of this Envoy, where it is a child of ours: then the connections that wait to
-    /// be accepted when the listeners close are not reset, see [`quiet`](crate::quiet).
+    /// be accepted when the listeners close are not reset, see `syn_filter`.
     pub child: Option<u32>,
 }
 
@@ -61,6 +61,7 @@ impl Default for DrainOptions {
 
 /// How a drain ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DrainReport {
     /// What still holds the drain; empty if no connection is left. Each entry shows as
     /// "3 connections on listener X".
@@ -83,6 +84,7 @@ impl DrainReport {
 /// Why a drain could not be done. Envoy may be half-way: its health checks fail, its listeners are
 /// open.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DrainError {
     /// Health checks could not be made to fail.
     #[error("cannot start the drain")]
@@ -189,7 +191,7 @@ pub(crate) async fn drain_counting(
             let spared = admin.address().port().into_iter().collect();
             // Without it the drain is a little less kind; that is no reason not to drain.
             if let Err(error) = keep_new_connections_away(child, &spared).await {
-                error.tell();
+                error.log();
             }
         }
         // Unknown counters leave the closing unverified; they do not stop a drain.

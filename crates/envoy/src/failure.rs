@@ -15,6 +15,7 @@ const BUS_ERROR: i32 = rustix::process::Signal::BUS.as_raw();
 
 /// Why an Envoy ended. It shows as one sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Failure {
     /// It exited 0, because somebody asked it to end.
     Clean,

@@ -97,6 +97,7 @@ pub struct LastGood {
 
 /// Why the last-known-good configuration cannot be kept or had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LastGoodError {
     /// The state directory cannot be used.
     #[error(transparent)]

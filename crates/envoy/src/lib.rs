@@ -1,43 +1,62 @@
 //! The Envoy adapter of Handover: everything it knows of Envoy's flags, files and admin endpoint.
 //!
-//! The crate prints nothing, reads no environment variable and starts no serving Envoy by itself.
-//! Each module stands alone; in the order in which a hand-over needs them:
-//!
-//! - `template` (with the feature of that name): the configuration, from a template;
-//! - [`version`], [`bootstrap`], [`args`], [`validate`]: is this binary an Envoy, what does the
-//!   configuration say, what is the command line, is the configuration good;
-//! - [`files`], [`hot_restart`]: the configuration file of each epoch, the base id and its lock, and
-//!   the repair of shared memory after a failed epoch;
-//! - [`admin`]: is the epoch live;
-//! - [`failure`], [`report`]: why did it end, and what is left of it;
-//! - [`last_good`], [`Digest`]: which configuration went live last;
-//! - [`drain`], [`connections`], [`quiet`]: has the old one finished its work.
+//! **What it is.** [`Envoy`] is a `Proxy` of `handover-tokio`: an `Agent` runs one Envoy per epoch
+//! with it, and replaces it by hot restart without losing a request. [`Envoy::builder`] has a default
+//! for every setting. A whole program, which hands over once and then drains:
 //!
 //! ```no_run
-//! use handover_envoy::admin::{AdminClient, LivePoll};
-//! use handover_envoy::bootstrap::Bootstrap;
+//! use std::{env::args_os, path::Path, sync::Arc};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let bootstrap = Bootstrap::read("/etc/envoy/envoy.yaml".as_ref())?;
-//! let admin = AdminClient::new(bootstrap.admin);
-//! let info = admin.wait_live(0, &LivePoll::default()).await?;
-//! assert_eq!(info.restart_epoch, 0);
-//! # Ok(())
-//! # }
+//! use handover_envoy::handover_core::Policy;
+//! use handover_envoy::handover_tokio::Agent;
+//! use handover_envoy::{Envoy, EnvoyConfig};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let [binary, first, second] = [1, 2, 3].map(|at| args_os().nth(at).unwrap_or_default());
+//!     let envoy = Envoy::builder(binary).build()?;
+//!     let agent = Agent::new(Arc::new(envoy), Policy::resilient())?;
+//!     let handle = agent.handle();
+//!     let running = tokio::spawn(agent.run(std::future::pending()));
+//!     for config in [first, second] {
+//!         let config = Arc::new(EnvoyConfig::read(Path::new(&config))?);
+//!         println!("epoch {} serves", handle.apply_and_wait(config).await?);
+//!     }
+//!     handle.terminate();
+//!     println!("{:?}", running.await?);
+//!     Ok(())
+//! }
 //! ```
+//!
+//! **What it does not do.** The crate prints nothing, reads no environment variable but `TMPDIR`, and
+//! decides neither when an epoch is started nor how often: `handover-core` does.
+//!
+//! **What else is here.** Parts of the adapter that are useful alone:
+//!
+//! - `template` (with the feature of that name): renders a configuration from a template;
+//! - [`bootstrap`], [`args`]: read the configuration and make the command line;
+//! - [`version`], [`validate`]: ask the binary which version it is and whether a configuration is
+//!   good;
+//! - [`hot_restart`], [`files`]: own a base id, repair the shared memory, stand in for a dead parent,
+//!   write the configuration file of each epoch;
+//! - [`admin`]: asks the admin endpoint;
+//! - [`failure`], [`report`], [`last_good`], [`Digest`]: explain an end, and keep what is needed
+//!   later.
 
 mod adapter;
 pub mod admin;
 pub mod args;
 pub mod bootstrap;
+#[doc(hidden)]
 pub mod connections;
+#[doc(hidden)]
 pub mod drain;
 pub mod failure;
 pub mod files;
 pub mod hot_restart;
 pub mod last_good;
-pub mod quiet;
 pub mod report;
+mod syn_filter;
 #[cfg(feature = "template")]
 pub mod template;
 pub mod validate;
@@ -48,16 +67,19 @@ pub mod version;
 pub mod fuzzing;
 
 mod capture;
-mod heard;
 mod listening;
 mod proc_net;
+mod rejection_reason;
 mod sock_diag;
 mod text;
 
+pub use handover_core;
+pub use handover_tokio;
+
 pub use adapter::{
-    ConfigError, EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, EnvoySettings, EpochOverview,
-    Holding, HungAction, NotSideBySide, OnRequestError, Overview, SetupError, StopOptions,
-    Watchdog,
+    ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed, EnvoySettings,
+    EpochOverview, Holding, HungAction, NotSideBySide, OnRequestError, Overview, SetupError,
+    StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]

@@ -96,6 +96,7 @@ pub struct CrashReport {
 
 /// Why a report cannot be kept.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// The state directory cannot be used.
     #[error(transparent)]

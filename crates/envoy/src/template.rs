@@ -104,6 +104,7 @@ pub struct Template {
 
 /// Why a template gives no configuration.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TemplateError {
     /// The file cannot be read.
     #[error("cannot read the template {}", path.display())]

@@ -32,6 +32,7 @@ pub enum Verdict {
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ValidateError {
     /// The binary cannot be used.
     #[error(transparent)]

@@ -32,6 +32,7 @@ pub struct HotRestartVersion(String);
 
 /// Why a binary cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BinaryError {
     /// There is no such file.
     #[error("there is no file {}: give the path of an Envoy binary", .0.display())]

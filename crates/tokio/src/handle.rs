@@ -104,6 +104,7 @@ impl<C> Handle<C> {
     ///
     /// When the future is dropped after its first poll, the configuration is applied all the same;
     /// only the answer is lost.
+    #[doc(alias = "ConfigCh")]
     pub async fn apply(&self, config: C) -> Result<Applied, ApplyError> {
         self.ask(Input::Desire(config)).await
     }

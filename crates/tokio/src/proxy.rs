@@ -50,6 +50,7 @@ pub trait Proxy: Send + Sync + 'static {
     fn cleanup(&self, epoch: Epoch);
 
     /// The desired configuration was given up and the agent is about to end. It must not block.
+    #[doc(alias = "Panic")]
     fn panic(&self, config: &Self::Config);
 }
 

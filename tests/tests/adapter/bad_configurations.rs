@@ -7,8 +7,8 @@ use std::time::Duration;
 use handover_core::retry::Retry;
 use handover_core::{Event, Policy};
 use handover_envoy::EnvoyConfig;
-use handover_tests::envoy_config::Break;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::require_envoy;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 

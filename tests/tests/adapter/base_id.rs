@@ -8,10 +8,10 @@ use std::time::Duration;
 use handover_core::Outcome;
 use handover_envoy::Envoy;
 use handover_envoy::hot_restart::{BaseId, SharedMemory};
-use handover_tests::envoy_admin::EnvoyAdmin;
-use handover_tests::envoy_config::EnvoyConfig;
-use handover_tests::ports::Port;
-use handover_tests::{ports, require_envoy};
+use handover_test_support::envoy_admin::EnvoyAdmin;
+use handover_test_support::envoy_config::EnvoyConfig;
+use handover_test_support::ports::Port;
+use handover_test_support::{ports, require_envoy};
 use handover_tokio::NotLive;
 
 use crate::world::{LIMIT, Setup, World, settings};

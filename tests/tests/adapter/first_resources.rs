@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use handover_core::{Event, Policy, retry::Retry};
 use handover_envoy::EnvoyConfig;
-use handover_tests::control_plane::ControlPlane;
-use handover_tests::load::Mix;
-use handover_tests::require_envoy;
+use handover_test_support::control_plane::ControlPlane;
+use handover_test_support::load::Mix;
+use handover_test_support::require_envoy;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::world::{LIMIT, Setup, World};
-use handover_tests::limit::within;
+use handover_test_support::limit::within;
 
 /// After this time Envoy would go on without, if it were left alone.
 const GIVEN_UP: Duration = Duration::from_secs(1);

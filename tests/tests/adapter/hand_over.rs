@@ -1,6 +1,6 @@
 //! The ordinary case.
 
-use handover_tests::require_envoy;
+use handover_test_support::require_envoy;
 
 use crate::world::World;
 

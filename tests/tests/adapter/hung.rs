@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use handover_core::Event;
 use handover_envoy::{HungAction, Watchdog};
-use handover_tests::require_envoy;
+use handover_test_support::require_envoy;
 use rustix::process::Signal;
 use tokio::time::sleep;
 

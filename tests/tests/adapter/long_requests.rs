@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use handover_tests::load::Mix;
-use handover_tests::report::ClientKind;
-use handover_tests::require_envoy;
+use handover_test_support::load::Mix;
+use handover_test_support::report::ClientKind;
+use handover_test_support::require_envoy;
 
 use crate::world::{Setup, World};
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
 use handover_core::{Event, GaveUp, OnExhausted, Outcome};
-use handover_tests::envoy_config::Break;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::require_envoy;
 use rustix::process::Signal;
 use tokio::time::sleep;
 

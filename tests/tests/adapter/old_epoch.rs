@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handover_tests::load::Report;
-use handover_tests::report::ClientKind;
-use handover_tests::require_envoy;
+use handover_test_support::load::Report;
+use handover_test_support::report::ClientKind;
+use handover_test_support::require_envoy;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -156,4 +156,33 @@ async fn a_child_whose_parent_died_owing_it_an_answer_wakes_up() {
     let fresh = report.failed_by.iter();
     let fresh = fresh.filter(|((client, _), _)| *client == ClientKind::NewConnection);
     assert!(fresh.map(|(_, count)| count).sum::<u64>() <= 2, "{report}");
+}
+
+/// Somebody may stop it on purpose, with a debugger for example. Its child feels nothing of a short stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_that_is_stopped_is_left_alone_for_some_seconds() {
+    let envoy = require_envoy!();
+    let setup = Setup {
+        parent_shutdown_time: Duration::from_secs(60),
+        ..Setup::default()
+    };
+    let world = World::with(&envoy, setup).await;
+    let old = world.process(0);
+    world.hand_over("v1", 1).await;
+    old.send(Signal::STOP);
+    let stopped = Instant::now();
+    sleep(Duration::from_secs(2)).await;
+    assert!(is_stopped(old.pid), "it is continued too early");
+    world
+        .until("the old epoch to be continued", |_| !is_stopped(old.pid))
+        .await;
+    println!("=== continued after {:?}", stopped.elapsed());
+    world.finish().await;
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The second field is the name in parentheses, which may hold anything.
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, after)| after.starts_with('T'))
 }

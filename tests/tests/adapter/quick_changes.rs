@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handover_core::{Event, Held};
-use handover_tests::require_envoy;
+use handover_test_support::require_envoy;
 use tokio::time::sleep;
 
 use crate::world::{Setup, World, is_soak, rounds};

@@ -8,13 +8,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handover_core::{Event, Exit, Outcome};
-use handover_tests::envoy_config::Break;
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::within;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::within;
+use handover_test_support::require_envoy;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -328,5 +328,56 @@ async fn where_they_cannot_serve_side_by_side_the_running_epoch_is_held_with_the
     assert!(old.is_running());
     world.served_by("v0").await;
     world.hand_over("v1", 1).await;
+    world.finish().await.assert_no_loss();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_ends_with_its_last_connection_long_before_its_time() {
+    let envoy = require_envoy!();
+    let binary = Binary::new(&envoy);
+    let setup = Setup {
+        parent_shutdown_time: Duration::from_secs(50),
+        ..Setup::brisk()
+    };
+    let world = World::with(&binary.path(), setup).await;
+    binary.install("11.105");
+    world.hand_over("v1", 1).await;
+    let live = Instant::now();
+    alone(&world).await;
+    let took = live.elapsed();
+    assert!(took < Duration::from_secs(30), "it took {took:?}");
+    world.finish().await.assert_no_loss();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_whose_client_stays_is_ended_in_order_at_its_time() {
+    let envoy = require_envoy!();
+    let binary = Binary::new(&envoy);
+    let setup = Setup {
+        parent_shutdown_time: Duration::from_secs(6),
+        ..Setup::brisk()
+    };
+    let mut world = World::with(&binary.path(), setup).await;
+    // It never asks for anything, so Envoy's own drain does not close it.
+    let kept = std::net::TcpStream::connect(world.addresses().0).expect("Envoy listens");
+    let old = world.process(0);
+    binary.install("11.105");
+    world.hand_over("v1", 1).await;
+    world.events();
+    sleep(Duration::from_secs(2)).await;
+    assert!(old.is_running(), "it has a client and still has time");
+    alone(&world).await;
+    let events = world.events();
+    let failed = events.iter().any(|event| {
+        matches!(
+            event,
+            Event::Exited {
+                exit: Exit::Failed(_),
+                ..
+            }
+        )
+    });
+    assert!(!failed, "{events:?}");
+    drop(kept);
     world.finish().await.assert_no_loss();
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use handover_core::Epoch;
 use handover_core::retry::Retry;
 use handover_envoy::hot_restart::{BaseId, SharedMemory, State};
-use handover_tests::envoy_config::Break;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::require_envoy;
 use handover_tokio::NotLive;
 
 use crate::world::{Setup, World};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
 use handover_core::{Event, Policy};
-use handover_tests::limit::within;
-use handover_tests::require_envoy;
+use handover_test_support::limit::within;
+use handover_test_support::require_envoy;
 
 use crate::world::{LIMIT, Setup, World};
 

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
-use handover_tests::envoy_config::Break;
-use handover_tests::require_envoys;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::require_envoys;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 use tempfile::TempDir;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Launch, Signal};
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Launch, Signal};
 
 use crate::world::{LIMIT, Site, World};
 
@@ -34,7 +34,7 @@ fn words(line: &str) -> Vec<String> {
 async fn envoy_says_that_it_was_told_what_the_flags_say() {
     let envoy = require_envoy!();
     let world = World::start(&envoy, &FLAGS);
-    let answer = handover_tests::http::get(world.site.admin.addr(), "/server_info", LIMIT)
+    let answer = handover_test_support::http::get(world.site.admin.addr(), "/server_info", LIMIT)
         .expect("Envoy answers");
     let info: serde_json::Value = serde_json::from_slice(&answer.body).expect("it is JSON");
     let options = info.get("command_line_options").expect("it has them");

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::eventually;
-use handover_tests::load::{Load, Mix};
-use handover_tests::supervisor::{Launch, Signal, Supervisor};
-use handover_tests::{envoy_bin::report_skip, require_envoy};
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::eventually;
+use handover_test_support::load::{Load, Mix};
+use handover_test_support::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::{envoy_bin::report_skip, require_envoy};
 
 use crate::world::{LIMIT, Site};
 

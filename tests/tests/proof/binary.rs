@@ -7,9 +7,9 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
 use tempfile::TempDir;
 
 use crate::world::{LIMIT, World};

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::Signal;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, World};
 

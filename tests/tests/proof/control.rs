@@ -5,12 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use handover_envoy::Digest;
-use handover_tests::envoy_bin::report_skip;
-use handover_tests::envoy_config::Break;
-use handover_tests::limit::eventually;
-use handover_tests::log::Stream;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Launch, Signal};
+use handover_test_support::envoy_bin::report_skip;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::limit::eventually;
+use handover_test_support::log::Stream;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Launch, Signal};
 use serde_json::Value;
 
 use crate::world::{LIMIT, Site, World};
@@ -166,7 +166,7 @@ async fn a_reload_now_ends_the_oldest_epoch_and_tells_whom_it_cuts() {
     supervisor.wait_for_line("epoch 0 is live", LIMIT);
     let addr = site.listener.addr();
     let slow = std::thread::spawn(move || {
-        handover_tests::http::get(addr, "/slow?ms=600000", Duration::from_secs(600))
+        handover_test_support::http::get(addr, "/slow?ms=600000", Duration::from_secs(600))
     });
     eventually(LIMIT, "the slow request", || {
         (site.backend.requests_to("/slow") > 0).then_some(())
@@ -232,7 +232,7 @@ async fn a_stop_waits_for_requests_and_a_stop_now_does_not() {
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
         let addr = site.listener.addr();
         let slow = std::thread::spawn(move || {
-            handover_tests::http::get(addr, "/slow?ms=3000", Duration::from_secs(600))
+            handover_test_support::http::get(addr, "/slow?ms=3000", Duration::from_secs(600))
         });
         eventually(LIMIT, "the slow request", || {
             (site.backend.requests_to("/slow") > 0).then_some(())

@@ -5,10 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use handover_tests::http;
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Signal, Supervisor};
+use handover_test_support::http;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Signal, Supervisor};
 
 use crate::world::{LIMIT, Site, World};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{LIMIT, World};
@@ -80,7 +80,7 @@ async fn with_on_exit_stop_an_epoch_that_fails_to_start_leaves_the_serving_one_a
     let world = World::start(&envoy, &["--on-exit", "stop"]);
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("it is bound").port();
-    let broken = handover_tests::envoy_config::Break::PortConflict(taken);
+    let broken = handover_test_support::envoy_config::Break::PortConflict(taken);
     world.site.write_broken(broken);
     let given_up = "gave the configuration up, as a retry cannot help; an older one goes on";
     world.supervisor.wait_for_line(given_up, LIMIT);
@@ -138,7 +138,7 @@ async fn with_on_exhausted_stop_a_rejected_configuration_ends_what_serves() {
     let mut world = World::start(&envoy, &["--on-exhausted", "stop"]);
     world
         .site
-        .write_broken(handover_tests::envoy_config::Break::UnknownField);
+        .write_broken(handover_test_support::envoy_config::Break::UnknownField);
     assert_eq!(world.supervisor.wait_exit(LIMIT).code(), Some(65));
     world.site.assert_nothing_left();
 }

@@ -6,12 +6,12 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
-use handover_tests::envoy_bin::report_skip;
-use handover_tests::envoy_config::replace_file;
-use handover_tests::http;
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::envoy_bin::report_skip;
+use handover_test_support::envoy_config::replace_file;
+use handover_test_support::http;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 use rustix::process::{Pid, kill_process};
 
 use crate::world::{LIMIT, Site};

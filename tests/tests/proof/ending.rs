@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use handover_tests::require_envoy;
-use handover_tests::supervisor::Signal;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, World};
 
@@ -43,9 +43,9 @@ async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
     let mut world = World::start(&envoy, &flags);
     let addr = world.site.listener.addr();
     let slow = std::thread::spawn(move || {
-        handover_tests::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
+        handover_test_support::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
     });
-    handover_tests::limit::eventually(LIMIT, "the slow request", || {
+    handover_test_support::limit::eventually(LIMIT, "the slow request", || {
         (world.site.backend.requests_to("/slow?ms=20000") > 0).then_some(())
     });
     world.supervisor.signal(Signal::TERM);
@@ -69,9 +69,9 @@ async fn a_third_signal_kills() {
     let mut world = World::start(&envoy, &["--termination-drain", "60s"]);
     let addr = world.site.listener.addr();
     let slow = std::thread::spawn(move || {
-        handover_tests::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
+        handover_test_support::http::get(addr, "/slow?ms=20000", Duration::from_secs(30))
     });
-    handover_tests::limit::eventually(LIMIT, "the slow request", || {
+    handover_test_support::limit::eventually(LIMIT, "the slow request", || {
         (world.site.backend.requests_to("/slow?ms=20000") > 0).then_some(())
     });
     world.supervisor.signal(Signal::TERM);
@@ -92,7 +92,7 @@ async fn a_killed_supervisor_takes_its_envoys_along() {
     let mut world = World::start(&envoy, &[]);
     world.supervisor.signal(Signal::KILL);
     world.supervisor.wait_exit(LIMIT);
-    handover_tests::limit::eventually(LIMIT, "the end of every Envoy", || {
+    handover_test_support::limit::eventually(LIMIT, "the end of every Envoy", || {
         world.supervisor.tag().processes().is_empty().then_some(())
     });
 }

@@ -4,11 +4,11 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use handover_tests::http;
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
-use handover_tests::silent_control_plane::SilentControlPlane;
-use handover_tests::supervisor::Signal;
+use handover_test_support::http;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
+use handover_test_support::silent_control_plane::SilentControlPlane;
+use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, Site, World};
 

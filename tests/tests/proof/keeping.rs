@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use handover_tests::envoy_config::Break;
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Signal, Supervisor};
+use handover_test_support::envoy_config::Break;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Signal, Supervisor};
 use rustix::process::{Pid, kill_process};
 
 use crate::world::{LIMIT, Site, World};
@@ -57,7 +57,7 @@ async fn a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one() {
         let supervisor = start_with_fallback(&site, &envoy);
         supervisor.wait_for_line("falls back", LIMIT);
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
-        let answer = handover_tests::http::get(site.listener.addr(), "/", LIMIT);
+        let answer = handover_test_support::http::get(site.listener.addr(), "/", LIMIT);
         assert_eq!(
             answer.expect("Envoy answers").header("x-config"),
             Some("v0")

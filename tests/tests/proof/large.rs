@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use handover_tests::envoy_config::replace_file;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::Signal;
+use handover_test_support::envoy_config::replace_file;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, Site, World};
 

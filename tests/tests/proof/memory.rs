@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use handover_tests::envoy_bin::report_skip;
-use handover_tests::limit::poll;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_bin::report_skip;
+use handover_test_support::limit::poll;
+use handover_test_support::require_envoy;
 
 use crate::world::{LIMIT, Site};
 

@@ -5,23 +5,27 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use handover_tests::envoy_bin::report_skip;
-use handover_tests::envoy_config::Break;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::Supervisor;
+use handover_test_support::envoy_bin::report_skip;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::Supervisor;
 
 use crate::world::{LIMIT, Site, World};
 
 /// One line must tell the file and the reason.
 fn one_line_tells(supervisor: &Supervisor, file: &Path, reason: &str) {
     let file = file.to_str().expect("the path is text");
-    handover_tests::limit::eventually(LIMIT, &format!("{file} and {reason} on one line"), || {
-        let lines = supervisor.log().lines();
-        lines
-            .iter()
-            .any(|line| line.text.contains(file) && line.text.contains(reason))
-            .then_some(())
-    });
+    handover_test_support::limit::eventually(
+        LIMIT,
+        &format!("{file} and {reason} on one line"),
+        || {
+            let lines = supervisor.log().lines();
+            lines
+                .iter()
+                .any(|line| line.text.contains(file) && line.text.contains(reason))
+                .then_some(())
+        },
+    );
 }
 
 async fn is_survived(broken: Break, reason: &str) {

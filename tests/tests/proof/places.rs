@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use handover_tests::limit::eventually;
-use handover_tests::supervisor::{Launch, Signal};
-use handover_tests::{envoy_bin::report_skip, require_envoy};
+use handover_test_support::limit::eventually;
+use handover_test_support::supervisor::{Launch, Signal};
+use handover_test_support::{envoy_bin::report_skip, require_envoy};
 
 use crate::world::{LIMIT, Site};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use handover_tests::control_plane::ControlPlane;
-use handover_tests::limit::eventually;
-use handover_tests::supervisor::Signal;
-use handover_tests::{http, require_envoy};
+use handover_test_support::control_plane::ControlPlane;
+use handover_test_support::limit::eventually;
+use handover_test_support::supervisor::Signal;
+use handover_test_support::{http, require_envoy};
 use serde_json::{Value, json};
 
 use crate::world::{LIMIT, Site};

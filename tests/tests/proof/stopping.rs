@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use handover_tests::http::{self, ResponseReader};
-use handover_tests::limit::eventually;
-use handover_tests::ports::Port;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::http::{self, ResponseReader};
+use handover_test_support::limit::eventually;
+use handover_test_support::ports::Port;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
 
@@ -191,6 +191,21 @@ async fn the_variable_of_istio_gives_the_time_of_the_drain() {
     let kept = keep_a_connection(site.listener.addr());
     let (_, code) = end(&mut supervisor);
     assert_eq!(code, Some(75));
+    drop(kept);
+    site.assert_nothing_left();
+}
+
+/// SIGTERM lets Envoy flush its access logs and statistics; SIGKILL would not.
+#[tokio::test]
+async fn an_envoy_whose_drain_is_cut_is_ended_in_order_and_not_killed() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    let flags = ["--termination-drain", "1s", "--abort-grace", "30s"];
+    let mut supervisor = start(&site, site.launch(&envoy).args(flags));
+    let kept = keep_a_connection(site.listener.addr());
+    assert_eq!(end(&mut supervisor).1, Some(75));
+    supervisor.wait_for_line("caught ENVOY_SIGTERM", LIMIT);
     drop(kept);
     site.assert_nothing_left();
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::net::TcpListener;
 
-use handover_tests::envoy_config::Break;
-use handover_tests::require_envoy;
+use handover_test_support::envoy_config::Break;
+use handover_test_support::require_envoy;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{LIMIT, World};

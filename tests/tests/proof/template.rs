@@ -5,13 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use handover_netutil::private_ips;
-use handover_tests::envoy_admin::EnvoyAdmin;
-use handover_tests::envoy_bin::report_skip;
-use handover_tests::envoy_config::{Break, replace_file};
-use handover_tests::limit::eventually;
-use handover_tests::ports::Port;
-use handover_tests::require_envoy;
-use handover_tests::supervisor::{Signal, Supervisor};
+use handover_test_support::envoy_admin::EnvoyAdmin;
+use handover_test_support::envoy_bin::report_skip;
+use handover_test_support::envoy_config::{Break, replace_file};
+use handover_test_support::limit::eventually;
+use handover_test_support::ports::Port;
+use handover_test_support::require_envoy;
+use handover_test_support::supervisor::{Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
 
@@ -48,7 +48,7 @@ fn serves(site: &Site, name: &str) {
         LIMIT,
         &format!("a response of {name}, not {last:?}"),
         || {
-            let answer = handover_tests::http::get(site.listener.addr(), "/", LIMIT).ok()?;
+            let answer = handover_test_support::http::get(site.listener.addr(), "/", LIMIT).ok()?;
             last = answer.header("x-config").map(str::to_owned);
             (last.as_deref() == Some(name)).then_some(())
         },

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use handover_tests::http;
-use handover_tests::limit::eventually;
-use handover_tests::require_envoy;
-use handover_tests::silent_control_plane::SilentControlPlane;
-use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::http;
+use handover_test_support::limit::eventually;
+use handover_test_support::require_envoy;
+use handover_test_support::silent_control_plane::SilentControlPlane;
+use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
 
@@ -179,5 +179,7 @@ async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
     let asked = Instant::now();
     supervisor.signal(Signal::TERM);
     end_quickly(&mut supervisor, asked);
+    // Not by the agent's own deadline for a start that it has withdrawn, five seconds later.
+    supervisor.wait_for_line("epoch 0 serves nobody yet and is ended", LIMIT);
     site.assert_nothing_left();
 }

@@ -4,15 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use handover_tests::backend::Backend;
-use handover_tests::envoy_admin::EnvoyAdmin;
-use handover_tests::envoy_config::{self, Break};
-use handover_tests::leftovers::Leftovers;
-use handover_tests::limit::eventually;
-use handover_tests::load::{Load, Mix};
-use handover_tests::ports::{BaseId, Port};
-use handover_tests::report::Report;
-use handover_tests::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::backend::Backend;
+use handover_test_support::envoy_admin::EnvoyAdmin;
+use handover_test_support::envoy_config::{self, Break};
+use handover_test_support::leftovers::Leftovers;
+use handover_test_support::limit::eventually;
+use handover_test_support::load::{Load, Mix};
+use handover_test_support::ports::{BaseId, Port};
+use handover_test_support::report::Report;
+use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine; a wait that is over is over at once.

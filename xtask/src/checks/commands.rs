@@ -1,4 +1,4 @@
-//! Every command that README.md and docs show runs here, or a test runs it; see [`crate::markdown`] for the
+//! Every command that the pages at the root and in docs show runs here, or a test runs it; see [`crate::markdown`] for the
 //! comments that say which.
 //!
 //! A block runs in one bash, because readers use pipes, variables and `||`. The output that a block shows is
@@ -53,11 +53,10 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
 }
 
 fn is_documentation(file: &str) -> bool {
-    let shown = file == "README.md" || file.starts_with("docs/") || file.starts_with("crates/");
-    shown
-        && Path::new(file)
-            .extension()
-            .is_some_and(|extension| extension == "md")
+    let markdown = Path::new(file)
+        .extension()
+        .is_some_and(|extension| extension == "md");
+    markdown && (!file.contains('/') || file.starts_with("docs/") || file.starts_with("crates/"))
 }
 
 /// What is wrong with a block of commands. It runs if its tag asks for that.

@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("handover-watch", &["handover-files", "handover-runtime"]),
     ("handover-core", &["handover-retry"]),
     ("handover-tokio", &["handover-core", "handover-retry"]),
+    ("handover-supervisor", &["handover-core"]),
     (
         "handover-envoy",
         &[
@@ -35,6 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "handover",
         &[
+            "handover-test-support",
             "handover-envoy",
             "handover-files",
             "handover-process",
@@ -46,9 +48,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "handover-netutil",
         ],
     ),
+    ("handover-test-support", &[]),
     (
         "handover-tests",
         &[
+            "handover-test-support",
             "handover-envoy",
             "handover-files",
             "handover-process",

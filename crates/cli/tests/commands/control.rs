@@ -437,7 +437,7 @@ fn a_status_under_load_costs_no_request() {
     let place = Place::new();
     let (mut running, _) = place.server("web", &[]);
     let address = running.address();
-    let load = crate::client::Load::start(address);
+    let load = crate::client::load(address);
     for _ in 0..20 {
         assert_eq!(place.ask(&["status"]).code, 0);
     }
@@ -445,7 +445,7 @@ fn a_status_under_load_costs_no_request() {
     for _ in 0..20 {
         assert_eq!(place.ask(&["status"]).code, 0);
     }
-    load.assert_no_loss();
+    load.stop_blocking().assert_no_loss();
     running.signal(Signal::TERM);
     assert_eq!(running.code(), 0);
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
-use crate::readiness::free_address;
 use crate::shortages::Stranger;
 use crate::support::{Running, eventually, handover, output_of, replace, skipped, stderr, stdout};
 
@@ -25,16 +25,16 @@ pub(crate) fn binary(test: &str) -> Option<String> {
 /// A configuration that answers with a text, in a directory of its own.
 struct Config {
     dir: tempfile::TempDir,
-    admin: u16,
-    port: u16,
+    admin: Port,
+    port: Port,
 }
 
 impl Config {
     fn new(text: &str) -> Self {
         let config = Self {
             dir: tempfile::tempdir().unwrap(),
-            admin: free_address().port(),
-            port: free_address().port(),
+            admin: Port::free(),
+            port: Port::free(),
         };
         config.write(&config.content(text));
         config
@@ -49,7 +49,7 @@ impl Config {
     }
 
     fn content(&self, text: &str) -> String {
-        let (admin, port) = (self.admin, self.port);
+        let (admin, port) = (self.admin.number(), self.port.number());
         format!(
             r#"admin:
   address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }}
@@ -106,7 +106,7 @@ static_resources:
 
     /// Waits until the text is served.
     fn serves(&self, text: &str) -> u32 {
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.port));
+        let address = self.port.addr();
         eventually(text, || {
             let answer = crate::client::get(address, "/").ok()?;
             (answer.body == text).then_some(answer.epoch)

@@ -2,9 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::client::{Load, Pending, get};
+use crate::client::{Pending, get, load};
 use crate::support::{
-    Running, eventually, exec_script, exec_server, handover, output_of, replace, stderr,
+    Running, children_of, eventually, exec_script, exec_server, handover, output_of, replace,
+    stderr,
 };
 
 #[test]
@@ -12,10 +13,12 @@ fn hand_overs_under_load_lose_no_request() {
     let mut handover = exec_server(&[], &[]);
     let address = handover.address();
     handover.says("epoch 0 is live");
-    let load = Load::start(address);
+    let load = load(address);
     for epoch in 1..=5 {
-        let before = load.answered();
-        eventually("requests", || (load.answered() > before + 50).then_some(()));
+        let before = load.progress().ok;
+        eventually("requests", || {
+            (load.progress().ok > before + 50).then_some(())
+        });
         handover.signal(Signal::HUP);
         eventually("the next epoch", || {
             (get(address, "/").ok()?.epoch == epoch).then_some(())
@@ -23,7 +26,7 @@ fn hand_overs_under_load_lose_no_request() {
         // With two epochs at once, the next one waits for the end of the older one.
         handover.says(&format!("epoch {} ended cleanly", epoch - 1));
     }
-    load.assert_no_loss();
+    load.stop_blocking().assert_no_loss();
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 0);
 }
@@ -59,7 +62,7 @@ fn a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not() {
     let handover = exec_server(&flags, &["--config", path]);
     let address = handover.address();
     handover.says("epoch 0 is live");
-    let load = Load::start(address);
+    let load = load(address);
     let answers = |text: &str| {
         let answer = eventually("an answer", || get(address, "/").ok());
         answer.body.starts_with(text)
@@ -86,7 +89,7 @@ fn a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not() {
     eventually("the third text", || {
         answers("three from epoch 2").then_some(())
     });
-    load.assert_no_loss();
+    load.stop_blocking().assert_no_loss();
 }
 
 #[test]
@@ -116,26 +119,13 @@ fn a_program_that_dies_is_started_again_on_the_same_socket() {
     let live = handover.says("epoch 0 is live");
     assert!(live.contains("\"epoch\":0"), "{live}");
     // Not taken by the server, this signal ends it.
-    let children = children_of(&handover);
+    let children = children_of(handover.pid());
     let [pid] = children[..] else {
         panic!("{children:?}")
     };
-    let pid = Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
     handover.says("killed by signal 9 (SIGKILL)");
     handover.stderr.wait_for_nth(2, "epoch 0 is live");
-}
-
-/// The processes that it has started and that are no threads of its own.
-fn children_of(handover: &Running) -> Vec<i32> {
-    let pid = handover.pid();
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let lists = tasks
-        .flatten()
-        .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
-    let lists: Vec<String> = lists.collect();
-    let numbers = lists.iter().flat_map(|list| list.split_whitespace());
-    numbers.map(|number| number.parse().unwrap()).collect()
 }
 
 #[test]
@@ -319,7 +309,7 @@ fn a_stop_beside_an_epoch_that_never_becomes_ready_drains_at_once() {
     handover.says("epoch 0 is live");
     handover.signal(Signal::HUP);
     eventually("the second process", || {
-        (children_of(&handover).len() == 2).then_some(())
+        (children_of(handover.pid()).len() == 2).then_some(())
     });
     let asked = std::time::Instant::now();
     handover.signal(Signal::TERM);
@@ -333,7 +323,7 @@ fn a_stop_of_the_only_epoch_that_never_becomes_ready_ends_it_at_once() {
     let script = "trap 'exit 0' TERM; while :; do sleep 0.02; done";
     let mut handover = exec_script(&["--ready-fd=3", "--drain-time", "50s"], script);
     eventually("the process", || {
-        (children_of(&handover).len() == 1).then_some(())
+        (children_of(handover.pid()).len() == 1).then_some(())
     });
     let asked = std::time::Instant::now();
     handover.signal(Signal::TERM);
@@ -350,7 +340,7 @@ fn a_start_deadline_that_passed_while_the_supervisor_was_stopped_ends_no_ready_e
     handover.signal(Signal::HUP);
     handover.says("starting epoch 1");
     eventually("the second process", || {
-        (children_of(&handover).len() == 2).then_some(())
+        (children_of(handover.pid()).len() == 2).then_some(())
     });
     handover.signal(Signal::STOP);
     std::thread::sleep(std::time::Duration::from_secs(14));

@@ -1,26 +1,9 @@
 //! When an epoch is live.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU32, Ordering};
-
+use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
 use crate::support::exec_script;
-
-/// An address that nobody listens on. Its port is below those that the kernel gives to outgoing
-/// connections, any of which could take one between its choice and its use.
-pub(crate) fn free_address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Tests that run side by side have other process ids, or share the counter.
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id().wrapping_mul(16).wrapping_add(step) % 8_000;
-        let port = 2_000 + u16::try_from(offset).unwrap();
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
-    }
-}
 
 #[test]
 fn a_line_on_the_descriptor_is_readiness() {
@@ -64,7 +47,8 @@ fn the_reason_of_an_end_before_readiness_is_the_end() {
 
 #[test]
 fn a_probe_is_asked_until_it_is_answered() {
-    let address = free_address();
+    let port = Port::free();
+    let address = port.addr();
     let server = env!("CARGO_BIN_EXE_handover");
     // The inner one listens for its server; to the outer one it is a program like any other.
     let inner = format!(

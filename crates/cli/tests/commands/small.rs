@@ -10,11 +10,33 @@ fn an_address_is_printed_as_a_socket_address() {
         ("127.0.0.1:80", "127.0.0.1:80\n"),
         ("[::1]:443", "[::1]:443\n"),
         ("localhost:8080", "127.0.0.1:8080\n"),
+        ("[localhost]:9080", "127.0.0.1:9080\n"),
+        ("[127.0.0.1]:80", "127.0.0.1:80\n"),
     ] {
         let output = output_of(["resolve", given]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert_eq!(stdout(&output), printed);
     }
+}
+
+#[test]
+fn the_name_of_a_service_is_printed_as_its_port() {
+    // A minimal container has no table of services, so both answers are right.
+    let output = output_of(["resolve", "localhost:http"]);
+    if output.status.code() == Some(64) {
+        let error = stderr(&output);
+        assert!(
+            error.contains("not a TCP service that this system knows"),
+            "{error}"
+        );
+    } else {
+        assert_eq!(stdout(&output), "127.0.0.1:80\n", "{}", stderr(&output));
+    }
+    let output = output_of(["resolve", "localhost:no-such-service"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).starts_with("error: \"no-such-service\" in"));
+    let output = output_of(["resolve", "localhost:"]);
+    assert_eq!(output.status.code(), Some(64));
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Starting the binary, reading what it says, and ending it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use handover_test_support::envoy_bin::report_skip;
+use handover_test_support::envoy_config::replace_file;
+use handover_test_support::{limit, process_tag};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long anything may take. It is reached only when something is broken.
@@ -173,21 +176,9 @@ impl Drop for Running {
 
 /// The processes whose parent this is.
 pub(crate) fn children_of(parent: u32) -> Vec<Pid> {
-    let is_child = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The second field is the name in parentheses, which may hold anything.
-        let after = stat.rsplit_once(')').map(|(_, after)| after.to_owned());
-        let fields = after.unwrap_or_default();
-        fields
-            .split_whitespace()
-            .nth(1)
-            .and_then(|pid| pid.parse().ok())
-            == Some(parent)
-    };
-    let entries = std::fs::read_dir("/proc").unwrap();
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(is_child)
-        .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+    let children = process_tag::children_of(parent).into_iter();
+    children
+        .filter_map(|child| Pid::from_raw(i32::try_from(child.pid).ok()?))
         .collect()
 }
 
@@ -247,31 +238,18 @@ pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     eventually_or(&|| what.to_owned(), look)
 }
 
-fn eventually_or<T>(what: &dyn Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(
-            started.elapsed() < LIMIT,
-            "not within {LIMIT:?}: {}",
-            what()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+fn eventually_or<T>(what: &dyn Fn() -> String, look: impl FnMut() -> Option<T>) -> T {
+    let found = limit::poll(LIMIT, look);
+    assert!(found.is_some(), "not within {LIMIT:?}: {}", what());
+    found.unwrap()
 }
 
-/// Says that a test was not run, and why. The harness hides what a successful test prints with the
-/// macros, and this must be seen.
+/// Says that a test was not run, and why.
 pub(crate) fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED commands::{test}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    report_skip(&format!("commands::{test}"), why);
 }
 
 /// Replaces a file in one step.
 pub(crate) fn replace(path: &std::path::Path, content: &str) {
-    let part = path.with_extension("part");
-    std::fs::write(&part, content).unwrap();
-    std::fs::rename(part, path).unwrap();
+    replace_file(path, content.as_bytes());
 }

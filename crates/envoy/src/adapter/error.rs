@@ -9,7 +9,7 @@ use handover_process::{ExitCause, SpawnError};
 use handover_runtime::Shortage;
 use handover_tokio::RunError;
 
-use super::side_by_side::NotSideBySide;
+use super::epoch_run::NotSideBySide;
 use crate::args::ArgsError;
 use crate::failure::Failure;
 use crate::hot_restart::{BaseIdError, ParentError, RepairError};
@@ -36,6 +36,7 @@ pub enum SetupError {
 /// Why an epoch failed: the source of the [`RunError`] that
 /// [`Proxy::run`](handover_tokio::Proxy::run) returns for an [`Envoy`](super::Envoy).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvoyFailed {
     /// Envoy rejects the configuration. No epoch was spent on it.
     #[error("{}: {message}", config.display())]

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handover_core::Epoch;
 
+use super::epochs::LineId;
 use crate::hot_restart::{
     BaseId, BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId, Parent, SharedMemory,
 };
@@ -23,6 +24,8 @@ pub(super) struct Lines {
     is_explicit: bool,
     host: HostPaths,
     instance: String,
+    /// How many lines have begun.
+    begun: AtomicU64,
 }
 
 /// The base id that is kept.
@@ -39,6 +42,7 @@ struct Home {
 /// epoch has one until it is over.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
+    id: LineId,
     lease: Arc<Lease>,
     first: Epoch,
 }
@@ -70,6 +74,7 @@ impl Lines {
             is_explicit: matches!(choice, BaseIdChoice::Explicit(_)),
             host,
             instance,
+            begun: AtomicU64::new(0),
         })
     }
 
@@ -95,6 +100,7 @@ impl Lines {
             Err(error) => return Err(error),
         };
         Ok(Line {
+            id: LineId(self.begun.fetch_add(1, Ordering::Relaxed)),
             lease: Arc::new(lease),
             first,
         })
@@ -158,6 +164,11 @@ impl Lines {
 }
 
 impl Line {
+    /// Returns the number by which the table of epochs knows the line.
+    pub(super) fn id(&self) -> LineId {
+        self.id
+    }
+
     pub(super) fn base_id(&self) -> BaseId {
         self.lease.base_id.id()
     }
@@ -186,7 +197,7 @@ impl Line {
 
 impl PartialEq for Line {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.lease, &other.lease)
+        self.id == other.id
     }
 }
 

@@ -1,149 +1,83 @@
 //! Envoy as a [`Proxy`]: one Envoy per epoch, handed over by hot restart.
 //!
-//! What the measured behaviour of Envoy asks for, and where it is kept:
+//! [`Envoy`] is wiring. What the measured behaviour of Envoy asks for is decided in `epochs`, which is
+//! pure, and carried out elsewhere:
 //!
-//! - A configuration is validated before an epoch is spent on it, while an older one serves
-//!   (`launch`).
-//! - An epoch is live when the admin endpoint says LIVE with the expected epoch (`serve`).
+//! - `epochs`: the table of running epochs, and all decisions about them;
+//! - `running`: the process of each epoch, its sockets and its connections;
+//! - `epoch_run`: one epoch from its configuration to its end;
+//! - `lines`: epochs that hand over to each other under one base id;
+//! - `drain`: letting clients go before a stop, and on request;
+//! - `records`, `overview`: what is kept and reported of each epoch;
+//! - `settings`, `builder`, `config`, `rendered`, `error`: what goes in and what comes out.
+//!
+//! What that behaviour is, and what follows from it:
+//!
+//! - A configuration is validated before an epoch is spent on it, while an older one serves.
+//! - An epoch is live when the admin endpoint says LIVE with the expected epoch.
 //! - An epoch that initialises beside an older one is ended with SIGKILL, because its orderly end
-//!   would take the older one along (`serve`).
-//! - A start that is given up is dropped where nothing has been taken over (`withdraw`).
-//! - When an epoch has failed, the flag it leaves in shared memory is cleared once it is reaped, so
-//!   that the same number can be tried again (`flag`).
+//!   would take the older one along (`Epochs::ending`).
+//! - A start that is withdrawn is dropped where nothing has been taken over (`epochs::withdrawal`).
+//! - A failed epoch leaves a flag in shared memory. It is cleared once the epoch is reaped, so that
+//!   the same number can be tried again (`Epochs::may_clear_flag`).
 //! - A binary that speaks another hot restart version replaces the running one side by side, under
-//!   another base id (`lines`, `side_by_side`).
-//! - When an epoch dies under a live child, the child is answered in its place until it lets its
-//!   parent go; otherwise it would abort (`orphans`).
-//! - An old epoch is continued where it was stopped, because its child waits for it, and killed where
-//!   it does not end at its time (`old`).
-//! - A live epoch that does not answer any more is noticed (`watchdog`).
-//! - What went live and what ended badly is kept in the state directory (`keep`).
-//! - What runs, with its connections and memory, and what ended last can be asked for (`overview`).
-//! - Health checks fail and succeed on request, whichever epoch is live (`on_request`).
-//! - The drain goes through the admin endpoint of the live epoch; the connections of older ones,
-//!   which have none, are counted from outside (`drain`).
+//!   another base id (`lines`, `Epochs::must_give_way`).
+//! - A child whose parent dies early would abort. It is answered in the parent's place until it lets
+//!   its parent go (`Epochs::child_without_parent`).
+//! - An old epoch that is stopped is continued, because its child waits for it. It is killed if it does
+//!   not end at its time (`epochs::old_epoch`).
+//! - A live epoch that does not answer any more is noticed (`epoch_run::watchdog`).
+//! - The drain goes through the admin endpoint of the live epoch. The connections of older ones, which
+//!   have none, are counted from outside (`running::client_count`).
 
-mod clients;
+mod builder;
 mod config;
-mod count;
 mod drain;
+mod epoch_run;
 mod epochs;
 mod error;
-mod flag;
-mod keep;
-mod launch;
 mod lines;
-mod old;
-mod on_request;
-mod orphans;
 mod overview;
+mod records;
 #[cfg(feature = "template")]
 mod rendered;
-mod serve;
-mod side_by_side;
-mod start;
-mod watchdog;
-mod withdraw;
+mod running;
+mod settings;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use handover_core::{Epoch, Target};
 use handover_files::PrivateDir;
-use handover_process::{OutputSink, Signal};
+use handover_process::Signal;
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
-use self::epochs::{Epochs, FileId};
-use self::keep::Keeping;
+use self::drain::{CutConnections, Drains, Stop, holding};
+use self::epoch_run::StandIns;
 use self::lines::Lines;
-use self::on_request::OnRequest;
-use self::orphans::StandIns;
-use crate::admin::{Exclude, LivePoll};
-use crate::args::{ArgsOptions, EnvoyArgs};
-use crate::files::RunDir;
-use crate::hot_restart::{BaseIdChoice, HostPaths};
-use crate::last_good::LastKnownGood;
-use crate::report::CrashReports;
+use self::records::Records;
+use self::running::{FileId, RunningEpochs};
+use crate::args::EnvoyArgs;
+use crate::drain::pause_after;
+use crate::files::{RunDir, TemporaryRunDir};
+use crate::hot_restart::HostPaths;
 use crate::version::check_binary;
 
+pub use self::builder::EnvoyBuilder;
 pub use self::config::{ConfigError, EnvoyConfig};
+pub use self::drain::{Holding, OnRequestError};
+pub use self::epoch_run::{HungAction, NotSideBySide, Watchdog};
 pub use self::error::{EnvoyFailed, SetupError};
-pub use self::on_request::{Holding, OnRequestError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
-pub use self::side_by_side::NotSideBySide;
-pub use self::watchdog::{HungAction, Watchdog};
+pub use self::settings::{EnvoySettings, StopOptions};
 
-/// What an [`Envoy`] is made from.
-#[derive(Clone)]
-pub struct EnvoySettings {
-    /// The Envoy binary. It is looked at anew for each epoch, so it may be replaced.
-    pub binary: PathBuf,
-    /// The command line.
-    pub args: ArgsOptions,
-    /// The base id, which must belong to this agent alone. An Envoy that replaces another one side by
-    /// side takes a further one, which nobody uses.
-    pub base_id: BaseIdChoice,
-    /// What others are told about the owner of the base id, beside its process id.
-    pub instance: String,
-    /// The directory for the configuration file of each epoch. It is made if it is not there.
-    pub run_dir: PathBuf,
-    /// The group that may read the configurations there, for an Envoy that runs as another user.
-    pub run_dir_group: Option<u32>,
-    /// The directory of the base-id locks, which agents on one host must share.
-    pub lock_dir: PathBuf,
-    /// Where the output of every epoch goes.
-    pub output: Arc<dyn OutputSink>,
-    /// How an epoch is waited for.
-    pub live_poll: LivePoll,
-    /// How a stop drains.
-    pub stop: StopOptions,
-    /// Whether the flag that a failed epoch leaves in shared memory is cleared. Without it, no epoch
-    /// can follow a failed one until a cold restart.
-    pub repair: bool,
-    /// How the newest live epoch is watched; without it, an Envoy that hangs is not noticed.
-    pub watchdog: Option<Watchdog>,
-    /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as
-    /// permanent.
-    pub end_is_final: bool,
-    /// Where the configuration that went live last is kept, if it is.
-    pub last_good: Option<LastKnownGood>,
-    /// Where the ends of epochs that nobody asked for are reported, if they are.
-    pub reports: Option<CrashReports>,
-}
-
-/// How a stop drains.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StopOptions {
-    /// How long Envoy goes on accepting after its health checks have begun to fail, for load
-    /// balancers to notice.
-    pub pre_drain_delay: Duration,
-    /// The shortest time of the whole drain.
-    pub minimum: Duration,
-    /// The longest time of the whole drain. It should be the policy's `drain_deadline`: then the
-    /// connections that are cut can be named.
-    pub limit: Duration,
-    /// Listeners whose connections hold neither the drain nor a change that waits until an old epoch
-    /// has no connection left. They are meant by their names in the configuration as well.
-    pub exclude: Exclude,
-}
-
-impl Default for StopOptions {
-    fn default() -> Self {
-        Self {
-            pre_drain_delay: Duration::ZERO,
-            minimum: Duration::ZERO,
-            // Istio's TERMINATION_DRAIN_DURATION_SECONDS.
-            limit: Duration::from_secs(5),
-            exclude: Exclude::default(),
-        }
-    }
-}
+/// How often connections are counted while a caller waits until none is left.
+const COUNT: Duration = Duration::from_millis(50);
 
 /// A configuration that Envoy has found valid.
 struct Validated {
@@ -160,16 +94,15 @@ pub struct Envoy {
     args: EnvoyArgs,
     run_dir: RunDir,
     lines: Lines,
-    epochs: Epochs,
+    running: RunningEpochs,
     stand_ins: StandIns,
-    keeping: Keeping,
-    on_request: OnRequest,
-    /// What a drain had not seen end at its limit.
-    cut: std::sync::Mutex<Vec<String>>,
-    /// What each epoch held a drain with when it was looked at last.
-    held: std::sync::Mutex<BTreeMap<Epoch, Vec<String>>>,
+    records: Records,
+    drains: Drains,
+    cut: CutConnections,
     /// The configuration that was found valid last, so that a crash is not answered by a validation.
     validated: Mutex<Option<Validated>>,
+    /// The run directory, where it was made for this adapter alone. It goes last.
+    _temporary: Option<TemporaryRunDir>,
 }
 
 impl Envoy {
@@ -189,18 +122,29 @@ impl Envoy {
         let host = HostPaths::with_locks(locks.path());
         let lines = Lines::claim(settings.base_id, settings.instance.clone(), host)?;
         Ok(Self {
-            settings,
             args,
             run_dir,
             lines,
-            epochs: Epochs::default(),
+            running: RunningEpochs::new(settings.stop.exclude.clone()),
             stand_ins: StandIns::default(),
-            keeping: Keeping::default(),
-            on_request: OnRequest::default(),
-            cut: std::sync::Mutex::default(),
-            held: std::sync::Mutex::default(),
+            records: Records::new(
+                settings.last_good.clone(),
+                settings.reports.clone(),
+                settings.binary.clone(),
+            ),
+            drains: Drains::default(),
+            cut: CutConnections::default(),
             validated: Mutex::new(None),
+            _temporary: None,
+            settings,
         })
+    }
+
+    fn with_temporary_run_dir(self, temporary: Option<TemporaryRunDir>) -> Self {
+        Self {
+            _temporary: temporary,
+            ..self
+        }
     }
 
     /// The base id, whether it was given or picked. While an Envoy replaces another one side by side,
@@ -213,10 +157,95 @@ impl Envoy {
     /// Sends a signal to every running epoch, SIGUSR1 for example, which makes Envoy open its log
     /// files again. Epochs that have just ended are passed over.
     pub fn signal_all(&self, signal: Signal) {
-        for child in self.epochs.children() {
+        for process in self.running.all() {
             // One that has ended in between has no use for it.
-            let _ended = child.signal(signal);
+            let _ended = process.child.signal(signal);
         }
+    }
+
+    /// Makes the health checks of the live epoch fail, and of each one that goes live later, until
+    /// [`undrain`](Self::undrain). Every client is asked to close with its next answer; new
+    /// connections are still accepted. Returns the epoch that was told, if one is live.
+    ///
+    /// # Errors
+    ///
+    /// [`OnRequestError`]; nothing is remembered then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the drain counts as asked for, and the live epoch may or may not
+    /// have heard it. It can be called again.
+    pub async fn drain_on_request(&self) -> Result<Option<Epoch>, OnRequestError> {
+        self.drains.change(&self.running, true).await
+    }
+
+    /// Takes [`drain_on_request`](Self::drain_on_request) back: health checks succeed again, clients
+    /// are not asked to close any more. Those that were asked already may still close.
+    ///
+    /// It takes back no stop that has begun: that one has closed the listeners.
+    ///
+    /// # Errors
+    ///
+    /// [`OnRequestError`]; the drain is still remembered then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`drain_on_request`](Self::drain_on_request).
+    pub async fn undrain(&self) -> Result<Option<Epoch>, OnRequestError> {
+        self.drains.change(&self.running, false).await
+    }
+
+    /// Returns whether a drain was asked for and not taken back.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drains.is_drained()
+    }
+
+    /// Returns the connections that clients have at this moment, without those of the listeners that
+    /// do not hold a stop. An epoch whose connections cannot be counted is among them, without a
+    /// number.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn held_by(&self) -> Vec<Holding> {
+        holding(&self.running).await
+    }
+
+    /// Waits until no client has a connection. While the connections of an epoch cannot be counted, it
+    /// goes on waiting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn without_clients(&self) {
+        loop {
+            let looking = Instant::now();
+            if self.held_by().await.is_empty() {
+                return;
+            }
+            sleep(pause_after(looking.elapsed(), COUNT)).await;
+        }
+    }
+
+    /// Returns what runs, and what ended last. It looks at the sockets of every epoch, so it takes
+    /// some milliseconds, on threads for blocking work.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn overview(&self) -> Overview {
+        Overview {
+            epochs: overview::of_each(&self.running).await,
+            last_ended: self.records.last_ended(),
+            drained: self.is_drained(),
+        }
+    }
+
+    /// Returns what a stop has cut, because clients still had it at the end of its time or nobody
+    /// could tell that they had not: `3 connections on listener X of epoch 1`.
+    pub fn cut(&self) -> Vec<String> {
+        self.cut.all()
     }
 }
 
@@ -231,8 +260,16 @@ impl Proxy for Envoy {
         control: RunControl,
     ) -> Result<(), RunError> {
         match target {
-            Target::Serve(config) => self.serve(config, epoch, control).await,
-            Target::Drain => self.drain(&control).await,
+            Target::Serve(config) => epoch_run::serve(self, config, epoch, control).await,
+            Target::Drain => {
+                self.drains.begin_stop();
+                let stop = Stop {
+                    running: &self.running,
+                    options: &self.settings.stop,
+                    cut: &self.cut,
+                };
+                stop.drain(&control).await
+            }
         }
     }
 

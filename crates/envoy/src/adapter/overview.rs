@@ -6,23 +6,26 @@ use std::time::{Duration, SystemTime};
 use handover_core::Epoch;
 use handover_files::Digest;
 
-use super::Envoy;
+use super::running::RunningEpochs;
+use crate::admin::Exclude;
 use crate::failure::Failure;
 
 /// The Envoys of one agent at one moment.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Overview {
     /// The running epochs, oldest first.
     pub epochs: Vec<EpochOverview>,
     /// The epoch that ended last, if one has.
     pub last_ended: Option<EndedEpoch>,
     /// Whether the live epoch's health checks fail on request; see
-    /// [`Envoy::drain_on_request`].
+    /// [`Envoy::drain_on_request`](super::Envoy::drain_on_request).
     pub drained: bool,
 }
 
 /// One running Envoy.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EpochOverview {
     /// Its number.
     pub epoch: Epoch,
@@ -48,6 +51,7 @@ pub struct EpochOverview {
 
 /// An Envoy that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EndedEpoch {
     /// Its number, which may be another epoch's by now.
     pub epoch: Epoch,
@@ -63,18 +67,27 @@ pub struct EndedEpoch {
     pub uptime: Duration,
 }
 
-impl Envoy {
-    /// What runs, and what ended last. It looks at the sockets of every epoch, so it takes some
-    /// milliseconds, on threads for blocking work.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it changes nothing.
-    pub async fn overview(&self) -> Overview {
-        Overview {
-            epochs: self.epochs.overview().await,
-            last_ended: self.keeping.last_ended(),
-            drained: self.is_drained(),
-        }
+/// Returns what is known of each running epoch, oldest first.
+pub(super) async fn of_each(running: &RunningEpochs) -> Vec<EpochOverview> {
+    // The newest one has not been looked at: that is done when the next one starts.
+    running.note_listening().await;
+    let mut epochs = Vec::new();
+    for process in running.all() {
+        let (live, listens) = {
+            let table = running.table();
+            (table.is_live(process.epoch), table.listens(process.epoch))
+        };
+        epochs.push(EpochOverview {
+            epoch: process.epoch,
+            pid: process.pid(),
+            uptime: process.started.elapsed(),
+            live,
+            config: process.config.source().to_owned(),
+            digest: process.config.digest(),
+            listens,
+            connections: running.connections(&process, &Exclude::default()).await,
+            resident_bytes: process.child.resident_bytes(),
+        });
     }
+    epochs
 }

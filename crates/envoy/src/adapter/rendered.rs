@@ -21,6 +21,7 @@ use crate::template::{Inputs, Renderer, Resolver, Template, TemplateError};
 
 /// Why a template gives no configuration that can be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RenderError {
     /// It cannot be rendered.
     #[error(transparent)]

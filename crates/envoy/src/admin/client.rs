@@ -48,8 +48,14 @@ pub struct AdminClient {
     limit: Duration,
 }
 
+/// What is wrong with an exchange in HTTP.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct HttpError(hyper::Error);
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdminError {
     /// Nobody takes the connection.
     #[error("cannot connect to the admin endpoint {address}")]
@@ -69,7 +75,7 @@ pub enum AdminError {
         path: &'static str,
         /// Why.
         #[source]
-        source: hyper::Error,
+        source: HttpError,
     },
     /// No complete answer in time.
     #[error("the admin endpoint {address} did not answer {path} within {limit:?}")]
@@ -398,7 +404,7 @@ impl AdminClient {
             Ok(Err(ExchangeError::Http(source))) => Err(AdminError::Http {
                 address: address(),
                 path,
-                source,
+                source: HttpError(source),
             }),
             Ok(Err(ExchangeError::TooLarge)) => Err(AdminError::TooLarge {
                 address: address(),

@@ -45,6 +45,7 @@ impl Default for LivePoll {
 
 /// Why an epoch is not live.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotLive {
     /// It cannot be asked.
     #[error("epoch {epoch} is not live: the admin endpoint cannot be asked")]

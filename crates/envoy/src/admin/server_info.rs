@@ -9,6 +9,7 @@ use crate::text::one_line;
 
 /// Who answers on an admin endpoint, and in which state.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerInfo {
     /// The state.
     pub state: ServerState,

@@ -25,6 +25,7 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Why the timeouts of a configuration are left as they are.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FirstResourcesError {
     /// The configuration is not read, and so not changed either.
     #[error("the configuration cannot be read")]

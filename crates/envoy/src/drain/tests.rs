@@ -245,3 +245,54 @@ fn a_slow_host_is_looked_at_less_often_and_after_a_stop_of_this_process_at_once(
     };
     assert_eq!([1, 100, 900, 9_000].map(pause), [15, 200, 1_000, 50]);
 }
+
+#[tokio::test]
+async fn a_step_that_fails_once_is_tried_once_more() {
+    let envoy = FakeEnvoy::new(|path, before| {
+        let fails = path.starts_with("/healthcheck/fail") || path.starts_with("/drain_listeners");
+        if fails && counted(path, before) == 0 {
+            return Some((503, "busy".into()));
+        }
+        listeners(path, before).or_else(|| active(0))
+    })
+    .await;
+    let report = drain(&envoy.admin, &DrainOptions::default()).await.unwrap();
+    assert!(report.is_drained(), "{report:?}");
+    let posts = envoy.posts();
+    for step in ["/healthcheck/fail", "/drain_listeners"] {
+        assert_eq!(counted(step, &posts), 2, "{posts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_made_once_more_unless_nobody_is_there() {
+    type Answers = Vec<Result<(), AdminError>>;
+    let address = || "127.0.0.1:1".parse().unwrap();
+    let slow = || AdminError::TimedOut {
+        address: address(),
+        path: "/x",
+        limit: Duration::from_secs(1),
+    };
+    let nobody = || AdminError::Connect {
+        address: address(),
+        source: std::io::ErrorKind::ConnectionRefused.into(),
+    };
+    // What each call gives, and how many are made.
+    let cases: [(Answers, bool, usize); 4] = [
+        (vec![Ok(())], true, 1),
+        (vec![Err(slow()), Ok(())], true, 2),
+        (vec![Err(slow()), Err(slow()), Ok(())], false, 2),
+        (vec![Err(nobody()), Ok(())], false, 1),
+    ];
+    for (answers, succeeds, expected) in cases {
+        let answers = Mutex::new(answers.into_iter());
+        let made = Mutex::new(0);
+        let result = retry_once(|| {
+            *made.lock().unwrap() += 1;
+            let answer = answers.lock().unwrap().next().unwrap();
+            async move { answer }
+        });
+        assert_eq!(result.await.is_ok(), succeeds);
+        assert_eq!(made.into_inner().unwrap(), expected);
+    }
+}

@@ -42,6 +42,7 @@ pub struct Parent {
 
 /// Why a running epoch cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParentError {
     /// The socket for its answers cannot be had.
     #[error(
@@ -143,9 +144,8 @@ impl Parent {
     /// Lets the epoch close its listeners and drain. There is no answer: its listening sockets show
     /// the effect.
     ///
-    /// Connections that it has not accepted are reset with the listeners;
-    /// [`keep_new_connections_away`](crate::quiet::keep_new_connections_away) sees to it that there
-    /// are none.
+    /// Connections that it has not accepted are reset with the listeners. The adapter keeps new
+    /// connections away first, so that there are none.
     ///
     /// # Errors
     ///

@@ -79,6 +79,7 @@ pub enum Repair {
 
 /// Why the flag could not be looked at or cleared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RepairError {
     /// The file cannot be opened, read or mapped.
     #[error("cannot access Envoy's shared memory {}", path.display())]

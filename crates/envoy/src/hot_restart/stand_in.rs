@@ -44,6 +44,7 @@ pub struct StandIn {
 
 /// Why nobody can stand in for a parent.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StandInError {
     /// The socket of the parent cannot be taken.
     #[error("cannot take the place of epoch {epoch}, whose socket is {name}: does it still run?")]

@@ -85,6 +85,7 @@ pub struct Renderer {
 
 /// Why the process that renders gave nothing.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RendererError {
     /// The files that both sides share cannot be made, written or read.
     #[error("cannot pass the template to the process that renders it")]

@@ -1,4 +1,4 @@
-//! The grammar of an address: `host:port`, `[v6]:port` or `[v6%zone]:port`.
+//! The grammar of an address: `host:port`, `[host]:port` or `[v6%zone]:port`.
 
 use std::{
     io,
@@ -18,7 +18,15 @@ const LABEL_MAX: usize = 63;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
     pub(super) host: Host<'a>,
-    pub(super) port: u16,
+    pub(super) port: Port<'a>,
+}
+
+/// What stands behind the last colon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port<'a> {
+    Number(u16),
+    /// The name of a service, such as `http`. Only the system knows its number.
+    Service(&'a str),
 }
 
 /// What stands before the port.
@@ -65,16 +73,18 @@ impl<'a> Authority<'a> {
             .ok_or_else(|| ResolveError::MissingPort { addr: addr.into() })?;
         let port = parse_port(addr, port)?;
 
-        let (ip, zone) = match host.split_once('%') {
-            Some((ip, zone)) => (ip, Some(zone)),
-            None => (host, None),
+        let host = match host.split_once('%') {
+            Some((ip, zone)) => Host::V6 {
+                ip: parse_v6(addr, ip)?,
+                zone: parse_zone(addr, zone)?,
+            },
+            None if host.contains(':') => Host::V6 {
+                ip: parse_v6(addr, host)?,
+                zone: 0,
+            },
+            None => parse_host(addr, host)?,
         };
-        let ip = ip.parse().map_err(|_| bad_host(addr, HostError::NotIpv6))?;
-        let zone = zone.map_or(Ok(0), |zone| parse_zone(addr, zone))?;
-        Ok(Self {
-            host: Host::V6 { ip, zone },
-            port,
-        })
+        Ok(Self { host, port })
     }
 
     fn bare(addr: &'a str) -> Result<Self, ResolveError> {
@@ -91,20 +101,30 @@ impl<'a> Authority<'a> {
             return Err(ResolveError::MissingHost { addr: addr.into() });
         }
         let port = parse_port(addr, port)?;
-        let host = match host.parse() {
-            Ok(ip) => Host::V4(ip),
-            Err(_) => {
-                check_name(host).map_err(|reason| bad_host(addr, reason))?;
-                Host::Name(host)
-            }
-        };
+        let host = parse_host(addr, host)?;
         Ok(Self { host, port })
     }
 }
 
-fn parse_port(addr: &str, port: &str) -> Result<u16, ResolveError> {
+/// Reads an IPv4 address or a host name.
+fn parse_host<'a>(addr: &str, host: &'a str) -> Result<Host<'a>, ResolveError> {
+    if let Ok(ip) = host.parse() {
+        return Ok(Host::V4(ip));
+    }
+    check_name(host).map_err(|reason| bad_host(addr, reason))?;
+    Ok(Host::Name(host))
+}
+
+fn parse_v6(addr: &str, ip: &str) -> Result<Ipv6Addr, ResolveError> {
+    ip.parse().map_err(|_| bad_host(addr, HostError::NotIpv6))
+}
+
+fn parse_port<'a>(addr: &str, port: &'a str) -> Result<Port<'a>, ResolveError> {
     if port.is_empty() {
         return Err(ResolveError::MissingPort { addr: addr.into() });
+    }
+    if is_service(port) {
+        return Ok(Port::Service(port));
     }
     // Rust's own parser takes a sign, and a port has none.
     let number = if is_digits(port) {
@@ -112,10 +132,23 @@ fn parse_port(addr: &str, port: &str) -> Result<u16, ResolveError> {
     } else {
         None
     };
-    number.ok_or_else(|| ResolveError::BadPort {
-        addr: addr.into(),
-        port: port.into(),
-    })
+    number
+        .map(Port::Number)
+        .ok_or_else(|| ResolveError::BadPort {
+            addr: addr.into(),
+            port: port.into(),
+        })
+}
+
+/// Returns whether the system may know a service of this name. RFC 6335, section 5.1, wants a letter
+/// in each name; the usual tables have names that are longer than its 15 characters, and these signs.
+fn is_service(port: &str) -> bool {
+    port.len() <= LABEL_MAX
+        && port.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && port.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && port
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
 }
 
 /// The zone's number. Digits are the number itself, as RFC 4007, section 11.2, has it; an interface

@@ -21,20 +21,46 @@ pub enum ResolveError {
         addr: String,
     },
 
-    /// There is a host, but no `:` and number after it.
+    /// There is a host, but no `:` and port after it.
     #[error("{addr:?} has no port; append one, such as \":80\"")]
     MissingPort {
         /// The address as given.
         addr: String,
     },
 
-    /// What stands after the last colon is not a port.
-    #[error("{port:?} in {addr:?} is not a port; use a decimal number from 0 to 65535")]
+    /// What stands after the last colon is neither a port nor the name of a service.
+    #[error(
+        "{port:?} in {addr:?} is not a port; use a decimal number from 0 to 65535 or the name of \
+         a service, such as \"http\""
+    )]
     BadPort {
         /// The address as given.
         addr: String,
         /// What stands in the place of the port.
         port: String,
+    },
+
+    /// The system's table of services has no TCP service of this name.
+    #[error(
+        "{service:?} in {addr:?} is not a TCP service that this system knows; use a decimal number \
+         from 0 to 65535, or a name from /etc/services"
+    )]
+    UnknownService {
+        /// The address as given.
+        addr: String,
+        /// The name in the place of the port.
+        service: String,
+    },
+
+    /// The table of services could not be searched within the limit.
+    #[error("the lookup of the port of {service:?} for {addr:?} failed; use a decimal number")]
+    ServiceLookup {
+        /// The address as given.
+        addr: String,
+        /// The name in the place of the port.
+        service: String,
+        /// The failure of the lookup.
+        source: io::Error,
     },
 
     /// A bracket has no partner, or the pair does not enclose the host.
@@ -127,8 +153,8 @@ pub enum HostError {
     /// It begins with a scheme such as `http://`.
     #[error("a scheme stands before it; leave out everything up to and including \"//\"")]
     Scheme,
-    /// It stands in brackets and is not an IPv6 address.
-    #[error("only an IPv6 address goes into square brackets; correct it or leave them out")]
+    /// It has a colon or a zone and is not an IPv6 address.
+    #[error("a colon or a zone inside square brackets makes it an IPv6 address; correct it")]
     NotIpv6,
     /// Its last part is a number, but it is not an IPv4 address.
     #[error("its last part is a number, so it must be an IPv4 address with four numbers up to 255")]

@@ -7,12 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use tokio::sync::oneshot;
 
-/// Finds the addresses of a host name.
+/// Finds the addresses of a host name, and the port of a service.
 #[async_trait]
 pub trait Lookup: Send + Sync {
-    /// The addresses of `host`, each with `port`, in the order of preference.
+    /// Returns the addresses of `host`, each with `port`, in the order of preference.
     ///
     /// Whole socket addresses are asked for, not only IP addresses, because a link-local IPv6
     /// address is of no use without the zone it was found in.
@@ -26,6 +27,23 @@ pub trait Lookup: Send + Sync {
     ///
     /// The future is dropped when the caller's limit is over; it must bear that.
     async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// Returns the port of the TCP service `name`, or `None` if there is no such service.
+    ///
+    /// The default asks the system, which usually reads `/etc/services`. An implementation that
+    /// must not ask the system overrides it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the table of services from being searched.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the caller's limit is over; it must bear that.
+    async fn service(&self, name: &str) -> io::Result<Option<u16>> {
+        let name = name.to_owned();
+        on_a_thread(move || port_of_service(&name)).await
+    }
 }
 
 /// The resolver of the operating system: `getaddrinfo` with all that is configured behind it (the
@@ -41,19 +59,54 @@ pub struct SystemLookup;
 impl Lookup for SystemLookup {
     async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let host = host.to_owned();
-        let (answer, answered) = oneshot::channel();
-        let look = move || {
-            let found = (host.as_str(), port)
+        on_a_thread(move || {
+            (host.as_str(), port)
                 .to_socket_addrs()
-                .map(Iterator::collect);
-            // The caller's limit may be over.
-            drop(answer.send(found));
-        };
-        thread::Builder::new()
-            .name("lookup".into())
-            .spawn(look)
-            .map_err(|error| io::Error::new(error.kind(), NoThread(error)))?;
-        answered.await.map_err(io::Error::other)?
+                .map(Iterator::collect)
+        })
+        .await
+    }
+}
+
+/// Runs `look` on a thread of its own and returns what it found.
+async fn on_a_thread<T, F>(look: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> io::Result<T> + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let work = move || {
+        // The caller's limit may be over.
+        drop(answer.send(look()));
+    };
+    thread::Builder::new()
+        .name("lookup".into())
+        .spawn(work)
+        .map_err(|error| io::Error::new(error.kind(), NoThread(error)))?;
+    answered.await.map_err(io::Error::other)?
+}
+
+/// Asks the system for a service by the same call that finds hosts: `getaddrinfo`, without a host.
+fn port_of_service(name: &str) -> io::Result<Option<u16>> {
+    let tcp = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        ..AddrInfoHints::default()
+    };
+    match getaddrinfo(None, Some(name), Some(tcp)) {
+        Ok(mut found) => {
+            let first = found.next().transpose()?;
+            Ok(first.map(|address| address.sockaddr.port()))
+        }
+        // There is no host, so only the service can be what is unknown.
+        Err(error)
+            if matches!(
+                error.kind(),
+                LookupErrorKind::Service | LookupErrorKind::NoName
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -5,11 +5,14 @@ mod error;
 mod lookup;
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
     time::Duration,
 };
 
-use authority::{Authority, Host};
+use tokio::time::Instant;
+
+use authority::{Authority, Host, Port};
 
 pub use error::{HostError, ResolveError};
 pub use lookup::{Lookup, SystemLookup};
@@ -27,14 +30,17 @@ pub const RESOLVE_LIMIT: Duration = Duration::from_secs(15);
 /// | `192.0.2.1:80` | that address; no resolver is asked |
 /// | `[2001:db8::1]:80` | that address; IPv6 must stand in square brackets |
 /// | `[fe80::1%eth0]:80`, `[fe80::1%2]:80` | that address in the zone of the interface with this name or number |
+/// | `[192.0.2.1]:80`, `[example.com]:80` | the same as without the brackets |
+/// | `192.0.2.1:http` | that address with port 80, from the system's table of TCP services |
 /// | `example.com:80` | the first IPv4 address of the host, or its first IPv6 address if it has no IPv4 one |
 ///
 /// In an IPv6-only environment give an IPv6 address, or see to it that the name has no IPv4 one.
 ///
 /// Details, so that nothing is guessed:
 ///
-/// - The port is a decimal number; names of services are refused. Port 0 is let through, because
-///   it is meaningful to those who listen.
+/// - The port is a decimal number or the name of a TCP service. Port 0 is accepted, because a
+///   listener can ask for it. An address without a port is refused: `localhost:` has no answer that a
+///   socket could use.
 /// - Nothing is trimmed: an address with white space around or in it is refused.
 /// - A dot at the end of a host name is kept. It tells the resolver not to try search domains.
 /// - A host name has at most 253 characters, and 1 to 63 in each part between two dots: letters,
@@ -76,7 +82,7 @@ pub async fn resolve_addr(addr: &str) -> Result<SocketAddr, ResolveError> {
 /// Resolves `addr` as [`resolve_addr`] does, but asks `lookup` for the addresses of a host name
 /// and waits for it no longer than `limit`.
 ///
-/// An `addr` that is an IP address never reaches `lookup`.
+/// An `addr` that is an IP address with a number for its port never reaches `lookup`.
 ///
 /// # Errors
 ///
@@ -119,11 +125,59 @@ where
     L: Lookup + ?Sized,
 {
     let Authority { host, port } = Authority::parse(addr)?;
+    let started = Instant::now();
+    let port = match port {
+        Port::Number(port) => port,
+        Port::Service(service) => port_of(lookup, addr, service, limit).await?,
+    };
     match host {
         Host::V4(ip) => Ok(SocketAddr::new(IpAddr::V4(ip), port)),
         Host::V6 { ip, zone } => Ok(SocketAddrV6::new(ip, port, 0, zone).into()),
-        Host::Name(host) => by_name(lookup, addr, host, port, limit).await,
+        Host::Name(host) => {
+            let left = limit.saturating_sub(started.elapsed());
+            by_name(lookup, addr, host, port, Limit { whole: limit, left }).await
+        }
     }
+}
+
+/// How long a lookup may take.
+#[derive(Clone, Copy)]
+struct Limit {
+    /// The caller's limit, as an error names it.
+    whole: Duration,
+    /// The part that the steps before have left.
+    left: Duration,
+}
+
+fn too_long(limit: Duration) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no answer came within {limit:?}"),
+    )
+}
+
+async fn port_of<L>(
+    lookup: &L,
+    addr: &str,
+    service: &str,
+    limit: Duration,
+) -> Result<u16, ResolveError>
+where
+    L: Lookup + ?Sized,
+{
+    let failed = |source| ResolveError::ServiceLookup {
+        addr: addr.into(),
+        service: service.into(),
+        source,
+    };
+    let found = tokio::time::timeout(limit, lookup.service(service))
+        .await
+        .map_err(|_elapsed| failed(too_long(limit)))?
+        .map_err(failed)?;
+    found.ok_or_else(|| ResolveError::UnknownService {
+        addr: addr.into(),
+        service: service.into(),
+    })
 }
 
 async fn by_name<L>(
@@ -131,12 +185,12 @@ async fn by_name<L>(
     addr: &str,
     host: &str,
     port: u16,
-    limit: Duration,
+    limit: Limit,
 ) -> Result<SocketAddr, ResolveError>
 where
     L: Lookup + ?Sized,
 {
-    let found = match tokio::time::timeout(limit, lookup.lookup(host, port)).await {
+    let found = match tokio::time::timeout(limit.left, lookup.lookup(host, port)).await {
         Ok(Ok(found)) => found,
         Ok(Err(source)) => {
             return Err(ResolveError::Lookup {
@@ -149,7 +203,7 @@ where
             return Err(ResolveError::TimedOut {
                 addr: addr.into(),
                 host: host.into(),
-                limit,
+                limit: limit.whole,
             });
         }
     };

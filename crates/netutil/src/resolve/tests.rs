@@ -24,6 +24,7 @@ async fn an_ip_address_is_its_own_answer_and_no_resolver_is_asked() {
         ("[fe80::1%7]:443", "[fe80::1%7]:443"),
         ("[fe80::1%0]:443", "[fe80::1]:443"),
         ("192.0.2.1:0080", "192.0.2.1:80"),
+        ("[127.0.0.1]:80", "127.0.0.1:80"),
     ] {
         let resolved = resolve_addr_with(&nobody, addr, RESOLVE_LIMIT).await;
         assert_eq!(
@@ -76,6 +77,85 @@ async fn the_resolver_is_asked_for_the_name_as_it_was_given() {
         assert!(resolved.is_ok(), "{name}");
     }
     assert_eq!(answers.asked(), names.map(|name| (name.to_owned(), 80)));
+}
+
+#[tokio::test]
+async fn a_host_name_in_brackets_is_looked_up_without_them() {
+    let answers = Answers::new(&["192.0.2.1:9080"]);
+    let resolved = resolve_addr_with(&answers, "[localhost]:9080", RESOLVE_LIMIT).await;
+    assert_eq!(resolved.ok(), Some("192.0.2.1:9080".parse().unwrap()));
+    assert_eq!(answers.asked(), [("localhost".to_owned(), 9080)]);
+}
+
+#[tokio::test]
+async fn a_service_stands_for_its_port_with_a_name_and_with_an_address() {
+    let answers = Answers::new(&["192.0.2.1:80"]);
+    let resolved = resolve_addr_with(&answers, "localhost:http", RESOLVE_LIMIT).await;
+    assert_eq!(resolved.ok(), Some("192.0.2.1:80".parse().unwrap()));
+    assert_eq!(answers.asked(), [("localhost".to_owned(), 80)]);
+    for (addr, expected) in [
+        ("192.0.2.1:http", "192.0.2.1:80"),
+        ("[::1]:http-alt", "[::1]:8080"),
+    ] {
+        let resolved = resolve_addr_with(&answers, addr, RESOLVE_LIMIT).await;
+        assert_eq!(resolved.ok(), Some(expected.parse().unwrap()), "{addr}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_known_is_named() {
+    let nobody = Answers::new(&[]);
+    let error = resolve_addr_with(&nobody, "[::1]:8o", RESOLVE_LIMIT)
+        .await
+        .unwrap_err();
+    assert_snapshot!(error, @r#""8o" in "[::1]:8o" is not a TCP service that this system knows; use a decimal number from 0 to 65535, or a name from /etc/services"#);
+    assert!(nobody.asked().is_empty());
+}
+
+/// A minimal container has no `/etc/services`: then the system knows no service, and says so.
+#[tokio::test]
+async fn the_system_either_knows_http_or_says_that_it_does_not() {
+    match resolve_addr("127.0.0.1:http").await {
+        Ok(resolved) => assert_eq!(resolved, "127.0.0.1:80".parse().unwrap()),
+        Err(error) => assert!(
+            matches!(error, ResolveError::UnknownService { .. }),
+            "{error}"
+        ),
+    }
+    let error = resolve_addr("127.0.0.1:no-such-service").await.unwrap_err();
+    assert!(
+        matches!(error, ResolveError::UnknownService { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_of_services_that_cannot_be_searched_is_an_error_with_its_cause() {
+    let error = resolve_addr_with(&Broken, "127.0.0.1:http", RESOLVE_LIMIT)
+        .await
+        .unwrap_err();
+    assert_snapshot!(error, @r#"the lookup of the port of "http" for "127.0.0.1:http" failed; use a decimal number"#);
+    assert_snapshot!(error.source().unwrap(), @"the resolver is out of order");
+
+    let started = Instant::now();
+    let error = resolve_addr_with(&Silent, "127.0.0.1:http", RESOLVE_LIMIT)
+        .await
+        .unwrap_err();
+    assert_eq!(started.elapsed(), RESOLVE_LIMIT);
+    assert_snapshot!(error.source().unwrap(), @"no answer came within 15s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lookup_of_a_host_has_the_time_that_the_service_has_left() {
+    let started = Instant::now();
+    let error = resolve_addr_with(&SlowService, "host.example:http", RESOLVE_LIMIT)
+        .await
+        .unwrap_err();
+    assert_eq!(started.elapsed(), RESOLVE_LIMIT);
+    assert!(
+        matches!(error, ResolveError::TimedOut { limit, .. } if limit == RESOLVE_LIMIT),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -158,16 +238,16 @@ fn a_missing_host_or_port_is_named() {
 fn a_bad_port_is_named() {
     assert_snapshot!(
         errors([
-            "host:65536", "host:-1", "host:+80", "host:http", "[::1]:8o",
+            "host:65536", "host:-1", "host:+80", "host:-http", "[::1]:80/tcp",
             "host:99999999999999999999",
         ]),
         @r#"
-        "65536" in "host:65536" is not a port; use a decimal number from 0 to 65535
-        "-1" in "host:-1" is not a port; use a decimal number from 0 to 65535
-        "+80" in "host:+80" is not a port; use a decimal number from 0 to 65535
-        "http" in "host:http" is not a port; use a decimal number from 0 to 65535
-        "8o" in "[::1]:8o" is not a port; use a decimal number from 0 to 65535
-        "99999999999999999999" in "host:99999999999999999999" is not a port; use a decimal number from 0 to 65535
+        "65536" in "host:65536" is not a port; use a decimal number from 0 to 65535 or the name of a service, such as "http"
+        "-1" in "host:-1" is not a port; use a decimal number from 0 to 65535 or the name of a service, such as "http"
+        "+80" in "host:+80" is not a port; use a decimal number from 0 to 65535 or the name of a service, such as "http"
+        "-http" in "host:-http" is not a port; use a decimal number from 0 to 65535 or the name of a service, such as "http"
+        "80/tcp" in "[::1]:80/tcp" is not a port; use a decimal number from 0 to 65535 or the name of a service, such as "http"
+        "99999999999999999999" in "host:99999999999999999999" is not a port; use a decimal number from 0 to 65535 or the name of a service, such as "http"
         "#
     );
 }
@@ -178,7 +258,7 @@ fn brackets_must_be_a_pair_around_ipv6() {
         errors([
             "[::1:80", "::1]:80", "[[::1]:80", "[[::1]]:80", "[::1]]:80", "host[::1]:80", "[::1]:[80]",
             "::1", "::1:80", "2001:db8::1", "host:80:90", "fe80::1%lo:80",
-            "[127.0.0.1]:80", "[localhost]:80", "[::g]:80",
+            "[::g]:80", "[localhost%lo]:80", "[127.0.0.1%lo]:80",
         ]),
         @r#"
         "[::1:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
@@ -193,9 +273,9 @@ fn brackets_must_be_a_pair_around_ipv6() {
         "2001:db8::1" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80"
         "host:80:90" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80"
         "fe80::1%lo:80" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80"
-        "[127.0.0.1]:80" has no valid host: only an IPv6 address goes into square brackets; correct it or leave them out
-        "[localhost]:80" has no valid host: only an IPv6 address goes into square brackets; correct it or leave them out
-        "[::g]:80" has no valid host: only an IPv6 address goes into square brackets; correct it or leave them out
+        "[::g]:80" has no valid host: a colon or a zone inside square brackets makes it an IPv6 address; correct it
+        "[localhost%lo]:80" has no valid host: a colon or a zone inside square brackets makes it an IPv6 address; correct it
+        "[127.0.0.1%lo]:80" has no valid host: a colon or a zone inside square brackets makes it an IPv6 address; correct it
         "#
     );
 }
@@ -305,6 +385,29 @@ impl Lookup for Answers {
         asked.push((host.to_owned(), port));
         Ok(self.answer.clone())
     }
+
+    async fn service(&self, name: &str) -> io::Result<Option<u16>> {
+        Ok(match name {
+            "http" => Some(80),
+            "http-alt" => Some(8080),
+            _ => None,
+        })
+    }
+}
+
+/// Knows a service after ten seconds, and never answers for a host.
+struct SlowService;
+
+#[async_trait]
+impl Lookup for SlowService {
+    async fn lookup(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        pending().await
+    }
+
+    async fn service(&self, _name: &str) -> io::Result<Option<u16>> {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Ok(Some(80))
+    }
 }
 
 /// Never answers.
@@ -315,6 +418,10 @@ impl Lookup for Silent {
     async fn lookup(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
         pending().await
     }
+
+    async fn service(&self, _name: &str) -> io::Result<Option<u16>> {
+        pending().await
+    }
 }
 
 /// Always fails.
@@ -323,6 +430,10 @@ struct Broken;
 #[async_trait]
 impl Lookup for Broken {
     async fn lookup(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        Err(io::Error::other("the resolver is out of order"))
+    }
+
+    async fn service(&self, _name: &str) -> io::Result<Option<u16>> {
         Err(io::Error::other("the resolver is out of order"))
     }
 }

@@ -1,0 +1,274 @@
+//! Letting every epoch finish its work before a stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use handover_core::Epoch;
+use handover_process::{ExitCause, WaitError};
+use handover_runtime::time_limit::timeout_at;
+use handover_tokio::{RunControl, RunError, error_chain};
+use tokio::time::{Instant, sleep};
+
+use super::super::epochs::draining::{Count, Progress, progress};
+use super::super::running::{EnvoyProcess, LiveClients, RunningEpochs, TIME_TO_END, UnknownCount};
+use super::super::{EnvoyFailed, StopOptions};
+use crate::admin::ListenerConnections;
+use crate::drain::{DrainOptions, drain_counting, pause_after};
+use crate::syn_filter::keep_new_connections_away;
+
+/// How often the connections of older epochs are counted at most while a stop waits for them.
+const COUNT: Duration = Duration::from_millis(20);
+
+/// How long before the limit the drain ends by itself, so that what is cut can be named before it
+/// is.
+const TO_TELL: Duration = Duration::from_millis(50);
+
+/// How the wait for an epoch to be without connections was over.
+enum Waited {
+    NoneLeft,
+    /// Its process has ended first.
+    Ended,
+    TimeOver,
+}
+
+/// What drains have cut, or hold.
+#[derive(Debug, Default)]
+pub(in crate::adapter) struct CutConnections {
+    /// What a drain had not seen end at its limit.
+    cut: Mutex<Vec<String>>,
+    /// What each epoch held a drain with when it was looked at last.
+    held: Mutex<BTreeMap<Epoch, Vec<String>>>,
+}
+
+impl CutConnections {
+    /// Returns what was cut.
+    pub(in crate::adapter) fn all(&self) -> Vec<String> {
+        lock(&self.cut).clone()
+    }
+
+    /// Keeps what an epoch holds the drain with at this moment.
+    pub(in crate::adapter) fn note_held(
+        &self,
+        epoch: Epoch,
+        counted: &Result<Vec<ListenerConnections>, UnknownCount>,
+    ) {
+        let holds = match counted {
+            Ok(holding) => holding.iter().map(ToString::to_string).collect(),
+            Err(why) if why.has_ended() => Vec::new(),
+            Err(why) => vec![format!("unknown connections ({why})")],
+        };
+        lock(&self.held).insert(epoch, holds);
+    }
+
+    fn add_what_was_held(&self) {
+        for (epoch, holds) in lock(&self.held).iter() {
+            for what in holds {
+                self.add(*epoch, what);
+            }
+        }
+    }
+
+    /// Logs what is cut, and keeps it for the last words.
+    fn add(&self, epoch: Epoch, what: &str) {
+        tracing::warn!(epoch = epoch.number(), "cutting {what} of epoch {epoch}");
+        lock(&self.cut).push(format!("{what} of epoch {epoch}"));
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here is left half-way by a panic.
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stop that lets every epoch finish its work.
+pub(in crate::adapter) struct Stop<'a> {
+    pub(in crate::adapter) running: &'a RunningEpochs,
+    pub(in crate::adapter) options: &'a StopOptions,
+    pub(in crate::adapter) cut: &'a CutConnections,
+}
+
+impl Stop<'_> {
+    /// Lets the live epoch drain through its admin endpoint, and waits until the older ones have no
+    /// connection left. It returns when all is drained, or when that has become impossible because the
+    /// live epoch has ended; otherwise the agent's deadline ends it.
+    pub(in crate::adapter) async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
+        let limit = self.options.limit.saturating_sub(TO_TELL);
+        let now = Instant::now();
+        // A limit too far away for the clock is as good as none that a person would see the end of.
+        let end = now
+            .checked_add(limit)
+            .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
+        tokio::select! {
+            result = self.drain_all(end) => Ok(result?),
+            _ = control.abort() => {
+                // On a busy host the agent's deadline may come before ours is seen.
+                if Instant::now() >= end && self.cut.all().is_empty() {
+                    self.cut.add_what_was_held();
+                }
+                Err(RunError::Aborted)
+            }
+        }
+    }
+
+    async fn drain_all(&self, end: Instant) -> Result<(), EnvoyFailed> {
+        // Afterwards they do not listen any more.
+        self.running.note_listening().await;
+        let (live, older) = tokio::join!(self.drain_live(end), self.wait_for_older(end));
+        if !(live? && older) {
+            // Not drained in time: the agent cuts what is left when its own deadline comes.
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    /// Whether the live epoch has no connection left.
+    async fn drain_live(&self, end: Instant) -> Result<bool, EnvoyFailed> {
+        let Some(process) = self.running.newest_live() else {
+            return Ok(true);
+        };
+        tokio::select! {
+            biased;
+            waited = self.drain_epoch(&process, end) => match waited {
+                Waited::NoneLeft => return Ok(true),
+                Waited::TimeOver => return Ok(false),
+                Waited::Ended => {}
+            },
+            _ = process.child.wait() => {}
+        }
+        Err(not_drained(&process, process.child.wait().await))
+    }
+
+    async fn drain_epoch(&self, process: &EnvoyProcess, end: Instant) -> Waited {
+        let epoch = process.epoch;
+        let stop = self.options;
+        let options = DrainOptions {
+            pre_drain_delay: stop.pre_drain_delay,
+            minimum: stop.minimum,
+            limit: end.saturating_duration_since(Instant::now()),
+            child: Some(process.pid()),
+            ..DrainOptions::default()
+        };
+        let clients = LiveClients {
+            running: self.running,
+            process,
+            cut: self.cut,
+        };
+        match drain_counting(&process.admin(), &options, &clients).await {
+            Ok(report) if report.is_drained() => {
+                self.running.table().set_drained(epoch);
+                return Waited::NoneLeft;
+            }
+            Ok(report) => {
+                for connections in &report.holding {
+                    self.cut.add(epoch, &connections.to_string());
+                }
+                return Waited::TimeOver;
+            }
+            Err(_) if process.has_ended() => return Waited::Ended,
+            Err(error) if Instant::now() >= end => {
+                let error = error_chain(&error);
+                self.cut
+                    .add(epoch, &format!("unknown connections ({error})"));
+                return Waited::TimeOver;
+            }
+            Err(error) => {
+                // One that is just ending does not answer either, and then this is the end of it.
+                sleep(TIME_TO_END).await;
+                let error = error_chain(&error);
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "epoch {epoch} is not seen to drain: {error}"
+                );
+            }
+        }
+        // An epoch that cannot be asked: a newer one that failed has taken its admin endpoint along,
+        // or the configuration narrows it. Nobody new is let in; connections that their clients keep
+        // last until the limit.
+        if Instant::now() >= end {
+            return Waited::TimeOver;
+        }
+        if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
+            error.log();
+        }
+        self.without_connections(process, true, end).await
+    }
+
+    /// Whether no older epoch has a connection left. One whose connections cannot be counted is waited
+    /// for until it has ended.
+    async fn wait_for_older(&self, end: Instant) -> bool {
+        let Some(live) = self.running.newest_live() else {
+            return true;
+        };
+        let all = self.running.all();
+        let older = all.iter().filter(|process| process.epoch < live.epoch);
+        for process in older {
+            if let Waited::TimeOver = self.without_connections(process, false, end).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until an epoch, which may be the live one, has no connection or has ended.
+    async fn without_connections(
+        &self,
+        process: &EnvoyProcess,
+        is_live: bool,
+        end: Instant,
+    ) -> Waited {
+        let epoch = process.epoch;
+        let mut last = Ok(Vec::new());
+        let over = async {
+            loop {
+                let looking = Instant::now();
+                let may_accept = self.running.table().must_give_way(epoch);
+                let counted = match is_live {
+                    true => self.running.count_live(process).await,
+                    false => self.running.count_old(process).await,
+                };
+                self.cut.note_held(epoch, &counted);
+                match progress(Count::from(&counted), may_accept) {
+                    Progress::Drained => {
+                        self.running.table().set_drained(epoch);
+                        return Waited::NoneLeft;
+                    }
+                    Progress::Ended => return Waited::Ended,
+                    Progress::Waits => {}
+                }
+                if let Err(why) = &counted {
+                    self.running.log_unknown_count(process, why);
+                }
+                last = counted;
+                sleep(pause_after(looking.elapsed(), COUNT)).await;
+            }
+        };
+        if let Ok(waited) = timeout_at(end, over).await {
+            return waited;
+        }
+        match last {
+            Ok(holding) => {
+                for connections in holding {
+                    self.cut.add(epoch, &connections.to_string());
+                }
+            }
+            Err(why) => self.cut.add(epoch, &format!("unknown connections ({why})")),
+        }
+        Waited::TimeOver
+    }
+}
+
+/// Returns the error for an epoch that has ended before it was drained.
+pub(in crate::adapter) fn not_drained(
+    process: &EnvoyProcess,
+    cause: Result<ExitCause, WaitError>,
+) -> EnvoyFailed {
+    match cause {
+        Ok(cause) => EnvoyFailed::NotDrained {
+            config: process.config.source().to_owned(),
+            failure: process.failure_while_live(cause),
+            cause,
+        },
+        Err(error) => EnvoyFailed::Lost(error),
+    }
+}

@@ -1,0 +1,248 @@
+//! Starting an epoch: what is checked before, and how it follows on the one that runs.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use handover_core::Epoch;
+use handover_process::{Command, Signal};
+use handover_tokio::{RunControl, error_chain};
+
+use super::super::lines::Line;
+#[cfg(feature = "template")]
+use super::super::rendered::for_epoch;
+use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
+use super::super::{Envoy, EnvoyConfig, EnvoyFailed, Validated};
+use super::initializing_flag;
+use super::side_by_side::{NotSideBySide, begin_beside, obstacle};
+use crate::bootstrap::wait_for_first_resources;
+use crate::rejection_reason::{Listening, RejectionReason};
+use crate::text::is_about_reading;
+use crate::validate::{Verdict, validate};
+use crate::version::{BinaryError, HotRestartVersion, check_binary, hot_restart_version};
+
+/// Validates the configuration where an older epoch would suffer from a bad one, and starts Envoy with
+/// it, as it is for this epoch.
+pub(super) async fn launch(
+    envoy: &Envoy,
+    config: Arc<EnvoyConfig>,
+    epoch: Epoch,
+    control: &RunControl,
+) -> Result<EnvoyProcess, EnvoyFailed> {
+    let config = for_epoch(config, epoch).await?;
+    let settings = &envoy.settings;
+    check_binary(&settings.binary)?;
+    let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
+        path: settings.binary.clone(),
+        source,
+    })?;
+    if let Some(limits) = config.admin_limits() {
+        tracing::warn!(epoch = epoch.number(), "{config}: {limits}");
+    }
+    let starting = Starting {
+        envoy,
+        config: &config,
+        epoch,
+        binary,
+    };
+    let line = match envoy.running.newest() {
+        None => {
+            starting.write(config.content())?;
+            envoy.lines.begin(epoch)?
+        }
+        Some(older) => starting.follow_on(&older).await?,
+    };
+    let file = envoy.run_dir.file(epoch.number(), config.format());
+    envoy.stand_ins.vacate(&line, epoch).await;
+    let arguments = envoy
+        .args
+        .serve(&file, line.restart_epoch(epoch), line.base_id());
+    let heard = RejectionReason::default();
+    let command = Command::new(&settings.binary)
+        .args(arguments)
+        .epoch(epoch.number())
+        .label("envoy")
+        // Envoy asks for the same by itself; this covers the moments before it does.
+        .death_signal(Signal::TERM)
+        .shared_output(Arc::new(Listening {
+            heard: heard.clone(),
+            sink: Arc::clone(&settings.output),
+        }));
+    let child = command.spawn().await?;
+    let launch = Launch {
+        epoch,
+        control: control.clone(),
+        config,
+        binary,
+        line,
+        file,
+        heard,
+    };
+    Ok(EnvoyProcess::new(launch, child))
+}
+
+/// An epoch that is about to be started.
+struct Starting<'a> {
+    envoy: &'a Envoy,
+    config: &'a Arc<EnvoyConfig>,
+    epoch: Epoch,
+    binary: FileId,
+}
+
+impl Starting<'_> {
+    /// Writes the file of the epoch.
+    fn write(&self, content: &[u8]) -> Result<PathBuf, EnvoyFailed> {
+        let (number, format) = (self.epoch.number(), self.config.format());
+        Ok(self.envoy.run_dir.write(number, format, content)?)
+    }
+
+    /// Makes ready for an epoch beside the one that runs, and tells in which line: the same one where
+    /// it can take over by hot restart, otherwise another one.
+    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Line, EnvoyFailed> {
+        let (envoy, epoch) = (self.envoy, self.epoch);
+        let other = self.other_hot_restart(older).await?;
+        if let Some((found, running)) = &other {
+            let why = if found.is_disabled() || running == HotRestartVersion::DISABLED {
+                Some(NotSideBySide::NoHotRestart)
+            } else {
+                obstacle(&older.config, self.config)
+            };
+            if let Some(why) = why {
+                return Err(EnvoyFailed::OtherHotRestart {
+                    binary: envoy.settings.binary.clone(),
+                    found: found.clone(),
+                    running: running.clone(),
+                    why,
+                });
+            }
+        }
+        self.write_and_validate().await?;
+        let Some((found, running)) = other else {
+            initializing_flag::check(envoy, &older.line)?;
+            envoy.running.note_listening().await;
+            return Ok(older.line.clone());
+        };
+        envoy.running.note_listening().await;
+        let line = begin_beside(envoy, epoch, older).await?;
+        tracing::info!(
+            epoch = epoch.number(),
+            "hot restart version {found} differs from {running}: starting side by side on {line}"
+        );
+        Ok(line)
+    }
+
+    /// The hot restart versions of the binary and of the Envoy that runs, where the one cannot take over
+    /// from the other: they differ because the binary was replaced, or there is none.
+    async fn other_hot_restart(
+        &self,
+        older: &EnvoyProcess,
+    ) -> Result<Option<(HotRestartVersion, String)>, EnvoyFailed> {
+        let Some(running) = older.hot_restart_version() else {
+            return Ok(None);
+        };
+        let disabled = running == HotRestartVersion::DISABLED;
+        if older.binary == self.binary && !disabled {
+            return Ok(None);
+        }
+        let found = hot_restart_version(&self.envoy.settings.binary).await?;
+        let differs = found.as_str() != running;
+        Ok((differs || disabled).then(|| (found, running.to_owned())))
+    }
+
+    /// Writes the configuration of an epoch beside an older one, and lets Envoy validate what was
+    /// written. While the older one serves, the new one waits for its first resources as long as its
+    /// start deadline allows: otherwise Envoy goes live without what it did not get in time, and takes
+    /// the listeners over.
+    async fn write_and_validate(&self) -> Result<(), EnvoyFailed> {
+        let (config, epoch) = (self.config, self.epoch);
+        let any_serves = self.envoy.running.table().any_serves();
+        if any_serves {
+            let why = match that_waits(config).await {
+                Ok(None) => None,
+                Ok(Some(waits)) => {
+                    let file = self.write(&waits)?;
+                    match self.validate(&file, true).await {
+                        // What is wrong may be wrong with the original as well, which decides.
+                        Err(EnvoyFailed::Rejected { message, .. }) => Some(message),
+                        result => return result,
+                    }
+                }
+                Err(why) => Some(why),
+            };
+            let file = self.write(config.content())?;
+            self.validate(&file, false).await?;
+            if let Some(why) = why {
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "{config}: epoch {epoch} waits for what it fetches no longer than Envoy does by \
+                     itself, and may then serve without: {why}"
+                );
+            }
+            return Ok(());
+        }
+        let file = self.write(config.content())?;
+        self.validate(&file, false).await
+    }
+
+    async fn validate(&self, file: &Path, waits: bool) -> Result<(), EnvoyFailed> {
+        let (envoy, config, binary) = (self.envoy, self.config, self.binary);
+        let is_known = |known: &Validated| {
+            known.config == *config && known.binary == binary && known.waits >= waits
+        };
+        if envoy.validated.lock().await.as_ref().is_some_and(is_known) {
+            return Ok(());
+        }
+        let source = || config.source().to_owned();
+        match validate(&envoy.settings.binary, &envoy.args, file).await {
+            Verdict::Valid => {
+                *envoy.validated.lock().await = Some(Validated {
+                    config: Arc::clone(config),
+                    binary,
+                    waits,
+                });
+                Ok(())
+            }
+            Verdict::Rejected { message } if is_about_reading(&message, file) => {
+                Err(EnvoyFailed::Unreadable {
+                    config: source(),
+                    file: file.to_owned(),
+                })
+            }
+            Verdict::Rejected { message } => Err(EnvoyFailed::Rejected {
+                config: source(),
+                message,
+            }),
+            Verdict::CouldNotRun(error) => Err(EnvoyFailed::NotValidated {
+                config: source(),
+                source: error,
+            }),
+        }
+    }
+}
+
+/// Returns the text with which Envoy waits for its first resources without a time-out, `None` where it
+/// fetches nothing, or why there is no such text.
+async fn that_waits(config: &Arc<EnvoyConfig>) -> Result<Option<Vec<u8>>, String> {
+    let config = Arc::clone(config);
+    let rewritten = off_the_runtime(move || {
+        let waits =
+            wait_for_first_resources(config.content(), config.format(), &AtomicBool::new(false));
+        match waits {
+            Ok(Cow::Owned(waits)) => Ok(Some(waits)),
+            Ok(Cow::Borrowed(_)) => Ok(None),
+            Err(error) => Err(error_chain(&error)),
+        }
+    });
+    let ended = || Err("the text could not be worked on".to_owned());
+    rewritten.await.unwrap_or_else(ended)
+}
+
+/// Without templates every epoch runs the same.
+#[cfg(not(feature = "template"))]
+async fn for_epoch(
+    config: Arc<EnvoyConfig>,
+    _epoch: Epoch,
+) -> Result<Arc<EnvoyConfig>, EnvoyFailed> {
+    Ok(config)
+}

@@ -1,0 +1,341 @@
+//! One epoch from its configuration to its end.
+//!
+//! An [`EpochRun`] owns the process of its epoch, its line to the agent and everything that watches
+//! it. It decides nothing: `epochs` does.
+//!
+//! ```text
+//!   launch ──> until_live ──> watchdog ──> retirement ──> end
+//!                  │                           │
+//!                  └── withdrawal              └── side_by_side, where the newer one is of another line
+//!
+//!   after the end: initializing_flag, stand_ins
+//! ```
+
+mod initializing_flag;
+mod launch;
+mod retirement;
+mod side_by_side;
+mod stand_ins;
+mod until_live;
+mod watchdog;
+mod withdrawal;
+
+use std::sync::Arc;
+
+use handover_core::{Abort, Epoch};
+use handover_process::{Child, ExitCause, Signal, WaitError};
+use handover_tokio::{RunControl, RunError};
+
+use self::until_live::Waiting;
+use super::drain::not_drained;
+use super::epochs::Ending;
+use super::epochs::end::{End, KillReason, Meaning};
+use super::lines::Line;
+use super::records::EndRecord;
+use super::running::{EnvoyProcess, now};
+use super::{Envoy, EnvoyConfig, EnvoyFailed};
+use crate::failure::Failure;
+use crate::hot_restart::RepairError;
+use crate::text::{is_about_reading, one_line};
+
+pub use self::side_by_side::NotSideBySide;
+pub(super) use self::stand_ins::StandIns;
+pub use self::watchdog::{HungAction, Watchdog};
+
+/// How many of Envoy's last lines a failure tells.
+const LAST_WORDS: usize = 10;
+
+/// How many base ids are tried for one epoch, where others take each that is chosen.
+const CHOICES: u32 = 10;
+
+/// One run of an epoch.
+struct EpochRun<'a> {
+    envoy: &'a Envoy,
+    process: Arc<EnvoyProcess>,
+    /// What was seen of it before it was live.
+    waiting: Arc<Waiting>,
+}
+
+/// How the process of an epoch came to its end.
+struct Ended {
+    cause: Result<ExitCause, WaitError>,
+    /// Why it was killed, where the agent did not ask for it.
+    killed: Option<KillReason>,
+    /// Whether it was dropped because its start was withdrawn.
+    dropped: bool,
+}
+
+/// What came of a start that has not failed.
+enum Served {
+    /// The epoch has ended as it should.
+    Ended,
+    /// It has ended at once, because another Envoy has the base id that was chosen for it.
+    BaseIdInUse(Line),
+}
+
+/// Runs one epoch. A base id that the adapter has chosen itself, and that turns out to be in use, is
+/// exchanged for another one: that is no failure of the epoch.
+pub(super) async fn serve(
+    envoy: &Envoy,
+    config: Arc<EnvoyConfig>,
+    epoch: Epoch,
+    control: RunControl,
+) -> Result<(), RunError> {
+    let mut choices = CHOICES;
+    loop {
+        let launched = tokio::select! {
+            biased;
+            launched = launch::launch(envoy, Arc::clone(&config), epoch, &control) => launched?,
+            // No Envoy runs yet; one that validates is killed with the future.
+            _ = control.abort() => return Err(RunError::Aborted),
+            () = control.withdrawn() => return Err(RunError::Aborted),
+        };
+        let run = EpochRun {
+            envoy,
+            process: Arc::new(launched),
+            waiting: Arc::default(),
+        };
+        match run.run(choices > 0).await? {
+            Served::Ended => return Ok(()),
+            Served::BaseIdInUse(line) => {
+                envoy.lines.choose_again(line).map_err(EnvoyFailed::from)?;
+                choices -= 1;
+            }
+        }
+    }
+}
+
+impl EpochRun<'_> {
+    /// Follows the process to its end, and says what that means.
+    async fn run(self, may_choose_base_id: bool) -> Result<Served, RunError> {
+        let EnvoyProcess { epoch, line, .. } = &*self.process;
+        let epoch = *epoch;
+        let registered = self.envoy.running.register(&self.process);
+        let ended = self.until_end().await;
+        let (was_live, is_undrained) = {
+            let table = self.envoy.running.table();
+            let time = self.parent_shutdown_time();
+            (table.is_live(epoch), table.is_undrained(epoch, now(), time))
+        };
+        drop(registered);
+        let overstayed = ended.killed == Some(KillReason::Overstayed);
+        self.take_care_of_child(overstayed).await;
+        let repaired = self.clear_initializing_flag();
+        if !was_live {
+            self.look_after_failed_start().await;
+        }
+        let cause = ended.cause.map_err(EnvoyFailed::from)?;
+        let failure = self.failure(cause);
+        let (others_run, newest_live) = {
+            let table = self.envoy.running.table();
+            (table.others_run(line.id(), epoch), table.newest_live())
+        };
+        let cannot_read_file = matches!(
+            &failure,
+            Failure::ConfigurationRejected { message }
+                if is_about_reading(message, &self.process.file)
+        );
+        let end = End {
+            failure,
+            killed: ended.killed,
+            dropped: ended.dropped,
+            aborted: self.process.control.aborted().is_some(),
+            is_late: self.process.control.is_late(),
+            was_live,
+            stop_drains: self.envoy.drains.stop_drains(),
+            is_undrained,
+            may_choose_base_id: may_choose_base_id && line.may_be_chosen_again(epoch),
+            cannot_read_file,
+            others_run,
+            end_is_final: self.envoy.settings.end_is_final,
+            repair_failed: repaired.is_err(),
+            newest_live,
+        };
+        let meaning = end.meaning();
+        if meaning == Meaning::BaseIdInUse {
+            // The epoch goes on under another base id, so there is no end to record.
+            return Ok(Served::BaseIdInUse(line.clone()));
+        }
+        self.record(&end, cause);
+        self.outcome(meaning, end.failure, cause, repaired)
+    }
+
+    /// Waits for the end of the process, and brings it about where it must.
+    async fn until_end(&self) -> Ended {
+        let child = &self.process.child;
+        let mut killed = None;
+        let mut dropped = false;
+        let cause = tokio::select! {
+            // After a time in which this process was stopped, what has ended must not be judged.
+            biased;
+            cause = child.wait() => cause,
+            reason = self.until_it_must_be_killed() => {
+                killed = Some(reason);
+                kill(child).await
+            }
+            how = self.process.control.abort() => self.end(how).await,
+            cause = self.end_if_withdrawn() => {
+                dropped = true;
+                cause
+            }
+        };
+        Ended {
+            cause,
+            killed,
+            dropped,
+        }
+    }
+
+    /// Reports the epoch live once it is, and follows it: as the newest one, and then as an old one.
+    /// Returns when it must be killed.
+    async fn until_it_must_be_killed(&self) -> KillReason {
+        let info = match self.until_live().await {
+            Ok(info) => info,
+            Err(reason) => return reason,
+        };
+        let (envoy, process) = (self.envoy, &*self.process);
+        if !envoy.drains.go_live(&envoy.running, process, &info).await {
+            // Its end is under way.
+            return std::future::pending().await;
+        }
+        envoy
+            .records
+            .keep_last_good(process.epoch, &process.config, &info);
+        process.control.live();
+        tokio::select! {
+            () = envoy.running.superseded(process.epoch) => {}
+            () = self.look_after_failed_starts() => {}
+            silent_for = self.until_hung() => return KillReason::Hung { silent_for },
+        }
+        self.follow_to_the_end().await
+    }
+
+    /// Ends the epoch as it was told to.
+    async fn end(&self, how: Abort) -> Result<ExitCause, WaitError> {
+        let EnvoyProcess {
+            child,
+            control,
+            epoch,
+            ..
+        } = &*self.process;
+        if control.is_late() {
+            self.look_at_sockets().await;
+        }
+        let ending = self.envoy.running.table().ending(*epoch, how);
+        match ending {
+            Ending::Kill => kill(child).await,
+            Ending::Orderly => {
+                if let Err(error) = child.signal(Signal::TERM) {
+                    tracing::debug!(epoch = epoch.number(), "{error}");
+                }
+                tokio::select! {
+                    cause = child.wait() => cause,
+                    () = control.abort_immediately() => kill(child).await,
+                }
+            }
+        }
+    }
+
+    /// Returns why the process ended, as far as its last words and its shared memory tell.
+    fn failure(&self, cause: ExitCause) -> Failure {
+        let failure = self.process.failure(cause);
+        let memory = self.process.line.shared_memory();
+        match failure.is_bus_error() && memory.is_full() {
+            true => failure.with_full_shared_memory(memory.path()),
+            false => failure,
+        }
+    }
+
+    /// Keeps how the epoch ended.
+    fn record(&self, end: &End, cause: ExitCause) {
+        let failure = match end.was_asked() {
+            true => end.failure.clone().when_asked(),
+            false => end.failure.clone(),
+        };
+        let ended = EndRecord {
+            cause,
+            failure,
+            note: end.killed.as_ref().map(ToString::to_string),
+            uptime: self.process.started.elapsed(),
+        };
+        let EnvoyProcess {
+            epoch,
+            config,
+            child,
+            ..
+        } = &*self.process;
+        self.envoy.records.report(*epoch, config, child, ended);
+    }
+
+    /// Puts the meaning of an end into the words of the agent.
+    fn outcome(
+        &self,
+        meaning: Meaning,
+        failure: Failure,
+        cause: ExitCause,
+        repaired: Result<(), RepairError>,
+    ) -> Result<Served, RunError> {
+        let config = self.process.config.source().to_owned();
+        let end_is_final = self.envoy.settings.end_is_final;
+        let error = match meaning {
+            Meaning::AsItShould => return Ok(Served::Ended),
+            Meaning::BaseIdInUse => return Ok(Served::BaseIdInUse(self.process.line.clone())),
+            Meaning::Aborted => return Err(RunError::Aborted),
+            Meaning::NotLive => EnvoyFailed::NotLive {
+                config,
+                why: self.waiting.why(&self.process.config.bootstrap().admin),
+            },
+            Meaning::NotDrained => not_drained(&self.process, Ok(cause)),
+            Meaning::Unreadable => EnvoyFailed::Unreadable {
+                config,
+                file: self.process.file.clone(),
+            },
+            Meaning::Killed(KillReason::Refuses { why }) => EnvoyFailed::Refuses { config, why },
+            Meaning::Killed(KillReason::Hung { silent_for }) => EnvoyFailed::Hung {
+                config,
+                silent_for,
+                is_final: end_is_final,
+            },
+            Meaning::Killed(KillReason::Overstayed) => EnvoyFailed::Overstayed { config },
+            Meaning::Killed(KillReason::KeptListening) => EnvoyFailed::KeptListening { config },
+            Meaning::Stuck { holding } => EnvoyFailed::Stuck {
+                holding,
+                path: self.process.line.shared_memory().path().to_owned(),
+                source: repaired.err(),
+            },
+            Meaning::Failed {
+                is_final,
+                with_last_words,
+            } => EnvoyFailed::Ended {
+                config,
+                is_final,
+                cause,
+                last_words: match with_last_words {
+                    true => last_words(&self.process.child),
+                    false => Vec::new(),
+                },
+                failure,
+            },
+        };
+        Err(error.into())
+    }
+
+    fn parent_shutdown_time(&self) -> std::time::Duration {
+        self.envoy.args.parent_shutdown_time()
+    }
+}
+
+async fn kill(child: &Child) -> Result<ExitCause, WaitError> {
+    child.kill().await.map(|stopped| stopped.cause)
+}
+
+/// Returns the last lines of standard error, for a person.
+fn last_words(child: &Child) -> Vec<String> {
+    let tail = child.stderr_tail();
+    let lines = tail.lines().rev().take(LAST_WORDS);
+    let mut words: Vec<_> = lines
+        .map(|line| one_line(&String::from_utf8_lossy(line)))
+        .collect();
+    words.reverse();
+    words
+}

@@ -1,0 +1,115 @@
+//! Following an epoch that a newer one has replaced, until its end. What must be done, and when, is
+//! decided by [`OldEpoch`].
+
+use handover_core::Epoch;
+use handover_process::{Child, Signal};
+use tokio::time::{Instant, sleep_until};
+
+use super::super::epochs::end::KillReason;
+use super::super::epochs::old_epoch::{Look, OldEpoch, Step};
+use super::super::running::{EnvoyProcess, now};
+use super::EpochRun;
+use super::side_by_side::KeptListening;
+use crate::proc_net::is_stopped;
+
+impl EpochRun<'_> {
+    /// Lets the epoch give way to one of another line, reports it released once its last connection is
+    /// gone, continues it where somebody has stopped it, and returns when it must be killed.
+    pub(super) async fn follow_to_the_end(&self) -> KillReason {
+        let mut old = OldEpoch::new(self.parent_shutdown_time(), now());
+        loop {
+            // The newer one may have died meanwhile, and another one come: then it is their turn later.
+            let must_give_way = self.envoy.running.table().must_give_way(self.process.epoch);
+            if must_give_way && let Err(KeptListening) = self.give_way().await {
+                return KillReason::KeptListening;
+            }
+            let look = self.look(&old).await;
+            for step in old.handle_look(&look, now()) {
+                if let Some(reason) = self.carry_out(step) {
+                    return reason;
+                }
+            }
+            let next = Instant::now() + OldEpoch::pause_after(look.took);
+            sleep_until(next).await;
+            old.handle_pause(next.into_std(), now());
+        }
+    }
+
+    async fn look(&self, old: &OldEpoch) -> Look {
+        let EnvoyProcess { epoch, .. } = &*self.process;
+        let looking = Instant::now();
+        let listens = self.envoy.running.table().has_listeners(*epoch);
+        let connections = match old.needs_count(listens) {
+            true => {
+                let exclude = &self.envoy.settings.stop.exclude;
+                self.envoy.running.connections(&self.process, exclude).await
+            }
+            false => None,
+        };
+        let took = looking.elapsed();
+        let is_stopped = is_stopped(self.process.pid());
+        let table = self.envoy.running.table();
+        Look {
+            took,
+            listens,
+            connections,
+            is_stopped,
+            newer_live_for: table.longest_live_after(*epoch, now()),
+            is_left_behind: table.is_left_behind(*epoch),
+        }
+    }
+
+    /// Carries a step out. Returns why the epoch must be killed, if that is the step.
+    fn carry_out(&self, step: Step) -> Option<KillReason> {
+        let EnvoyProcess { epoch, child, .. } = &*self.process;
+        match step {
+            Step::Release => {
+                self.envoy.running.table().set_drained(*epoch);
+                self.process.control.released();
+            }
+            Step::Continue => {
+                let _sent = wake(*epoch, child);
+            }
+            Step::Terminate => {
+                if let Err(error) = child.signal(Signal::TERM) {
+                    tracing::debug!(epoch = epoch.number(), "{error}");
+                }
+            }
+            Step::Kill => {
+                tracing::warn!(
+                    epoch = epoch.number(),
+                    "epoch {epoch} has not ended at its parent-shutdown time and is killed"
+                );
+                return Some(KillReason::Overstayed);
+            }
+        }
+        None
+    }
+
+    /// Continues the older epochs of the same line that are stopped. Returns false if there is none.
+    pub(super) fn wake_older(&self) -> bool {
+        let mut any = false;
+        for older in self.envoy.running.older_in_line(self.process.epoch) {
+            if is_stopped(older.pid()) {
+                any |= wake(older.epoch, &older.child);
+            }
+        }
+        any
+    }
+}
+
+/// Continues the epoch where it is stopped.
+pub(super) fn wake_if_stopped(process: &EnvoyProcess) {
+    if is_stopped(process.pid()) {
+        wake(process.epoch, &process.child);
+    }
+}
+
+/// Continues a stopped epoch, and returns whether the signal was sent.
+fn wake(epoch: Epoch, child: &Child) -> bool {
+    tracing::warn!(
+        epoch = epoch.number(),
+        "epoch {epoch} is stopped; continuing it, because the newer one waits for it"
+    );
+    child.signal(Signal::CONT).is_ok()
+}

@@ -1,0 +1,106 @@
+//! Live epochs whose parent has died before its time.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use handover_core::Epoch;
+use tokio::task::JoinHandle;
+
+use super::super::lines::Line;
+use super::super::running::now;
+use super::EpochRun;
+use crate::hot_restart::{BaseId, StandIn};
+
+/// Who stands in for which dead epoch at present.
+#[derive(Debug, Default)]
+pub(in crate::adapter) struct StandIns(Mutex<BTreeMap<Epoch, (Place, Task)>>);
+
+/// Where an epoch speaks to its child: its base id, and its restart epoch modulo 3.
+type Place = (BaseId, u32);
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl StandIns {
+    /// Gives the place free that this epoch will take: two of a line share it when their numbers are
+    /// equal modulo 3.
+    pub(super) async fn vacate(&self, line: &Line, epoch: Epoch) {
+        let taken = place(line, epoch);
+        self.end_where(|_, place| place == taken).await;
+    }
+
+    /// Ends the stand-in for the parent of this epoch, which has ended itself.
+    async fn child_has_ended(&self, child: Epoch) {
+        self.end_where(|dead, _| dead.next() == Some(child)).await;
+    }
+
+    async fn end_where(&self, leaves: impl Fn(Epoch, Place) -> bool) {
+        let leaving = {
+            let mut standing = self.lock();
+            let dead: Vec<_> = standing
+                .iter()
+                .filter(|(dead, (place, _))| leaves(**dead, *place))
+                .map(|(dead, _)| *dead)
+                .collect();
+            dead.into_iter()
+                .filter_map(|dead| standing.remove(&dead))
+                .collect::<Vec<_>>()
+        };
+        for (_, mut task) in leaving {
+            task.0.abort();
+            // The socket is free once the task is gone, not when it is told to go.
+            let _cancelled = (&mut task.0).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, (Place, Task)>> {
+        // Nothing in here is left half-way by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place(line: &Line, epoch: Epoch) -> Place {
+    (line.base_id(), line.restart_epoch(epoch) % 3)
+}
+
+impl EpochRun<'_> {
+    /// Takes the place of the epoch, which has just been reaped, where its child still needs it.
+    pub(super) async fn take_care_of_child(&self, overstayed: bool) {
+        let (epoch, line) = (self.process.epoch, &self.process.line);
+        self.envoy.stand_ins.child_has_ended(epoch).await;
+        let time = self.parent_shutdown_time();
+        let child = self.envoy.running.table().child_without_parent(
+            epoch,
+            line.id(),
+            now(),
+            time,
+            overstayed,
+        );
+        let Some(child) = child else {
+            return;
+        };
+        match StandIn::bind(line.base_id(), self.process.restart_epoch()) {
+            Ok(stand_in) => {
+                tracing::debug!(
+                    epoch = epoch.number(),
+                    "standing in for epoch {epoch}, so that epoch {child} lives on"
+                );
+                let task = tokio::spawn(async move {
+                    if let Err(error) = stand_in.run().await {
+                        tracing::warn!(epoch = epoch.number(), "{error}");
+                    }
+                });
+                let standing = (place(line, epoch), Task(task));
+                self.envoy.stand_ins.lock().insert(epoch, standing);
+            }
+            Err(error) => tracing::warn!(epoch = epoch.number(), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Giving a start up, because the agent terminates before the epoch is live.
+//!
+//! An epoch that has taken nothing over is dropped, so that the one that serves drains at once. One
+//! that has is let go live, and is drained itself. Which of both it is, changes within a millisecond:
+//! Envoy starts to accept connections, then tells its parent to stop listening, and then says LIVE.
+//! So the epoch is stopped first, which keeps it from going on; then what it has said already has the
+//! time to take effect; then both are looked at. What cannot be seen is not taken for nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use handover_core::Abort;
+use handover_process::{Child, ExitCause, Signal, WaitError};
+use tokio::time::sleep;
+
+use super::super::epochs::Withdrawal;
+use super::super::epochs::withdrawal::{Answer, has_taken_nothing, may_serve, says_live};
+use super::super::running::EnvoyProcess;
+use super::{EpochRun, kill};
+use crate::admin::Exclude;
+use crate::syn_filter::keep_new_connections_away;
+
+/// How long a parent gets to do what its child has asked for. It takes less than 5 ms.
+const IN_FLIGHT: Duration = Duration::from_millis(20);
+
+impl EpochRun<'_> {
+    /// Waits until the epoch's start is withdrawn, ends it where it has taken nothing over, and
+    /// returns how it ended. Otherwise it never returns: the epoch goes live, or is aborted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an epoch that was stopped to be looked at goes on.
+    pub(super) async fn end_if_withdrawn(&self) -> Result<ExitCause, WaitError> {
+        self.process.control.withdrawn().await;
+        let withdrawal = self.envoy.running.table().withdrawal(self.process.epoch);
+        match withdrawal {
+            Withdrawal::IsLive => std::future::pending().await,
+            Withdrawal::TakesOverFrom(parent) => {
+                let parent = self.envoy.running.process(parent);
+                self.drop_beside(parent.as_deref()).await
+            }
+            Withdrawal::Alone => self.drop_alone().await,
+        }
+    }
+
+    /// Ends the epoch if it does not serve. While it was looked at, it may have been seen live.
+    async fn drop_alone(&self) -> Result<ExitCause, WaitError> {
+        let epoch = self.process.epoch;
+        if self.serves_by_now().await || !self.envoy.running.table().give_up_start(epoch) {
+            return std::future::pending().await;
+        }
+        tracing::info!(
+            epoch = epoch.number(),
+            "epoch {epoch} serves nobody yet and is ended"
+        );
+        self.end(Abort::Graceful).await
+    }
+
+    /// Ends the epoch if its parent still listens and it has no client itself.
+    async fn drop_beside(&self, parent: Option<&EnvoyProcess>) -> Result<ExitCause, WaitError> {
+        let EnvoyProcess { epoch, child, .. } = &*self.process;
+        let stopped = Stopped::stop(child);
+        sleep(IN_FLIGHT).await;
+        let has_closed = match parent {
+            Some(parent) => {
+                let everybody = Exclude::default();
+                let running = &self.envoy.running;
+                running.has_closed_to_clients(parent, &everybody).await
+            }
+            None => None,
+        };
+        let has_clients = self.envoy.running.has_clients(&self.process).await;
+        let may_drop = has_taken_nothing(has_closed, has_clients);
+        if !may_drop || !self.envoy.running.table().give_up_start(*epoch) {
+            drop(stopped);
+            tracing::info!(
+                epoch = epoch.number(),
+                "epoch {epoch} has taken over, or that cannot be told: it goes live and is drained"
+            );
+            return std::future::pending().await;
+        }
+        tracing::info!(
+            epoch = epoch.number(),
+            "epoch {epoch} has taken nothing over and is dropped"
+        );
+        // Its orderly end would take its parent along.
+        let ended = kill(child).await;
+        drop(stopped);
+        if let Some(parent) = parent {
+            self.let_drain(parent).await;
+        }
+        ended
+    }
+
+    /// Lets the parent close its listeners where it can no longer be asked, because this epoch took
+    /// the admin endpoint along before it was dropped. The parent is told in the words of its child,
+    /// which also makes it ask its clients to close.
+    async fn let_drain(&self, parent: &EnvoyProcess) {
+        match parent.admin().server_info().await {
+            Err(error) if error.is_nobody_there() => {}
+            // It can be asked, and is drained in the usual way.
+            Ok(_) | Err(_) => return,
+        }
+        if let Err(error) = keep_new_connections_away(parent.pid(), &BTreeSet::new()).await {
+            error.log();
+        }
+        if let Err(error) = self.process.line.parent(parent.epoch).drain_listeners() {
+            tracing::warn!(epoch = parent.epoch.number(), "{error}");
+        }
+    }
+
+    /// Returns whether the epoch, which has no parent, serves although that has not been noticed.
+    async fn serves_by_now(&self) -> bool {
+        let answer = match self.process.admin().server_info().await {
+            Ok(info) => Answer::Info(Box::new(info)),
+            Err(error) if error.is_nobody_there() => Answer::NobodyThere,
+            Err(_) => Answer::Silence,
+        };
+        says_live(&answer, self.process.restart_epoch())
+            || may_serve(&answer, self.envoy.running.has_clients(&self.process).await)
+    }
+}
+
+/// A child that stands still until this is dropped.
+struct Stopped<'a>(&'a Child);
+
+impl<'a> Stopped<'a> {
+    fn stop(child: &'a Child) -> Self {
+        // One that has just ended needs no signal.
+        let _ended = child.signal(Signal::STOP);
+        Self(child)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        let _ended = self.0.signal(Signal::CONT);
+    }
+}

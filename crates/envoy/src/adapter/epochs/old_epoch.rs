@@ -1,0 +1,356 @@
+//! What happens to an epoch from the moment a newer one is live until its end.
+//!
+//! As a rule it ends by itself at its parent-shutdown time, because its child tells it to. Until then
+//! it must go on running. Its child asks it for statistics every five seconds and waits for the answer
+//! with its whole main thread. So a parent that is stopped also stops the admin endpoint of its child,
+//! and with it every further hand-over.
+//!
+//! An epoch that was replaced side by side has no child. It is told to end as soon as its last
+//! connection is gone, or at its parent-shutdown time.
+
+use std::time::{Duration, Instant};
+
+use handover_core::{LATE, LOOK_AROUND};
+
+/// The shortest pause between two looks. People wait for the end of an old epoch, and the kernel
+/// reports neither the end of its last connection nor that it was stopped.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A look takes longer on a host with many connections. The pause is at least this many times as long
+/// as the look, so that looking takes a third of the time at most.
+const PAUSE_PER_LOOK: u32 = 2;
+
+/// The longest pause between two looks: a change may wait for the next one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long an old epoch may be stopped. Its child feels it after five seconds.
+const LONGEST_STOP: Duration = Duration::from_secs(4);
+
+/// How long an old epoch may run beyond its parent-shutdown time.
+const OVERSTAY: Duration = Duration::from_secs(5);
+
+/// An old epoch, as it was seen so far.
+#[derive(Debug)]
+pub(in crate::adapter) struct OldEpoch {
+    parent_shutdown: Duration,
+    /// Whether it has no connection left.
+    released: bool,
+    /// Whether it was told to end.
+    told_to_end: bool,
+    /// Since when it has been seen stopped.
+    stopped_since: Option<Instant>,
+    /// The moment after which the clock proves something. After a time in which this process was
+    /// stopped, it is seen first what has become of the epoch.
+    judged_from: Instant,
+    /// Whether the last look took so long that this process may have been stopped in the middle of it.
+    last_look_was_long: bool,
+}
+
+/// What one look has shown.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::adapter) struct Look {
+    /// How long the look took.
+    pub(in crate::adapter) took: Duration,
+    /// Whether the epoch still listens for clients.
+    pub(in crate::adapter) listens: bool,
+    /// How many connections it has, if they were counted and could be.
+    pub(in crate::adapter) connections: Option<usize>,
+    /// Whether its process is stopped.
+    pub(in crate::adapter) is_stopped: bool,
+    /// How long any newer epoch has been live.
+    pub(in crate::adapter) newer_live_for: Option<Duration>,
+    /// Whether only epochs of other lines are newer, so that none tells it to end.
+    pub(in crate::adapter) is_left_behind: bool,
+}
+
+/// What must be done after a look, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::adapter) enum Step {
+    /// Report that the epoch has nothing left to lose.
+    Release,
+    /// Continue its stopped process.
+    Continue,
+    /// Tell it to end.
+    Terminate,
+    /// Kill it: it has not ended at its time.
+    Kill,
+}
+
+impl OldEpoch {
+    /// Begins to follow an epoch that a newer one has just replaced.
+    pub(in crate::adapter) fn new(parent_shutdown: Duration, now: Instant) -> Self {
+        Self {
+            parent_shutdown,
+            released: false,
+            told_to_end: false,
+            stopped_since: None,
+            judged_from: now,
+            last_look_was_long: false,
+        }
+    }
+
+    /// Returns whether the connections of the epoch must be counted in the next look. While it still
+    /// listens, further ones may come.
+    pub(in crate::adapter) fn needs_count(&self, listens: bool) -> bool {
+        !self.released && !listens
+    }
+
+    /// Takes in a look that ended `now`, and returns what must be done.
+    pub(in crate::adapter) fn handle_look(&mut self, look: &Look, now: Instant) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.needs_count(look.listens) && look.connections == Some(0) {
+            self.released = true;
+            steps.push(Step::Release);
+        }
+        // Where every look takes so long, the host is slow, and the second one counts.
+        let is_long = look.took > LOOK_AROUND;
+        if is_long && !self.last_look_was_long {
+            self.look_around(now);
+        }
+        self.last_look_was_long = is_long;
+        if self.has_been_stopped_for_long(look.is_stopped, now) {
+            steps.push(Step::Continue);
+        }
+        if now <= self.judged_from {
+            return steps;
+        }
+        let live = look.newer_live_for;
+        let is_over = self.released || live.is_some_and(|live| live >= self.parent_shutdown);
+        if is_over && !self.told_to_end && !look.listens && look.is_left_behind {
+            self.told_to_end = true;
+            steps.push(Step::Terminate);
+        }
+        let limit = self.parent_shutdown.saturating_add(OVERSTAY);
+        if live.is_some_and(|live| live >= limit) {
+            steps.push(Step::Kill);
+        }
+        steps
+    }
+
+    /// Returns how long to wait before the next look, after one that took so long.
+    pub(in crate::adapter) fn pause_after(took: Duration) -> Duration {
+        let pause = took.saturating_mul(PAUSE_PER_LOOK);
+        pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+
+    /// Takes in that the pause until `due` is over. If it is noticed late, this process was stopped.
+    pub(in crate::adapter) fn handle_pause(&mut self, due: Instant, now: Instant) {
+        if now.saturating_duration_since(due) > LATE {
+            self.look_around(now);
+        }
+    }
+
+    fn look_around(&mut self, now: Instant) {
+        self.judged_from = now + LOOK_AROUND;
+    }
+
+    fn has_been_stopped_for_long(&mut self, is_stopped: bool, now: Instant) -> bool {
+        self.stopped_since = is_stopped.then(|| self.stopped_since.unwrap_or(now));
+        let Some(since) = self.stopped_since else {
+            return false;
+        };
+        now.saturating_duration_since(since.max(self.judged_from)) >= LONGEST_STOP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(10);
+
+    struct Followed {
+        old: OldEpoch,
+        start: Instant,
+    }
+
+    impl Followed {
+        fn new() -> Self {
+            let start = Instant::now();
+            let old = OldEpoch::new(TIME, start);
+            Self { old, start }
+        }
+
+        /// What is done after a look that many milliseconds after the beginning.
+        fn look(&mut self, at: u64, look: Look) -> Vec<Step> {
+            self.old.handle_look(&look, self.at(at))
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.start + Duration::from_millis(milliseconds)
+        }
+    }
+
+    /// A parent of a child that went live a moment ago, with a connection.
+    fn serving() -> Look {
+        Look {
+            took: Duration::from_millis(1),
+            listens: false,
+            connections: Some(1),
+            is_stopped: false,
+            newer_live_for: Some(Duration::ZERO),
+            is_left_behind: false,
+        }
+    }
+
+    #[test]
+    fn it_is_released_once_when_its_last_connection_is_gone() {
+        let mut followed = Followed::new();
+        assert!(followed.old.needs_count(false));
+        assert_eq!(followed.look(200, serving()), []);
+        let unknown = Look {
+            connections: None,
+            ..serving()
+        };
+        assert_eq!(followed.look(400, unknown), []);
+        let without = Look {
+            connections: Some(0),
+            ..serving()
+        };
+        assert_eq!(followed.look(600, without), [Step::Release]);
+        assert!(!followed.old.needs_count(false));
+        assert_eq!(followed.look(800, without), []);
+    }
+
+    #[test]
+    fn while_it_listens_no_connection_is_no_release() {
+        let mut followed = Followed::new();
+        assert!(!followed.old.needs_count(true));
+        let listens = Look {
+            listens: true,
+            connections: Some(0),
+            is_left_behind: true,
+            newer_live_for: Some(TIME),
+            ..serving()
+        };
+        assert_eq!(followed.look(200, listens), []);
+    }
+
+    #[test]
+    fn a_stopped_one_is_continued_after_four_seconds() {
+        let mut followed = Followed::new();
+        let stopped = Look {
+            is_stopped: true,
+            ..serving()
+        };
+        assert_eq!(followed.look(1_000, stopped), []);
+        assert_eq!(followed.look(4_999, stopped), []);
+        assert_eq!(followed.look(5_000, stopped), [Step::Continue]);
+        // It went on meanwhile, so the time begins again.
+        assert_eq!(followed.look(5_200, serving()), []);
+        assert_eq!(followed.look(5_400, stopped), []);
+        assert_eq!(followed.look(9_399, stopped), []);
+        assert_eq!(followed.look(9_400, stopped), [Step::Continue]);
+    }
+
+    #[test]
+    fn one_with_a_child_is_never_told_to_end_and_is_killed_when_it_overstays() {
+        let mut followed = Followed::new();
+        let at_its_time = Look {
+            connections: Some(0),
+            newer_live_for: Some(TIME),
+            ..serving()
+        };
+        assert_eq!(followed.look(10_000, at_its_time), [Step::Release]);
+        let late = |by: Duration| Look {
+            newer_live_for: Some(TIME + by),
+            ..serving()
+        };
+        let before = late(OVERSTAY - Duration::from_millis(1));
+        assert_eq!(followed.look(14_999, before), []);
+        assert_eq!(followed.look(15_000, late(OVERSTAY)), [Step::Kill]);
+    }
+
+    #[test]
+    fn one_without_a_child_is_told_to_end_once_it_is_released() {
+        let mut followed = Followed::new();
+        let left_behind = Look {
+            is_left_behind: true,
+            ..serving()
+        };
+        assert_eq!(followed.look(200, left_behind), []);
+        let without = Look {
+            connections: Some(0),
+            ..left_behind
+        };
+        assert_eq!(
+            followed.look(400, without),
+            [Step::Release, Step::Terminate]
+        );
+        assert_eq!(followed.look(600, without), []);
+    }
+
+    #[test]
+    fn one_without_a_child_is_told_to_end_at_its_time_whatever_it_still_has() {
+        let mut followed = Followed::new();
+        let look = |live: Duration| Look {
+            is_left_behind: true,
+            newer_live_for: Some(live),
+            ..serving()
+        };
+        let before = look(TIME - Duration::from_millis(1));
+        assert_eq!(followed.look(9_999, before), []);
+        assert_eq!(followed.look(10_000, look(TIME)), [Step::Terminate]);
+        assert_eq!(followed.look(10_200, look(TIME)), []);
+    }
+
+    #[test]
+    fn after_a_gap_it_is_looked_at_before_it_is_judged() {
+        let overstayed = Look {
+            is_stopped: true,
+            newer_live_for: Some(TIME + OVERSTAY),
+            ..serving()
+        };
+        let mut followed = Followed::new();
+        assert_eq!(
+            followed.look(
+                100,
+                Look {
+                    is_stopped: true,
+                    ..serving()
+                }
+            ),
+            []
+        );
+        let (due, now) = (followed.at(300), followed.at(60_000));
+        followed.old.handle_pause(due, now);
+        assert_eq!(followed.look(60_001, overstayed), []);
+        let around = u64::try_from(LOOK_AROUND.as_millis()).unwrap();
+        assert_eq!(followed.look(60_000 + around, overstayed), []);
+        assert_eq!(followed.look(60_001 + around, overstayed), [Step::Kill]);
+        // The stop counts from the end of the look around.
+        let at = 60_000 + around + 4_000;
+        assert_eq!(followed.look(at, overstayed), [Step::Continue, Step::Kill]);
+    }
+
+    #[test]
+    fn a_pause_that_is_noticed_in_time_is_no_gap() {
+        let overstayed = Look {
+            newer_live_for: Some(TIME + OVERSTAY),
+            ..serving()
+        };
+        let mut followed = Followed::new();
+        let due = followed.at(300);
+        followed.old.handle_pause(due, due + LATE);
+        assert_eq!(followed.look(20_000, overstayed), [Step::Kill]);
+    }
+
+    #[test]
+    fn one_long_look_is_a_gap_and_the_second_is_a_slow_host() {
+        let overstayed = Look {
+            took: LOOK_AROUND + Duration::from_millis(1),
+            newer_live_for: Some(TIME + OVERSTAY),
+            ..serving()
+        };
+        let mut followed = Followed::new();
+        assert_eq!(followed.look(20_000, overstayed), []);
+        assert_eq!(followed.look(40_000, overstayed), [Step::Kill]);
+    }
+
+    #[test]
+    fn looking_takes_a_third_of_the_time_at_most() {
+        let pause = |took| OldEpoch::pause_after(Duration::from_millis(took)).as_millis();
+        assert_eq!([pause(0), pause(100), pause(150)], [200, 200, 300]);
+        assert_eq!([pause(500), pause(5_000)], [1_000, 1_000]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether an epoch whose start is withdrawn may be dropped, from what was seen of it.
+//!
+//! Envoy starts to accept connections, then tells its parent to stop listening, and then says LIVE,
+//! all within a millisecond. An epoch that has taken something over must go live and be drained. What
+//! cannot be seen is not taken for nothing.
+
+use crate::admin::{ServerInfo, ServerState};
+
+/// Returns whether an epoch with a parent has taken nothing over: the parent is seen to listen, and
+/// the epoch is seen to have no client.
+pub(in crate::adapter) fn has_taken_nothing(
+    parent_has_closed: Option<bool>,
+    has_clients: Option<bool>,
+) -> bool {
+    parent_has_closed == Some(false) && has_clients == Some(false)
+}
+
+/// What an epoch without a parent answers at its admin endpoint.
+#[derive(Clone, Debug)]
+pub(in crate::adapter) enum Answer {
+    /// This.
+    Info(Box<ServerInfo>),
+    /// Nobody listens there: an Envoy without an endpoint has not come so far as to serve.
+    NobodyThere,
+    /// Nothing that can be used.
+    Silence,
+}
+
+/// Returns whether an epoch without a parent says that it serves, although that was not noticed yet.
+pub(in crate::adapter) fn says_live(answer: &Answer, restart_epoch: u32) -> bool {
+    match answer {
+        Answer::Info(info) => {
+            info.restart_epoch == restart_epoch && info.state == ServerState::Live
+        }
+        Answer::NobodyThere | Answer::Silence => false,
+    }
+}
+
+/// Returns whether an epoch without a parent must be taken as serving, from its clients where they can
+/// be seen. Otherwise an endpoint that exists and says nothing may belong to an Envoy that serves.
+pub(in crate::adapter) fn may_serve(answer: &Answer, has_clients: Option<bool>) -> bool {
+    has_clients.unwrap_or(matches!(answer, Answer::Silence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn info(restart_epoch: u32, state: ServerState) -> Answer {
+        Answer::Info(Box::new(ServerInfo {
+            state,
+            restart_epoch,
+            version: "1.40.0".to_owned(),
+            hot_restart_version: "11.104".to_owned(),
+            uptime: Duration::ZERO,
+            uptime_all_epochs: Duration::ZERO,
+        }))
+    }
+
+    #[test]
+    fn only_what_is_seen_to_have_taken_nothing_is_dropped() {
+        let seen = [None, Some(false), Some(true)];
+        for parent_has_closed in seen {
+            for has_clients in seen {
+                assert_eq!(
+                    has_taken_nothing(parent_has_closed, has_clients),
+                    (parent_has_closed, has_clients) == (Some(false), Some(false)),
+                    "{parent_has_closed:?} {has_clients:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_epoch_says_live_for_itself_alone() {
+        assert!(says_live(&info(1, ServerState::Live), 1));
+        assert!(!says_live(&info(0, ServerState::Live), 1));
+        assert!(!says_live(&info(1, ServerState::Initializing), 1));
+        assert!(!says_live(&Answer::NobodyThere, 1));
+        assert!(!says_live(&Answer::Silence, 1));
+    }
+
+    #[test]
+    fn clients_decide_and_silence_counts_where_they_cannot_be_seen() {
+        let initializing = info(0, ServerState::Initializing);
+        for answer in [&initializing, &Answer::NobodyThere, &Answer::Silence] {
+            assert!(may_serve(answer, Some(true)));
+            assert!(!may_serve(answer, Some(false)));
+        }
+        assert!(may_serve(&Answer::Silence, None));
+        assert!(!may_serve(&Answer::NobodyThere, None));
+        assert!(!may_serve(&initializing, None));
+    }
+}

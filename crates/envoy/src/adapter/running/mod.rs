@@ -1,0 +1,315 @@
+//! The processes of the running epochs, beside the table that decides about them.
+
+mod client_count;
+mod clients;
+mod sockets;
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use handover_core::Epoch;
+use handover_process::{Child, ExitCause};
+use handover_tokio::RunControl;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::EnvoyConfig;
+use super::epochs::{Epochs, Started};
+use super::lines::Line;
+use crate::admin::{AdminClient, Exclude, ServerInfo};
+use crate::capture::exit_status;
+use crate::connections::Listening;
+use crate::failure::Failure;
+use crate::rejection_reason::RejectionReason;
+
+pub(super) use self::client_count::{LiveClients, TIME_TO_END, UnknownCount};
+pub(super) use self::sockets::off_the_runtime;
+
+/// The running epochs: the table and the process of each.
+pub(super) struct RunningEpochs {
+    inner: Mutex<Inner>,
+    /// The newest running epoch that was seen live.
+    live: watch::Sender<Option<Epoch>>,
+    /// How many starts have failed: each may have cost an older epoch its listeners.
+    failed_starts: watch::Sender<u64>,
+    /// Listeners whose connections hold nothing up.
+    exclude: Exclude,
+}
+
+#[derive(Default)]
+struct Inner {
+    table: Epochs,
+    processes: BTreeMap<Epoch, Arc<EnvoyProcess>>,
+}
+
+/// An Envoy that was started for an epoch.
+pub(super) struct EnvoyProcess {
+    pub(super) epoch: Epoch,
+    pub(super) child: Child,
+    /// How its epoch and the agent speak to each other.
+    pub(super) control: RunControl,
+    pub(super) config: Arc<EnvoyConfig>,
+    pub(super) binary: FileId,
+    pub(super) line: Line,
+    /// The copy of the configuration that it reads.
+    pub(super) file: PathBuf,
+    /// What it says against its configuration.
+    pub(super) heard: RejectionReason,
+    pub(super) started: Instant,
+    /// What it said of itself when it was first live.
+    info: OnceLock<ServerInfo>,
+    /// Where it was seen to listen, before a newer epoch was started or it was drained.
+    listening: Mutex<Option<Listening>>,
+}
+
+/// Which file a path leads to, and in which state: a replaced binary is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileId {
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// What a process is started from, beside its child.
+pub(super) struct Launch {
+    pub(super) epoch: Epoch,
+    pub(super) control: RunControl,
+    pub(super) config: Arc<EnvoyConfig>,
+    pub(super) binary: FileId,
+    pub(super) line: Line,
+    pub(super) file: PathBuf,
+    pub(super) heard: RejectionReason,
+}
+
+impl EnvoyProcess {
+    pub(super) fn new(launch: Launch, child: Child) -> Self {
+        Self {
+            epoch: launch.epoch,
+            child,
+            control: launch.control,
+            config: launch.config,
+            binary: launch.binary,
+            line: launch.line,
+            file: launch.file,
+            heard: launch.heard,
+            started: Instant::now(),
+            info: OnceLock::new(),
+            listening: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Returns a client of its admin endpoint.
+    pub(super) fn admin(&self) -> AdminClient {
+        AdminClient::new(self.config.bootstrap().admin.clone())
+    }
+
+    /// Returns Envoy's own number for the epoch.
+    pub(super) fn restart_epoch(&self) -> u32 {
+        self.line.restart_epoch(self.epoch)
+    }
+
+    /// Returns the hot restart version that it speaks, once it was live.
+    pub(super) fn hot_restart_version(&self) -> Option<&str> {
+        let info = self.info.get()?;
+        Some(&info.hot_restart_version)
+    }
+
+    /// Returns whether the process has ended, reaped or not.
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Returns why the process ended, from its exit and from what it wrote to standard error. Where a
+    /// reason was heard, only that counts: what follows it is the configuration, which may say
+    /// anything.
+    pub(super) fn failure(&self, cause: ExitCause) -> Failure {
+        match self.heard.reason() {
+            Some(reason) => classify(cause, reason.as_bytes()),
+            None => self.failure_while_live(cause),
+        }
+    }
+
+    /// Returns why the process ended that was live, and so has not rejected its configuration.
+    pub(super) fn failure_while_live(&self, cause: ExitCause) -> Failure {
+        let mut said = Vec::new();
+        for line in self.child.stderr_tail().lines() {
+            said.extend_from_slice(line);
+            said.push(b'\n');
+        }
+        classify(cause, &said)
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Option<Listening>> {
+        // Nothing in here is left half-way by a panic.
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn classify(cause: ExitCause, said: &[u8]) -> Failure {
+    let out_of_memory = cause == ExitCause::OutOfMemory;
+    let said = String::from_utf8_lossy(said);
+    Failure::classify(exit_status(cause), &said, out_of_memory)
+}
+
+/// Takes an epoch out of the table when its run is over, in whichever way.
+pub(super) struct Registered<'a> {
+    running: &'a RunningEpochs,
+    epoch: Epoch,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.running.lock();
+        inner.table.remove(self.epoch);
+        let _process = inner.processes.remove(&self.epoch);
+        self.running.live.send_replace(inner.table.newest_live());
+    }
+}
+
+/// The table, locked: not to be held over a wait.
+pub(super) struct Table<'a>(MutexGuard<'a, Inner>);
+
+impl Deref for Table<'_> {
+    type Target = Epochs;
+
+    fn deref(&self) -> &Epochs {
+        &self.0.table
+    }
+}
+
+impl DerefMut for Table<'_> {
+    fn deref_mut(&mut self) -> &mut Epochs {
+        &mut self.0.table
+    }
+}
+
+impl RunningEpochs {
+    /// Makes an empty table. The connections to the excluded listeners hold nothing up.
+    pub(super) fn new(exclude: Exclude) -> Self {
+        Self {
+            inner: Mutex::default(),
+            live: watch::Sender::default(),
+            failed_starts: watch::Sender::default(),
+            exclude,
+        }
+    }
+
+    /// Adds an epoch, until what is returned is dropped.
+    pub(super) fn register(&self, process: &Arc<EnvoyProcess>) -> Registered<'_> {
+        let epoch = process.epoch;
+        let started = Started {
+            pid: process.pid(),
+            line: process.line.id(),
+            may_listen: process.config.may_listen(),
+        };
+        let mut inner = self.lock();
+        inner.table.register(epoch, started);
+        inner.processes.insert(epoch, Arc::clone(process));
+        Registered {
+            running: self,
+            epoch,
+        }
+    }
+
+    /// Locks the table.
+    pub(super) fn table(&self) -> Table<'_> {
+        Table(self.lock())
+    }
+
+    /// Notes that an epoch was seen live, and returns whether it is: one whose start was given up is
+    /// about to be ended.
+    pub(super) fn go_live(&self, process: &EnvoyProcess, info: ServerInfo) -> bool {
+        let mut inner = self.lock();
+        if !inner.table.go_live(process.epoch, now()) {
+            return false;
+        }
+        // It is first live only once.
+        let _known = process.info.set(info);
+        self.live.send_replace(inner.table.newest_live());
+        true
+    }
+
+    /// Waits until a newer epoch than this one is live.
+    pub(super) async fn superseded(&self, epoch: Epoch) {
+        let mut live = self.live.subscribe();
+        let newer = live.wait_for(|live| live.is_some_and(|live| live > epoch));
+        if newer.await.is_err() {
+            // The sender lives as long as `self`, so this is never reached.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Notes that a start has failed.
+    pub(super) fn note_failed_start(&self) {
+        self.failed_starts.send_modify(|failed| *failed += 1);
+    }
+
+    /// Returns a receiver that is told of starts that fail from here on.
+    pub(super) fn failed_starts(&self) -> watch::Receiver<u64> {
+        self.failed_starts.subscribe()
+    }
+
+    /// Returns the process of an epoch.
+    pub(super) fn process(&self, epoch: Epoch) -> Option<Arc<EnvoyProcess>> {
+        self.lock().processes.get(&epoch).map(Arc::clone)
+    }
+
+    /// Returns the process of the newest epoch, live or not.
+    pub(super) fn newest(&self) -> Option<Arc<EnvoyProcess>> {
+        let inner = self.lock();
+        inner.processes.get(&inner.table.newest()?).map(Arc::clone)
+    }
+
+    /// Returns the process of the newest epoch that was seen live.
+    pub(super) fn newest_live(&self) -> Option<Arc<EnvoyProcess>> {
+        let inner = self.lock();
+        let epoch = inner.table.newest_live()?;
+        inner.processes.get(&epoch).map(Arc::clone)
+    }
+
+    /// Returns the processes of all running epochs, oldest first.
+    pub(super) fn all(&self) -> Vec<Arc<EnvoyProcess>> {
+        self.lock().processes.values().map(Arc::clone).collect()
+    }
+
+    /// Returns the processes of the older epochs in the line of this one, oldest first.
+    pub(super) fn older_in_line(&self, epoch: Epoch) -> Vec<Arc<EnvoyProcess>> {
+        let inner = self.lock();
+        let older = inner.table.older_in_line(epoch);
+        older
+            .filter_map(|older| inner.processes.get(&older).map(Arc::clone))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here is left half-way by a panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the time as the table takes it.
+pub(super) fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}

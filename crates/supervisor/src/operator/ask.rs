@@ -1,0 +1,223 @@
+//! What clients ask of the operator, and what they are answered.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use handover_core::{Epoch, Urgency};
+
+use super::Ending;
+
+/// The number of an ask, chosen by the driver. Each new ask has a higher number than all before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+impl fmt::Display for AskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// The present state. It is answered immediately.
+    Status,
+    /// Read the files as they are at this moment, and run what they ask for.
+    Reload {
+        /// Whether the next epoch starts although nothing has changed.
+        next: Next,
+        /// Whether draining epochs that hold the start are released from the cap.
+        hurry: bool,
+        /// Whether the answer waits until the configuration is live.
+        wait: Wait,
+    },
+    /// Make the health checks of the proxy fail, so that clients go elsewhere.
+    Drain {
+        /// Whether the answer waits until no client is connected.
+        wait: Wait,
+    },
+    /// Let the health checks succeed again.
+    Undrain,
+    /// End everything.
+    Stop {
+        /// Whether the drain is skipped.
+        now: bool,
+        /// Whether the answer waits for the end.
+        wait: Wait,
+    },
+}
+
+/// What a successful read leads to; the strongest wish since the last one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Next {
+    /// The next epoch, if what was read differs from what was asked for last.
+    #[default]
+    IfDifferent,
+    /// The next epoch in any case.
+    Renew,
+    /// A cold restart: everything ends, then epoch 0 starts.
+    Cold,
+}
+
+/// Whether an answer waits until what was asked for has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// It tells only that the request was taken in.
+    #[default]
+    No,
+    /// It waits, for as long as the client does.
+    Unlimited,
+    /// It waits for at most so long, counted from the ask.
+    AtMost(Duration),
+}
+
+impl Wait {
+    pub(super) fn waits(self) -> bool {
+        self != Self::No
+    }
+
+    pub(super) fn limit(self) -> Option<Duration> {
+        match self {
+            Self::No | Self::Unlimited => None,
+            Self::AtMost(limit) => Some(limit),
+        }
+    }
+}
+
+/// The answer to an ask that was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply<C> {
+    /// The state of the operator. The driver adds what the agent, the proxy and the files show.
+    Status(Box<Overview<C>>),
+    /// What became of a reload.
+    Reloaded {
+        /// How far it is.
+        progress: Progress,
+        /// Whether the files held something else than what was asked for before.
+        changed: bool,
+        /// The epochs that no longer hold a start, oldest first.
+        released: Vec<Released>,
+    },
+    /// Health checks fail; the live epoch at that moment, if one was live.
+    Draining(Option<Epoch>),
+    /// Health checks fail, and no client is connected.
+    Drained(Option<Epoch>),
+    /// Health checks succeed again.
+    Undrained(Option<Epoch>),
+    /// Everything is going to end, this urgently.
+    Ending(Urgency),
+    /// Everything has ended.
+    Ended(Ending),
+}
+
+/// How far a reload is when its client is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// The agent has taken the change in.
+    Asked,
+    /// The agent wants this configuration already, and no epoch is started for the reload.
+    Unchanged,
+    /// The configuration is live, with this epoch.
+    Live(Epoch),
+}
+
+/// An epoch that holds no start any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Released {
+    /// Its number.
+    pub epoch: Epoch,
+    /// The connections that clients had to it, where they can be counted.
+    pub connections: Option<u64>,
+}
+
+/// The state of the operator, for a status.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Overview<C> {
+    /// The configuration that was asked for last.
+    pub desired: Option<C>,
+    /// Whether that one stands in for what the files ask for, which could not be used at the start.
+    pub stands_in: bool,
+    /// Why the last read failed, until a read succeeds.
+    pub problem: Option<String>,
+    /// Whether an epoch serves, as far as the operator was told.
+    pub ready: bool,
+    /// How urgently everything has to end, if it has.
+    pub urgency: Option<Urgency>,
+}
+
+/// Why an ask was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The proxy cannot do that.
+    NotSupported(Report),
+    /// Everything is ending.
+    Ending,
+    /// The files ask for nothing that can be run.
+    NotRead(Report),
+    /// The configuration was given up.
+    GivenUp {
+        /// The last epoch that failed with it.
+        epoch: Epoch,
+        /// How it failed, if known.
+        report: Option<Report>,
+    },
+    /// Another configuration was asked for before this one was live.
+    Replaced,
+    /// The epoch with the configuration ended cleanly and is not started again.
+    Stayed,
+    /// The proxy did not do it.
+    Failed(Report),
+    /// Whether clients are connected cannot be seen, and no limit was given; what cannot be seen.
+    ClientsUnknown(Vec<String>),
+    /// The limit has passed. What was asked for goes on.
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+        /// What was waited for.
+        waited_for: WaitedFor,
+    },
+}
+
+/// What an ask was waiting for when its limit passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitedFor {
+    /// The files were being read.
+    Read,
+    /// The configuration was not live yet.
+    Live,
+    /// The proxy had not answered.
+    Proxy,
+    /// Clients were connected.
+    Clients,
+    /// Something was running.
+    End,
+}
+
+/// An error in words. The operator passes it on and looks at no part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Report {
+    /// The error and its causes on one line.
+    pub message: String,
+    /// The last lines of the process that failed, or what else explains the error.
+    pub lines: Vec<String>,
+}
+
+impl Report {
+    /// Returns a report with this message and no further lines.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            lines: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,142 @@
+//! The way to the end: what asks for it, how urgent it is, and what is answered then.
+
+use alloc::string::String;
+
+use handover_core::{Outcome, Urgency};
+
+use super::{
+    AskState, Call, EndedBy, Ending, Event, Fault, Ignored, Next, OnTerminate, OpenAsk, Operator,
+    Output, Reception, Refusal, Reply, Signal, Wait,
+};
+
+impl<C: Clone + Eq> Operator<C> {
+    pub(super) fn signalled(&mut self, signal: Signal) -> Reception {
+        match signal {
+            Signal::Terminate | Signal::Interrupt | Signal::Quit => self.signalled_to_end(signal),
+            Signal::HangUp if self.is_ending() => Reception::Ignored(Ignored::Ending),
+            Signal::HangUp => {
+                self.event(Event::NextIsDue(signal));
+                self.read(Next::Renew, true);
+                Reception::Accepted
+            }
+            Signal::User1 => {
+                self.outputs.push_back(Output::Forward(signal));
+                Reception::Accepted
+            }
+            Signal::User2 if self.is_ending() => {
+                self.event(Event::DrainTooLate);
+                Reception::Ignored(Ignored::Ending)
+            }
+            // However often it comes, the calls that wait stay few.
+            Signal::User2 if self.drains_last() => Reception::Ignored(Ignored::Unchanged),
+            Signal::User2 => {
+                self.call(Call::Drain);
+                Reception::Accepted
+            }
+        }
+    }
+
+    /// Rule: each further signal is more urgent than the end that is under way, whoever asked for that.
+    fn signalled_to_end(&mut self, signal: Signal) -> Reception {
+        self.signal = Some(signal);
+        let urgency = match (self.urgency, self.settings.on_terminate) {
+            (None | Some(Urgency::Drain), OnTerminate::Stop) => {
+                self.drain_unwanted = true;
+                Urgency::Stop
+            }
+            (None, OnTerminate::Drain) => Urgency::Drain,
+            (Some(Urgency::Drain), OnTerminate::Drain) => Urgency::Stop,
+            (Some(Urgency::Stop | Urgency::Kill), _) => Urgency::Kill,
+        };
+        self.end(urgency, EndedBy::Signal(signal))
+    }
+
+    /// Rule: a client that asks for the same once more does not get more.
+    pub(super) fn stop(&mut self, ask: OpenAsk, now: bool, wait: Wait) {
+        if let Some(ending) = self.ended.clone() {
+            return self.answer(ask.id, Ok(Reply::Ended(ending)));
+        }
+        self.drain_unwanted |= now;
+        let urgency = match now {
+            true => Urgency::Stop,
+            false => Urgency::Drain,
+        };
+        let _at_least_as_urgent = self.end(urgency, EndedBy::Ask(ask.id));
+        if wait.waits() {
+            self.asks.push(ask);
+        } else {
+            let urgency = self.urgency.unwrap_or(urgency);
+            self.answer(ask.id, Ok(Reply::Ending(urgency)));
+        }
+    }
+
+    /// Rule: a bug in the driver must not take the proxies along, so they are drained.
+    pub(super) fn broken(&mut self, message: String) -> Reception {
+        if matches!(self.fault, Some(Fault::Panic(_))) {
+            return Reception::Ignored(Ignored::Unchanged);
+        }
+        self.fault = Some(Fault::Panic(message));
+        let _at_least_as_urgent = self.end(Urgency::Drain, EndedBy::Panic);
+        Reception::Accepted
+    }
+
+    /// Rule: urgency only rises.
+    pub(super) fn end(&mut self, urgency: Urgency, by: EndedBy) -> Reception {
+        if self.urgency >= Some(urgency) {
+            return Reception::Ignored(Ignored::Unchanged);
+        }
+        let was_ending = self.is_ending();
+        self.urgency = Some(urgency);
+        self.event(Event::Ending { urgency, by });
+        self.outputs.push_back(Output::Terminate(urgency));
+        if !was_ending {
+            self.wind_down();
+        }
+        Reception::Accepted
+    }
+
+    /// Rule: once the end has begun, nothing new begins. What was not begun yet is refused; a drain
+    /// whose clients are waited for, and a change that the agent has, come to their own end.
+    pub(super) fn wind_down(&mut self) {
+        if let Some(read) = self.read.take() {
+            self.outputs.push_back(Output::CancelRead(read.id));
+        }
+        self.next = Next::IfDifferent;
+        self.attempt = None;
+        self.answer_each(|ask| {
+            matches!(ask.state, AskState::Read { .. }).then_some(Err(Refusal::Ending))
+        });
+        self.refuse_queued_calls();
+    }
+
+    /// Rule: every ask that is open is answered before the operator finishes.
+    pub(super) fn agent_ended(&mut self, agent: Result<Outcome, String>) -> Reception {
+        if !self.is_ending() {
+            self.wind_down();
+        }
+        let ending = Ending {
+            agent,
+            fault: self.fault.clone(),
+            signal: self.signal,
+            drain_unwanted: self.drain_unwanted,
+        };
+        self.ended = Some(ending.clone());
+        self.change = None;
+        self.releasing = None;
+        self.calls.clear();
+        self.answer_each(|ask| {
+            Some(match ask.state {
+                AskState::End => Ok(Reply::Ended(ending.clone())),
+                AskState::Read { .. }
+                | AskState::Offered { .. }
+                | AskState::Change(_)
+                | AskState::Call(_)
+                | AskState::Clients(_) => Err(Refusal::Ending),
+            })
+        });
+        // A service manager hears of the end before it sees it.
+        self.notify();
+        self.outputs.push_back(Output::Finish(ending));
+        Reception::Accepted
+    }
+}

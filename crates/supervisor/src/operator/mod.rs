@@ -1,0 +1,487 @@
+//! The second state machine: what signals, clients and changed files lead to.
+//!
+//! From a wish to its answer:
+//!
+//! ```text
+//!   changed files ─────┐         ReadDone            TakenIn              Settled
+//!   HUP ───────────────┼─▶ Read ──────────▶ Apply ──────────▶ (running) ──────────▶ Answer
+//!   reload ────────────┤     │              Renew      │          ▲
+//!   shortage is over ──┘     │ failed       Restart    │ denied   │ Release, while the cap holds
+//!                            ▼                         ▼          │ the start of a hurried reload
+//!                     what runs goes on             Answer ───────┘
+//! ```
+//!
+//! The life of the operator, whose end is `Finish`:
+//!
+//! ```text
+//!           a signal, `stop`, the agent by itself,
+//!           the first read failed, a panic              AgentEnded
+//!   running ───────────────────────────────────▶ ending ──────────▶ finished
+//!                                                │    ▲
+//!                                                └────┘
+//!                                    a further signal: Drain < Stop < Kill
+//! ```
+//!
+//! What a service manager is told:
+//!
+//! ```text
+//!             an epoch serves            a read begins
+//!   (nothing) ───────────────▶ Ready ───────────────────▶ Reloading
+//!       │                       │  ▲                          │ │
+//!       │                       │  └──────────────────────────┘ │
+//!       │       the end begins  ▼   settled, and an epoch serves│
+//!       └───────────────────▶ Stopping ◀────────────────────────┘
+//! ```
+//!
+//! Each file beside this one has one job: `io` is what goes in and out, `ask` what clients ask and are
+//! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
+//! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
+//! something, `notify` tells the service manager, `view` is what an operator shows of itself.
+
+mod again;
+mod ask;
+mod calls;
+mod changes;
+mod ending;
+mod io;
+mod notify;
+mod reading;
+mod view;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use handover_core::{Epoch, Timestamp, Urgency};
+
+use self::again::{Attempt, Pause};
+use self::calls::QueuedCall;
+use self::changes::{OpenChange, Releasing};
+use self::notify::Told;
+use self::reading::{OpenRead, Wanted};
+
+pub use self::ask::{
+    AskId, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait, WaitedFor,
+};
+pub use self::io::{
+    Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
+    EpochView, Event, Fault, Ignored, Input, Inputs, Notification, Output, ReadFailure, ReadId,
+    Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
+};
+
+/// How an operator decides where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// What the first signal to end leads to.
+    pub on_terminate: OnTerminate,
+    /// Why the proxy cannot be restarted cold, if it cannot.
+    pub no_cold_restart: Option<&'static str>,
+}
+
+/// What the first signal to end leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnTerminate {
+    /// A drain, then the end.
+    #[default]
+    Drain,
+    /// The end without a drain, which counts as wanted: a drain was asked for before, if at all.
+    Stop,
+}
+
+/// The state machine that decides what signals, clients and changed files lead to.
+///
+/// It does no I/O and knows no clock. The caller, called the driver, owns the agent, the files, the
+/// clients and the time, and always does the same:
+///
+/// 1. Carry out every output, in order, until [`poll_output`](Self::poll_output) has none. A new
+///    operator has outputs already.
+/// 2. Ask for the deadline again with [`poll_timeout`](Self::poll_timeout): any input may have moved,
+///    added or removed it.
+/// 3. Wait for the next input or the deadline.
+/// 4. Give it that one input with the time: [`handle_input`](Self::handle_input), or
+///    [`handle_timeout`](Self::handle_timeout) when a deadline is reached.
+///
+/// What the driver may rely on:
+///
+/// - Every ask is answered exactly once, unless its client goes first. An ask after the end is
+///   answered as well.
+/// - One read counts at a time, the newest, and one call to the proxy is under way at a time.
+/// - No configuration follows a [`Output::Terminate`], and what is terminated only becomes more
+///   urgent.
+/// - The time need not be exact: a timeout that is early, late or repeated does no harm. A time before
+///   the last one counts as the last one.
+/// - An input about something that is over is ignored and says so. After [`Output::Finish`] only
+///   answers come.
+/// - No input makes it panic.
+///
+/// What it relies on:
+///
+/// - The agent runs from the beginning, before anything is applied.
+/// - [`Output::Read`], [`Output::Call`], [`Output::Release`] and [`Output::WatchClients`] are answered
+///   in the end. A change is answered by one [`Input::TakenIn`]; unless it was denied, by one
+///   [`Input::Settled`] as well.
+/// - Every state of the agent that stays is told by [`Input::AgentChanged`], and the end of its task by
+///   [`Input::AgentEnded`]. After a [`Input::TakenIn`] no older state is told.
+/// - A new ask has a higher number than every ask before.
+///
+/// ```
+/// use handover_core::{Epoch, Outcome, Timestamp};
+/// use handover_supervisor::operator::{
+///     Input, Inputs, Operator, Output, Reading, Settings, Settlement, Signal, TakenIn,
+/// };
+///
+/// let mut operator = Operator::new(Settings::default());
+/// let mut inputs = Vec::new();
+/// let mut finished = None;
+///
+/// while finished.is_none() {
+///     while let Some(output) = operator.poll_output() {
+///         match output {
+///             // A driver looks at the files if asked to, and reads them beside its loop.
+///             Output::Read { read, look: _ } => {
+///                 let reading = Reading { config: "a", inputs: Inputs::default() };
+///                 inputs.push(Input::ReadDone { read, result: Ok(reading) });
+///             }
+///             // A driver asks its agent. This one is live in no time.
+///             Output::Apply { change, .. } | Output::Renew { change, .. } | Output::Restart { change, .. } => {
+///                 inputs.push(Input::TakenIn { change, result: TakenIn::Changed });
+///                 inputs.push(Input::Settled { change, result: Settlement::Live(Epoch::ZERO) });
+///                 inputs.push(Input::Signal(Signal::Terminate));
+///             }
+///             Output::Terminate(urgency) => {
+///                 println!("terminate: {urgency}");
+///                 inputs.push(Input::AgentEnded(Ok(Outcome::Drained)));
+///             }
+///             Output::Release(epoch) => inputs.push(Input::Released { epoch, connections: None }),
+///             Output::Call { call, .. } => inputs.push(Input::CallDone { call, result: Ok(None) }),
+///             Output::Answer { ask, answer } => println!("answer to {ask}: {answer:?}"),
+///             Output::Notify(notification) => println!("{notification:?}"),
+///             Output::Event(event) => println!("{event:?}"),
+///             Output::Finish(ending) => finished = Some(ending),
+///             // No read is slow, no client asks, and there is no process here.
+///             Output::CancelRead(_) | Output::WatchClients { .. } | Output::Forward(_) => {}
+///         }
+///     }
+///     // A driver arms its timer by `poll_timeout`, waits, and reads its clock here.
+///     let now = Timestamp::ZERO;
+///     if inputs.is_empty() {
+///         operator.handle_timeout(now);
+///     } else {
+///         let _reception = operator.handle_input(now, inputs.remove(0));
+///     }
+/// }
+/// assert_eq!(finished.map(|ending| ending.agent), Some(Ok(Outcome::Drained)));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operator<C> {
+    settings: Settings,
+    now: Timestamp,
+    /// What was asked for last.
+    wanted: Option<Wanted<C>>,
+    /// The other inputs of the configuration that went live last.
+    served: Option<Inputs>,
+    /// Why the last read failed, until one succeeds.
+    problem: Option<Report>,
+    /// What the next successful read leads to.
+    next: Next,
+    read: Option<OpenRead>,
+    reads: u64,
+    /// The newest change, until it is settled.
+    change: Option<OpenChange>,
+    changes: u64,
+    /// The asks that were not answered, in the order in which they came.
+    asks: Vec<OpenAsk>,
+    newest_ask: Option<AskId>,
+    /// The calls to the proxy: the first is under way, the others wait for their turn.
+    calls: VecDeque<QueuedCall>,
+    called: u64,
+    agent: AgentView,
+    /// The epoch that is being released from the cap.
+    releasing: Option<Releasing>,
+    /// What is tried again.
+    attempt: Option<Attempt>,
+    pause: Pause,
+    /// Whether the agent has denied a change, because it ends.
+    denied: bool,
+    urgency: Option<Urgency>,
+    signal: Option<Signal>,
+    drain_unwanted: bool,
+    fault: Option<Fault>,
+    ended: Option<Ending>,
+    told: Told,
+    summary: Option<Summary>,
+    outputs: VecDeque<Output<C>>,
+}
+
+/// An ask that was not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OpenAsk {
+    id: AskId,
+    since: Timestamp,
+    wait: Wait,
+    state: AskState,
+}
+
+/// What an open ask waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum AskState {
+    /// For the newest read.
+    Read { hurry: bool },
+    /// For the agent to take its change in.
+    Offered {
+        change: ChangeId,
+        hurry: bool,
+        changed: bool,
+    },
+    /// For its change to be started, or to be live.
+    Change(changes::Followed),
+    /// For a call to the proxy.
+    Call(CallId),
+    /// Until no client is connected; the epoch that was live at the drain.
+    Clients(Option<Epoch>),
+    /// For the end.
+    End,
+}
+
+impl OpenAsk {
+    fn deadline(&self) -> Option<Timestamp> {
+        Some(self.since.after(self.wait.limit()?))
+    }
+
+    fn waited_for(&self) -> WaitedFor {
+        match self.state {
+            AskState::Read { .. } => WaitedFor::Read,
+            AskState::Offered { .. } | AskState::Change(_) => WaitedFor::Live,
+            AskState::Call(_) => WaitedFor::Proxy,
+            AskState::Clients(_) => WaitedFor::Clients,
+            AskState::End => WaitedFor::End,
+        }
+    }
+}
+
+impl<C: Clone + Eq> Operator<C> {
+    /// Returns an operator that begins with a read.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let mut operator = Self::idle(settings);
+        operator.read(Next::IfDifferent, false);
+        operator.notify();
+        operator
+    }
+
+    /// Returns an operator that begins with a configuration which stands in for what the files ask
+    /// for, because that cannot be used. It reads the files once they change, or when it is asked to.
+    #[must_use]
+    pub fn with_stand_in(settings: Settings, stand_in: Reading<C>) -> Self {
+        let mut operator = Self::idle(settings);
+        operator.want(Wanted {
+            reading: stand_in,
+            stands_in: true,
+        });
+        operator.notify();
+        operator
+    }
+
+    fn idle(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: Timestamp::ZERO,
+            wanted: None,
+            served: None,
+            problem: None,
+            next: Next::IfDifferent,
+            read: None,
+            reads: 0,
+            change: None,
+            changes: 0,
+            asks: Vec::new(),
+            newest_ask: None,
+            calls: VecDeque::new(),
+            called: 0,
+            agent: AgentView::default(),
+            releasing: None,
+            attempt: None,
+            pause: Pause::default(),
+            denied: false,
+            urgency: None,
+            signal: None,
+            drain_unwanted: false,
+            fault: None,
+            ended: None,
+            told: Told::Nothing,
+            summary: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input in. What follows from it waits in [`poll_output`](Self::poll_output).
+    pub fn handle_input(&mut self, now: Timestamp, input: Input<C>) -> Reception {
+        self.now = self.now.max(now);
+        let reception = self.take(input);
+        self.notify();
+        reception
+    }
+
+    /// Does what is due. Without anything due it does nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        while let Some(deadline) = self.poll_timeout().filter(|next| next.at <= self.now) {
+            match deadline.reason {
+                DeadlineReason::Limit(ask) => self.limit_passed(ask),
+                DeadlineReason::Again(what) => self.try_again(what),
+            }
+        }
+        self.notify();
+    }
+
+    /// Returns the next output, in the order in which they must be carried out.
+    pub fn poll_output(&mut self) -> Option<Output<C>> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns the next deadline; `None` when only an input can change anything.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let limits = self.asks.iter().filter_map(|ask| {
+            Some(Deadline {
+                at: ask.deadline()?,
+                reason: DeadlineReason::Limit(ask.id),
+            })
+        });
+        limits.chain(self.attempt_deadline()).min()
+    }
+
+    fn take(&mut self, input: Input<C>) -> Reception {
+        match input {
+            Input::Asked { ask, request } => self.asked(ask, request),
+            Input::AskGone(ask) => self.gone(ask),
+            Input::Signal(_)
+            | Input::FilesChanged
+            | Input::ReadDone { .. }
+            | Input::TakenIn { .. }
+            | Input::Settled { .. }
+            | Input::AgentChanged(_)
+            | Input::AgentEnded(_)
+            | Input::Released { .. }
+            | Input::CallDone { .. }
+            | Input::ClientsWatched { .. }
+            | Input::Broken(_)
+                if self.ended.is_some() =>
+            {
+                Reception::Ignored(Ignored::Finished)
+            }
+            Input::Signal(signal) => self.signalled(signal),
+            Input::FilesChanged => self.files_changed(),
+            Input::ReadDone { read, result } => self.read_done(read, result),
+            Input::TakenIn { change, result } => self.taken_in(change, result),
+            Input::Settled { change, result } => self.settled(change, &result),
+            Input::AgentChanged(view) => self.agent_changed(view),
+            Input::AgentEnded(result) => self.agent_ended(result),
+            Input::Released { epoch, connections } => {
+                self.released(Released { epoch, connections })
+            }
+            Input::CallDone { call, result } => self.call_done(call, result),
+            Input::ClientsWatched { ask, result } => self.clients_watched(ask, result),
+            Input::Broken(message) => self.broken(message),
+        }
+    }
+
+    /// Rule: what changes something is decided before anything else is looked at; what waits stays open.
+    fn asked(&mut self, id: AskId, request: Request) -> Reception {
+        if self.newest_ask.is_some_and(|newest| id <= newest) {
+            return Reception::Ignored(Ignored::UsedAsk);
+        }
+        self.newest_ask = Some(id);
+        let wait = match request {
+            Request::Status | Request::Undrain => Wait::No,
+            Request::Reload { wait, .. } | Request::Drain { wait } | Request::Stop { wait, .. } => {
+                wait
+            }
+        };
+        let ask = |state| OpenAsk {
+            id,
+            since: self.now,
+            wait,
+            state,
+        };
+        match request {
+            Request::Status => {
+                let overview = self.overview();
+                self.answer(id, Ok(Reply::Status(overview.into())));
+            }
+            Request::Stop { now, wait } => {
+                let open = ask(AskState::End);
+                self.stop(open, now, wait);
+            }
+            Request::Reload { .. } | Request::Drain { .. } | Request::Undrain
+                if self.is_ending() =>
+            {
+                self.answer(id, Err(Refusal::Ending));
+            }
+            Request::Reload { next, hurry, .. } => match self.settings.no_cold_restart {
+                Some(why) if next == Next::Cold => {
+                    self.answer(id, Err(Refusal::NotSupported(Report::new(why))));
+                }
+                _ => {
+                    let open = ask(AskState::Read { hurry });
+                    self.asks.push(open);
+                    self.read(next, true);
+                }
+            },
+            Request::Drain { .. } => {
+                let open = ask(AskState::Call(self.next_call()));
+                self.asks.push(open);
+                self.call(Call::Drain);
+            }
+            Request::Undrain => {
+                let open = ask(AskState::Call(self.next_call()));
+                self.asks.push(open);
+                self.call(Call::Undrain);
+            }
+        }
+        Reception::Accepted
+    }
+
+    /// Rule: a client that goes takes back nothing but its wish to be answered.
+    fn gone(&mut self, id: AskId) -> Reception {
+        let before = self.asks.len();
+        self.asks.retain(|ask| ask.id != id);
+        if self.asks.len() == before {
+            return Reception::Ignored(Ignored::UnknownAsk);
+        }
+        Reception::Accepted
+    }
+
+    fn limit_passed(&mut self, id: AskId) {
+        let Some(ask) = self.asks.iter().find(|ask| ask.id == id) else {
+            return;
+        };
+        let refusal = Refusal::TimedOut {
+            limit: ask.wait.limit().unwrap_or(Duration::ZERO),
+            waited_for: ask.waited_for(),
+        };
+        self.answer(id, Err(refusal));
+    }
+
+    /// Answers the ask, which is closed by that.
+    fn answer(&mut self, id: AskId, answer: Result<Reply<C>, Refusal>) {
+        self.asks.retain(|ask| ask.id != id);
+        self.outputs.push_back(Output::Answer { ask: id, answer });
+    }
+
+    /// Answers each open ask for which there is an answer now.
+    fn answer_each(&mut self, answer: impl Fn(&OpenAsk) -> Option<Result<Reply<C>, Refusal>>) {
+        let answers: Vec<_> = self
+            .asks
+            .iter()
+            .filter_map(|ask| Some((ask.id, answer(ask)?)))
+            .collect();
+        for (id, answer) in answers {
+            self.answer(id, answer);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}

@@ -1,0 +1,73 @@
+//! What an operator shows of itself. Nothing here changes it.
+
+use handover_core::Urgency;
+
+use super::{AskId, AskState, CallId, ChangeId, Ending, Operator, Overview, ReadId, WaitedFor};
+
+impl<C: Clone + Eq> Operator<C> {
+    /// Returns whether an epoch serves, as far as the driver has told.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_ending() && self.agent.serves()
+    }
+
+    /// Returns whether the end has begun.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.urgency.is_some() || self.denied || self.agent.is_ending() || self.ended.is_some()
+    }
+
+    /// Returns how everything has ended, once it has.
+    #[must_use]
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ended.as_ref()
+    }
+
+    /// Returns how urgently the agent was told to end, if it was.
+    #[must_use]
+    pub fn urgency(&self) -> Option<Urgency> {
+        self.urgency
+    }
+
+    /// Returns the read that is under way.
+    #[must_use]
+    pub fn reading(&self) -> Option<ReadId> {
+        Some(self.read?.id)
+    }
+
+    /// Returns the newest change, while it is not settled.
+    #[must_use]
+    pub fn changing(&self) -> Option<ChangeId> {
+        Some(self.change?.id)
+    }
+
+    /// Returns the calls to the proxy: the one that is under way, then those that wait for their turn.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.calls.iter().map(super::calls::QueuedCall::id)
+    }
+
+    /// Returns the asks that were not answered yet, oldest first, and what each waits for.
+    pub fn asks(&self) -> impl Iterator<Item = (AskId, WaitedFor)> {
+        self.asks.iter().map(|ask| (ask.id, ask.waited_for()))
+    }
+
+    /// Returns the asks whose clients are being waited for.
+    pub fn watched(&self) -> impl Iterator<Item = AskId> {
+        let asks = self.asks.iter();
+        let watched = asks.filter(|ask| matches!(ask.state, AskState::Clients(_)));
+        watched.map(|ask| ask.id)
+    }
+
+    /// Returns the state of the operator, as it answers to a status.
+    #[must_use]
+    pub fn overview(&self) -> Overview<C> {
+        let wanted = self.wanted.as_ref();
+        Overview {
+            desired: wanted.map(|wanted| wanted.reading.config.clone()),
+            stands_in: wanted.is_some_and(|wanted| wanted.stands_in),
+            problem: self.problem.as_ref().map(|report| report.message.clone()),
+            ready: self.is_ready(),
+            urgency: self.urgency,
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! The promises of an operator by name, and a checker that watches an operator step by step. It sees
+//! what goes in and what comes out, and the public getters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use handover_core::{Timestamp, Urgency};
+use handover_supervisor::operator::{
+    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Event, Input, Inputs, Next,
+    Notification, Operator, Output, Progress, ReadFailure, ReadId, Reading, Reception, Refusal,
+    Reply, Request, Settings, Settlement, Signal, TakenIn,
+};
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) invariant: &'static str,
+    pub(crate) what: String,
+}
+
+/// Every promise. The model shows each as a property.
+pub(crate) const INVARIANTS: [&str; 16] = [
+    "every_ask_is_answered_once",
+    "newest_read_wins",
+    "a_read_is_pending_at_most_once",
+    "what_was_read_is_asked_for_as_wished",
+    "no_apply_after_terminate",
+    "urgency_never_falls",
+    "ready_only_if_something_serves",
+    "notifications_come_in_turn",
+    "an_answer_tells_what_happened",
+    "proxy_calls_take_turns",
+    "clients_are_watched_for_open_asks_only",
+    "one_epoch_is_released_at_a_time",
+    "the_end_comes_once_and_last",
+    "what_is_due_is_done",
+    "what_is_ignored_changes_nothing",
+    "getters_show_what_was_told",
+];
+
+/// What was told and what was said so far.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Checker<C> {
+    settings: Settings,
+    newest_ask: Option<AskId>,
+    pub(crate) open: BTreeSet<AskId>,
+    /// The change that each reload waits for, once its read is done.
+    reloads: BTreeMap<AskId, Option<ChangeId>>,
+    pub(crate) read: Option<ReadId>,
+    reads: u64,
+    changes: u64,
+    asked: Option<(C, Inputs)>,
+    served: Option<Inputs>,
+    /// What the next successful read owes.
+    next: Next,
+    pub(crate) call: Option<CallId>,
+    pub(crate) watched: BTreeSet<AskId>,
+    pub(crate) releasing: Option<handover_core::Epoch>,
+    pub(crate) urgency: Option<Urgency>,
+    pub(crate) view: AgentView,
+    told: Option<Notification>,
+    denied: bool,
+    ended: bool,
+    pub(crate) finished: bool,
+}
+
+/// What one step was about.
+enum Cause<C> {
+    Read(Reading<C>),
+    Other,
+}
+
+type Step<C> = Result<(Reception, Vec<Output<C>>), Violation>;
+
+impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
+    /// Begins to watch a new operator, and takes its first outputs.
+    pub(crate) fn watch(
+        operator: &mut Operator<C>,
+        settings: Settings,
+        stand_in: Option<Reading<C>>,
+    ) -> Result<(Self, Vec<Output<C>>), Violation> {
+        let mut checker = Self {
+            settings,
+            newest_ask: None,
+            open: BTreeSet::new(),
+            reloads: BTreeMap::new(),
+            read: None,
+            reads: 0,
+            changes: 0,
+            asked: None,
+            served: None,
+            next: Next::IfDifferent,
+            call: None,
+            watched: BTreeSet::new(),
+            releasing: None,
+            urgency: None,
+            view: AgentView::default(),
+            told: None,
+            denied: false,
+            ended: false,
+            finished: false,
+        };
+        let cause = stand_in.map_or(Cause::Other, Cause::Read);
+        let outputs = checker.outputs(operator, &cause, None)?;
+        Ok((checker, outputs))
+    }
+
+    /// Gives the input, and checks what follows.
+    pub(crate) fn give(
+        &mut self,
+        operator: &mut Operator<C>,
+        now: Timestamp,
+        input: Input<C>,
+    ) -> Step<C> {
+        let before = operator.clone();
+        let reception = operator.handle_input(now, input.clone());
+        let quiet = matches!(reception, Reception::Ignored(_));
+        let cause = self.take(&input, !quiet);
+        let outputs = self.outputs(operator, &cause, Some(&input))?;
+        // The time goes on, the last signal is kept, and a late drain is told.
+        let excused = matches!(input, Input::Signal(_)) || before.poll_timeout().is_some();
+        if quiet && !excused {
+            let mut again = operator.clone();
+            let repeated = again.handle_input(now, input);
+            ensure(
+                outputs.is_empty() && repeated == reception && again == *operator,
+                "what_is_ignored_changes_nothing",
+                || format!("{outputs:?}"),
+            )?;
+        }
+        Ok((reception, outputs))
+    }
+
+    /// Lets the time be handled, and checks what follows.
+    pub(crate) fn give_timeout(
+        &mut self,
+        operator: &mut Operator<C>,
+        now: Timestamp,
+    ) -> Result<Vec<Output<C>>, Violation> {
+        operator.handle_timeout(now);
+        let outputs = self.outputs(operator, &Cause::Other, None)?;
+        let left = operator.poll_timeout().filter(|left| left.at <= now);
+        ensure(left.is_none(), "what_is_due_is_done", || {
+            format!("{left:?}")
+        })?;
+        Ok(outputs)
+    }
+
+    /// Whether the agent has denied a change, because it ends.
+    pub(crate) fn denied(&self) -> bool {
+        self.denied
+    }
+
+    fn is_ending(&self) -> bool {
+        self.urgency.is_some() || self.denied || self.ended || self.view.is_ending()
+    }
+
+    /// Whether an epoch is live and nothing is known to keep clients out.
+    fn serves(&self) -> bool {
+        let mut epochs = self.view.epochs.iter();
+        epochs.any(|view| view.state == handover_core::EpochState::Live)
+            && self.view.listening.unwrap_or(true)
+    }
+
+    /// Notes what the input tells.
+    fn take(&mut self, input: &Input<C>, accepted: bool) -> Cause<C> {
+        if let Input::Asked { ask, request } = input {
+            if self.newest_ask.is_none_or(|newest| newest < *ask) {
+                self.newest_ask = Some(*ask);
+                self.open.insert(*ask);
+                if let Request::Reload { .. } = request {
+                    self.reloads.insert(*ask, None);
+                }
+                if let Request::Reload { next, .. } = request
+                    && !(*next == Next::Cold && self.settings.no_cold_restart.is_some())
+                {
+                    self.wish(*next);
+                }
+            }
+            return Cause::Other;
+        }
+        if let Input::AskGone(ask) = input {
+            self.open.remove(ask);
+            self.watched.remove(ask);
+            self.reloads.remove(ask);
+        }
+        if self.ended {
+            return Cause::Other;
+        }
+        match input {
+            Input::Signal(Signal::HangUp) => self.wish(Next::Renew),
+            Input::ReadDone { read, result } if Some(*read) == self.read => {
+                self.read = None;
+                match result {
+                    Ok(reading) => return Cause::Read(reading.clone()),
+                    Err(ReadFailure { .. }) => self.next = self.next.min(Next::Renew),
+                }
+            }
+            Input::Settled {
+                change: ChangeId(change),
+                result: Settlement::Live(_),
+            } if *change == self.changes => {
+                self.served = self.asked.as_ref().map(|(_, inputs)| *inputs);
+            }
+            Input::TakenIn {
+                result: TakenIn::Denied,
+                ..
+            } if accepted => self.denied = true,
+            Input::AgentChanged(view) => self.view = view.clone(),
+            Input::AgentEnded(_) => self.ended = true,
+            Input::CallDone { call, .. } if self.call == Some(*call) => self.call = None,
+            Input::ClientsWatched { ask, .. } => {
+                self.watched.remove(ask);
+            }
+            Input::Released { epoch, .. } if self.releasing == Some(*epoch) => {
+                self.releasing = None;
+            }
+            Input::Signal(_)
+            | Input::Asked { .. }
+            | Input::AskGone(_)
+            | Input::FilesChanged
+            | Input::ReadDone { .. }
+            | Input::TakenIn { .. }
+            | Input::Settled { .. }
+            | Input::Released { .. }
+            | Input::CallDone { .. }
+            | Input::Broken(_) => {}
+        }
+        Cause::Other
+    }
+
+    fn wish(&mut self, next: Next) {
+        if !self.is_ending() {
+            self.next = self.next.max(next);
+        }
+    }
+
+    fn outputs(
+        &mut self,
+        operator: &mut Operator<C>,
+        cause: &Cause<C>,
+        input: Option<&Input<C>>,
+    ) -> Result<Vec<Output<C>>, Violation> {
+        let mut outputs = Vec::new();
+        let mut asked = 0;
+        while let Some(output) = operator.poll_output() {
+            self.output(&output, cause, input, &mut asked)?;
+            outputs.push(output);
+        }
+        let expected = usize::from(matches!(cause, Cause::Read(_)));
+        ensure(
+            asked == expected,
+            "what_was_read_is_asked_for_as_wished",
+            || format!("{asked} changes were asked for in place of {expected}"),
+        )?;
+        if self.is_ending() {
+            self.next = Next::IfDifferent;
+        }
+        self.state(operator)?;
+        Ok(outputs)
+    }
+
+    fn output(
+        &mut self,
+        output: &Output<C>,
+        cause: &Cause<C>,
+        input: Option<&Input<C>>,
+        asked: &mut usize,
+    ) -> Result<(), Violation> {
+        let told = || format!("{output:?}");
+        let answers = matches!(output, Output::Answer { .. });
+        ensure(
+            answers || !self.finished,
+            "the_end_comes_once_and_last",
+            told,
+        )?;
+        match output {
+            Output::Read { read, .. } => {
+                ensure(!self.is_ending(), "no_apply_after_terminate", told)?;
+                ensure(read.0 > self.reads, "newest_read_wins", told)?;
+                self.reads = read.0;
+                self.read = Some(*read);
+            }
+            Output::CancelRead(read) => {
+                let pending = self.read.take();
+                ensure(
+                    pending == Some(*read),
+                    "a_read_is_pending_at_most_once",
+                    told,
+                )?;
+            }
+            Output::Apply { change, config } => {
+                *asked += 1;
+                self.change(*change, config, Next::IfDifferent, cause, told)?;
+            }
+            Output::Renew { change, config } => {
+                *asked += 1;
+                self.change(*change, config, Next::Renew, cause, told)?;
+            }
+            Output::Restart { change, config } => {
+                *asked += 1;
+                self.change(*change, config, Next::Cold, cause, told)?;
+            }
+            Output::Terminate(urgency) => {
+                let rises = self.urgency.is_none_or(|before| before < *urgency);
+                ensure(rises && !self.ended, "urgency_never_falls", told)?;
+                self.urgency = Some(*urgency);
+            }
+            Output::Release(epoch) => {
+                let before = self.releasing.replace(*epoch);
+                let drains = self.view.epochs.iter().any(|view| {
+                    view.epoch == *epoch
+                        && view.state == handover_core::EpochState::Draining
+                        && !view.released
+                });
+                let one = before.is_none() && drains;
+                ensure(one, "one_epoch_is_released_at_a_time", told)?;
+            }
+            Output::Call { call, .. } => {
+                let before = self.call.replace(*call);
+                ensure(before.is_none_or(|_| false), "proxy_calls_take_turns", told)?;
+            }
+            Output::WatchClients { ask, .. } => {
+                let open = self.open.contains(ask) && self.watched.insert(*ask);
+                ensure(open, "clients_are_watched_for_open_asks_only", told)?;
+            }
+            Output::Answer { ask, answer } => {
+                let open = self.open.remove(ask);
+                ensure(open, "every_ask_is_answered_once", told)?;
+                self.watched.remove(ask);
+                let followed = self.reloads.remove(ask).flatten();
+                let is_its_own = match input {
+                    Some(Input::TakenIn { change, .. } | Input::Settled { change, .. }) => {
+                        followed == Some(*change)
+                    }
+                    _ => true,
+                };
+                // A change that is denied begins the end, which refuses others as well.
+                let is_its_own = is_its_own || *answer == Err(Refusal::Ending);
+                ensure(
+                    is_its_own && self.is_backed(answer, input),
+                    "an_answer_tells_what_happened",
+                    told,
+                )?;
+            }
+            Output::Notify(Notification::Status(_)) => {}
+            Output::Notify(notification) => self.notified(*notification)?,
+            Output::Event(Event::TriesAgain(Again::Start)) => self.wish(Next::Renew),
+            Output::Finish(_) => {
+                ensure(
+                    self.ended && self.open.is_empty(),
+                    "every_ask_is_answered_once",
+                    || format!("{:?} are open at the end", self.open),
+                )?;
+                self.finished = true;
+            }
+            Output::Event(_) | Output::Forward(_) => {}
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        change: ChangeId,
+        config: &C,
+        how: Next,
+        cause: &Cause<C>,
+        told: impl Fn() -> String,
+    ) -> Result<(), Violation> {
+        ensure(!self.is_ending(), "no_apply_after_terminate", &told)?;
+        let Cause::Read(reading) = cause else {
+            return ensure(false, "newest_read_wins", told);
+        };
+        let newest = reading.config == *config && change.0 > self.changes;
+        ensure(newest, "newest_read_wins", &told)?;
+        let inputs = reading.inputs;
+        let others_differ = |before: Option<Inputs>| before.is_some_and(|before| before != inputs);
+        let before = self.asked.as_ref().map(|(_, inputs)| *inputs);
+        let wished = match self.next {
+            _ if before.is_none() => Next::IfDifferent,
+            Next::IfDifferent if others_differ(before) || others_differ(self.served) => Next::Renew,
+            next @ (Next::IfDifferent | Next::Renew | Next::Cold) => next,
+        };
+        ensure(how == wished, "what_was_read_is_asked_for_as_wished", told)?;
+        self.next = Next::IfDifferent;
+        self.changes = change.0;
+        for followed in self.reloads.values_mut() {
+            followed.get_or_insert(change);
+        }
+        self.asked = Some((config.clone(), inputs));
+        Ok(())
+    }
+
+    fn notified(&mut self, notification: Notification) -> Result<(), Violation> {
+        let serves = !self.is_ending() && self.serves();
+        let is_quiet = self.read.is_none();
+        let ready = notification == Notification::Ready;
+        ensure(!ready || serves, "ready_only_if_something_serves", || {
+            format!("{:?}", self.view)
+        })?;
+        let in_turn = match (self.told, notification) {
+            (None, Notification::Ready) | (Some(Notification::Ready), Notification::Reloading) => {
+                true
+            }
+            (Some(Notification::Reloading), Notification::Ready) => is_quiet,
+            (before, Notification::Stopping) => before != Some(Notification::Stopping),
+            _ => false,
+        };
+        ensure(in_turn, "notifications_come_in_turn", || {
+            format!("{notification:?} after {:?}", self.told)
+        })?;
+        self.told = Some(notification);
+        Ok(())
+    }
+
+    /// Whether what is answered has just been told to the operator.
+    fn is_backed(&self, answer: &Result<Reply<C>, Refusal>, input: Option<&Input<C>>) -> bool {
+        match (answer, input) {
+            (
+                Ok(Reply::Reloaded {
+                    progress: Progress::Live(epoch),
+                    ..
+                }),
+                input,
+            ) => matches!(
+                input, Some(Input::Settled { result: Settlement::Live(live), .. }) if live == epoch
+            ),
+            (Ok(Reply::Drained(_)), input) => matches!(
+                input,
+                Some(Input::ClientsWatched {
+                    result: Clients::Gone,
+                    ..
+                })
+            ),
+            (Ok(Reply::Draining(_) | Reply::Undrained(_)), input) => {
+                matches!(input, Some(Input::CallDone { result: Ok(_), .. }))
+            }
+            (Ok(Reply::Ended(_)), _) => self.ended,
+            (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
+            (Ok(Reply::Status(overview)), _) => {
+                overview.ready == (!self.is_ending() && self.serves())
+            }
+            (
+                Err(Refusal::Ending),
+                Some(Input::TakenIn { .. } | Input::Settled { .. } | Input::CallDone { .. }),
+            ) => true,
+            (Err(Refusal::Ending), _) => self.is_ending(),
+            (Err(Refusal::TimedOut { .. }), input) => input.is_none(),
+            (
+                Ok(Reply::Reloaded { .. })
+                | Err(
+                    Refusal::NotSupported(_)
+                    | Refusal::NotRead(_)
+                    | Refusal::GivenUp { .. }
+                    | Refusal::Replaced
+                    | Refusal::Stayed
+                    | Refusal::Failed(_)
+                    | Refusal::ClientsUnknown(_),
+                ),
+                input,
+            ) => input.is_some(),
+        }
+    }
+
+    /// Compares what the operator shows with what it was told and has said.
+    fn state(&mut self, operator: &Operator<C>) -> Result<(), Violation> {
+        if self.ended {
+            // Nothing that is under way counts any more.
+            (self.read, self.call, self.releasing) = (None, None, None);
+            self.watched.clear();
+        }
+        ensure(
+            operator.reading() == self.read,
+            "a_read_is_pending_at_most_once",
+            || format!("{:?} and {:?}", operator.reading(), self.read),
+        )?;
+        let open: BTreeSet<AskId> = operator.asks().map(|(ask, _)| ask).collect();
+        ensure(open == self.open, "every_ask_is_answered_once", || {
+            format!("{open:?} and {:?}", self.open)
+        })?;
+        ensure(
+            operator.calls().next() == self.call,
+            "proxy_calls_take_turns",
+            || format!("{:?}", self.call),
+        )?;
+        let watched: BTreeSet<AskId> = operator.watched().collect();
+        ensure(
+            watched == self.watched,
+            "clients_are_watched_for_open_asks_only",
+            || format!("{watched:?} and {:?}", self.watched),
+        )?;
+        ensure(
+            operator.urgency() == self.urgency
+                && operator.is_ending() == self.is_ending()
+                && operator.ending().is_some() == self.ended
+                && operator.is_ready() == (!self.is_ending() && self.serves()),
+            "getters_show_what_was_told",
+            || format!("{:?}", operator.overview().urgency),
+        )?;
+        ensure(
+            self.finished == self.ended,
+            "the_end_comes_once_and_last",
+            || "the agent has ended and the operator has not".to_owned(),
+        )
+    }
+}
+
+/// Whether a call drains, for the worlds that are played.
+pub(crate) fn is_drain(what: Call) -> bool {
+    what == Call::Drain
+}
+
+fn ensure(
+    holds: bool,
+    invariant: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    match holds {
+        true => Ok(()),
+        false => Err(Violation {
+            invariant,
+            what: what(),
+        }),
+    }
+}

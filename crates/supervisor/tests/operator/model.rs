@@ -1,0 +1,326 @@
+//! Every order of events, exhaustively, for small alphabets: clients that ask and go, signals, changed
+//! files, reads, changes and calls that end in any way or not at all, and any state of the agent.
+//!
+//! The model drives the operator that is shipped. A run is bounded by how often each deed can be done;
+//! answers that the world owes come in any order, or never. With `HANDOVER_MODEL=large` the alphabets
+//! are larger.
+
+use std::time::Duration;
+
+use handover_core::Epoch;
+use handover_supervisor::operator::{
+    Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn, Wait,
+};
+use stateright::{Checker as _, Model, Property};
+
+use crate::check::INVARIANTS;
+use crate::world::{Deed, World, view};
+
+/// What can happen, and how often each deed at most.
+#[derive(Clone, Debug)]
+struct Set {
+    name: &'static str,
+    settings: Settings,
+    deeds: Vec<(Deed, u8)>,
+    sights: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    world: World,
+    left: Vec<u8>,
+}
+
+impl Model for Set {
+    type State = State;
+    type Action = usize;
+
+    fn init_states(&self) -> Vec<State> {
+        let left = self.deeds.iter().map(|(_, often)| *often).collect();
+        vec![State {
+            world: World::new(self.settings),
+            left,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<usize>) {
+        if state.world.broken().is_none() {
+            let left = state.left.iter().enumerate();
+            actions.extend(left.filter(|(_, left)| **left > 0).map(|(index, _)| index));
+        }
+    }
+
+    fn next_state(&self, state: &State, action: usize) -> Option<State> {
+        let mut next = state.clone();
+        let (deed, _) = self.deeds.get(action)?;
+        *next.left.get_mut(action)? -= 1;
+        next.world.play(deed).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = invariants();
+        properties.push(Property::always(
+            "everything_ends_well",
+            |_, state: &State| state.world.broken().is_some() || state.world.ends_well(),
+        ));
+        properties.push(Property::always(
+            "needless_timeouts_do_nothing",
+            |_, state: &State| state.world.bears_needless_timeouts(),
+        ));
+        properties.push(Property::always(
+            "what_is_over_is_ignored",
+            |_, state: &State| state.world.ignores_what_is_over(),
+        ));
+        properties.extend(
+            sights()
+                .into_iter()
+                .filter(|sight| self.sights.contains(&sight.name)),
+        );
+        properties
+    }
+}
+
+/// One property for each promise. A property is a plain function, so each is written out.
+fn invariants() -> Vec<Property<Set>> {
+    macro_rules! kept {
+        ($($index:literal)*) => {
+            vec![$(Property::always(INVARIANTS[$index], |_, state: &State| {
+                state.world.broken().is_none_or(|(broken, _)| broken != INVARIANTS[$index])
+            })),*]
+        };
+    }
+    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+}
+
+/// What must be seen, so that a model cannot be true by being empty.
+fn sights() -> Vec<Property<Set>> {
+    vec![
+        Property::sometimes("finished", |_, state: &State| state.world.is_over()),
+        Property::sometimes("ready", |_, state: &State| state.world.operator.is_ready()),
+        Property::sometimes("reads_beside_a_change", |_, state: &State| {
+            let operator = &state.world.operator;
+            operator.reading().is_some() && operator.changing().is_some()
+        }),
+        Property::sometimes("two_calls", |_, state: &State| {
+            state.world.operator.calls().count() == 2
+        }),
+        Property::sometimes("watches_clients", |_, state: &State| {
+            state.world.operator.watched().next().is_some()
+        }),
+        Property::sometimes("releases", |_, state: &State| {
+            state.world.checker.releasing.is_some()
+        }),
+        Property::sometimes("tries_again", |_, state: &State| {
+            let operator = &state.world.operator;
+            operator.asks().next().is_none() && operator.poll_timeout().is_some()
+        }),
+    ]
+}
+
+fn reload(next: Next, hurry: bool, wait: Wait) -> Deed {
+    Deed::Ask(Request::Reload { next, hurry, wait })
+}
+
+fn read(config: u8, inputs: u8) -> Deed {
+    Deed::Read {
+        config,
+        inputs,
+        stale: false,
+    }
+}
+
+fn given_up() -> Deed {
+    Deed::Settle(Settlement::GivenUp {
+        epoch: Epoch::ZERO,
+        report: None,
+    })
+}
+
+const LIMITED: Wait = Wait::AtMost(Duration::from_secs(5));
+
+fn sets(large: bool) -> Vec<Set> {
+    let more = u8::from(large);
+    let live = || Deed::Settle(Settlement::Live(Epoch::ZERO));
+    vec![
+        Set {
+            name: "reloads",
+            settings: Settings::default(),
+            deeds: vec![
+                (reload(Next::Renew, false, LIMITED), 1),
+                (reload(Next::IfDifferent, false, Wait::No), 1),
+                (Deed::Go { oldest: true }, more),
+                (Deed::Signal(Signal::HangUp), more),
+                (Deed::FilesChanged, 1),
+                (read(0, 0), 1 + more),
+                (read(1, 0), 1),
+                (Deed::ReadFails { shortage: false }, 1),
+                (Deed::Take(TakenIn::Changed), 2),
+                (Deed::Take(TakenIn::Denied), more),
+                (live(), 1 + more),
+                (Deed::Settle(Settlement::Replaced), more),
+                (Deed::See(view("live")), 1),
+                (Deed::Timeout, 1),
+            ],
+            sights: vec!["ready", "reads_beside_a_change"],
+        },
+        Set {
+            name: "inputs and cold restarts",
+            settings: Settings::default(),
+            deeds: vec![
+                (reload(Next::Cold, false, Wait::Unlimited), 1),
+                (Deed::Signal(Signal::HangUp), 1),
+                (Deed::FilesChanged, 1 + more),
+                (read(0, 0), 2),
+                (read(0, 1), 1),
+                (read(1, 1), more),
+                (Deed::ReadFails { shortage: false }, more),
+                (Deed::Take(TakenIn::Changed), 2),
+                (live(), 1),
+                (given_up(), 1),
+            ],
+            sights: vec!["reads_beside_a_change"],
+        },
+        Set {
+            name: "the end",
+            settings: Settings::default(),
+            deeds: vec![
+                (
+                    Deed::Ask(Request::Stop {
+                        now: false,
+                        wait: LIMITED,
+                    }),
+                    1,
+                ),
+                (
+                    Deed::Ask(Request::Stop {
+                        now: true,
+                        wait: Wait::No,
+                    }),
+                    1,
+                ),
+                (reload(Next::Renew, false, Wait::No), 1),
+                (Deed::Signal(Signal::Terminate), 2 + more),
+                (read(0, 0), 1),
+                (Deed::Take(TakenIn::Changed), 1),
+                (Deed::Take(TakenIn::Denied), 1),
+                (Deed::See(view("live")), 1),
+                (Deed::See(view("ending")), 1),
+                (Deed::End(true), 1),
+                (Deed::End(false), more),
+                (Deed::Break, 1),
+                (Deed::Timeout, more),
+            ],
+            sights: vec!["finished", "ready"],
+        },
+        Set {
+            name: "an end that stops at once",
+            settings: Settings {
+                on_terminate: OnTerminate::Stop,
+                no_cold_restart: Some("not for this proxy"),
+            },
+            deeds: vec![
+                (Deed::Signal(Signal::Terminate), 2 + more),
+                (
+                    Deed::Ask(Request::Stop {
+                        now: false,
+                        wait: Wait::Unlimited,
+                    }),
+                    2,
+                ),
+                (reload(Next::Cold, false, Wait::No), 1),
+                (Deed::ReadFails { shortage: true }, 1),
+                (read(0, 0), 1),
+                (Deed::Take(TakenIn::Changed), 1),
+                (Deed::Go { oldest: true }, 1),
+                (Deed::End(true), 1),
+            ],
+            sights: vec!["finished"],
+        },
+        Set {
+            name: "drains",
+            settings: Settings::default(),
+            deeds: vec![
+                (Deed::Ask(Request::Drain { wait: LIMITED }), 1),
+                (
+                    Deed::Ask(Request::Drain {
+                        wait: Wait::Unlimited,
+                    }),
+                    1,
+                ),
+                (Deed::Ask(Request::Undrain), 1),
+                (Deed::Signal(Signal::User2), 1),
+                (Deed::Call { done: true }, 3),
+                (Deed::Call { done: false }, 1),
+                (Deed::Clients { gone: true }, 1),
+                (Deed::Clients { gone: false }, more),
+                (Deed::Go { oldest: false }, 1),
+                (Deed::Signal(Signal::Terminate), 1),
+                (Deed::Timeout, 1),
+                (Deed::End(true), 1),
+            ],
+            sights: vec!["finished", "two_calls", "watches_clients"],
+        },
+        Set {
+            name: "hurried reloads",
+            settings: Settings::default(),
+            deeds: vec![
+                (reload(Next::Renew, true, Wait::No), 1),
+                (reload(Next::IfDifferent, true, LIMITED), 1),
+                (read(0, 0), 2),
+                (Deed::Take(TakenIn::Changed), 2),
+                (live(), 1),
+                (Deed::See(view("cap")), 1 + more),
+                (Deed::See(view("released")), 1),
+                (Deed::See(view("starting")), 1),
+                (Deed::Release, 1 + more),
+                (Deed::FilesChanged, more),
+                (Deed::Timeout, more),
+                (Deed::End(true), more),
+            ],
+            sights: vec!["releases", "ready"],
+        },
+        Set {
+            name: "shortages",
+            settings: Settings::default(),
+            deeds: vec![
+                (Deed::FilesChanged, 1 + more),
+                (read(0, 0), 3),
+                (Deed::ReadFails { shortage: true }, 2),
+                (Deed::Take(TakenIn::Changed), 2),
+                (live(), 1),
+                (given_up(), 1),
+                (Deed::See(view("short")), 1 + more),
+                (Deed::See(view("deaf")), more),
+                (Deed::See(view("live")), 1),
+                (Deed::Timeout, 2 + more),
+                (Deed::Signal(Signal::Terminate), more),
+                (Deed::End(true), more),
+            ],
+            sights: vec!["tries_again", "ready"],
+        },
+    ]
+}
+
+#[test]
+fn every_order_of_events_keeps_every_promise() {
+    let large = std::env::var("HANDOVER_MODEL").is_ok_and(|set| set == "large");
+    for set in sets(large) {
+        let name = set.name;
+        let checker = set.checker().threads(2).spawn_bfs().join();
+        println!("{:>9} states: {name}", checker.unique_state_count());
+        for (property, way) in checker.discoveries() {
+            let last = way
+                .last_state()
+                .world
+                .broken()
+                .map(|(_, what)| what.to_owned());
+            let Some(what) = last else { continue };
+            println!("{property} does not hold: {what}");
+            for (state, action) in way.into_vec() {
+                let deed = action.and_then(|action| Some(&checker.model().deeds.get(action)?.0));
+                println!("    {deed:?} after {:?}", state.world.operator);
+            }
+        }
+        checker.assert_properties();
+    }
+}

@@ -1,0 +1,122 @@
+//! Random deeds against every promise, and the way to a good end from wherever they lead.
+//!
+//! A failure shows its deeds, the fewest that fail.
+
+use std::time::Duration;
+
+use handover_core::Epoch;
+use handover_supervisor::operator::{
+    Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn, Wait,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::world::{Deed, World, view};
+
+const VIEWS: [&str; 6] = ["live", "deaf", "cap", "released", "starting", "short"];
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let on_terminate = prop_oneof![Just(OnTerminate::Drain), Just(OnTerminate::Stop)];
+    let no_cold = prop_oneof![3 => Just(None), 1 => Just(Some("not for this proxy"))];
+    (on_terminate, no_cold).prop_map(|(on_terminate, no_cold_restart)| Settings {
+        on_terminate,
+        no_cold_restart,
+    })
+}
+
+fn wait() -> impl Strategy<Value = Wait> {
+    prop_oneof![
+        Just(Wait::No),
+        Just(Wait::Unlimited),
+        (0_u64..4).prop_map(|seconds| Wait::AtMost(Duration::from_secs(seconds))),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let next = prop_oneof![Just(Next::IfDifferent), Just(Next::Renew), Just(Next::Cold)];
+    prop_oneof![
+        1 => Just(Request::Status),
+        6 => (next, any::<bool>(), wait()).prop_map(|(next, hurry, wait)| Request::Reload {
+            next,
+            hurry,
+            wait,
+        }),
+        2 => wait().prop_map(|wait| Request::Drain { wait }),
+        1 => Just(Request::Undrain),
+        1 => (any::<bool>(), wait()).prop_map(|(now, wait)| Request::Stop { now, wait }),
+    ]
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    prop_oneof![
+        1 => Just(Signal::Terminate),
+        1 => Just(Signal::Interrupt),
+        6 => Just(Signal::HangUp),
+        2 => Just(Signal::User1),
+        4 => Just(Signal::User2),
+    ]
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    prop_oneof![
+        4 => (0_u32..3).prop_map(|epoch| Settlement::Live(Epoch::new(epoch))),
+        2 => Just(Settlement::Replaced),
+        2 => Just(Settlement::GivenUp { epoch: Epoch::ZERO, report: None }),
+        1 => Just(Settlement::Stayed),
+        1 => Just(Settlement::Ended),
+    ]
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        3 => signal().prop_map(Deed::Signal),
+        8 => request().prop_map(Deed::Ask),
+        2 => any::<bool>().prop_map(|oldest| Deed::Go { oldest }),
+        4 => Just(Deed::FilesChanged),
+        8 => (0_u8..3, 0_u8..2, prop::bool::weighted(0.1))
+            .prop_map(|(config, inputs, stale)| Deed::Read { config, inputs, stale }),
+        2 => any::<bool>().prop_map(|shortage| Deed::ReadFails { shortage }),
+        8 => prop_oneof![
+            6 => Just(TakenIn::Changed),
+            3 => Just(TakenIn::Unchanged),
+            1 => Just(TakenIn::Denied),
+        ].prop_map(Deed::Take),
+        8 => settlement().prop_map(Deed::Settle),
+        8 => prop::sample::select(&VIEWS[..]).prop_map(|name| Deed::See(view(name))),
+        1 => Just(Deed::See(view("ending"))),
+        6 => prop::bool::weighted(0.8).prop_map(|done| Deed::Call { done }),
+        4 => prop::bool::weighted(0.8).prop_map(|gone| Deed::Clients { gone }),
+        6 => Just(Deed::Release),
+        1 => prop::bool::weighted(0.8).prop_map(Deed::End),
+        1 => Just(Deed::Break),
+        6 => Just(Deed::Timeout),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn random_deeds_keep_every_promise_and_lead_to_a_good_end(
+        settings in settings(),
+        deeds in vec(deed(), 1..80),
+    ) {
+        let mut world = World::new(settings);
+        for deed in &deeds {
+            world.play(deed);
+            if let Some((promise, what)) = world.broken() {
+                panic!("{promise} does not hold after {deed:?}: {what}");
+            }
+            prop_assert!(world.bears_needless_timeouts());
+            prop_assert!(world.ignores_what_is_over());
+        }
+        prop_assert!(world.ends_well(), "{:?}", world.operator);
+    }
+}

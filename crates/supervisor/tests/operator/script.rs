@@ -1,0 +1,363 @@
+//! Scenarios as text: one line for each input, with its time.
+//!
+//! ```text
+//! # A change is read and asked for.
+//! settings on_terminate=drain cold=yes stand_in=none
+//! 0      read 1 ok A
+//! +10ms  taken 1 changed
+//! +10ms  agent live:0 0=live*
+//! 1s     ask 1 reload --wait --timeout 5s
+//! ```
+//!
+//! | line | input |
+//! | --- | --- |
+//! | `signal TERM\|INT\|QUIT\|HUP\|USR1\|USR2` | a signal |
+//! | `ask N status`, `ask N undrain`, `ask N drain`, `ask N stop`, `ask N reload`, with `--wait`, `--timeout TIME`, `--now`, `--cold`, `--if-changed` | a client asks |
+//! | `gone N` | the client of an ask has gone |
+//! | `changed` | the watched files hold something else |
+//! | `read N ok NAME [inputs=I]`, `read N failed`, `read N short` | a read has ended |
+//! | `taken N changed\|unchanged\|denied` | the agent has received a change |
+//! | `settled N live:E\|replaced\|given_up:E\|stayed\|ended` | a change has come to its end |
+//! | `agent [PHASE] STANDING EPOCHS.. [deaf] [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired and `!` where released |
+//! | `released E [N]` | an epoch was released, which had so many connections |
+//! | `called N ok [E]\|failed\|unsupported` | a call to the proxy has returned |
+//! | `clients N gone\|unknown` | what was seen of the clients |
+//! | `ended drained\|skipped\|killed\|gave_up\|panicked` | the agent has ended |
+//! | `broken` | a part of the driver has panicked |
+//! | `wait` | nothing; what is due until then is done |
+
+use std::str::SplitWhitespace;
+use std::time::Duration;
+
+use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Standing, Timestamp};
+use handover_supervisor::operator::{
+    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, Next, OnTerminate,
+    ReadFailure, ReadId, Reading, Refusal, Report, Request, Settings, Settlement, Shortage, Signal,
+    TakenIn, Wait,
+};
+
+/// What happens to an operator, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Script {
+    /// The first comment.
+    pub(crate) title: String,
+    pub(crate) settings: Settings,
+    pub(crate) stand_in: Option<Reading<String>>,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// One input, or only a timeout where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) at: Timestamp,
+    pub(crate) words: String,
+    pub(crate) input: Option<Input<String>>,
+}
+
+type Parsed<T> = Result<T, String>;
+
+pub(crate) fn parse(script: &str) -> Parsed<Script> {
+    let mut parsed = Script {
+        title: String::new(),
+        settings: Settings::default(),
+        stand_in: None,
+        lines: Vec::new(),
+    };
+    let mut now = Timestamp::ZERO;
+    for (index, line) in script.lines().enumerate() {
+        let (line, comment) = line.split_once('#').unwrap_or((line, ""));
+        if parsed.title.is_empty() {
+            comment.trim().clone_into(&mut parsed.title);
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some((first, rest)) = words.split_first() else {
+            continue;
+        };
+        let in_line = |problem: String| format!("line {}: {problem}", index + 1);
+        if *first == "settings" {
+            rest.iter()
+                .try_for_each(|word| setting(&mut parsed, word))
+                .map_err(in_line)?;
+            continue;
+        }
+        let at = match first.strip_prefix('+') {
+            Some(span) => now.after(time(span).map_err(in_line)?),
+            None => Timestamp::new(time(first).map_err(in_line)?),
+        };
+        if at < now {
+            return Err(in_line(format!("`{first}` is before the line above")));
+        }
+        now = at;
+        let words = rest.join(" ");
+        let input = input(&words).map_err(in_line)?;
+        parsed.lines.push(Line { at, words, input });
+    }
+    Ok(parsed)
+}
+
+fn setting(script: &mut Script, word: &str) -> Parsed<()> {
+    match word.split_once('=') {
+        Some(("on_terminate", "drain")) => script.settings.on_terminate = OnTerminate::Drain,
+        Some(("on_terminate", "stop")) => script.settings.on_terminate = OnTerminate::Stop,
+        Some(("cold", "yes")) => script.settings.no_cold_restart = None,
+        Some(("cold", "no")) => script.settings.no_cold_restart = Some("not for this proxy"),
+        Some(("stand_in", name)) => {
+            script.stand_in = Some(Reading {
+                config: name.to_owned(),
+                inputs: Inputs::default(),
+            });
+        }
+        _ => {
+            return Err(format!(
+                "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no` and `stand_in=NAME`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `200ms`, `5s`, `2m` or `0`.
+fn time(word: &str) -> Parsed<Duration> {
+    let digits = word.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = word.strip_prefix(digits).unwrap_or_default();
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "" if digits == "0" => 0,
+        _ => {
+            return Err(format!(
+                "`{word}` is not a time; write for example `200ms`, `5s` or `0`"
+            ));
+        }
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{word}` is not a time"))?;
+    Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+fn input(line: &str) -> Parsed<Option<Input<String>>> {
+    let mut words = line.split_whitespace();
+    let kind = words.next().unwrap_or_default();
+    let input = match kind {
+        "wait" => None,
+        "changed" => Some(Input::FilesChanged),
+        "broken" => Some(Input::Broken("out of range".to_owned())),
+        "signal" => Some(Input::Signal(signal(next(&mut words)?)?)),
+        "ask" => Some(Input::Asked {
+            ask: AskId(number(next(&mut words)?)?),
+            request: request(&mut words)?,
+        }),
+        "gone" => Some(Input::AskGone(AskId(number(next(&mut words)?)?))),
+        "read" => Some(read(&mut words)?),
+        "taken" => Some(Input::TakenIn {
+            change: ChangeId(number(next(&mut words)?)?),
+            result: match next(&mut words)? {
+                "changed" => TakenIn::Changed,
+                "unchanged" => TakenIn::Unchanged,
+                "denied" => TakenIn::Denied,
+                other => return unknown(other),
+            },
+        }),
+        "settled" => Some(Input::Settled {
+            change: ChangeId(number(next(&mut words)?)?),
+            result: match next(&mut words)?.split_once(':') {
+                Some(("live", epoch)) => Settlement::Live(self::epoch(epoch)?),
+                Some(("given_up", epoch)) => Settlement::GivenUp {
+                    epoch: self::epoch(epoch)?,
+                    report: Some(Report {
+                        message: "no such cluster".to_owned(),
+                        lines: vec!["critical: no such cluster".to_owned()],
+                    }),
+                },
+                _ => match line.rsplit(' ').next() {
+                    Some("replaced") => Settlement::Replaced,
+                    Some("stayed") => Settlement::Stayed,
+                    Some("ended") => Settlement::Ended,
+                    other => return unknown(other.unwrap_or_default()),
+                },
+            },
+        }),
+        "agent" => Some(Input::AgentChanged(agent(&mut words)?)),
+        "released" => Some(Input::Released {
+            epoch: epoch(next(&mut words)?)?,
+            connections: words.next().map(number).transpose()?,
+        }),
+        "called" => Some(Input::CallDone {
+            call: CallId(number(next(&mut words)?)?),
+            result: match next(&mut words)? {
+                "ok" => Ok(words.next().map(epoch).transpose()?),
+                "failed" => Err(Refusal::Failed(Report::new("admin does not answer"))),
+                "unsupported" => Err(Refusal::NotSupported(Report::new("not for this proxy"))),
+                other => return unknown(other),
+            },
+        }),
+        "clients" => Some(Input::ClientsWatched {
+            ask: AskId(number(next(&mut words)?)?),
+            result: match next(&mut words)? {
+                "gone" => Clients::Gone,
+                "unknown" => Clients::Unknown(vec!["a pipe of epoch 0".to_owned()]),
+                other => return unknown(other),
+            },
+        }),
+        "ended" => Some(Input::AgentEnded(match next(&mut words)? {
+            "drained" => Ok(Outcome::Drained),
+            "skipped" => Ok(Outcome::DrainSkipped),
+            "killed" => Ok(Outcome::Killed),
+            "gave_up" => Ok(Outcome::GaveUp {
+                epoch: Epoch::ZERO,
+                why: GaveUp::BudgetSpent,
+            }),
+            "panicked" => Err("index out of bounds".to_owned()),
+            other => return unknown(other),
+        })),
+        other => return unknown(other),
+    };
+    match words.next() {
+        None => Ok(input),
+        Some(word) => unknown(word),
+    }
+}
+
+fn unknown<T>(word: &str) -> Parsed<T> {
+    Err(format!("`{word}` is not known here"))
+}
+
+fn next<'a>(words: &mut SplitWhitespace<'a>) -> Parsed<&'a str> {
+    words.next().ok_or_else(|| "a word is missing".to_owned())
+}
+
+fn number(word: &str) -> Parsed<u64> {
+    word.parse()
+        .map_err(|_| format!("`{word}` is not a number"))
+}
+
+fn epoch(word: &str) -> Parsed<Epoch> {
+    let number = word
+        .parse()
+        .map_err(|_| format!("`{word}` is not an epoch"))?;
+    Ok(Epoch::new(number))
+}
+
+fn signal(word: &str) -> Parsed<Signal> {
+    Ok(match word {
+        "TERM" => Signal::Terminate,
+        "INT" => Signal::Interrupt,
+        "QUIT" => Signal::Quit,
+        "HUP" => Signal::HangUp,
+        "USR1" => Signal::User1,
+        "USR2" => Signal::User2,
+        other => return unknown(other),
+    })
+}
+
+fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
+    let kind = next(words)?;
+    let (mut wait, mut now, mut wish) = (Wait::No, false, Next::Renew);
+    while let Some(word) = words.next() {
+        match word {
+            "--wait" => wait = Wait::Unlimited,
+            "--timeout" => wait = Wait::AtMost(time(next(words)?)?),
+            "--now" => now = true,
+            "--cold" => wish = Next::Cold,
+            "--if-changed" => wish = Next::IfDifferent,
+            other => return unknown(other),
+        }
+    }
+    Ok(match kind {
+        "status" => Request::Status,
+        "undrain" => Request::Undrain,
+        "drain" => Request::Drain { wait },
+        "stop" => Request::Stop { now, wait },
+        "reload" => Request::Reload {
+            next: wish,
+            hurry: now,
+            wait,
+        },
+        other => return unknown(other),
+    })
+}
+
+fn read(words: &mut SplitWhitespace<'_>) -> Parsed<Input<String>> {
+    let read = ReadId(number(next(words)?)?);
+    let failure = |message, shortage| {
+        Err(ReadFailure {
+            report: Report::new(message),
+            shortage,
+        })
+    };
+    let result = match next(words)? {
+        "ok" => {
+            let config = next(words)?.to_owned();
+            let mut inputs = Inputs::default();
+            if let Some(word) = words.next() {
+                let digest = word.strip_prefix("inputs=").ok_or("write `inputs=N`")?;
+                inputs.0[0] = digest
+                    .parse()
+                    .map_err(|_| format!("`{digest}` is not a digest"))?;
+            }
+            Ok(Reading { config, inputs })
+        }
+        "failed" => failure("envoy.yaml: no such field", false),
+        "short" => failure("too many open files", true),
+        other => return unknown(other),
+    };
+    Ok(Input::ReadDone { read, result })
+}
+
+fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
+    let mut view = AgentView::default();
+    for word in words {
+        if let Some((epoch, state)) = word.split_once('=') {
+            let name = state.trim_end_matches(['*', '!']);
+            view.epochs.push(EpochView {
+                epoch: self::epoch(epoch)?,
+                state: match name {
+                    "starting" => EpochState::Starting,
+                    "live" => EpochState::Live,
+                    "draining" => EpochState::Draining,
+                    "aborting" => EpochState::Aborting(Abort::Graceful),
+                    other => return unknown(other),
+                },
+                desired: state.contains('*'),
+                released: state.contains('!'),
+            });
+            continue;
+        }
+        match word.split_once(':') {
+            Some(("live", epoch)) => view.standing = Standing::Live(self::epoch(epoch)?),
+            Some(("starting", epoch)) => {
+                view.standing = Standing::Pending(Held::Starting(self::epoch(epoch)?));
+            }
+            Some(("cap", running)) => {
+                let running = running.parse().map_err(|_| "`cap:N`".to_owned())?;
+                view.standing = Standing::Pending(Held::Cap { running });
+            }
+            Some(("given_up", epoch)) => view.standing = Standing::GivenUp(self::epoch(epoch)?),
+            Some(("short", epoch)) => {
+                view.shortage = Some(Shortage {
+                    epoch: self::epoch(epoch)?,
+                    what: "processes".to_owned(),
+                });
+            }
+            _ => match word {
+                "nothing" => {}
+                "retry" => view.standing = Standing::Pending(Held::Retry(Timestamp::ZERO)),
+                "stayed" => view.standing = Standing::Stayed,
+                "ending" => view.standing = Standing::Ending,
+                "draining" => {
+                    view.phase = Phase::Draining {
+                        until: None,
+                        epoch: None,
+                    };
+                }
+                "stopping" => view.phase = Phase::Stopping(Outcome::DrainSkipped),
+                "deaf" => view.listening = Some(false),
+                "listening" => view.listening = Some(true),
+                other => return unknown(other),
+            },
+        }
+    }
+    Ok(view)
+}

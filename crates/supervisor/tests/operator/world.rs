@@ -1,0 +1,387 @@
+//! An operator with its checker, and what the world owes it: the answers that a driver, an agent, a
+//! proxy and clients have yet to give. The model and the random tests play it.
+
+use std::collections::BTreeSet;
+
+use handover_core::{Epoch, EpochState, Held, Outcome, Phase, Standing, Timestamp};
+use handover_supervisor::operator::{
+    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, Operator, Output,
+    ReadFailure, ReadId, Reading, Report, Request, Settings, Settlement, Shortage, Signal, TakenIn,
+};
+
+use crate::check::{Checker, Violation};
+
+/// So many steps the world needs at most to answer everything; it needs far fewer.
+const LIMIT: usize = 200;
+
+/// What can happen, without the numbers that the operator has given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Deed {
+    Signal(Signal),
+    Ask(Request),
+    /// The client of the oldest open ask, or of the newest one, goes.
+    Go {
+        oldest: bool,
+    },
+    FilesChanged,
+    /// The newest read ends with this configuration, or the one before it.
+    Read {
+        config: u8,
+        inputs: u8,
+        stale: bool,
+    },
+    ReadFails {
+        shortage: bool,
+    },
+    Take(TakenIn),
+    /// The oldest change that was taken in is settled.
+    Settle(Settlement),
+    See(AgentView),
+    Call {
+        done: bool,
+    },
+    Clients {
+        gone: bool,
+    },
+    Release,
+    End(bool),
+    Break,
+    /// The next deadline is reached.
+    Timeout,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    pub(crate) operator: Operator<u8>,
+    pub(crate) checker: Checker<u8>,
+    now: Timestamp,
+    asks: u64,
+    offered: BTreeSet<ChangeId>,
+    taken: BTreeSet<ChangeId>,
+    broken: Option<&'static str>,
+    detail: String,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut operator = Operator::new(settings);
+        let watched = Checker::watch(&mut operator, settings, None);
+        let (checker, _) = watched.unwrap_or_else(|violation| panic!("{violation:?}"));
+        Self {
+            operator,
+            checker,
+            now: Timestamp::ZERO,
+            asks: 0,
+            offered: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            broken: None,
+            detail: String::new(),
+        }
+    }
+
+    /// The promise that was broken, and how.
+    pub(crate) fn broken(&self) -> Option<(&'static str, &str)> {
+        Some((self.broken?, &self.detail))
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.broken.is_some() || self.checker.finished
+    }
+
+    /// Does the deed, where it can happen. Returns whether it can.
+    pub(crate) fn play(&mut self, deed: &Deed) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        if *deed == Deed::Timeout {
+            let Some(deadline) = self.operator.poll_timeout() else {
+                return false;
+            };
+            self.now = self.now.max(deadline.at);
+            let given = self.checker.give_timeout(&mut self.operator, self.now);
+            self.note(given);
+            return true;
+        }
+        let Some(input) = self.input(deed) else {
+            return false;
+        };
+        if let Input::TakenIn { change, result } = &input {
+            self.offered.remove(change);
+            if *result != TakenIn::Denied {
+                self.taken.insert(*change);
+            }
+        }
+        if let Input::Settled { change, .. } = &input {
+            self.taken.remove(change);
+        }
+        let given = self.checker.give(&mut self.operator, self.now, input);
+        self.note(given.map(|(_, outputs)| outputs));
+        true
+    }
+
+    fn input(&mut self, deed: &Deed) -> Option<Input<u8>> {
+        let agent_ended = self.operator.ending().is_some();
+        Some(match deed {
+            Deed::Signal(signal) => Input::Signal(*signal),
+            Deed::Ask(request) => {
+                self.asks += 1;
+                Input::Asked {
+                    ask: AskId(self.asks),
+                    request: *request,
+                }
+            }
+            Deed::Go { oldest: true } => Input::AskGone(*self.checker.open.first()?),
+            Deed::Go { oldest: false } => Input::AskGone(*self.checker.open.last()?),
+            Deed::FilesChanged => Input::FilesChanged,
+            Deed::Read {
+                config,
+                inputs,
+                stale,
+            } => {
+                let ReadId(read) = self.checker.read?;
+                let mut digest = Inputs::default();
+                digest.0[0] = *inputs;
+                Input::ReadDone {
+                    read: ReadId(read - u64::from(*stale)),
+                    result: Ok(Reading {
+                        config: *config,
+                        inputs: digest,
+                    }),
+                }
+            }
+            Deed::ReadFails { shortage } => Input::ReadDone {
+                read: self.checker.read?,
+                result: Err(ReadFailure {
+                    report: Report::new("not read"),
+                    shortage: *shortage,
+                }),
+            },
+            Deed::Take(TakenIn::Changed) if self.agent_ends() => return None,
+            Deed::Take(result) => Input::TakenIn {
+                change: *self.offered.first()?,
+                result: *result,
+            },
+            Deed::Settle(result) => Input::Settled {
+                change: *self.taken.first()?,
+                result: result.clone(),
+            },
+            // An agent that ends does not go on.
+            Deed::See(view) if agent_ended || (self.agent_ends() && !view.is_ending()) => {
+                return None;
+            }
+            Deed::See(view) => Input::AgentChanged(view.clone()),
+            Deed::Call { done } => Input::CallDone {
+                call: self.checker.call?,
+                result: match done {
+                    true => Ok(Some(Epoch::ZERO)),
+                    false => Err(handover_supervisor::operator::Refusal::Failed(Report::new(
+                        "no answer",
+                    ))),
+                },
+            },
+            Deed::Clients { gone } => Input::ClientsWatched {
+                ask: *self.checker.watched.first()?,
+                result: match gone {
+                    true => Clients::Gone,
+                    false => Clients::Unknown(Vec::new()),
+                },
+            },
+            Deed::Release => Input::Released {
+                epoch: self.checker.releasing?,
+                connections: None,
+            },
+            Deed::End(_) if agent_ended => return None,
+            Deed::End(true) => Input::AgentEnded(Ok(Outcome::Drained)),
+            Deed::End(false) => Input::AgentEnded(Err("a panic".to_owned())),
+            Deed::Break => Input::Broken("a panic".to_owned()),
+            Deed::Timeout => return None,
+        })
+    }
+
+    fn agent_ends(&self) -> bool {
+        self.checker.view.is_ending() || self.checker.denied()
+    }
+
+    fn note(&mut self, given: Result<Vec<Output<u8>>, Violation>) {
+        match given {
+            Ok(outputs) => {
+                for output in outputs {
+                    if let Output::Apply { change, .. }
+                    | Output::Renew { change, .. }
+                    | Output::Restart { change, .. } = output
+                    {
+                        self.offered.insert(change);
+                    }
+                }
+            }
+            Err(violation) => {
+                self.broken = Some(violation.invariant);
+                self.detail = violation.what;
+            }
+        }
+    }
+
+    /// What a world does that answers everything; nothing where it owes nothing.
+    fn fair_deed(&self) -> Option<Deed> {
+        if self.checker.read.is_some() {
+            return Some(Deed::Read {
+                config: 0,
+                inputs: 0,
+                stale: false,
+            });
+        }
+        if !self.offered.is_empty() {
+            return Some(Deed::Take(match self.agent_ends() {
+                true => TakenIn::Denied,
+                false => TakenIn::Changed,
+            }));
+        }
+        if !self.taken.is_empty() {
+            return Some(Deed::Settle(match self.agent_ends() {
+                true => Settlement::Ended,
+                false => Settlement::Live(Epoch::ZERO),
+            }));
+        }
+        if self.checker.call.is_some() {
+            return Some(Deed::Call { done: true });
+        }
+        if !self.checker.watched.is_empty() {
+            return Some(Deed::Clients { gone: true });
+        }
+        self.checker.releasing.is_some().then_some(Deed::Release)
+    }
+
+    /// Whether every open ask but those for the end is answered by a world that answers everything,
+    /// and whether a signal then leads to the end.
+    pub(crate) fn ends_well(&self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        let mut world = self.clone();
+        let mut told = false;
+        for _ in 0..LIMIT {
+            if world.broken.is_some() {
+                return false;
+            }
+            if world.checker.finished {
+                return world.checker.open.is_empty();
+            }
+            let deed = world.fair_deed().unwrap_or_else(|| {
+                let waits = world.operator.asks();
+                let mut for_others = waits
+                    .filter(|(_, what)| *what != handover_supervisor::operator::WaitedFor::End);
+                // All has been answered that anybody but the end could answer.
+                match (for_others.next(), told) {
+                    (Some(_), _) => Deed::Break,
+                    (None, false) => Deed::Signal(Signal::Terminate),
+                    (None, true) => Deed::End(true),
+                }
+            });
+            if deed == Deed::Break {
+                return false;
+            }
+            told |= matches!(deed, Deed::Signal(_));
+            world.play(&deed);
+        }
+        false
+    }
+
+    /// Whether a timeout that comes too early, or again, does nothing.
+    pub(crate) fn bears_needless_timeouts(&self) -> bool {
+        let mut operator = self.operator.clone();
+        operator.handle_timeout(self.now);
+        while operator.poll_output().is_some() {}
+        let handled = operator.clone();
+        operator.handle_timeout(self.now);
+        let is_due = (self.operator.poll_timeout()).is_some_and(|next| next.at <= self.now);
+        operator == handled && (is_due || operator == self.operator)
+    }
+
+    /// Whether results of what is over are ignored.
+    pub(crate) fn ignores_what_is_over(&self) -> bool {
+        let mut operator = self.operator.clone();
+        let unknown: [Input<u8>; 4] = [
+            Input::ReadDone {
+                read: ReadId(u64::MAX),
+                result: Ok(Reading {
+                    config: 9,
+                    inputs: Inputs::default(),
+                }),
+            },
+            Input::TakenIn {
+                change: ChangeId(u64::MAX),
+                result: TakenIn::Denied,
+            },
+            Input::CallDone {
+                call: CallId(u64::MAX),
+                result: Ok(None),
+            },
+            Input::AskGone(AskId(u64::MAX)),
+        ];
+        unknown.into_iter().all(|input| {
+            let reception = operator.handle_input(self.now, input);
+            matches!(
+                reception,
+                handover_supervisor::operator::Reception::Ignored(_)
+            )
+        }) && operator == self.operator
+    }
+}
+
+/// States of an agent, by a word.
+pub(crate) fn view(name: &str) -> AgentView {
+    let epoch = |number, state, desired| EpochView {
+        epoch: Epoch::new(number),
+        state,
+        desired,
+        released: false,
+    };
+    let base = AgentView::default();
+    let capped = AgentView {
+        standing: Standing::Pending(Held::Cap { running: 2 }),
+        epochs: vec![
+            epoch(0, EpochState::Draining, false),
+            epoch(1, EpochState::Live, false),
+        ],
+        ..base.clone()
+    };
+    match name {
+        "live" => AgentView {
+            standing: Standing::Live(Epoch::ZERO),
+            epochs: vec![epoch(0, EpochState::Live, true)],
+            ..base
+        },
+        "deaf" => AgentView {
+            listening: Some(false),
+            ..view("live")
+        },
+        "cap" => capped,
+        "released" => {
+            let mut view = capped;
+            view.epochs[0].released = true;
+            view
+        }
+        "starting" => AgentView {
+            standing: Standing::Pending(Held::Starting(Epoch::new(2))),
+            epochs: vec![
+                epoch(1, EpochState::Live, false),
+                epoch(2, EpochState::Starting, true),
+            ],
+            ..base
+        },
+        "short" => AgentView {
+            standing: Standing::GivenUp(Epoch::ZERO),
+            shortage: Some(Shortage {
+                epoch: Epoch::ZERO,
+                what: "memory".to_owned(),
+            }),
+            ..base
+        },
+        "ending" => AgentView {
+            phase: Phase::Stopping(Outcome::Drained),
+            standing: Standing::Ending,
+            ..base
+        },
+        other => panic!("no such view: {other}"),
+    }
+}

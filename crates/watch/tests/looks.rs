@@ -1,0 +1,42 @@
+//! What a look finds that another look has found a part of already.
+
+use std::path::Path;
+use std::time::Duration;
+
+use handover_watch::Watcher;
+use tokio::time::{sleep, timeout};
+
+fn replace(path: &Path, content: &str) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, content).expect("the directory is ours");
+    std::fs::rename(beside, path).expect("the directory is ours");
+}
+
+/// A caller may give up waiting while a look is under way. The next look returns what both have found.
+#[tokio::test]
+async fn a_look_also_returns_the_paths_of_one_that_was_under_way() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    replace(&one, "first");
+    replace(&other, "first");
+    let mut watcher = Watcher::new([&one, &other]).expect("full paths");
+    let is_met = async {
+        for round in 0.. {
+            replace(&one, &format!("round {round}"));
+            // One that has ended by the next poll was not met under way, and a further round is needed.
+            while timeout(Duration::ZERO, watcher.changed()).await.is_err() {
+                if watcher.looking_for().is_some() {
+                    return;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    let met = timeout(Duration::from_secs(60), is_met).await;
+    met.expect("a look is met under way");
+    // It reads the files on a thread, and is done with them long before this.
+    sleep(Duration::from_millis(300)).await;
+    replace(&other, "second");
+    let change = watcher.look().await.expect("both have changed");
+    assert_eq!(change.paths, [one, other]);
+}

@@ -1,0 +1,120 @@
+//! What an agent with a real Envoy keeps in the state directory.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use handover_core::{Outcome, Policy};
+use handover_envoy::Digest;
+use handover_envoy::admin::LivePoll;
+use handover_envoy::args::ArgsOptions;
+use handover_envoy::hot_restart::BaseIdChoice;
+use handover_envoy::last_good::{LastGood, LastKnownGood};
+use handover_envoy::report::CrashReports;
+use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
+use handover_process::{Line, Signal};
+use handover_test_support::require_envoy;
+use handover_tokio::Agent;
+
+use crate::support::{Host, LIMIT};
+
+/// Waits for what another thread writes.
+async fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(started.elapsed() < LIMIT, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_went_live_is_kept_and_what_crashed_is_reported() {
+    let binary = require_envoy!();
+    let host = Host::new(binary);
+    let state = host.run.path().join("state");
+    let last_good = LastKnownGood::open(&state).unwrap();
+    let reports = CrashReports::open(&state).unwrap();
+    let proxy = Arc::new(Envoy::new(settings(&host, &last_good, &reports)).unwrap());
+    let agent = Agent::new(Arc::clone(&proxy), Policy::resilient()).unwrap();
+    let handle = agent.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(agent.run(async move {
+        stopped.await.ok();
+    }));
+    let config = |text: &str| {
+        let source = Path::new("/etc/envoy.yaml");
+        Arc::new(EnvoyConfig::parse(source, text.as_bytes().to_vec()).unwrap())
+    };
+    let kept = |digest: Digest| -> Option<LastGood> {
+        last_good
+            .load()
+            .unwrap()
+            .filter(|kept| kept.digest == digest)
+    };
+
+    let first = host.config(host.web);
+    handle.apply_and_wait(config(&first)).await.unwrap();
+    let digest = Digest::of(first.as_bytes());
+    let good = until("the first is kept", || kept(digest)).await;
+    assert_eq!(good.config, *config(&first));
+    assert!(good.envoy.starts_with("1."), "{}", good.envoy);
+
+    proxy.signal_all(Signal::KILL);
+    let report = until("a report", || reports.list().unwrap().pop()).await;
+    let report = std::fs::read_to_string(report).unwrap();
+    for expected in [
+        "\"epoch\": 0,".to_owned(),
+        "\"label\": \"killed\",".to_owned(),
+        "\"signal\": 9,".to_owned(),
+        format!("\"config_sha256\": \"{digest}\","),
+        format!("\"version\": \"{}\",", good.envoy),
+    ] {
+        assert!(report.contains(&expected), "{expected}: {report}");
+    }
+
+    // An epoch that serves, to be held when the next configuration is rejected.
+    let again = EnvoyConfig::clone(&config(&first)).with_generation(1);
+    handle.apply_and_wait(Arc::new(again)).await.unwrap();
+
+    // What is rejected never becomes the last good one; what follows it does.
+    let bad = format!("{first}\nlistenerz: []\n");
+    handle.apply_and_wait(config(&bad)).await.unwrap_err();
+    assert_eq!(last_good.load().unwrap().unwrap().at, good.at);
+    let second = format!("{first}\n# another one\n");
+    handle.apply_and_wait(config(&second)).await.unwrap();
+    until("the second is kept", || kept(Digest::of(second.as_bytes()))).await;
+
+    let before = reports.list().unwrap();
+    stop.send(()).unwrap();
+    let outcome = running.await.unwrap();
+    assert_eq!(outcome, Outcome::Drained);
+    assert_eq!(reports.list().unwrap(), before, "a stop is no crash");
+}
+
+fn settings(host: &Host, last_good: &LastKnownGood, reports: &CrashReports) -> EnvoySettings {
+    EnvoySettings {
+        binary: host.binary.clone(),
+        args: ArgsOptions {
+            drain_time: Duration::from_secs(1),
+            parent_shutdown_time: Duration::from_secs(2),
+            ..ArgsOptions::default()
+        },
+        base_id: BaseIdChoice::Auto,
+        instance: "tests".to_owned(),
+        run_dir: host.run.path().join("run"),
+        run_dir_group: None,
+        lock_dir: host.locks.0.clone(),
+        // Nobody reads it here; the last words are kept all the same.
+        output: Arc::new(|_: &Line<'_>| {}),
+        live_poll: LivePoll::default(),
+        stop: StopOptions::default(),
+        repair: true,
+        end_is_final: false,
+        watchdog: None,
+        last_good: Some(last_good.clone()),
+        reports: Some(reports.clone()),
+    }
+}
