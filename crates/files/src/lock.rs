@@ -37,7 +37,7 @@ const LONGEST_OWNER: u64 = 4096;
 #[derive(Debug)]
 pub struct LockFile {
     /// Keeps the lock. It is not inherited by children, which would keep it beyond our end.
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -93,29 +93,20 @@ impl LockFile {
     /// If the file cannot be opened, locked or written.
     pub fn try_lock(path: &Path, owner: &str) -> io::Result<TryLock> {
         loop {
-            let mut file = open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
+            let lock = match attempt(open(path)?, path)? {
+                Attempt::Locked(lock) => lock,
+                Attempt::Held(file) => {
                     let mut text = Vec::new();
                     // Whatever stands there is only shown; a holder writes a line.
-                    let reader = io::Read::by_ref(&mut file);
-                    reader.take(LONGEST_OWNER).read_to_end(&mut text).ok();
+                    file.take(LONGEST_OWNER).read_to_end(&mut text).ok();
                     let text = String::from_utf8(text).unwrap_or_default();
                     return Ok(TryLock::HeldBy(text));
                 }
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            // Removed by the holder before us, between our open and our lock: try again.
-            if !is_at(&file, path)? {
-                continue;
-            }
-            file.set_len(0)?;
-            writeln!(file, "{owner}")?;
-            return Ok(TryLock::Locked(Self {
-                _file: file,
-                path: path.to_owned(),
-            }));
+                Attempt::Moved => continue,
+            };
+            lock.file.set_len(0)?;
+            writeln!(&lock.file, "{owner}")?;
+            return Ok(TryLock::Locked(lock));
         }
     }
 
@@ -136,28 +127,40 @@ impl LockFile {
         };
         let started = Instant::now();
         loop {
-            let file = open_own(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) if started.elapsed() < limit => {
-                    std::thread::sleep(PAUSE);
-                    continue;
-                }
-                Err(TryLockError::WouldBlock) => {
+            match attempt(open_own(path)?, path).map_err(failed)? {
+                Attempt::Locked(lock) => return Ok(lock),
+                Attempt::Held(_) if started.elapsed() < limit => std::thread::sleep(PAUSE),
+                Attempt::Held(_) => {
                     return Err(LockError::Held {
                         path: path.to_owned(),
                         limit,
                     });
                 }
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
-            if is_at(&file, path).map_err(failed)? {
-                return Ok(Self {
-                    _file: file,
-                    path: path.to_owned(),
-                });
+                Attempt::Moved => {}
             }
         }
+    }
+}
+
+/// What became of an attempt to lock an open file.
+#[derive(Debug)]
+enum Attempt {
+    Locked(LockFile),
+    /// Somebody else holds the lock of this file.
+    Held(File),
+    /// The holder before us has removed the file, between our open and our lock.
+    Moved,
+}
+
+fn attempt(file: File, path: &Path) -> io::Result<Attempt> {
+    match file.try_lock() {
+        Ok(()) if is_at(&file, path)? => Ok(Attempt::Locked(LockFile {
+            file,
+            path: path.to_owned(),
+        })),
+        Ok(()) => Ok(Attempt::Moved),
+        Err(TryLockError::WouldBlock) => Ok(Attempt::Held(file)),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -297,6 +300,21 @@ mod tests {
         ));
     }
 
+    /// Two processes would hold the lock together: one by a file that has no name any more.
+    #[test]
+    fn a_file_that_was_removed_before_it_was_locked_is_not_taken_for_the_lock() {
+        let dir = directory();
+        let path = dir.path().join("lock");
+        let opened = open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(attempt(opened, &path).unwrap(), Attempt::Moved));
+        let opened = open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _other = LockFile::wait_for_own(&path, LIMIT).unwrap();
+        assert!(matches!(attempt(opened, &path).unwrap(), Attempt::Moved));
+        assert!(path.exists());
+    }
+
     #[test]
     fn a_file_tells_its_owner_also_after_the_owners_end() {
         let dir = directory();
@@ -392,7 +410,9 @@ mod tests {
         let path = dir.path().join("lock");
         let _others = LockFile::wait_for_own(&path, LIMIT).unwrap();
         let limit = PAUSE * 2;
+        let began = Instant::now();
         let refused = LockFile::wait_for_own(&path, limit).unwrap_err();
         assert!(matches!(refused, LockError::Held { limit: told, .. } if told == limit));
+        assert!((limit..LIMIT).contains(&began.elapsed()));
     }
 }
