@@ -8,22 +8,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use handover_core::{
     Deadline, Epoch, Event, Exit, Ignored, Input, Machine, Outcome, Output, Policy, PolicyError,
     Purpose, Reception, Standing, Target, Timestamp, Urgency,
 };
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::control::{Orders, Report};
-use crate::handle::{Applied, ApplyError, NotLive};
+use crate::handle::{Applied, ApplyError, Events, NotLive};
 use crate::status::NotLiveInTime;
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
-
-/// How many events a slow subscriber may lag behind.
-const EVENTS: usize = 256;
 
 /// Runs a [`Proxy`] by a [`Policy`]: the driver of a [`Machine`].
 ///
@@ -40,7 +38,7 @@ pub struct Agent<P: Proxy + ?Sized> {
     messages: mpsc::UnboundedReceiver<Message<P::Config>>,
     waiters: Vec<oneshot::Sender<Result<Epoch, NotLive>>>,
     status: watch::Sender<Status>,
-    events: broadcast::Sender<Event>,
+    events: Events,
     last_failure: Option<Failure>,
     /// The epoch that stands for the drain, once it was started.
     drain: Option<Epoch>,
@@ -74,7 +72,6 @@ impl<P: Proxy + ?Sized> Agent<P> {
         let started = Instant::now();
         let (sender, messages) = mpsc::unbounded_channel();
         let (status, _) = watch::channel(status_of(&machine, started, None));
-        let (events, _) = broadcast::channel(EVENTS);
         Ok(Self {
             proxy,
             machine,
@@ -85,7 +82,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
             messages,
             waiters: Vec::new(),
             status,
-            events,
+            events: Events::default(),
             last_failure: None,
             drain: None,
         })
@@ -102,13 +99,22 @@ impl<P: Proxy + ?Sized> Agent<P> {
     }
 
     /// Runs until the machine has finished. When `shutdown` resolves, the agent terminates as by
-    /// [`Handle::terminate`] with [`Urgency::Drain`]; pass [`std::future::pending`] where only handles shall end it.
+    /// [`Handle::terminate`] with [`Urgency::Drain`]. Pass [`std::future::pending`] if only handles end it.
+    ///
+    /// The agent waits for every [`Proxy::run`]. A proxy that ignores [`RunControl::abort`] keeps this call
+    /// from returning, for as long as it runs.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has no timer, see `tokio::runtime::Builder::enable_time`.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: dropping the future drops every [`Proxy::run`] that is under way, without a
     /// drain and without a cleanup.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
+        // A runtime without a timer shows itself here, and not at the first deadline of a later day.
+        sleep(Duration::ZERO).await;
         let mut shutdown = pin!(shutdown);
         let mut is_shut_down = false;
         loop {
@@ -200,8 +206,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 Output::Event(event) => {
                     self.note(&event);
                     log::event(&event, self.drain, self.last_failure.as_ref());
-                    // Nobody needs to listen.
-                    let _unheard = self.events.send(event);
+                    self.events.send(event);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Speaking to a running agent.
 
+use std::sync::{Arc, OnceLock};
+
 use handover_core::{Denied, Epoch, Event, Input, Urgency};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -11,7 +13,29 @@ use crate::{Failure, Status};
 pub struct Handle<C> {
     messages: mpsc::UnboundedSender<Message<C>>,
     status: watch::Receiver<Status>,
-    events: broadcast::Sender<Event>,
+    events: Events,
+}
+
+/// The channel of an agent's events. It is made with the first receiver, because its slots take 16 kB
+/// and most agents have none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Events(Arc<OnceLock<broadcast::Sender<Event>>>);
+
+impl Events {
+    /// How many events a slow subscriber may lag behind.
+    const CAPACITY: usize = 256;
+
+    fn subscribe(&self) -> broadcast::Receiver<Event> {
+        let make = || broadcast::Sender::new(Self::CAPACITY);
+        self.0.get_or_init(make).subscribe()
+    }
+
+    /// Sends an event to all receivers. There may be none.
+    pub(crate) fn send(&self, event: Event) {
+        if let Some(sender) = self.0.get() {
+            let _unheard = sender.send(event);
+        }
+    }
 }
 
 /// What became of a configuration that was taken in.
@@ -31,7 +55,7 @@ pub enum ApplyError {
     /// The agent terminates.
     #[error("the agent is terminating and takes no configuration any more")]
     Terminating,
-    /// The agent has ended, or was never run.
+    /// The agent has ended, or was dropped without being run.
     #[error("the agent has ended")]
     Ended,
 }
@@ -53,7 +77,7 @@ impl Followed {
 }
 
 /// Why a configuration did not go live.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotLive {
     /// It was not taken in.
@@ -63,11 +87,12 @@ pub enum NotLive {
     #[error("another configuration was asked for before this one was live")]
     Replaced,
     /// It was given up.
-    #[error("the configuration was given up after epoch {epoch}{}", because(.failure.as_ref()))]
+    #[error("the configuration was given up after epoch {epoch}")]
     GivenUp {
         /// The last epoch that failed with it.
         epoch: Epoch,
-        /// How that epoch failed.
+        /// How that epoch failed, if that is known.
+        #[source]
         failure: Option<Failure>,
     },
     /// Its epoch ended cleanly, and that was taken as wanted.
@@ -78,17 +103,11 @@ pub enum NotLive {
     Ended,
 }
 
-fn because(failure: Option<&Failure>) -> String {
-    failure
-        .map(|failure| format!(": {}", failure.message()))
-        .unwrap_or_default()
-}
-
 impl<C> Handle<C> {
     pub(crate) fn new(
         messages: mpsc::UnboundedSender<Message<C>>,
         status: watch::Receiver<Status>,
-        events: broadcast::Sender<Event>,
+        events: Events,
     ) -> Self {
         Self {
             messages,
@@ -99,9 +118,12 @@ impl<C> Handle<C> {
 
     /// Asks for this configuration, and returns once the control loop has taken it in.
     ///
+    /// An agent may be asked before it runs. The call then waits until [`Agent::run`](crate::Agent::run)
+    /// is polled, or until the agent is dropped.
+    ///
     /// # Errors
     ///
-    /// When the agent terminates or has ended.
+    /// When the agent terminates, has ended, or was dropped without being run.
     ///
     /// # Cancel safety
     ///

@@ -1,6 +1,7 @@
 //! What the agent shows of itself.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,27 @@ impl Failure {
     #[must_use]
     pub fn message(&self) -> String {
         error_chain(&*self.error)
+    }
+}
+
+impl PartialEq for Failure {
+    /// Two are equal when the epoch and the message are.
+    fn eq(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.message() == other.message()
+    }
+}
+
+impl Eq for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover_core::{Epoch, EpochState, Held, Standing};
-use handover_tokio::{Applied, Followed, Handle, NotLive, Status};
+use handover_tokio::{Applied, Followed, Handle, NotLive, Status, error_chain};
 use tracing::warn;
 
 use super::overview::held_in_words;
@@ -154,7 +154,7 @@ fn not_live<P: Operate>(error: &NotLive) -> Refusal {
         NotLive::NotApplied(_) | NotLive::Ended => Code::Ending,
         NotLive::Stayed | _ => Code::Failed,
     };
-    let mut refusal = Refusal::new(code, error.to_string());
+    let mut refusal = Refusal::new(code, error_chain(error));
     if let NotLive::GivenUp {
         failure: Some(failure),
         ..

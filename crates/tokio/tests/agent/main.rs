@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use handover_core::retry::Retry;
 use handover_core::{Epoch, Event, Exit, Outcome, Policy, Urgency};
-use handover_tokio::{Applied, ApplyError, NotLive};
+use handover_tokio::{Applied, ApplyError, NotLive, error_chain};
 use tokio::time::sleep;
 
 use crate::fake::{Config, start};
@@ -61,7 +61,7 @@ async fn a_bad_configuration_is_given_up_beside_a_good_one() {
         .apply_and_wait(Config::Bad)
         .await
         .expect_err("it is bad");
-    insta::assert_snapshot!(error, @"the configuration was given up after epoch 1: the port is taken");
+    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 1: the port is taken");
     assert!(world.handle.status().borrow().degraded);
     world
         .handle
@@ -85,7 +85,7 @@ async fn a_panicking_run_is_a_failed_exit() {
         .apply_and_wait(Config::Panics)
         .await
         .expect_err("it panics");
-    insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: the proxy's run panicked: out of cheese");
+    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 0: the proxy's run panicked: out of cheese");
     insta::assert_snapshot!("a_panicking_run_is_a_failed_exit", world.outcome().await);
 }
 
@@ -102,7 +102,7 @@ async fn a_rejected_configuration_is_not_tried_again() {
         .apply_and_wait(Config::Rejected)
         .await
         .expect_err("it is rejected");
-    insta::assert_snapshot!(error, @"the configuration was given up after epoch 1: an unknown field");
+    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 1: an unknown field");
     insta::assert_snapshot!(
         "a_rejected_configuration_is_not_tried_again",
         world.finish().await
@@ -350,7 +350,7 @@ async fn an_epoch_that_is_not_live_in_time_is_a_failure_with_that_reason() {
     let world = start(policy);
     let error = world.handle.apply_and_wait(GOOD).await;
     let error = error.expect_err("it would be live after 50 ms");
-    insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: it was not live within 30ms");
+    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 0: it was not live within 30ms");
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,7 +363,7 @@ async fn an_epoch_that_is_ended_at_its_start_deadline_may_return_the_reason() {
     let world = start(policy);
     let error = world.handle.apply_and_wait(Config::Waits).await;
     let error = error.expect_err("it is never live");
-    insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: it waited for a certificate");
+    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 0: it waited for a certificate");
 }
 
 #[tokio::test(start_paused = true)]

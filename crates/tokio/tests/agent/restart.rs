@@ -1,7 +1,7 @@
 //! Cold restarts.
 
 use handover_core::{Epoch, Policy, Urgency};
-use handover_tokio::{Applied, ApplyError, NotLive};
+use handover_tokio::{Applied, ApplyError, NotLive, error_chain};
 use tokio::task::yield_now;
 
 use crate::fake::{Config, start};
@@ -47,7 +47,7 @@ async fn a_cold_restart_with_a_bad_configuration_brings_back_what_had_served() {
         .restart_and_wait(Config::Rejected)
         .await
         .expect_err("it is rejected");
-    insta::assert_snapshot!(error, @"the configuration was given up after epoch 0: an unknown field");
+    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 0: an unknown field");
     assert!(handle.status().borrow().degraded);
     let mut status = handle.status();
     let serves = |status: &handover_tokio::Status| {
