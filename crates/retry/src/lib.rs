@@ -99,6 +99,10 @@ mod mixer;
 mod policy;
 mod span;
 
+/// The crate whose trait [`Delays`] implements, in the version that fits.
+#[cfg(feature = "backoff")]
+pub use backoff;
+
 pub use budget::Budget;
 pub use delays::Delays;
 pub use jitter::Jitter;
