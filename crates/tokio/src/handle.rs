@@ -87,12 +87,11 @@ pub enum NotLive {
     #[error("another configuration was asked for before this one was live")]
     Replaced,
     /// It was given up.
-    #[error("the configuration was given up after epoch {epoch}")]
+    #[error("the configuration was given up after epoch {epoch}{}", because(.failure.as_ref()))]
     GivenUp {
         /// The last epoch that failed with it.
         epoch: Epoch,
         /// How that epoch failed, if that is known.
-        #[source]
         failure: Option<Failure>,
     },
     /// Its epoch ended cleanly, and that was taken as wanted.
@@ -101,6 +100,12 @@ pub enum NotLive {
     /// The agent terminates or has ended.
     #[error("the agent ended before the configuration was live")]
     Ended,
+}
+
+fn because(failure: Option<&Failure>) -> String {
+    failure
+        .map(|failure| format!(": {}", failure.message()))
+        .unwrap_or_default()
 }
 
 impl<C> Handle<C> {
