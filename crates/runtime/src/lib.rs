@@ -17,9 +17,11 @@
 //! **Which items first.** [`offload::offload`] and [`time_limit::timeout`].
 
 pub mod offload;
+mod panic;
 mod shortage;
 pub mod time_limit;
 
+pub use panic::panic_message;
 pub use shortage::{Shortage, StartError};
 
 /// The example of the README.

@@ -5,7 +5,6 @@
 //! with it. So one thread is started early and stays for as long as the process lives. Others join
 //! it while there is more work, and end when there is none.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -21,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::StartError;
+use crate::{StartError, panic_message};
 
 /// How many threads there are at most.
 const MOST_THREADS: usize = 32;
@@ -194,7 +193,7 @@ impl Pool {
                 }
                 let result = catch_unwind(AssertUnwindSafe(work));
                 // Nobody may be waiting any more.
-                drop(answer.send(result.map_err(|payload| message_of(&*payload))));
+                drop(answer.send(result.map_err(|payload| panic_message(&*payload))));
             }),
         };
         let mut standing = {
@@ -316,12 +315,6 @@ fn start_thread(pool: Arc<Pool>) -> io::Result<()> {
         .name("handover-work".into())
         .spawn(move || pool.run())
         .map(drop)
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload that is no text".to_owned())
 }
 
 #[cfg(test)]

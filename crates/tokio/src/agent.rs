@@ -113,8 +113,9 @@ impl<P: Proxy + ?Sized> Agent<P> {
     /// Not cancel safe: dropping the future drops every [`Proxy::run`] that is under way, without a
     /// drain and without a cleanup.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
-        // A runtime without a timer shows itself here, and not at the first deadline of a later day.
-        sleep(Duration::ZERO).await;
+        // A runtime without a timer shows itself here, and not at the first deadline of a later day. To wait
+        // would cost the first start a tick of that timer.
+        drop(sleep(Duration::ZERO));
         let mut shutdown = pin!(shutdown);
         let mut is_shut_down = false;
         loop {

@@ -1,7 +1,6 @@
 //! What the agent shows of itself.
 
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,18 +54,6 @@ impl PartialEq for Failure {
 }
 
 impl Eq for Failure {}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.error, f)
-    }
-}
-
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source()
-    }
-}
 
 /// An epoch was aborted at its start deadline.
 #[derive(Debug, thiserror::Error)]

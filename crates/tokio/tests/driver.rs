@@ -1,11 +1,12 @@
 //! What the driver's loop remembers between two inputs, on tokio's paused clock.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use handover_core::{Epoch, Outcome, Policy, Target, Urgency};
-use handover_tokio::{Agent, NotLive, Proxy, RunControl, RunError, Status};
+use handover_tokio::{Agent, ApplyError, NotLive, Proxy, RunControl, RunError, Status};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -40,6 +41,43 @@ async fn a_shutdown_that_has_resolved_is_left_alone_while_the_agent_drains() {
     handle.apply_and_wait(()).await.expect("it goes live");
     let outcome = running.await.expect("the agent does not panic");
     assert_eq!(outcome, Outcome::Drained);
+}
+
+/// Otherwise the panic would come with the first deadline, perhaps weeks later.
+#[test]
+fn an_agent_on_a_runtime_without_a_timer_panics_at_its_start() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let agent = Agent::new(Arc::new(Serves), Policy::resilient()).expect("the policy is honoured");
+    let handle = agent.handle();
+    // Without a deadline nothing else would need the timer.
+    handle.terminate(Urgency::Drain);
+    let runtime = runtime.expect("a runtime without drivers needs nothing");
+    let ended = runtime.block_on(async { tokio::spawn(agent.run(pending())).await });
+    assert!(ended.is_err_and(|error| error.is_panic()));
+}
+
+/// An agent may be asked before it runs.
+#[tokio::test(start_paused = true)]
+async fn an_ask_waits_for_an_agent_that_does_not_run_yet_and_ends_with_one_that_is_dropped() {
+    let agent = Agent::new(Arc::new(Serves), Policy::resilient()).expect("the policy is honoured");
+    let handle = agent.handle();
+    let early = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.apply_and_wait(()).await }
+    });
+    sleep(Duration::from_secs(1)).await;
+    assert!(!early.is_finished());
+    let running = tokio::spawn(agent.run(pending()));
+    assert_eq!(early.await.expect("no panic"), Ok(Epoch::ZERO));
+    handle.terminate(Urgency::Kill);
+    running.await.expect("the agent does not panic");
+
+    let kept = Agent::new(Arc::new(Serves), Policy::resilient()).expect("the policy is honoured");
+    let handle = kept.handle();
+    let asked = tokio::spawn(async move { handle.apply(()).await });
+    sleep(Duration::from_secs(1)).await;
+    drop(kept);
+    assert_eq!(asked.await.expect("no panic"), Err(ApplyError::Ended));
 }
 
 /// What a configuration makes [`Fails`] do.
@@ -85,7 +123,7 @@ async fn a_configuration_that_was_given_up_does_not_get_the_failure_of_another_e
     let proxy = Arc::new(Fails(Notify::new()));
     let agent = Agent::new(Arc::clone(&proxy), Policy::resilient()).expect("it is honoured");
     let handle = agent.handle();
-    let running = tokio::spawn(agent.run(std::future::pending()));
+    let running = tokio::spawn(agent.run(pending()));
     handle
         .apply_and_wait(Config::Good)
         .await

@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use handover_test_support::require_envoy;
+use handover_test_support::{limit, require_envoy};
 
 use crate::support::{Host, LIMIT};
 
@@ -39,14 +38,10 @@ fn the_program_on_the_crates_page_hands_over() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("cargo builds the examples with the tests, unless it is told `--test`");
-    let started = Instant::now();
-    while program.try_wait().unwrap().is_none() {
-        if started.elapsed() > LIMIT {
-            program.kill().unwrap();
-            program.wait().unwrap();
-            panic!("it did not end within {LIMIT:?}");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    if limit::poll(LIMIT, || program.try_wait().unwrap()).is_none() {
+        program.kill().unwrap();
+        program.wait().unwrap();
+        panic!("it did not end within {LIMIT:?}");
     }
     let output = program.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output.status);

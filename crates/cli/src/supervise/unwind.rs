@@ -1,10 +1,11 @@
 //! A bug in the loop must not take the proxies along.
 
-use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
+
+use handover_runtime::panic_message;
 
 /// Waits for the future, or returns what it said when it panicked.
 ///
@@ -17,16 +18,10 @@ pub(super) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Stri
         // A future that has panicked is not polled again.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(poll) => poll.map(Ok),
-            Err(payload) => Poll::Ready(Err(message_of(&*payload))),
+            Err(payload) => Poll::Ready(Err(panic_message(&*payload))),
         }
     })
     .await
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload that is no text".to_owned())
 }
 
 #[cfg(test)]
