@@ -36,6 +36,8 @@ pub struct Agent<P: Proxy + ?Sized> {
     orders: BTreeMap<Epoch, watch::Sender<Orders>>,
     sender: mpsc::UnboundedSender<Message<P::Config>>,
     messages: mpsc::UnboundedReceiver<Message<P::Config>>,
+    /// Who hears what became of their configuration, once the state shows it.
+    answers: Vec<(oneshot::Sender<TakenIn>, TakenIn)>,
     waiters: Vec<oneshot::Sender<Result<Epoch, NotLive>>>,
     status: watch::Sender<Status>,
     events: Events,
@@ -44,13 +46,16 @@ pub struct Agent<P: Proxy + ?Sized> {
     drain: Option<Epoch>,
 }
 
+/// What became of a configuration that was asked for.
+type TakenIn = Result<Applied, ApplyError>;
+
 /// What the loop may be told.
 pub(crate) enum Message<C> {
     /// A configuration is asked for, by the input: who hears that it was taken in, and who, if
     /// anybody, waits until it is live.
     Asked {
         input: Input<C>,
-        answer: oneshot::Sender<Result<Applied, ApplyError>>,
+        answer: oneshot::Sender<TakenIn>,
         waiter: Option<oneshot::Sender<Result<Epoch, NotLive>>>,
     },
     /// The epoch has something to say.
@@ -80,6 +85,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
             orders: BTreeMap::new(),
             sender,
             messages,
+            answers: Vec::new(),
             waiters: Vec::new(),
             status,
             events: Events::default(),
@@ -159,7 +165,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                     }
                 }
                 self.waiters.extend(waiter);
-                let _gone = answer.send(applied(reception));
+                self.answers.push((answer, applied(reception)));
             }
             Message::Reported(epoch, Report::Live) => self.feed(Input::Live(epoch)),
             Message::Reported(epoch, Report::StoppedServing) => {
@@ -273,6 +279,10 @@ impl<P: Proxy + ?Sized> Agent<P> {
         let status = status_of(&self.machine, self.started, self.last_failure.clone());
         // First the state, so that whoever is answered finds the state that the answer is about.
         self.status.send_replace(status);
+        for (answer, result) in self.answers.drain(..) {
+            // Whoever asked may have stopped waiting.
+            let _gone = answer.send(result);
+        }
         let answer = match self.machine.standing() {
             Standing::Live(epoch) => Some(Ok(epoch)),
             Standing::GivenUp(epoch) => {
@@ -323,7 +333,7 @@ fn status_of<C: Clone + Eq>(
     }
 }
 
-fn applied(reception: Reception) -> Result<Applied, ApplyError> {
+fn applied(reception: Reception) -> TakenIn {
     match reception {
         Reception::Accepted => Ok(Applied::Changed),
         Reception::Ignored(Ignored::Finished) => Err(ApplyError::Ended),

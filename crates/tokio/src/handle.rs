@@ -121,7 +121,8 @@ impl<C> Handle<C> {
         }
     }
 
-    /// Asks for this configuration, and returns once the control loop has taken it in.
+    /// Asks for this configuration, and returns once the control loop has taken it in and
+    /// [`status`](Self::status) shows the state that this has led to.
     ///
     /// An agent may be asked before it runs. The call then waits until [`Agent::run`](crate::Agent::run)
     /// is polled, or until the agent is dropped.
