@@ -181,6 +181,34 @@ pub enum Refusal {
     },
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSupported(report) | Self::NotRead(report) | Self::Failed(report) => {
+                report.fmt(f)
+            }
+            Self::Ending => f.write_str("everything is ending"),
+            Self::GivenUp { epoch, report } => {
+                write!(f, "the configuration was given up after epoch {epoch}")?;
+                match report {
+                    Some(report) => write!(f, ": {report}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Replaced => {
+                f.write_str("another configuration was asked for before this one was live")
+            }
+            Self::Stayed => f.write_str("the proxy ended cleanly and is not restarted"),
+            Self::ClientsUnknown(_) => {
+                f.write_str("it cannot be seen whether clients are connected")
+            }
+            Self::TimedOut { limit, waited_for } => {
+                write!(f, "{waited_for} after {limit:?}")
+            }
+        }
+    }
+}
+
 /// What an ask was waiting for when its limit passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WaitedFor {
@@ -194,6 +222,18 @@ pub enum WaitedFor {
     Clients,
     /// Something was running.
     End,
+}
+
+impl fmt::Display for WaitedFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "the files were still being read",
+            Self::Live => "the configuration was not live",
+            Self::Proxy => "the proxy had not answered",
+            Self::Clients => "clients were still connected",
+            Self::End => "something was still running",
+        })
+    }
 }
 
 /// An error in words. The operator passes it on and looks at no part of it.

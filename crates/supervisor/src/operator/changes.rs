@@ -152,7 +152,9 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     pub(super) fn agent_changed(&mut self, view: AgentView) -> Reception {
-        if view == self.agent {
+        // A change that is held may take the place of another one, and the state stays the same. What
+        // holds it is yet to be released.
+        if view == self.agent && !self.asks.iter().any(hurries) {
             return Reception::Ignored(Ignored::Unchanged);
         }
         let was_ending = self.is_ending();

@@ -432,7 +432,7 @@ pub enum Event {
     },
     /// The next epoch is due, because this signal asks for it.
     NextIsDue(Signal),
-    /// A read has failed; what runs goes on.
+    /// A read has failed; what runs goes on. A first read that fails is told by the end.
     NotRead(ReadFailure),
     /// The agent did not take this change in.
     NotTakenIn(ChangeId),

@@ -38,6 +38,8 @@
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `notify` tells the service manager, `view` is what an operator shows of itself.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 mod again;
 mod ask;
 mod calls;

@@ -127,7 +127,9 @@ impl<C: Clone + Eq> Operator<C> {
     fn not_read(&mut self, failure: ReadFailure) {
         self.next = self.next.min(Next::Renew);
         self.problem = Some(failure.report.clone());
-        self.event(Event::NotRead(failure.clone()));
+        if self.wanted.is_some() {
+            self.event(Event::NotRead(failure.clone()));
+        }
         self.answer_each(|ask| {
             matches!(ask.state, AskState::Read { .. })
                 .then(|| Err(Refusal::NotRead(failure.report.clone())))

@@ -64,6 +64,7 @@ scenarios! {
     hurried_reload_releases_one_after_another
     hurried_reload_that_nothing_holds
     hurried_reload_waits_for_a_retry
+    hurried_reload_of_what_is_held_already
     hurried_reload_with_wait
     hurry_waits_for_a_state_of_its_change
     terminate_drains_stops_and_kills
