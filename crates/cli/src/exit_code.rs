@@ -12,9 +12,9 @@ use handover_envoy::{EnvoyFailed, SetupError};
 use handover_netutil::ResolveError;
 use handover_process::{Signal, SpawnError};
 use handover_runtime::Shortage;
-use handover_tokio::Failure;
 
-use crate::program::ProgramError;
+use handover_supervisor::Ended;
+use handover_supervisor::program::ProgramError;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,25 +63,20 @@ impl ExitCode {
         u8::try_from(code).map_or(Self::INTERNAL, Self)
     }
 
-    /// The code for the end of an agent. `failure` is the last one, `killer` the last signal
-    /// received.
-    pub(crate) fn of_outcome(
-        outcome: Outcome,
-        failure: Option<&Failure>,
-        killer: Option<Signal>,
-    ) -> Self {
-        match outcome {
-            Outcome::Drained | Outcome::ProxyEnded { .. } => Self::CLEAN,
-            Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::DrainFailed => Self::CUT,
-            Outcome::Killed => Self::of_signal(killer.unwrap_or(Signal::KILL)),
-            Outcome::GaveUp { why, .. } => match why {
-                GaveUp::BudgetSpent => Self::UNAVAILABLE,
-                GaveUp::Permanent | _ => {
-                    failure.map_or(Self::CONFIG, |failure| Self::of_failure(&*failure.error))
-                }
-            },
-            // The end of a later version, for which there is no code yet.
-            _ => Self::INTERNAL,
+    /// The code for the end of a supervisor. What failed for good has a code of its own, where it is not
+    /// the configuration's fault.
+    pub(crate) fn of_ended(ended: &Ended) -> Self {
+        match (
+            &ended.ending.agent,
+            &ended.ending.fault,
+            &ended.last_failure,
+        ) {
+            (Ok(Outcome::GaveUp { why, .. }), None, Some(failure))
+                if *why != GaveUp::BudgetSpent =>
+            {
+                Self::of_failure(&*failure.error)
+            }
+            _ => Self(ended.exit_code()),
         }
     }
 
@@ -115,9 +110,11 @@ impl ExitCode {
             return match error {
                 ProgramError::Ended { cause, .. } => Some(Self::of_child(cause.exit_code())),
                 ProgramError::Spawn(error) => Self::of_spawn(error),
-                ProgramError::Readiness(_) | ProgramError::Prepare(_) | ProgramError::Lost(_) => {
-                    None
-                }
+                // Neither the program nor its command line is the reason.
+                ProgramError::Readiness(_)
+                | ProgramError::Prepare(_)
+                | ProgramError::Lost(_)
+                | _ => None,
             };
         }
         if let Some(error) = error.downcast_ref::<EnvoyFailed>() {

@@ -2,16 +2,12 @@
 
 mod cli;
 mod commands;
-mod control;
 mod demo;
 mod escape;
 mod exit_code;
 mod fatal;
+mod instance;
 mod logging;
-mod operate;
-mod program;
-mod signals;
-mod source;
 mod supervise;
 
 use std::ffi::OsString;

@@ -1,33 +1,37 @@
 //! The control socket: how a running instance is asked and told things.
 //!
 //! ```text
-//!  handover reload ──▶ client ──▶ Unix socket ──▶ server ──▶ routes ──▶ ask ──▶ the supervisor's loop
-//!                         │                                                          │
-//!                    find, address                                                   answer
+//!  Client ──▶ Unix socket ──▶ server ──▶ routes ──▶ Ask ──▶ the supervisor's loop
+//!    ▲                                                            │
+//!  find, Name, Directory                                       Answer
 //! ```
 //!
-//! Nothing here decides anything: each question goes to the loop of `supervise`, and its answer
-//! goes back. What the words on the wire mean is in `wire`, and for others in `docs/control.md`.
+//! Nothing here decides anything: each ask goes to the loop of the supervisor, and its answer goes back.
+//! What the words on the wire mean stands in [`wire`].
+//!
+//! A supervisor is given a [`Socket`]. Whoever wants to speak to one [finds](find) its socket and asks
+//! there with a [`Client`].
 
 mod address;
 mod ask;
 mod client;
+mod directory;
 mod find;
 mod guests;
 mod half_closed;
 mod name;
-mod place;
 mod routes;
 mod server;
 mod socket;
-pub(crate) mod wire;
+pub mod wire;
 
 pub(crate) use ask::{Answer, Ask, Asked};
-pub(crate) use client::{Answered, Client};
-pub(crate) use find::{Wanted, find};
-pub(crate) use name::Name;
-pub(crate) use place::{Directory, Instance};
+pub use client::{Answered, Client, ClientError};
+pub use directory::Directory;
+pub use find::{FindError, Wanted, find};
+pub use name::{Name, NameError};
 pub(crate) use server::Control;
+pub use socket::{BindError, Socket, sweep};
 
 /// A directory for the sockets of a test.
 #[cfg(test)]

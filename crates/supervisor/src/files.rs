@@ -1,7 +1,6 @@
-//! Where the desired configuration comes from: files, compared by content.
+//! The files that a configuration is read from, compared by content.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::time::Duration;
 
 use handover_watch::{FileState, Rescan, Snapshot, WatchError, Watcher};
@@ -14,40 +13,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// How many problems are named; the rest is counted.
 const MOST_NAMED: usize = 20;
 
-/// A configuration on its way, or in one line why the files ask for nothing that can be run. Whoever
-/// has a newer wish drops it.
-pub(crate) type Reading<C> = Pin<Box<dyn Future<Output = anyhow::Result<C>> + Send>>;
-
-/// Turns what there is into a configuration.
-pub(crate) trait Source {
-    /// What the proxy is run with.
-    type Config;
-
-    /// What is supervised, for people.
-    fn name(&self) -> String;
-
-    /// The configuration that the files ask for at present. It may wait for the network.
-    fn read(&self, files: &Files) -> Reading<Self::Config>;
-
-    /// A digest of what the proxy reads beside its configuration, certificates for example. Another one
-    /// asks for the next epoch, even with an equal configuration.
-    fn inputs(&self, _files: &Files) -> u64 {
-        0
-    }
-
-    /// Program files whose replacement leads to another configuration. They are not read.
-    fn programs(&self) -> &[PathBuf] {
-        &[]
-    }
-
-    /// A configuration to start with in place of what the files ask for, which cannot be used.
-    fn stand_in(&self) -> Option<Self::Config> {
-        None
-    }
-}
-
-/// The watched files.
-pub(crate) struct Files {
+/// The watched files of a supervisor.
+pub struct Files {
     /// None when no path is watched: then there is nothing to listen to.
     watcher: Option<Watcher>,
     /// Whether somebody wants to know what they hold at this moment.
@@ -75,8 +42,9 @@ impl Files {
         })
     }
 
-    /// What the files held when they were last looked at.
-    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+    /// Returns what the files held when they were last looked at; `None` where no file is watched.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Snapshot> {
         self.watcher.as_ref().map(Watcher::snapshot)
     }
 

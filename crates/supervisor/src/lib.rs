@@ -1,28 +1,50 @@
 //! What every supervised server has in common.
 //!
-//! **What it is.** An [`Operator`](operator::Operator) decides what signals, clients of a control
-//! socket and changed files lead to: what is read, what the agent is asked for, when everything has to
-//! end and how urgently, what each client is answered, what a service manager is told. It stands beside
-//! the state machine of `handover-core`, which decides which epoch runs, and has the same contract: one
-//! input with the time goes in, commands come out.
+//! **What it is.** Two things:
 //!
-//! **What it does not do.** No I/O: no clock, no thread, no file, no socket, no runtime. It knows
-//! nothing of Envoy, and looks into no configuration.
+//! - An [`Operator`](operator::Operator) decides what signals, clients of a control socket and changed
+//!   files lead to: what is read, what the agent is asked for, when everything has to end and how
+//!   urgently, what each client is answered, what a service manager is told. It is pure, and stands beside
+//!   the state machine of `handover-core`, which decides which epoch runs.
+//! - A [`Supervisor`] carries out what both machines decide. It is given a proxy and a [`Source`] of
+//!   configurations, and answers signals, the clients of a [control socket](control) and changes of the
+//!   watched [`Files`].
 //!
-//! **Who calls it.** A driver, which owns the agent, the files, the clients and the time. What a driver
-//! must do, and what it may rely on, stands at [`Operator`](operator::Operator), with the loop as code
-//! that compiles.
+//! A proxy of your own needs [`Operate`] beside `handover_tokio::Proxy`; all its methods have defaults. For
+//! a server that takes listening sockets there is [`Program`](program::Program).
 //!
-//! **Which types first.** [`Operator`](operator::Operator), [`Input`](operator::Input),
-//! [`Output`](operator::Output); then [`Request`](operator::Request) with
-//! [`Reply`](operator::Reply) and [`Refusal`](operator::Refusal). Everything else is a part of these.
+//! **What it does not do.** It parses no flags, reads no environment and installs no logger, and it looks
+//! into no configuration. It logs with `tracing`.
+//!
+//! **Who calls it.** Programs that keep a server running on Unix. The `handover` command is one.
+//!
+//! **Which types first.** [`Supervisor`], [`Source`], [`Operate`]. For the pure machine alone:
+//! [`Operator`](operator::Operator), [`Input`](operator::Input), [`Output`](operator::Output).
 
 #![forbid(unsafe_code)]
-#![warn(clippy::arithmetic_side_effects)]
 
 extern crate alloc;
 
+pub mod control;
+mod driver;
+mod files;
+mod operate;
 pub mod operator;
+pub mod program;
+mod signals;
+mod source;
+mod supervisor;
+
+// What the signatures of this crate name.
+pub use handover_process as process;
+pub use handover_tokio as agent;
+pub use handover_watch as watch;
+
+pub use files::Files;
+pub use operate::{EpochFacts, Facts, Operate};
+pub use signals::Signals;
+pub use source::{BoxError, Read, Source};
+pub use supervisor::{BuildError, Builder, Ended, Supervisor};
 
 /// The example of the README.
 #[cfg(doctest)]

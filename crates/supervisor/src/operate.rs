@@ -1,81 +1,116 @@
 //! What a proxy can be asked and told beside what the state machine knows of it.
 
+#[cfg(feature = "envoy")]
 mod envoy;
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::future::pending;
 
 use async_trait::async_trait;
 use handover_core::Epoch;
 use handover_process::Signal;
 use handover_tokio::Proxy;
 
-use crate::control::wire::{Configuration, LastExit, Refusal};
+use crate::control::wire::{Configuration, LastExit};
+use crate::operator::{Refusal, Report};
 
 /// A proxy whose processes can be looked at and spoken to while they run.
+///
+/// Each method has a default that claims nothing: a proxy that implements none of them is supervised,
+/// and its status says less.
+///
+/// A panic in any of them is a bug: the supervisor reports it and drains what runs.
 #[async_trait]
-pub(crate) trait Operate: Proxy {
+pub trait Operate: Proxy {
     /// Whether the start of another epoch ends one that was released from the cap.
-    const RELEASED_IS_CUT: bool;
+    const RELEASED_IS_CUT: bool = false;
 
-    /// Why a cold restart is nothing for it, if it is not.
-    const NO_COLD_RESTART: Option<&str>;
-
-    /// The flag that says how long the drain after TERM may take.
-    const DRAIN_TIME_FLAG: &str;
+    /// Why it cannot be restarted cold, as a sentence, if it cannot.
+    const NO_COLD_RESTART: Option<&'static str> = None;
 
     /// Sends the signal to the process of every epoch.
-    fn forward(&self, signal: Signal);
+    fn forward(&self, _signal: Signal) {}
 
-    /// What a configuration is, without its content.
-    fn describe(&self, config: &Self::Config) -> Configuration;
-
-    /// What runs. It may take some milliseconds.
-    async fn facts(&self) -> Facts;
+    /// Returns what is known of the running epochs. It may take some milliseconds.
+    async fn facts(&self) -> Facts {
+        Facts::default()
+    }
 
     /// Makes health checks fail until further notice; returns the live epoch, if there is one.
-    async fn drain_on_request(&self) -> Result<Option<Epoch>, Refusal>;
+    ///
+    /// It is called to its end, even if whoever asked for it goes away.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy cannot do that, or did not.
+    async fn drain_on_request(&self) -> Result<Option<Epoch>, Refusal> {
+        Err(Refusal::NotSupported(Report::new(
+            "this proxy has no health checks that could be made to fail",
+        )))
+    }
 
-    /// Takes that back.
-    async fn undrain(&self) -> Result<Option<Epoch>, Refusal>;
+    /// Lets health checks succeed again; returns the live epoch, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy cannot do that, or did not.
+    async fn undrain(&self) -> Result<Option<Epoch>, Refusal> {
+        Err(Refusal::NotSupported(Report::new(
+            "this proxy has no health checks that could be made to fail",
+        )))
+    }
 
-    /// The connections that clients have, in words.
-    async fn held_by(&self) -> Vec<String>;
+    /// Returns the connections that clients have, in words.
+    async fn held_by(&self) -> Vec<String> {
+        Vec::new()
+    }
 
-    /// In words, why it cannot be seen whether clients have connections, if it cannot.
-    async fn unknown_clients(&self) -> Vec<String>;
+    /// Returns why it cannot be seen whether clients have connections, in words; nothing if it can.
+    async fn unknown_clients(&self) -> Vec<String> {
+        vec!["the connections of clients cannot be seen".to_owned()]
+    }
 
-    /// Waits until no client has a connection.
-    async fn without_clients(&self);
+    /// Waits until no client is seen to have a connection. Where that cannot be seen, it never returns.
+    async fn without_clients(&self) {
+        pending::<()>().await;
+    }
 
-    /// What a drain that was not done in time has cut, and what gives it more time, in words.
-    fn cut(&self) -> Option<String>;
+    /// Returns what a drain that was not done in time has cut, in words.
+    fn cut(&self) -> Option<String> {
+        None
+    }
 
-    /// The last lines of the process whose failure this is.
-    fn last_words(error: &(dyn Error + 'static)) -> Vec<String>;
+    /// Returns the last lines of the process whose failure this is.
+    fn last_words(_error: &(dyn Error + 'static)) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What runs, and what has run.
-#[derive(Debug, Default)]
-pub(crate) struct Facts {
-    pub(crate) epochs: BTreeMap<Epoch, EpochFacts>,
-    pub(crate) last_exit: Option<LastExit>,
-    pub(crate) drained: bool,
-    pub(crate) base_id: Option<u32>,
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The processes that run.
+    pub epochs: BTreeMap<Epoch, EpochFacts>,
+    /// The epoch that ended last.
+    pub last_exit: Option<LastExit>,
+    /// Whether health checks fail on request.
+    pub drained: bool,
+    /// The base id of Envoy's shared memory, where there is one.
+    pub base_id: Option<u32>,
 }
 
 /// The process of an epoch.
-#[derive(Debug)]
-pub(crate) struct EpochFacts {
-    pub(crate) pid: u32,
-    pub(crate) config: Configuration,
+#[derive(Clone, Debug)]
+pub struct EpochFacts {
+    /// Its process id.
+    pub pid: u32,
+    /// What it runs with.
+    pub config: Configuration,
     /// Whether clients can connect to it, where that can be seen.
-    pub(crate) listens: Option<bool>,
-    pub(crate) active_connections: Option<u64>,
-    pub(crate) rss_bytes: Option<u64>,
-}
-
-/// An error and its causes on one line.
-fn sentence(error: impl Error + Send + Sync + 'static) -> String {
-    format!("{:#}", anyhow::Error::new(error))
+    pub listens: Option<bool>,
+    /// The connections that clients have to it, where they can be counted.
+    pub active_connections: Option<u64>,
+    /// The memory it has in RAM, in bytes, shared pages included.
+    pub rss_bytes: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Any program as a proxy: one process per epoch, on sockets that outlive them all.
+//! Any server as a proxy: one process per epoch, on listening sockets that outlive them all.
 //!
 //! ```text
 //!   spawned ── ready ──> live ── superseded ──> told to finish ── drain time over ──> killed
@@ -14,6 +14,7 @@ mod operate;
 mod readiness;
 mod running;
 mod sockets;
+mod watched;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -22,61 +23,131 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use handover_core::{Abort, Epoch, Target};
+use handover_files::Digest;
 use handover_process::{
-    Child, Command, ExitCause, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
+    Child, Command, ExitCause, Line, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
 };
 use handover_tokio::{Proxy, RunControl, RunError};
-use handover_watch::Digest;
 use tokio::sync::oneshot;
 
 use operate::Ended;
-use readiness::{Announcement, ReadinessError, Ready};
+use readiness::{Announcement, Ready};
 use running::{Finish, Registration, Running};
 
-pub(crate) use error::ProgramError;
-pub(crate) use readiness::{Readiness, first_after};
-pub(crate) use sockets::Sockets;
+pub use error::ProgramError;
+pub use readiness::{Readiness, ReadinessError, first_after};
+pub use sockets::Sockets;
+pub use watched::WatchedFiles;
 
 /// For as long as it takes: the state machine bounds it.
 const UNBOUNDED: Duration = Duration::MAX;
 
 /// What is started for each epoch, and how it ends.
-pub(crate) struct Settings {
-    pub(crate) command: OsString,
-    pub(crate) arguments: Vec<OsString>,
-    pub(crate) sockets: Sockets,
-    pub(crate) readiness: Readiness,
+struct Settings {
+    command: OsString,
+    arguments: Vec<OsString>,
+    sockets: Sockets,
+    readiness: Readiness,
     /// What asks an epoch to finish and to end.
-    pub(crate) stop_signal: Signal,
+    stop_signal: Signal,
     /// How long a superseded epoch may take for that.
-    pub(crate) drain_time: Duration,
-    /// Whether the end of a process is final, so that a failure is not tried again.
-    pub(crate) end_is_final: bool,
-    pub(crate) output: Arc<dyn OutputSink>,
+    drain_time: Duration,
+    end_is_final: bool,
+    output: Arc<dyn OutputSink>,
 }
 
 /// What an epoch is started for. The program reads its files itself, so this only says whether they
 /// are others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Revision {
+pub struct Revision {
     /// The contents of the watched files, if any are watched.
-    pub(crate) files: Option<Digest>,
+    pub files: Option<Digest>,
 }
 
-/// A program, run by an [`Agent`](handover_tokio::Agent).
-pub(crate) struct Program {
+/// Any server that takes listening sockets: one process per epoch. The sockets outlive all epochs, so no
+/// connection is refused while one replaces another.
+///
+/// [`Program::builder`] makes one, and [`WatchedFiles`] is the source that goes with it.
+pub struct Program {
     settings: Settings,
     running: Running,
     last_ended: Ended,
 }
 
-impl Program {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self {
-            settings,
+/// Makes a [`Program`]. Every setting but the command has a default.
+#[must_use = "it does nothing until `build` is called"]
+pub struct Builder(Settings);
+
+impl Builder {
+    /// Adds arguments of the command.
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        let arguments = arguments.into_iter().map(Into::into);
+        self.0.arguments.extend(arguments);
+        self
+    }
+
+    /// Passes these sockets on, as `sd_listen_fds(3)` describes. The default is none.
+    pub fn sockets(mut self, sockets: Sockets) -> Self {
+        self.0.sockets = sockets;
+        self
+    }
+
+    /// Takes an epoch for live by this. The default is that it has run for half a second.
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.0.readiness = readiness;
+        self
+    }
+
+    /// Asks an epoch by this signal to finish what it has begun, and to end. The default is SIGTERM.
+    pub fn stop_signal(mut self, signal: Signal) -> Self {
+        self.0.stop_signal = signal;
+        self
+    }
+
+    /// Kills an epoch that was replaced and has not ended after this time. The default is ten seconds.
+    pub fn drain_time(mut self, time: Duration) -> Self {
+        self.0.drain_time = time;
+        self
+    }
+
+    /// Takes the end of a process for final, whatever its exit code. The default is to start another one.
+    pub fn end_is_final(mut self, is_final: bool) -> Self {
+        self.0.end_is_final = is_final;
+        self
+    }
+
+    /// Gives the lines that the program writes to this. The default is to drop them; the last ones are
+    /// part of the error when an epoch fails.
+    pub fn output(mut self, output: Arc<dyn OutputSink>) -> Self {
+        self.0.output = output;
+        self
+    }
+
+    /// Returns the program. Nothing is started yet.
+    #[must_use]
+    pub fn build(self) -> Program {
+        Program {
+            settings: self.0,
             running: Running::default(),
             last_ended: Ended::default(),
         }
+    }
+}
+
+impl Program {
+    /// Returns a builder of the program that this command starts. A command without a slash is looked for
+    /// in `PATH`.
+    pub fn builder(command: impl Into<OsString>) -> Builder {
+        Builder(Settings {
+            command: command.into(),
+            arguments: Vec::new(),
+            sockets: Sockets::new(false),
+            readiness: Readiness::After(Duration::from_millis(500)),
+            stop_signal: Signal::TERM,
+            drain_time: Duration::from_secs(10),
+            end_is_final: false,
+            output: Arc::new(|_: &Line<'_>| {}),
+        })
     }
 
     /// One process from its start to its end.

@@ -1,4 +1,4 @@
-//! The signals that the supervisor answers to.
+//! The signals that a supervisor answers to.
 //!
 //! SIGPIPE is ignored, as in every Rust program: a closed log pipe is an error to the writer and no
 //! reason to end. So is every other signal that would end a process although it tells of no fault of
@@ -8,26 +8,15 @@
 
 use std::io;
 
-use handover_process::{Signal, ignore_stray_signals, unblock_signals};
+use handover_process::{ignore_stray_signals, unblock_signals};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
-    /// To drain and end; once more, to end sooner.
-    End(Signal),
-    /// To start the next epoch.
-    Next,
-    /// To pass the signal on to the process of every epoch.
-    Forward(Signal),
-    /// To let health checks fail, as `handover drain` does.
-    Drain,
-}
+use crate::operator::Signal;
 
 /// The streams of these signals, from the moment they were made.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     terminate: Stream,
     interrupt: Stream,
     quit: Stream,
@@ -48,7 +37,7 @@ impl Signals {
     /// # Errors
     ///
     /// What the operating system says.
-    pub(crate) fn take_over() -> io::Result<Self> {
+    pub fn take_over() -> io::Result<Self> {
         let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -67,7 +56,7 @@ impl Signals {
 
     /// Lets somebody else hear of the first request to end, who has something to finish before the
     /// supervisor may begin with it.
-    pub(crate) fn divert_first_end(&mut self) -> oneshot::Receiver<()> {
+    pub fn divert_first_end(&mut self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.first_end = Some(sender);
         receiver
@@ -78,9 +67,9 @@ impl Signals {
     /// # Cancel safety
     ///
     /// Cancel safe: a signal that has come is told by the next call.
-    pub(crate) async fn next(&mut self) -> Request {
+    pub(crate) async fn next(&mut self) -> Signal {
         if std::mem::take(&mut self.drain_asked) {
-            return Request::Drain;
+            return Signal::User2;
         }
         self.undiverted().await
     }
@@ -91,40 +80,40 @@ impl Signals {
     /// # Cancel safety
     ///
     /// Cancel safe: a signal that has come is told by the next call.
-    pub(crate) async fn end(&mut self) -> Signal {
+    pub async fn end(&mut self) -> Signal {
         loop {
             match self.undiverted().await {
-                Request::End(signal) => return signal,
-                Request::Drain => self.drain_asked = true,
-                Request::Next | Request::Forward(_) => {}
+                signal @ (Signal::Terminate | Signal::Interrupt | Signal::Quit) => return signal,
+                Signal::User2 => self.drain_asked = true,
+                Signal::HangUp | Signal::User1 => {}
             }
         }
     }
 
     /// Waits for the next request that is for the supervisor.
-    async fn undiverted(&mut self) -> Request {
+    async fn undiverted(&mut self) -> Signal {
         loop {
-            let request = self.any().await;
-            let first_end = match request {
-                Request::End(_) => self.first_end.take(),
-                Request::Next | Request::Forward(_) | Request::Drain => None,
+            let signal = self.any().await;
+            let first_end = match signal {
+                Signal::Terminate | Signal::Interrupt | Signal::Quit => self.first_end.take(),
+                Signal::HangUp | Signal::User1 | Signal::User2 => None,
             };
             // One that nobody waits for any more goes to the supervisor.
             if first_end.is_none_or(|other| other.send(()).is_err()) {
-                return request;
+                return signal;
             }
         }
     }
 
-    async fn any(&mut self) -> Request {
+    async fn any(&mut self) -> Signal {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Request::End(Signal::TERM),
-            _ = self.interrupt.recv() => Request::End(Signal::INT),
-            _ = self.quit.recv() => Request::End(Signal::QUIT),
-            _ = self.hang_up.recv() => Request::Next,
-            _ = self.user_1.recv() => Request::Forward(Signal::USR1),
-            _ = self.user_2.recv() => Request::Drain,
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.quit.recv() => Signal::Quit,
+            _ = self.hang_up.recv() => Signal::HangUp,
+            _ = self.user_1.recv() => Signal::User1,
+            _ = self.user_2.recv() => Signal::User2,
         }
     }
 }

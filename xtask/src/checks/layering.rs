@@ -20,7 +20,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("handover-watch", &["handover-files", "handover-runtime"]),
     ("handover-core", &["handover-retry"]),
     ("handover-tokio", &["handover-core", "handover-retry"]),
-    ("handover-supervisor", &["handover-core"]),
     (
         "handover-envoy",
         &[
@@ -34,9 +33,24 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "handover-supervisor",
+        &[
+            "handover-test-support",
+            "handover-envoy",
+            "handover-files",
+            "handover-process",
+            "handover-runtime",
+            "handover-watch",
+            "handover-tokio",
+            "handover-core",
+            "handover-netutil",
+        ],
+    ),
+    (
         "handover",
         &[
             "handover-test-support",
+            "handover-supervisor",
             "handover-envoy",
             "handover-files",
             "handover-process",
@@ -205,6 +219,12 @@ const PROMISES: &[Promise] = &[
         with: &Features::EACH,
         rule: Rule::Never(&["clap", "anyhow", "tracing-subscriber"]),
         because: "a library has typed errors, and its user decides on flags and logs",
+    },
+    Promise {
+        of: "handover-supervisor",
+        with: &[Features::None, Features::Default],
+        rule: Rule::Never(&["handover-envoy", "clap", "anyhow", "tracing-subscriber"]),
+        because: "a server of any kind is supervised without Envoy, and by a library with typed errors",
     },
     Promise {
         of: "handover",

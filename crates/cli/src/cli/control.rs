@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use handover_supervisor::control::Name;
 
 use super::span;
-use crate::control::Name;
 
 /// How this instance is spoken to.
 #[derive(Args, Clone, Debug, Default)]

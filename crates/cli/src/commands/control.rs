@@ -7,6 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use handover_supervisor::control::wire::{
+    self, Code, DrainRequest, DrainResult, Drained, Refusal, Released, ReloadRequest, ReloadResult,
+    Reloaded, Status, StopRequest, Stopped, UndrainRequest,
+};
+use handover_supervisor::control::{
+    Answered, Client, ClientError, Directory, NameError, Wanted, find,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,18 +21,18 @@ use super::print;
 use crate::cli::control::{
     DrainArgs, ReloadArgs, StatusArgs, StopArgs, TargetArgs, TimeoutArgs, UndrainArgs,
 };
-use crate::control::wire::{
-    self, DrainRequest, DrainResult, Drained, Refusal, Released, ReloadRequest, ReloadResult,
-    Reloaded, Status, StopRequest, Stopped, UndrainRequest,
-};
-use crate::control::{Answered, Client, Directory, Wanted, find};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use table::{plain, table};
 
 pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
     let socket = socket_of(&args.target)?;
-    let answer = done(Client::new(&socket).get(wire::STATUS).await?)?;
+    let answer = done(
+        Client::new(&socket)
+            .get(wire::STATUS)
+            .await
+            .map_err(unanswered)?,
+    )?;
     let status: Status = understood(&answer)?;
     if args.json {
         // As it came, so that what a later version adds is not lost.
@@ -140,7 +147,7 @@ fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
         (None, Some(name)) => Wanted::Name(name.clone()),
         (None, None) => from_environment()?,
     };
-    find(&wanted, &Directory::new(target.lock_dir.clone()))
+    find(&wanted, &Directory::new(target.lock_dir.clone())).or_exit(ExitCode::UNAVAILABLE)
 }
 
 /// As the environment of an instance has it.
@@ -159,7 +166,7 @@ fn from_environment() -> Result<Wanted, Fatal> {
         None => Ok(Wanted::Only),
         Some(name) => {
             let name = name.to_string_lossy().parse();
-            Ok(Wanted::Name(name.map_err(|problem: String| {
+            Ok(Wanted::Name(name.map_err(|problem: NameError| {
                 Fatal::usage(format_args!("HANDOVER_NAME is no name: {problem}"))
             })?))
         }
@@ -173,7 +180,8 @@ async fn post<T: DeserializeOwned>(
     takes: Duration,
 ) -> Result<T, Fatal> {
     let socket = socket_of(target)?;
-    let answer = Client::new(&socket).post(path, request, takes).await?;
+    let answer = Client::new(&socket).post(path, request, takes).await;
+    let answer = answer.map_err(unanswered)?;
     understood(&done(answer)?)
 }
 
@@ -185,13 +193,47 @@ fn done(answer: Answered) -> Result<Bytes, Fatal> {
     }
 }
 
+/// Why there is no answer.
+fn unanswered(error: ClientError) -> Fatal {
+    let code = match error {
+        ClientError::TimedOut { .. } => ExitCode::CUT,
+        ClientError::Request(_) => ExitCode::INTERNAL,
+        ClientError::Unreachable { .. }
+        | ClientError::NotBelieved { .. }
+        | ClientError::BrokenOff { .. }
+        | ClientError::NotUnderstood { .. }
+        | _ => ExitCode::UNAVAILABLE,
+    };
+    Fatal::new(code, error)
+}
+
+/// The exit code of a command that was refused.
+fn code_of(code: Code) -> ExitCode {
+    match code {
+        Code::Rejected => ExitCode::CONFIG,
+        Code::TimedOut => ExitCode::CUT,
+        Code::BadRequest
+        | Code::NotFound
+        | Code::UnknownVersion
+        | Code::MethodNotAllowed
+        | Code::TooLarge
+        | Code::Forbidden
+        | Code::NotSupported
+        | Code::Ending
+        | Code::Replaced
+        | Code::Failed
+        | Code::Busy
+        | Code::Other => ExitCode::UNAVAILABLE,
+    }
+}
+
 fn refused(refusal: &Refusal) -> Fatal {
     let mut message = plain(&refusal.message);
     for line in &refusal.lines {
         message.push('\n');
         message.push_str(&plain(line));
     }
-    Fatal::new(refusal.exit_code(), anyhow::Error::msg(message))
+    Fatal::new(code_of(refusal.code), anyhow::Error::msg(message))
 }
 
 fn understood<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {

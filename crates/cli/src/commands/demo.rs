@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::builder::Resettable;
 use clap::{Args as _, FromArgMatches as _};
 use handover_process::{Line, OutputSink, Signal};
+use handover_supervisor::{Builder, Operate, Signals, Source};
 
 use super::exec;
 use crate::cli::demo::DemoArgs;
@@ -21,10 +22,7 @@ use crate::demo::tally::Tally;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Writer;
-use crate::operate::Operate;
-use crate::signals::Signals;
-use crate::source::Source;
-use crate::supervise::Supervisor;
+use crate::supervise;
 
 pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -99,7 +97,7 @@ pub(super) fn silent() -> Arc<dyn OutputSink> {
 pub(super) async fn perform<P, S>(
     args: &DemoArgs,
     title: &str,
-    supervisor: Supervisor<P, S>,
+    supervisor: Builder<P, S>,
     script: Script,
     mut signals: Signals,
 ) -> Result<ExitCode, Fatal>
@@ -114,11 +112,12 @@ where
     let screen = Arc::new(Screen::new(writer, moving, Arc::clone(&tally)));
     screen.print(&format!("$ {title}\n"));
 
+    let supervisor = supervisor.build()?;
     let handle = supervisor.handle();
     let shown = tokio::spawn(Arc::clone(&screen).follow(handle.events(), handle.status()));
     let (shared, interrupted) = (Arc::clone(&screen), signals.divert_first_end());
     let played = tokio::spawn(script.play(handle, shared, Arc::clone(&tally), interrupted));
-    let ended = supervisor.run(signals).await;
+    let ended = supervise::supervise(supervisor, signals, exec::DRAIN_TIME_FLAG).await;
     let played = played.await;
     // A display that has failed leaves the table.
     let _shown = shown.await;

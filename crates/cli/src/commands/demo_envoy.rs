@@ -5,24 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_core::Policy;
 use handover_envoy::admin::LivePoll;
 use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::{Envoy, EnvoySettings, StopOptions};
 use handover_netutil::Listen;
-use handover_watch::Rescan;
+use handover_supervisor::control::Directory;
+use handover_supervisor::{Signals, Supervisor};
 
 use super::demo::{perform, silent};
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
-use crate::control::Directory;
 use crate::demo::play::Script;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
-use crate::signals::Signals;
-use crate::supervise::Supervisor;
 
 /// Short times, so that an old epoch ends while one still watches.
 const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(1);
@@ -82,13 +79,7 @@ pub(super) async fn run(
         Fatal::new(code, error)
     })?;
     let source = ConfigSource::new(ConfigFile::plain(config.clone()), None);
-    let supervisor = Supervisor::new(
-        Arc::new(envoy),
-        Policy::resilient(),
-        source,
-        &[config],
-        Rescan::default(),
-    )?;
+    let supervisor = Supervisor::builder(Arc::new(envoy), source).watch([config]);
     perform(args, &title, supervisor, script, signals).await
 }
 

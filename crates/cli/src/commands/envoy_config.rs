@@ -1,7 +1,7 @@
 //! Where the configuration of Envoy comes from: a file, or a template.
 
 use std::future::Future;
-use std::hash::{Hash as _, Hasher as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,14 @@ use handover_envoy::EnvoyConfig;
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::bootstrap::Format;
 use handover_envoy::files::TemporaryRunDir;
-use handover_envoy::template::{Inputs, Renderer, Template};
+use handover_envoy::template::{self, Renderer, Template};
 use handover_envoy::validate::{Verdict, validate};
+use handover_files::Hasher;
 use handover_netutil::{private_ips, resolve_addr};
 use handover_runtime::offload::offload;
+use handover_supervisor::control::wire::Configuration;
+use handover_supervisor::operator::Inputs;
+use handover_supervisor::{Files, Read, Source};
 use handover_watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
@@ -22,7 +26,6 @@ use crate::cli::RENDER_TEMPLATE;
 use crate::cli::run::{self, NodeArgs};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
-use crate::source::{Files, Reading, Source};
 
 /// A file that Envoy shall run with, as it is or rendered.
 #[derive(Clone, Debug)]
@@ -73,7 +76,7 @@ impl ConfigFile {
     /// What epoch 0 would read, whether it is a configuration or not.
     pub(super) async fn rendered(&self) -> anyhow::Result<String> {
         let (template, inputs) = self.template().await?;
-        let inputs = Inputs {
+        let inputs = template::Inputs {
             epoch: Some(0),
             ..inputs
         };
@@ -81,7 +84,7 @@ impl ConfigFile {
     }
 
     /// The template and what it may use.
-    async fn template(&self) -> anyhow::Result<(Template, Inputs)> {
+    async fn template(&self) -> anyhow::Result<(Template, template::Inputs)> {
         let file = self.clone();
         beside_the_loop(move |_| {
             let template = Template::read(&file.path)?;
@@ -122,7 +125,7 @@ impl ConfigFile {
     }
 
     /// What the template may use. It waits for an address of the node, where it is asked for.
-    fn inputs(&self, template: &Template) -> Inputs {
+    fn inputs(&self, template: &Template) -> template::Inputs {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
@@ -137,7 +140,7 @@ impl ConfigFile {
                 );
             }
         }
-        Inputs {
+        template::Inputs {
             env: std::env::vars_os().filter_map(text).collect(),
             epoch: None,
             node_id: self.node_id.clone(),
@@ -220,33 +223,43 @@ impl Source for ConfigSource {
         self.file.path.display().to_string()
     }
 
-    fn read(&self, _files: &Files) -> Reading<Arc<EnvoyConfig>> {
+    fn read(&self, _files: &Files) -> Read<Arc<EnvoyConfig>> {
         let file = self.file.clone();
         Box::pin(async move {
-            let config = file.read().await?;
-            Ok(Arc::new(config))
+            let config = file.read().await;
+            Ok(Arc::new(
+                config.map_err(anyhow::Error::into_boxed_dyn_error)?,
+            ))
         })
     }
 
     /// A digest of all watched files but the configuration itself.
-    fn inputs(&self, files: &Files) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
+    fn inputs(&self, files: &Files) -> Inputs {
         let Some(snapshot) = files.snapshot() else {
-            return 0;
+            return Inputs::default();
         };
-        for (path, state) in snapshot.files() {
-            if *path != self.absolute {
-                path.hash(&mut hasher);
-                match state {
-                    FileState::Present { digest, .. }
-                    | FileState::Unread {
-                        identity: digest, ..
-                    } => digest.hash(&mut hasher),
-                    FileState::Directory | FileState::Missing | FileState::Unreadable { .. } => {}
+        let mut hasher = Hasher::default();
+        let others = snapshot.files().iter();
+        for (path, state) in others.filter(|(path, _)| **path != self.absolute) {
+            hasher.field(path.as_os_str().as_bytes());
+            match state {
+                FileState::Present { digest, .. }
+                | FileState::Unread {
+                    identity: digest, ..
+                } => hasher.field(digest.as_bytes()),
+                FileState::Directory | FileState::Missing | FileState::Unreadable { .. } => {
+                    hasher.field(b"");
                 }
             }
         }
-        hasher.finish()
+        Inputs(*hasher.finish().as_bytes())
+    }
+
+    fn describe(&self, config: &Arc<EnvoyConfig>) -> Configuration {
+        Configuration {
+            source: config.source().display().to_string(),
+            hash: Some(config.digest().to_string()),
+        }
     }
 
     fn programs(&self) -> &[PathBuf] {

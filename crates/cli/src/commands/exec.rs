@@ -7,19 +7,22 @@ use anyhow::Context as _;
 use handover_netutil::{ListenError, PortHolders};
 use handover_process::OutputSink;
 use handover_process::ready::Probe;
+use handover_supervisor::control::Directory;
+use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
+use handover_supervisor::{Builder, Signals, Supervisor};
 
 use super::tcp_address::{to_connect_to, to_listen_on};
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
 use crate::cli::policy::OnExit;
-use crate::control::{Directory, Instance};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::instance::Instance;
 use crate::logging::Logging;
-use crate::program::{Program, Readiness, Revision, Settings, Sockets, first_after};
-use crate::signals::Signals;
-use crate::source::{Files, Reading, Source};
-use crate::supervise::{Supervisor, prepare_threads};
+use crate::supervise::{self, prepare_threads};
+
+/// The flag that gives a drain more time.
+pub(super) const DRAIN_TIME_FLAG: &str = "--drain-time";
 
 pub(super) async fn run(args: ExecArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -36,7 +39,8 @@ async fn supervise(
 ) -> Result<ExitCode, Fatal> {
     let instance = Instance::open(&args.control, &Directory::new(None))?;
     let (supervisor, _) = prepare(args, output).await?;
-    supervisor.controlled_as(instance).run(signals).await
+    let supervisor = instance.control(supervisor).build()?;
+    supervise::supervise(supervisor, signals, DRAIN_TIME_FLAG).await
 }
 
 /// Refuses what no start can make good, from flags and variables alone.
@@ -51,7 +55,7 @@ pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
 pub(crate) async fn prepare(
     args: ExecArgs,
     output: Arc<dyn OutputSink>,
-) -> Result<(Supervisor<Program, Watched>, Vec<SocketAddr>), Fatal> {
+) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
     judge(&args)?;
     prepare_threads()?;
     let wanted = resolve(&args.listen).await?;
@@ -63,31 +67,24 @@ pub(crate) async fn prepare(
     let command = words
         .next()
         .ok_or_else(|| Fatal::usage("there is no program: give it after `--`"))?;
-    let source = Watched {
-        program: command.display().to_string(),
-    };
-    let program = Arc::new(Program::new(Settings {
-        command,
-        arguments: words.collect(),
-        sockets,
-        readiness,
-        stop_signal: args.stop_signal,
-        drain_time: args.drain_time,
-        end_is_final: args.policy.on_exit == OnExit::Stop,
-        output,
-    }));
+    let source = WatchedFiles::of(command.display().to_string());
+    let program = Program::builder(command)
+        .args(words)
+        .sockets(sockets)
+        .readiness(readiness)
+        .stop_signal(args.stop_signal)
+        .drain_time(args.drain_time)
+        .end_is_final(args.policy.on_exit == OnExit::Stop)
+        .output(output)
+        .build();
     let WatchArgs {
         watch,
         rescan_interval,
     } = &args.watched;
-    let supervisor = Supervisor::new(
-        Arc::clone(&program),
-        policy,
-        source,
-        watch,
-        rescan_interval.0,
-    )?;
-    // It ends with the agent.
+    let supervisor = Supervisor::builder(Arc::new(program), source)
+        .policy(policy)
+        .watch(watch)
+        .rescan(rescan_interval.0);
     Ok((supervisor, addresses))
 }
 
@@ -214,26 +211,6 @@ fn answers(listening: &SocketAddr, address: SocketAddr) -> bool {
         ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip == address.ip(),
     };
     same_ip && listening.port() == address.port()
-}
-
-/// The program reads its files itself; what is desired is an epoch that has read them as they are.
-pub(crate) struct Watched {
-    program: String,
-}
-
-impl Source for Watched {
-    type Config = Revision;
-
-    fn name(&self) -> String {
-        self.program.clone()
-    }
-
-    fn read(&self, files: &Files) -> Reading<Revision> {
-        let revision = Revision {
-            files: files.snapshot().map(|files| files.digest()),
-        };
-        Box::pin(std::future::ready(Ok(revision)))
-    }
 }
 
 #[cfg(test)]

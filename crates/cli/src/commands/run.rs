@@ -14,18 +14,20 @@ use handover_envoy::report::{CrashReports, TerminationError, termination_message
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
 use handover_process::OutputSink;
+use handover_supervisor::control::Directory;
+use handover_supervisor::operator::OnTerminate;
+use handover_supervisor::{Signals, Supervisor};
 
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs};
-use crate::control::{Directory, Instance};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::instance::Instance;
 use crate::logging::Logging;
-use crate::signals::Signals;
-use crate::supervise::{OnTerminate, Supervisor, prepare_threads};
+use crate::supervise::prepare_threads;
 
 /// How many epochs of Envoy can run at once without harm to each other.
 const ENVOY_EPOCHS: u32 = 2;
@@ -79,7 +81,7 @@ async fn supervise(
             return Ok(ExitCode::CLEAN);
         }
     };
-    prepared.supervisor.run(signals).await
+    crate::supervise::supervise(prepared.supervisor, signals, "--termination-drain").await
 }
 
 /// All that is needed before the first epoch.
@@ -103,7 +105,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
     let on_terminate = match args.native_sidecar {
-        true => OnTerminate::End,
+        true => OnTerminate::Stop,
         false => OnTerminate::Drain,
     };
     let (run_dir, temporary) = run_dir(&args)?;
@@ -139,11 +141,13 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         envoy.base_id()
     );
     let source = ConfigSource::new(file, stand_in).with_programs(programs);
-    let supervisor = Supervisor::new(Arc::new(envoy), policy, source, &watched, rescan)?;
+    let supervisor = Supervisor::builder(Arc::new(envoy), source)
+        .policy(policy)
+        .watch(watched)
+        .rescan(rescan)
+        .on_terminate(on_terminate);
     Ok(Prepared {
-        supervisor: supervisor
-            .controlled_as(instance)
-            .on_terminate(on_terminate),
+        supervisor: instance.control(supervisor).build()?,
         _run_dir: temporary,
     })
 }

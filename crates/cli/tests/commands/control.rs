@@ -334,7 +334,7 @@ fn a_second_stop_does_not_skip_the_drain_and_stop_now_does() {
     let status = place.status();
     assert_eq!(status["state"], "draining", "{status:#}");
     assert_eq!(status["ready"], false);
-    place.ask(&["reload"]).is(69, "is terminating");
+    place.ask(&["reload"]).is(69, "everything is ending");
     place.ask(&["drain"]).is(69, "everything is ending");
     let late = place.ask(&["stop", "--wait", "--timeout", "200ms"]);
     late.is(75, "not ended within 200ms");

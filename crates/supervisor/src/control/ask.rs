@@ -1,10 +1,12 @@
 //! What is asked of the supervisor over the socket, and the way to it.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::{Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest};
+use crate::operator::{Next, Request, Wait};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,34 @@ impl Ask {
             Self::Drain(request) => request.wait,
             Self::Stop(request) => request.wait,
             Self::Status | Self::Undrain => false,
+        }
+    }
+
+    /// What it is for the operator.
+    pub(crate) fn request(self) -> Request {
+        let (waits, limit) = self.timeout_ms();
+        let wait = match (waits, limit) {
+            (false, _) => Wait::No,
+            (true, None) => Wait::Unlimited,
+            (true, Some(limit)) => Wait::AtMost(Duration::from_millis(limit)),
+        };
+        match self {
+            Self::Status => Request::Status,
+            Self::Reload(request) => Request::Reload {
+                next: match (request.cold, request.if_changed) {
+                    (true, _) => Next::Cold,
+                    (false, true) => Next::IfDifferent,
+                    (false, false) => Next::Renew,
+                },
+                hurry: request.now,
+                wait,
+            },
+            Self::Drain(_) => Request::Drain { wait },
+            Self::Undrain => Request::Undrain,
+            Self::Stop(request) => Request::Stop {
+                now: request.now,
+                wait,
+            },
         }
     }
 
@@ -120,6 +150,30 @@ mod tests {
         });
         assert_eq!(ask.to_string(), "reload --wait --cold");
         assert_eq!(Ask::Undrain.to_string(), "undrain");
+    }
+
+    #[test]
+    fn the_least_that_is_asked_for_is_the_next_epoch_and_no_wait() {
+        let asked = |request| Ask::Reload(request).request();
+        let reload = |next, hurry, wait| Request::Reload { next, hurry, wait };
+        let plain = ReloadRequest::default();
+        assert_eq!(asked(plain), reload(Next::Renew, false, Wait::No));
+        let careful = ReloadRequest {
+            if_changed: true,
+            now: true,
+            wait: true,
+            ..plain
+        };
+        let waits = reload(Next::IfDifferent, true, Wait::Unlimited);
+        assert_eq!(asked(careful), waits);
+        let cold = ReloadRequest {
+            cold: true,
+            wait: true,
+            timeout_ms: Some(7),
+            ..plain
+        };
+        let limit = Wait::AtMost(Duration::from_millis(7));
+        assert_eq!(asked(cold), reload(Next::Cold, false, limit));
     }
 
     #[test]

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -18,9 +17,8 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::address::Reachable;
-use super::wire::{Code, Failed, MAX_ANSWER, Refusal};
-use crate::exit_code::ExitCode;
-use crate::fatal::{Fatal, OrExit as _};
+use super::wire::{Failed, MAX_ANSWER, Refusal};
+use crate::source::BoxError;
 
 /// How long an answer may take that nothing is waited for, and how much longer than asked for any
 /// other.
@@ -28,40 +26,117 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when the instance has its queue full.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// An instance of handover.
+/// Asks an instance, over its socket.
 #[derive(Debug)]
-pub(crate) struct Client<'a> {
+pub struct Client<'a> {
     socket: &'a Path,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) enum Answered {
+pub enum Answered {
     /// It was done; the JSON text.
     Done(Bytes),
     /// It was not.
     Refused(Refusal),
 }
 
+/// Why there is no answer that could be believed or understood. Each names the socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody could be reached there.
+    #[error("{}", unreachable(.socket, .source))]
+    Unreachable {
+        /// The path of the socket.
+        socket: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A process of another user listens there, or it cannot be told who.
+    #[error(
+        "the instance at {} is not asked: {problem}; ask as the user that handover runs as",
+        .socket.display()
+    )]
+    NotBelieved {
+        /// The path of the socket.
+        socket: PathBuf,
+        /// What is wrong, as a sentence.
+        problem: String,
+    },
+    /// It has not answered in time.
+    #[error(
+        "the instance at {} has not answered within {}",
+        .socket.display(),
+        humantime::format_duration(*.limit)
+    )]
+    TimedOut {
+        /// The path of the socket.
+        socket: PathBuf,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The conversation broke off.
+    #[error("asking the instance at {}", .socket.display())]
+    BrokenOff {
+        /// The path of the socket.
+        socket: PathBuf,
+        /// Why.
+        source: BoxError,
+    },
+    /// What it has answered is not understood.
+    #[error("the answer of {} ({status}) is not understood", .socket.display())]
+    NotUnderstood {
+        /// The path of the socket.
+        socket: PathBuf,
+        /// The HTTP status of the answer.
+        status: u16,
+        /// What is wrong with its text.
+        source: serde_json::Error,
+    },
+    /// The request cannot be written.
+    #[error("the request cannot be written")]
+    Request(#[source] serde_json::Error),
+}
+
 impl<'a> Client<'a> {
-    pub(crate) fn new(socket: &'a Path) -> Self {
+    /// Returns a client of the instance that has this socket.
+    #[must_use]
+    pub fn new(socket: &'a Path) -> Self {
         Self { socket }
     }
 
-    /// Asks for what changes nothing.
-    pub(crate) async fn get(&self, path: &'static str) -> Result<Answered, Fatal> {
+    /// Asks for what changes nothing. An answer may take ten seconds.
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes that can be believed and understood.
+    ///
+    /// # Cancel safety
+    ///
+    /// The instance may have been asked when the future is dropped.
+    pub async fn get(&self, path: &'static str) -> Result<Answered, ClientError> {
         self.ask(Method::GET, path, Bytes::new(), Duration::ZERO)
             .await
     }
 
-    /// Asks for something to be done, which may take this long.
-    pub(crate) async fn post(
+    /// Asks for something to be done, which may take as long as `takes`. Ten seconds are added to that
+    /// for the way there and back.
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes that can be believed and understood.
+    ///
+    /// # Cancel safety
+    ///
+    /// The instance may have been asked when the future is dropped, and then does it all the same.
+    pub async fn post(
         &self,
         path: &'static str,
         request: &impl Serialize,
         takes: Duration,
-    ) -> Result<Answered, Fatal> {
-        let body = serde_json::to_vec(request).or_exit(ExitCode::INTERNAL)?;
+    ) -> Result<Answered, ClientError> {
+        let body = serde_json::to_vec(request).map_err(ClientError::Request)?;
         self.ask(Method::POST, path, body.into(), takes).await
     }
 
@@ -71,47 +146,49 @@ impl<'a> Client<'a> {
         path: &'static str,
         body: Bytes,
         takes: Duration,
-    ) -> Result<Answered, Fatal> {
-        let takes = takes.saturating_add(PATIENCE);
+    ) -> Result<Answered, ClientError> {
+        let limit = takes.saturating_add(PATIENCE);
         let end = Instant::now()
-            .checked_add(takes)
+            .checked_add(limit)
             // A time too far away for the clock is as good as none that a person would see the end of.
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
+        let socket = || self.socket.to_owned();
         let exchange = async {
             let stream = connect(self.socket)
                 .await
-                .map_err(|error| self.unreachable(error))?;
+                .map_err(|source| ClientError::Unreachable {
+                    socket: socket(),
+                    source,
+                })?;
             self.believe(&stream)?;
             let exchanged = exchange(stream, method, path, body).await;
-            exchanged
-                .with_context(|| format!("asking the instance at {}", self.socket.display()))
-                .or_exit(ExitCode::UNAVAILABLE)
+            exchanged.map_err(|source| ClientError::BrokenOff {
+                socket: socket(),
+                source,
+            })
         };
-        let (status, body) = timeout_at(end, exchange).await.map_err(|_| {
-            let takes = humantime::format_duration(takes);
-            let socket = self.socket.display();
-            let error = anyhow::anyhow!("the instance at {socket} has not answered within {takes}");
-            Fatal::new(ExitCode::CUT, error)
+        let answered = timeout_at(end, exchange).await;
+        let (status, body) = answered.map_err(|_| ClientError::TimedOut {
+            socket: socket(),
+            limit,
         })??;
         if status == StatusCode::OK {
             return Ok(Answered::Done(body));
         }
         match serde_json::from_slice::<Failed>(&body) {
             Ok(failed) => Ok(Answered::Refused(failed.error)),
-            Err(error) => Err(Fatal::new(
-                ExitCode::UNAVAILABLE,
-                anyhow::Error::new(error).context(format!(
-                    "the answer of {} ({status}) is not understood",
-                    self.socket.display()
-                )),
-            )),
+            Err(source) => Err(ClientError::NotUnderstood {
+                socket: socket(),
+                status: status.as_u16(),
+                source,
+            }),
         }
     }
 
     /// Refuses to speak to a process of another user: whatever it answers would be believed. Root
     /// believes a user in a directory that is that user's alone, because nobody else can have put a
     /// socket there.
-    fn believe(&self, stream: &UnixStream) -> Result<(), Fatal> {
+    fn believe(&self, stream: &UnixStream) -> Result<(), ClientError> {
         let own = rustix::process::geteuid().as_raw();
         let peer = stream.peer_cred().map(|peer| peer.uid());
         let directory = self.socket.parent().map(|parent| {
@@ -129,52 +206,24 @@ impl<'a> Client<'a> {
             }
             Err(error) => format!("who listens there cannot be told ({error})"),
         };
-        let socket = self.socket.display();
-        let error = anyhow::anyhow!(
-            "the instance at {socket} is not asked: {problem}; ask as the user that handover runs as"
-        );
-        Err(Fatal::new(ExitCode::UNAVAILABLE, error))
-    }
-
-    fn unreachable(&self, error: io::Error) -> Fatal {
-        let socket = self.socket.display();
-        let owner = std::fs::metadata(self.socket).map(|metadata| metadata.uid());
-        let kind = error.kind();
-        let context = if kind == io::ErrorKind::NotFound {
-            format!("no instance has the socket {socket}")
-        } else if kind == io::ErrorKind::ConnectionRefused {
-            format!("the instance that had the socket {socket} has ended")
-        } else if let (io::ErrorKind::PermissionDenied, Ok(owner)) = (kind, owner) {
-            format!("the instance at {socket} listens to user {owner} and root only")
-        } else {
-            format!("cannot connect to {socket}")
-        };
-        Fatal::new(
-            ExitCode::UNAVAILABLE,
-            anyhow::Error::new(error).context(context),
-        )
+        let socket = self.socket.to_owned();
+        Err(ClientError::NotBelieved { socket, problem })
     }
 }
 
-impl Refusal {
-    /// The exit code of the command that was refused.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self.code {
-            Code::Rejected => ExitCode::CONFIG,
-            Code::TimedOut => ExitCode::CUT,
-            Code::BadRequest
-            | Code::NotFound
-            | Code::UnknownVersion
-            | Code::MethodNotAllowed
-            | Code::TooLarge
-            | Code::Forbidden
-            | Code::NotSupported
-            | Code::Ending
-            | Code::Replaced
-            | Code::Failed
-            | Code::Busy
-            | Code::Other => ExitCode::UNAVAILABLE,
-        }
+/// Why nobody could be reached, in words.
+fn unreachable(path: &Path, error: &io::Error) -> String {
+    let socket = path.display();
+    let owner = std::fs::metadata(path).map(|metadata| metadata.uid());
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
+        format!("no instance has the socket {socket}")
+    } else if kind == io::ErrorKind::ConnectionRefused {
+        format!("the instance that had the socket {socket} has ended")
+    } else if let (io::ErrorKind::PermissionDenied, Ok(owner)) = (kind, owner) {
+        format!("the instance at {socket} listens to user {owner} and root only")
+    } else {
+        format!("cannot connect to {socket}")
     }
 }
 
@@ -200,7 +249,7 @@ async fn exchange(
     method: Method,
     path: &str,
     body: Bytes,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+) -> Result<(StatusCode, Bytes), BoxError> {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -211,8 +260,8 @@ async fn exchange(
         let response = sender.send_request(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER);
-        let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
-        anyhow::Ok((status, body.to_bytes()))
+        let body = body.collect().await?;
+        Ok((status, body.to_bytes()))
     });
     tokio::select! {
         biased;

@@ -3,15 +3,15 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use handover_files::DirectoryError;
+
 use super::address::{Found, look, look_for};
+use super::directory::Directory;
 use super::name::Name;
-use super::place::Directory;
-use crate::exit_code::ExitCode;
-use crate::fatal::{Fatal, OrExit as _};
 
 /// Which instance is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     /// The one with this socket.
     Socket(PathBuf),
     /// The one of this name.
@@ -20,26 +20,34 @@ pub(crate) enum Wanted {
     Only,
 }
 
-/// The socket of the instance.
+/// Why no instance was found that could be meant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The directory cannot be trusted.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// There is none, or more than one. The message tells where it was looked for, and the remedy.
+    #[error("{0}")]
+    NotOne(String),
+}
+
+/// Returns the path of the instance's socket.
 ///
 /// # Errors
 ///
-/// When there is none, or more than one that could be meant; the message tells where it was looked
-/// for, and the remedy.
-pub(crate) fn find(wanted: &Wanted, directory: &Directory) -> Result<PathBuf, Fatal> {
+/// When there is none, or more than one that could be meant.
+pub fn find(wanted: &Wanted, directory: &Directory) -> Result<PathBuf, FindError> {
     if let Wanted::Socket(path) = wanted {
         return Ok(path.clone());
     }
-    let directories = directory.searched().or_exit(ExitCode::UNAVAILABLE)?;
+    let directories = directory.searched()?;
     among(wanted, &directories)
 }
 
 /// The same among these directories, of which there is at least one.
-fn among(wanted: &Wanted, directories: &[PathBuf]) -> Result<PathBuf, Fatal> {
-    let unavailable = |message: String| {
-        let error = anyhow::anyhow!("{message}");
-        Err(Fatal::new(ExitCode::UNAVAILABLE, error))
-    };
+fn among(wanted: &Wanted, directories: &[PathBuf]) -> Result<PathBuf, FindError> {
+    let unavailable = |message: String| Err(FindError::NotOne(message));
     let directory = directories.first().cloned().unwrap_or_default();
     match wanted {
         Wanted::Socket(path) => Ok(path.clone()),
@@ -123,7 +131,7 @@ mod tests {
     use crate::control::test_directory as directory;
     use std::os::unix::net::UnixListener;
 
-    fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, Fatal> {
+    fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, FindError> {
         super::find(wanted, &Directory::Given(directory.to_owned()))
     }
 

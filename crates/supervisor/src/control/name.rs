@@ -8,40 +8,43 @@ const LONGEST: usize = 64;
 
 /// The name of an instance, which is the name of its socket's file as well.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name(String);
+pub struct Name(String);
 
 impl Name {
-    /// The name of an instance that was given none.
-    pub(crate) fn of_process(pid: u32) -> Self {
+    /// Returns the name of an instance that was given none.
+    #[must_use]
+    pub fn of_process(pid: u32) -> Self {
         Self(format!("pid-{pid}"))
     }
 
-    /// The name that a socket's file stands for.
-    pub(crate) fn of_file(file: &str) -> Option<Self> {
+    /// Returns the name that a socket's file stands for, or `None` for a file of another kind.
+    #[must_use]
+    pub fn of_file(file: &str) -> Option<Self> {
         file.strip_suffix(".sock")?.parse().ok()
     }
 
-    /// The name of the socket's file.
-    pub(crate) fn file(&self) -> String {
+    /// Returns the name of the socket's file.
+    #[must_use]
+    pub fn file(&self) -> String {
         format!("{self}.sock")
     }
 }
 
-impl FromStr for Name {
-    type Err = String;
+/// A text that cannot be the name of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use 1 to {LONGEST} letters, digits, `.`, `_` and `-`, and no `.` at the beginning")]
+pub struct NameError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
         let fits = (1..=LONGEST).contains(&text.len())
             && !text.starts_with('.')
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if fits {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(format!(
-            "use 1 to {LONGEST} letters, digits, `.`, `_` and `-`, and no `.` at the beginning"
-        ))
+        fits.then(|| Self(text.to_owned())).ok_or(NameError)
     }
 }
 

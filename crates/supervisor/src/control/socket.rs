@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A listening socket. Its file is removed when this is dropped, if it is still the same.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
     /// Device and inode of the file.
@@ -31,29 +31,45 @@ pub(crate) struct Socket {
 
 /// Why there is no socket.
 #[derive(Debug)]
-pub(crate) enum BindError {
+#[non_exhaustive]
+pub enum BindError {
     /// Another instance has it.
     Taken {
+        /// Its socket.
         path: PathBuf,
         /// Its process, where the kernel tells.
         pid: Option<u32>,
     },
     /// Something else is there, which is not ours to remove.
-    InTheWay { path: PathBuf, what: String },
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+        /// What it is, as the predicate of a sentence.
+        what: String,
+    },
     /// The operating system refused something.
     Os {
+        /// What was being done, as a participle.
         doing: &'static str,
+        /// The path of the socket.
         path: PathBuf,
+        /// What the operating system says.
         source: io::Error,
     },
 }
 
 impl Socket {
-    /// Listens at this path. A socket that nobody listens on any more is replaced.
+    /// Listens at this path. A socket on which nobody listens any more is replaced.
+    ///
+    /// It blocks for up to five seconds while others of our user make sockets in the same directory.
     ///
     /// Only its owner can connect, from the first moment on: Linux takes the mode of a socket's file
     /// from the socket itself, so it is set before there is a file.
-    pub(crate) fn bind(path: &Path) -> Result<Self, BindError> {
+    ///
+    /// # Errors
+    ///
+    /// When another instance or another file is there, or the operating system refuses something.
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
         let failed = |doing| {
             move |source: io::Error| BindError::Os {
                 doing,
@@ -105,7 +121,9 @@ impl Socket {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Returns the path of its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -129,7 +147,7 @@ impl Drop for Socket {
 
 /// Removes what instances without a name have left in this directory when they were killed. What
 /// cannot be looked at or removed stays.
-pub(crate) fn sweep(directory: &Path) {
+pub fn sweep(directory: &Path) {
     let Ok(_lock) = lock(directory) else {
         return;
     };

@@ -1,128 +1,136 @@
-//! What goes over the control socket: JSON, version 1. `docs/control.md` describes it for others.
+//! What goes over the control socket: JSON over HTTP/1.1, version 1.
 //!
 //! A later handover may add fields and error codes; what is here keeps its name and its meaning.
 
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this file, and the first part of each path.
-pub(crate) const API: u32 = 1;
+pub const API: u32 = 1;
 
-/// The paths.
-pub(crate) const STATUS: &str = "/v1/status";
-pub(crate) const RELOAD: &str = "/v1/reload";
-pub(crate) const DRAIN: &str = "/v1/drain";
-pub(crate) const UNDRAIN: &str = "/v1/undrain";
-pub(crate) const STOP: &str = "/v1/stop";
+/// Asks for the [`Status`], by `GET`.
+pub const STATUS: &str = "/v1/status";
+/// Takes a [`ReloadRequest`], by `POST`.
+pub const RELOAD: &str = "/v1/reload";
+/// Takes a [`DrainRequest`], by `POST`.
+pub const DRAIN: &str = "/v1/drain";
+/// Takes an [`UndrainRequest`], by `POST`.
+pub const UNDRAIN: &str = "/v1/undrain";
+/// Takes a [`StopRequest`], by `POST`.
+pub const STOP: &str = "/v1/stop";
 
 /// The largest body of a request, in bytes.
-pub(crate) const MAX_REQUEST: usize = 4 << 10;
+pub const MAX_REQUEST: usize = 4 << 10;
 /// The largest answer that a client reads, in bytes.
-pub(crate) const MAX_ANSWER: usize = 1 << 20;
+pub const MAX_ANSWER: usize = 1 << 20;
 
 /// The body of `POST /v1/reload`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct ReloadRequest {
+pub struct ReloadRequest {
     /// Answer only once the configuration is live, or known not to go live.
-    pub(crate) wait: bool,
+    pub wait: bool,
     /// Do not wait for old epochs that hold the start.
-    pub(crate) now: bool,
+    pub now: bool,
     /// End every epoch first, and start anew with epoch 0.
-    pub(crate) cold: bool,
+    pub cold: bool,
     /// Start no epoch where nothing has changed.
-    pub(crate) if_changed: bool,
+    pub if_changed: bool,
     /// With `wait`: for how long at most.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
 }
 
 /// The body of `POST /v1/drain`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct DrainRequest {
+pub struct DrainRequest {
     /// Answer only once no client has a connection.
-    pub(crate) wait: bool,
+    pub wait: bool,
     /// With `wait`: for how long at most.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
 }
 
 /// The body of `POST /v1/undrain`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct UndrainRequest {}
+pub struct UndrainRequest {}
 
 /// The body of `POST /v1/stop`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct StopRequest {
+pub struct StopRequest {
     /// Skip the drain.
-    pub(crate) now: bool,
+    pub now: bool,
     /// Answer only once every epoch has ended.
-    pub(crate) wait: bool,
+    pub wait: bool,
     /// With `wait`: for how long at most.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
 }
 
 /// The answer to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Status {
-    pub(crate) api: u32,
+pub struct Status {
+    /// The version of this interface, [`API`].
+    pub api: u32,
     /// The version of handover.
-    pub(crate) version: String,
+    pub version: String,
     /// The name of the instance.
-    pub(crate) name: String,
+    pub name: String,
     /// Its process id.
-    pub(crate) pid: u32,
-    pub(crate) uptime_seconds: u64,
-    pub(crate) state: State,
+    pub pid: u32,
+    /// For how long it has run, in whole seconds.
+    pub uptime_seconds: u64,
+    /// What is true of it.
+    pub state: State,
     /// Whether an epoch serves traffic, be it with the desired configuration or with another.
-    pub(crate) ready: bool,
+    pub ready: bool,
     /// Whether what serves is what the files ask for.
-    pub(crate) current_is_desired: bool,
+    pub current_is_desired: bool,
     /// Whether an older configuration serves because the desired one was given up.
-    pub(crate) degraded: bool,
+    pub degraded: bool,
     /// Whether health checks fail on request.
-    pub(crate) drained: bool,
+    pub drained: bool,
     /// Why the desired configuration is not being started.
-    pub(crate) held: Option<String>,
+    pub held: Option<String>,
     /// Why the files, as they are, ask for nothing that can be run.
-    pub(crate) problem: Option<String>,
+    pub problem: Option<String>,
     /// How many retries the desired configuration has left.
-    pub(crate) retries_left: Option<u32>,
+    pub retries_left: Option<u32>,
     /// The base id of Envoy's shared memory.
-    pub(crate) base_id: Option<u32>,
+    pub base_id: Option<u32>,
     /// What was asked for last.
-    pub(crate) desired: Configuration,
+    pub desired: Configuration,
     /// What the newest live epoch runs with.
-    pub(crate) current: Option<Configuration>,
+    pub current: Option<Configuration>,
     /// The running epochs, oldest first.
-    pub(crate) epochs: Vec<Epoch>,
+    pub epochs: Vec<Epoch>,
     /// The epoch that ended last.
-    pub(crate) last_exit: Option<LastExit>,
+    pub last_exit: Option<LastExit>,
     /// The epoch that failed last; one that was never started can fail too.
-    pub(crate) last_failure: Option<LastFailure>,
-    pub(crate) counters: Counters,
+    pub last_failure: Option<LastFailure>,
+    /// What has happened so far.
+    pub counters: Counters,
     /// How the files are watched.
     #[serde(default)]
-    pub(crate) watching: Watching,
+    pub watching: Watching,
 }
 
 /// How the files are watched.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Watching {
+pub struct Watching {
     /// Sentences for people: what is not reported by the system, what is not watched, and which
     /// entries of watched directories cannot be read.
-    pub(crate) problems: Vec<String>,
+    pub problems: Vec<String>,
     /// The interval in which the files are looked at without an event.
-    pub(crate) rescan_seconds: Option<f64>,
+    pub rescan_seconds: Option<f64>,
 }
 
 /// Where the supervisor is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub enum State {
     /// Nothing serves, and an epoch is being started or will be.
     Starting,
     /// An epoch serves.
@@ -137,91 +145,106 @@ pub(crate) enum State {
 
 /// A configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Configuration {
+pub struct Configuration {
     /// The file it was read from; the program, for `exec`.
-    pub(crate) source: String,
+    pub source: String,
     /// The SHA-256 of its content; for `exec` of the watched files, where files are watched.
-    pub(crate) hash: Option<String>,
+    pub hash: Option<String>,
 }
 
 /// A running epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Epoch {
-    pub(crate) epoch: u32,
-    pub(crate) state: EpochState,
+pub struct Epoch {
+    /// The number of the epoch.
+    pub epoch: u32,
+    /// What is true of it.
+    pub state: EpochState,
     /// None before its process was started.
-    pub(crate) pid: Option<u32>,
-    pub(crate) age_seconds: u64,
-    pub(crate) config_hash: Option<String>,
+    pub pid: Option<u32>,
+    /// For how long it has run, in whole seconds.
+    pub age_seconds: u64,
+    /// The hash of its configuration.
+    pub config_hash: Option<String>,
     /// The connections that clients have to it, where they can be counted.
-    pub(crate) active_connections: Option<u64>,
+    pub active_connections: Option<u64>,
     /// The memory it has in RAM, shared pages included.
-    pub(crate) rss_bytes: Option<u64>,
+    pub rss_bytes: Option<u64>,
     /// Whether it has stopped holding further starts.
-    pub(crate) released: bool,
+    pub released: bool,
 }
 
 /// What is true of a running epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum EpochState {
+pub enum EpochState {
+    /// It was started and does not serve yet.
     Starting,
+    /// It serves.
     Live,
+    /// It finishes what it has begun.
     Draining,
+    /// It is being ended.
     Aborting,
 }
 
 /// How an epoch ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LastExit {
-    pub(crate) epoch: u32,
-    pub(crate) pid: u32,
+pub struct LastExit {
+    /// The number of the epoch.
+    pub epoch: u32,
+    /// Its process id.
+    pub pid: u32,
     /// One word, which stays the same.
-    pub(crate) cause: String,
+    pub cause: String,
     /// A sentence for people.
-    pub(crate) sentence: String,
+    pub sentence: String,
     /// When, in UTC as by RFC 3339.
-    pub(crate) at: String,
-    pub(crate) uptime_seconds: u64,
+    pub at: String,
+    /// For how long it has run, in whole seconds.
+    pub uptime_seconds: u64,
 }
 
 /// How an epoch failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LastFailure {
-    pub(crate) epoch: u32,
-    pub(crate) message: String,
+pub struct LastFailure {
+    /// The number of the epoch.
+    pub epoch: u32,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// What has happened since the start, as numbers that only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Epochs that were started.
-    pub(crate) started: u64,
+    pub started: u64,
     /// Epochs that failed.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Starts that were put off after a failure.
-    pub(crate) retries: u64,
+    pub retries: u64,
     /// Epochs that a newer one has replaced.
-    pub(crate) hand_overs: u64,
+    pub hand_overs: u64,
 }
 
 /// The answer to `POST /v1/reload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Reloaded {
-    pub(crate) api: u32,
-    pub(crate) result: ReloadResult,
+pub struct Reloaded {
+    /// The version of this interface, [`API`].
+    pub api: u32,
+    /// What became of it.
+    pub result: ReloadResult,
     /// Whether the files held something else than what was desired before.
-    pub(crate) changed: bool,
+    pub changed: bool,
     /// With `wait`: the epoch that is live.
-    pub(crate) epoch: Option<u32>,
+    pub epoch: Option<u32>,
     /// With `now`: the epochs that do not hold the start any more, oldest first.
-    pub(crate) released: Vec<Released>,
+    pub released: Vec<Released>,
 }
 
 /// What became of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum ReloadResult {
+pub enum ReloadResult {
     /// The next epoch is on its way.
     Asked,
     /// With `if_changed`: nothing has changed, and nothing was asked for.
@@ -232,27 +255,30 @@ pub(crate) enum ReloadResult {
 
 /// An epoch that holds no start any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Released {
-    pub(crate) epoch: u32,
+pub struct Released {
+    /// The number of the epoch.
+    pub epoch: u32,
     /// The connections that clients had to it, where they can be counted.
-    pub(crate) active_connections: Option<u64>,
+    pub active_connections: Option<u64>,
     /// Whether the next start ends it, and with it these connections.
-    pub(crate) cut: bool,
+    pub cut: bool,
 }
 
 /// The answer to `POST /v1/drain` and `POST /v1/undrain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Drained {
-    pub(crate) api: u32,
-    pub(crate) result: DrainResult,
+pub struct Drained {
+    /// The version of this interface, [`API`].
+    pub api: u32,
+    /// What became of it.
+    pub result: DrainResult,
     /// The live epoch, which was told, if one is live.
-    pub(crate) epoch: Option<u32>,
+    pub epoch: Option<u32>,
 }
 
 /// What became of a drain on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum DrainResult {
+pub enum DrainResult {
     /// Health checks fail.
     Draining,
     /// With `wait`: and no client has a connection.
@@ -263,45 +289,56 @@ pub(crate) enum DrainResult {
 
 /// The answer to `POST /v1/stop`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stopped {
-    pub(crate) api: u32,
-    pub(crate) state: State,
+pub struct Stopped {
+    /// The version of this interface, [`API`].
+    pub api: u32,
+    /// What is true of it.
+    pub state: State,
     /// With `wait`: how it ended, in words.
-    pub(crate) outcome: Option<String>,
+    pub outcome: Option<String>,
     /// With `wait`: the exit code of the supervisor.
-    pub(crate) exit_code: Option<u8>,
+    pub exit_code: Option<u8>,
 }
 
 /// Any answer that does what was asked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Reply {
+pub enum Reply {
+    /// To `status`.
     Status(Box<Status>),
+    /// To `reload`.
     Reloaded(Reloaded),
+    /// To `drain` and `undrain`.
     Drained(Drained),
+    /// To `stop`.
     Stopped(Stopped),
 }
 
 /// The answer to what was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failed {
-    pub(crate) api: u32,
-    pub(crate) error: Refusal,
+pub struct Failed {
+    /// The version of this interface, [`API`].
+    pub api: u32,
+    /// Why.
+    pub error: Refusal,
 }
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Refusal {
-    pub(crate) code: Code,
+pub struct Refusal {
+    /// One word for the reason.
+    pub code: Code,
     /// A sentence for people.
-    pub(crate) message: String,
+    pub message: String,
     /// The last lines of the process that failed, or what holds a drain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
 impl Refusal {
-    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+    /// Returns a refusal without further lines.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -313,7 +350,7 @@ impl Refusal {
 /// One word for each reason, which stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Code {
+pub enum Code {
     /// The request cannot be understood.
     BadRequest,
     /// The client is another user than the supervisor's, and not root.
@@ -346,8 +383,9 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    /// The HTTP status.
-    pub(crate) fn status(self) -> u16 {
+    /// Returns the HTTP status that goes with it.
+    #[must_use]
+    pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
             Self::Forbidden => 403,

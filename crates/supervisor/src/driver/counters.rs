@@ -1,16 +1,16 @@
 //! What has happened, as numbers: a crash loop shows in them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use handover_core::{EpochState, Event, Exit, Purpose};
-use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::control::wire::Counters;
 
 /// The numbers so far.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     started: AtomicU64,
     failed: AtomicU64,
     retries: AtomicU64,
@@ -19,7 +19,7 @@ pub(super) struct Counted {
 
 impl Counted {
     /// Counts for as long as the agent runs.
-    pub(super) async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
+    pub(crate) async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
         loop {
             match events.recv().await {
                 Ok(event) => self.count(&event),
@@ -64,7 +64,7 @@ impl Counted {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> Counters {
+    pub(crate) fn get(&self) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters {
             started: read(&self.started),

@@ -1,10 +1,10 @@
-//! The status, from what the state machine, the proxy and the supervisor know.
+//! The status, from what both state machines and the proxy know.
 
 use handover_core::{EpochInfo, EpochState, Held, Phase, Purpose, Standing};
 use handover_tokio::Status;
 
+use crate::Facts;
 use crate::control::wire;
-use crate::operate::Facts;
 
 /// What the supervisor adds.
 pub(super) struct Known {
@@ -13,6 +13,8 @@ pub(super) struct Known {
     /// Whether what is desired is only there because the files ask for nothing that can be run.
     pub(super) stands_in: bool,
     pub(super) problem: Option<String>,
+    /// Whether an epoch serves, as far as the operator knows.
+    pub(super) ready: bool,
     pub(super) counters: wire::Counters,
     pub(super) watching: wire::Watching,
 }
@@ -23,9 +25,8 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         let facts = facts.epochs.get(&info.epoch)?;
         Some(facts.config.clone())
     });
-    // Who drains to end has closed its listeners.
-    let running = status.phase == Phase::Running;
-    let is_live = running && status.epochs.iter().any(|info| live(&info));
+    // The agent may have moved on since the operator was asked.
+    let is_live = known.ready && status.epochs.iter().any(|info| live(&info));
     let deaf = is_live && nobody_listens(status, &facts);
     let ready = is_live && !deaf;
     let problem = known.problem;
@@ -143,7 +144,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::operate::EpochFacts;
+    use crate::EpochFacts;
 
     fn epoch(number: u32, state: EpochState) -> EpochInfo {
         EpochInfo {
@@ -195,6 +196,7 @@ mod tests {
             desired: config.clone(),
             stands_in: false,
             problem: problem.map(str::to_owned),
+            ready: true,
             watching: wire::Watching::default(),
             counters: wire::Counters::default(),
         };

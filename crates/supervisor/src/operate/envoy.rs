@@ -1,34 +1,24 @@
-//! Envoy.
+//! Envoy, as a supervisor speaks to it.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use handover_core::Epoch;
-use handover_envoy::{EndedEpoch, Envoy, EnvoyConfig, EnvoyFailed, OnRequestError};
+use handover_envoy::{EndedEpoch, Envoy, EnvoyFailed, OnRequestError};
 use handover_process::Signal;
+use handover_tokio::error_chain;
 
-use super::{EpochFacts, Facts, Operate, sentence};
-use crate::control::wire::{Code, Configuration, LastExit, Refusal};
+use crate::control::wire::{Configuration, LastExit};
+use crate::operator::{Refusal, Report};
+use crate::{EpochFacts, Facts, Operate};
 
 #[async_trait]
 impl Operate for Envoy {
     /// Envoy's newest epoch but one ends its parent when a third one starts.
     const RELEASED_IS_CUT: bool = true;
 
-    const NO_COLD_RESTART: Option<&str> = None;
-
-    const DRAIN_TIME_FLAG: &str = "--termination-drain";
-
     fn forward(&self, signal: Signal) {
         self.signal_all(signal);
-    }
-
-    fn describe(&self, config: &Arc<EnvoyConfig>) -> Configuration {
-        Configuration {
-            source: config.source().display().to_string(),
-            hash: Some(config.digest().to_string()),
-        }
     }
 
     async fn facts(&self) -> Facts {
@@ -56,11 +46,13 @@ impl Operate for Envoy {
     }
 
     async fn drain_on_request(&self) -> Result<Option<Epoch>, Refusal> {
-        Envoy::drain_on_request(self).await.map_err(refused)
+        Envoy::drain_on_request(self)
+            .await
+            .map_err(|error| refused(&error))
     }
 
     async fn undrain(&self) -> Result<Option<Epoch>, Refusal> {
-        Envoy::undrain(self).await.map_err(refused)
+        Envoy::undrain(self).await.map_err(|error| refused(&error))
     }
 
     async fn held_by(&self) -> Vec<String> {
@@ -92,12 +84,13 @@ impl Operate for Envoy {
     }
 }
 
-fn refused(error: OnRequestError) -> Refusal {
-    let code = match error {
-        OnRequestError::Stopping => Code::Ending,
-        OnRequestError::Admin { .. } | OnRequestError::NoEffect { .. } => Code::Failed,
-    };
-    Refusal::new(code, sentence(error))
+fn refused(error: &OnRequestError) -> Refusal {
+    match error {
+        OnRequestError::Stopping => Refusal::Ending,
+        OnRequestError::Admin { .. } | OnRequestError::NoEffect { .. } => {
+            Refusal::Failed(Report::new(error_chain(error)))
+        }
+    }
 }
 
 fn last_exit(ended: EndedEpoch) -> LastExit {

@@ -10,15 +10,17 @@ use super::readiness::ReadinessError;
 /// How many of the last lines a failure tells.
 const LAST_WORDS: usize = 10;
 
-/// Why an epoch failed.
+/// Why an epoch of a program failed.
 #[derive(Debug)]
-pub(crate) enum ProgramError {
+#[non_exhaustive]
+pub enum ProgramError {
     /// The program was not started.
     Spawn(SpawnError),
     /// What the program is to be given could not be made.
     Prepare(std::io::Error),
     /// The process ended.
     Ended {
+        /// How.
         cause: ExitCause,
         /// Whether it had been live.
         live: bool,

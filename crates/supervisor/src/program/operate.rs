@@ -10,9 +10,11 @@ use handover_core::Epoch;
 use handover_process::{Child, ExitCause, Signal};
 
 use super::running::Finish;
-use super::{Program, ProgramError, Revision};
-use crate::control::wire::{Code, Configuration, LastExit, Refusal};
-use crate::operate::{EpochFacts, Facts, Operate};
+use super::watched::describe;
+use super::{Program, ProgramError};
+use crate::control::wire::LastExit;
+use crate::operator::{Refusal, Report};
+use crate::{EpochFacts, Facts, Operate};
 
 /// The process that ended last.
 #[derive(Debug, Default)]
@@ -70,22 +72,13 @@ impl Operate for Program {
     /// An old process keeps the time it has.
     const RELEASED_IS_CUT: bool = false;
 
-    const NO_COLD_RESTART: Option<&str> = Some(
+    const NO_COLD_RESTART: Option<&'static str> = Some(
         "a cold restart is not for exec: each epoch of a program starts afresh, so the next one does \
          all that a cold restart could do, and cuts nobody",
     );
 
-    const DRAIN_TIME_FLAG: &str = "--drain-time";
-
     fn forward(&self, signal: Signal) {
         self.running.signal_all(signal);
-    }
-
-    fn describe(&self, revision: &Revision) -> Configuration {
-        Configuration {
-            source: self.settings.command.display().to_string(),
-            hash: revision.files.map(|digest| digest.to_string()),
-        }
     }
 
     async fn facts(&self) -> Facts {
@@ -93,7 +86,7 @@ impl Operate for Program {
         let facts = epochs.map(|(epoch, child, revision)| {
             let facts = EpochFacts {
                 pid: child.pid(),
-                config: self.describe(&revision),
+                config: describe(self.settings.command.display().to_string(), revision),
                 // The passed sockets listen whatever becomes of the program.
                 listens: None,
                 // Who is connected to a passed socket is known to the program alone.
@@ -118,20 +111,6 @@ impl Operate for Program {
         Err(not_for_exec("undrain"))
     }
 
-    async fn held_by(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn unknown_clients(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn without_clients(&self) {}
-
-    fn cut(&self) -> Option<String> {
-        None
-    }
-
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
         match error.downcast_ref() {
             Some(ProgramError::Ended { last_words, .. }) => last_words.clone(),
@@ -141,13 +120,10 @@ impl Operate for Program {
 }
 
 fn not_for_exec(what: &str) -> Refusal {
-    Refusal::new(
-        Code::NotSupported,
-        format!(
-            "{what} is not for exec: a program has no health checks that handover could make fail; \
-             stop drains and ends it"
-        ),
-    )
+    Refusal::NotSupported(Report::new(format!(
+        "{what} is not for exec: a program has no health checks that handover could make fail; stop \
+         drains and ends it"
+    )))
 }
 
 #[cfg(test)]

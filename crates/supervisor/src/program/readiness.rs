@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use handover_process::ready::{Notice, NotifySocket, Probe, ReadyPipe, ReadyPipeError};
 use handover_process::{Child, Command};
+use handover_tokio::error_chain;
 use tokio::sync::oneshot;
 
-/// What makes an epoch live.
+/// What makes an epoch of a program live.
 #[derive(Clone, Debug)]
-pub(crate) enum Readiness {
+pub enum Readiness {
     /// It has run for this long.
     After(Duration),
     /// It has run for this long, and then this answers.
@@ -39,8 +40,11 @@ pub(super) enum Announcement {
 
 /// Why a process will not become ready.
 #[derive(Debug)]
-pub(crate) enum ReadinessError {
+#[non_exhaustive]
+pub enum ReadinessError {
+    /// Its line did not come.
     Pipe(ReadyPipeError),
+    /// Its notifications cannot be received.
     Notify(io::Error),
 }
 
@@ -70,8 +74,9 @@ impl Readiness {
     }
 }
 
-/// The first descriptor after the standard streams and the sockets.
-pub(crate) fn first_after(sockets: usize) -> i32 {
+/// Returns the first descriptor after the standard streams and this many sockets.
+#[must_use]
+pub fn first_after(sockets: usize) -> i32 {
     i32::try_from(sockets).unwrap_or(i32::MAX).saturating_add(3)
 }
 
@@ -116,8 +121,7 @@ impl Announcement {
             Self::After(_) | Self::Probe(..) => {}
             Self::Notify(socket) => loop {
                 if let Err(error) = heard(socket, child).await {
-                    let error = anyhow::Error::new(error);
-                    tracing::warn!(pid = child.pid(), "{error:#}");
+                    tracing::warn!(pid = child.pid(), "{}", error_chain(&error));
                     tokio::time::sleep(ROUND).await;
                 }
             },

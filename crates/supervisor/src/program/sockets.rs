@@ -8,7 +8,7 @@ use handover_process::Command;
 
 /// Listening sockets with their names, in the order in which they are passed.
 #[derive(Debug)]
-pub(crate) struct Sockets {
+pub struct Sockets {
     listeners: Vec<(String, TcpListener)>,
     /// Whether `accept` returns at once when there is no connection. All epochs that share a socket
     /// share this too, and each of them can change it.
@@ -16,28 +16,34 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// No sockets yet.
-    pub(crate) fn new(nonblocking: bool) -> Self {
+    /// Returns none yet. With `nonblocking`, `accept` returns at once when there is no connection, until
+    /// an epoch changes that.
+    #[must_use]
+    pub fn new(nonblocking: bool) -> Self {
         Self {
             listeners: Vec::new(),
             nonblocking,
         }
     }
 
-    /// Binds one more; returns the address, with its port where the system chose one.
-    pub(crate) fn bind(
+    /// Binds one more, and listens; returns the address, with its port where the system chose one.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses the address.
+    pub fn bind(
         &mut self,
-        name: String,
+        name: impl Into<String>,
         addr: SocketAddr,
     ) -> Result<SocketAddr, ListenError> {
         let listener = Listen::new(addr).nonblocking(self.nonblocking).tcp()?;
         let bound = listener.local_addr().unwrap_or(addr);
-        self.listeners.push((name, listener));
+        self.listeners.push((name.into(), listener));
         Ok(bound)
     }
 
-    /// Where they listen.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+    /// Returns where they listen.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.listeners
             .iter()
             .filter_map(|(_, listener)| listener.local_addr().ok())

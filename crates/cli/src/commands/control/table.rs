@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::control::wire::{Configuration, Epoch, EpochState, State, Status};
+use handover_supervisor::control::wire::{Configuration, Epoch, EpochState, State, Status};
+
 use crate::escape::shown;
 
 /// How much of a digest is shown: enough to tell two apart.
@@ -173,7 +174,7 @@ pub(super) fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::{API, Counters, LastExit, LastFailure, Watching};
+    use handover_supervisor::control::wire::{API, Counters, LastExit, LastFailure, Watching};
 
     fn configuration(hash: char) -> Configuration {
         Configuration {

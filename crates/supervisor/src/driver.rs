@@ -1,0 +1,450 @@
+//! The driver of the [`Operator`]: it carries out what the operator says, and tells it what happens.
+//! Nothing is decided here.
+//!
+//! Whatever may take time goes on in a task of its own, and ends as one input. A panic in such a task is
+//! an input as well.
+
+mod answer;
+pub(crate) mod counters;
+mod status;
+mod tell;
+pub(crate) mod unwind;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use handover_core::{Epoch, Outcome, Timestamp};
+use handover_runtime::{Shortage, panic_message};
+use handover_tokio::{Applied, ApplyError, Followed, Handle, NotLive, Status, error_chain};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tracing::error;
+
+use crate::control::{Asked, Control, Name};
+use crate::operator::{
+    self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input,
+    Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
+};
+use crate::supervisor::Ended;
+use crate::{Files, Operate, Signals, Source};
+use counters::Counted;
+
+/// What the driver speaks to. Everything else that it has is about what is under way.
+pub(crate) struct World<P: Operate, S> {
+    pub(crate) proxy: Arc<P>,
+    pub(crate) handle: Handle<P::Config>,
+    pub(crate) source: S,
+    pub(crate) files: Files,
+    pub(crate) name: Name,
+    pub(crate) counted: Arc<Counted>,
+    pub(crate) control: Option<Control>,
+    pub(crate) signals: Option<Signals>,
+    pub(crate) agent: JoinHandle<Outcome>,
+    pub(crate) exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
+    pub(crate) notify: Box<dyn FnMut(Notification) + Send>,
+}
+
+/// Runs an operator in the world.
+pub(crate) struct Driver<P: Operate, S> {
+    operator: Operator<P::Config>,
+    world: World<P, S>,
+    status: watch::Receiver<Status>,
+    started: Instant,
+    /// Whether the agent's task was seen to end.
+    agent_ended: bool,
+    /// The asks that were not answered yet.
+    asks: BTreeMap<AskId, Asked>,
+    last_ask: u64,
+    /// What has happened and was not told yet.
+    inputs: VecDeque<Input<P::Config>>,
+    /// What goes on beside the loop. Each task ends with what the operator is to hear, if anything.
+    work: JoinSet<Option<Input<P::Config>>>,
+    /// The read that begins once the files were looked at.
+    looking: Option<ReadId>,
+    /// The read that is under way.
+    reading: Option<AbortHandle>,
+    /// Those whose clients are being watched.
+    watching: BTreeMap<AskId, AbortHandle>,
+}
+
+impl<P, S> Driver<P, S>
+where
+    P: Operate,
+    S: Source<Config = P::Config>,
+{
+    pub(crate) fn new(operator: Operator<P::Config>, world: World<P, S>) -> Self {
+        Self {
+            operator,
+            status: world.handle.status(),
+            world,
+            started: Instant::now(),
+            agent_ended: false,
+            asks: BTreeMap::new(),
+            last_ask: 0,
+            inputs: VecDeque::new(),
+            work: JoinSet::new(),
+            looking: None,
+            reading: None,
+            watching: BTreeMap::new(),
+        }
+    }
+
+    /// Tells the operator of a part that has panicked.
+    pub(crate) fn broken(&mut self, message: String) {
+        error!("a bug: the control loop panicked: {message}; draining");
+        self.inputs.push_back(Input::Broken(message));
+    }
+
+    /// Carries out what the operator says, and tells it the next thing that happens. Returns the end,
+    /// once it is there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: an output may be lost.
+    pub(crate) async fn turn(&mut self) -> Option<Ending> {
+        while let Some(output) = self.operator.poll_output() {
+            if let Output::Finish(ending) = output {
+                return Some(ending);
+            }
+            self.carry_out(output).await;
+        }
+        self.watch_only(|operator| operator.watched().collect());
+        let input = match self.inputs.pop_front() {
+            Some(input) => Some(input),
+            None => self.next().await,
+        };
+        let now = Timestamp::new(self.started.elapsed());
+        match input {
+            Some(input) => {
+                let reception = self.operator.handle_input(now, input);
+                tell::reception(reception);
+            }
+            None => self.operator.handle_timeout(now),
+        }
+        None
+    }
+
+    /// Ends without the operator, of which nothing can be expected any more. Each further signal to end
+    /// means more, as ever.
+    pub(crate) async fn drain_without_the_operator(&mut self, message: String) -> Ending {
+        use handover_core::Urgency;
+        let mut urgency = Urgency::Drain;
+        let mut last = None;
+        let agent = loop {
+            self.world.handle.terminate(urgency);
+            if self.agent_ended {
+                break Err("it was seen to end before".to_owned());
+            }
+            tokio::select! {
+                biased;
+                ended = &mut self.world.agent => break ended.map_err(panic_of),
+                signal = next_end(&mut self.world.signals) => {
+                    last = Some(signal);
+                    urgency = match urgency {
+                        Urgency::Drain => Urgency::Stop,
+                        Urgency::Stop | Urgency::Kill => Urgency::Kill,
+                    };
+                }
+            }
+        };
+        Ending {
+            agent,
+            fault: Some(operator::Fault::Panic(message)),
+            signal: last,
+            drain_unwanted: false,
+        }
+    }
+
+    /// Lets the last answers be written.
+    pub(crate) async fn close(mut self) {
+        // What was not answered is answered by this: everything has ended.
+        self.asks.clear();
+        if let Some(control) = self.world.control.take() {
+            control.close().await;
+        }
+    }
+
+    /// Waits for what happens next; nothing is a deadline, or what the operator need not hear of.
+    async fn next(&mut self) -> Option<Input<P::Config>> {
+        let world = &mut self.world;
+        let deadline = self.operator.poll_timeout();
+        tokio::select! {
+            biased;
+            ended = &mut world.agent, if !self.agent_ended => {
+                self.agent_ended = true;
+                Some(Input::AgentEnded(ended.map_err(panic_of)))
+            }
+            signal = next_signal(&mut world.signals) => Some(Input::Signal(signal)),
+            asked = next_ask(&mut world.control) => Some(self.asked(asked)),
+            ask = next_gone(&mut self.asks) => {
+                self.asks.remove(&ask);
+                Some(Input::AskGone(ask))
+            }
+            Some(done) = self.work.join_next() => match done {
+                Ok(input) => input,
+                Err(error) if error.is_cancelled() => None,
+                Err(error) => {
+                    self.broken(panic_of(error));
+                    None
+                }
+            },
+            changed = world.files.changed() => {
+                if !changed.is_empty() {
+                    tell::changed(&changed);
+                    self.world.files.tell_bad_entries(Some(&changed));
+                }
+                match self.looking.take() {
+                    Some(read) => {
+                        self.begin_to_read(read);
+                        None
+                    }
+                    None => (!changed.is_empty()).then_some(Input::FilesChanged),
+                }
+            }
+            // It closes when the agent has ended, which the first arm tells.
+            Ok(()) = self.status.changed() => Some(self.agent_changed()),
+            () = due(deadline, self.started) => None,
+        }
+    }
+
+    fn asked(&mut self, asked: Asked) -> Input<P::Config> {
+        tell::asked(&asked);
+        self.last_ask = self.last_ask.saturating_add(1);
+        let ask = AskId(self.last_ask);
+        let request = asked.ask.request();
+        self.asks.insert(ask, asked);
+        Input::Asked { ask, request }
+    }
+
+    fn agent_changed(&mut self) -> Input<P::Config> {
+        let status = self.status.borrow_and_update();
+        let shortage = status.last_failure.as_ref().and_then(|failure| {
+            Some(operator::Shortage {
+                epoch: failure.epoch,
+                what: Shortage::of(&*failure.error)?.to_string(),
+            })
+        });
+        Input::AgentChanged(AgentView {
+            phase: status.phase,
+            standing: status.standing,
+            epochs: status.epochs.iter().copied().map(EpochView::from).collect(),
+            // It is looked at when the status is asked for.
+            listening: None,
+            shortage,
+        })
+    }
+
+    async fn carry_out(&mut self, output: Output<P::Config>) {
+        let handle = self.world.handle.clone();
+        match output {
+            Output::Read { read, look } => {
+                self.cancel_read();
+                if look {
+                    self.world.files.look_soon();
+                    self.looking = Some(read);
+                } else {
+                    self.begin_to_read(read);
+                }
+            }
+            Output::CancelRead(_) => self.cancel_read(),
+            Output::Apply { change, config } => {
+                let result = handle.apply_and_follow(config).await;
+                self.follow(change, result);
+            }
+            Output::Renew { change, config } => {
+                let result = handle.renew_and_follow(config).await;
+                self.follow(change, result);
+            }
+            Output::Restart { change, config } => {
+                let result = handle.restart_and_follow(config).await;
+                self.follow(change, result);
+            }
+            Output::Terminate(urgency) => handle.terminate(urgency),
+            Output::Release(epoch) => self.release(epoch),
+            Output::Call { call, what } => {
+                let proxy = Arc::clone(&self.world.proxy);
+                self.work.spawn(async move {
+                    let result = match what {
+                        Call::Drain => proxy.drain_on_request().await,
+                        Call::Undrain => proxy.undrain().await,
+                    };
+                    Some(Input::CallDone { call, result })
+                });
+            }
+            Output::WatchClients {
+                ask,
+                unless_unknown,
+            } => self.watch_clients(ask, unless_unknown),
+            Output::Forward(signal) => self.world.proxy.forward(signal.into()),
+            Output::Answer { ask, answer } => self.answer(ask, answer),
+            Output::Notify(notification) => (self.world.notify)(notification),
+            Output::Event(event) => tell::event(&event, &self.world.source.name()),
+            // It is not carried out, but returned.
+            Output::Finish(_) => {}
+        }
+    }
+
+    fn cancel_read(&mut self) {
+        self.looking = None;
+        if let Some(reading) = self.reading.take() {
+            reading.abort();
+        }
+    }
+
+    fn begin_to_read(&mut self, read: ReadId) {
+        let (source, files) = (&self.world.source, &self.world.files);
+        if let Some(problem) = files.problem() {
+            let result = Err(ReadFailure {
+                report: Report::new(problem),
+                shortage: false,
+            });
+            self.inputs.push_back(Input::ReadDone { read, result });
+            return;
+        }
+        let inputs = source.inputs(files);
+        let reading = source.read(files);
+        self.reading = Some(self.work.spawn(async move {
+            let result = match reading.await {
+                Ok(config) => Ok(Reading { config, inputs }),
+                Err(error) => Err(ReadFailure {
+                    report: Report::new(error_chain(&*error)),
+                    shortage: Shortage::of(&*error).is_some(),
+                }),
+            };
+            Some(Input::ReadDone { read, result })
+        }));
+    }
+
+    /// Tells what the agent has made of a change, with the state that this has led to, and later how the
+    /// change has ended.
+    fn follow(&mut self, change: ChangeId, result: Result<(Applied, Followed), ApplyError>) {
+        let (result, followed) = match result {
+            Ok((Applied::Unchanged, followed)) => (TakenIn::Unchanged, Some(followed)),
+            Ok((Applied::Changed | _, followed)) => (TakenIn::Changed, Some(followed)),
+            Err(_) => (TakenIn::Denied, None),
+        };
+        self.inputs.push_back(Input::TakenIn { change, result });
+        let state = self.agent_changed();
+        self.inputs.push_back(state);
+        if let Some(followed) = followed {
+            self.work.spawn(async move {
+                let result = settlement::<P>(followed.live().await);
+                Some(Input::Settled { change, result })
+            });
+        }
+    }
+
+    fn release(&mut self, epoch: Epoch) {
+        let (proxy, handle) = (Arc::clone(&self.world.proxy), self.world.handle.clone());
+        self.work.spawn(async move {
+            let facts = proxy.facts().await;
+            let facts = facts.epochs.get(&epoch);
+            let connections = facts.and_then(|facts| facts.active_connections);
+            tell::released(epoch);
+            handle.release(epoch);
+            Some(Input::Released { epoch, connections })
+        });
+    }
+
+    fn watch_clients(&mut self, ask: AskId, unless_unknown: bool) {
+        let proxy = Arc::clone(&self.world.proxy);
+        let watching = self.work.spawn(async move {
+            let unknown = match unless_unknown {
+                true => proxy.unknown_clients().await,
+                false => Vec::new(),
+            };
+            let result = if unknown.is_empty() {
+                proxy.without_clients().await;
+                Clients::Gone
+            } else {
+                Clients::Unknown(unknown)
+            };
+            Some(Input::ClientsWatched { ask, result })
+        });
+        self.watching.insert(ask, watching);
+    }
+
+    /// Gives up watching for those that have gone or were answered.
+    fn watch_only(&mut self, wanted: impl FnOnce(&Operator<P::Config>) -> Vec<AskId>) {
+        if self.watching.is_empty() {
+            return;
+        }
+        let wanted = wanted(&self.operator);
+        self.watching.retain(|ask, watching| {
+            let stays = wanted.contains(ask);
+            if !stays {
+                watching.abort();
+            }
+            stays
+        });
+    }
+}
+
+/// How a change has ended.
+fn settlement<P: Operate>(result: Result<Epoch, NotLive>) -> Settlement {
+    match result {
+        Ok(epoch) => Settlement::Live(epoch),
+        Err(NotLive::Replaced) => Settlement::Replaced,
+        Err(NotLive::GivenUp { epoch, failure }) => Settlement::GivenUp {
+            epoch,
+            report: failure.map(|failure| Report {
+                message: failure.message(),
+                lines: P::last_words(&*failure.error),
+            }),
+        },
+        Err(NotLive::Stayed) => Settlement::Stayed,
+        // Of a later version's reasons it is known only that nothing follows.
+        Err(NotLive::NotApplied(_) | NotLive::Ended | _) => Settlement::Ended,
+    }
+}
+
+fn panic_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(payload) => panic_message(&*payload),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The next ask at the control socket, if there is one.
+async fn next_ask(control: &mut Option<Control>) -> Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => pending().await,
+    }
+}
+
+async fn next_signal(signals: &mut Option<Signals>) -> operator::Signal {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => pending().await,
+    }
+}
+
+async fn next_end(signals: &mut Option<Signals>) -> operator::Signal {
+    match signals {
+        Some(signals) => signals.end().await,
+        None => pending().await,
+    }
+}
+
+/// Waits until the client of an ask has gone.
+async fn next_gone(asks: &mut BTreeMap<AskId, Asked>) -> AskId {
+    poll_fn(|context| {
+        let mut asks = asks.iter_mut();
+        let gone = asks
+            .find_map(|(ask, asked)| asked.answer.poll_closed(context).is_ready().then_some(*ask));
+        gone.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// Waits until the deadline, or for ever where there is none.
+async fn due(deadline: Option<Deadline>, started: Instant) {
+    match deadline.and_then(|deadline| started.checked_add(deadline.at.elapsed())) {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,232 @@
+//! From what the operator answers to what goes over the control socket.
+
+use std::sync::Arc;
+
+use handover_core::{Epoch, Urgency};
+use handover_tokio::Status;
+use tracing::warn;
+
+use super::Driver;
+use super::status::{Known, held_in_words, status};
+use crate::control::wire::{
+    self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
+};
+use crate::control::{Answer, Ask, Asked};
+use crate::operator::{self, AskId, Overview, Progress, Report, WaitedFor};
+use crate::supervisor::Ended;
+use crate::{Operate, Source};
+
+impl<P, S> Driver<P, S>
+where
+    P: Operate,
+    S: Source<Config = P::Config>,
+{
+    /// Answers an ask, unless its client has gone.
+    pub(super) fn answer(
+        &mut self,
+        ask: AskId,
+        answer: Result<operator::Reply<P::Config>, operator::Refusal>,
+    ) {
+        let Some(asked) = self.asks.remove(&ask) else {
+            return;
+        };
+        let proxy = Arc::clone(&self.world.proxy);
+        let done = match answer {
+            Ok(operator::Reply::Status(overview)) => {
+                let known = self.known(*overview);
+                let current = self.status.clone();
+                self.work.spawn(async move {
+                    let facts = proxy.facts().await;
+                    let status = status(known, &current.borrow(), facts);
+                    send(asked, Ok(Reply::Status(Box::new(status))));
+                    None
+                });
+                return;
+            }
+            Err(
+                refusal @ operator::Refusal::TimedOut {
+                    waited_for: WaitedFor::Clients,
+                    ..
+                },
+            ) => {
+                let mut refusal = self.refusal(refusal, asked.ask);
+                self.work.spawn(async move {
+                    refusal.lines = proxy.held_by().await;
+                    send(asked, Err(refusal));
+                    None
+                });
+                return;
+            }
+            Ok(operator::Reply::Reloaded {
+                progress,
+                changed,
+                released,
+            }) => Ok(reloaded::<P>(progress, changed, released)),
+            Ok(operator::Reply::Draining(epoch)) => Ok(drained(DrainResult::Draining, epoch)),
+            Ok(operator::Reply::Drained(epoch)) => Ok(drained(DrainResult::Drained, epoch)),
+            Ok(operator::Reply::Undrained(epoch)) => Ok(drained(DrainResult::Undrained, epoch)),
+            Ok(operator::Reply::Ending(urgency)) => Ok(Reply::Stopped(Stopped {
+                api: API,
+                state: match urgency {
+                    Urgency::Drain => State::Draining,
+                    Urgency::Stop | Urgency::Kill => State::Stopping,
+                },
+                outcome: None,
+                exit_code: None,
+            })),
+            Ok(operator::Reply::Ended(ending)) => {
+                let ended = self.ended(ending);
+                Ok(Reply::Stopped(Stopped {
+                    api: API,
+                    state: State::Ended,
+                    outcome: Some(ended.outcome()),
+                    exit_code: Some((self.world.exit_code)(&ended)),
+                }))
+            }
+            Err(refusal) => Err(self.refusal(refusal, asked.ask)),
+        };
+        send(asked, done);
+    }
+
+    /// How everything has ended, with what the world knows of it.
+    pub(crate) fn ended(&self, ending: operator::Ending) -> Ended {
+        Ended {
+            ending,
+            last_failure: self.status.borrow().last_failure.clone(),
+            cut: self.world.proxy.cut(),
+            name: self.world.source.name(),
+        }
+    }
+
+    fn known(&self, overview: Overview<P::Config>) -> Known {
+        let source = &self.world.source;
+        let desired = overview.desired.as_ref();
+        Known {
+            name: self.world.name.to_string(),
+            desired: desired.map_or_else(
+                || wire::Configuration {
+                    source: source.name(),
+                    hash: None,
+                },
+                |config| source.describe(config),
+            ),
+            stands_in: overview.stands_in,
+            problem: overview.problem,
+            ready: overview.ready,
+            counters: self.world.counted.get(),
+            watching: self.world.files.watching(),
+        }
+    }
+
+    fn refusal(&self, refusal: operator::Refusal, ask: Ask) -> Refusal {
+        use operator::Refusal as Why;
+        match refusal {
+            Why::NotSupported(report) => with_lines(Code::NotSupported, report),
+            Why::Ending if ask == Ask::Undrain => Refusal::new(
+                Code::Ending,
+                "everything is ending: a stop that has begun is not taken back",
+            ),
+            Why::Ending => Refusal::new(Code::Ending, refusal.to_string()),
+            Why::NotRead(report) => {
+                let serves = self.operator.overview().desired.is_some();
+                let prefix = if serves {
+                    "keeps serving what it has: "
+                } else {
+                    ""
+                };
+                let message = format!("{prefix}{report}");
+                with_lines(Code::Rejected, Report { message, ..report })
+            }
+            Why::GivenUp { ref report, .. } => {
+                let message = refusal.to_string();
+                let report = report.clone().unwrap_or_default();
+                with_lines(Code::Rejected, Report { message, ..report })
+            }
+            Why::Replaced => Refusal::new(Code::Replaced, refusal.to_string()),
+            Why::Stayed => Refusal::new(Code::Failed, refusal.to_string()),
+            Why::Failed(report) => with_lines(Code::Failed, report),
+            Why::ClientsUnknown(lines) => {
+                let message = "it cannot be seen whether clients are connected: with --timeout it \
+                               is waited that long"
+                    .to_owned();
+                with_lines(Code::TimedOut, Report { message, lines })
+            }
+            Why::TimedOut { limit, waited_for } => {
+                let limit = humantime::format_duration(limit);
+                let late = |message| Refusal::new(Code::TimedOut, message);
+                match waited_for {
+                    WaitedFor::Read => late(format!("the files were not read within {limit}")),
+                    WaitedFor::Live => not_live_yet(&limit.to_string(), &self.status.borrow()),
+                    WaitedFor::Proxy => late(format!("the proxy has not answered within {limit}")),
+                    WaitedFor::Clients => {
+                        late(format!("clients are still connected after {limit}"))
+                    }
+                    WaitedFor::End => late(format!("not ended within {limit}")),
+                }
+            }
+        }
+    }
+}
+
+fn drained(result: DrainResult, epoch: Option<Epoch>) -> Reply {
+    Reply::Drained(Drained {
+        api: API,
+        result,
+        epoch: epoch.map(Epoch::number),
+    })
+}
+
+fn reloaded<P: Operate>(
+    progress: Progress,
+    changed: bool,
+    released: Vec<operator::Released>,
+) -> Reply {
+    let released = released.into_iter().map(|released| wire::Released {
+        epoch: released.epoch.number(),
+        active_connections: released.connections,
+        cut: P::RELEASED_IS_CUT,
+    });
+    let (result, epoch) = match progress {
+        Progress::Asked => (ReloadResult::Asked, None),
+        Progress::Unchanged => (ReloadResult::Unchanged, None),
+        Progress::Live(epoch) => (ReloadResult::Live, Some(epoch.number())),
+    };
+    Reply::Reloaded(Reloaded {
+        api: API,
+        result,
+        changed,
+        epoch,
+        released: released.collect(),
+    })
+}
+
+fn with_lines(code: Code, report: Report) -> Refusal {
+    let mut refusal = Refusal::new(code, report.message);
+    refusal.lines = report.lines;
+    refusal
+}
+
+fn not_live_yet(limit: &str, status: &Status) -> Refusal {
+    let why = status.held.map(|held| held_in_words(held, status));
+    let why = why.or_else(|| {
+        let epoch = status.epochs.iter().rev().find(|info| info.desired)?;
+        Some(format!("epoch {} is not live yet", epoch.epoch))
+    });
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let last = status.last_failure.as_ref().map(|failure| {
+        let epoch = failure.epoch;
+        format!("epoch {epoch} failed: {}", failure.message())
+    });
+    let mut refusal = Refusal::new(Code::TimedOut, format!("not live within {limit}{why}"));
+    refusal.lines.extend(last);
+    refusal
+}
+
+fn send(asked: Asked, what: Answer) {
+    if let Err(refusal) = &what {
+        let (ask, why) = (asked.ask, &refusal.message);
+        warn!("{ask} was not done: {why}");
+    }
+    // Whoever asked may have gone.
+    let _gone = asked.answer.send(what);
+}

@@ -1,0 +1,86 @@
+//! What the log says of it.
+
+use std::path::PathBuf;
+
+use handover_core::{Epoch, Urgency};
+use tracing::{debug, error, info, warn};
+
+use crate::control::{Ask, Asked};
+use crate::operator::{Again, Call, EndedBy, Event, Reception};
+
+pub(super) fn asked(asked: &Asked) {
+    let (ask, pid) = (asked.ask, asked.pid.unwrap_or_default());
+    if ask == Ask::Status {
+        debug!(pid, "process {pid} asks at the control socket: {ask}");
+    } else {
+        info!(pid, "process {pid} asks at the control socket: {ask}");
+    }
+}
+
+pub(super) fn reception(reception: Reception) {
+    if let Reception::Ignored(why) = reception {
+        debug!("ignored an input: {why}");
+    }
+}
+
+pub(super) fn changed(paths: &[PathBuf]) {
+    match paths {
+        [] => {}
+        [path] => info!("{} has changed", path.display()),
+        [path, others @ ..] => {
+            info!("{} and {} more have changed", path.display(), others.len());
+        }
+    }
+}
+
+pub(super) fn released(epoch: Epoch) {
+    warn!(
+        epoch = epoch.number(),
+        "epoch {epoch} does not hold the next start any more, as asked"
+    );
+}
+
+/// `name` is what is supervised.
+pub(super) fn event(event: &Event, name: &str) {
+    match event {
+        Event::Ending { urgency, by } => ending(*urgency, *by),
+        Event::NextIsDue(signal) => info!("received {signal}: the next epoch is due"),
+        Event::NotRead(failure) => warn!("keeps serving what it has: {}", failure.report),
+        Event::NotTakenIn(_) => info!("a change is not taken in: everything is ending"),
+        Event::Unchanged(_) => debug!("the configuration is what is wanted already"),
+        Event::Short(what) => warn!("there is too little of: {what}; {name} is tried again later"),
+        Event::TriesAgain(Again::Read) => debug!("reading {name} again"),
+        Event::TriesAgain(Again::Start) => info!("trying {name} again"),
+        Event::Called {
+            what: Call::Drain,
+            refusal: None,
+        } => info!("drains as asked: health checks fail until `handover undrain`"),
+        Event::Called {
+            what: Call::Undrain,
+            refusal: None,
+        } => info!("does not drain any more: health checks succeed"),
+        Event::Called {
+            what: Call::Drain,
+            refusal: Some(refusal),
+        } => warn!("a drain was not done: {refusal}"),
+        Event::Called {
+            what: Call::Undrain,
+            refusal: Some(refusal),
+        } => warn!("an undrain was not done: {refusal}"),
+        Event::DrainTooLate => info!("a drain has no effect any more: everything is ending"),
+    }
+}
+
+fn ending(urgency: Urgency, by: EndedBy) {
+    let how = match urgency {
+        Urgency::Drain => "draining",
+        Urgency::Stop => "stopping without a drain",
+        Urgency::Kill => "killing",
+    };
+    match by {
+        EndedBy::Signal(signal) => info!("received {signal}: {how}"),
+        EndedBy::Ask(_) => info!("{how}, as asked"),
+        EndedBy::FirstRead => debug!("{how}, as there is nothing to run"),
+        EndedBy::Panic => error!("{how}, because of a bug"),
+    }
+}

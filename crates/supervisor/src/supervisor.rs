@@ -1,0 +1,508 @@
+//! A supervisor: an agent and an operator, and what both need of the world.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use handover_core::{GaveUp, Outcome, Policy, PolicyError};
+use handover_tokio::{Agent, Failure, Handle};
+use handover_watch::{Rescan, WatchError};
+use tracing::debug;
+
+use crate::control::{Control, Name, Socket};
+use crate::driver::counters::Counted;
+use crate::driver::unwind::caught;
+use crate::driver::{Driver, World};
+use crate::operator::{
+    Ending, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
+};
+use crate::{Files, Operate, Signals, Source};
+
+/// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
+/// socket, and follows the watched files.
+///
+/// [`Supervisor::builder`] makes one, [`run`](Self::run) keeps it running to the end.
+pub struct Supervisor<P: Operate, S> {
+    agent: Agent<P>,
+    proxy: Arc<P>,
+    source: S,
+    files: Files,
+    name: Name,
+    socket: Option<Socket>,
+    on_terminate: OnTerminate,
+    exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
+    notify: Box<dyn FnMut(Notification) + Send>,
+}
+
+/// Makes a [`Supervisor`]. Every setting has a default.
+#[must_use = "it does nothing until `build` is called"]
+pub struct Builder<P: Operate, S> {
+    proxy: Arc<P>,
+    source: S,
+    policy: Policy,
+    watched: Vec<PathBuf>,
+    rescan: Rescan,
+    name: Name,
+    socket: Option<Socket>,
+    on_terminate: OnTerminate,
+    exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
+    notify: Box<dyn FnMut(Notification) + Send>,
+}
+
+/// Why there is no supervisor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The policy cannot be honoured.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The files cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// A watched file is missing or cannot be read, and there is no stand-in.
+    #[error("cannot start with the files as they are: {0}")]
+    Files(String),
+}
+
+/// How a supervisor has ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ended {
+    /// What the operator knows of it.
+    pub ending: Ending,
+    /// The epoch that failed last, if one did.
+    pub last_failure: Option<Failure>,
+    /// What a drain that was not done in time has cut, in words.
+    pub cut: Option<String>,
+    /// What was supervised, from [`Source::name`].
+    pub name: String,
+}
+
+impl<P, S> Supervisor<P, S>
+where
+    P: Operate,
+    S: Source<Config = P::Config>,
+{
+    /// Returns a builder of a supervisor that runs this proxy with what the source asks for.
+    pub fn builder(proxy: Arc<P>, source: S) -> Builder<P, S> {
+        Builder {
+            proxy,
+            source,
+            policy: Policy::resilient(),
+            watched: Vec::new(),
+            rescan: Rescan::default(),
+            name: Name::of_process(std::process::id()),
+            socket: None,
+            on_terminate: OnTerminate::default(),
+            exit_code: Box::new(Ended::exit_code),
+            notify: Box::new(|notification| {
+                debug!("a service manager would hear: {notification:?}")
+            }),
+        }
+    }
+
+    /// Returns what speaks to the agent and watches it. Whoever ends the agent by it ends the supervisor.
+    #[must_use]
+    pub fn handle(&self) -> Handle<P::Config> {
+        self.agent.handle()
+    }
+
+    /// Runs until everything has ended. Each signal does what it does for the `handover` command: SIGTERM,
+    /// SIGINT and SIGQUIT drain, a second one stops, a third one kills; SIGHUP starts the next epoch,
+    /// SIGUSR1 is passed on, SIGUSR2 lets health checks fail.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses what the control socket needs. Nothing was started then.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with its timer and its I/O driver.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropping the future drops every epoch without a drain.
+    pub async fn run(self, signals: Signals) -> io::Result<Ended> {
+        self.run_with(Some(signals)).await
+    }
+
+    /// Runs as [`run`](Self::run) does, and leaves the signals of the process to the caller. Everything
+    /// ends when the agent is [terminated](Handle::terminate) or a client of the control socket asks for
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_without_signals(self) -> io::Result<Ended> {
+        self.run_with(None).await
+    }
+
+    async fn run_with(self, signals: Option<Signals>) -> io::Result<Ended> {
+        let control = self.socket.map(Control::serve).transpose()?;
+        let settings = Settings {
+            on_terminate: self.on_terminate,
+            no_cold_restart: P::NO_COLD_RESTART,
+        };
+        let operator = match self.source.stand_in() {
+            Some(config) => {
+                let inputs = self.source.inputs(&self.files);
+                Operator::with_stand_in(settings, Reading { config, inputs })
+            }
+            None => Operator::new(settings),
+        };
+        let handle = self.agent.handle();
+        let counted = Arc::new(Counted::default());
+        // It ends with the agent.
+        tokio::spawn(Arc::clone(&counted).follow(handle.events()));
+        let mut driver = Driver::new(
+            operator,
+            World {
+                proxy: self.proxy,
+                handle,
+                source: self.source,
+                files: self.files,
+                name: self.name,
+                counted,
+                control,
+                signals,
+                agent: tokio::spawn(self.agent.run(std::future::pending())),
+                exit_code: self.exit_code,
+                notify: self.notify,
+            },
+        );
+        let mut has_panicked = false;
+        let ending = loop {
+            match caught(driver.turn()).await {
+                Ok(None) => {}
+                Ok(Some(ending)) => break ending,
+                Err(message) if has_panicked => {
+                    break driver.drain_without_the_operator(message).await;
+                }
+                Err(message) => {
+                    has_panicked = true;
+                    driver.broken(message);
+                }
+            }
+        };
+        let ended = driver.ended(ending);
+        driver.close().await;
+        Ok(ended)
+    }
+}
+
+impl<P, S> Builder<P, S>
+where
+    P: Operate,
+    S: Source<Config = P::Config>,
+{
+    /// Decides about epochs by this policy. The default is [`Policy::resilient`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Watches these files and directories. Each change leads to a read.
+    pub fn watch(mut self, paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.watched.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Looks at the watched files this often without being told of a change.
+    pub fn rescan(mut self, rescan: Rescan) -> Self {
+        self.rescan = rescan;
+        self
+    }
+
+    /// Calls this instance so in its status. The default is made of the process id.
+    pub fn name(mut self, name: Name) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Answers at this control socket while the supervisor runs.
+    pub fn control(mut self, socket: Socket) -> Self {
+        self.socket = Some(socket);
+        self
+    }
+
+    /// Does this at the first signal to end.
+    pub fn on_terminate(mut self, what: OnTerminate) -> Self {
+        self.on_terminate = what;
+        self
+    }
+
+    /// Tells clients that wait for the end this exit code. The default is [`Ended::exit_code`].
+    pub fn exit_code(mut self, of: impl Fn(&Ended) -> u8 + Send + 'static) -> Self {
+        self.exit_code = Box::new(of);
+        self
+    }
+
+    /// Calls this with all that a service manager is to hear. It must not block.
+    pub fn notify(mut self, notify: impl FnMut(Notification) + Send + 'static) -> Self {
+        self.notify = Box::new(notify);
+        self
+    }
+
+    /// Checks the policy and reads the watched files, which blocks. Nothing is started yet.
+    ///
+    /// # Errors
+    ///
+    /// When the policy cannot be honoured, or when the files are missing or cannot be read.
+    pub fn build(self) -> Result<Supervisor<P, S>, BuildError> {
+        let agent = Agent::new(Arc::clone(&self.proxy), self.policy)?;
+        let files = Files::watch(&self.watched, self.source.programs(), self.rescan)?;
+        if let Some(problem) = files.problem().filter(|_| self.source.stand_in().is_none()) {
+            return Err(BuildError::Files(problem));
+        }
+        files.tell_bad_entries(None);
+        Ok(Supervisor {
+            agent,
+            proxy: self.proxy,
+            source: self.source,
+            files,
+            name: self.name,
+            socket: self.socket,
+            on_terminate: self.on_terminate,
+            exit_code: self.exit_code,
+            notify: self.notify,
+        })
+    }
+}
+
+/// The numbers of `sysexits.h` that [`Ended::exit_code`] uses.
+mod sysexits {
+    pub(super) const DATA: u8 = 65;
+    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const OS: u8 = 71;
+    pub(super) const TEMPORARY: u8 = 75;
+}
+
+impl Ended {
+    /// Returns how it has ended, in words.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        match &self.ending.agent {
+            Ok(outcome) => outcome.to_string(),
+            Err(message) => format!("the agent panicked: {message}"),
+        }
+    }
+
+    /// Returns why it has ended otherwise than it was asked to, if it has.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        match &self.ending.fault {
+            Some(Fault::NotRead(failure)) => return Some(failure.report.message.clone()),
+            Some(Fault::Panic(message)) => {
+                return Some(format!("a bug: the control loop panicked: {message}"));
+            }
+            None => {}
+        }
+        let outcome = match &self.ending.agent {
+            Ok(outcome) => *outcome,
+            Err(message) => return Some(format!("a bug: the agent panicked: {message}")),
+        };
+        match outcome {
+            Outcome::Drained | Outcome::ProxyEnded { .. } => None,
+            Outcome::DrainSkipped if self.ending.drain_unwanted => None,
+            Outcome::GaveUp { why, .. } => {
+                let reason = self.last_reason();
+                let name = &self.name;
+                // Most reasons begin with the name.
+                let prefix = format!("{name}: ");
+                let reason = reason.strip_prefix(&prefix).unwrap_or(&reason);
+                Some(format!("gave up on {name}, as {why}: {reason}"))
+            }
+            Outcome::DrainFailed => Some(format!("the drain has failed: {}", self.last_reason())),
+            Outcome::DrainTimedOut => {
+                let cut = self.cut.as_ref().map(|cut| format!(": {cut}"));
+                Some(format!("{outcome}{}", cut.unwrap_or_default()))
+            }
+            Outcome::DrainSkipped => Some(self.sooner("the drain was cut")),
+            Outcome::Killed => Some(self.sooner("everything was killed")),
+            _ => Some(outcome.to_string()),
+        }
+    }
+
+    /// Returns the exit code for a process that ends like this, with the numbers of `sysexits.h` and of
+    /// a shell: 0 as asked, 65 for a configuration that cannot be used, 69 when the retries are spent, 70
+    /// for a bug, 71 when the operating system was short of something, 75 for a drain that was cut or has
+    /// failed, and 128 + signal when everything was killed.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match &self.ending.fault {
+            Some(Fault::NotRead(failure)) if failure.shortage => return sysexits::OS,
+            Some(Fault::NotRead(_)) => return sysexits::DATA,
+            Some(Fault::Panic(_)) => return sysexits::SOFTWARE,
+            None => {}
+        }
+        let Ok(outcome) = self.ending.agent else {
+            return sysexits::SOFTWARE;
+        };
+        match outcome {
+            Outcome::Drained | Outcome::ProxyEnded { .. } => 0,
+            Outcome::DrainSkipped if self.ending.drain_unwanted => 0,
+            Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::DrainFailed => {
+                sysexits::TEMPORARY
+            }
+            Outcome::Killed => {
+                let signal = self.ending.signal.map(handover_process::Signal::from);
+                let number = signal.unwrap_or(handover_process::Signal::KILL).number();
+                u8::try_from(number.saturating_add(128)).unwrap_or(sysexits::SOFTWARE)
+            }
+            Outcome::GaveUp { why, .. } => match why {
+                GaveUp::BudgetSpent => sysexits::UNAVAILABLE,
+                GaveUp::Permanent | _ => sysexits::DATA,
+            },
+            // The end of a later version, for which there is no code yet.
+            _ => sysexits::SOFTWARE,
+        }
+    }
+
+    fn last_reason(&self) -> String {
+        let failure = self.last_failure.as_ref();
+        failure.map_or_else(|| "no reason is known".to_owned(), Failure::message)
+    }
+
+    /// Explains an end that a further signal has made sooner.
+    fn sooner(&self, what: &str) -> String {
+        match self.ending.signal {
+            Some(signal) => format!("{what}, because a further {signal} asked for it"),
+            None => format!("{what}, as was asked for"),
+        }
+    }
+}
+
+/// Why it has ended otherwise than it was asked to, or else how.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problem() {
+            Some(problem) => f.write_str(&problem),
+            None => f.write_str(&self.outcome()),
+        }
+    }
+}
+
+impl From<Signal> for handover_process::Signal {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Terminate => Self::TERM,
+            Signal::Interrupt => Self::INT,
+            Signal::Quit => Self::QUIT,
+            Signal::HangUp => Self::HUP,
+            Signal::User1 => Self::USR1,
+            Signal::User2 => Self::USR2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use handover_core::Epoch;
+
+    use super::*;
+    use crate::operator::{ReadFailure, Report};
+
+    fn ended(agent: Result<Outcome, String>) -> Ended {
+        Ended {
+            ending: Ending {
+                agent,
+                fault: None,
+                signal: None,
+                drain_unwanted: false,
+            },
+            last_failure: None,
+            cut: None,
+            name: "web.yaml".to_owned(),
+        }
+    }
+
+    fn told(ended: &Ended) -> (u8, Option<String>) {
+        (ended.exit_code(), ended.problem())
+    }
+
+    fn is(ended: &Ended, code: u8, problem: &str) {
+        assert_eq!(told(ended), (code, Some(problem.to_owned())));
+    }
+
+    #[test]
+    fn an_end_as_it_was_asked_for_is_no_problem() {
+        let fine = (0, None);
+        assert_eq!(told(&ended(Ok(Outcome::Drained))), fine);
+        let mut unwanted = ended(Ok(Outcome::DrainSkipped));
+        unwanted.ending.drain_unwanted = true;
+        assert_eq!(told(&unwanted), fine);
+    }
+
+    #[test]
+    fn a_drain_that_was_cut_says_by_whom_or_what() {
+        let mut late = ended(Ok(Outcome::DrainTimedOut));
+        late.cut = Some("1 connection to 127.0.0.1:80".to_owned());
+        let outcome = Outcome::DrainTimedOut;
+        is(
+            &late,
+            75,
+            &format!("{outcome}: 1 connection to 127.0.0.1:80"),
+        );
+        let mut skipped = ended(Ok(Outcome::DrainSkipped));
+        is(&skipped, 75, "the drain was cut, as was asked for");
+        skipped.ending.signal = Some(Signal::Interrupt);
+        let further = "the drain was cut, because a further SIGINT asked for it";
+        is(&skipped, 75, further);
+        let mut killed = ended(Ok(Outcome::Killed));
+        killed.ending.signal = Some(Signal::Terminate);
+        let further = "everything was killed, because a further SIGTERM asked for it";
+        is(&killed, 128 + 15, further);
+        killed.ending.signal = None;
+        assert_eq!(killed.exit_code(), 128 + 9);
+    }
+
+    #[test]
+    fn a_configuration_that_was_given_up_is_named_once_with_its_reason() {
+        let gave_up = |why| {
+            let epoch = Epoch::ZERO;
+            ended(Ok(Outcome::GaveUp { epoch, why }))
+        };
+        let why = GaveUp::BudgetSpent;
+        let mut spent = gave_up(why);
+        let unknown = format!("gave up on web.yaml, as {why}: no reason is known");
+        is(&spent, 69, &unknown);
+        let error: Box<dyn Error + Send + Sync> = "web.yaml: no such field".into();
+        spent.last_failure = Some(Failure {
+            epoch: Epoch::ZERO,
+            error: error.into(),
+        });
+        let known = format!("gave up on web.yaml, as {why}: no such field");
+        is(&spent, 69, &known);
+        assert_eq!(gave_up(GaveUp::Permanent).exit_code(), 65);
+    }
+
+    #[test]
+    fn what_was_never_read_and_what_is_a_bug_have_codes_of_their_own() {
+        let mut unread = ended(Ok(Outcome::Drained));
+        let failure = |shortage| {
+            let report = Report::new("no such file");
+            Some(Fault::NotRead(ReadFailure { report, shortage }))
+        };
+        unread.ending.fault = failure(false);
+        is(&unread, 65, "no such file");
+        unread.ending.fault = failure(true);
+        is(&unread, 71, "no such file");
+        unread.ending.fault = Some(Fault::Panic("index 3".to_owned()));
+        is(&unread, 70, "a bug: the control loop panicked: index 3");
+        let lost = ended(Err("index 4".to_owned()));
+        is(&lost, 70, "a bug: the agent panicked: index 4");
+        assert_eq!(lost.outcome(), "the agent panicked: index 4");
+    }
+}

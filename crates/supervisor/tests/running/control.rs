@@ -1,0 +1,134 @@
+//! What a proxy of one's own is asked at its control socket.
+
+use std::sync::{Arc, Mutex};
+
+use handover_supervisor::agent::core::{Epoch, Outcome, Urgency};
+use handover_supervisor::control::wire::{
+    self, Code, DrainRequest, Drained, ReloadRequest, ReloadResult, Reloaded, State, Stopped,
+};
+use handover_supervisor::operator::Notification;
+
+use crate::support::{Place, Plain, Running, ask, status_when};
+
+#[tokio::test]
+async fn a_change_of_the_file_and_a_stop_are_followed_and_a_service_manager_is_told() {
+    let place = Place::with("one");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let teller = Arc::clone(&told);
+    let supervisor = place.supervisor(Plain).notify(move |notification| {
+        if !matches!(notification, Notification::Status(_)) {
+            teller.lock().unwrap().push(notification);
+        }
+    });
+    let running = Running::start(supervisor);
+    let status = status_when(&place, "epoch 0", |status| status.current_is_desired).await;
+    assert_eq!((status.ready, status.state), (true, State::Live));
+    assert_eq!(status.desired.source, "file");
+    place.write("two");
+    let second = |status: &wire::Status| {
+        let is_second =
+            |epoch: &wire::Epoch| epoch.epoch == 1 && epoch.state == wire::EpochState::Live;
+        status.epochs.iter().any(is_second)
+    };
+    let status = status_when(&place, "epoch 1", second).await;
+    assert_eq!(
+        (status.counters.started, status.counters.hand_overs),
+        (2, 1)
+    );
+    let request = wire::StopRequest {
+        wait: true,
+        ..wire::StopRequest::default()
+    };
+    let stopped: Stopped = ask(&place, wire::STOP, &request).await.unwrap();
+    assert_eq!((stopped.state, stopped.exit_code), (State::Ended, Some(0)));
+    let ended = running.ended().await;
+    assert_eq!(ended.ending.agent, Ok(Outcome::Drained));
+    assert_eq!((ended.exit_code(), ended.problem()), (0, None));
+    assert!(!place.socket().exists());
+    let expected = [
+        Notification::Ready,
+        Notification::Reloading,
+        Notification::Ready,
+        Notification::Stopping,
+    ];
+    assert_eq!(*told.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_reload_is_answered_with_its_epoch_or_with_the_reason() {
+    let place = Place::with("one");
+    let running = Running::start(place.supervisor(Plain));
+    let request = ReloadRequest {
+        wait: true,
+        ..ReloadRequest::default()
+    };
+    let reload = async || ask::<Reloaded>(&place, wire::RELOAD, &request).await;
+    status_when(&place, "epoch 0", |status| status.ready).await;
+    let reloaded = reload().await.unwrap();
+    assert_eq!(
+        (reloaded.result, reloaded.epoch),
+        (ReloadResult::Live, Some(1))
+    );
+    assert!(!reloaded.changed);
+    place.write("wrong");
+    let (code, message) = reload().await.unwrap_err();
+    assert_eq!(code, Code::Rejected);
+    assert_eq!(message, "keeps serving what it has: line 1 is wrong");
+    place.write("rejected");
+    let (code, message) = reload().await.unwrap_err();
+    assert_eq!(code, Code::Rejected);
+    assert!(message.ends_with("no such field"), "{message}");
+    running.handle.terminate(Urgency::Drain);
+    running.ended().await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_of_ones_own_cannot_do_is_said() {
+    let place = Place::with("one");
+    let running = Running::start(place.supervisor(Plain));
+    status_when(&place, "epoch 0", |status| status.ready).await;
+    let request = DrainRequest::default();
+    let (code, message) = ask::<Drained>(&place, wire::DRAIN, &request)
+        .await
+        .unwrap_err();
+    assert_eq!(code, Code::NotSupported);
+    assert!(message.contains("no health checks"), "{message}");
+    running.handle.terminate(Urgency::Stop);
+    let ended = running.ended().await;
+    assert_eq!(ended.ending.agent, Ok(Outcome::DrainSkipped));
+    assert_eq!(ended.exit_code(), 75);
+}
+
+#[tokio::test]
+async fn a_stop_during_the_first_read_ends_before_anything_runs() {
+    let place = Place::with("never");
+    let running = Running::start(place.supervisor(Plain));
+    let status = status_when(&place, "an answer", |_| true).await;
+    assert_eq!((status.state, status.ready), (State::Starting, false));
+    assert_eq!(status.desired.source, "file");
+    let stopped: Stopped = ask(&place, wire::STOP, &wire::StopRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(stopped.state, State::Draining);
+    let ended = running.ended().await;
+    assert_eq!((ended.exit_code(), ended.last_failure), (0, None));
+}
+
+#[tokio::test]
+async fn a_first_read_that_fails_ends_everything_with_its_reason() {
+    let place = Place::with("wrong");
+    let ended = Running::start(place.supervisor(Plain)).ended().await;
+    assert_eq!(ended.problem().unwrap(), "line 1 is wrong");
+    assert_eq!(ended.exit_code(), 65);
+}
+
+#[tokio::test]
+async fn a_first_configuration_that_is_given_up_ends_everything_with_its_reason() {
+    let place = Place::with("rejected");
+    let ended = Running::start(place.supervisor(Plain)).ended().await;
+    let problem = ended.problem().unwrap();
+    assert!(problem.starts_with("gave up on file, as "), "{problem}");
+    assert!(problem.ends_with("no such field"), "{problem}");
+    assert_eq!(ended.exit_code(), 65);
+    assert_eq!(ended.last_failure.unwrap().epoch, Epoch::ZERO);
+}

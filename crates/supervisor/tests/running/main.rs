@@ -1,0 +1,8 @@
+//! Supervisors that run: with proxies of the tests' own, and the examples as processes.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod control;
+mod examples;
+mod panics;
+mod support;
