@@ -153,7 +153,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
 
         use handover_files::below;
-        use handover_supervisor::control::{Wanted, find};
+        use handover_supervisor::control::{Selector, find};
 
         let dir = directory();
         let open = std::fs::Permissions::from_mode(0o777);
@@ -164,7 +164,7 @@ mod tests {
         let path = web.socket.as_ref().unwrap().path();
         assert_eq!(path, below(dir.path()).join("web.sock"));
         assert_eq!(place.expected(), below(dir.path()));
-        let wanted = Wanted::Name("web".parse().unwrap());
+        let wanted = Selector::Name("web".parse().unwrap());
         assert_eq!(find(&wanted, &place).unwrap(), path);
     }
 }

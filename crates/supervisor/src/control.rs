@@ -15,9 +15,9 @@
 mod address;
 mod ask;
 mod client;
+mod connections;
 mod directory;
 mod find;
-mod guests;
 mod half_closed;
 mod name;
 mod routes;
@@ -25,10 +25,10 @@ mod server;
 mod socket;
 pub mod wire;
 
-pub(crate) use ask::{Answer, Ask, Asked};
+pub(crate) use ask::{Answer, Ask, PendingAsk};
 pub use client::{Answered, Client, ClientError};
 pub use directory::Directory;
-pub use find::{FindError, Wanted, find};
+pub use find::{FindError, Selector, find};
 pub use name::{Name, NameError};
 pub(crate) use server::Control;
 pub use socket::{BindError, Socket, sweep};

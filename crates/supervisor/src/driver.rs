@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
-use crate::control::{Asked, Control, Name};
+use crate::control::{Control, Name, PendingAsk};
 use crate::operator::{
     self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
@@ -56,7 +56,7 @@ pub(crate) struct Driver<P: Operate, S> {
     /// Whether the agent's task was seen to end.
     agent_ended: bool,
     /// The asks that were not answered yet.
-    asks: BTreeMap<AskId, Asked>,
+    asks: BTreeMap<AskId, PendingAsk>,
     last_ask: u64,
     /// What has happened and was not told yet.
     inputs: VecDeque<Input<P::Config>>,
@@ -210,7 +210,7 @@ where
         }
     }
 
-    fn asked(&mut self, asked: Asked) -> Input<P::Config> {
+    fn asked(&mut self, asked: PendingAsk) -> Input<P::Config> {
         tell::asked(&asked);
         self.last_ask = self.last_ask.saturating_add(1);
         let ask = AskId(self.last_ask);
@@ -409,7 +409,7 @@ fn panic_of(error: JoinError) -> String {
 }
 
 /// The next ask at the control socket, if there is one.
-async fn next_ask(control: &mut Option<Control>) -> Asked {
+async fn next_ask(control: &mut Option<Control>) -> PendingAsk {
     match control {
         Some(control) => control.next().await,
         None => pending().await,
@@ -431,7 +431,7 @@ async fn next_end(signals: &mut Option<Signals>) -> operator::Signal {
 }
 
 /// Waits until the client of an ask has gone.
-async fn next_gone(asks: &mut BTreeMap<AskId, Asked>) -> AskId {
+async fn next_gone(asks: &mut BTreeMap<AskId, PendingAsk>) -> AskId {
     poll_fn(|context| {
         let mut asks = asks.iter_mut();
         let gone = asks

@@ -30,7 +30,7 @@ use handover_process::{
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::oneshot;
 
-use operate::Ended;
+use operate::LastEnded;
 use readiness::{Announcement, Ready};
 use running::{Finish, Registration, Running};
 
@@ -71,7 +71,7 @@ pub struct Revision {
 pub struct Program {
     settings: Settings,
     running: Running,
-    last_ended: Ended,
+    last_ended: LastEnded,
 }
 
 /// Makes a [`Program`]. Every setting but the command has a default.
@@ -129,7 +129,7 @@ impl Builder {
         Program {
             settings: self.0,
             running: Running::default(),
-            last_ended: Ended::default(),
+            last_ended: LastEnded::default(),
         }
     }
 }

@@ -96,9 +96,7 @@ where
             socket: None,
             on_terminate: OnTerminate::default(),
             exit_code: Box::new(Ended::exit_code),
-            notify: Box::new(|notification| {
-                debug!("a service manager would hear: {notification:?}")
-            }),
+            notify: Box::new(log_notification),
         }
     }
 
@@ -276,6 +274,10 @@ where
             notify: self.notify,
         })
     }
+}
+
+fn log_notification(notification: Notification) {
+    debug!("a service manager would hear: {notification:?}");
 }
 
 /// The numbers of `sysexits.h` that [`Ended::exit_code`] uses.

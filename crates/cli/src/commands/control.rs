@@ -12,7 +12,7 @@ use handover_supervisor::control::wire::{
     Reloaded, Status, StopRequest, Stopped, UndrainRequest,
 };
 use handover_supervisor::control::{
-    Answered, Client, ClientError, Directory, NameError, Wanted, find,
+    Answered, Client, ClientError, Directory, NameError, Selector, find,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -143,15 +143,15 @@ fn sentence(released: &Released) -> String {
 /// The socket of the instance that is meant. A flag wins over a variable.
 fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
     let wanted = match (&target.socket, &target.name) {
-        (Some(path), _) => Wanted::Socket(path.clone()),
-        (None, Some(name)) => Wanted::Name(name.clone()),
+        (Some(path), _) => Selector::Socket(path.clone()),
+        (None, Some(name)) => Selector::Name(name.clone()),
         (None, None) => from_environment()?,
     };
     find(&wanted, &Directory::new(target.lock_dir.clone())).or_exit(ExitCode::UNAVAILABLE)
 }
 
 /// As the environment of an instance has it.
-fn from_environment() -> Result<Wanted, Fatal> {
+fn from_environment() -> Result<Selector, Fatal> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(path) = variable("HANDOVER_SOCKET") {
         if path == "none" {
@@ -160,13 +160,13 @@ fn from_environment() -> Result<Wanted, Fatal> {
             );
             return Err(Fatal::new(ExitCode::UNAVAILABLE, error));
         }
-        return Ok(Wanted::Socket(path.into()));
+        return Ok(Selector::Socket(path.into()));
     }
     match variable("HANDOVER_NAME") {
-        None => Ok(Wanted::Only),
+        None => Ok(Selector::Only),
         Some(name) => {
             let name = name.to_string_lossy().parse();
-            Ok(Wanted::Name(name.map_err(|problem: NameError| {
+            Ok(Selector::Name(name.map_err(|problem: NameError| {
                 Fatal::usage(format_args!("HANDOVER_NAME is no name: {problem}"))
             })?))
         }

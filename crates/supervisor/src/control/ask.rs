@@ -115,7 +115,7 @@ pub(crate) type Answer = Result<Reply, Refusal>;
 
 /// A question that is on its way.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PendingAsk {
     pub(crate) ask: Ask,
     /// The process that asks, where the kernel tells.
     pub(crate) pid: Option<i32>,
@@ -125,13 +125,13 @@ pub(crate) struct Asked {
 
 /// The way to the supervisor.
 #[derive(Clone, Debug)]
-pub(super) struct Supervisor(pub(super) mpsc::Sender<Asked>);
+pub(super) struct Supervisor(pub(super) mpsc::Sender<PendingAsk>);
 
 impl Supervisor {
     pub(super) async fn ask(&self, ask: Ask, pid: Option<i32>) -> Answer {
         let (answer, answered) = oneshot::channel();
         let ended = || Refusal::new(Code::Ending, "the supervisor has ended");
-        let asked = Asked { ask, pid, answer };
+        let asked = PendingAsk { ask, pid, answer };
         self.0.send(asked).await.map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }

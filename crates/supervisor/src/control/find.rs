@@ -11,7 +11,7 @@ use super::name::Name;
 
 /// Which instance is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Selector {
     /// The one with this socket.
     Socket(PathBuf),
     /// The one of this name.
@@ -37,8 +37,8 @@ pub enum FindError {
 /// # Errors
 ///
 /// When there is none, or more than one that could be meant.
-pub fn find(wanted: &Wanted, directory: &Directory) -> Result<PathBuf, FindError> {
-    if let Wanted::Socket(path) = wanted {
+pub fn find(wanted: &Selector, directory: &Directory) -> Result<PathBuf, FindError> {
+    if let Selector::Socket(path) = wanted {
         return Ok(path.clone());
     }
     let directories = directory.searched()?;
@@ -46,12 +46,12 @@ pub fn find(wanted: &Wanted, directory: &Directory) -> Result<PathBuf, FindError
 }
 
 /// The same among these directories, of which there is at least one.
-fn among(wanted: &Wanted, directories: &[PathBuf]) -> Result<PathBuf, FindError> {
+fn among(wanted: &Selector, directories: &[PathBuf]) -> Result<PathBuf, FindError> {
     let unavailable = |message: String| Err(FindError::NotOne(message));
     let directory = directories.first().cloned().unwrap_or_default();
     match wanted {
-        Wanted::Socket(path) => Ok(path.clone()),
-        Wanted::Name(name) => {
+        Selector::Socket(path) => Ok(path.clone()),
+        Selector::Name(name) => {
             let mut paths = directories.iter().map(|dir| dir.join(name.file()));
             // What is wrong with the others is told by the attempt to connect.
             let answers = |path: &PathBuf| {
@@ -69,7 +69,7 @@ fn among(wanted: &Wanted, directories: &[PathBuf]) -> Result<PathBuf, FindError>
                 )),
             }
         }
-        Wanted::Only => match live(directories).as_slice() {
+        Selector::Only => match live(directories).as_slice() {
             [(name, directory)] => Ok(directory.join(name.file())),
             [] => unavailable(format!(
                 "no instance is running: none listens in {}; name its socket with --socket, or its \
@@ -131,11 +131,11 @@ mod tests {
     use crate::control::test_directory as directory;
     use std::os::unix::net::UnixListener;
 
-    fn find(wanted: &Wanted, directory: &Path) -> Result<PathBuf, FindError> {
+    fn find(wanted: &Selector, directory: &Path) -> Result<PathBuf, FindError> {
         super::find(wanted, &Directory::Given(directory.to_owned()))
     }
 
-    fn refused(wanted: &Wanted, directory: &Path) -> String {
+    fn refused(wanted: &Selector, directory: &Path) -> String {
         find(wanted, directory).unwrap_err().to_string()
     }
 
@@ -145,11 +145,11 @@ mod tests {
         drop(UnixListener::bind(dir.path().join("old.sock")).unwrap());
         std::fs::write(dir.path().join("base-id-7.lock"), "").unwrap();
         std::fs::write(dir.path().join("file.sock"), "").unwrap();
-        assert!(refused(&Wanted::Only, dir.path()).contains(dir.path().to_str().unwrap()));
+        assert!(refused(&Selector::Only, dir.path()).contains(dir.path().to_str().unwrap()));
 
         let path = dir.path().join("web.sock");
         let _web = Socket::bind(&path).unwrap();
-        assert_eq!(find(&Wanted::Only, dir.path()).unwrap(), path);
+        assert_eq!(find(&Selector::Only, dir.path()).unwrap(), path);
     }
 
     #[test]
@@ -158,14 +158,14 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         let _one = Socket::bind(&path("b.sock")).unwrap();
         let _other = Socket::bind(&path("a.sock")).unwrap();
-        let message = refused(&Wanted::Only, dir.path());
+        let message = refused(&Selector::Only, dir.path());
         assert!(
             message.ends_with("with --name; running are a, b"),
             "{message}"
         );
-        let named = Wanted::Name("b".parse().unwrap());
+        let named = Selector::Name("b".parse().unwrap());
         assert_eq!(find(&named, dir.path()).unwrap(), path("b.sock"));
-        let message = refused(&Wanted::Name("c".parse().unwrap()), dir.path());
+        let message = refused(&Selector::Name("c".parse().unwrap()), dir.path());
         assert!(message.starts_with("no instance c is running"), "{message}");
         assert!(message.ends_with("running are a, b"), "{message}");
     }
@@ -174,6 +174,6 @@ mod tests {
     fn a_directory_that_is_not_there_has_none() {
         let dir = directory();
         let missing = dir.path().join("missing");
-        assert!(refused(&Wanted::Only, &missing).starts_with("no instance is running"));
+        assert!(refused(&Selector::Only, &missing).starts_with("no instance is running"));
     }
 }

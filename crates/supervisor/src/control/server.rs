@@ -2,7 +2,7 @@
 //!
 //! Each connection is for one request. It has ten seconds to ask, as long as the answer takes, and
 //! ten seconds to read it. Where all places are taken, or no descriptor is left, the client that has
-//! let the supervisor wait for longest makes room for the next one: see [`guests`](super::guests). At
+//! let the supervisor wait for longest makes room for the next one: see [`connections`](super::connections). At
 //! most sixteen answers are made at once. A question whose answer may take long gives its place to
 //! others while it waits. Without a client nothing here wakes up.
 
@@ -24,8 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::ask::{Asked, Supervisor};
-use super::guests::{Dismissed, Guest, Guests, Owes};
+use super::ask::{PendingAsk, Supervisor};
+use super::connections::{Connection, Connections, Dismissed, Owes};
 use super::half_closed::conversation;
 use super::routes::{read, respond};
 use super::socket::Socket;
@@ -55,7 +55,7 @@ const STRANGERS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Control {
     socket: Socket,
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<PendingAsk>,
     close: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
@@ -71,9 +71,9 @@ impl Control {
         let (sender, asked) = mpsc::channel(ANSWERS);
         let server = Arc::new(Server {
             supervisor: Supervisor(sender),
-            places: Arc::new(Semaphore::new(connections())),
+            places: Arc::new(Semaphore::new(most_connections())),
             answers: Semaphore::new(ANSWERS),
-            guests: Arc::default(),
+            connections: Arc::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             strangers: Mutex::default(),
         });
@@ -92,7 +92,7 @@ impl Control {
     /// # Cancel safety
     ///
     /// Cancel safe: a question that has come is told by the next call.
-    pub(crate) async fn next(&mut self) -> Asked {
+    pub(crate) async fn next(&mut self) -> PendingAsk {
         match self.asked.recv().await {
             Some(asked) => asked,
             // The server has ended, which it does only when it is closed.
@@ -118,7 +118,7 @@ struct Server {
     supervisor: Supervisor,
     places: Arc<Semaphore>,
     answers: Semaphore,
-    guests: Arc<Guests>,
+    connections: Arc<Connections>,
     waiting: Arc<Semaphore>,
     /// The users who were refused.
     strangers: Mutex<BTreeSet<u32>>,
@@ -132,7 +132,7 @@ struct Peer {
 }
 
 async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot::Receiver<()>) {
-    let mut connections = JoinSet::new();
+    let mut conversations = JoinSet::new();
     // When it was told last that no connection can be accepted.
     let told = Mutex::new(None::<Instant>);
     // One that was accepted and waits for a place.
@@ -152,7 +152,7 @@ async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot
                         );
                     }
                     // Its descriptor is free once its task has ended.
-                    server.guests.dismiss();
+                    server.connections.dismiss();
                     sleep(ACCEPT_PAUSE).await;
                     return None;
                 }
@@ -167,7 +167,7 @@ async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot
             yield_now().await;
         }
         loop {
-            server.guests.dismiss();
+            server.connections.dismiss();
             // Where nobody can be sent away, somebody may be a moment later.
             let place = Arc::clone(&server.places).acquire_owned();
             if let Ok(place) = timeout(ACCEPT_PAUSE, place).await {
@@ -180,25 +180,25 @@ async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot
         tokio::select! {
             biased;
             _ = &mut closed => break,
-            Some(ended) = connections.join_next() => if let Err(error) = ended {
+            Some(ended) = conversations.join_next() => if let Err(error) = ended {
                 tracing::error!("a bug: a connection at the control socket ended early: {error}");
             },
             accepted = next() => if let Some((stream, place)) = accepted {
                 // From this moment on it can be sent away.
-                let guest = server.guests.enter();
-                connections.spawn(converse(stream, place, guest, Arc::clone(&server)));
+                let entry = server.connections.enter();
+                conversations.spawn(converse(stream, place, entry, Arc::clone(&server)));
             }
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while conversations.join_next().await.is_some() {}
 }
 
 /// One connection to its end.
 async fn converse(
     stream: UnixStream,
     place: OwnedSemaphorePermit,
-    (guest, dismissed): (Guest, Dismissed),
+    (entry, dismissed): (Connection, Dismissed),
     server: Arc<Server>,
 ) {
     let Ok(credentials) = stream.peer_cred() else {
@@ -211,14 +211,14 @@ async fn converse(
     // Until when the client has to do its next part; nothing while the supervisor has to.
     let (turn, mut turns) = watch::channel(Some(Instant::now() + PATIENCE));
     let turn = Arc::new(turn);
-    let guest = Arc::new(guest);
+    let entry = Arc::new(entry);
     let place = Arc::new(Mutex::new(Some(place)));
     let service = service_fn(|request| {
         let (server, turn) = (Arc::clone(&server), Arc::clone(&turn));
-        let (place, guest) = (Arc::clone(&place), Arc::clone(&guest));
+        let (place, entry) = (Arc::clone(&place), Arc::clone(&entry));
         async move {
-            let response = server.answer(request, peer, &turn, &guest, &place).await;
-            guest.owes(Owes::Reading);
+            let response = server.answer(request, peer, &turn, &entry, &place).await;
+            entry.owes(Owes::Reading);
             turn.send_replace(Some(Instant::now() + PATIENCE));
             Ok::<_, Infallible>(response)
         }
@@ -259,7 +259,7 @@ impl Server {
         request: Request<Incoming>,
         peer: Peer,
         turn: &watch::Sender<Option<Instant>>,
-        guest: &Guest,
+        entry: &Connection,
         place: &Mutex<Option<OwnedSemaphorePermit>>,
     ) -> Response<Full<Bytes>> {
         if let Err(refusal) = self.admit(peer) {
@@ -270,7 +270,7 @@ impl Server {
             Err(refusal) => return respond(&Err(refusal)),
         };
         turn.send_replace(None);
-        guest.owes(Owes::Nothing);
+        entry.owes(Owes::Nothing);
         let mut answering = None;
         let waiting = if ask.waits() {
             let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
@@ -314,7 +314,7 @@ impl Server {
 
 /// How many connections there may be, without taking more than an eighth of the descriptors that this
 /// process may have: the others are for its proxies.
-fn connections() -> usize {
+fn most_connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let eighth = limit.map_or(usize::MAX, |limit| {
         usize::try_from(limit / 8).unwrap_or(usize::MAX)

@@ -11,7 +11,7 @@ use super::status::{Known, held_in_words, status};
 use crate::control::wire::{
     self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
 };
-use crate::control::{Answer, Ask, Asked};
+use crate::control::{Answer, Ask, PendingAsk};
 use crate::operator::{self, AskId, Overview, Progress, Report, WaitedFor};
 use crate::supervisor::Ended;
 use crate::{Operate, Source};
@@ -222,7 +222,7 @@ fn not_live_yet(limit: &str, status: &Status) -> Refusal {
     refusal
 }
 
-fn send(asked: Asked, what: Answer) {
+fn send(asked: PendingAsk, what: Answer) {
     if let Err(refusal) = &what {
         let (ask, why) = (asked.ask, &refusal.message);
         warn!("{ask} was not done: {why}");

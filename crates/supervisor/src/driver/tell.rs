@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use handover_core::{Epoch, Urgency};
 use tracing::{debug, error, info, warn};
 
-use crate::control::{Ask, Asked};
+use crate::control::{Ask, PendingAsk};
 use crate::operator::{Again, Call, EndedBy, Event, Reception};
 
-pub(super) fn asked(asked: &Asked) {
+pub(super) fn asked(asked: &PendingAsk) {
     let (ask, pid) = (asked.ask, asked.pid.unwrap_or_default());
     if ask == Ask::Status {
         debug!(pid, "process {pid} asks at the control socket: {ask}");

@@ -33,7 +33,7 @@
 //!       └───────────────────▶ Stopping ◀────────────────────────┘
 //! ```
 //!
-//! Each file beside this one has one job: `io` is what goes in and out, `ask` what clients ask and are
+//! Each file beside this one has one job: `messages` is what goes in and out, `ask` what clients ask and are
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `notify` tells the service manager, `view` is what an operator shows of itself.
@@ -45,7 +45,7 @@ mod ask;
 mod calls;
 mod changes;
 mod ending;
-mod io;
+mod messages;
 mod notify;
 mod reading;
 mod view;
@@ -65,7 +65,7 @@ use self::reading::{OpenRead, Wanted};
 pub use self::ask::{
     AskId, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait, WaitedFor,
 };
-pub use self::io::{
+pub use self::messages::{
     Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
     EpochView, Event, Fault, Ignored, Input, Inputs, Notification, Output, ReadFailure, ReadId,
     Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,

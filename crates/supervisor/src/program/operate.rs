@@ -18,9 +18,9 @@ use crate::{EpochFacts, Facts, Operate};
 
 /// The process that ended last.
 #[derive(Debug, Default)]
-pub(super) struct Ended(Mutex<Option<LastExit>>);
+pub(super) struct LastEnded(Mutex<Option<LastExit>>);
 
-impl Ended {
+impl LastEnded {
     /// Notes how a process has ended, and what it had been told before.
     pub(super) fn note(
         &self,

@@ -22,7 +22,7 @@ pub(super) enum Owes {
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(super) struct Guests(Mutex<Table>);
+pub(super) struct Connections(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -38,18 +38,18 @@ struct Row {
 
 /// A connection, in the table for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct Connection {
     number: u64,
-    guests: Arc<Guests>,
+    connections: Arc<Connections>,
 }
 
 /// Where a connection hears that it must go.
 #[derive(Debug)]
 pub(super) struct Dismissed(Arc<Notify>);
 
-impl Guests {
+impl Connections {
     /// Notes a connection, which owes a request.
-    pub(super) fn enter(self: &Arc<Self>) -> (Guest, Dismissed) {
+    pub(super) fn enter(self: &Arc<Self>) -> (Connection, Dismissed) {
         let dismiss = Arc::new(Notify::new());
         let dismissed = Dismissed(Arc::clone(&dismiss));
         let mut table = self.table();
@@ -57,8 +57,14 @@ impl Guests {
         table.next += 1;
         let owes = Owes::Asking;
         table.rows.insert(number, Row { owes, dismiss });
-        let guests = Arc::clone(self);
-        (Guest { number, guests }, dismissed)
+        let connections = Arc::clone(self);
+        (
+            Connection {
+                number,
+                connections,
+            },
+            dismissed,
+        )
     }
 
     /// Sends away the oldest connection that has not asked, or else the oldest one that does not read
@@ -85,18 +91,18 @@ impl Guests {
     }
 }
 
-impl Guest {
+impl Connection {
     /// Notes what the connection has to do next.
     pub(super) fn owes(&self, owes: Owes) {
-        if let Some(row) = self.guests.table().rows.get_mut(&self.number) {
+        if let Some(row) = self.connections.table().rows.get_mut(&self.number) {
             row.owes = owes;
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.guests.table().rows.remove(&self.number);
+        self.connections.table().rows.remove(&self.number);
     }
 }
 
@@ -121,25 +127,25 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_one_that_has_not_asked_goes_first_and_one_that_is_answered_never() {
-        let guests = Arc::new(Guests::default());
-        let all: Vec<_> = (0..4).map(|_| guests.enter()).collect();
+        let connections = Arc::new(Connections::default());
+        let all: Vec<_> = (0..4).map(|_| connections.enter()).collect();
         all[0].0.owes(Owes::Nothing);
         all[1].0.owes(Owes::Reading);
         for expected in [2, 3, 1] {
-            assert!(guests.dismiss());
+            assert!(connections.dismiss());
             for (index, (_, dismissed)) in all.iter().enumerate() {
                 let told = timeout(Duration::from_millis(1), dismissed.come()).await;
                 assert_eq!(told.is_ok(), index == expected, "{index}");
             }
         }
-        assert!(!guests.dismiss());
+        assert!(!connections.dismiss());
     }
 
     #[test]
     fn one_that_has_ended_is_forgotten() {
-        let guests = Arc::new(Guests::default());
-        drop(guests.enter());
-        assert!(!guests.dismiss());
-        assert!(guests.table().rows.is_empty());
+        let connections = Arc::new(Connections::default());
+        drop(connections.enter());
+        assert!(!connections.dismiss());
+        assert!(connections.table().rows.is_empty());
     }
 }
