@@ -1,6 +1,6 @@
 //! What one run of xtask shares between its checks.
 
-use std::cell::{OnceCell, Ref, RefCell};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,6 @@ use tempfile::TempDir;
 
 use crate::checks::leftovers::Trace;
 use crate::process;
-use crate::report::Counts;
 
 /// The environment variable by which every process that a run starts can be recognised. Its name does not
 /// begin with `HANDOVER_`: those variables configure the program under test, and tests take them away.
@@ -32,8 +31,6 @@ pub(crate) struct Context {
     temp: TempDir,
     files: OnceCell<Vec<String>>,
     handover: OnceCell<PathBuf>,
-    tally: RefCell<(Counts, Vec<String>)>,
-    failures: RefCell<Vec<(&'static str, Vec<String>)>>,
 }
 
 impl Context {
@@ -63,8 +60,6 @@ impl Context {
             temp,
             files: OnceCell::new(),
             handover: OnceCell::new(),
-            tally: RefCell::default(),
-            failures: RefCell::default(),
         })
     }
 
@@ -247,27 +242,5 @@ impl Context {
     /// Whether `cargo NAME` is there.
     pub(crate) fn has_subcommand(&self, name: &str) -> bool {
         process::capture(self.cargo([name, "--version"])).is_ok()
-    }
-
-    /// Adds a test runner's numbers and its `SKIPPED` lines.
-    pub(crate) fn count(&self, counts: Counts, skipped: Vec<String>) {
-        let mut tally = self.tally.borrow_mut();
-        tally.0 += counts;
-        tally.1.extend(skipped);
-    }
-
-    /// The sum of all test runners' numbers, and the `SKIPPED` lines.
-    pub(crate) fn counts(&self) -> (Counts, Vec<String>) {
-        self.tally.borrow().clone()
-    }
-
-    /// Remembers that a check failed, and why.
-    pub(crate) fn note_failure(&self, check: &'static str, problems: Vec<String>) {
-        self.failures.borrow_mut().push((check, problems));
-    }
-
-    /// The checks that failed so far, in their order, with their problems.
-    pub(crate) fn failures(&self) -> Ref<'_, Vec<(&'static str, Vec<String>)>> {
-        self.failures.borrow()
     }
 }
