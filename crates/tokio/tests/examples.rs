@@ -5,11 +5,12 @@ use std::process::Command;
 /// What an example prints, sorted: which of two tasks prints first is for the runtime to decide.
 fn lines_of(example: &str) -> Vec<String> {
     // Cargo puts examples beside the directory of this test.
-    let test = std::env::current_exe().unwrap();
-    let examples = test.parent().unwrap().with_file_name("examples");
+    let test = std::env::current_exe().expect("Linux has /proc");
+    let directory = test.parent().expect("a program is in a directory");
+    let examples = directory.with_file_name("examples");
     let output = Command::new(examples.join(example)).output();
     let output = output.expect("`cargo build -p handover-tokio --examples` has built it");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {text}{errors}", output.status);
     let mut lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
