@@ -1,13 +1,8 @@
-//! The checks, one file each, and their registry.
+//! The checks and their registry. A check that is only a call of Cargo is in [`cargo`], each other one in a
+//! file of its own.
 
-mod clippy;
+mod cargo;
 mod commands;
-mod docs;
-mod doctests;
-mod envoy;
-mod features;
-mod format;
-mod generated;
 mod layering;
 pub(crate) mod leftovers;
 mod licences;
@@ -21,7 +16,9 @@ mod workflows;
 
 use anyhow::Result;
 
+use crate::commands::{envoy, generate};
 use crate::context::Context;
+use crate::report::Counts;
 
 /// One check.
 pub(crate) struct Check {
@@ -44,6 +41,10 @@ pub(crate) struct Findings {
     pub(crate) problems: Vec<String>,
     /// What this machine could not do, and the job of the workflow that does it.
     pub(crate) left: Vec<String>,
+    /// How many tests there were, if the check runs tests.
+    pub(crate) counts: Option<Counts>,
+    /// The `SKIPPED` lines of those tests.
+    pub(crate) skipped: Vec<String>,
 }
 
 impl Findings {
@@ -71,114 +72,36 @@ impl Findings {
     }
 }
 
+/// One line for each check: its name, what it holds, its function, and the checks that it needs.
+macro_rules! checks {
+    ($($name:ident, $about:literal, $run:path, [$($need:ident),*];)*) => {
+        &[$(Check {
+            name: stringify!($name),
+            about: $about,
+            needs: &[$(stringify!($need)),*],
+            run: $run,
+        }),*]
+    };
+}
+
 /// Every check, in the order in which they run: the quick ones first, and each after those it needs.
-pub(crate) const ALL: &[Check] = &[
-    Check {
-        name: "format",
-        about: "every file is as rustfmt writes it",
-        needs: &[],
-        run: format::check,
-    },
-    Check {
-        name: "text",
-        about: "short files, links that lead somewhere, nothing of one machine, no unfinished marks",
-        needs: &[],
-        run: text::check,
-    },
-    Check {
-        name: "manifests",
-        about: "each fact is written once and inherited; dependencies fit our compiler",
-        needs: &[],
-        run: manifests::check,
-    },
-    Check {
-        name: "layering",
-        about: "each crate's whole dependency tree keeps out what it must never contain",
-        needs: &[],
-        run: layering::check,
-    },
-    Check {
-        name: "purity",
-        about: "core and retry have no std, no unsafe code, no clock, no environment",
-        needs: &[],
-        run: purity::check,
-    },
-    Check {
-        name: "licences",
-        about: "licences, bans, duplicates, sources and excused advisories are those of deny.toml",
-        needs: &[],
-        run: licences::check,
-    },
-    Check {
-        name: "workflows",
-        about: "CI calls these checks, has its other jobs, and pins what it uses by hash",
-        needs: &[],
-        run: workflows::check,
-    },
-    Check {
-        name: "clippy",
-        about: "no warning from the compiler or clippy, with all features and with none",
-        needs: &[],
-        run: clippy::check,
-    },
-    Check {
-        name: "features",
-        about: "each crate alone, with each combination of its features, compiles without a warning",
-        needs: &[],
-        run: features::check,
-    },
-    Check {
-        name: "generated",
-        about: "what is generated from code is what the code gives",
-        needs: &[],
-        run: generated::check,
-    },
-    Check {
-        name: "docs",
-        about: "the documentation builds without a warning, private items too",
-        needs: &[],
-        run: docs::check,
-    },
-    Check {
-        name: "publish",
-        about: "each library's package has what its user needs, nothing else, and builds",
-        needs: &[],
-        run: publish::check,
-    },
-    Check {
-        name: "envoy",
-        about: "the pinned real Envoy is installed below the target directory",
-        needs: &[],
-        run: envoy::check,
-    },
-    Check {
-        name: "tests",
-        about: "every test passes; those with a real Envoy have one",
-        needs: &["envoy"],
-        run: tests::check,
-    },
-    Check {
-        name: "doctests",
-        about: "every example in the documentation compiles and runs",
-        needs: &[],
-        run: doctests::check,
-    },
-    Check {
-        name: "commands",
-        about: "every command shown in README.md and docs runs, or a test runs it",
-        needs: &["envoy"],
-        run: commands::check,
-    },
-    Check {
-        name: "snapshots",
-        about: "no snapshot waits for review, and each one belongs to a test",
-        needs: &["tests"],
-        run: snapshots::check,
-    },
-    Check {
-        name: "leftovers",
-        about: "tests and commands leave no process, socket or file behind",
-        needs: &["tests", "doctests", "commands"],
-        run: leftovers::check,
-    },
-];
+pub(crate) const ALL: &[Check] = checks! {
+    format, "every file is as rustfmt writes it", cargo::format, [];
+    text, "short files, links that lead somewhere, nothing of one machine, no unfinished marks", text::check, [];
+    manifests, "each fact is written once and inherited; dependencies fit our compiler", manifests::check, [];
+    layering, "each crate's whole dependency tree keeps out what it must never contain", layering::check, [];
+    purity, "core and retry have no std, no unsafe code, no clock, no environment", purity::check, [];
+    licences, "licences, bans, duplicates, sources and excused advisories are those of deny.toml", licences::check, [];
+    workflows, "CI calls these checks, has its other jobs, and pins what it uses by hash", workflows::check, [];
+    clippy, "no warning from the compiler or clippy, with all features and with none", cargo::clippy, [];
+    features, "each crate alone, with each combination of its features, compiles without a warning", cargo::features, [];
+    generated, "what is generated from code is what the code gives", generate::check, [];
+    docs, "the documentation builds without a warning, private items too", cargo::docs, [];
+    publish, "each library's package has what its user needs, nothing else, and builds", publish::check, [];
+    envoy, "the pinned real Envoy is installed below the target directory", envoy::check, [];
+    tests, "every test passes; those with a real Envoy have one", tests::check, [envoy];
+    doctests, "every example in the documentation compiles and runs", cargo::doctests, [];
+    commands, "every command shown in README.md and docs runs, or a test runs it", commands::check, [envoy];
+    snapshots, "no snapshot waits for review, and each one belongs to a test", snapshots::check, [tests];
+    leftovers, "tests and commands leave no process, socket or file behind", leftovers::check, [tests, doctests, commands];
+};

@@ -13,7 +13,7 @@ mod soak;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Checks the workspace and fetches what the checks need.
 #[derive(Debug, Parser)]
@@ -26,7 +26,11 @@ pub(crate) struct Xtask {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run every check, then list all that failed; exit 1 if there is one.
-    Ci(CiArgs),
+    Ci {
+        /// List the checks and what each holds; run nothing.
+        #[arg(long)]
+        list: bool,
+    },
     /// Run some checks by name, with those they build on.
     Check {
         /// Names, as `cargo xtask ci --list` shows them.
@@ -34,7 +38,14 @@ enum Command {
         names: Vec<String>,
     },
     /// Install a pinned, real Envoy below the target directory and print its path.
-    Envoy(EnvoyArgs),
+    Envoy {
+        /// Which of the pinned versions.
+        #[arg(long, value_name = "X.Y.Z", default_value = envoy::DEFAULT_VERSION)]
+        version: String,
+        /// Print only the path on standard output, for `ENVOY_BIN=$(cargo xtask envoy --print)`.
+        #[arg(long)]
+        print: bool,
+    },
     /// Measure with the release profile.
     Bench {
         /// What to measure.
@@ -51,54 +62,31 @@ enum Command {
     /// Explore the large set of models of the state machine, some minutes.
     Model,
     /// Run the tests on real Envoy in their long form, with every pinned version; half an hour and more.
-    Soak(SoakArgs),
+    Soak {
+        /// Begin further rounds until so much time has passed since the first; at least one is run.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        minutes: u64,
+    },
     /// Build the libraries with the oldest version of each dependency that a manifest allows.
     MinimalVersions,
     /// Change the libraries in small ways and see whether a test notices; hours.
-    Mutants(MutantsArgs),
-}
-
-#[derive(Debug, Args)]
-struct SoakArgs {
-    /// Begin further rounds until so much time has passed since the first; at least one is run.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    minutes: u64,
-}
-
-#[derive(Debug, Args)]
-struct MutantsArgs {
-    /// Only this part of the changes of each package, for example `0/8`.
-    #[arg(long, value_name = "K/N")]
-    shard: Option<String>,
-    /// Only these packages; all libraries otherwise.
-    #[arg(long = "package", value_name = "NAME")]
-    packages: Vec<String>,
-    /// List the changes that would be made; make none.
-    #[arg(long)]
-    list: bool,
+    Mutants {
+        /// Only this part of the changes of each package, for example `0/8`.
+        #[arg(long, value_name = "K/N")]
+        shard: Option<String>,
+        /// Only these packages; all libraries otherwise.
+        #[arg(long = "package", value_name = "NAME")]
+        packages: Vec<String>,
+        /// List the changes that would be made; make none.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Subject {
     /// A step of the state machine, and a million hand-overs on one machine.
     Core,
-}
-
-#[derive(Debug, Args)]
-struct CiArgs {
-    /// List the checks and what each holds; run nothing.
-    #[arg(long)]
-    list: bool,
-}
-
-#[derive(Debug, Args)]
-struct EnvoyArgs {
-    /// Which of the pinned versions.
-    #[arg(long, value_name = "X.Y.Z", default_value = envoy::DEFAULT_VERSION)]
-    version: String,
-    /// Print only the path on standard output, for `ENVOY_BIN=$(cargo xtask envoy --print)`.
-    #[arg(long)]
-    print: bool,
 }
 
 impl Xtask {
@@ -109,23 +97,23 @@ impl Xtask {
     /// When the work cannot be done at all. Checks that fail are not an error but an exit code.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Ci(CiArgs { list: true }) => Ok(ci::list()),
-            Command::Ci(CiArgs { list: false }) => ci::run_all(),
+            Command::Ci { list: true } => Ok(ci::list()),
+            Command::Ci { list: false } => ci::run_all(),
             Command::Check { names } => ci::run_some(&names),
-            Command::Envoy(EnvoyArgs { version, print }) => envoy::command(&version, print),
+            Command::Envoy { version, print } => envoy::command(&version, print),
             Command::Bench {
                 subject: Subject::Core,
             } => bench::core(),
             Command::Fuzz { seconds } => fuzz::command(seconds),
             Command::Generate => generate::command(),
             Command::Model => model::command(),
-            Command::Soak(SoakArgs { minutes }) => soak::command(minutes),
+            Command::Soak { minutes } => soak::command(minutes),
             Command::MinimalVersions => minimal::command(),
-            Command::Mutants(MutantsArgs {
+            Command::Mutants {
                 shard,
                 packages,
                 list,
-            }) => mutants::command(shard.as_deref(), &packages, list),
+            } => mutants::command(shard.as_deref(), &packages, list),
         }
     }
 }

@@ -1,19 +1,18 @@
 //! What one run of xtask shares between its checks.
 
-use std::cell::{OnceCell, Ref, RefCell};
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use cargo_metadata::{CargoOpt, Message, Metadata, MetadataCommand, Package, Target};
 use tempfile::TempDir;
 
 use crate::checks::leftovers::Trace;
-use crate::files;
 use crate::process;
-use crate::report::Counts;
 
 /// The environment variable by which every process that a run starts can be recognised. Its name does not
 /// begin with `HANDOVER_`: those variables configure the program under test, and tests take them away.
@@ -32,8 +31,6 @@ pub(crate) struct Context {
     temp: TempDir,
     files: OnceCell<Vec<String>>,
     handover: OnceCell<PathBuf>,
-    tally: RefCell<(Counts, Vec<String>)>,
-    failures: RefCell<Vec<(&'static str, Vec<String>)>>,
 }
 
 impl Context {
@@ -63,8 +60,6 @@ impl Context {
             temp,
             files: OnceCell::new(),
             handover: OnceCell::new(),
-            tally: RefCell::default(),
-            failures: RefCell::default(),
         })
     }
 
@@ -122,8 +117,19 @@ impl Context {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
-        let listed = files::listed(&self.root)?;
+        let listed = self.list_files(&["--cached", "--others", "--exclude-standard"])?;
         Ok(self.files.get_or_init(|| listed))
+    }
+
+    /// The files that `git ls-files` lists, relative to the root, without those that are deleted.
+    pub(crate) fn list_files(&self, arguments: &[&str]) -> Result<Vec<String>> {
+        let mut git = self.command("git");
+        git.args(["ls-files", "--deduplicate", "-z"])
+            .args(arguments);
+        let output = process::capture(git).context("listing the repository's files with git")?;
+        let files = output.split_terminator('\0');
+        let files = files.filter(|path| self.root.join(path).is_file());
+        Ok(files.map(str::to_owned).collect())
     }
 
     /// The text of a file of the repository.
@@ -155,6 +161,24 @@ impl Context {
         }
         command.args(arguments);
         command
+    }
+
+    /// Name and version of each package that `cargo tree` finds.
+    pub(crate) fn tree<I: IntoIterator<Item: AsRef<OsStr>>>(
+        &self,
+        arguments: I,
+    ) -> Result<BTreeSet<(String, String)>> {
+        let mut tree = self.cargo(["tree", "--prefix", "none", "--no-dedupe", "--format", "{p}"]);
+        tree.args(arguments);
+        let output = process::capture(tree)?;
+        let packages = output.lines().filter_map(|line| {
+            let (name, rest) = line.split_once(" v")?;
+            let version = rest.split(' ').next()?;
+            Some((name.to_owned(), version.to_owned()))
+        });
+        let packages: BTreeSet<_> = packages.collect();
+        ensure!(!packages.is_empty(), "`cargo tree` named no package");
+        Ok(packages)
     }
 
     /// A program, run at the root, with the run's identity.
@@ -218,27 +242,5 @@ impl Context {
     /// Whether `cargo NAME` is there.
     pub(crate) fn has_subcommand(&self, name: &str) -> bool {
         process::capture(self.cargo([name, "--version"])).is_ok()
-    }
-
-    /// Adds a test runner's numbers and its `SKIPPED` lines.
-    pub(crate) fn count(&self, counts: Counts, skipped: Vec<String>) {
-        let mut tally = self.tally.borrow_mut();
-        tally.0 += counts;
-        tally.1.extend(skipped);
-    }
-
-    /// The sum of all test runners' numbers, and the `SKIPPED` lines.
-    pub(crate) fn counts(&self) -> (Counts, Vec<String>) {
-        self.tally.borrow().clone()
-    }
-
-    /// Remembers that a check failed, and why.
-    pub(crate) fn note_failure(&self, check: &'static str, problems: Vec<String>) {
-        self.failures.borrow_mut().push((check, problems));
-    }
-
-    /// The checks that failed so far, in their order, with their problems.
-    pub(crate) fn failures(&self) -> Ref<'_, Vec<(&'static str, Vec<String>)>> {
-        self.failures.borrow()
     }
 }

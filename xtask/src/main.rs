@@ -16,7 +16,6 @@
 mod checks;
 mod commands;
 mod context;
-mod files;
 mod markdown;
 mod process;
 mod report;

@@ -7,8 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use quick_junit::{Report, TestCase, TestCaseStatus, XmlString};
 
-/// How a line starts by which a test reports that it did nothing, and why.
-const SKIPPED: &str = "SKIPPED ";
+/// How a line starts by which a test reports that it did nothing, and why. Large letters or small: nextest
+/// shows what a test prints, whatever it prints it with.
+const SKIPPED: [&str; 2] = ["skipped ", "skipped:"];
 
 /// How many tests there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,10 +105,12 @@ impl Results {
 
 /// The line by which a test reports that it skipped itself, the first where there are several.
 fn skip_line(output: &str) -> Option<String> {
-    let mut lines = output.lines().map(str::trim_start);
-    lines
-        .find(|line| line.starts_with(SKIPPED))
-        .map(str::to_owned)
+    let is_skip = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        SKIPPED.iter().any(|start| line.starts_with(start))
+    };
+    let line = output.lines().map(str::trim_start).find(is_skip)?;
+    Some(line.to_owned())
 }
 
 /// The numbers of a summary line of Rust's own harness, or `None` for any other line.
@@ -134,14 +137,17 @@ mod tests {
     use super::*;
 
     const JUNIT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<testsuites name="nextest-run" tests="4" failures="1" errors="1" time="0.5">
-    <testsuite name="handover-tests::real" tests="4" disabled="0" errors="1" failures="1">
+<testsuites name="nextest-run" tests="5" failures="1" errors="1" time="0.5">
+    <testsuite name="handover-tests::real" tests="5" disabled="0" errors="1" failures="1">
         <testcase name="t::good" classname="handover-tests::real" time="0.1">
             <system-err>chatter about what is not SKIPPED </system-err>
         </testcase>
         <testcase name="t::bare" classname="handover-tests::real" time="0.1">
             <system-err>SKIPPED t::bare: no root
 SKIPPED t::bare: and no Envoy</system-err>
+        </testcase>
+        <testcase name="t::quiet" classname="handover-tests::real" time="0.1">
+            <system-out>skipped: no network</system-out>
         </testcase>
         <testcase name="t::red" classname="handover-tests::real" time="0.1">
             <failure type="test failure with exit code 101">boom</failure>
@@ -162,8 +168,11 @@ SKIPPED t::bare: and no Envoy</system-err>
     #[test]
     fn a_test_that_skipped_itself_did_not_pass_and_one_that_failed_did_not_skip() {
         let results = read();
-        assert_eq!(results.counts.to_string(), "1 passed, 2 failed, 1 skipped");
-        assert_eq!(results.skipped, ["SKIPPED t::bare: no root"]);
+        assert_eq!(results.counts.to_string(), "1 passed, 2 failed, 2 skipped");
+        assert_eq!(
+            results.skipped,
+            ["SKIPPED t::bare: no root", "skipped: no network"]
+        );
         assert_eq!(
             results.failed,
             [
@@ -176,8 +185,8 @@ SKIPPED t::bare: and no Envoy</system-err>
     #[test]
     fn a_test_without_a_turn_is_skipped() {
         let mut results = read();
-        results.without_turn(4);
-        assert_eq!(results.counts.skipped, 1);
+        results.without_turn(5);
+        assert_eq!(results.counts.skipped, 2);
         results.without_turn(9);
         assert_eq!(results.counts.to_string(), "1 passed, 2 failed, 6 skipped");
     }

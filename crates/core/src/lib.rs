@@ -33,6 +33,8 @@ mod policy;
 #[cfg(feature = "scenario")]
 pub mod scenario;
 mod time;
+#[cfg(any(test, doctest))]
+mod told;
 mod urgency;
 
 pub use handover_retry as retry;

@@ -42,6 +42,19 @@
 //! - [`admin`]: asks the admin endpoint;
 //! - [`failure`], [`report`], [`last_good`], [`Digest`]: explain an end, and keep what is needed
 //!   later.
+//!
+//! The crates whose types stand in its signatures are re-exported, so a program needs no second dependency
+//! for them:
+//!
+//! ```
+//! use handover_envoy::handover_core::retry::Retry;
+//! use handover_envoy::handover_process::{ExitCause, Signal, SpawnError, WaitError, queue};
+//! use handover_envoy::handover_runtime::{Shortage, offload::OffloadError};
+//! use handover_envoy::{Digest, DirectoryError, Envoy};
+//!
+//! let (sink, mut lines) = queue(64);
+//! let builder = Envoy::builder("/usr/bin/envoy").output(sink);
+//! ```
 
 mod adapter;
 pub mod admin;
@@ -73,7 +86,10 @@ mod rejection_reason;
 mod sock_diag;
 mod text;
 
+// The crates whose types stand in signatures of this one.
 pub use handover_core;
+pub use handover_process;
+pub use handover_runtime;
 pub use handover_tokio;
 
 pub use adapter::{

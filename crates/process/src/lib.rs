@@ -105,6 +105,9 @@ pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Str
 pub use own_signals::{ignore_stray_signals, unblock_signals};
 pub use signal::{Signal, UnknownSignal};
 
+/// The source of a [`SpawnError`], if a process or thread could not be started.
+pub use handover_runtime::StartError;
+
 /// The example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,88 +1,41 @@
-//! The layers of the design: which member may know which, and what a crate's whole tree of
-//! dependencies must never contain.
+//! The layers of the design, which `xtask/layers.toml` holds: which member may know which, and what a crate's
+//! whole tree of dependencies must never contain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 use cargo_metadata::DependencyKind;
+use serde::Deserialize;
 
 use super::Findings;
 use crate::context::Context;
-use crate::process;
 
-/// Which members each member may depend on. Arrows point down only.
-const EDGES: &[(&str, &[&str])] = &[
-    ("handover-retry", &[]),
-    ("handover-netutil", &[]),
-    ("handover-files", &[]),
-    ("handover-runtime", &[]),
-    ("handover-process", &["handover-runtime"]),
-    ("handover-watch", &["handover-files", "handover-runtime"]),
-    ("handover-core", &["handover-retry"]),
-    ("handover-tokio", &["handover-core", "handover-retry"]),
-    (
-        "handover-envoy",
-        &[
-            "handover-files",
-            "handover-process",
-            "handover-runtime",
-            "handover-tokio",
-            "handover-core",
-            "handover-retry",
-            "handover-netutil",
-        ],
-    ),
-    (
-        "handover-supervisor",
-        &[
-            "handover-test-support",
-            "handover-envoy",
-            "handover-files",
-            "handover-process",
-            "handover-runtime",
-            "handover-watch",
-            "handover-tokio",
-            "handover-core",
-            "handover-netutil",
-        ],
-    ),
-    (
-        "handover",
-        &[
-            "handover-test-support",
-            "handover-supervisor",
-            "handover-envoy",
-            "handover-files",
-            "handover-process",
-            "handover-runtime",
-            "handover-watch",
-            "handover-tokio",
-            "handover-core",
-            "handover-retry",
-            "handover-netutil",
-        ],
-    ),
-    ("handover-test-support", &[]),
-    (
-        "handover-tests",
-        &[
-            "handover-test-support",
-            "handover-envoy",
-            "handover-files",
-            "handover-process",
-            "handover-runtime",
-            "handover-watch",
-            "handover-tokio",
-            "handover-core",
-            "handover-retry",
-            "handover-netutil",
-        ],
-    ),
-    ("xtask", &[]),
-];
+const FILE: &str = "xtask/layers.toml";
+
+/// The place of a member.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Layer {
+    uses: Vec<String>,
+    #[serde(default)]
+    promises: Vec<Promise>,
+}
+
+/// What a tree may or must not contain, for which features, and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promise {
+    #[serde(default = "Features::each")]
+    with: Vec<Features>,
+    only: Option<Vec<String>>,
+    #[serde(default)]
+    never: Vec<String>,
+    because: String,
+}
 
 /// A set of a crate's features, as Cargo's flags select it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Features {
     None,
     Default,
@@ -90,7 +43,9 @@ enum Features {
 }
 
 impl Features {
-    const EACH: [Self; 3] = [Self::None, Self::Default, Self::All];
+    fn each() -> Vec<Self> {
+        vec![Self::None, Self::Default, Self::All]
+    }
 
     const fn flag(self) -> Option<&'static str> {
         match self {
@@ -101,163 +56,25 @@ impl Features {
     }
 }
 
-/// What a tree may or must not contain besides the crate itself.
-enum Rule {
-    /// Nothing but these.
-    Only(&'static [&'static str]),
-    /// Anything but these.
-    Never(&'static [&'static str]),
+impl Promise {
+    fn is_kept_by(&self, name: &String) -> bool {
+        !self.never.contains(name) && self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
 }
-
-/// One promise: a crate, the feature sets that it is about, the rule, the reason.
-struct Promise {
-    of: &'static str,
-    with: &'static [Features],
-    rule: Rule,
-    because: &'static str,
-}
-
-const PROMISES: &[Promise] = &[
-    Promise {
-        of: "handover-core",
-        with: &Features::EACH,
-        rule: Rule::Only(&["handover-retry"]),
-        because: "the state machine runs anywhere: no runtime, no OS, nothing from outside the workspace",
-    },
-    Promise {
-        of: "handover-retry",
-        with: &[Features::None, Features::Default],
-        rule: Rule::Only(&[]),
-        because: "a policy is plain data; the unmaintained `backoff` comes only by its feature",
-    },
-    Promise {
-        of: "handover-retry",
-        with: &[Features::All],
-        rule: Rule::Never(&[
-            "tokio",
-            "async-trait",
-            "rustix",
-            "serde",
-            "anyhow",
-            "clap",
-            "tracing",
-        ]),
-        because: "implementing a trait of `backoff` needs no runtime",
-    },
-    Promise {
-        of: "handover-netutil",
-        with: &Features::EACH,
-        rule: Rule::Never(&[
-            "handover-retry",
-            "handover-core",
-            "handover-tokio",
-            "handover-envoy",
-            "backoff",
-            "hyper",
-            "clap",
-            "anyhow",
-        ]),
-        because: "address helpers are picked alone",
-    },
-    Promise {
-        of: "handover-tokio",
-        with: &Features::EACH,
-        rule: Rule::Never(&[
-            "handover-envoy",
-            "handover-netutil",
-            "handover-process",
-            "handover-watch",
-            "backoff",
-            "hyper",
-            "clap",
-            "anyhow",
-        ]),
-        because: "the driver knows no proxy, no child, no protocol and no command line",
-    },
-    Promise {
-        of: "handover-process",
-        with: &Features::EACH,
-        rule: Rule::Never(&[
-            "handover-core",
-            "handover-tokio",
-            "handover-envoy",
-            "handover-watch",
-            "hyper",
-            "clap",
-            "anyhow",
-        ]),
-        because: "children are started by supervisors of any kind",
-    },
-    Promise {
-        of: "handover-watch",
-        with: &Features::EACH,
-        rule: Rule::Never(&[
-            "handover-core",
-            "handover-tokio",
-            "handover-envoy",
-            "handover-process",
-            "hyper",
-            "clap",
-            "anyhow",
-        ]),
-        because: "files are watched by programs of any kind",
-    },
-    Promise {
-        of: "handover-runtime",
-        with: &Features::EACH,
-        rule: Rule::Never(&["hyper", "clap", "anyhow"]),
-        because: "it adds to tokio alone",
-    },
-    Promise {
-        of: "handover-files",
-        with: &Features::EACH,
-        rule: Rule::Never(&["tokio", "async-trait", "hyper", "clap", "anyhow"]),
-        because: "files need no runtime",
-    },
-    Promise {
-        of: "handover-envoy",
-        with: &Features::EACH,
-        rule: Rule::Never(&["clap", "anyhow", "tracing-subscriber"]),
-        because: "a library has typed errors, and its user decides on flags and logs",
-    },
-    Promise {
-        of: "handover-supervisor",
-        with: &[Features::None, Features::Default],
-        rule: Rule::Never(&["handover-envoy", "clap", "anyhow", "tracing-subscriber"]),
-        because: "a server of any kind is supervised without Envoy, and by a library with typed errors",
-    },
-    Promise {
-        of: "handover",
-        with: &Features::EACH,
-        rule: Rule::Never(&["insta", "proptest", "stateright", "cargo_metadata"]),
-        because: "what only tests and xtask need stays out of the binary",
-    },
-];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    edges(context, &mut findings);
-    for promise in PROMISES {
-        for features in promise.with {
-            let tree = tree(context, promise.of, *features)?;
-            let bad: Vec<&str> = tree
-                .iter()
-                .map(String::as_str)
-                .filter(|name| match promise.rule {
-                    Rule::Only(allowed) => !allowed.contains(name),
-                    Rule::Never(banned) => banned.contains(name),
-                })
-                .collect();
-            if !bad.is_empty() {
-                findings.problem(format!(
-                    "{} {} contains {}, but {}; `cargo tree -e normal -p {} -i {}` shows the way",
-                    promise.of,
-                    features.flag().unwrap_or("with its default features"),
-                    bad.join(", "),
-                    promise.because,
-                    promise.of,
-                    bad.first().unwrap_or(&""),
-                ));
+    let layers: BTreeMap<String, Layer> = context.toml(FILE)?;
+    edges(context, &layers, &mut findings);
+    for (of, layer) in &layers {
+        for promise in &layer.promises {
+            let says_something = promise.only.is_some() || !promise.never.is_empty();
+            ensure!(
+                says_something,
+                "{FILE}: a promise of {of} has neither `only` nor `never`"
+            );
+            for features in &promise.with {
+                tree(context, of, *features, promise, &mut findings)?;
             }
         }
     }
@@ -265,25 +82,20 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
 }
 
 /// The direct dependencies between members, those for tests included.
-fn edges(context: &Context, findings: &mut Findings) {
-    let members: Vec<&str> = context
-        .members()
-        .iter()
-        .map(|member| member.name.as_str())
-        .collect();
-    for member in context.members() {
-        let name = member.name.as_str();
-        let Some((_, allowed)) = EDGES.iter().find(|(of, _)| *of == name) else {
-            findings.problem(format!(
-                "{name} has no place in the layers: give it one in this check's list"
-            ));
+fn edges(context: &Context, layers: &BTreeMap<String, Layer>, findings: &mut Findings) {
+    let members = context.members();
+    for member in &members {
+        let Some(layer) = layers.get(member.name.as_str()) else {
+            findings.problem(format!("{FILE}: {} has no place in it", member.name));
             continue;
         };
         for dependency in &member.dependencies {
-            let to = dependency.name.as_str();
+            let to = &dependency.name;
             // A crate's own tests may ask for one of its features by depending on the crate itself.
-            let itself = to == name && dependency.kind == DependencyKind::Development;
-            if members.contains(&to) && !allowed.contains(&to) && !itself {
+            let itself = *to == *member.name && dependency.kind == DependencyKind::Development;
+            let is_member = members.iter().any(|member| *member.name == *to);
+            if is_member && !layer.uses.contains(to) && !itself {
+                let name = &member.name;
                 findings.problem(format!(
                     "{name} must not depend on {to}: arrows point down only"
                 ));
@@ -292,23 +104,31 @@ fn edges(context: &Context, findings: &mut Findings) {
     }
 }
 
-/// The names of all packages that `package` is built from, on any platform, without itself.
-fn tree(context: &Context, package: &str, features: Features) -> Result<BTreeSet<String>> {
+/// What is wrong with all that a package is built from, on any platform.
+fn tree(
+    context: &Context,
+    of: &String,
+    features: Features,
+    promise: &Promise,
+    findings: &mut Findings,
+) -> Result<()> {
     // What a macro needs while it runs is not part of what it is used in.
     let edges = "normal,build,no-proc-macro";
-    let mut command = context.cargo(["tree", "--package", package, "--edges", edges]);
-    command
-        .args(["--target", "all", "--prefix", "none", "--format", "{p}"])
-        .args(features.flag());
-    let text = process::capture(command)?;
-    let mut names: BTreeSet<String> = text
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .map(str::to_owned)
-        .collect();
-    names.remove("");
-    names
-        .take(package)
-        .with_context(|| format!("`cargo tree` did not name {package}"))?;
-    Ok(names)
+    let arguments = ["--package", of, "--edges", edges, "--target", "all"];
+    let tree = context.tree(arguments.into_iter().chain(features.flag()))?;
+    let names: BTreeSet<&String> = tree.iter().map(|(name, _)| name).collect();
+    ensure!(names.contains(of), "`cargo tree` did not name {of}");
+    let bad = names
+        .into_iter()
+        .filter(|name| *name != of && !promise.is_kept_by(name));
+    let bad: Vec<&str> = bad.map(String::as_str).collect();
+    if let Some(first) = bad.first() {
+        findings.problem(format!(
+            "{of} {} contains {}, but {}; `cargo tree -e normal -p {of} -i {first}` shows the way",
+            features.flag().unwrap_or("with its default features"),
+            bad.join(", "),
+            promise.because,
+        ));
+    }
+    Ok(())
 }

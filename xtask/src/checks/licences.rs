@@ -1,12 +1,10 @@
 //! Licences, bans, duplicate versions, sources and excused advisories are those of `deny.toml`, and no excuse
 //! there outlives its cause. cargo-deny, which takes minutes to build, reads the same file in the workflow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use cargo_metadata::{
-    CargoOpt, DependencyKind, Metadata, MetadataCommand, NodeDep, Package, PackageId,
-};
+use cargo_metadata::Package;
 use serde::Deserialize;
 
 use super::Findings;
@@ -68,17 +66,7 @@ impl Entry {
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let deny: Deny = context.toml(FILE)?;
-    let metadata = resolve(context, &deny)?;
-    let built: BTreeSet<&PackageId> = metadata
-        .resolve
-        .iter()
-        .flat_map(|all| all.nodes.iter().map(|node| &node.id))
-        .collect();
-    let all = metadata
-        .packages
-        .iter()
-        .filter(|package| package.source.is_some());
-    let all: Vec<&Package> = all.filter(|package| built.contains(&package.id)).collect();
+    let all = built(context, &deny, "normal,build,dev")?;
     let allowed = deny
         .licenses
         .allow
@@ -103,7 +91,9 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
             findings.problem(format!("{who} does not come from the public registry"));
         }
     }
-    duplicates(&deny.bans.skip, &shipped(&metadata, &all), &mut findings);
+    // Two versions weigh something only in what is built without the tests; cargo-deny counts so too.
+    let shipped = built(context, &deny, "normal,build")?;
+    duplicates(&deny.bans.skip, &shipped, &mut findings);
     for ignored in &deny.advisories.ignore {
         let name = ignored
             .reason
@@ -126,18 +116,6 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Resolves the dependencies for the platforms in `[graph]`.
-fn resolve(context: &Context, deny: &Deny) -> Result<Metadata> {
-    let platforms = deny.graph.targets.iter();
-    let options = platforms.flat_map(|platform| ["--filter-platform".to_owned(), platform.clone()]);
-    let mut command = MetadataCommand::new();
-    command
-        .current_dir(&context.root)
-        .features(CargoOpt::AllFeatures)
-        .other_options(options.collect::<Vec<_>>());
-    command.exec().context("resolving the dependencies")
-}
-
 /// What is wrong with the licence of a package.
 fn licence(package: &Package, allowed: &[spdx::Licensee]) -> Option<String> {
     let Some(text) = &package.license else {
@@ -156,33 +134,18 @@ fn licence(package: &Package, allowed: &[spdx::Licensee]) -> Option<String> {
     }
 }
 
-/// The packages in what the members build without their tests. Only among them two versions of one crate
-/// weigh anything; cargo-deny counts so too.
-fn shipped<'a>(metadata: &Metadata, all: &[&'a Package]) -> Vec<&'a Package> {
-    let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
-    let nodes: BTreeMap<_, _> = nodes.map(|node| (&node.id, node)).collect();
-    let mut found = BTreeSet::new();
-    let mut waiting: Vec<&PackageId> = metadata.workspace_members.iter().collect();
-    while let Some(id) = waiting.pop() {
-        if let Some(node) = nodes.get(id)
-            && found.insert(id)
-        {
-            let for_use = node
-                .deps
-                .iter()
-                .filter(|dependency| !is_for_tests(dependency));
-            waiting.extend(for_use.map(|dependency| &dependency.pkg));
-        }
-    }
-    all.iter()
-        .copied()
-        .filter(|package| found.contains(&package.id))
-        .collect()
-}
-
-fn is_for_tests(dependency: &NodeDep) -> bool {
-    let mut kinds = dependency.dep_kinds.iter();
-    kinds.all(|kind| kind.kind == DependencyKind::Development)
+/// The packages from outside that are built for the platforms in `[graph]`, by the kinds of dependencies that
+/// `cargo tree` is told to follow.
+fn built<'a>(context: &'a Context, deny: &Deny, kinds: &str) -> Result<Vec<&'a Package>> {
+    let platforms = deny.graph.targets.iter();
+    let platforms = platforms.flat_map(|platform| ["--target", platform]);
+    let all = ["--workspace", "--all-features", "--edges", kinds];
+    let tree = context.tree(all.into_iter().chain(platforms))?;
+    let packages = context.metadata.packages.iter().filter(|package| {
+        let key = (package.name.to_string(), package.version.to_string());
+        package.source.is_some() && tree.contains(&key)
+    });
+    Ok(packages.collect())
 }
 
 /// One version of each crate, except for those in `[bans] skip`; and no entry there without need.

@@ -8,7 +8,6 @@ use toml::{Table, Value};
 
 use super::Findings;
 use crate::context::Context;
-use crate::files;
 use crate::process;
 
 const PURE: [&str; 2] = ["handover-core", "handover-retry"];
@@ -51,9 +50,13 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
                 findings.problem(format!("{library} lacks the line `{attribute}`"));
             }
         }
-        for path in files::walk(&context.root.join(directory).join("src"), &[])? {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            exceptions(&context.relative(&path), &text, &mut findings);
+        let folder = format!("{directory}/src/");
+        for file in context
+            .files()?
+            .iter()
+            .filter(|file| file.starts_with(&folder))
+        {
+            exceptions(file, &context.text(file)?, &mut findings);
         }
         for target in &targets {
             let mut build =

@@ -8,17 +8,18 @@ use anyhow::{Context as _, Result};
 
 use super::{Findings, tests};
 use crate::context::Context;
-use crate::files;
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let tests_failed = context.failures().iter().any(|(name, _)| *name == "tests");
-    if tests_failed {
-        findings.problem("the tests failed, so which snapshots belong to a test cannot be told");
-    }
     let references = tests::references(context)?;
-    let noted = std::fs::read_to_string(&references)
-        .with_context(|| format!("reading {}", references.display()))?;
+    let tests_failed = !references.is_file();
+    let noted = if tests_failed {
+        findings.problem("the tests failed, so which snapshots belong to a test cannot be told");
+        String::new()
+    } else {
+        std::fs::read_to_string(&references)
+            .with_context(|| format!("reading {}", references.display()))?
+    };
     let noted: BTreeSet<&str> = noted.lines().collect();
     // A path that cannot be resolved is that of a snapshot which is not there, a test's failure.
     let read = noted
@@ -33,21 +34,23 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         ));
     }
 
-    // Snapshots that wait for review are ignored by git, so the directories are searched themselves.
-    let skip = [context.target().to_owned(), context.root.join("target")];
+    // Snapshots that wait for review are ignored by git, so they are asked for by name.
+    let pending = ["--others", "--", "*.snap.new", "*.pending-snap", ":!target"];
+    for file in context.list_files(&pending)? {
+        findings.problem(format!(
+            "{file} waits for review: accept it by renaming it, or delete it"
+        ));
+    }
     let mut count = 0_usize;
-    for path in files::walk(&context.root, &skip)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let shown = context.relative(&path);
-        if name.ends_with(".snap.new") || name.ends_with(".pending-snap") {
-            findings.problem(format!(
-                "{shown} waits for review: accept it by renaming it, or delete it"
-            ));
-        } else if name.ends_with(".snap") {
-            count += 1;
-            if !tests_failed && !path.canonicalize().is_ok_and(|real| read.contains(&real)) {
-                findings.problem(format!("{shown} belongs to no test: delete it"));
-            }
+    for file in context
+        .files()?
+        .iter()
+        .filter(|file| file.ends_with(".snap"))
+    {
+        count += 1;
+        let path = context.root.join(file).canonicalize();
+        if !tests_failed && !path.is_ok_and(|real| read.contains(&real)) {
+            findings.problem(format!("{file} belongs to no test: delete it"));
         }
     }
     findings.note(format!("{count} snapshot files"));

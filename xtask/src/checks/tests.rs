@@ -1,6 +1,6 @@
 //! Every test passes. cargo-nextest runs them, with a limit for each, and reports them in a `JUnit` file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,8 +21,7 @@ const ALL: [&str; 2] = ["--workspace", "--all-features"];
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let references = references(context)?;
-    std::fs::write(&references, "")
-        .with_context(|| format!("emptying {}", references.display()))?;
+    forget(&references)?;
     let listed = names(context)?.len();
     let mut run = context.cargo(["nextest", "run"]);
     run.args(ALL)
@@ -32,7 +31,11 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     results.without_turn(listed);
     findings.problems.extend(problem);
     findings.problems.append(&mut results.failed);
-    context.count(results.counts, results.skipped);
+    (findings.counts, findings.skipped) = (Some(results.counts), results.skipped);
+    if !findings.problems.is_empty() {
+        // A test that failed may have read less than it does.
+        forget(&references)?;
+    }
     Ok(findings)
 }
 
@@ -47,9 +50,7 @@ pub(crate) fn run_profile(
     environment(context, &mut run)?;
     run.args(["--profile", profile]);
     let report = report(context, profile);
-    if report.exists() {
-        std::fs::remove_file(&report).with_context(|| format!("removing {}", report.display()))?;
-    }
+    forget(&report)?;
     let problem = process::passes_within(&context.run_id, run, limit)?;
     Ok(match Results::from_junit(&report) {
         Ok(results) => (problem, results),
@@ -59,6 +60,14 @@ pub(crate) fn run_profile(
             (Some(both), Results::default())
         }
     })
+}
+
+/// Removes a file, if it is there.
+fn forget(file: &Path) -> Result<()> {
+    if file.exists() {
+        std::fs::remove_file(file).with_context(|| format!("removing {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Where nextest writes the report of a profile: below its store, whose place is relative to the root.
@@ -101,7 +110,7 @@ pub(crate) fn environment(context: &Context, command: &mut Command) -> Result<()
     Ok(())
 }
 
-/// Where the tests note which snapshots they read, for the check `snapshots`.
+/// Where the tests note which snapshots they read, for the check `snapshots`. It is not there after a failure.
 pub(super) fn references(context: &Context) -> Result<PathBuf> {
     Ok(context.scratch()?.join("snapshot-references.txt"))
 }

@@ -35,7 +35,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
             marks(file, &content, &mut findings);
         }
         if file.ends_with(".rs") {
-            source(file, &content, &mut findings);
+            length(file, &content, &mut findings);
         }
         if file.ends_with(".md") {
             links(context, file, &content, &mut findings);
@@ -69,7 +69,7 @@ fn home(line: &str) -> Option<String> {
     (!user.is_empty()).then(|| format!("{}{user}", concat!("/ho", "me/")))
 }
 
-fn source(file: &str, content: &str, findings: &mut Findings) {
+fn length(file: &str, content: &str, findings: &mut Findings) {
     let lines = content.lines().count();
     if lines > TOO_LONG {
         findings.problem(format!(
@@ -78,25 +78,6 @@ fn source(file: &str, content: &str, findings: &mut Findings) {
     } else if lines > LONG {
         findings.note(format!("{file} has {lines} lines; about {LONG} read well"));
     }
-    for (index, _) in content
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| is_hidden_skip(line))
-    {
-        findings.problem(format!(
-            "{file}:{}: a test that skips itself writes `SKIPPED name: why` to standard error \
-             without a macro, or it is taken for one that passed",
-            index + 1
-        ));
-    }
-}
-
-/// Whether a test says with a macro, whose output the harness hides, that it does nothing.
-fn is_hidden_skip(line: &str) -> bool {
-    ["eprintln!(\"", "println!(\"", "eprint!(\"", "print!(\""]
-        .iter()
-        .filter_map(|call| line.trim_start().strip_prefix(call))
-        .any(|text| text.to_ascii_lowercase().starts_with("skip"))
 }
 
 /// Relative links lead to a file of the repository and, in Markdown, to a heading.
@@ -147,16 +128,6 @@ mod tests {
         assert_eq!(home(&path), Some(format!("{}/anna", concat!("/ho", "me"))));
         assert_eq!(home("the /home directory"), None);
         assert_eq!(home(&format!("{}/<user>/x", concat!("/ho", "me"))), None);
-    }
-
-    #[test]
-    fn a_skip_that_the_harness_hides_is_found() {
-        assert!(is_hidden_skip("    eprintln!(\"skipped: no root\");"));
-        assert!(is_hidden_skip("println!(\"SKIPPED a: {why}\");"));
-        assert!(!is_hidden_skip(
-            "let line = format!(\"SKIPPED {test}: {why}\\n\");"
-        ));
-        assert!(!is_hidden_skip("eprintln!(\"nothing is skipped\");"));
     }
 
     #[test]

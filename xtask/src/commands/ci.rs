@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::checks::{ALL, Check, Findings};
 use crate::context::Context;
+use crate::report::Counts;
 
 /// Prints each check's name and what it holds.
 pub(crate) fn list() -> ExitCode {
@@ -54,8 +55,7 @@ fn closure(names: &[String]) -> Vec<&'static Check> {
 fn run(chosen: &[&'static Check]) -> Result<ExitCode> {
     let context = Context::new()?;
     let started = Instant::now();
-    let mut lines = Vec::new();
-    let mut left = Vec::new();
+    let mut done = Vec::new();
     for check in chosen {
         println!("\n==> {}: {}", check.name, check.about);
         let begun = Instant::now();
@@ -69,48 +69,49 @@ fn run(chosen: &[&'static Check]) -> Result<ExitCode> {
         let passed = findings.problems.is_empty();
         let verdict = if passed { "ok" } else { "FAILED" };
         let took = begun.elapsed().as_secs_f64();
-        lines.push(format!("{verdict:>6}  {:<10} {took:>7.1} s", check.name));
-        lines.last().into_iter().for_each(|line| println!("{line}"));
-        if !passed {
-            context.note_failure(check.name, findings.problems);
+        let line = format!("{verdict:>6}  {:<10} {took:>7.1} s", check.name);
+        println!("{line}");
+        done.push((*check, findings, line));
+    }
+    Ok(summarise(&done, started.elapsed()))
+}
+
+/// Prints all results again. The number of tests is the last line, where there were tests.
+fn summarise(done: &[(&Check, Findings, String)], took: Duration) -> ExitCode {
+    println!("\n==> summary");
+    let results = || done.iter().map(|(_, findings, _)| findings);
+    let skipped = results().flat_map(|findings| &findings.skipped);
+    for line in done.iter().map(|(_, _, line)| line).chain(skipped) {
+        println!("{line}");
+    }
+    for what in results().flat_map(|findings| &findings.left) {
+        println!("NOT DONE HERE, the workflow does it: {what}");
+    }
+    let is_bad = |findings: &Findings| !findings.problems.is_empty();
+    let failed = results().filter(|findings| is_bad(findings)).count();
+    let (ran, took) = (done.len(), took.as_secs_f64());
+    if failed == 0 {
+        println!("all {ran} checks passed in {took:.0} s");
+    } else {
+        println!("{failed} of {ran} checks failed in {took:.0} s:");
+    }
+    for (check, findings, _) in done.iter().filter(|(_, findings, _)| is_bad(findings)) {
+        println!("  {}: {} problem(s)", check.name, findings.problems.len());
+        for problem in &findings.problems {
+            println!("    {}", problem.lines().next().unwrap_or_default());
         }
-        left.extend(findings.left);
     }
-    summarise(&context, &lines, &left, started.elapsed());
-    // The number of tests is the last line, where there were tests.
-    if chosen
-        .iter()
-        .any(|check| ["tests", "doctests"].contains(&check.name))
-    {
-        println!("{}", context.counts().0);
+    let mut counts = None;
+    for more in results().filter_map(|findings| findings.counts) {
+        *counts.get_or_insert_default() += more;
     }
-    Ok(if context.failures().is_empty() {
+    counts
+        .into_iter()
+        .for_each(|counts: Counts| println!("{counts}"));
+    if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-fn summarise(context: &Context, lines: &[String], left: &[String], took: Duration) {
-    println!("\n==> summary");
-    for line in lines.iter().chain(&context.counts().1) {
-        println!("{line}");
-    }
-    for what in left {
-        println!("NOT DONE HERE, the workflow does it: {what}");
-    }
-    let (ran, took) = (lines.len(), took.as_secs_f64());
-    let failures = context.failures();
-    if failures.is_empty() {
-        println!("all {ran} checks passed in {took:.0} s");
-    } else {
-        println!("{} of {ran} checks failed in {took:.0} s:", failures.len());
-    }
-    for (name, problems) in failures.iter() {
-        println!("  {name}: {} problem(s)", problems.len());
-        for problem in problems {
-            println!("    {}", problem.lines().next().unwrap_or_default());
-        }
     }
 }
 

