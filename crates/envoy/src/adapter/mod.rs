@@ -69,7 +69,8 @@ use crate::version::check_binary;
 pub use self::builder::EnvoyBuilder;
 pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::drain::{Holding, OnRequestError};
-pub use self::epoch_run::{HungAction, NotSideBySide, Watchdog};
+pub use self::epoch_run::{HungAction, Watchdog};
+pub use self::epochs::succession::NotSideBySide;
 pub use self::error::{EnvoyFailed, SetupError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]

@@ -38,7 +38,6 @@ use crate::failure::Failure;
 use crate::hot_restart::RepairError;
 use crate::text::{is_about_reading, one_line};
 
-pub use self::side_by_side::NotSideBySide;
 pub(super) use self::stand_ins::StandIns;
 pub use self::watchdog::{HungAction, Watchdog};
 

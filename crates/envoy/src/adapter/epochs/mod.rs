@@ -12,16 +12,18 @@
 //!                given up (never live)            remove: the end of each of them
 //! ```
 //!
-//! Beside the table there are the decisions about one epoch, in the order of its life: why it
-//! is not live yet ([`start`]), whether it may be dropped when its start is withdrawn
-//! ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it once a newer one is live
-//! ([`old_epoch`]), whether it has finished its work ([`draining`]), and what its end means ([`end`]).
+//! Beside the table there are the decisions about one epoch, in the order of its life: how it follows
+//! on the newest one ([`succession`]), why it is not live yet ([`start`]), whether it may be dropped
+//! when its start is withdrawn ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it
+//! once a newer one is live ([`old_epoch`]), whether it has finished its work ([`draining`]), and what
+//! its end means ([`end`]).
 
 pub(super) mod draining;
 pub(super) mod end;
 pub(super) mod old_epoch;
 pub(super) mod silence;
 pub(super) mod start;
+pub(super) mod succession;
 pub(super) mod withdrawal;
 
 use std::collections::BTreeMap;
