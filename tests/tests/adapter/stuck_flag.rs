@@ -20,7 +20,7 @@ const FLAGS: usize = 96;
 
 fn without_repair() -> Setup {
     let mut setup = Setup {
-        settings: |settings| settings.repair = false,
+        settings: Box::new(|builder| builder.repair(false)),
         ..Setup::default()
     };
     setup.policy.retry = Retry::new(5, Duration::from_millis(50));
@@ -76,7 +76,7 @@ async fn without_repair_the_running_epoch_is_held_and_the_remedy_named() {
 async fn a_layout_that_is_not_known_is_not_written_to() {
     let envoy = require_envoy!();
     let mut setup = without_repair();
-    setup.settings = |_| {};
+    setup.settings = Box::new(|builder| builder);
     let world = World::with(&envoy, setup).await;
     let memory = memory(&world);
     let mut bytes = fs::read(memory.path()).expect("epoch 0 has made it");

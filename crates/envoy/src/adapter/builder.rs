@@ -109,8 +109,14 @@ impl EnvoyBuilder {
 
     /// Sets where the output of every epoch goes. Default: nowhere. The last lines are kept in any
     /// case, to explain a failure.
-    pub fn output(mut self, output: impl OutputSink + 'static) -> Self {
-        self.settings.output = Arc::new(output);
+    pub fn output(self, output: impl OutputSink + 'static) -> Self {
+        self.shared_output(Arc::new(output))
+    }
+
+    /// Sets where the output of every epoch goes, as [`output`](Self::output) does, to a sink that
+    /// something else uses too.
+    pub fn shared_output(mut self, output: Arc<dyn OutputSink>) -> Self {
+        self.settings.output = output;
         self
     }
 
