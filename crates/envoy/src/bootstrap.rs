@@ -104,6 +104,7 @@ impl Format {
 /// # Ok::<(), handover_envoy::bootstrap::BootstrapError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Bootstrap {
     /// Where the admin endpoint can be reached from this host: an unspecified address (`0.0.0.0`,
     /// `::`) has become the loopback address of its family.
@@ -116,6 +117,7 @@ pub struct Bootstrap {
 
 /// A static listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listener {
     /// Its name; empty where the configuration gives none (Envoy then makes one up).
     pub name: String,
@@ -132,6 +134,7 @@ pub struct Listener {
 
 /// One address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ListenAddress {
     /// `socket_address`, TCP or UDP.
     Socket {

@@ -21,6 +21,7 @@ use crate::sock_diag::Protocol;
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot look at the sockets of process {pid} in {}", path.display())]
+#[non_exhaustive]
 pub struct ConnectionsError {
     /// The process.
     pub pid: u32,
@@ -52,6 +53,7 @@ impl fmt::Display for Place {
 
 /// A socket that takes traffic which cannot be counted from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Uncountable {
     /// UDP has no connections that the kernel knows of.
     Udp(SocketAddr),

@@ -16,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Envoy's version, as `--version` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EnvoyVersion {
     /// The source revision.
     pub revision: String,

@@ -18,6 +18,7 @@ use crate::version::{BinaryError, HotRestartVersion};
 
 /// Why no Envoy can be run with these settings.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// The binary cannot be used.
     #[error(transparent)]

@@ -125,6 +125,7 @@ impl HostPaths {
 
 /// Why a base id cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BaseIdError {
     /// Another agent owns it.
     #[error("base id {base_id} is owned by {owner}: stop that one, or use another base id")]

@@ -51,6 +51,7 @@ pub struct SharedMemory {
 
 /// What is in shared memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// No Envoy has used this base id since the host started.
     Absent,
@@ -68,6 +69,7 @@ pub enum State {
 
 /// What a repair did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Repair {
     /// There is no shared memory, so nothing is stuck.
     Absent,
