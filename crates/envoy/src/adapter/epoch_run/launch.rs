@@ -10,7 +10,7 @@ use handover_process::{Command, Signal};
 use handover_tokio::{RunControl, error_chain};
 
 use super::super::epochs::succession::{OtherVersion, Succession, needs_version, succession};
-use super::super::lines::Line;
+use super::super::lineage::Lineage;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
 use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
@@ -49,18 +49,18 @@ pub(super) async fn launch(
         epoch,
         binary,
     };
-    let line = match envoy.running.newest() {
+    let lineage = match envoy.running.newest() {
         None => {
             starting.write(config.content())?;
-            envoy.lines.begin(epoch)?
+            envoy.lineages.begin(epoch)?
         }
         Some(older) => starting.follow_on(&older).await?,
     };
     let file = envoy.run_dir.file(epoch.number(), config.format());
-    envoy.stand_ins.vacate(&line, epoch).await;
+    envoy.stand_ins.vacate(&lineage, epoch).await;
     let arguments = envoy
         .args
-        .serve(&file, line.restart_epoch(epoch), line.base_id());
+        .serve(&file, lineage.restart_epoch(epoch), lineage.base_id());
     let heard = RejectionReason::default();
     let command = Command::new(&settings.binary)
         .args(arguments)
@@ -79,7 +79,7 @@ pub(super) async fn launch(
         config,
         asked,
         binary,
-        line,
+        lineage,
         file,
         heard,
     };
@@ -104,8 +104,8 @@ impl Starting<'_> {
         Ok(self.envoy.run_dir.write(number, format, content)?)
     }
 
-    /// Makes ready for an epoch beside the one that runs, and returns in which line.
-    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Line, EnvoyFailed> {
+    /// Makes ready for an epoch beside the one that runs, and returns in which lineage.
+    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Lineage, EnvoyFailed> {
         let (envoy, epoch) = (self.envoy, self.epoch);
         let succession = self.succession(older).await?;
         if let Succession::Refused(OtherVersion { found, running }, why) = succession {
@@ -118,17 +118,17 @@ impl Starting<'_> {
         }
         self.write_and_validate().await?;
         let Succession::SideBySide(OtherVersion { found, running }) = succession else {
-            initializing_flag::check(envoy, &older.line)?;
+            initializing_flag::check(envoy, &older.lineage)?;
             envoy.running.note_listening().await;
-            return Ok(older.line.clone());
+            return Ok(older.lineage.clone());
         };
         envoy.running.note_listening().await;
-        let line = begin_beside(envoy, epoch, older).await?;
+        let lineage = begin_beside(envoy, epoch, older).await?;
         tracing::info!(
             epoch = epoch.number(),
-            "hot restart version {found} differs from {running}: starting side by side on {line}"
+            "hot restart version {found} differs from {running}: starting side by side on {lineage}"
         );
-        Ok(line)
+        Ok(lineage)
     }
 
     /// Finds out how the epoch follows on the one that runs.

@@ -13,8 +13,9 @@ use super::side_by_side::KeptListening;
 use crate::proc_net::is_stopped;
 
 impl EpochRun<'_> {
-    /// Lets the epoch give way to one of another line, reports it released once its last connection is
-    /// gone, continues it where somebody has stopped it, and returns when it must be killed.
+    /// Lets the epoch give way to one of another lineage, reports it released once its last
+    /// connection is gone, continues it where somebody has stopped it, and returns when it must be
+    /// killed.
     pub(super) async fn follow_to_the_end(&self) -> KillReason {
         let mut old = OldEpoch::new(self.parent_shutdown_time(), now());
         loop {
@@ -84,15 +85,15 @@ impl EpochRun<'_> {
         None
     }
 
-    /// Returns whether an older epoch of the same line is stopped.
+    /// Returns whether an older epoch of the same lineage is stopped.
     pub(super) fn any_older_is_stopped(&self) -> bool {
-        let older = self.envoy.running.older_in_line(self.process.epoch);
+        let older = self.envoy.running.older_in_lineage(self.process.epoch);
         older.iter().any(|older| is_stopped(older.pid()))
     }
 
-    /// Continues the older epochs of the same line that are stopped.
+    /// Continues the older epochs of the same lineage that are stopped.
     pub(super) fn wake_older(&self) {
-        for older in self.envoy.running.older_in_line(self.process.epoch) {
+        for older in self.envoy.running.older_in_lineage(self.process.epoch) {
             wake_if_stopped(&older);
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use handover_core::Epoch;
 use tokio::time::{Instant, sleep};
 
-use super::super::lines::Line;
+use super::super::lineage::Lineage;
 use super::super::running::EnvoyProcess;
 use super::super::{Envoy, EnvoyFailed};
 use super::EpochRun;
@@ -29,22 +29,22 @@ const LOOK: Duration = Duration::from_millis(5);
 /// The old epoch goes on listening although it was told not to.
 pub(super) struct KeptListening;
 
-/// Begins a line for an epoch that cannot take over from an older one, which closes its admin
+/// Begins a lineage for an epoch that cannot take over from an older one, which closes its admin
 /// endpoint. The older one serves on, whatever becomes of the new one.
 pub(super) async fn begin_beside(
     envoy: &Envoy,
     epoch: Epoch,
     older: &EnvoyProcess,
-) -> Result<Line, EnvoyFailed> {
-    let line = envoy.lines.begin(epoch)?;
+) -> Result<Lineage, EnvoyFailed> {
+    let lineage = envoy.lineages.begin(epoch)?;
     wake_if_stopped(older);
-    older.line.parent(older.epoch).shut_down_admin().await?;
-    Ok(line)
+    older.lineage.parent(older.epoch).shut_down_admin().await?;
+    Ok(lineage)
 }
 
 impl EpochRun<'_> {
-    /// Lets the epoch close its listeners, so that all new connections go to the one in another line
-    /// that is live, and waits until it has.
+    /// Lets the epoch close its listeners, so that all new connections go to the one in another
+    /// lineage that is live, and waits until it has.
     pub(super) async fn give_way(&self) -> Result<(), KeptListening> {
         let process = &*self.process;
         let epoch = process.epoch;
@@ -53,7 +53,7 @@ impl EpochRun<'_> {
         if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
             error.log();
         }
-        let parent = process.line.parent(epoch);
+        let parent = process.lineage.parent(epoch);
         for _ in 0..2 {
             if let Err(error) = parent.drain_listeners() {
                 tracing::warn!(epoch = epoch.number(), "{error}");

@@ -11,7 +11,7 @@ use super::super::epochs::start::{Question, Start};
 use super::super::running::{now, off_the_runtime};
 use super::EpochRun;
 use crate::admin::{AdminAddress, AdminClient, NotLive, ServerInfo};
-use crate::listening::{ListeningSockets, Place};
+use crate::listening::{AddressView, ListeningSockets};
 
 /// The pauses before further looks at an epoch beside which a newer one has failed. An epoch closes its
 /// listeners within milliseconds, unless the machine is busy.
@@ -37,7 +37,7 @@ impl Waiting {
         let address = admin.clone();
         let looked = off_the_runtime(move || {
             let sockets = ListeningSockets::of(pid).ok()?;
-            Some((sockets.without(&address), Place::of(pid, &address)))
+            Some((sockets.without(&address), AddressView::of(pid, &address)))
         });
         let sockets = looked.await.flatten();
         self.lock().handle_sockets(sockets);
@@ -70,7 +70,7 @@ impl Waiting {
 async fn has_the_endpoint(pid: u32, admin: &AdminAddress) -> bool {
     let address = admin.clone();
     let has_it = off_the_runtime(move || {
-        Place::of(pid, &address) == Place::Ours
+        AddressView::of(pid, &address) == AddressView::Same
             && ListeningSockets::of(pid).is_ok_and(|sockets| sockets.has(&address))
     });
     has_it.await.unwrap_or(false)

@@ -19,7 +19,7 @@ pub(in crate::adapter) struct Look {
     /// Whether no newer epoch was started. Otherwise the endpoint changes hands, and neither an
     /// answer nor a silence is certainly that of this epoch.
     pub(in crate::adapter) is_newest: bool,
-    /// Whether an older epoch of the same line is stopped.
+    /// Whether an older epoch of the same lineage is stopped.
     pub(in crate::adapter) older_is_stopped: bool,
 }
 

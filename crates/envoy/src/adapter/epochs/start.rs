@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use handover_tokio::error_chain;
 
 use crate::admin::{AdminAddress, NotLive, ServerState};
-use crate::listening::{ListeningSockets, Place};
+use crate::listening::{AddressView, ListeningSockets};
 
 /// How often an epoch that initialises is asked for whom it waits.
 const ASK: Duration = Duration::from_secs(1);
@@ -26,8 +26,8 @@ pub(in crate::adapter) struct Start {
     asked: Option<Instant>,
     /// Whether its admin endpoint was seen among its own sockets after the last obstacle.
     has_the_endpoint: bool,
-    /// Its sockets at the end, and whether they are in the same place as we.
-    sockets: Option<(ListeningSockets, Place)>,
+    /// Its sockets at the end, and whether its admin address means the same to it as to us.
+    sockets: Option<(ListeningSockets, AddressView)>,
 }
 
 /// What must be found out after an obstacle.
@@ -86,7 +86,7 @@ impl Start {
     /// seen.
     pub(in crate::adapter) fn handle_sockets(
         &mut self,
-        sockets: Option<(ListeningSockets, Place)>,
+        sockets: Option<(ListeningSockets, AddressView)>,
     ) {
         self.sockets = sockets;
     }
@@ -120,10 +120,10 @@ impl Start {
         if matches!(self.obstacle.as_deref(), Some(NotLive::State { .. })) {
             return why;
         }
-        if let Some((sockets, place)) = &self.sockets {
+        if let Some((sockets, view)) = &self.sockets {
             // Writing to a string cannot fail.
             let _ = write!(why, "; the process runs, and clients reach it at {sockets}");
-            if let Some(hint) = place.hint(admin) {
+            if let Some(hint) = view.hint(admin) {
                 let _ = write!(why, "; {hint}");
             } else if sockets.hides_some() {
                 why.push_str(
@@ -291,7 +291,10 @@ mod tests {
         start.handle_obstacle(older_answers(), now);
         let older = "epoch 0 answers at its admin endpoint 127.0.0.1:9901";
         assert_eq!(start.why(&admin()), older);
-        start.handle_sockets(Some((ListeningSockets::default(), Place::OtherNetwork)));
+        start.handle_sockets(Some((
+            ListeningSockets::default(),
+            AddressView::OtherNetwork,
+        )));
         let why = start.why(&admin());
         let seen =
             "; the process runs, and clients reach it at no socket; it is in another network";

@@ -1,5 +1,5 @@
-//! How an epoch follows on the newest one that runs: by hot restart in the same line, or side by side
-//! in a line of its own.
+//! How an epoch follows on the newest one that runs: by hot restart in the same lineage, or side by
+//! side in a lineage of its own.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use crate::version::HotRestartVersion;
 /// How the next epoch follows on the newest one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::adapter) enum Succession {
-    /// It takes over by hot restart, in the same line.
+    /// It takes over by hot restart, in the same lineage.
     HotRestart,
-    /// It serves beside the newest one, in a line of its own.
+    /// It serves beside the newest one, in a lineage of its own.
     SideBySide(OtherVersion),
     /// It can do neither.
     Refused(OtherVersion, NotSideBySide),
@@ -29,7 +29,7 @@ pub(in crate::adapter) struct OtherVersion {
 
 /// Returns whether the binary must be asked for its hot restart version before an epoch can follow
 /// on one that has said it speaks `running`. Another version needs another binary. An Envoy without
-/// hot restart is followed by none in its line, whatever the binary is.
+/// hot restart is followed by none in its lineage, whatever the binary is.
 pub(in crate::adapter) fn needs_version(running: Option<&str>, is_same_binary: bool) -> bool {
     running.is_some_and(|running| !is_same_binary || running == HotRestartVersion::DISABLED)
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::EnvoyConfig;
 use super::epochs::{Epochs, Started};
-use super::lines::Line;
+use super::lineage::Lineage;
 use crate::admin::{AdminClient, Exclude, ServerInfo};
 use crate::capture::exit_status;
 use crate::connections::Listening;
@@ -53,7 +53,7 @@ pub(super) struct EnvoyProcess {
     /// What was asked for: the same, unless a template makes another text for each epoch.
     asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
-    pub(super) line: Line,
+    pub(super) lineage: Lineage,
     /// The copy of the configuration that it reads.
     pub(super) file: PathBuf,
     /// What it says against its configuration.
@@ -93,7 +93,7 @@ pub(super) struct Launch {
     pub(super) config: Arc<EnvoyConfig>,
     pub(super) asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
-    pub(super) line: Line,
+    pub(super) lineage: Lineage,
     pub(super) file: PathBuf,
     pub(super) heard: RejectionReason,
 }
@@ -107,7 +107,7 @@ impl EnvoyProcess {
             config: launch.config,
             asked: launch.asked,
             binary: launch.binary,
-            line: launch.line,
+            lineage: launch.lineage,
             file: launch.file,
             heard: launch.heard,
             started: Instant::now(),
@@ -127,7 +127,7 @@ impl EnvoyProcess {
 
     /// Returns Envoy's own number for the epoch.
     pub(super) fn restart_epoch(&self) -> u32 {
-        self.line.restart_epoch(self.epoch)
+        self.lineage.restart_epoch(self.epoch)
     }
 
     /// Returns the hot restart version that it speaks, once it was live.
@@ -221,7 +221,7 @@ impl RunningEpochs {
         let epoch = process.epoch;
         let started = Started {
             pid: process.pid(),
-            line: process.line.id(),
+            lineage: process.lineage.id(),
             may_listen: process.config.may_listen(),
         };
         let mut inner = self.lock();
@@ -291,10 +291,10 @@ impl RunningEpochs {
         self.lock().processes.values().map(Arc::clone).collect()
     }
 
-    /// Returns the processes of the older epochs in the line of this one, oldest first.
-    pub(super) fn older_in_line(&self, epoch: Epoch) -> Vec<Arc<EnvoyProcess>> {
+    /// Returns the processes of the older epochs in the lineage of this one, oldest first.
+    pub(super) fn older_in_lineage(&self, epoch: Epoch) -> Vec<Arc<EnvoyProcess>> {
         let inner = self.lock();
-        let older = inner.table.older_in_line(epoch);
+        let older = inner.table.older_in_lineage(epoch);
         older
             .filter_map(|older| inner.processes.get(&older).map(Arc::clone))
             .collect()
