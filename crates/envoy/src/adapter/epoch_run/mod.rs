@@ -123,8 +123,9 @@ impl EpochRun<'_> {
         let overstayed = ended.killed == Some(KillReason::Overstayed);
         self.take_care_of_child(overstayed).await;
         let repaired = self.clear_initializing_flag();
-        if !was_live {
-            self.look_after_failed_start().await;
+        let must_look = self.envoy.running.table().must_look_after_end(was_live);
+        if must_look {
+            self.look_after_end().await;
         }
         let cause = ended.cause.map_err(EnvoyFailed::from)?;
         let failure = self.failure(cause);
@@ -205,7 +206,7 @@ impl EpochRun<'_> {
             .keep_last_good(process.epoch, &process.config, &info);
         process.control.live();
         tokio::select! {
-            _ = process.control.retired() => {}
+            _ = process.control.retired() => envoy.running.table().retire(process.epoch),
             () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung() => return KillReason::Hung { silent_for },
         }
@@ -223,7 +224,7 @@ impl EpochRun<'_> {
         if control.is_late() {
             self.look_at_sockets().await;
         }
-        let ending = self.envoy.running.table().ending(*epoch, how);
+        let ending = self.envoy.running.table().abort(*epoch, how);
         match ending {
             Ending::Kill => kill(child).await,
             Ending::Orderly => {

@@ -106,25 +106,24 @@ impl EpochRun<'_> {
         self.waiting.look(self.process.pid(), admin).await;
     }
 
-    /// Looks whether this start, which has failed, has cost an older epoch its listeners: a new epoch
+    /// Looks whether this epoch, which has ended, has cost an older one its listeners: a new epoch
     /// takes them over in the moment in which it is live, seen or not. The older one serves nobody
     /// then, and says so, so that its configuration is started again.
-    pub(super) async fn look_after_failed_start(&self) {
-        self.look_whether_any_listens(self.process.epoch).await;
-        self.envoy.running.note_failed_start();
+    pub(super) async fn look_after_end(&self) {
+        let epoch = self.process.epoch;
+        self.look_whether_any_listens(epoch).await;
+        self.envoy.running.note_failed_start(epoch);
     }
 
     /// Looks again a little later, for as long as this epoch is the newest live one: it may have been
     /// told to close its listeners and not have done so when the newer one ended. Never returns.
     pub(super) async fn look_after_failed_starts(&self) {
-        let mut failed = self.envoy.running.failed_starts();
-        while failed.changed().await.is_ok() {
+        let mut failures = self.envoy.running.failed_starts();
+        while failures.changed().await.is_ok() {
+            let failed = *failures.borrow_and_update();
             for later in LATER {
                 tokio::time::sleep(later).await;
-                let newest = self.envoy.running.table().newest();
-                if let Some(newest) = newest {
-                    self.look_whether_any_listens(newest).await;
-                }
+                self.look_whether_any_listens(failed).await;
             }
         }
         // The sender lives as long as the adapter, so this is never reached.

@@ -12,6 +12,10 @@
 //!                given up (never live)            remove: the end of each of them
 //! ```
 //!
+//! Beside that, the agent counts on an epoch until it is dismissed: it is retired, it is told to stop,
+//! or it has reported that it has stopped serving. An epoch that was replaced and not dismissed must
+//! report that once the newer one has ended.
+//!
 //! Beside the table there are the decisions about one epoch, in the order of its life: how it follows
 //! on the newest one ([`succession`]), why it is not live yet ([`start`]), whether it may be dropped
 //! when its start is withdrawn ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it
@@ -65,6 +69,9 @@ struct Running {
     given_up: bool,
     /// Whether it listens on nothing any more, because a newer epoch has been live.
     replaced: bool,
+    /// Whether the agent counts on it no more: it was retired, told to stop, or has reported that it
+    /// has stopped serving.
+    dismissed: bool,
     /// Whether the last look found listening sockets for clients, if there was one.
     serves: Option<Serves>,
     /// Whether any look has.
@@ -103,6 +110,7 @@ impl Epochs {
             live_since: None,
             given_up: false,
             replaced: false,
+            dismissed: false,
             serves: None,
             has_served: false,
             drained: false,
@@ -233,17 +241,36 @@ impl Epochs {
         newer.peek().is_some() && newer.all(|newer| newer.started.lineage != lineage)
     }
 
-    /// Returns the newest live epoch if it may have lost its listeners to a newer one that failed,
-    /// with its process id: it was seen to listen, and nothing is known to have replaced it.
+    /// Notes that the agent has retired the epoch, because a newer one serves in its place.
+    pub(super) fn retire(&mut self, epoch: Epoch) {
+        if let Some(running) = self.running.get_mut(&epoch) {
+            running.dismissed = true;
+        }
+    }
+
+    /// Returns whether the end of an epoch, which is no longer in the table, calls for a look at the
+    /// listeners of the newest live one.
+    ///
+    /// A start that has failed may have taken them over. A newer epoch that was live has done so. As
+    /// a rule the agent has retired the older one then. But it has not if it told the newer one to
+    /// stop in the very moment in which that one went live.
+    pub(super) fn must_look_after_end(&self, was_live: bool) -> bool {
+        let newest = self.newest_live().and_then(|live| self.running.get(&live));
+        !was_live || newest.is_some_and(|live| live.replaced && !live.dismissed)
+    }
+
+    /// Returns the newest live epoch, with its process id, if the agent counts on it and a newer one
+    /// that has ended may have cost it its listeners.
     pub(super) fn may_have_lost_listeners(&self) -> Option<(Epoch, u32)> {
         let epoch = self.newest_live()?;
         let running = self.running.get(&epoch)?;
-        (!running.replaced && running.has_served).then_some((epoch, running.started.pid))
+        let had_any = running.has_served || (running.replaced && running.started.may_listen);
+        (had_any && !running.dismissed).then_some((epoch, running.started.pid))
     }
 
     /// Notes what a look at the epoch has found that [may have lost its
     /// listeners](Self::may_have_lost_listeners). Returns true, once, if they are gone. What cannot be
-    /// seen is taken as it was.
+    /// seen is taken as it was: gone if the newer one was live, and otherwise still there.
     pub(super) fn has_lost_listeners(
         &mut self,
         epoch: Epoch,
@@ -251,24 +278,40 @@ impl Epochs {
         serves: Option<Serves>,
     ) -> bool {
         // Meanwhile it may have ended, and its number be used again, or a newer one may be live.
-        if serves != Some(Serves::No) || self.may_have_lost_listeners() != Some((epoch, pid)) {
+        if self.may_have_lost_listeners() != Some((epoch, pid)) {
             return false;
         }
         let Some(running) = self.running.get_mut(&epoch) else {
             return false;
         };
-        running.replaced = true;
-        running.serves = serves;
-        true
+        match serves {
+            Some(Serves::Yes) => running.replaced = false,
+            Some(Serves::No) => {
+                running.replaced = true;
+                running.serves = serves;
+            }
+            Some(Serves::Unknown) | None => {}
+        }
+        running.dismissed = running.replaced;
+        running.replaced
     }
 
-    /// Returns how the epoch is ended that the agent aborts. The orderly end of an epoch that
-    /// initialises beside an older one of its lineage tells the older one to end as well. So such an
-    /// epoch is killed.
-    pub(super) fn ending(&self, epoch: Epoch, how: Abort) -> Ending {
-        let lineage = self.lineage(epoch);
-        let would_end_others =
-            !self.is_live(epoch) && lineage.is_some_and(|lineage| self.others_run(lineage, epoch));
+    /// Notes that the agent aborts the epoch, and returns how it is ended.
+    ///
+    /// The orderly end of an epoch tells its parent to end as well. So an epoch is killed if it
+    /// initialises beside an older one of its lineage, or if the agent still counts on such a one.
+    pub(super) fn abort(&mut self, epoch: Epoch, how: Abort) -> Ending {
+        if let Some(running) = self.running.get_mut(&epoch) {
+            running.dismissed = true;
+        }
+        let would_end_others = match (self.lineage(epoch), self.is_live(epoch)) {
+            (None, _) => false,
+            (Some(lineage), false) => self.others_run(lineage, epoch),
+            (Some(lineage), true) => {
+                let mut older = self.running.range(..epoch).map(|(_, older)| older);
+                older.any(|older| older.started.lineage == lineage && !older.dismissed)
+            }
+        };
         if how == Abort::Immediate || would_end_others {
             Ending::Kill
         } else {

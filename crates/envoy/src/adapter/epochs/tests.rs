@@ -119,24 +119,127 @@ fn one_is_left_behind_when_every_newer_one_is_of_another_lineage() {
 #[test]
 fn one_that_initialises_beside_its_parent_is_killed_and_every_other_one_ends_in_order() {
     let mut table = Table::live(&[HOME]);
-    let ending = |table: &Table, number| table.epochs.ending(epoch(number), Abort::Graceful);
-    assert_eq!(ending(&table, 0), Ending::Orderly);
+    let abort = |table: &mut Table, number| table.epochs.abort(epoch(number), Abort::Graceful);
+    assert_eq!(abort(&mut table, 0), Ending::Orderly);
     table.start(1, HOME);
-    assert_eq!(ending(&table, 1), Ending::Kill);
+    assert_eq!(abort(&mut table, 1), Ending::Kill);
     // The older one is live: its own end is no harm to the one that initialises.
-    assert_eq!(ending(&table, 0), Ending::Orderly);
+    assert_eq!(abort(&mut table, 0), Ending::Orderly);
     table.go_live(1, 1);
-    assert_eq!(ending(&table, 1), Ending::Orderly);
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
     // In another lineage it has no parent to take along.
     table.start(2, OTHER);
-    assert_eq!(ending(&table, 2), Ending::Orderly);
+    assert_eq!(abort(&mut table, 2), Ending::Orderly);
     let mut alone = Table::live(&[]);
     alone.start(0, HOME);
-    assert_eq!(ending(&alone, 0), Ending::Orderly);
+    assert_eq!(abort(&mut alone, 0), Ending::Orderly);
     for number in 0..=2 {
-        let immediately = table.epochs.ending(epoch(number), Abort::Immediate);
+        let immediately = table.epochs.abort(epoch(number), Abort::Immediate);
         assert_eq!(immediately, Ending::Kill);
     }
+}
+
+#[test]
+fn a_live_one_is_killed_while_the_agent_counts_on_an_older_one() {
+    let abort = |table: &mut Table, number| table.epochs.abort(epoch(number), Abort::Graceful);
+    // It went live in the moment in which the agent gave its start up.
+    let mut table = Table::live(&[HOME, HOME]);
+    assert_eq!(abort(&mut table, 1), Ending::Kill);
+    // As a rule the agent has retired the older one.
+    let mut table = Table::live(&[HOME, HOME]);
+    table.epochs.retire(epoch(0));
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+    // Everything is told to stop.
+    let mut table = Table::live(&[HOME, HOME]);
+    abort(&mut table, 0);
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+    // It is no parent of one in another lineage.
+    let mut table = Table::live(&[HOME, OTHER]);
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+}
+
+/// Epoch 0 was seen to listen, and epoch 1 has been live and has ended.
+fn outlived(retired: bool) -> Table {
+    let mut table = Table::live(&[HOME]);
+    table.epochs.note_listeners(epoch(0), Some(Serves::Yes));
+    table.start(1, HOME);
+    assert!(table.go_live(1, 1));
+    if retired {
+        table.epochs.retire(epoch(0));
+    }
+    table.epochs.remove(epoch(1));
+    table
+}
+
+#[test]
+fn one_that_the_agent_counts_on_has_stopped_serving_when_a_live_newer_one_has_ended() {
+    for serves in [Some(Serves::No), Some(Serves::Unknown), None] {
+        let mut table = outlived(false);
+        assert!(table.epochs.must_look_after_end(true));
+        let suspect = Some((epoch(0), 100));
+        assert_eq!(table.epochs.may_have_lost_listeners(), suspect);
+        assert!(!table.epochs.has_lost_listeners(epoch(0), 77, serves));
+        assert!(table.epochs.has_lost_listeners(epoch(0), 100, serves));
+        // Once.
+        assert!(!table.epochs.has_lost_listeners(epoch(0), 100, serves));
+        assert!(!table.epochs.must_look_after_end(true));
+        assert_eq!(table.epochs.may_have_lost_listeners(), None);
+        assert_eq!(table.epochs.listens(epoch(0)), Some(false));
+    }
+}
+
+#[test]
+fn one_that_was_retired_says_nothing_when_the_newer_one_ends() {
+    let mut table = outlived(true);
+    assert!(!table.epochs.must_look_after_end(true));
+    assert_eq!(table.epochs.may_have_lost_listeners(), None);
+    let lost = |table: &mut Table| {
+        let no = Some(Serves::No);
+        table.epochs.has_lost_listeners(epoch(0), 100, no)
+    };
+    assert!(!lost(&mut table));
+    // The start of the next one that fails changes nothing.
+    assert!(table.epochs.must_look_after_end(false));
+    assert!(!lost(&mut table));
+}
+
+#[test]
+fn one_that_is_seen_to_listen_after_all_serves_on_until_it_does_not() {
+    let mut table = outlived(false);
+    let mut look = |serves| {
+        let lost = table.epochs.has_lost_listeners(epoch(0), 100, serves);
+        (lost, table.epochs.any_serves())
+    };
+    assert_eq!(look(Some(Serves::Yes)), (false, true));
+    assert_eq!(look(None), (false, true));
+    assert_eq!(look(Some(Serves::No)), (true, false));
+}
+
+#[test]
+fn one_that_has_no_listener_by_its_configuration_loses_none() {
+    let mut table = Table::live(&[]);
+    let started = Started {
+        pid: 100,
+        lineage: HOME,
+        may_listen: false,
+    };
+    table.epochs.register(epoch(0), started);
+    table.go_live(0, 0);
+    table.start(1, HOME);
+    table.go_live(1, 1);
+    table.epochs.remove(epoch(1));
+    assert_eq!(table.epochs.may_have_lost_listeners(), None);
+}
+
+#[test]
+fn only_an_end_that_may_have_cost_listeners_calls_for_a_look() {
+    let mut table = Table::live(&[HOME, HOME]);
+    table.epochs.retire(epoch(0));
+    table.epochs.remove(epoch(0));
+    assert!(!table.epochs.must_look_after_end(true));
+    assert!(table.epochs.must_look_after_end(false));
+    table.epochs.remove(epoch(1));
+    assert!(!table.epochs.must_look_after_end(true));
 }
 
 #[test]

@@ -31,8 +31,8 @@ pub(super) use self::sockets::off_the_runtime;
 /// The running epochs: the table and the process of each.
 pub(super) struct RunningEpochs {
     inner: Mutex<Inner>,
-    /// How many starts have failed: each may have cost an older epoch its listeners.
-    failed_starts: watch::Sender<u64>,
+    /// The last epoch whose start has failed: it may have cost an older one its listeners.
+    failed_starts: watch::Sender<Epoch>,
     /// Listeners whose connections hold nothing up.
     exclude: Exclude,
 }
@@ -211,7 +211,7 @@ impl RunningEpochs {
     pub(super) fn new(exclude: Exclude) -> Self {
         Self {
             inner: Mutex::default(),
-            failed_starts: watch::Sender::default(),
+            failed_starts: watch::Sender::new(Epoch::ZERO),
             exclude,
         }
     }
@@ -258,13 +258,14 @@ impl RunningEpochs {
         processes.any(|process| process.info.get().is_some() && Arc::ptr_eq(&process.asked, asked))
     }
 
-    /// Notes that a start has failed.
-    pub(super) fn note_failed_start(&self) {
-        self.failed_starts.send_modify(|failed| *failed += 1);
+    /// Notes that the start of an epoch has failed.
+    pub(super) fn note_failed_start(&self, epoch: Epoch) {
+        // Receivers are also told of the same number again.
+        self.failed_starts.send_replace(epoch);
     }
 
     /// Returns a receiver that is told of starts that fail from here on.
-    pub(super) fn failed_starts(&self) -> watch::Receiver<u64> {
+    pub(super) fn failed_starts(&self) -> watch::Receiver<Epoch> {
         self.failed_starts.subscribe()
     }
 

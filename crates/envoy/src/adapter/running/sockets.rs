@@ -44,6 +44,10 @@ impl RunningEpochs {
         let (epoch, pid) = self.table().may_have_lost_listeners()?;
         let process = self.process(epoch)?;
         let serves = serves(pid, &process.config.bootstrap().admin).await;
+        // One that has ended meanwhile says so itself.
+        if process.has_ended() {
+            return None;
+        }
         let lost = self.table().has_lost_listeners(epoch, pid, serves);
         lost.then_some(process)
     }
