@@ -121,12 +121,13 @@ impl ExitCode {
             return Self::of_envoy(error);
         }
         if let Some(error) = error.downcast_ref::<SetupError>() {
-            return Some(match error {
-                SetupError::Binary(error) => Self::of_binary(error),
-                SetupError::Args(_) => Self::USAGE,
-                SetupError::Files(_) => Self::OS,
-                SetupError::BaseId(error) => Self::of_base_id(error),
-            });
+            return match error {
+                SetupError::Binary(error) => Some(Self::of_binary(error)),
+                SetupError::Args(_) => Some(Self::USAGE),
+                SetupError::Files(_) => Some(Self::OS),
+                SetupError::BaseId(error) => Some(Self::of_base_id(error)),
+                _ => None,
+            };
         }
         error.downcast_ref::<BinaryError>().map(Self::of_binary)
     }
@@ -134,11 +135,12 @@ impl ExitCode {
     /// Somebody else has the base id, or the operating system keeps us from taking one.
     fn of_base_id(error: &BaseIdError) -> Self {
         match error {
-            BaseIdError::Owned { .. } | BaseIdError::InUse { .. } | BaseIdError::NoneFree => {
-                Self::UNAVAILABLE
-            }
             BaseIdError::Lock { .. } | BaseIdError::Sockets { .. } | BaseIdError::Remove { .. } => {
                 Self::OS
+            }
+            // Also for a reason that has no code of its own yet.
+            BaseIdError::Owned { .. } | BaseIdError::InUse { .. } | BaseIdError::NoneFree | _ => {
+                Self::UNAVAILABLE
             }
         }
     }

@@ -13,7 +13,7 @@
 mod admin_paths;
 mod events;
 mod first_resources;
-mod place;
+mod position;
 mod shape;
 mod yaml;
 
@@ -104,6 +104,7 @@ impl Format {
 /// # Ok::<(), handover_envoy::bootstrap::BootstrapError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Bootstrap {
     /// Where the admin endpoint can be reached from this host: an unspecified address (`0.0.0.0`,
     /// `::`) has become the loopback address of its family.
@@ -116,6 +117,7 @@ pub struct Bootstrap {
 
 /// A static listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listener {
     /// Its name; empty where the configuration gives none (Envoy then makes one up).
     pub name: String,
@@ -132,6 +134,7 @@ pub struct Listener {
 
 /// One address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ListenAddress {
     /// `socket_address`, TCP or UDP.
     Socket {
@@ -241,11 +244,11 @@ pub enum BootstrapError {
     /// The admin address is not an IP address.
     #[error(
         "admin.address.socket_address.address{} is not an IP address, and Envoy does not resolve \
-         names: set it to one, for example to 127.0.0.1", place::shown(*place)
+         names: set it to one, for example to 127.0.0.1", position::in_words(*at)
     )]
     AdminNotIp {
         /// Its line and column, from 1, or `None` where it is not there.
-        place: Option<(usize, usize)>,
+        at: Option<(usize, usize)>,
     },
 }
 
@@ -410,8 +413,8 @@ fn reachable(address: ListenAddress, text: &str) -> Result<AdminAddress, Bootstr
                 Ok(ip) => ip,
                 // Without the value, which could be a secret at the wrong place.
                 Err(_) => {
-                    let place = place::of(text, &ADMIN_ADDRESS);
-                    return Err(BootstrapError::AdminNotIp { place });
+                    let at = position::position_of(text, &ADMIN_ADDRESS);
+                    return Err(BootstrapError::AdminNotIp { at });
                 }
             };
             Ok(AdminAddress::Tcp((ip, port).into()))

@@ -21,6 +21,7 @@ use crate::sock_diag::Protocol;
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot look at the sockets of process {pid} in {}", path.display())]
+#[non_exhaustive]
 pub struct ConnectionsError {
     /// The process.
     pub pid: u32,
@@ -33,14 +34,14 @@ pub struct ConnectionsError {
 
 /// Where a process listens for connections. It shows as Envoy's statistics name a listener there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum LocalAddress {
     /// A TCP address.
     Tcp(SocketAddr),
     /// A Unix socket: its path, or its abstract name with `@` for each NUL.
     Unix(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Tcp(address) => address.to_string(),
@@ -52,6 +53,7 @@ impl fmt::Display for Place {
 
 /// A socket that takes traffic which cannot be counted from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Uncountable {
     /// UDP has no connections that the kernel knows of.
     Udp(SocketAddr),
@@ -76,7 +78,7 @@ impl fmt::Display for Uncountable {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
     /// Where connections can be counted.
-    pub places: BTreeSet<Place>,
+    pub addresses: BTreeSet<LocalAddress>,
     /// Where they cannot.
     pub uncountable: BTreeSet<Uncountable>,
 }
@@ -100,7 +102,7 @@ impl Listening {
         each_tcp_socket(&process, |socket, descriptor| {
             unseen.remove(&socket.inode);
             if socket.state == InetSocket::LISTEN {
-                listening.places.insert(Place::Tcp(socket.local));
+                listening.addresses.insert(LocalAddress::Tcp(socket.local));
                 if copies.is_transparent(descriptor) {
                     let transparent = Uncountable::Transparent(socket.local);
                     listening.uncountable.insert(transparent);
@@ -111,7 +113,7 @@ impl Listening {
         each_unix_stream(&process, |socket| {
             if unseen.remove(&socket.inode).is_some() && socket.listens {
                 let name = socket.name.to_owned();
-                listening.places.insert(Place::Unix(name));
+                listening.addresses.insert(LocalAddress::Unix(name));
             }
         })
         .map_err(failed)?;
@@ -140,7 +142,7 @@ impl Listening {
 
     /// Adds what another look has seen.
     pub fn extend(&mut self, other: Self) {
-        self.places.extend(other.places);
+        self.addresses.extend(other.addresses);
         self.uncountable.extend(other.uncountable);
     }
 }
@@ -170,8 +172,8 @@ pub(crate) fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, Connections
     Ok(addresses)
 }
 
-/// The connections that a process has accepted at these places, per place; places without one are
-/// absent.
+/// Returns how many connections a process has accepted at each of these addresses. Addresses
+/// without one are absent.
 ///
 /// A connection counts as long as the process keeps it, because either side may still be sending.
 /// Connections that the process has opened itself have other local addresses. It blocks while it reads
@@ -182,49 +184,52 @@ pub(crate) fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, Connections
 /// [`ConnectionsError`], also where the process has ended or belongs to another user.
 ///
 /// ```
-/// use handover_envoy::connections::{Listening, Place, accepted};
+/// use handover_envoy::connections::{Listening, LocalAddress, accepted};
 ///
 /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-/// let place = Place::Tcp(listener.local_addr()?);
+/// let address = LocalAddress::Tcp(listener.local_addr()?);
 /// let me = std::process::id();
-/// assert!(Listening::of(me)?.places.contains(&place));
+/// assert!(Listening::of(me)?.addresses.contains(&address));
 ///
 /// let client = std::net::TcpStream::connect(listener.local_addr()?)?;
 /// let (server, _) = listener.accept()?;
-/// assert_eq!(accepted(me, &[place.clone()].into())?[&place], 1);
+/// assert_eq!(accepted(me, &[address.clone()].into())?[&address], 1);
 /// # drop((client, server));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn accepted(
     pid: u32,
-    places: &BTreeSet<Place>,
-) -> Result<BTreeMap<Place, u64>, ConnectionsError> {
+    addresses: &BTreeSet<LocalAddress>,
+) -> Result<BTreeMap<LocalAddress, u64>, ConnectionsError> {
     let process = directory(pid);
     let failed = |(path, source)| ConnectionsError { pid, path, source };
-    let mut counts: BTreeMap<Place, u64> = BTreeMap::new();
-    let mut count = |place: &Place| *counts.entry(place.clone()).or_default() += 1;
-    let addresses: BTreeSet<SocketAddr> = places
+    let mut counts: BTreeMap<LocalAddress, u64> = BTreeMap::new();
+    let mut count = |address: &LocalAddress| *counts.entry(address.clone()).or_default() += 1;
+    let tcp: BTreeSet<SocketAddr> = addresses
         .iter()
-        .filter_map(|place| match place {
-            Place::Tcp(address) => Some(*address),
-            Place::Unix(_) => None,
+        .filter_map(|address| match address {
+            LocalAddress::Tcp(address) => Some(*address),
+            LocalAddress::Unix(_) => None,
         })
         .collect();
     let own = own_sockets(pid)?;
     each_inet_socket(&process, Protocol::Tcp, |socket| {
         if socket.is_connection()
             && own.contains_key(&socket.inode)
-            && let Some(address) = accepted_at(socket.local, &addresses)
+            && let Some(address) = accepted_at(socket.local, &tcp)
         {
-            count(&Place::Tcp(address));
+            count(&LocalAddress::Tcp(address));
         }
     })
     .map_err(failed)?;
-    if addresses.len() < places.len() {
+    if tcp.len() < addresses.len() {
         each_unix_stream(&process, |socket| {
-            let place = Place::Unix(socket.name.to_owned());
-            if socket.is_connected && own.contains_key(&socket.inode) && places.contains(&place) {
-                count(&place);
+            let address = LocalAddress::Unix(socket.name.to_owned());
+            if socket.is_connected
+                && own.contains_key(&socket.inode)
+                && addresses.contains(&address)
+            {
+                count(&address);
             }
         })
         .map_err(failed)?;

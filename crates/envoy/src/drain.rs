@@ -11,6 +11,8 @@
 //! for one second more. So a client that reads until Envoy closes holds a drain for that time after
 //! its last answer; a shorter `drain_timeout` in the configuration is the remedy.
 
+mod wait;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use handover_core::LOOK_AROUND;
 use handover_runtime::time_limit::timeout_at;
 use tokio::time::{Instant, sleep};
 
+use self::wait::{DrainWait, ListenerCounters, Step};
 use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
 use crate::bootstrap::Listener;
 use crate::syn_filter::keep_new_connections_away;
@@ -195,7 +198,7 @@ pub(crate) async fn drain_counting(
             }
         }
         // Unknown counters leave the closing unverified; they do not stop a drain.
-        let before = Listeners::read(admin).await;
+        let before = ListenerCounters::read(admin).await;
         let closing = retry_once(|| admin.drain_listeners(DrainCall::default())).await;
         closing.map_err(DrainError::CloseListeners)?;
         Ok(before)
@@ -204,62 +207,31 @@ pub(crate) async fn drain_counting(
         .await
         .map_err(|_elapsed| DrainError::NoTime(start.elapsed()))??;
 
-    let mut listeners_closed = false;
-    let mut tell_at = Instant::now() + FIRST_TOLD;
-    let mut last: Option<Result<Vec<ListenerConnections>, Box<dyn Error + Send + Sync>>> = None;
+    let told = Instant::now();
+    let mut wait = DrainWait::new(start.into_std(), told.into_std(), options.minimum, before);
     // Cutting a count at the end keeps the result of the one before.
     let _ = timeout_at(end, async {
         loop {
-            if !listeners_closed {
-                listeners_closed = match (clients.has_closed_its_listeners().await, &before) {
-                    (Some(closed), _) => closed,
-                    (None, Some(before)) => {
-                        let now = Listeners::read(admin).await;
-                        now.is_some_and(|now| now.all_closed_since(before))
-                    }
-                    (None, None) => false,
+            if wait.must_look_at_listeners() {
+                let seen_closed = clients.has_closed_its_listeners().await;
+                let counters = match wait.needs_counters(seen_closed) {
+                    true => ListenerCounters::read(admin).await,
+                    false => None,
                 };
+                wait.handle_listeners(seen_closed, counters);
             }
             let looking = Instant::now();
-            match clients.count().await {
-                Ok(holding) => {
-                    // A connection that is accepted between two counts must not be missed, so an
-                    // empty count ends the drain only after the listeners were seen closed, or
-                    // where that cannot be seen, once it has had the time that closing takes.
-                    let closed = listeners_closed || start.elapsed() > UNVERIFIED;
-                    let over = holding.is_empty() && closed && start.elapsed() >= options.minimum;
-                    if !holding.is_empty() && Instant::now() >= tell_at {
-                        tell_at += tell_at - start;
-                        tracing::info!("the drain waits for {}", list(&holding));
-                    }
-                    last = Some(Ok(holding));
-                    if over {
-                        return;
-                    }
-                }
-                // A single slow or broken answer is no reason to cut anybody.
-                Err(NotCounted { error, is_final }) => {
-                    if is_final || !matches!(&last, Some(Ok(holding)) if !holding.is_empty()) {
-                        last = Some(Err(error));
-                    }
-                    if is_final {
-                        return;
-                    }
-                }
+            let counted = clients.count().await;
+            match wait.handle_count(counted, Instant::now().into_std()) {
+                Step::Wait => {}
+                Step::Report(holding) => tracing::info!("the drain waits for {holding}"),
+                Step::End => return,
             }
             sleep(pause_after(looking.elapsed(), options.poll)).await;
         }
     })
     .await;
-    match last {
-        Some(Ok(holding)) => Ok(DrainReport {
-            holding,
-            listeners_closed,
-            took: start.elapsed(),
-        }),
-        Some(Err(error)) => Err(DrainError::Count(error)),
-        None => Err(DrainError::NoTime(start.elapsed())),
-    }
+    wait.into_report(Instant::now().into_std())
 }
 
 /// The pause after a look that took so long: at least the given one, and long enough that looking
@@ -274,28 +246,8 @@ pub(crate) fn pause_after(look: Duration, least: Duration) -> Duration {
     look.saturating_mul(2).clamp(least, LOOK_AROUND.max(least))
 }
 
-/// How long connections may hold a drain before it is told which. It is told again each time that the
-/// drain has taken twice as long.
-const FIRST_TOLD: Duration = Duration::from_secs(1);
-
-/// `1 connection on listener a, 2 connections on listener b`.
-fn list(holding: &[ListenerConnections]) -> String {
-    let each: Vec<_> = holding.iter().map(ToString::to_string).collect();
-    each.join(", ")
-}
-
-/// How long an Envoy that does not tell about its listeners gets to close them. Measured: below
-/// 5 ms.
-const UNVERIFIED: Duration = Duration::from_millis(250);
-
-/// Envoy's counters of listeners.
-struct Listeners {
-    active: u64,
-    stopped: u64,
-}
-
-impl Listeners {
-    /// `None` where the statistics do not tell: they may leave anything out.
+impl ListenerCounters {
+    /// Reads the counters. Returns `None` if the statistics leave one out, as they may.
     async fn read(admin: &AdminClient) -> Option<Self> {
         let stats = admin
             .stats(r"^listener_manager\.(listener_stopped|total_listeners_active)$")
@@ -309,13 +261,6 @@ impl Listeners {
             active: value("listener_manager.total_listeners_active")?,
             stopped: value("listener_manager.listener_stopped")?,
         })
-    }
-
-    /// A stopped listener still counts as active in Envoy's statistics, so the counter of stopped
-    /// ones must have grown by as many as were active. It may not start at 0: a new epoch takes
-    /// over the counters of the old one.
-    fn all_closed_since(&self, before: &Self) -> bool {
-        self.stopped >= before.stopped.saturating_add(before.active)
     }
 }
 

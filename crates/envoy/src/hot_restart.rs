@@ -2,11 +2,11 @@
 //! from another's, the shared memory under that id, and the socket by which epochs speak.
 
 mod base_id;
+mod bound_sockets;
 mod claim;
 #[cfg(any(test, feature = "__fuzzing"))]
 pub(crate) mod fuzzing;
 mod message;
-mod occupied;
 mod owner;
 mod parent;
 mod shm;
@@ -15,5 +15,5 @@ mod stand_in;
 
 pub use base_id::{BaseId, BaseIdChoice, BaseIdError, BaseIdTooLarge, HostPaths, OwnedBaseId};
 pub use parent::{Parent, ParentError};
-pub use shm::{Repair, RepairError, SharedMemory, State};
+pub use shm::{Repair, RepairError, SharedMemory, SharedMemoryState};
 pub use stand_in::{StandIn, StandInError};

@@ -74,6 +74,7 @@ pub struct WentLive {
 
 /// What [`LastKnownGood::store`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stored {
     /// The configuration is kept.
     Written,
@@ -83,6 +84,7 @@ pub enum Stored {
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LastGood {
     /// The configuration, with the source it was read from.
     pub config: EnvoyConfig,

@@ -31,6 +31,10 @@
 //! **What it does not do.** The crate prints nothing, reads no environment variable but `TMPDIR`, and
 //! decides neither when an epoch is started nor how often: `handover-core` does.
 //!
+//! **What may grow.** Types with which this crate *tells* something are `#[non_exhaustive]`, so a
+//! `match` needs an arm for the rest. Types that a caller *gives* are closed, and so is
+//! [`validate::Verdict`].
+//!
 //! **What else is here.** Parts of the adapter that are useful alone:
 //!
 //! - `template` (with the feature of that name): renders a configuration from a template;

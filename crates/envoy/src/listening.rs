@@ -35,12 +35,12 @@ pub(crate) enum Serves {
 impl From<&Listening> for ListeningSockets {
     fn from(listening: &Listening) -> Self {
         let mut sockets = Self::default();
-        for place in &listening.places {
-            match place {
-                connections::Place::Tcp(address) => {
+        for address in &listening.addresses {
+            match address {
+                connections::LocalAddress::Tcp(address) => {
                     sockets.tcp.insert(*address);
                 }
-                connections::Place::Unix(name) => {
+                connections::LocalAddress::Unix(name) => {
                     sockets.unix.insert(name.clone());
                 }
             }
@@ -49,7 +49,7 @@ impl From<&Listening> for ListeningSockets {
             match uncountable {
                 Uncountable::Udp(_) => sockets.udp = true,
                 Uncountable::OtherNamespace => sockets.unseen = true,
-                // It is among the places as well.
+                // It is among the addresses as well.
                 Uncountable::Transparent(_) => {}
             }
         }
@@ -136,9 +136,9 @@ impl std::fmt::Display for ListeningSockets {
 
 /// Whether an address means the same to a process as to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum AddressView {
     /// It does.
-    Ours,
+    Same,
     /// The process is in another network namespace.
     OtherNetwork,
     /// The process sees other file systems.
@@ -149,7 +149,7 @@ pub(crate) enum Place {
     Unknown,
 }
 
-impl Place {
+impl AddressView {
     /// Compares where a process is with where we are, as far as it matters for this address.
     pub(crate) fn of(pid: u32, address: &AdminAddress) -> Self {
         let same = |what: &str| {
@@ -157,7 +157,7 @@ impl Place {
             Some(link("self").ok()? == link(&pid.to_string()).ok()?)
         };
         let of_namespace = |what: &str, other: Self| match same(what) {
-            Some(true) => Self::Ours,
+            Some(true) => Self::Same,
             Some(false) => other,
             None => Self::Unknown,
         };
@@ -169,11 +169,11 @@ impl Place {
             AdminAddress::Unix(path) => {
                 // A start script may have changed its root alone.
                 let files = ["ns/mnt", "root"].map(|what| of_namespace(what, Self::OtherFiles));
-                let files = files.into_iter().find(|place| *place != Self::Ours);
-                let files = files.unwrap_or(Self::Ours);
+                let files = files.into_iter().find(|view| *view != Self::Same);
+                let files = files.unwrap_or(Self::Same);
                 match (files, path.is_relative()) {
-                    (Self::Ours, true) => match std::fs::read_link(format!("/proc/{pid}/cwd")) {
-                        Ok(_) if same("cwd") == Some(true) => Self::Ours,
+                    (Self::Same, true) => match std::fs::read_link(format!("/proc/{pid}/cwd")) {
+                        Ok(_) if same("cwd") == Some(true) => Self::Same,
                         Ok(directory) => Self::OtherDirectory(directory),
                         Err(_) => Self::Unknown,
                     },
@@ -186,7 +186,7 @@ impl Place {
     /// Returns what is wrong with the address, and what helps.
     pub(crate) fn hint(&self, address: &AdminAddress) -> Option<String> {
         match self {
-            Self::Ours | Self::Unknown => None,
+            Self::Same | Self::Unknown => None,
             Self::OtherNetwork => Some(
                 "it is in another network namespace than handover, which cannot ask there: \
                  give admin.address a pipe, or start handover in that namespace"
@@ -303,22 +303,22 @@ mod tests {
             .spawn()
             .unwrap();
         let addresses = ["127.0.0.1:80", "unix:@a", "unix:/a", "unix:a"].map(tcp);
-        let places = addresses.map(|address| (Place::of(child.id(), &address), address));
+        let views = addresses.map(|address| (AddressView::of(child.id(), &address), address));
         child.kill().unwrap();
         child.wait().unwrap();
-        for (place, address) in &places[..3] {
+        for (view, address) in &views[..3] {
             assert_eq!(
-                (place, place.hint(address)),
-                (&Place::Ours, None),
+                (view, view.hint(address)),
+                (&AddressView::Same, None),
                 "{address}"
             );
         }
-        assert_eq!(places[3].0, Place::OtherDirectory("/".into()));
-        let hint = places[3].0.hint(&places[3].1).unwrap();
+        assert_eq!(views[3].0, AddressView::OtherDirectory("/".into()));
+        let hint = views[3].0.hint(&views[3].1).unwrap();
         assert!(
             hint.ends_with("it runs in /: give admin.address an absolute path"),
             "{hint}"
         );
-        assert_eq!(Place::of(u32::MAX, &places[0].1), Place::Unknown);
+        assert_eq!(AddressView::of(u32::MAX, &views[0].1), AddressView::Unknown);
     }
 }

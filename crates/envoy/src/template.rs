@@ -145,6 +145,7 @@ pub enum TemplateError {
 
 /// What is wrong on a line of a template. It is the source of a [`TemplateError`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Problem {
     /// A name stands for nothing.
     Undefined {

@@ -17,6 +17,9 @@ use crate::version::{BinaryError, check_binary};
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// What Envoy says of a configuration.
+///
+/// It stays closed. There is no fourth answer, and a caller that passes one over would start an
+/// unknown configuration.
 #[derive(Debug)]
 pub enum Verdict {
     /// Envoy would start with it.

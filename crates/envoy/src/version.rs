@@ -16,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Envoy's version, as `--version` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EnvoyVersion {
     /// The source revision.
     pub revision: String,
@@ -155,11 +156,10 @@ pub async fn hot_restart_version(path: &Path) -> Result<HotRestartVersion, Binar
     let answer = ask(path, flag).await?;
     // Envoy up to at least 1.40 writes it to standard error and without a newline.
     let said = [&answer.stderr, &answer.stdout]
-        .map(|said| said.trim().to_owned())
         .into_iter()
-        .find(|said| HotRestartVersion::is_one(said));
+        .find_map(|said| HotRestartVersion::parse(said.trim()));
     match said {
-        Some(said) if answer.status.success() => Ok(HotRestartVersion(said)),
+        Some(version) if answer.status.success() => Ok(version),
         _ => Err(not_envoy(path, flag, &answer)),
     }
 }
@@ -213,12 +213,14 @@ impl HotRestartVersion {
         &self.0
     }
 
-    fn is_one(text: &str) -> bool {
-        text == Self::DISABLED
+    /// Reads `11.104`, or `disabled`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let is_version = text == Self::DISABLED
             || (text.contains('.')
                 && text
                     .bytes()
-                    .all(|byte| byte.is_ascii_digit() || byte == b'.'))
+                    .all(|byte| byte.is_ascii_digit() || byte == b'.'));
+        is_version.then(|| Self(text.to_owned()))
     }
 }
 

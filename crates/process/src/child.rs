@@ -14,7 +14,7 @@ use super::output::Tail;
 use super::pump::Output;
 use super::registry::Slot;
 use super::signal::Signal;
-use super::spawner::Running;
+use super::spawner::ChildGuard;
 
 /// A child that was started with [`Command::spawn`](super::Command::spawn).
 ///
@@ -24,13 +24,13 @@ use super::spawner::Running;
 /// background, so neither a process nor a zombie is left. Output that its group has written until
 /// then is still forwarded, as long as the runtime lives.
 pub struct Child {
-    running: Running,
+    running: ChildGuard,
     exit: AsyncFd<ExitFd>,
     output: Option<Output>,
 }
 
 impl Child {
-    pub(super) fn new(running: Running, output: Option<Output>) -> std::io::Result<Self> {
+    pub(super) fn new(running: ChildGuard, output: Option<Output>) -> std::io::Result<Self> {
         let exit = ExitFd(Arc::clone(running.slot()));
         #[expect(
             unsafe_code,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::signal::Name;
+use super::signal::SignalName;
 
 /// How a child ended, as the kernel reports it.
 ///
@@ -60,7 +60,7 @@ impl fmt::Display for ExitCause {
                 number,
                 core_dumped,
             } => {
-                write!(f, "killed by signal {number} ({})", Name(number))?;
+                write!(f, "killed by signal {number} ({})", SignalName(number))?;
                 if core_dumped {
                     f.write_str(", core dumped")?;
                 }
@@ -70,7 +70,7 @@ impl fmt::Display for ExitCause {
                 f,
                 "killed by signal {} ({}), out of memory",
                 libc::SIGKILL,
-                Name(libc::SIGKILL)
+                SignalName(libc::SIGKILL)
             ),
         }
     }

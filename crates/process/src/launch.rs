@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use super::syscalls::{self, Which};
+use super::syscalls::{self, WaitFor};
 
 /// All that a new process needs, in the form in which the kernel takes it.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ fn launch_closing(
     if let Some((step, errno)) = orders.failed {
         // The child is on its way out. Nobody else knows its number, so it is collected here; the
         // result tells nothing new.
-        drop(syscalls::reap_blocking(Which::PidFd(pidfd.as_fd())));
+        drop(syscalls::reap_blocking(WaitFor::PidFd(pidfd.as_fd())));
         return Err(Failure::Step(step, io::Error::from_raw_os_error(errno)));
     }
     Ok((pid, pidfd))
@@ -424,7 +424,7 @@ mod tests {
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
         let end = rustix::io::read(&reader, &mut [0; 1]);
         rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).unwrap();
-        syscalls::reap_blocking(Which::PidFd(pidfd.as_fd())).unwrap();
+        syscalls::reap_blocking(WaitFor::PidFd(pidfd.as_fd())).unwrap();
         end != Ok(0)
     }
 

@@ -15,7 +15,7 @@ use super::error::{SignalError, WaitError};
 use super::exit::ExitCause;
 use super::out_of_memory::OomCounter;
 use super::signal::Signal;
-use super::syscalls::{self, Ended, Which};
+use super::syscalls::{self, EndedProcess, WaitFor};
 
 /// A child from its start until its status has been collected, and the status after that.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Slot {
 
     /// The last thing before the number is given up: sweep the group, judge the cause, reap.
     fn look(&self, state: &State) -> Option<End> {
-        let which = Which::PidFd(self.pidfd.as_fd());
+        let which = WaitFor::PidFd(self.pidfd.as_fd());
         let ended = match syscalls::peek(which) {
             Ok(None) => return None,
             Ok(Some(ended)) => ended,
@@ -92,7 +92,7 @@ impl Slot {
         }
     }
 
-    fn cause(&self, ended: Ended, state: &State) -> ExitCause {
+    fn cause(&self, ended: EndedProcess, state: &State) -> ExitCause {
         if ended.code == libc::CLD_EXITED {
             return ExitCause::Code(ended.status);
         }
@@ -204,7 +204,7 @@ impl Drop for SpawnGate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Swept {
     /// An orphan was collected.
-    Orphan(Ended),
+    Orphan(EndedProcess),
     /// No ended process is left.
     Nothing,
     /// A child is being made; wait on [`gate_opened`].
@@ -223,7 +223,7 @@ pub(super) fn sweep_orphan() -> Swept {
     };
     loop {
         // An error is ECHILD: there is no child at all.
-        let Ok(Some(ended)) = syscalls::peek(Which::Any) else {
+        let Ok(Some(ended)) = syscalls::peek(WaitFor::Any) else {
             return Swept::Nothing;
         };
         let ours = lock(&OURS).get(&ended.pid).cloned();
@@ -238,7 +238,7 @@ pub(super) fn sweep_orphan() -> Swept {
             // Collected before: the number was given to a newcomer.
             forget(&slot);
         }
-        if let Ok(Some(ended)) = syscalls::reap(Which::Pid(ended.pid)) {
+        if let Ok(Some(ended)) = syscalls::reap(WaitFor::Pid(ended.pid)) {
             return Swept::Orphan(ended);
         }
     }

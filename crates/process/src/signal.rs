@@ -51,7 +51,7 @@ impl Signal {
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Name(self.number()).fmt(f)
+        SignalName(self.number()).fmt(f)
     }
 }
 
@@ -87,9 +87,9 @@ pub struct UnknownSignal {
 }
 
 /// Shows any signal number by name, real-time signals included.
-pub(super) struct Name(pub(super) i32);
+pub(super) struct SignalName(pub(super) i32);
 
-impl fmt::Display for Name {
+impl fmt::Display for SignalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((_, name)) = NAMES.iter().find(|(number, _)| *number == self.0) {
             return write!(f, "SIG{name}");
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_number_without_a_name_is_still_shown() {
-        assert_eq!(Name(libc::SIGRTMIN()).to_string(), "SIGRTMIN");
-        assert_eq!(Name(libc::SIGRTMIN() + 3).to_string(), "SIGRTMIN+3");
-        assert_eq!(Name(1000).to_string(), "signal 1000");
+        assert_eq!(SignalName(libc::SIGRTMIN()).to_string(), "SIGRTMIN");
+        assert_eq!(SignalName(libc::SIGRTMIN() + 3).to_string(), "SIGRTMIN+3");
+        assert_eq!(SignalName(1000).to_string(), "signal 1000");
     }
 
     #[test]

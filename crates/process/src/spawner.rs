@@ -22,18 +22,18 @@ use super::syscalls;
 
 /// A child that is killed with its group and collected when this is dropped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct ChildGuard {
     slot: Arc<Slot>,
     spawner: Arc<Spawner>,
 }
 
-impl Running {
+impl ChildGuard {
     pub(super) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         if self.slot.collect().is_some() {
             return;
@@ -61,7 +61,7 @@ pub(super) struct Spawner {
 
 #[derive(Debug)]
 enum Job {
-    Launch(Box<Order>, oneshot::Sender<Result<Running, Failure>>),
+    Launch(Box<Order>, oneshot::Sender<Result<ChildGuard, Failure>>),
     Abandoned(Arc<Slot>),
 }
 
@@ -92,7 +92,7 @@ impl Spawner {
     }
 
     /// Asks for a child. The answer is dropped without a value only if the thread panicked.
-    pub(super) fn launch(&self, order: Order) -> oneshot::Receiver<Result<Running, Failure>> {
+    pub(super) fn launch(&self, order: Order) -> oneshot::Receiver<Result<ChildGuard, Failure>> {
         let (answer, answered) = oneshot::channel();
         self.push(Job::Launch(Box::new(order), answer));
         answered
@@ -158,14 +158,14 @@ impl Spawner {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
     }
 
-    fn make(self: &Arc<Self>, order: &Order, stack: &mut Stack) -> Result<Running, Failure> {
+    fn make(self: &Arc<Self>, order: &Order, stack: &mut Stack) -> Result<ChildGuard, Failure> {
         let oom = OomCounter::start();
         let _gate = registry::spawning();
         let (pid, pidfd) = launch(&order.prepared, stack)?;
         let pid = Pid::from_raw(pid).ok_or_else(|| {
             Failure::Fork(io::Error::other("the kernel gave a process no number"))
         })?;
-        Ok(Running {
+        Ok(ChildGuard {
             slot: registry::register(pid, pidfd, oom, order.sweep_group),
             spawner: Arc::clone(self),
         })

@@ -9,7 +9,7 @@ use super::launch::HIGHEST_SIGNAL;
 
 /// What `waitid` tells of a child that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct EndedProcess {
     pub(super) pid: i32,
     pub(super) code: i32,
     pub(super) status: i32,
@@ -17,32 +17,32 @@ pub(super) struct Ended {
 
 /// Whose end `waitid` looks for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Which<'fd> {
+pub(super) enum WaitFor<'fd> {
     Any,
     Pid(i32),
     PidFd(BorrowedFd<'fd>),
 }
 
 /// Looks for an ended child and leaves it as it is.
-pub(super) fn peek(which: Which<'_>) -> io::Result<Option<Ended>> {
+pub(super) fn peek(which: WaitFor<'_>) -> io::Result<Option<EndedProcess>> {
     waitid(which, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 
 /// Collects an ended child, if there is one, so that its number is free again.
-pub(super) fn reap(which: Which<'_>) -> io::Result<Option<Ended>> {
+pub(super) fn reap(which: WaitFor<'_>) -> io::Result<Option<EndedProcess>> {
     waitid(which, libc::WEXITED | libc::WNOHANG)
 }
 
 /// Waits until the child has ended and collects it.
-pub(super) fn reap_blocking(which: Which<'_>) -> io::Result<Option<Ended>> {
+pub(super) fn reap_blocking(which: WaitFor<'_>) -> io::Result<Option<EndedProcess>> {
     waitid(which, libc::WEXITED)
 }
 
-fn waitid(which: Which<'_>, options: i32) -> io::Result<Option<Ended>> {
+fn waitid(which: WaitFor<'_>, options: i32) -> io::Result<Option<EndedProcess>> {
     let (kind, id) = match which {
-        Which::Any => (libc::P_ALL, 0),
-        Which::Pid(pid) => (libc::P_PID, pid.unsigned_abs()),
-        Which::PidFd(fd) => (libc::P_PIDFD, fd.as_raw_fd().unsigned_abs()),
+        WaitFor::Any => (libc::P_ALL, 0),
+        WaitFor::Pid(pid) => (libc::P_PID, pid.unsigned_abs()),
+        WaitFor::PidFd(fd) => (libc::P_PIDFD, fd.as_raw_fd().unsigned_abs()),
     };
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -65,7 +65,7 @@ fn waitid(which: Which<'_>, options: i32) -> io::Result<Option<Ended>> {
         #[expect(unsafe_code, reason = "the fields of siginfo_t are a union")]
         // SAFETY: as above.
         let status = unsafe { info.si_status() };
-        return Ok((pid != 0).then_some(Ended {
+        return Ok((pid != 0).then_some(EndedProcess {
             pid,
             code: info.si_code,
             status,

@@ -59,7 +59,7 @@ compile_error!("`handover-watch` needs Linux: it listens by inotify");
 mod digest_cache;
 mod filesystem;
 mod gap;
-mod listener;
+mod kernel_events;
 mod look;
 mod read;
 mod rescan;
@@ -71,7 +71,7 @@ mod watcher;
 pub use handover_files::Digest;
 
 pub use gap::{Gap, GapCause};
-pub use read::{LARGEST_FILE, ReadError, Stable, read_stable};
+pub use read::{FileContents, LARGEST_FILE, ReadError, read_stable};
 pub use rescan::Rescan;
 pub use snapshot::{Change, FileState, Snapshot};
 pub use watcher::{WatchError, Watcher};

@@ -9,7 +9,7 @@ use handover_runtime::offload::{OffloadError, Offloaded, offload};
 use super::digest_cache::DigestCache;
 use super::filesystem::FileSystems;
 use super::gap::{GapCause, Gaps};
-use super::listener::{Listener, Urgency};
+use super::kernel_events::{KernelEvents, LookTime};
 use super::snapshot::{Look, Snapshot, Targets};
 use super::watch_points::Survey;
 
@@ -21,7 +21,7 @@ const MOST_ROUNDS: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct WatchState {
     /// None where the kernel opens no queue; the next look tries again.
-    listener: Option<Listener>,
+    listener: Option<KernelEvents>,
     memory: DigestCache,
 }
 
@@ -38,20 +38,22 @@ impl WatchState {
 
     /// The queue, if there is one.
     pub(super) fn fd(&self) -> Option<&Arc<OwnedFd>> {
-        self.listener.as_ref().map(Listener::fd)
+        self.listener.as_ref().map(KernelEvents::fd)
     }
 
     /// Takes in every event there is.
-    pub(super) fn hear(&mut self) -> io::Result<Urgency> {
+    pub(super) fn hear(&mut self) -> io::Result<LookTime> {
         match &mut self.listener {
             Some(listener) => listener.hear(),
-            None => Ok(Urgency::None),
+            None => Ok(LookTime::Unneeded),
         }
     }
 
     /// Whether somebody is still at work as far as is known.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.listener.as_ref().is_some_and(Listener::is_unsettled)
+        self.listener
+            .as_ref()
+            .is_some_and(KernelEvents::is_unsettled)
     }
 
     /// It has been quiet for long enough.
@@ -81,7 +83,7 @@ impl LookResult {
     ) -> Self {
         let mut no_queue = None;
         if watch_state.listener.is_none() {
-            match Listener::new() {
+            match KernelEvents::new() {
                 Ok(listener) => watch_state.listener = Some(listener),
                 Err(error) => no_queue = Some(error.to_string()),
             }

@@ -83,7 +83,7 @@ pub(super) fn may_pass(error: &io::Error) -> bool {
 
 /// The contents of a file, and the digest of exactly these contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stable {
+pub struct FileContents {
     /// The contents.
     pub bytes: Vec<u8>,
     /// Their digest, equal to the one in a [`Snapshot`](super::Snapshot) of the same contents.
@@ -99,7 +99,7 @@ pub struct Stable {
 /// # Errors
 ///
 /// [`ReadError`] names the path and the reason.
-pub fn read_stable(path: impl AsRef<Path>) -> Result<Stable, ReadError> {
+pub fn read_stable(path: impl AsRef<Path>) -> Result<FileContents, ReadError> {
     let path = path.as_ref();
     for _ in 0..ATTEMPTS {
         let (file, before) = open(path)?;
@@ -108,7 +108,7 @@ pub fn read_stable(path: impl AsRef<Path>) -> Result<Stable, ReadError> {
         let (digest, _) = read_all(&file, path, hash)?;
         let after = metadata(&file, path)?;
         if fingerprint(&before) == fingerprint(&after) {
-            return Ok(Stable { bytes, digest });
+            return Ok(FileContents { bytes, digest });
         }
     }
     Err(ReadError::Changing { path: path.into() })

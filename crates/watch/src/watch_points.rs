@@ -74,7 +74,7 @@ impl Survey {
         for path in targets.paths() {
             let places = &mut survey.places;
             match places.follow(path) {
-                Leads::Directory(directory) => {
+                PathTarget::Directory(directory) => {
                     // A directory that cannot be listed may become one that can.
                     places.directory(directory).files = true;
                     let tree = Tree::walk(path, &mut survey.left, systems, gaps);
@@ -83,11 +83,11 @@ impl Survey {
                         survey.trees.insert(path.into(), tree);
                     }
                 }
-                Leads::File(file) => {
+                PathTarget::File(file) => {
                     places.file(&file, gaps);
                     places.files.entry(file).or_insert(false);
                 }
-                Leads::Nowhere => {}
+                PathTarget::Nowhere => {}
             }
         }
         survey
@@ -110,7 +110,7 @@ impl Survey {
 }
 
 /// What a path leads to, by its path without symlinks.
-enum Leads {
+enum PathTarget {
     Directory(PathBuf),
     /// What is no directory.
     File(PathBuf),
@@ -128,12 +128,12 @@ impl WatchPoints {
 
     fn follow_tree(&mut self, tree: &Tree, gaps: &mut Gaps) {
         for directory in &tree.directories {
-            if let Leads::Directory(real) = self.follow(directory) {
+            if let PathTarget::Directory(real) = self.follow(directory) {
                 self.directory(real).files = true;
             }
         }
         for link in &tree.links {
-            if let Leads::File(file) = self.follow(link) {
+            if let PathTarget::File(file) = self.follow(link) {
                 self.file(&file, gaps);
             }
         }
@@ -158,7 +158,7 @@ impl WatchPoints {
     /// Each symlink can be replaced, so its directory is listened to for its name. The last component
     /// can be replaced, or appear; so can the first one that is missing. Each real directory on the
     /// way can be moved away or removed, and reports that itself, unless it may not be read.
-    fn follow(&mut self, path: &Path) -> Leads {
+    fn follow(&mut self, path: &Path) -> PathTarget {
         let mut here = PathBuf::from("/");
         let mut ahead: VecDeque<OsString> = names(path).collect();
         let mut symlinks = 0;
@@ -181,10 +181,10 @@ impl WatchPoints {
                     self.listen(&here, name);
                     symlinks += 1;
                     let Ok(target) = fs::read_link(&next) else {
-                        return Leads::Nowhere;
+                        return PathTarget::Nowhere;
                     };
                     if symlinks > MOST_SYMLINKS {
-                        return Leads::Nowhere;
+                        return PathTarget::Nowhere;
                     }
                     if target.is_absolute() {
                         here = PathBuf::from("/");
@@ -196,15 +196,15 @@ impl WatchPoints {
                 other => {
                     self.listen(&here, name);
                     return match other {
-                        Ok(kind) if kind.is_dir() => Leads::Directory(next),
-                        Ok(_) => Leads::File(next),
-                        Err(_) => Leads::Nowhere,
+                        Ok(kind) if kind.is_dir() => PathTarget::Directory(next),
+                        Ok(_) => PathTarget::File(next),
+                        Err(_) => PathTarget::Nowhere,
                     };
                 }
             }
         }
         // The path ended in `/` or `..`, so it leads to the directory reached.
-        Leads::Directory(here)
+        PathTarget::Directory(here)
     }
 }
 

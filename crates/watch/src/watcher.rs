@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
 use super::gap::{Gap, GapCause};
-use super::listener::Urgency;
+use super::kernel_events::LookTime;
 use super::look::{LookResult, PendingLook, WatchState};
 use super::rescan::Rescan;
 use super::snapshot::{Change, Snapshot, Targets};
@@ -55,7 +55,7 @@ pub struct Watcher {
     mounts: Option<AsyncFd<File>>,
     snapshot: Arc<Snapshot>,
     look: Option<PendingLook>,
-    unrest: Option<Unrest>,
+    unrest: Option<Activity>,
     /// When to look for another reason than an event.
     look_at: Option<Instant>,
     /// When the last look began.
@@ -306,11 +306,11 @@ impl Watcher {
             let rescan = self.rescan.next(self.looked, &self.gaps);
             tokio::select! {
                 heard = hear(&self.events, watch_state) => match heard {
-                    Ok(Urgency::None) => {}
-                    Ok(Urgency::Settle) => self.unrest = Some(Unrest::go_on(self.unrest)),
-                    Ok(Urgency::Now) => {
+                    Ok(LookTime::Unneeded) => {}
+                    Ok(LookTime::OnceQuiet) => self.unrest = Some(Activity::go_on(self.unrest)),
+                    Ok(LookTime::Now) => {
                         if watch_state.is_unsettled() {
-                            self.unrest = Some(Unrest::go_on(self.unrest));
+                            self.unrest = Some(Activity::go_on(self.unrest));
                         }
                         return false;
                     }
@@ -374,7 +374,7 @@ impl fmt::Debug for Watcher {
 async fn hear(
     events: &Option<AsyncFd<Arc<OwnedFd>>>,
     watch_state: &mut WatchState,
-) -> io::Result<Urgency> {
+) -> io::Result<LookTime> {
     let Some(events) = events else {
         return pending().await;
     };
@@ -416,12 +416,12 @@ fn report_of_mounts() -> Option<AsyncFd<File>> {
 
 /// Somebody is at work on a file.
 #[derive(Debug, Clone, Copy)]
-struct Unrest {
+struct Activity {
     since: Instant,
     over: Instant,
 }
 
-impl Unrest {
+impl Activity {
     fn go_on(earlier: Option<Self>) -> Self {
         let now = Instant::now();
         let since = earlier.map_or(now, |unrest| unrest.since);

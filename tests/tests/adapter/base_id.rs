@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use handover_core::Outcome;
-use handover_envoy::Envoy;
 use handover_envoy::hot_restart::{BaseId, SharedMemory};
 use handover_test_support::envoy_admin::EnvoyAdmin;
 use handover_test_support::envoy_config::EnvoyConfig;
@@ -14,7 +13,7 @@ use handover_test_support::ports::Port;
 use handover_test_support::{ports, require_envoy};
 use handover_tokio::NotLive;
 
-use crate::world::{LIMIT, Setup, World, settings};
+use crate::world::{LIMIT, Setup, World, builder};
 
 /// An Envoy that somebody has started by hand.
 struct Foreign {
@@ -85,7 +84,7 @@ async fn a_foreign_envoy_is_found_before_it_is_harmed() {
     let mut foreign = Foreign::start(&envoy, base_id.number());
     let memory = fs::read(base_id.shared_memory()).expect("the foreign Envoy has made it");
     let dir = tempfile::tempdir().expect("a directory");
-    let error = Envoy::new(settings(&envoy, base_id.number(), dir.path()));
+    let error = builder(&envoy, base_id.number(), dir.path()).build();
     let error = error.expect_err("the base id is in use").to_string();
     println!("{error}");
     assert!(
@@ -131,7 +130,7 @@ async fn the_shared_memory_of_a_dead_owner_is_removed() {
     drop(Foreign::start(&envoy, base_id.number()));
     assert!(base_id.shared_memory().exists(), "Envoy never removes it");
     let dir = tempfile::tempdir().expect("a directory");
-    let owner = Envoy::new(settings(&envoy, base_id.number(), dir.path()));
+    let owner = builder(&envoy, base_id.number(), dir.path()).build();
     let owner = owner.expect("nobody uses the base id");
     assert!(!base_id.shared_memory().exists());
     drop(owner);

@@ -12,22 +12,15 @@ use crate::world::{Setup, World};
 
 const HUNG_AFTER: Duration = Duration::from_secs(2);
 
-fn watched(action: fn() -> HungAction) -> Setup {
-    // The settings are made by a plain function, so each action has its own.
-    Setup {
-        settings: match action() {
-            HungAction::Report => |settings| settings.watchdog = watchdog(HungAction::Report),
-            HungAction::Restart => |settings| settings.watchdog = watchdog(HungAction::Restart),
-        },
-        ..Setup::brisk()
-    }
-}
-
-fn watchdog(action: HungAction) -> Option<Watchdog> {
-    Some(Watchdog {
+fn watched(action: HungAction) -> Setup {
+    let watchdog = Watchdog {
         hung_after: HUNG_AFTER,
         action,
-    })
+    };
+    Setup {
+        settings: Box::new(move |builder| builder.watchdog(watchdog)),
+        ..Setup::brisk()
+    }
 }
 
 fn has_failed(events: &[Event]) -> bool {
@@ -40,7 +33,7 @@ fn has_failed(events: &[Event]) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_stop_and_hand_overs_are_survived() {
     let envoy = require_envoy!();
-    let mut world = World::with(&envoy, watched(|| HungAction::Restart)).await;
+    let mut world = World::with(&envoy, watched(HungAction::Restart)).await;
     for number in 1..4 {
         world.hand_over(&format!("v{number}"), number).await;
         let newest = world.process(number);
@@ -58,7 +51,7 @@ async fn a_short_stop_and_hand_overs_are_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_hangs_is_restarted_where_that_is_wanted() {
     let envoy = require_envoy!();
-    let mut world = World::with(&envoy, watched(|| HungAction::Restart)).await;
+    let mut world = World::with(&envoy, watched(HungAction::Restart)).await;
     let hung = world.process(0);
     world.events();
     hung.send(Signal::STOP);
@@ -91,7 +84,7 @@ async fn an_envoy_that_hangs_is_restarted_where_that_is_wanted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_hangs_is_left_alone_where_it_is_only_reported() {
     let envoy = require_envoy!();
-    let mut world = World::with(&envoy, watched(|| HungAction::Report)).await;
+    let mut world = World::with(&envoy, watched(HungAction::Report)).await;
     let hung = world.process(0);
     world.events();
     hung.send(Signal::STOP);

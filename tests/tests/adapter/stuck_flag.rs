@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_core::retry::Retry;
-use handover_envoy::hot_restart::{BaseId, SharedMemory, State};
+use handover_envoy::hot_restart::{BaseId, SharedMemory, SharedMemoryState};
 use handover_test_support::envoy_config::Break;
 use handover_test_support::require_envoy;
 use handover_tokio::NotLive;
@@ -20,7 +20,7 @@ const FLAGS: usize = 96;
 
 fn without_repair() -> Setup {
     let mut setup = Setup {
-        settings: |settings| settings.repair = false,
+        settings: Box::new(|builder| builder.repair(false)),
         ..Setup::default()
     };
     setup.policy.retry = Retry::new(5, Duration::from_millis(50));
@@ -57,7 +57,7 @@ async fn without_repair_the_running_epoch_is_held_and_the_remedy_named() {
     assert!(message.contains("clearing it is switched off"), "{message}");
     assert_eq!(
         memory.inspect().ok(),
-        Some(State::Known { initializing: true })
+        Some(SharedMemoryState::Known { initializing: true })
     );
     // A good one does not help, and no epoch is spent on it.
     let hunted = world.process(0);
@@ -65,7 +65,7 @@ async fn without_repair_the_running_epoch_is_held_and_the_remedy_named() {
     assert!(message.starts_with(stuck), "{message}");
     assert_eq!(
         memory.inspect().ok(),
-        Some(State::Known { initializing: true })
+        Some(SharedMemoryState::Known { initializing: true })
     );
     assert!(hunted.is_running());
     world.served_by("v0").await;
@@ -76,7 +76,7 @@ async fn without_repair_the_running_epoch_is_held_and_the_remedy_named() {
 async fn a_layout_that_is_not_known_is_not_written_to() {
     let envoy = require_envoy!();
     let mut setup = without_repair();
-    setup.settings = |_| {};
+    setup.settings = Box::new(|builder| builder);
     let world = World::with(&envoy, setup).await;
     let memory = memory(&world);
     let mut bytes = fs::read(memory.path()).expect("epoch 0 has made it");

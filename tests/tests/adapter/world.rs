@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
 use handover_core::{Epoch, Event, Outcome, Policy, Standing, Urgency};
-use handover_envoy::admin::LivePoll;
 use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
-use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
+use handover_envoy::{Envoy, EnvoyBuilder, EnvoyConfig};
 use handover_process::Line;
 use handover_test_support::backend::Backend;
 use handover_test_support::envoy_admin::EnvoyAdmin;
@@ -39,8 +38,8 @@ pub(crate) struct Setup {
     pub(crate) parent_shutdown_time: Duration,
     pub(crate) drain_strategy: DrainStrategy,
     pub(crate) load: Mix,
-    /// Further changes of the settings.
-    pub(crate) settings: fn(&mut EnvoySettings),
+    /// Further settings.
+    pub(crate) settings: Box<dyn FnOnce(EnvoyBuilder) -> EnvoyBuilder + Send>,
 }
 
 impl Default for Setup {
@@ -64,7 +63,7 @@ impl Default for Setup {
                 pause: Some(Duration::from_millis(3)),
                 ..Mix::default()
             },
-            settings: |_| {},
+            settings: Box::new(|builder| builder),
         }
     }
 }
@@ -125,12 +124,16 @@ impl World {
             .listener(listener.addr())
             .directory(dir.path().join("run"))
             .directory(dir.path().join("locks"));
-        let mut settings = settings(envoy, base_id.number(), dir.path());
-        settings.args.drain_time = setup.drain_time;
-        settings.args.parent_shutdown_time = setup.parent_shutdown_time;
-        settings.args.drain_strategy = setup.drain_strategy;
-        (setup.settings)(&mut settings);
-        let proxy = Arc::new(Envoy::new(settings).expect("the settings are good"));
+        let args = ArgsOptions {
+            concurrency: std::num::NonZeroU32::new(2),
+            drain_time: setup.drain_time,
+            parent_shutdown_time: setup.parent_shutdown_time,
+            drain_strategy: setup.drain_strategy,
+            ..ArgsOptions::default()
+        };
+        let builder = builder(envoy, base_id.number(), dir.path()).args(args);
+        let proxy = (setup.settings)(builder).build();
+        let proxy = Arc::new(proxy.expect("the settings are good"));
         let agent = Agent::new(proxy, setup.policy).expect("the policy can be honoured");
         let handle = agent.handle();
         let events = handle.events();
@@ -384,30 +387,19 @@ impl World {
     }
 }
 
-pub(crate) fn settings(envoy: &Path, base_id: u32, dir: &Path) -> EnvoySettings {
-    EnvoySettings {
-        binary: envoy.to_owned(),
-        args: ArgsOptions {
-            concurrency: std::num::NonZeroU32::new(2),
-            ..ArgsOptions::default()
-        },
-        base_id: BaseIdChoice::Explicit(BaseId::new(base_id).expect("it is small")),
-        instance: "test".into(),
-        run_dir: dir.join("run"),
-        run_dir_group: None,
-        lock_dir: dir.join("locks"),
-        output: Arc::new(|line: &Line<'_>| {
+/// An Envoy under this base id, with its files in this directory.
+pub(crate) fn builder(envoy: &Path, base_id: u32, dir: &Path) -> EnvoyBuilder {
+    Envoy::builder(envoy)
+        .base_id(BaseIdChoice::Explicit(
+            BaseId::new(base_id).expect("it is small"),
+        ))
+        .instance("test")
+        .run_dir(dir.join("run"))
+        .lock_dir(dir.join("locks"))
+        .output(|line: &Line<'_>| {
             let epoch = line.source.epoch.unwrap_or_default();
             println!("[{epoch}] {}", String::from_utf8_lossy(line.bytes));
-        }),
-        live_poll: LivePoll::default(),
-        stop: StopOptions::default(),
-        repair: true,
-        end_is_final: false,
-        watchdog: None,
-        last_good: None,
-        reports: None,
-    }
+        })
 }
 
 /// More rounds where `HANDOVER_SOAK=1` asks for the long version of a test.

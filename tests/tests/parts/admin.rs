@@ -1,7 +1,7 @@
 //! The calls, on an Envoy that answers.
 
 use handover_envoy::admin::{AdminAddress, AdminClient, LivePoll, ServerState};
-use handover_envoy::connections::{Place, accepted};
+use handover_envoy::connections::{LocalAddress, accepted};
 use handover_envoy::hot_restart::{BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId};
 use handover_envoy::version::{EnvoyVersion, hot_restart_version, version};
 use handover_test_support::require_envoy;
@@ -80,7 +80,7 @@ async fn live_means_the_new_epoch_and_not_the_old_one() {
     assert!(old_ports.contains(&host.web.port()) && old_ports.contains(&host.admin.port()));
 
     // A client that stays connected to the old epoch.
-    let web = Place::Tcp(host.web);
+    let web = LocalAddress::Tcp(host.web);
     let idle = std::net::TcpStream::connect(host.web).unwrap();
     let _new = host.start_live(1).await;
     assert_eq!(host.client().server_info().await.unwrap().restart_epoch, 1);

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 
 use handover_core::{Outcome, Policy};
 use handover_envoy::Digest;
-use handover_envoy::admin::LivePoll;
 use handover_envoy::args::ArgsOptions;
-use handover_envoy::hot_restart::BaseIdChoice;
 use handover_envoy::last_good::{LastGood, LastKnownGood};
 use handover_envoy::report::CrashReports;
-use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, StopOptions};
-use handover_process::{Line, Signal};
+use handover_envoy::{Envoy, EnvoyConfig, SetupError};
+use handover_process::Signal;
 use handover_test_support::require_envoy;
 use handover_tokio::Agent;
 
@@ -37,7 +35,7 @@ async fn what_went_live_is_kept_and_what_crashed_is_reported() {
     let state = host.run.path().join("state");
     let last_good = LastKnownGood::open(&state).unwrap();
     let reports = CrashReports::open(&state).unwrap();
-    let proxy = Arc::new(Envoy::new(settings(&host, &last_good, &reports)).unwrap());
+    let proxy = Arc::new(envoy(&host, &last_good, &reports).unwrap());
     let agent = Agent::new(Arc::clone(&proxy), Policy::resilient()).unwrap();
     let handle = agent.handle();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -93,27 +91,22 @@ async fn what_went_live_is_kept_and_what_crashed_is_reported() {
     assert_eq!(reports.list().unwrap(), before, "a stop is no crash");
 }
 
-fn settings(host: &Host, last_good: &LastKnownGood, reports: &CrashReports) -> EnvoySettings {
-    EnvoySettings {
-        binary: host.binary.clone(),
-        args: ArgsOptions {
-            drain_time: Duration::from_secs(1),
-            parent_shutdown_time: Duration::from_secs(2),
-            ..ArgsOptions::default()
-        },
-        base_id: BaseIdChoice::Auto,
-        instance: "tests".to_owned(),
-        run_dir: host.run.path().join("run"),
-        run_dir_group: None,
-        lock_dir: host.locks.0.clone(),
-        // Nobody reads it here; the last words are kept all the same.
-        output: Arc::new(|_: &Line<'_>| {}),
-        live_poll: LivePoll::default(),
-        stop: StopOptions::default(),
-        repair: true,
-        end_is_final: false,
-        watchdog: None,
-        last_good: Some(last_good.clone()),
-        reports: Some(reports.clone()),
-    }
+fn envoy(
+    host: &Host,
+    last_good: &LastKnownGood,
+    reports: &CrashReports,
+) -> Result<Envoy, SetupError> {
+    let args = ArgsOptions {
+        drain_time: Duration::from_secs(1),
+        parent_shutdown_time: Duration::from_secs(2),
+        ..ArgsOptions::default()
+    };
+    Envoy::builder(&host.binary)
+        .args(args)
+        .instance("tests")
+        .run_dir(host.run.path().join("run"))
+        .lock_dir(&host.locks.0)
+        .last_good(last_good.clone())
+        .reports(reports.clone())
+        .build()
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use handover_envoy::failure::Failure;
-use handover_envoy::hot_restart::{Repair, State};
+use handover_envoy::hot_restart::{Repair, SharedMemoryState};
 use handover_test_support::require_envoy;
 
 use crate::support::{Epoch, Host, get};
@@ -17,9 +17,9 @@ async fn killed_with_the_flag_set(binary: &Path) -> (Host, Epoch) {
     for _ in 0..20 {
         let host = Host::new(binary.to_owned());
         let memory = host.base_id.shared_memory();
-        assert_eq!(memory.inspect().unwrap(), State::Absent);
+        assert_eq!(memory.inspect().unwrap(), SharedMemoryState::Absent);
         let first = host.start_live(0).await;
-        let clear = State::Known {
+        let clear = SharedMemoryState::Known {
             initializing: false,
         };
         assert_eq!(memory.inspect().unwrap(), clear);
@@ -30,7 +30,7 @@ async fn killed_with_the_flag_set(binary: &Path) -> (Host, Epoch) {
             std::thread::sleep(Duration::from_micros(200));
         }
         second.kill();
-        if memory.inspect().unwrap() == (State::Known { initializing: true }) {
+        if memory.inspect().unwrap() == (SharedMemoryState::Known { initializing: true }) {
             return (host, first);
         }
     }

@@ -33,8 +33,9 @@ fn start(launch: Launch) -> Supervisor {
 fn slow_request(site: &Site, milliseconds: u64) -> JoinHandle<std::io::Result<http::Response>> {
     let addr = site.listener.addr();
     let path = format!("/slow?ms={milliseconds}");
-    let client = std::thread::spawn(move || http::get(addr, &path, LIMIT));
+    // A quick client could arrive before a later look.
     let before = site.backend.requests_to("/slow");
+    let client = std::thread::spawn(move || http::get(addr, &path, LIMIT));
     eventually(LIMIT, "the slow request", || {
         (site.backend.requests_to("/slow") > before).then_some(())
     });

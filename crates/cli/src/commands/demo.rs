@@ -89,7 +89,7 @@ fn parse(command: &[OsString]) -> anyhow::Result<ExecArgs> {
 }
 
 /// Drops what the servers print: what matters of it is in the reason when one fails.
-pub(super) fn silent() -> Arc<dyn OutputSink> {
+fn silent() -> Arc<dyn OutputSink> {
     Arc::new(|_: &Line<'_>| {})
 }
 

@@ -5,15 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_envoy::admin::LivePoll;
+use handover_envoy::Envoy;
 use handover_envoy::args::{ArgsOptions, DrainStrategy};
-use handover_envoy::hot_restart::BaseIdChoice;
-use handover_envoy::{Envoy, EnvoySettings, StopOptions};
 use handover_netutil::Listen;
 use handover_supervisor::control::Directory;
 use handover_supervisor::{Signals, Supervisor};
 
-use super::demo::{perform, silent};
+use super::demo::perform;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
@@ -51,33 +49,23 @@ pub(super) async fn run(
         binary.display()
     );
     let locks = Directory::new(None).make().or_exit(ExitCode::OS)?;
-    let lock_dir = locks.path().to_owned();
-    let settings = EnvoySettings {
-        binary,
-        args: ArgsOptions {
-            drain_time: DRAIN_TIME,
-            parent_shutdown_time: PARENT_SHUTDOWN_TIME,
-            drain_strategy: DrainStrategy::Immediate,
-            ..ArgsOptions::default()
-        },
-        base_id: BaseIdChoice::Auto,
-        instance: "handover demo".to_owned(),
-        run_dir: dir.join("epochs"),
-        lock_dir,
-        run_dir_group: None,
-        output: silent(),
-        live_poll: LivePoll::default(),
-        stop: StopOptions::default(),
-        repair: true,
-        end_is_final: false,
-        watchdog: None,
-        last_good: None,
-        reports: None,
+    let arguments = ArgsOptions {
+        drain_time: DRAIN_TIME,
+        parent_shutdown_time: PARENT_SHUTDOWN_TIME,
+        drain_strategy: DrainStrategy::Immediate,
+        ..ArgsOptions::default()
     };
-    let envoy = Envoy::new(settings).map_err(|error| {
-        let code = ExitCode::of_failure(&error);
-        Fatal::new(code, error)
-    })?;
+    // What the servers print is not passed on: what matters of it is in the reason when one fails.
+    let envoy = Envoy::builder(binary)
+        .args(arguments)
+        .instance("handover demo")
+        .run_dir(dir.join("epochs"))
+        .lock_dir(locks.path())
+        .build()
+        .map_err(|error| {
+            let code = ExitCode::of_failure(&error);
+            Fatal::new(code, error)
+        })?;
     let source = ConfigSource::new(ConfigFile::plain(config.clone()), None);
     let supervisor = Supervisor::builder(Arc::new(envoy), source).watch([config]);
     perform(args, &title, supervisor, script, signals).await

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use handover_envoy::admin::{Exclude, LivePoll};
+use handover_envoy::admin::Exclude;
 use handover_envoy::args::{ArgsOptions, EnvoyArgs};
 use handover_envoy::files::{RunDir, TemporaryRunDir};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, TerminationError, termination_message};
 use handover_envoy::validate::Verdict;
-use handover_envoy::{Envoy, EnvoyConfig, EnvoySettings, HungAction, StopOptions, Watchdog};
+use handover_envoy::{Envoy, EnvoyBuilder, EnvoyConfig, HungAction, StopOptions, Watchdog};
 use handover_process::OutputSink;
 use handover_supervisor::control::Directory;
 use handover_supervisor::operator::OnTerminate;
@@ -122,19 +122,30 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
-    let settings = settings(args, limit, run_dir, lock_dir, output).await?;
+    let binary = envoy_binary(&args.envoy.envoy_path)?;
+    let arguments = arguments(&args).await;
+    let last_good = in_state_dir(&args, LastKnownGood::open)?;
     let programs = match watch_binary {
-        true => vec![settings.binary.clone()],
+        true => vec![binary.clone()],
         false => Vec::new(),
     };
-    let stand_in = match fallback {
-        Fallback::Nothing => None,
-        Fallback::LastKnownGood => stand_in(&file, &settings).await?,
+    let stand_in = match (fallback, &last_good) {
+        // Without a store it was refused before.
+        (Fallback::Nothing, _) | (Fallback::LastKnownGood, None) => None,
+        (Fallback::LastKnownGood, Some(store)) => {
+            stand_in(&file, &binary, &arguments, store).await?
+        }
     };
-    let envoy = Envoy::new(settings).map_err(|error| {
-        let code = ExitCode::of_failure(&error);
-        Fatal::new(code, error)
-    })?;
+    let envoy = envoy(&args, binary, limit, output)?
+        .args(arguments)
+        .run_dir(run_dir)
+        .lock_dir(lock_dir)
+        .last_good(last_good)
+        .build()
+        .map_err(|error| {
+            let code = ExitCode::of_failure(&error);
+            Fatal::new(code, error)
+        })?;
     tracing::info!(
         base_id = envoy.base_id(),
         "Envoy has the base id {}",
@@ -221,75 +232,65 @@ fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
         .map_err(Fatal::usage)
 }
 
-async fn settings(
-    args: RunArgs,
+/// What the flags say of Envoy, apart from its command line and its places.
+fn envoy(
+    args: &RunArgs,
+    binary: PathBuf,
     termination_drain: Duration,
-    run_dir: PathBuf,
-    lock_dir: PathBuf,
     output: Arc<dyn OutputSink>,
-) -> Result<EnvoySettings, Fatal> {
-    let (last_good, reports) = match &args.state_dir {
-        None => (None, None),
-        Some(dir) => (
-            Some(
-                LastKnownGood::open(dir)
-                    .context("--state-dir")
-                    .or_exit(ExitCode::OS)?,
-            ),
-            Some(
-                CrashReports::open(dir)
-                    .context("--state-dir")
-                    .or_exit(ExitCode::OS)?,
-            ),
-        ),
-    };
-    Ok(EnvoySettings {
-        binary: envoy_binary(&args.envoy.envoy_path)?,
-        args: arguments(&args).await,
-        base_id: base_id(&args)?,
-        instance: owner(&args),
-        run_dir,
-        run_dir_group: args.run_dir_group.map(Group::id),
-        lock_dir,
-        output,
-        live_poll: LivePoll::default(),
-        stop: StopOptions {
-            pre_drain_delay: args.stop.pre_drain_delay,
-            minimum: args.stop.min_drain,
-            limit: termination_drain,
-            exclude: Exclude {
-                ports: args.stop.drain_exclude_port.into_iter().collect(),
-                listeners: args.stop.drain_exclude_listener.into_iter().collect(),
-            },
+) -> Result<EnvoyBuilder, Fatal> {
+    let stop = StopOptions {
+        pre_drain_delay: args.stop.pre_drain_delay,
+        minimum: args.stop.min_drain,
+        limit: termination_drain,
+        exclude: Exclude {
+            ports: args.stop.drain_exclude_port.iter().copied().collect(),
+            listeners: args.stop.drain_exclude_listener.iter().cloned().collect(),
         },
-        repair: !args.no_repair,
-        // Without a time it is not asked: an idle supervisor sleeps.
-        watchdog: args.hung_after.0.map(|hung_after| Watchdog {
-            hung_after,
-            action: match args.on_hung {
-                OnHung::Restart => HungAction::Restart,
-                OnHung::Report => HungAction::Report,
-            },
-        }),
-        end_is_final: args.policy.on_exit == OnExit::Stop,
-        last_good,
-        reports,
-    })
+    };
+    // Without a time it is not asked: an idle supervisor sleeps.
+    let watchdog = args.hung_after.0.map(|hung_after| Watchdog {
+        hung_after,
+        action: match args.on_hung {
+            OnHung::Restart => HungAction::Restart,
+            OnHung::Report => HungAction::Report,
+        },
+    });
+    Ok(Envoy::builder(binary)
+        .base_id(base_id(args)?)
+        .instance(owner(args))
+        .run_dir_group(args.run_dir_group.map(Group::id))
+        .shared_output(output)
+        .stop(stop)
+        .repair(!args.no_repair)
+        .watchdog(watchdog)
+        .end_is_final(args.policy.on_exit == OnExit::Stop)
+        .reports(in_state_dir(args, CrashReports::open)?))
+}
+
+/// Opens something in the state directory, if one was named.
+fn in_state_dir<T, E>(
+    args: &RunArgs,
+    open: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<Option<T>, Fatal>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let opened = args.state_dir.as_deref().map(open).transpose();
+    opened.context("--state-dir").or_exit(ExitCode::OS)
 }
 
 /// The last good configuration, where the one that is asked for cannot be used.
 async fn stand_in(
     file: &ConfigFile,
-    settings: &EnvoySettings,
+    binary: &Path,
+    arguments: &ArgsOptions,
+    store: &LastKnownGood,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
-    let Some(store) = &settings.last_good else {
-        // Refused before.
-        return Ok(None);
-    };
-    let args = EnvoyArgs::new(settings.args.clone()).or_exit(ExitCode::USAGE)?;
+    let args = EnvoyArgs::new(arguments.clone()).or_exit(ExitCode::USAGE)?;
     let problem = match file.read().await {
         Err(error) => format!("{error:#}"),
-        Ok(config) => match file.verdict(&settings.binary, &args, &config).await? {
+        Ok(config) => match file.verdict(binary, &args, &config).await? {
             Verdict::Rejected { message } => format!("{}: {message}", file.path().display()),
             // Without a verdict the start itself will tell.
             Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),

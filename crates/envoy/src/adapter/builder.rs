@@ -94,8 +94,8 @@ impl EnvoyBuilder {
 
     /// Sets the group that may read the files in the run directory, for an Envoy that runs as another
     /// user. Default: none.
-    pub fn run_dir_group(mut self, group: u32) -> Self {
-        self.settings.run_dir_group = Some(group);
+    pub fn run_dir_group(mut self, group: impl Into<Option<u32>>) -> Self {
+        self.settings.run_dir_group = group.into();
         self
     }
 
@@ -109,8 +109,14 @@ impl EnvoyBuilder {
 
     /// Sets where the output of every epoch goes. Default: nowhere. The last lines are kept in any
     /// case, to explain a failure.
-    pub fn output(mut self, output: impl OutputSink + 'static) -> Self {
-        self.settings.output = Arc::new(output);
+    pub fn output(self, output: impl OutputSink + 'static) -> Self {
+        self.shared_output(Arc::new(output))
+    }
+
+    /// Sets where the output of every epoch goes, as [`output`](Self::output) does, to a sink that
+    /// something else uses too.
+    pub fn shared_output(mut self, output: Arc<dyn OutputSink>) -> Self {
+        self.settings.output = output;
         self
     }
 
@@ -134,8 +140,8 @@ impl EnvoyBuilder {
     }
 
     /// Watches the newest live epoch. Default: an Envoy that hangs is not noticed.
-    pub fn watchdog(mut self, watchdog: Watchdog) -> Self {
-        self.settings.watchdog = Some(watchdog);
+    pub fn watchdog(mut self, watchdog: impl Into<Option<Watchdog>>) -> Self {
+        self.settings.watchdog = watchdog.into();
         self
     }
 
@@ -147,14 +153,14 @@ impl EnvoyBuilder {
     }
 
     /// Keeps the configuration that went live last. Default: it is not kept.
-    pub fn last_good(mut self, last_good: LastKnownGood) -> Self {
-        self.settings.last_good = Some(last_good);
+    pub fn last_good(mut self, last_good: impl Into<Option<LastKnownGood>>) -> Self {
+        self.settings.last_good = last_good.into();
         self
     }
 
     /// Reports the ends of epochs that nobody asked for. Default: they are not reported.
-    pub fn reports(mut self, reports: CrashReports) -> Self {
-        self.settings.reports = Some(reports);
+    pub fn reports(mut self, reports: impl Into<Option<CrashReports>>) -> Self {
+        self.settings.reports = reports.into();
         self
     }
 

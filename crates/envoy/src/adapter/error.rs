@@ -9,7 +9,7 @@ use handover_process::{ExitCause, SpawnError};
 use handover_runtime::Shortage;
 use handover_tokio::RunError;
 
-use super::epoch_run::NotSideBySide;
+use super::epochs::succession::NotSideBySide;
 use crate::args::ArgsError;
 use crate::failure::Failure;
 use crate::hot_restart::{BaseIdError, ParentError, RepairError};
@@ -18,6 +18,7 @@ use crate::version::{BinaryError, HotRestartVersion};
 
 /// Why no Envoy can be run with these settings.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// The binary cannot be used.
     #[error(transparent)]

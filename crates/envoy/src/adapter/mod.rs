@@ -6,7 +6,7 @@
 //! - `epochs`: the table of running epochs, and all decisions about them;
 //! - `running`: the process of each epoch, its sockets and its connections;
 //! - `epoch_run`: one epoch from its configuration to its end;
-//! - `lines`: epochs that hand over to each other under one base id;
+//! - `lineage`: epochs that hand over to each other under one base id;
 //! - `drain`: letting clients go before a stop, and on request;
 //! - `records`, `overview`: what is kept and reported of each epoch;
 //! - `settings`, `builder`, `config`, `rendered`, `error`: what goes in and what comes out.
@@ -21,7 +21,7 @@
 //! - A failed epoch leaves a flag in shared memory. It is cleared once the epoch is reaped, so that
 //!   the same number can be tried again (`Epochs::may_clear_flag`).
 //! - A binary that speaks another hot restart version replaces the running one side by side, under
-//!   another base id (`lines`, `Epochs::must_give_way`).
+//!   another base id (`lineage`, `Epochs::must_give_way`).
 //! - A child whose parent dies early would abort. It is answered in the parent's place until it lets
 //!   its parent go (`Epochs::child_without_parent`).
 //! - An old epoch that is stopped is continued, because its child waits for it. It is killed if it does
@@ -36,7 +36,7 @@ mod drain;
 mod epoch_run;
 mod epochs;
 mod error;
-mod lines;
+mod lineage;
 mod overview;
 mod records;
 #[cfg(feature = "template")]
@@ -57,7 +57,7 @@ use tokio::time::{Instant, sleep};
 
 use self::drain::{CutConnections, Drains, Stop, holding};
 use self::epoch_run::StandIns;
-use self::lines::Lines;
+use self::lineage::Lineages;
 use self::records::Records;
 use self::running::{FileId, RunningEpochs};
 use crate::args::EnvoyArgs;
@@ -69,7 +69,8 @@ use crate::version::check_binary;
 pub use self::builder::EnvoyBuilder;
 pub use self::config::{ConfigError, EnvoyConfig};
 pub use self::drain::{Holding, OnRequestError};
-pub use self::epoch_run::{HungAction, NotSideBySide, Watchdog};
+pub use self::epoch_run::{HungAction, Watchdog};
+pub use self::epochs::succession::NotSideBySide;
 pub use self::error::{EnvoyFailed, SetupError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
@@ -95,7 +96,7 @@ pub struct Envoy {
     settings: EnvoySettings,
     args: EnvoyArgs,
     run_dir: RunDir,
-    lines: Lines,
+    lineages: Lineages,
     running: RunningEpochs,
     stand_ins: StandIns,
     records: Records,
@@ -122,11 +123,11 @@ impl Envoy {
         }
         let locks = PrivateDir::create(&settings.lock_dir)?;
         let host = HostPaths::with_locks(locks.path());
-        let lines = Lines::claim(settings.base_id, settings.instance.clone(), host)?;
+        let lineages = Lineages::claim(settings.base_id, settings.instance.clone(), host)?;
         Ok(Self {
             args,
             run_dir,
-            lines,
+            lineages,
             running: RunningEpochs::new(settings.stop.exclude.clone()),
             stand_ins: StandIns::default(),
             records: Records::new(
@@ -153,7 +154,7 @@ impl Envoy {
     /// and from then on until the next such change, epochs may run under another one.
     #[must_use]
     pub fn base_id(&self) -> u32 {
-        self.lines.home().get()
+        self.lineages.home().get()
     }
 
     /// Sends a signal to every running epoch, SIGUSR1 for example, which makes Envoy open its log

@@ -163,6 +163,7 @@ impl AdminError {
 
 /// What `/ready` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ready {
     /// Whether Envoy wants requests (HTTP status 200).
     pub serving: bool,

@@ -41,6 +41,7 @@ pub enum NamePattern {
 
 /// A text is no pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadNamePattern {
     /// It would mean every listener, or none.
     #[error("it names no listener; write a name, or a part with which names begin and a `*`")]

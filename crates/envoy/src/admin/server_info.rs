@@ -27,6 +27,7 @@ pub struct ServerInfo {
 
 /// The state of an Envoy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ServerState {
     /// It serves.
     Live,

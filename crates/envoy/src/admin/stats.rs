@@ -21,6 +21,7 @@ pub(super) const INTERNAL: &str = "envoy_internal_";
 
 /// Open connections from clients on one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct ListenerConnections {
     /// The listener's name in the statistics.
     pub listener: String,

@@ -13,6 +13,7 @@ use crate::bootstrap::{Bootstrap, ListenAddress, Listener};
 /// epoch takes over are closed with the connections that wait in them: 3 to 6 of 40,000 were reset
 /// when that was measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConcurrencyRisk {
     /// The number of worker threads that run.
     pub running: NonZeroU32,

@@ -8,6 +8,7 @@ pub struct AdminPaths(Vec<PathMatcher>);
 
 /// One entry of `admin.allow_paths`: a `StringMatcher`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PathMatcher {
     /// What the path is compared with.
     pub pattern: PathPattern,
@@ -17,6 +18,7 @@ pub struct PathMatcher {
 
 /// What a path is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PathPattern {
     /// The whole path.
     Exact(String),

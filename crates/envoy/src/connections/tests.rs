@@ -2,8 +2,8 @@ use super::*;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-fn tcp(listener: &TcpListener) -> Place {
-    Place::Tcp(listener.local_addr().unwrap())
+fn tcp(listener: &TcpListener) -> LocalAddress {
+    LocalAddress::Tcp(listener.local_addr().unwrap())
 }
 
 fn connect(listener: &TcpListener, host: &str) -> (TcpStream, TcpStream) {
@@ -18,14 +18,14 @@ fn only_accepted_connections_at_the_given_places_count() {
     let v6 = TcpListener::bind("[::1]:0").unwrap();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let me = std::process::id();
-    let places = BTreeSet::from([tcp(&v4), tcp(&v6)]);
-    assert!(Listening::of(me).unwrap().places.is_superset(&places));
+    let addresses = BTreeSet::from([tcp(&v4), tcp(&v6)]);
+    assert!(Listening::of(me).unwrap().addresses.is_superset(&addresses));
     assert!(
         listening_ports(me)
             .unwrap()
             .contains(&v4.local_addr().unwrap().port())
     );
-    assert_eq!(accepted(me, &places).unwrap(), BTreeMap::new());
+    assert_eq!(accepted(me, &addresses).unwrap(), BTreeMap::new());
 
     let pairs = [
         connect(&v4, "127.0.0.1"),
@@ -34,20 +34,20 @@ fn only_accepted_connections_at_the_given_places_count() {
     ];
     let _uncounted = connect(&other, "127.0.0.1");
     let expected = BTreeMap::from([(tcp(&v4), 2), (tcp(&v6), 1)]);
-    assert_eq!(accepted(me, &places).unwrap(), expected);
+    assert_eq!(accepted(me, &addresses).unwrap(), expected);
 
     // A client that has closed its side still waits for the answer, and one that was told that
     // nothing more will come may still be sending.
     pairs[0].0.shutdown(Shutdown::Write).unwrap();
     pairs[1].1.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(accepted(me, &places).unwrap(), expected);
+    assert_eq!(accepted(me, &addresses).unwrap(), expected);
 
     // A listener that is closed leaves its connections, as that of an old epoch does.
     let closed = [tcp(&v4), tcp(&v6)];
     drop((v4, v6));
     assert_eq!(accepted(me, &closed.into()).unwrap(), expected);
     drop(pairs);
-    assert_eq!(accepted(me, &places).unwrap(), BTreeMap::new());
+    assert_eq!(accepted(me, &addresses).unwrap(), BTreeMap::new());
 }
 
 #[test]
@@ -99,14 +99,17 @@ fn connections_to_unix_sockets_count_by_path_and_by_abstract_name() {
         UnixListener::bind(&path).unwrap(),
         UnixListener::bind_addr(&at).unwrap(),
     ];
-    let places = [
-        Place::Unix(path.to_str().unwrap().to_owned()),
-        Place::Unix(format!("@{name}")),
+    let addresses = [
+        LocalAddress::Unix(path.to_str().unwrap().to_owned()),
+        LocalAddress::Unix(format!("@{name}")),
     ];
     let me = std::process::id();
-    let seen = Listening::of(me).unwrap().places;
-    assert!(places.iter().all(|place| seen.contains(place)), "{seen:?}");
-    let all = BTreeSet::from(places.clone());
+    let seen = Listening::of(me).unwrap().addresses;
+    assert!(
+        addresses.iter().all(|address| seen.contains(address)),
+        "{seen:?}"
+    );
+    let all = BTreeSet::from(addresses.clone());
     assert_eq!(accepted(me, &all).unwrap(), BTreeMap::new());
     let _clients = [
         UnixStream::connect(&path).unwrap(),
@@ -117,7 +120,7 @@ fn connections_to_unix_sockets_count_by_path_and_by_abstract_name() {
         .map(|listener| listener.accept().unwrap());
     drop(listeners);
     std::fs::remove_file(&path).unwrap();
-    let expected = places.map(|place| (place, 1));
+    let expected = addresses.map(|address| (address, 1));
     assert_eq!(accepted(me, &all).unwrap(), expected.into());
 }
 

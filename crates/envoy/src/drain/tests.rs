@@ -161,7 +161,7 @@ async fn an_envoy_that_does_not_close_its_listeners_is_reported() {
     .await;
     let report = drain(&envoy.admin, &DrainOptions::default()).await.unwrap();
     assert!(
-        !report.listeners_closed && report.took >= UNVERIFIED,
+        !report.listeners_closed && report.took >= wait::UNVERIFIED,
         "{report:?}"
     );
 }

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use handover_files::{Digest, LockFile, TryLock, is_held};
 
-use super::claim::{Claim, Places, Taken, is_claimed};
-use super::occupied::{self, Process};
+use super::bound_sockets::{self, Process};
+use super::claim::{Claim, ClaimPaths, Taken, is_claimed};
 use super::owner;
 use super::shm::SharedMemory;
 use crate::text::one_line;
@@ -114,8 +114,8 @@ impl HostPaths {
         }
     }
 
-    fn places(&self) -> Places<'_> {
-        Places {
+    fn claim_paths(&self) -> ClaimPaths<'_> {
+        ClaimPaths {
             prefix: &self.claims,
             shared_memory: &self.shared_memory,
             proc: &self.proc,
@@ -125,6 +125,7 @@ impl HostPaths {
 
 /// Why a base id cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BaseIdError {
     /// Another agent owns it.
     #[error("base id {base_id} is owned by {owner}: stop that one, or use another base id")]
@@ -242,7 +243,7 @@ impl OwnedBaseId {
         let mut all = left.into_iter().chain(candidates(instance, host));
         let free = |id: &BaseId| {
             !is_held(&lock_path(*id, host))
-                && !is_claimed(*id, host.places())
+                && !is_claimed(*id, host.claim_paths())
                 && refuse_in_use(&host.proc, *id).is_ok()
         };
         all.find(free).ok_or(BaseIdError::NoneFree)
@@ -309,7 +310,7 @@ impl OwnedBaseId {
             }
             Err(source) => return Err(BaseIdError::Lock { path, source }),
         };
-        let claim = match Claim::take(id, instance, host.places()) {
+        let claim = match Claim::take(id, instance, host.claim_paths()) {
             Ok(claim) => claim,
             Err(Taken { owner }) => return Err(BaseIdError::Owned { base_id: id, owner }),
         };
@@ -365,7 +366,7 @@ fn candidates(instance: &str, host: &HostPaths) -> impl Iterator<Item = BaseId> 
 }
 
 fn refuse_in_use(proc: &Path, base_id: BaseId) -> Result<(), BaseIdError> {
-    let sockets = occupied::sockets(proc, base_id).map_err(|source| BaseIdError::Sockets {
+    let sockets = bound_sockets::sockets(proc, base_id).map_err(|source| BaseIdError::Sockets {
         proc: proc.to_owned(),
         source,
     })?;
@@ -373,7 +374,7 @@ fn refuse_in_use(proc: &Path, base_id: BaseId) -> Result<(), BaseIdError> {
         None => Ok(()),
         Some(socket) => Err(BaseIdError::InUse {
             base_id,
-            pid: occupied::owner(proc, &sockets),
+            pid: bound_sockets::owner(proc, &sockets),
             socket: socket.name.clone(),
         }),
     }

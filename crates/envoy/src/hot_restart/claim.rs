@@ -11,7 +11,7 @@ use handover_files::{LockFile, TryLock};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::BaseId;
-use super::occupied;
+use super::bound_sockets;
 use super::owner;
 use crate::text::one_line;
 
@@ -29,9 +29,9 @@ pub(super) struct Taken {
     pub(super) owner: String,
 }
 
-/// The places where names are held.
+/// Where names are held.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places<'a> {
+pub(super) struct ClaimPaths<'a> {
     /// How the abstract names begin.
     pub(super) prefix: &'a str,
     pub(super) shared_memory: &'a Path,
@@ -41,14 +41,14 @@ pub(super) struct Places<'a> {
 impl Claim {
     /// Takes both names. A place where no name can be held is passed over: what a kernel without
     /// abstract sockets cannot share needs no claim either.
-    pub(super) fn take(id: BaseId, instance: &str, places: Places<'_>) -> Result<Self, Taken> {
-        let name = abstract_name(places.prefix, id);
+    pub(super) fn take(id: BaseId, instance: &str, paths: ClaimPaths<'_>) -> Result<Self, Taken> {
+        let name = abstract_name(paths.prefix, id);
         let name = match bind(&name) {
             Ok(socket) => Some(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let owner = occupied::process_with(places.proc, &name);
+                let owner = bound_sockets::process_with(paths.proc, &name);
                 return Err(Taken {
-                    owner: format!("another handover {}", occupied::Process(owner)),
+                    owner: format!("another handover {}", bound_sockets::Process(owner)),
                 });
             }
             Err(error) => {
@@ -56,7 +56,7 @@ impl Claim {
                 None
             }
         };
-        let path = places
+        let path = paths
             .shared_memory
             .join(format!("handover-base-id-{id}.lock"));
         let file = match LockFile::try_lock(&path, &owner::line(instance)) {
@@ -79,8 +79,8 @@ impl Claim {
 }
 
 /// Whether somebody has claimed a base id in the network namespace. Nothing is taken.
-pub(super) fn is_claimed(id: BaseId, places: Places<'_>) -> bool {
-    occupied::is_bound(places.proc, &abstract_name(places.prefix, id))
+pub(super) fn is_claimed(id: BaseId, paths: ClaimPaths<'_>) -> bool {
+    bound_sockets::is_bound(paths.proc, &abstract_name(paths.prefix, id))
 }
 
 fn abstract_name(prefix: &str, id: BaseId) -> String {
@@ -111,12 +111,12 @@ mod tests {
         };
         let id = BaseId::new(7).unwrap();
         let claim = |prefix: &str, memory: &tempfile::TempDir| {
-            let places = Places {
+            let paths = ClaimPaths {
                 prefix,
                 shared_memory: memory.path(),
                 proc: Path::new("/proc"),
             };
-            Claim::take(id, "test", places)
+            Claim::take(id, "test", paths)
         };
         let held = claim(&prefix(&one), &one).unwrap();
         let pid = std::process::id();

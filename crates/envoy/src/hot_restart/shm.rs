@@ -36,12 +36,12 @@ const INITIALIZING: u64 = 1;
 /// The shared memory of one base id.
 ///
 /// ```
-/// use handover_envoy::hot_restart::{BaseId, SharedMemory, State};
+/// use handover_envoy::hot_restart::{BaseId, SharedMemory, SharedMemoryState};
 ///
 /// # let dir = tempfile::Builder::new().prefix("handover-").tempdir()?;
 /// let memory = SharedMemory::in_dir(dir.path(), BaseId::new(7)?);
 /// assert!(memory.path().ends_with("envoy_shared_memory_70"));
-/// assert_eq!(memory.inspect()?, State::Absent);
+/// assert_eq!(memory.inspect()?, SharedMemoryState::Absent);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub struct SharedMemory {
 
 /// What is in shared memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+#[non_exhaustive]
+pub enum SharedMemoryState {
     /// No Envoy has used this base id since the host started.
     Absent,
     /// It is not laid out as this crate knows it, so it must be left alone.
@@ -68,6 +69,7 @@ pub enum State {
 
 /// What a repair did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Repair {
     /// There is no shared memory, so nothing is stuck.
     Absent,
@@ -142,10 +144,10 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// [`RepairError::Access`]. A layout that is not known is a [`State`].
-    pub fn inspect(&self) -> Result<State, RepairError> {
+    /// [`RepairError::Access`]. A layout that is not known is a [`SharedMemoryState`].
+    pub fn inspect(&self) -> Result<SharedMemoryState, RepairError> {
         let Some(file) = self.open(OFlags::RDONLY)? else {
-            return Ok(State::Absent);
+            return Ok(SharedMemoryState::Absent);
         };
         self.state(&file)
     }
@@ -164,15 +166,15 @@ impl SharedMemory {
             return Ok(Repair::Absent);
         };
         match self.state(&file)? {
-            State::Absent => Ok(Repair::Absent),
-            State::Known {
+            SharedMemoryState::Absent => Ok(Repair::Absent),
+            SharedMemoryState::Known {
                 initializing: false,
             } => Ok(Repair::NotNeeded),
-            State::Unknown { why } => Err(RepairError::UnknownLayout {
+            SharedMemoryState::Unknown { why } => Err(RepairError::UnknownLayout {
                 path: self.path.clone(),
                 why,
             }),
-            State::Known { initializing: true } => {
+            SharedMemoryState::Known { initializing: true } => {
                 let before = clear(&file).map_err(|source| self.access(source))?;
                 Ok(match before & INITIALIZING {
                     0 => Repair::NotNeeded,
@@ -201,8 +203,8 @@ impl SharedMemory {
         }
     }
 
-    fn state(&self, file: &File) -> Result<State, RepairError> {
-        let unknown = |why: String| Ok(State::Unknown { why });
+    fn state(&self, file: &File) -> Result<SharedMemoryState, RepairError> {
+        let unknown = |why: String| Ok(SharedMemoryState::Unknown { why });
         let metadata = file.metadata().map_err(|source| self.access(source))?;
         if !metadata.is_file() {
             return unknown("it is not a file".to_owned());
@@ -224,7 +226,7 @@ impl SharedMemory {
             bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
         };
         match (field(0), field(8), field(FLAGS)) {
-            (SIZE, VERSION, flags) if flags & !INITIALIZING == 0 => Ok(State::Known {
+            (SIZE, VERSION, flags) if flags & !INITIALIZING == 0 => Ok(SharedMemoryState::Known {
                 initializing: flags == INITIALIZING,
             }),
             (SIZE, VERSION, flags) => {
@@ -294,7 +296,7 @@ mod tests {
         let mut expected = fs::read(memory.path()).unwrap();
         assert_eq!(
             memory.inspect().unwrap(),
-            State::Known { initializing: true }
+            SharedMemoryState::Known { initializing: true }
         );
         assert_eq!(fs::read(memory.path()).unwrap(), expected);
 
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(fs::read(memory.path()).unwrap(), expected);
         assert_eq!(
             memory.inspect().unwrap(),
-            State::Known {
+            SharedMemoryState::Known {
                 initializing: false
             }
         );
@@ -323,7 +325,10 @@ mod tests {
         ] {
             let Made { memory, _dir } = made(size, version, flags, length);
             let before = fs::read(memory.path()).unwrap();
-            assert!(matches!(memory.inspect().unwrap(), State::Unknown { .. }));
+            assert!(matches!(
+                memory.inspect().unwrap(),
+                SharedMemoryState::Unknown { .. }
+            ));
             let error = memory.clear_initializing().unwrap_err();
             assert!(
                 matches!(error, RepairError::UnknownLayout { .. }),
@@ -344,14 +349,14 @@ mod tests {
         ));
         assert_eq!(
             memory.inspect().unwrap(),
-            State::Known { initializing: true }
+            SharedMemoryState::Known { initializing: true }
         );
 
         let directory = SharedMemory::in_dir(_dir.path(), BaseId::new(9).unwrap());
         fs::create_dir(directory.path()).unwrap();
         assert!(matches!(
             directory.inspect().unwrap(),
-            State::Unknown { .. }
+            SharedMemoryState::Unknown { .. }
         ));
         assert!(matches!(
             directory.clear_initializing(),
@@ -364,7 +369,7 @@ mod tests {
         let Made { memory, _dir } = made(104, 11, 1, 104);
         assert!(memory.remove().unwrap());
         assert!(!memory.remove().unwrap());
-        assert_eq!(memory.inspect().unwrap(), State::Absent);
+        assert_eq!(memory.inspect().unwrap(), SharedMemoryState::Absent);
         assert_eq!(memory.clear_initializing().unwrap(), Repair::Absent);
     }
 }

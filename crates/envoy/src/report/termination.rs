@@ -18,6 +18,7 @@ const MAX_LINKS: usize = 16;
 /// Why a termination message cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the termination message {}", path.display())]
+#[non_exhaustive]
 pub struct TerminationError {
     /// The file.
     pub path: PathBuf,

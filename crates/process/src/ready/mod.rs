@@ -10,12 +10,12 @@
 //! and again, and anybody who listens on the address can answer it. So a probe of an address that
 //! several epochs share says nothing about the newest one.
 
-mod burst;
 #[cfg(any(test, feature = "__fuzzing"))]
 pub(crate) mod fuzzing;
 mod notify;
 mod pipe;
 mod probe;
+mod read_burst;
 
 pub use notify::{Notice, NotifySocket};
 pub use pipe::{ReadyPipe, ReadyPipeError};

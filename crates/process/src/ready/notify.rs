@@ -14,7 +14,7 @@ use rustix::process::{Pid, getpgid, getuid};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use super::burst::Burst;
+use super::read_burst::ReadBurst;
 
 /// The socket on which a program tells its state, as under systemd: `sd_notify(3)`.
 ///
@@ -32,7 +32,7 @@ use super::burst::Burst;
 pub struct NotifySocket {
     socket: UnixDatagram,
     address: OsString,
-    burst: Burst,
+    burst: ReadBurst,
 }
 
 /// What a program told in one message.
@@ -76,7 +76,7 @@ impl NotifySocket {
             return Ok(Self {
                 socket: UnixDatagram::from_std(socket)?,
                 address: format!("@{name}").into(),
-                burst: Burst::default(),
+                burst: ReadBurst::default(),
             });
         }
     }

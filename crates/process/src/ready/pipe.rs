@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
 
-use super::burst::Burst;
+use super::read_burst::ReadBurst;
 
 /// A pipe on which a program writes a line as soon as it serves.
 ///
@@ -18,7 +18,7 @@ use super::burst::Burst;
 pub struct ReadyPipe {
     reader: pipe::Receiver,
     announced: bool,
-    burst: Burst,
+    burst: ReadBurst,
 }
 
 /// Why a [`ReadyPipe`] will not tell readiness any more.
@@ -48,7 +48,7 @@ impl ReadyPipe {
         let pipe = Self {
             reader: pipe::Receiver::from_owned_fd(reader)?,
             announced: false,
-            burst: Burst::default(),
+            burst: ReadBurst::default(),
         };
         Ok((pipe, writer))
     }

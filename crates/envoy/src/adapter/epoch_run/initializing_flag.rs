@@ -1,20 +1,24 @@
 //! The flag that an epoch leaves in shared memory when it ends while it initialises.
 
-use super::super::lines::Line;
+use super::super::lineage::Lineage;
 use super::super::{Envoy, EnvoyFailed};
 use super::EpochRun;
-use crate::hot_restart::{Repair, RepairError, State};
+use crate::hot_restart::{Repair, RepairError, SharedMemoryState};
 
 impl EpochRun<'_> {
     /// Clears the flag that the epoch may have left in shared memory. It must have been reaped, and
     /// be gone from the table.
     pub(super) fn clear_initializing_flag(&self) -> Result<(), RepairError> {
-        let (epoch, line) = (self.process.epoch, &self.process.line);
-        let may_clear = self.envoy.running.table().may_clear_flag(line.id(), epoch);
+        let (epoch, lineage) = (self.process.epoch, &self.process.lineage);
+        let may_clear = self
+            .envoy
+            .running
+            .table()
+            .may_clear_flag(lineage.id(), epoch);
         if !self.envoy.settings.repair || !may_clear {
             return Ok(());
         }
-        match line.shared_memory().clear_initializing() {
+        match lineage.shared_memory().clear_initializing() {
             Ok(Repair::Cleared) => tracing::info!(
                 epoch = epoch.number(),
                 "epoch {epoch} ended while it initialised; cleared the flag it left"
@@ -31,13 +35,17 @@ impl EpochRun<'_> {
 
 /// Refuses to start an epoch that would find the flag of a dead one. Where the layout of the memory is
 /// unknown the flag cannot be seen; then Envoy itself says that it is set.
-pub(super) fn check(envoy: &Envoy, line: &Line) -> Result<(), EnvoyFailed> {
-    if envoy.settings.repair || envoy.running.table().any_initializes(line.id()) {
+pub(super) fn check(envoy: &Envoy, lineage: &Lineage) -> Result<(), EnvoyFailed> {
+    if envoy.settings.repair || envoy.running.table().any_initializes(lineage.id()) {
         return Ok(());
     }
-    match line.shared_memory().inspect() {
-        Ok(State::Known { initializing: true }) => stuck(envoy, line),
-        Ok(State::Known { .. } | State::Absent | State::Unknown { .. }) => Ok(()),
+    match lineage.shared_memory().inspect() {
+        Ok(SharedMemoryState::Known { initializing: true }) => stuck(envoy, lineage),
+        Ok(
+            SharedMemoryState::Known { .. }
+            | SharedMemoryState::Absent
+            | SharedMemoryState::Unknown { .. },
+        ) => Ok(()),
         Err(error) => {
             tracing::debug!("{error}");
             Ok(())
@@ -46,12 +54,12 @@ pub(super) fn check(envoy: &Envoy, line: &Line) -> Result<(), EnvoyFailed> {
 }
 
 /// Returns [`EnvoyFailed::Stuck`] if an epoch serves that can be held.
-fn stuck(envoy: &Envoy, line: &Line) -> Result<(), EnvoyFailed> {
+fn stuck(envoy: &Envoy, lineage: &Lineage) -> Result<(), EnvoyFailed> {
     let newest_live = envoy.running.table().newest_live();
     newest_live.map_or(Ok(()), |holding| {
         Err(EnvoyFailed::Stuck {
             holding,
-            path: line.shared_memory().path().to_owned(),
+            path: lineage.shared_memory().path().to_owned(),
             source: None,
         })
     })

@@ -9,18 +9,19 @@ use handover_core::Epoch;
 use handover_process::{Command, Signal};
 use handover_tokio::{RunControl, error_chain};
 
-use super::super::lines::Line;
+use super::super::epochs::succession::{OtherVersion, Succession, needs_version, succession};
+use super::super::lineage::Lineage;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
 use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
 use super::super::{Envoy, EnvoyConfig, EnvoyFailed, Validated};
 use super::initializing_flag;
-use super::side_by_side::{NotSideBySide, begin_beside, obstacle};
+use super::side_by_side::begin_beside;
 use crate::bootstrap::wait_for_first_resources;
 use crate::rejection_reason::{Listening, RejectionReason};
 use crate::text::is_about_reading;
 use crate::validate::{Verdict, validate};
-use crate::version::{BinaryError, HotRestartVersion, check_binary, hot_restart_version};
+use crate::version::{BinaryError, check_binary, hot_restart_version};
 
 /// Validates the configuration where an older epoch would suffer from a bad one, and starts Envoy with
 /// it, as it is for this epoch.
@@ -48,18 +49,18 @@ pub(super) async fn launch(
         epoch,
         binary,
     };
-    let line = match envoy.running.newest() {
+    let lineage = match envoy.running.newest() {
         None => {
             starting.write(config.content())?;
-            envoy.lines.begin(epoch)?
+            envoy.lineages.begin(epoch)?
         }
         Some(older) => starting.follow_on(&older).await?,
     };
     let file = envoy.run_dir.file(epoch.number(), config.format());
-    envoy.stand_ins.vacate(&line, epoch).await;
+    envoy.stand_ins.vacate(&lineage, epoch).await;
     let arguments = envoy
         .args
-        .serve(&file, line.restart_epoch(epoch), line.base_id());
+        .serve(&file, lineage.restart_epoch(epoch), lineage.base_id());
     let heard = RejectionReason::default();
     let command = Command::new(&settings.binary)
         .args(arguments)
@@ -78,7 +79,7 @@ pub(super) async fn launch(
         config,
         asked,
         binary,
-        line,
+        lineage,
         file,
         heard,
     };
@@ -103,57 +104,42 @@ impl Starting<'_> {
         Ok(self.envoy.run_dir.write(number, format, content)?)
     }
 
-    /// Makes ready for an epoch beside the one that runs, and tells in which line: the same one where
-    /// it can take over by hot restart, otherwise another one.
-    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Line, EnvoyFailed> {
+    /// Makes ready for an epoch beside the one that runs, and returns in which lineage.
+    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Lineage, EnvoyFailed> {
         let (envoy, epoch) = (self.envoy, self.epoch);
-        let other = self.other_hot_restart(older).await?;
-        if let Some((found, running)) = &other {
-            let why = if found.is_disabled() || running == HotRestartVersion::DISABLED {
-                Some(NotSideBySide::NoHotRestart)
-            } else {
-                obstacle(&older.config, self.config)
-            };
-            if let Some(why) = why {
-                return Err(EnvoyFailed::OtherHotRestart {
-                    binary: envoy.settings.binary.clone(),
-                    found: found.clone(),
-                    running: running.clone(),
-                    why,
-                });
-            }
+        let succession = self.succession(older).await?;
+        if let Succession::Refused(OtherVersion { found, running }, why) = succession {
+            return Err(EnvoyFailed::OtherHotRestart {
+                binary: envoy.settings.binary.clone(),
+                found,
+                running,
+                why,
+            });
         }
         self.write_and_validate().await?;
-        let Some((found, running)) = other else {
-            initializing_flag::check(envoy, &older.line)?;
+        let Succession::SideBySide(OtherVersion { found, running }) = succession else {
+            initializing_flag::check(envoy, &older.lineage)?;
             envoy.running.note_listening().await;
-            return Ok(older.line.clone());
+            return Ok(older.lineage.clone());
         };
         envoy.running.note_listening().await;
-        let line = begin_beside(envoy, epoch, older).await?;
+        let lineage = begin_beside(envoy, epoch, older).await?;
         tracing::info!(
             epoch = epoch.number(),
-            "hot restart version {found} differs from {running}: starting side by side on {line}"
+            "hot restart version {found} differs from {running}: starting side by side on {lineage}"
         );
-        Ok(line)
+        Ok(lineage)
     }
 
-    /// The hot restart versions of the binary and of the Envoy that runs, where the one cannot take over
-    /// from the other: they differ because the binary was replaced, or there is none.
-    async fn other_hot_restart(
-        &self,
-        older: &EnvoyProcess,
-    ) -> Result<Option<(HotRestartVersion, String)>, EnvoyFailed> {
-        let Some(running) = older.hot_restart_version() else {
-            return Ok(None);
+    /// Finds out how the epoch follows on the one that runs.
+    async fn succession(&self, older: &EnvoyProcess) -> Result<Succession, EnvoyFailed> {
+        let running = older.hot_restart_version();
+        let found = match needs_version(running, older.binary == self.binary) {
+            true => Some(hot_restart_version(&self.envoy.settings.binary).await?),
+            false => None,
         };
-        let disabled = running == HotRestartVersion::DISABLED;
-        if older.binary == self.binary && !disabled {
-            return Ok(None);
-        }
-        let found = hot_restart_version(&self.envoy.settings.binary).await?;
-        let differs = found.as_str() != running;
-        Ok((differs || disabled).then(|| (found, running.to_owned())))
+        let [old, new] = [&older.config, self.config].map(|config| &config.bootstrap().listeners);
+        Ok(succession(running, found, old, new))
     }
 
     /// Writes the configuration of an epoch beside an older one, and lets Envoy validate what was

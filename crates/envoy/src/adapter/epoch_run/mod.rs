@@ -1,12 +1,12 @@
 //! One epoch from its configuration to its end.
 //!
-//! An [`EpochRun`] owns the process of its epoch, its line to the agent and everything that watches
-//! it. It decides nothing: `epochs` does.
+//! An [`EpochRun`] owns the process of its epoch, its control by the agent and everything that
+//! watches it. It decides nothing: `epochs` does.
 //!
 //! ```text
 //!   launch ──> until_live ──> watchdog ──> retirement ──> end
 //!                  │                           │
-//!                  └── withdrawal              └── side_by_side, where the newer one is of another line
+//!                  └── withdrawal              └── side_by_side, if the newer one is of another lineage
 //!
 //!   after the end: initializing_flag, stand_ins
 //! ```
@@ -30,7 +30,7 @@ use self::until_live::Waiting;
 use super::drain::not_drained;
 use super::epochs::Ending;
 use super::epochs::end::{End, KillReason, Meaning};
-use super::lines::Line;
+use super::lineage::Lineage;
 use super::records::EndRecord;
 use super::running::{EnvoyProcess, now};
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
@@ -38,7 +38,6 @@ use crate::failure::Failure;
 use crate::hot_restart::RepairError;
 use crate::text::{is_about_reading, one_line};
 
-pub use self::side_by_side::NotSideBySide;
 pub(super) use self::stand_ins::StandIns;
 pub use self::watchdog::{HungAction, Watchdog};
 
@@ -57,7 +56,7 @@ struct EpochRun<'a> {
 }
 
 /// How the process of an epoch came to its end.
-struct Ended {
+struct ProcessEnd {
     cause: Result<ExitCause, WaitError>,
     /// Why it was killed, where the agent did not ask for it.
     killed: Option<KillReason>,
@@ -70,7 +69,7 @@ enum Served {
     /// The epoch has ended as it should.
     Ended,
     /// It has ended at once, because another Envoy has the base id that was chosen for it.
-    BaseIdInUse(Line),
+    BaseIdInUse(Lineage),
 }
 
 /// Runs one epoch. A base id that the adapter has chosen itself, and that turns out to be in use, is
@@ -97,8 +96,11 @@ pub(super) async fn serve(
         };
         match run.run(choices > 0).await? {
             Served::Ended => return Ok(()),
-            Served::BaseIdInUse(line) => {
-                envoy.lines.choose_again(line).map_err(EnvoyFailed::from)?;
+            Served::BaseIdInUse(lineage) => {
+                envoy
+                    .lineages
+                    .choose_again(lineage)
+                    .map_err(EnvoyFailed::from)?;
                 choices -= 1;
             }
         }
@@ -108,7 +110,7 @@ pub(super) async fn serve(
 impl EpochRun<'_> {
     /// Follows the process to its end, and says what that means.
     async fn run(self, may_choose_base_id: bool) -> Result<Served, RunError> {
-        let EnvoyProcess { epoch, line, .. } = &*self.process;
+        let EnvoyProcess { epoch, lineage, .. } = &*self.process;
         let epoch = *epoch;
         let registered = self.envoy.running.register(&self.process);
         let ended = self.until_end().await;
@@ -121,14 +123,15 @@ impl EpochRun<'_> {
         let overstayed = ended.killed == Some(KillReason::Overstayed);
         self.take_care_of_child(overstayed).await;
         let repaired = self.clear_initializing_flag();
-        if !was_live {
-            self.look_after_failed_start().await;
+        let must_look = self.envoy.running.table().must_look_after_end(was_live);
+        if must_look {
+            self.look_after_end().await;
         }
         let cause = ended.cause.map_err(EnvoyFailed::from)?;
         let failure = self.failure(cause);
         let (others_run, newest_live) = {
             let table = self.envoy.running.table();
-            (table.others_run(line.id(), epoch), table.newest_live())
+            (table.others_run(lineage.id(), epoch), table.newest_live())
         };
         let cannot_read_file = matches!(
             &failure,
@@ -144,7 +147,7 @@ impl EpochRun<'_> {
             was_live,
             stop_drains: self.envoy.drains.stop_drains(),
             is_undrained,
-            may_choose_base_id: may_choose_base_id && line.may_be_chosen_again(epoch),
+            may_choose_base_id: may_choose_base_id && lineage.may_be_chosen_again(epoch),
             cannot_read_file,
             others_run,
             end_is_final: self.envoy.settings.end_is_final,
@@ -154,14 +157,14 @@ impl EpochRun<'_> {
         let meaning = end.meaning();
         if meaning == Meaning::BaseIdInUse {
             // The epoch goes on under another base id, so there is no end to record.
-            return Ok(Served::BaseIdInUse(line.clone()));
+            return Ok(Served::BaseIdInUse(lineage.clone()));
         }
         self.record(&end, cause);
         self.outcome(meaning, end.failure, cause, repaired)
     }
 
     /// Waits for the end of the process, and brings it about where it must.
-    async fn until_end(&self) -> Ended {
+    async fn until_end(&self) -> ProcessEnd {
         let child = &self.process.child;
         let mut killed = None;
         let mut dropped = false;
@@ -179,7 +182,7 @@ impl EpochRun<'_> {
                 cause
             }
         };
-        Ended {
+        ProcessEnd {
             cause,
             killed,
             dropped,
@@ -203,7 +206,7 @@ impl EpochRun<'_> {
             .keep_last_good(process.epoch, &process.config, &info);
         process.control.live();
         tokio::select! {
-            _ = process.control.retired() => {}
+            _ = process.control.retired() => envoy.running.table().retire(process.epoch),
             () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung() => return KillReason::Hung { silent_for },
         }
@@ -221,7 +224,7 @@ impl EpochRun<'_> {
         if control.is_late() {
             self.look_at_sockets().await;
         }
-        let ending = self.envoy.running.table().ending(*epoch, how);
+        let ending = self.envoy.running.table().abort(*epoch, how);
         match ending {
             Ending::Kill => kill(child).await,
             Ending::Orderly => {
@@ -239,7 +242,7 @@ impl EpochRun<'_> {
     /// Returns why the process ended, as far as its last words and its shared memory tell.
     fn failure(&self, cause: ExitCause) -> Failure {
         let failure = self.process.failure(cause);
-        let memory = self.process.line.shared_memory();
+        let memory = self.process.lineage.shared_memory();
         match failure.is_bus_error() && memory.is_full() {
             true => failure.with_full_shared_memory(memory.path()),
             false => failure,
@@ -279,7 +282,7 @@ impl EpochRun<'_> {
         let end_is_final = self.envoy.settings.end_is_final;
         let error = match meaning {
             Meaning::AsItShould => return Ok(Served::Ended),
-            Meaning::BaseIdInUse => return Ok(Served::BaseIdInUse(self.process.line.clone())),
+            Meaning::BaseIdInUse => return Ok(Served::BaseIdInUse(self.process.lineage.clone())),
             Meaning::Aborted => return Err(RunError::Aborted),
             Meaning::NotLive => EnvoyFailed::NotLive {
                 config,
@@ -300,7 +303,7 @@ impl EpochRun<'_> {
             Meaning::Killed(KillReason::KeptListening) => EnvoyFailed::KeptListening { config },
             Meaning::Stuck { holding } => EnvoyFailed::Stuck {
                 holding,
-                path: self.process.line.shared_memory().path().to_owned(),
+                path: self.process.lineage.shared_memory().path().to_owned(),
                 source: repaired.err(),
             },
             Meaning::Failed {

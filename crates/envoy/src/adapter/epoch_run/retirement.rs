@@ -13,8 +13,9 @@ use super::side_by_side::KeptListening;
 use crate::proc_net::is_stopped;
 
 impl EpochRun<'_> {
-    /// Lets the epoch give way to one of another line, reports it released once its last connection is
-    /// gone, continues it where somebody has stopped it, and returns when it must be killed.
+    /// Lets the epoch give way to one of another lineage, reports it released once its last
+    /// connection is gone, continues it where somebody has stopped it, and returns when it must be
+    /// killed.
     pub(super) async fn follow_to_the_end(&self) -> KillReason {
         let mut old = OldEpoch::new(self.parent_shutdown_time(), now());
         loop {
@@ -67,9 +68,7 @@ impl EpochRun<'_> {
                 self.envoy.running.table().set_drained(*epoch);
                 self.process.control.released();
             }
-            Step::Continue => {
-                let _sent = wake(*epoch, child);
-            }
+            Step::Continue => wake(*epoch, child),
             Step::Terminate => {
                 if let Err(error) = child.signal(Signal::TERM) {
                     tracing::debug!(epoch = epoch.number(), "{error}");
@@ -86,15 +85,17 @@ impl EpochRun<'_> {
         None
     }
 
-    /// Continues the older epochs of the same line that are stopped. Returns false if there is none.
-    pub(super) fn wake_older(&self) -> bool {
-        let mut any = false;
-        for older in self.envoy.running.older_in_line(self.process.epoch) {
-            if is_stopped(older.pid()) {
-                any |= wake(older.epoch, &older.child);
-            }
+    /// Returns whether an older epoch of the same lineage is stopped.
+    pub(super) fn any_older_is_stopped(&self) -> bool {
+        let older = self.envoy.running.older_in_lineage(self.process.epoch);
+        older.iter().any(|older| is_stopped(older.pid()))
+    }
+
+    /// Continues the older epochs of the same lineage that are stopped.
+    pub(super) fn wake_older(&self) {
+        for older in self.envoy.running.older_in_lineage(self.process.epoch) {
+            wake_if_stopped(&older);
         }
-        any
     }
 }
 
@@ -105,11 +106,13 @@ pub(super) fn wake_if_stopped(process: &EnvoyProcess) {
     }
 }
 
-/// Continues a stopped epoch, and returns whether the signal was sent.
-fn wake(epoch: Epoch, child: &Child) -> bool {
+/// Continues a stopped epoch.
+fn wake(epoch: Epoch, child: &Child) {
     tracing::warn!(
         epoch = epoch.number(),
         "epoch {epoch} is stopped; continuing it, because the newer one waits for it"
     );
-    child.signal(Signal::CONT).is_ok()
+    if let Err(error) = child.signal(Signal::CONT) {
+        tracing::debug!(epoch = epoch.number(), "{error}");
+    }
 }

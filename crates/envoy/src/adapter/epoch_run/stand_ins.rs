@@ -6,17 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use handover_core::Epoch;
 use tokio::task::JoinHandle;
 
-use super::super::lines::Line;
+use super::super::lineage::Lineage;
 use super::super::running::now;
 use super::EpochRun;
 use crate::hot_restart::{BaseId, StandIn};
 
 /// Who stands in for which dead epoch at present.
 #[derive(Debug, Default)]
-pub(in crate::adapter) struct StandIns(Mutex<BTreeMap<Epoch, (Place, Task)>>);
+pub(in crate::adapter) struct StandIns(Mutex<BTreeMap<Epoch, (EpochSlot, Task)>>);
 
-/// Where an epoch speaks to its child: its base id, and its restart epoch modulo 3.
-type Place = (BaseId, u32);
+/// The socket at which an epoch speaks to its child: its base id, and its restart epoch modulo 3.
+type EpochSlot = (BaseId, u32);
 
 /// A task that ends when this is dropped.
 #[derive(Debug)]
@@ -29,11 +29,11 @@ impl Drop for Task {
 }
 
 impl StandIns {
-    /// Gives the place free that this epoch will take: two of a line share it when their numbers are
-    /// equal modulo 3.
-    pub(super) async fn vacate(&self, line: &Line, epoch: Epoch) {
-        let taken = place(line, epoch);
-        self.end_where(|_, place| place == taken).await;
+    /// Frees the slot that this epoch will take. Two epochs of a lineage share it when their numbers
+    /// are equal modulo 3.
+    pub(super) async fn vacate(&self, lineage: &Lineage, epoch: Epoch) {
+        let taken = slot(lineage, epoch);
+        self.end_where(|_, slot| slot == taken).await;
     }
 
     /// Ends the stand-in for the parent of this epoch, which has ended itself.
@@ -41,12 +41,12 @@ impl StandIns {
         self.end_where(|dead, _| dead.next() == Some(child)).await;
     }
 
-    async fn end_where(&self, leaves: impl Fn(Epoch, Place) -> bool) {
+    async fn end_where(&self, leaves: impl Fn(Epoch, EpochSlot) -> bool) {
         let leaving = {
             let mut standing = self.lock();
             let dead: Vec<_> = standing
                 .iter()
-                .filter(|(dead, (place, _))| leaves(**dead, *place))
+                .filter(|(dead, (slot, _))| leaves(**dead, *slot))
                 .map(|(dead, _)| *dead)
                 .collect();
             dead.into_iter()
@@ -60,25 +60,25 @@ impl StandIns {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, (Place, Task)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, (EpochSlot, Task)>> {
         // Nothing in here is left half-way by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn place(line: &Line, epoch: Epoch) -> Place {
-    (line.base_id(), line.restart_epoch(epoch) % 3)
+fn slot(lineage: &Lineage, epoch: Epoch) -> EpochSlot {
+    (lineage.base_id(), lineage.restart_epoch(epoch) % 3)
 }
 
 impl EpochRun<'_> {
     /// Takes the place of the epoch, which has just been reaped, where its child still needs it.
     pub(super) async fn take_care_of_child(&self, overstayed: bool) {
-        let (epoch, line) = (self.process.epoch, &self.process.line);
+        let (epoch, lineage) = (self.process.epoch, &self.process.lineage);
         self.envoy.stand_ins.child_has_ended(epoch).await;
         let time = self.parent_shutdown_time();
         let child = self.envoy.running.table().child_without_parent(
             epoch,
-            line.id(),
+            lineage.id(),
             now(),
             time,
             overstayed,
@@ -86,7 +86,7 @@ impl EpochRun<'_> {
         let Some(child) = child else {
             return;
         };
-        match StandIn::bind(line.base_id(), self.process.restart_epoch()) {
+        match StandIn::bind(lineage.base_id(), self.process.restart_epoch()) {
             Ok(stand_in) => {
                 tracing::debug!(
                     epoch = epoch.number(),
@@ -97,7 +97,7 @@ impl EpochRun<'_> {
                         tracing::warn!(epoch = epoch.number(), "{error}");
                     }
                 });
-                let standing = (place(line, epoch), Task(task));
+                let standing = (slot(lineage, epoch), Task(task));
                 self.envoy.stand_ins.lock().insert(epoch, standing);
             }
             Err(error) => tracing::warn!(epoch = epoch.number(), "{error}"),

@@ -1,22 +1,17 @@
 //! An epoch between its spawn and the moment it is live: what it is asked, and how it is told why it
 //! is not live.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_core::Epoch;
-use tokio::time::Instant;
 
 use super::super::epochs::end::KillReason;
-use super::super::running::off_the_runtime;
+use super::super::epochs::start::{Question, Start};
+use super::super::running::{now, off_the_runtime};
 use super::EpochRun;
-use crate::admin::{AdminAddress, AdminClient, NotLive, ServerInfo, ServerState};
-use crate::listening::{ListeningSockets, Place};
-use handover_tokio::error_chain;
-
-/// How often an epoch that initialises is asked for whom it waits.
-const ASK: Duration = Duration::from_secs(1);
+use crate::admin::{AdminAddress, AdminClient, NotLive, ServerInfo};
+use crate::listening::{AddressView, ListeningSockets};
 
 /// The pauses before further looks at an epoch beside which a newer one has failed. An epoch closes its
 /// listeners within milliseconds, unless the machine is busy.
@@ -27,27 +22,12 @@ const LATER: [Duration; 4] = [
     Duration::from_secs(4),
 ];
 
-/// How many of those it waits for are named.
-const NAMED: usize = 5;
-
 /// What was seen of an epoch that is not live yet.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<Seen>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    obstacle: Option<Arc<NotLive>>,
-    /// For whom it waits, and when it was asked.
-    targets: Vec<String>,
-    asked: Option<Instant>,
-    /// Whether the last look has shown the admin endpoint among its own sockets.
-    has_the_endpoint: bool,
-    /// Its sockets at the end, and whether they are in the same place as we.
-    sockets: Option<(ListeningSockets, Place)>,
-}
+pub(super) struct Waiting(Mutex<Start>);
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, Start> {
         // Nothing in here is left half-way by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,65 +37,43 @@ impl Waiting {
         let address = admin.clone();
         let looked = off_the_runtime(move || {
             let sockets = ListeningSockets::of(pid).ok()?;
-            Some((sockets.without(&address), Place::of(pid, &address)))
+            Some((sockets.without(&address), AddressView::of(pid, &address)))
         });
-        self.lock().sockets = looked.await.flatten();
+        let sockets = looked.await.flatten();
+        self.lock().handle_sockets(sockets);
     }
 
-    /// Tells why the epoch was not live.
+    /// Returns why the epoch was not live.
     pub(super) fn why(&self, admin: &AdminAddress) -> String {
-        let seen = self.lock();
-        let mut why = match seen.obstacle.as_deref() {
-            None => format!("its admin endpoint {admin} was not asked"),
-            Some(NotLive::State { state, .. }) => waits_for(state, &seen.targets),
-            Some(NotLive::OtherEpoch { answering, .. }) => {
-                format!("epoch {answering} answers at its admin endpoint {admin}")
+        self.lock().why(admin)
+    }
+
+    /// Finds out what an obstacle asks for. Returns why the epoch will never be seen live, if that is
+    /// so.
+    async fn judge(&self, obstacle: Arc<NotLive>, pid: u32, admin: &AdminClient) -> Option<String> {
+        let question = self.lock().handle_obstacle(obstacle, now());
+        match question? {
+            Question::Targets => {
+                let targets = admin.init_dump().await.ok()?;
+                self.lock().handle_targets(targets);
+                None
             }
-            Some(NotLive::Unreachable { source, .. }) => error_chain(source),
-            Some(obstacle @ NotLive::NoAnswer { .. }) => obstacle.to_string(),
-        };
-        // One that has said that it initialises needs no further proof of what it is.
-        if matches!(seen.obstacle.as_deref(), Some(NotLive::State { .. })) {
-            return why;
-        }
-        if let Some((sockets, place)) = &seen.sockets {
-            // Writing to a string cannot fail.
-            let _ = write!(why, "; the process runs, and clients reach it at {sockets}");
-            if let Some(hint) = place.hint(admin) {
-                let _ = write!(why, "; {hint}");
-            } else if sockets.hides_some() {
-                why.push_str(
-                    "; it has sockets in a place that handover cannot see, as with \
-                     network_namespace_filepath: admin.address must be without it",
-                );
+            Question::Endpoint => {
+                let has_it = has_the_endpoint(pid, admin.address()).await;
+                self.lock().handle_endpoint(has_it)
             }
         }
-        why
     }
 }
 
-/// `it is INITIALIZING and waits for its listeners (LDS)`.
-fn waits_for(state: &ServerState, targets: &[String]) -> String {
-    let named = targets.iter().take(NAMED).map(String::as_str);
-    let mut whom = named.collect::<Vec<_>>().join(", ");
-    let more = targets.len().saturating_sub(NAMED);
-    if more > 0 {
-        // Writing to a string cannot fail.
-        let _ = write!(whom, " and {more} more");
-    }
-    if whom.is_empty() {
-        // These are not among the targets that Envoy names.
-        whom.push_str(match state {
-            ServerState::PreInitializing => {
-                "its clusters (by CDS), their endpoints (by EDS) or their first health checks"
-            }
-            ServerState::Initializing => "its listeners (by LDS)",
-            ServerState::Live | ServerState::Draining | ServerState::Other(_) => {
-                return format!("its state is {state}");
-            }
-        });
-    }
-    format!("it is {state} and waits for {whom}")
+/// Returns whether an admin endpoint is seen among the sockets of a process.
+async fn has_the_endpoint(pid: u32, admin: &AdminAddress) -> bool {
+    let address = admin.clone();
+    let has_it = off_the_runtime(move || {
+        AddressView::of(pid, &address) == AddressView::Same
+            && ListeningSockets::of(pid).is_ok_and(|sockets| sockets.has(&address))
+    });
+    has_it.await.unwrap_or(false)
 }
 
 impl EpochRun<'_> {
@@ -126,7 +84,7 @@ impl EpochRun<'_> {
         let pid = self.process.pid();
         let judge = |obstacle: Arc<NotLive>| {
             let (admin, waiting) = (admin.clone(), Arc::clone(&self.waiting));
-            async move { judged(obstacle, pid, &admin, &waiting).await }
+            async move { waiting.judge(obstacle, pid, &admin).await }
         };
         let restart_epoch = self.process.restart_epoch();
         let poll = &self.envoy.settings.live_poll;
@@ -148,25 +106,24 @@ impl EpochRun<'_> {
         self.waiting.look(self.process.pid(), admin).await;
     }
 
-    /// Looks whether this start, which has failed, has cost an older epoch its listeners: a new epoch
+    /// Looks whether this epoch, which has ended, has cost an older one its listeners: a new epoch
     /// takes them over in the moment in which it is live, seen or not. The older one serves nobody
     /// then, and says so, so that its configuration is started again.
-    pub(super) async fn look_after_failed_start(&self) {
-        self.look_whether_any_listens(self.process.epoch).await;
-        self.envoy.running.note_failed_start();
+    pub(super) async fn look_after_end(&self) {
+        let epoch = self.process.epoch;
+        self.look_whether_any_listens(epoch).await;
+        self.envoy.running.note_failed_start(epoch);
     }
 
     /// Looks again a little later, for as long as this epoch is the newest live one: it may have been
     /// told to close its listeners and not have done so when the newer one ended. Never returns.
     pub(super) async fn look_after_failed_starts(&self) {
-        let mut failed = self.envoy.running.failed_starts();
-        while failed.changed().await.is_ok() {
+        let mut failures = self.envoy.running.failed_starts();
+        while failures.changed().await.is_ok() {
+            let failed = *failures.borrow_and_update();
             for later in LATER {
                 tokio::time::sleep(later).await;
-                let newest = self.envoy.running.table().newest();
-                if let Some(newest) = newest {
-                    self.look_whether_any_listens(newest).await;
-                }
+                self.look_whether_any_listens(failed).await;
             }
         }
         // The sender lives as long as the adapter, so this is never reached.
@@ -187,86 +144,11 @@ impl EpochRun<'_> {
     }
 }
 
-/// Keeps what an obstacle tells, and returns why the epoch will never be seen live, if that is so.
-///
-/// A refusal may come from somebody else: an older epoch that still has the endpoint, or a program
-/// that listens at the same address in our network namespace and not in that of the epoch. So it
-/// counts only when the epoch had the endpoint before it was asked, and has it afterwards.
-async fn judged(
-    obstacle: Arc<NotLive>,
-    pid: u32,
-    admin: &AdminClient,
-    waiting: &Waiting,
-) -> Option<String> {
-    let had_the_endpoint = {
-        let mut seen = waiting.lock();
-        seen.obstacle = Some(Arc::clone(&obstacle));
-        std::mem::take(&mut seen.has_the_endpoint)
-    };
-    match &*obstacle {
-        NotLive::State { .. } => {
-            let due = |asked: Option<Instant>| asked.is_none_or(|asked| asked.elapsed() >= ASK);
-            let first = {
-                let mut seen = waiting.lock();
-                let due = due(seen.asked);
-                if due {
-                    // As a rule it is live in the next moment: only one that is slow is asked.
-                    let first = seen.asked.is_none();
-                    seen.asked = Some(Instant::now());
-                    Some(first)
-                } else {
-                    None
-                }
-            };
-            if first == Some(false)
-                && let Ok(targets) = admin.init_dump().await
-            {
-                waiting.lock().targets = targets;
-            }
-            None
-        }
-        NotLive::Unreachable { source, .. } if source.is_refusal() => {
-            let address = admin.address().clone();
-            let has = off_the_runtime(move || {
-                Place::of(pid, &address) == Place::Ours
-                    && ListeningSockets::of(pid).is_ok_and(|sockets| sockets.has(&address))
-            });
-            let has = has.await.unwrap_or(false);
-            waiting.lock().has_the_endpoint = has;
-            (had_the_endpoint && has).then(|| error_chain(source))
-        }
-        NotLive::Unreachable { .. } | NotLive::OtherEpoch { .. } | NotLive::NoAnswer { .. } => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::admin::AdminError;
     use crate::admin::fake_peer::FakePeer;
-
-    fn initializing(targets: &[&str]) -> String {
-        let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
-        waits_for(&ServerState::Initializing, &targets)
-    }
-
-    #[test]
-    fn those_who_are_waited_for_are_named() {
-        assert_eq!(
-            initializing(&["shared target SdsApi cert"]),
-            "it is INITIALIZING and waits for shared target SdsApi cert"
-        );
-        assert_eq!(
-            initializing(&["1", "2", "3", "4", "5", "6", "7"]),
-            "it is INITIALIZING and waits for 1, 2, 3, 4, 5 and 2 more"
-        );
-        assert_eq!(
-            initializing(&[]),
-            "it is INITIALIZING and waits for its listeners (by LDS)"
-        );
-        let state = ServerState::Other("DREAMING".to_owned());
-        assert_eq!(waits_for(&state, &[]), "its state is DREAMING");
-    }
 
     fn refused() -> Arc<NotLive> {
         Arc::new(NotLive::Unreachable {
@@ -287,14 +169,8 @@ mod tests {
         let peer = FakePeer::always(Vec::new()).await;
         let admin = peer.client();
         let me = std::process::id();
-        assert_eq!(judged(refused(), me, &admin, &waiting).await, None);
-        let other = Arc::new(NotLive::OtherEpoch {
-            epoch: 1,
-            answering: 0,
-        });
-        assert_eq!(judged(other, me, &admin, &waiting).await, None);
-        assert_eq!(judged(refused(), me, &admin, &waiting).await, None);
-        let why = judged(refused(), me, &admin, &waiting).await;
+        assert_eq!(waiting.judge(refused(), me, &admin).await, None);
+        let why = waiting.judge(refused(), me, &admin).await;
         assert!(why.is_some_and(|why| why.contains("/server_info with 403")));
     }
 
@@ -307,8 +183,8 @@ mod tests {
             .spawn()
             .unwrap();
         for _ in 0..3 {
-            let judged = judged(refused(), other.id(), &peer.client(), &waiting).await;
-            assert_eq!(judged, None);
+            let why = waiting.judge(refused(), other.id(), &peer.client()).await;
+            assert_eq!(why, None);
         }
         other.kill().unwrap();
         other.wait().unwrap();
@@ -325,8 +201,8 @@ mod tests {
         };
         let obstacle = Arc::new(NotLive::Unreachable { epoch: 1, source });
         let client = AdminClient::new(admin.clone());
-        let judged = judged(obstacle, std::process::id(), &client, &waiting).await;
-        assert_eq!(judged, None);
+        let final_reason = waiting.judge(obstacle, std::process::id(), &client).await;
+        assert_eq!(final_reason, None);
         waiting.look(std::process::id(), &admin).await;
         let why = waiting.why(&admin);
         assert!(

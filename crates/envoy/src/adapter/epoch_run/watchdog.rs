@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::super::epochs::silence::{Look, Silence, Step};
 use super::EpochRun;
 use crate::admin::{AdminClient, AdminError};
 
@@ -70,34 +71,28 @@ impl EpochRun<'_> {
         let epoch = self.process.epoch;
         let admin = self.process.admin();
         let silence = watchdog.hung_after();
-        let mut told = false;
+        let mut seen = Silence::new(watchdog.action);
         loop {
             sleep(watchdog.interval()).await;
-            let silent = watchdog.is_silent(&admin).await;
+            let is_silent = watchdog.is_silent(&admin).await;
             let newest = self.envoy.running.table().newest();
-            if newest != Some(epoch) {
-                // The endpoint changes hands.
-                continue;
-            }
-            match (silent, told) {
-                // A child waits for a parent that is stopped: it is not the one that hangs.
-                (true, _) if self.wake_older() => {}
-                (true, false) => {
-                    told = true;
-                    tracing::warn!(
+            let look = Look {
+                is_silent,
+                is_newest: newest == Some(epoch),
+                older_is_stopped: self.any_older_is_stopped(),
+            };
+            for step in seen.handle_look(look) {
+                match step {
+                    Step::ContinueOlder => self.wake_older(),
+                    Step::ReportHung => tracing::warn!(
                         epoch = epoch.number(),
                         "epoch {epoch} hangs: it has not answered for {silence:?}"
-                    );
-                    match watchdog.action {
-                        HungAction::Report => {}
-                        HungAction::Restart => return silence,
+                    ),
+                    Step::ReportAnswering => {
+                        tracing::info!(epoch = epoch.number(), "epoch {epoch} answers again");
                     }
+                    Step::Kill => return silence,
                 }
-                (false, true) => {
-                    told = false;
-                    tracing::info!(epoch = epoch.number(), "epoch {epoch} answers again");
-                }
-                (true, true) | (false, false) => {}
             }
         }
     }

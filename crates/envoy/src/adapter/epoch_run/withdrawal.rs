@@ -104,7 +104,7 @@ impl EpochRun<'_> {
         if let Err(error) = keep_new_connections_away(parent.pid(), &BTreeSet::new()).await {
             error.log();
         }
-        if let Err(error) = self.process.line.parent(parent.epoch).drain_listeners() {
+        if let Err(error) = self.process.lineage.parent(parent.epoch).drain_listeners() {
             tracing::warn!(epoch = parent.epoch.number(), "{error}");
         }
     }

@@ -22,7 +22,7 @@ pub(in crate::adapter) enum Progress {
     Waits,
 }
 
-/// Returns how far the drain of an epoch is. An epoch that is giving way to one of another line
+/// Returns how far the drain of an epoch is. An epoch that is giving way to one of another lineage
 /// `may_accept` further connections.
 pub(in crate::adapter) fn progress(count: Count, may_accept: bool) -> Progress {
     match count {

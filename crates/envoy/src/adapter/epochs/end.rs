@@ -22,7 +22,7 @@ pub(in crate::adapter) enum KillReason {
     },
     /// It is an old epoch that did not end at its parent-shutdown time.
     Overstayed,
-    /// It is an old epoch that did not close its listeners for one of another line.
+    /// It is an old epoch that did not close its listeners for one of another lineage.
     KeptListening,
 }
 
@@ -64,7 +64,7 @@ pub(in crate::adapter) struct End {
     pub(in crate::adapter) may_choose_base_id: bool,
     /// Whether it could not read the copy of its configuration.
     pub(in crate::adapter) cannot_read_file: bool,
-    /// Whether other epochs of its line run.
+    /// Whether other epochs of its lineage run.
     pub(in crate::adapter) others_run: bool,
     /// Whether any unasked end is final by the settings.
     pub(in crate::adapter) end_is_final: bool,

@@ -1,24 +1,33 @@
 //! The table of running epochs, and every decision that needs to know several of them.
 //!
 //! The table is pure. It holds no process and no lock, reads no clock and does no I/O: processes are
-//! known by their ids, lines by their numbers, and the time is an argument. `running` keeps it
+//! known by their ids, lineages by their numbers, and the time is an argument. `running` keeps it
 //! together with the processes; `epoch_run` carries out what it decides.
 //!
 //! ```text
-//!   register ──> initialising ──go_live──> live ──a newer epoch of its line goes live──> replaced
+//!   register ──> initialising ──go_live──> live ──a newer one of its lineage goes live─> replaced
 //!                    │                      │                                              ^
 //!                    give_up_start          └──its listeners are gone, or it gave way──────┘
 //!                    v
 //!                given up (never live)            remove: the end of each of them
 //! ```
 //!
-//! Beside the table there are the decisions about one epoch: what its end means ([`end`]), what
-//! happens to it once a newer one is live ([`old_epoch`]), whether its start may be dropped
-//! ([`withdrawal`]), and whether it has finished its work ([`draining`]).
+//! Beside that, the agent counts on an epoch until it is dismissed: it is retired, it is told to stop,
+//! or it has reported that it has stopped serving. An epoch that was replaced and not dismissed must
+//! report that once the newer one has ended.
+//!
+//! Beside the table there are the decisions about one epoch, in the order of its life: how it follows
+//! on the newest one ([`succession`]), why it is not live yet ([`start`]), whether it may be dropped
+//! when its start is withdrawn ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it
+//! once a newer one is live ([`old_epoch`]), whether it has finished its work ([`draining`]), and what
+//! its end means ([`end`]).
 
 pub(super) mod draining;
 pub(super) mod end;
 pub(super) mod old_epoch;
+pub(super) mod silence;
+pub(super) mod start;
+pub(super) mod succession;
 pub(super) mod withdrawal;
 
 use std::collections::BTreeMap;
@@ -31,9 +40,9 @@ use crate::listening::Serves;
 /// Envoy counts its parent-shutdown time from a moment that is not seen.
 const PARENT_SHUTDOWN_INACCURACY: Duration = Duration::from_secs(1);
 
-/// The number of a line: of the epochs that hand over to each other by hot restart.
+/// The number of a lineage: of the epochs that hand over to each other by hot restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LineId(pub(super) u64);
+pub(super) struct LineageId(pub(super) u64);
 
 /// The running epochs, and what was seen of each.
 #[derive(Debug, Default)]
@@ -45,7 +54,7 @@ pub(super) struct Epochs {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Started {
     pub(super) pid: u32,
-    pub(super) line: LineId,
+    pub(super) lineage: LineageId,
     /// Whether its configuration may have a listener for clients.
     pub(super) may_listen: bool,
 }
@@ -60,6 +69,9 @@ struct Running {
     given_up: bool,
     /// Whether it listens on nothing any more, because a newer epoch has been live.
     replaced: bool,
+    /// Whether the agent counts on it no more: it was retired, told to stop, or has reported that it
+    /// has stopped serving.
+    dismissed: bool,
     /// Whether the last look found listening sockets for clients, if there was one.
     serves: Option<Serves>,
     /// Whether any look has.
@@ -86,7 +98,7 @@ pub(super) enum Withdrawal {
     IsLive,
     /// It takes over from this parent, which may still have its listeners.
     TakesOverFrom(Epoch),
-    /// Nothing serves beside it in its line.
+    /// Nothing serves beside it in its lineage.
     Alone,
 }
 
@@ -98,6 +110,7 @@ impl Epochs {
             live_since: None,
             given_up: false,
             replaced: false,
+            dismissed: false,
             serves: None,
             has_served: false,
             drained: false,
@@ -123,7 +136,7 @@ impl Epochs {
         true
     }
 
-    /// Notes that an epoch was seen live, and that it replaces the older ones of its line. Returns
+    /// Notes that an epoch was seen live, and that it replaces the older ones of its lineage. Returns
     /// false where its start was given up: its end is under way.
     pub(super) fn go_live(&mut self, epoch: Epoch, now: Instant) -> bool {
         let Some(running) = self.running.get_mut(&epoch) else {
@@ -133,10 +146,10 @@ impl Epochs {
             return false;
         }
         running.live_since = Some(now);
-        let line = running.started.line;
+        let lineage = running.started.lineage;
         for (_, older) in self.running.range_mut(..epoch) {
-            // An epoch of another line closes its listeners when it is told to.
-            if older.started.line == line {
+            // An epoch of another lineage closes its listeners when it is told to.
+            if older.started.lineage == lineage {
                 older.replaced = true;
             }
         }
@@ -201,7 +214,7 @@ impl Epochs {
     }
 
     /// Returns whether the epoch still listens although a newer one is live, and so must be told to
-    /// close its listeners: it is of another line than the newer one, which cannot take them over.
+    /// close its listeners: it is of another lineage than the newer one, which cannot take them over.
     pub(super) fn must_give_way(&self, epoch: Epoch) -> bool {
         self.has_listeners(epoch) && self.newest_live().is_some_and(|live| live > epoch)
     }
@@ -218,27 +231,46 @@ impl Epochs {
         true
     }
 
-    /// Returns whether epochs newer than this one run, and all of them in other lines: then none of
-    /// them is its child, which would tell it to end.
+    /// Returns whether epochs newer than this one run, and all of them in other lineages: then none
+    /// of them is its child, which would tell it to end.
     pub(super) fn is_left_behind(&self, epoch: Epoch) -> bool {
-        let Some(line) = self.line(epoch) else {
+        let Some(lineage) = self.lineage(epoch) else {
             return false;
         };
         let mut newer = self.newer(epoch).peekable();
-        newer.peek().is_some() && newer.all(|newer| newer.started.line != line)
+        newer.peek().is_some() && newer.all(|newer| newer.started.lineage != lineage)
     }
 
-    /// Returns the newest live epoch if it may have lost its listeners to a newer one that failed,
-    /// with its process id: it was seen to listen, and nothing is known to have replaced it.
+    /// Notes that the agent has retired the epoch, because a newer one serves in its place.
+    pub(super) fn retire(&mut self, epoch: Epoch) {
+        if let Some(running) = self.running.get_mut(&epoch) {
+            running.dismissed = true;
+        }
+    }
+
+    /// Returns whether the end of an epoch, which is no longer in the table, calls for a look at the
+    /// listeners of the newest live one.
+    ///
+    /// A start that has failed may have taken them over. A newer epoch that was live has done so. As
+    /// a rule the agent has retired the older one then. But it has not if it told the newer one to
+    /// stop in the very moment in which that one went live.
+    pub(super) fn must_look_after_end(&self, was_live: bool) -> bool {
+        let newest = self.newest_live().and_then(|live| self.running.get(&live));
+        !was_live || newest.is_some_and(|live| live.replaced && !live.dismissed)
+    }
+
+    /// Returns the newest live epoch, with its process id, if the agent counts on it and a newer one
+    /// that has ended may have cost it its listeners.
     pub(super) fn may_have_lost_listeners(&self) -> Option<(Epoch, u32)> {
         let epoch = self.newest_live()?;
         let running = self.running.get(&epoch)?;
-        (!running.replaced && running.has_served).then_some((epoch, running.started.pid))
+        let had_any = running.has_served || (running.replaced && running.started.may_listen);
+        (had_any && !running.dismissed).then_some((epoch, running.started.pid))
     }
 
     /// Notes what a look at the epoch has found that [may have lost its
     /// listeners](Self::may_have_lost_listeners). Returns true, once, if they are gone. What cannot be
-    /// seen is taken as it was.
+    /// seen is taken as it was: gone if the newer one was live, and otherwise still there.
     pub(super) fn has_lost_listeners(
         &mut self,
         epoch: Epoch,
@@ -246,24 +278,40 @@ impl Epochs {
         serves: Option<Serves>,
     ) -> bool {
         // Meanwhile it may have ended, and its number be used again, or a newer one may be live.
-        if serves != Some(Serves::No) || self.may_have_lost_listeners() != Some((epoch, pid)) {
+        if self.may_have_lost_listeners() != Some((epoch, pid)) {
             return false;
         }
         let Some(running) = self.running.get_mut(&epoch) else {
             return false;
         };
-        running.replaced = true;
-        running.serves = serves;
-        true
+        match serves {
+            Some(Serves::Yes) => running.replaced = false,
+            Some(Serves::No) => {
+                running.replaced = true;
+                running.serves = serves;
+            }
+            Some(Serves::Unknown) | None => {}
+        }
+        running.dismissed = running.replaced;
+        running.replaced
     }
 
-    /// Returns how the epoch is ended that the agent aborts. The orderly end of an epoch that
-    /// initialises beside an older one of its line tells the older one to end as well. So such an
-    /// epoch is killed.
-    pub(super) fn ending(&self, epoch: Epoch, how: Abort) -> Ending {
-        let line = self.line(epoch);
-        let would_end_others =
-            !self.is_live(epoch) && line.is_some_and(|line| self.others_run(line, epoch));
+    /// Notes that the agent aborts the epoch, and returns how it is ended.
+    ///
+    /// The orderly end of an epoch tells its parent to end as well. So an epoch is killed if it
+    /// initialises beside an older one of its lineage, or if the agent still counts on such a one.
+    pub(super) fn abort(&mut self, epoch: Epoch, how: Abort) -> Ending {
+        if let Some(running) = self.running.get_mut(&epoch) {
+            running.dismissed = true;
+        }
+        let would_end_others = match (self.lineage(epoch), self.is_live(epoch)) {
+            (None, _) => false,
+            (Some(lineage), false) => self.others_run(lineage, epoch),
+            (Some(lineage), true) => {
+                let mut older = self.running.range(..epoch).map(|(_, older)| older);
+                older.any(|older| older.started.lineage == lineage && !older.dismissed)
+            }
+        };
         if how == Abort::Immediate || would_end_others {
             Ending::Kill
         } else {
@@ -276,37 +324,37 @@ impl Epochs {
         if self.is_live(epoch) {
             return Withdrawal::IsLive;
         }
-        let parent = self.older_in_line(epoch).next_back();
+        let parent = self.older_in_lineage(epoch).next_back();
         parent.map_or(Withdrawal::Alone, Withdrawal::TakesOverFrom)
     }
 
-    /// Returns the older epochs of the same line, oldest first.
-    pub(super) fn older_in_line(&self, epoch: Epoch) -> impl DoubleEndedIterator<Item = Epoch> {
-        let line = self.line(epoch);
+    /// Returns the older epochs of the same lineage, oldest first.
+    pub(super) fn older_in_lineage(&self, epoch: Epoch) -> impl DoubleEndedIterator<Item = Epoch> {
+        let lineage = self.lineage(epoch);
         let older = self.running.range(..epoch);
         older
-            .filter(move |(_, running)| Some(running.started.line) == line)
+            .filter(move |(_, running)| Some(running.started.lineage) == lineage)
             .map(|(epoch, _)| *epoch)
     }
 
-    /// Returns whether any epoch of the line runs beside this one.
-    pub(super) fn others_run(&self, line: LineId, epoch: Epoch) -> bool {
+    /// Returns whether any epoch of the lineage runs beside this one.
+    pub(super) fn others_run(&self, lineage: LineageId, epoch: Epoch) -> bool {
         let mut running = self.running.iter();
-        running.any(|(other, running)| *other != epoch && running.started.line == line)
+        running.any(|(other, running)| *other != epoch && running.started.lineage == lineage)
     }
 
-    /// Returns whether an epoch of the line runs that was not live yet: the flag in shared memory is
-    /// its own then.
-    pub(super) fn any_initializes(&self, line: LineId) -> bool {
+    /// Returns whether an epoch of the lineage runs that was not live yet: the flag in shared
+    /// memory is its own then.
+    pub(super) fn any_initializes(&self, lineage: LineageId) -> bool {
         let mut running = self.running.values();
-        running.any(|running| !running.is_live() && running.started.line == line)
+        running.any(|running| !running.is_live() && running.started.lineage == lineage)
     }
 
     /// Returns whether the flag may be cleared that this epoch may have left in the shared memory of
-    /// its line. The epoch must have been reaped and removed. Without another epoch in the line
+    /// its lineage. The epoch must have been reaped and removed. Without another epoch in the lineage
     /// nobody needs it cleared, because the next one makes the memory again.
-    pub(super) fn may_clear_flag(&self, line: LineId, ended: Epoch) -> bool {
-        !self.any_initializes(line) && self.others_run(line, ended)
+    pub(super) fn may_clear_flag(&self, lineage: LineageId, ended: Epoch) -> bool {
+        !self.any_initializes(lineage) && self.others_run(lineage, ended)
     }
 
     /// Returns the child of an epoch that has ended, if that child still needs answers from its
@@ -315,7 +363,7 @@ impl Epochs {
     pub(super) fn child_without_parent(
         &self,
         ended: Epoch,
-        line: LineId,
+        lineage: LineageId,
         now: Instant,
         parent_shutdown: Duration,
         overstayed: bool,
@@ -325,7 +373,7 @@ impl Epochs {
         let has_let_go = running
             .live_for(now)
             .is_some_and(|live| live >= parent_shutdown);
-        (running.started.line == line && (overstayed || !has_let_go)).then_some(child)
+        (running.started.lineage == lineage && (overstayed || !has_let_go)).then_some(child)
     }
 
     /// Returns how long any newer epoch has been live.
@@ -368,8 +416,8 @@ impl Epochs {
         !std::mem::replace(&mut running.count_is_logged, true)
     }
 
-    fn line(&self, epoch: Epoch) -> Option<LineId> {
-        Some(self.running.get(&epoch)?.started.line)
+    fn lineage(&self, epoch: Epoch) -> Option<LineageId> {
+        Some(self.running.get(&epoch)?.started.lineage)
     }
 
     fn newer(&self, epoch: Epoch) -> impl Iterator<Item = &Running> {

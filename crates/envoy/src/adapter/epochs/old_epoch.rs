@@ -59,7 +59,7 @@ pub(in crate::adapter) struct Look {
     pub(in crate::adapter) is_stopped: bool,
     /// How long any newer epoch has been live.
     pub(in crate::adapter) newer_live_for: Option<Duration>,
-    /// Whether only epochs of other lines are newer, so that none tells it to end.
+    /// Whether only epochs of other lineages are newer, so that none tells it to end.
     pub(in crate::adapter) is_left_behind: bool,
 }
 

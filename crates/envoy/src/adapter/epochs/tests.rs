@@ -1,7 +1,7 @@
 use super::*;
 
-const HOME: LineId = LineId(0);
-const OTHER: LineId = LineId(1);
+const HOME: LineageId = LineageId(0);
+const OTHER: LineageId = LineageId(1);
 const TIME: Duration = Duration::from_secs(10);
 
 fn epoch(number: u32) -> Epoch {
@@ -18,24 +18,24 @@ struct Table {
 }
 
 impl Table {
-    /// Epochs of these lines, from 0 on, each live as many seconds after the beginning as its number
-    /// says.
-    fn live(lines: &[LineId]) -> Self {
+    /// Epochs of these lineages, from 0 on, each live as many seconds after the beginning as its
+    /// number says.
+    fn live(lineages: &[LineageId]) -> Self {
         let mut table = Self {
             epochs: Epochs::default(),
             start: Instant::now(),
         };
-        for (number, line) in (0..).zip(lines) {
-            table.start(number, *line);
+        for (number, lineage) in (0..).zip(lineages) {
+            table.start(number, *lineage);
             assert!(table.go_live(number, u64::from(number)));
         }
         table
     }
 
-    fn start(&mut self, number: u32, line: LineId) {
+    fn start(&mut self, number: u32, lineage: LineageId) {
         let started = Started {
             pid: 100 + number,
-            line,
+            lineage,
             may_listen: true,
         };
         self.epochs.register(epoch(number), started);
@@ -59,7 +59,7 @@ impl Table {
 }
 
 #[test]
-fn a_live_epoch_replaces_the_older_ones_of_its_line() {
+fn a_live_epoch_replaces_the_older_ones_of_its_lineage() {
     let mut table = Table::live(&[HOME, HOME]);
     assert_eq!(table.replaced(), [0]);
     table.start(2, HOME);
@@ -72,7 +72,7 @@ fn a_live_epoch_replaces_the_older_ones_of_its_line() {
 }
 
 #[test]
-fn an_epoch_of_another_line_gives_way_and_is_replaced_only_then() {
+fn an_epoch_of_another_lineage_gives_way_and_is_replaced_only_then() {
     let mut table = Table::live(&[HOME]);
     table.start(1, OTHER);
     assert!(!table.epochs.must_give_way(epoch(0)));
@@ -106,7 +106,7 @@ fn an_epoch_gives_way_to_nobody_once_the_newer_one_has_died() {
 }
 
 #[test]
-fn one_is_left_behind_when_every_newer_one_is_of_another_line() {
+fn one_is_left_behind_when_every_newer_one_is_of_another_lineage() {
     assert!(!Table::live(&[HOME]).epochs.is_left_behind(epoch(0)));
     assert!(!Table::live(&[HOME, HOME]).epochs.is_left_behind(epoch(0)));
     assert!(Table::live(&[HOME, OTHER]).epochs.is_left_behind(epoch(0)));
@@ -119,24 +119,127 @@ fn one_is_left_behind_when_every_newer_one_is_of_another_line() {
 #[test]
 fn one_that_initialises_beside_its_parent_is_killed_and_every_other_one_ends_in_order() {
     let mut table = Table::live(&[HOME]);
-    let ending = |table: &Table, number| table.epochs.ending(epoch(number), Abort::Graceful);
-    assert_eq!(ending(&table, 0), Ending::Orderly);
+    let abort = |table: &mut Table, number| table.epochs.abort(epoch(number), Abort::Graceful);
+    assert_eq!(abort(&mut table, 0), Ending::Orderly);
     table.start(1, HOME);
-    assert_eq!(ending(&table, 1), Ending::Kill);
+    assert_eq!(abort(&mut table, 1), Ending::Kill);
     // The older one is live: its own end is no harm to the one that initialises.
-    assert_eq!(ending(&table, 0), Ending::Orderly);
+    assert_eq!(abort(&mut table, 0), Ending::Orderly);
     table.go_live(1, 1);
-    assert_eq!(ending(&table, 1), Ending::Orderly);
-    // In another line it has no parent to take along.
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+    // In another lineage it has no parent to take along.
     table.start(2, OTHER);
-    assert_eq!(ending(&table, 2), Ending::Orderly);
+    assert_eq!(abort(&mut table, 2), Ending::Orderly);
     let mut alone = Table::live(&[]);
     alone.start(0, HOME);
-    assert_eq!(ending(&alone, 0), Ending::Orderly);
+    assert_eq!(abort(&mut alone, 0), Ending::Orderly);
     for number in 0..=2 {
-        let immediately = table.epochs.ending(epoch(number), Abort::Immediate);
+        let immediately = table.epochs.abort(epoch(number), Abort::Immediate);
         assert_eq!(immediately, Ending::Kill);
     }
+}
+
+#[test]
+fn a_live_one_is_killed_while_the_agent_counts_on_an_older_one() {
+    let abort = |table: &mut Table, number| table.epochs.abort(epoch(number), Abort::Graceful);
+    // It went live in the moment in which the agent gave its start up.
+    let mut table = Table::live(&[HOME, HOME]);
+    assert_eq!(abort(&mut table, 1), Ending::Kill);
+    // As a rule the agent has retired the older one.
+    let mut table = Table::live(&[HOME, HOME]);
+    table.epochs.retire(epoch(0));
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+    // Everything is told to stop.
+    let mut table = Table::live(&[HOME, HOME]);
+    abort(&mut table, 0);
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+    // It is no parent of one in another lineage.
+    let mut table = Table::live(&[HOME, OTHER]);
+    assert_eq!(abort(&mut table, 1), Ending::Orderly);
+}
+
+/// Epoch 0 was seen to listen, and epoch 1 has been live and has ended.
+fn outlived(retired: bool) -> Table {
+    let mut table = Table::live(&[HOME]);
+    table.epochs.note_listeners(epoch(0), Some(Serves::Yes));
+    table.start(1, HOME);
+    assert!(table.go_live(1, 1));
+    if retired {
+        table.epochs.retire(epoch(0));
+    }
+    table.epochs.remove(epoch(1));
+    table
+}
+
+#[test]
+fn one_that_the_agent_counts_on_has_stopped_serving_when_a_live_newer_one_has_ended() {
+    for serves in [Some(Serves::No), Some(Serves::Unknown), None] {
+        let mut table = outlived(false);
+        assert!(table.epochs.must_look_after_end(true));
+        let suspect = Some((epoch(0), 100));
+        assert_eq!(table.epochs.may_have_lost_listeners(), suspect);
+        assert!(!table.epochs.has_lost_listeners(epoch(0), 77, serves));
+        assert!(table.epochs.has_lost_listeners(epoch(0), 100, serves));
+        // Once.
+        assert!(!table.epochs.has_lost_listeners(epoch(0), 100, serves));
+        assert!(!table.epochs.must_look_after_end(true));
+        assert_eq!(table.epochs.may_have_lost_listeners(), None);
+        assert_eq!(table.epochs.listens(epoch(0)), Some(false));
+    }
+}
+
+#[test]
+fn one_that_was_retired_says_nothing_when_the_newer_one_ends() {
+    let mut table = outlived(true);
+    assert!(!table.epochs.must_look_after_end(true));
+    assert_eq!(table.epochs.may_have_lost_listeners(), None);
+    let lost = |table: &mut Table| {
+        let no = Some(Serves::No);
+        table.epochs.has_lost_listeners(epoch(0), 100, no)
+    };
+    assert!(!lost(&mut table));
+    // The start of the next one that fails changes nothing.
+    assert!(table.epochs.must_look_after_end(false));
+    assert!(!lost(&mut table));
+}
+
+#[test]
+fn one_that_is_seen_to_listen_after_all_serves_on_until_it_does_not() {
+    let mut table = outlived(false);
+    let mut look = |serves| {
+        let lost = table.epochs.has_lost_listeners(epoch(0), 100, serves);
+        (lost, table.epochs.any_serves())
+    };
+    assert_eq!(look(Some(Serves::Yes)), (false, true));
+    assert_eq!(look(None), (false, true));
+    assert_eq!(look(Some(Serves::No)), (true, false));
+}
+
+#[test]
+fn one_that_has_no_listener_by_its_configuration_loses_none() {
+    let mut table = Table::live(&[]);
+    let started = Started {
+        pid: 100,
+        lineage: HOME,
+        may_listen: false,
+    };
+    table.epochs.register(epoch(0), started);
+    table.go_live(0, 0);
+    table.start(1, HOME);
+    table.go_live(1, 1);
+    table.epochs.remove(epoch(1));
+    assert_eq!(table.epochs.may_have_lost_listeners(), None);
+}
+
+#[test]
+fn only_an_end_that_may_have_cost_listeners_calls_for_a_look() {
+    let mut table = Table::live(&[HOME, HOME]);
+    table.epochs.retire(epoch(0));
+    table.epochs.remove(epoch(0));
+    assert!(!table.epochs.must_look_after_end(true));
+    assert!(table.epochs.must_look_after_end(false));
+    table.epochs.remove(epoch(1));
+    assert!(!table.epochs.must_look_after_end(true));
 }
 
 #[test]
@@ -154,7 +257,7 @@ fn a_start_is_given_up_until_the_epoch_is_live() {
 }
 
 #[test]
-fn a_withdrawn_start_takes_over_from_the_newest_older_one_of_its_line() {
+fn a_withdrawn_start_takes_over_from_the_newest_older_one_of_its_lineage() {
     let mut table = Table::live(&[HOME, HOME]);
     assert_eq!(table.epochs.withdrawal(epoch(1)), Withdrawal::IsLive);
     table.start(2, HOME);
@@ -162,9 +265,9 @@ fn a_withdrawn_start_takes_over_from_the_newest_older_one_of_its_line() {
     assert_eq!(table.epochs.withdrawal(epoch(2)), parent);
     table.start(3, OTHER);
     assert_eq!(table.epochs.withdrawal(epoch(3)), Withdrawal::Alone);
-    let older: Vec<_> = table.epochs.older_in_line(epoch(2)).collect();
+    let older: Vec<_> = table.epochs.older_in_lineage(epoch(2)).collect();
     assert_eq!(older, [epoch(0), epoch(1)]);
-    assert_eq!(table.epochs.older_in_line(epoch(3)).count(), 0);
+    assert_eq!(table.epochs.older_in_lineage(epoch(3)).count(), 0);
 }
 
 #[test]
@@ -172,7 +275,7 @@ fn the_flag_is_cleared_when_none_initialises_and_another_one_needs_it() {
     let mut table = Table::live(&[HOME]);
     // Epoch 1 has failed and is gone.
     assert!(table.epochs.may_clear_flag(HOME, epoch(1)));
-    // The next one makes the memory of another line again.
+    // The next one makes the memory of another lineage again.
     assert!(!table.epochs.may_clear_flag(OTHER, epoch(1)));
     // The flag of one that initialises is its own.
     table.start(2, HOME);
@@ -254,7 +357,7 @@ fn what_clients_can_reach_is_told_as_far_as_it_was_seen() {
     // Without a listener in its configuration none is missed, until one was seen.
     let started = Started {
         pid: 1,
-        line: HOME,
+        lineage: HOME,
         may_listen: false,
     };
     table.epochs.register(epoch(0), started);
@@ -284,10 +387,10 @@ fn another_one_can_start_beside_one_that_serves() {
 #[test]
 fn a_child_needs_a_stand_in_until_it_has_let_its_parent_go() {
     let mut table = Table::live(&[HOME, HOME]);
-    let child = |table: &Table, line, at, overstayed| {
+    let child = |table: &Table, lineage, at, overstayed| {
         let now = table.at(at);
         let epochs = &table.epochs;
-        epochs.child_without_parent(epoch(0), line, now, TIME, overstayed)
+        epochs.child_without_parent(epoch(0), lineage, now, TIME, overstayed)
     };
     // Epoch 1 went live after one second.
     assert_eq!(child(&table, HOME, 2, false), Some(epoch(1)));
@@ -295,7 +398,7 @@ fn a_child_needs_a_stand_in_until_it_has_let_its_parent_go() {
     assert_eq!(child(&table, HOME, 11, false), None);
     // A parent that overstayed may never have answered.
     assert_eq!(child(&table, HOME, 11, true), Some(epoch(1)));
-    // A child of another line has no parent.
+    // A child of another lineage has no parent.
     assert_eq!(child(&table, OTHER, 2, false), None);
     assert_eq!(child(&table, OTHER, 2, true), None);
     table.epochs.remove(epoch(1));

@@ -1,4 +1,4 @@
-//! Which of the places where an Envoy listens are for clients, and which listener each belongs to.
+//! Which of the addresses where an Envoy listens are for clients, and which listener each belongs to.
 //!
 //! The admin endpoint is left out by its address. Internal listeners have no socket. What else there is
 //! counts, whatever it is called, unless it was excluded.
@@ -8,13 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::admin::{AdminAddress, Exclude, ListenerConnections};
 use crate::bootstrap::{Bootstrap, ListenAddress, Listener};
-use crate::connections::{Listening, Place, Uncountable};
+use crate::connections::{Listening, LocalAddress, Uncountable};
 
-/// The places of one Envoy.
+/// The addresses at which one Envoy listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::adapter::running) struct Clients {
     /// With the name of the listener, where its connections count.
-    places: BTreeMap<Place, Option<String>>,
+    addresses: BTreeMap<LocalAddress, Option<String>>,
     uncountable: Option<String>,
 }
 
@@ -25,21 +25,23 @@ impl Clients {
         bootstrap: &Bootstrap,
         exclude: &Exclude,
     ) -> Self {
-        let admin = admin_place(&bootstrap.admin, listening);
+        let admin = admin_address(&bootstrap.admin, listening);
         let listeners = &bootstrap.listeners;
-        let places = listening.places.iter().map(|place| {
-            let counts = Some(place) != admin.as_ref();
-            let name = counts.then(|| name_of(place, listeners, exclude)).flatten();
-            (place.clone(), name)
+        let addresses = listening.addresses.iter().map(|address| {
+            let counts = Some(address) != admin.as_ref();
+            let name = counts
+                .then(|| name_of(address, listeners, exclude))
+                .flatten();
+            (address.clone(), name)
         });
-        let places: BTreeMap<_, _> = places.collect();
+        let addresses: BTreeMap<_, _> = addresses.collect();
         let uncountable = listening.uncountable.iter().find(|it| match it {
             Uncountable::Udp(address) => {
-                let listener = listener_at(&Place::Tcp(*address), listeners, true);
-                !is_excluded(&Place::Tcp(*address), listener, exclude)
+                let listener = listener_at(&LocalAddress::Tcp(*address), listeners, true);
+                !is_excluded(&LocalAddress::Tcp(*address), listener, exclude)
             }
-            Uncountable::Transparent(address) => places
-                .get(&Place::Tcp(*address))
+            Uncountable::Transparent(address) => addresses
+                .get(&LocalAddress::Tcp(*address))
                 .is_some_and(Option::is_some),
             Uncountable::OtherNamespace => true,
         });
@@ -51,7 +53,7 @@ impl Clients {
         let uncountable = uncountable.map(ToString::to_string);
         let udp = udp.map(|listener| format!("the listener {} is UDP", listener.name));
         Self {
-            places,
+            addresses,
             uncountable: uncountable.or(udp),
         }
     }
@@ -61,30 +63,32 @@ impl Clients {
         self.uncountable.as_deref()
     }
 
-    /// Whether every place where connections count is a TCP address, and none was missed.
+    /// Whether every address where connections count is a TCP address, and none was missed.
     pub(in crate::adapter::running) fn are_all_tcp(&self) -> bool {
-        let is_unix = |place: &Place| matches!(place, Place::Unix(_)) && self.counts_at(place);
-        self.uncountable.is_none() && !self.places.keys().any(is_unix)
+        let is_unix = |address: &LocalAddress| {
+            matches!(address, LocalAddress::Unix(_)) && self.counts_at(address)
+        };
+        self.uncountable.is_none() && !self.addresses.keys().any(is_unix)
     }
 
-    /// All places, that each connection is found at the one that took it.
-    pub(in crate::adapter::running) fn places(&self) -> BTreeSet<Place> {
-        self.places.keys().cloned().collect()
+    /// Returns all addresses, so that each connection is found at the one that took it.
+    pub(in crate::adapter::running) fn addresses(&self) -> BTreeSet<LocalAddress> {
+        self.addresses.keys().cloned().collect()
     }
 
     /// Whether connections count that are accepted there.
-    pub(in crate::adapter::running) fn counts_at(&self, place: &Place) -> bool {
-        self.places.get(place).is_some_and(Option::is_some)
+    pub(in crate::adapter::running) fn counts_at(&self, address: &LocalAddress) -> bool {
+        self.addresses.get(address).is_some_and(Option::is_some)
     }
 
     /// The listeners with connections, by name.
     pub(in crate::adapter::running) fn holding(
         &self,
-        counts: &BTreeMap<Place, u64>,
+        counts: &BTreeMap<LocalAddress, u64>,
     ) -> Vec<ListenerConnections> {
         let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
-        for (place, count) in counts {
-            if let Some(Some(name)) = self.places.get(place) {
+        for (address, count) in counts {
+            if let Some(Some(name)) = self.addresses.get(address) {
                 let active = by_name.entry(name).or_default();
                 *active = active.saturating_add(*count);
             }
@@ -99,37 +103,43 @@ impl Clients {
     }
 }
 
-/// The name of the listener at this place, unless its connections do not count.
-fn name_of(place: &Place, listeners: &[Listener], exclude: &Exclude) -> Option<String> {
-    let listener = listener_at(place, listeners, false);
-    if is_excluded(place, listener, exclude) {
+/// The name of the listener at this address, unless its connections do not count.
+fn name_of(address: &LocalAddress, listeners: &[Listener], exclude: &Exclude) -> Option<String> {
+    let listener = listener_at(address, listeners, false);
+    if is_excluded(address, listener, exclude) {
         return None;
     }
     // One that has come by LDS, without a `stat_prefix`, has the name of its address too.
     let name = listener.and_then(Listener::stat_name);
-    Some(name.unwrap_or_else(|| place.to_string()))
+    Some(name.unwrap_or_else(|| address.to_string()))
 }
 
-fn is_excluded(place: &Place, listener: Option<&Listener>, exclude: &Exclude) -> bool {
-    let by_port = matches!(place, Place::Tcp(at) if exclude.ports.contains(&at.port()));
+fn is_excluded(address: &LocalAddress, listener: Option<&Listener>, exclude: &Exclude) -> bool {
+    let by_port = matches!(address, LocalAddress::Tcp(at) if exclude.ports.contains(&at.port()));
     by_port
         || listener.is_some_and(|listener| exclude.means(listener))
-        || exclude.means_in_statistics(&place.to_string())
+        || exclude.means_in_statistics(&address.to_string())
 }
 
 /// The listener of the configuration with this address, or with a port that the kernel has chosen.
-fn listener_at<'a>(place: &Place, listeners: &'a [Listener], is_udp: bool) -> Option<&'a Listener> {
+fn listener_at<'a>(
+    at: &LocalAddress,
+    listeners: &'a [Listener],
+    is_udp: bool,
+) -> Option<&'a Listener> {
     let has = |listener: &Listener, port_is_free: bool| {
         listener
             .addresses
             .iter()
-            .any(|address| match (address, place) {
-                (ListenAddress::Socket { address, port, udp }, Place::Tcp(at)) => {
+            .any(|address| match (address, at) {
+                (ListenAddress::Socket { address, port, udp }, LocalAddress::Tcp(at)) => {
                     let ip: Option<IpAddr> = address.parse().ok();
                     let port_fits = *port == at.port() || (port_is_free && *port == 0);
                     ip.map(|ip| ip.to_canonical()) == Some(at.ip()) && port_fits && *udp == is_udp
                 }
-                (ListenAddress::Pipe(path), Place::Unix(name)) => path.to_str() == Some(name),
+                (ListenAddress::Pipe(path), LocalAddress::Unix(name)) => {
+                    path.to_str() == Some(name)
+                }
                 _ => false,
             })
     };
@@ -139,24 +149,24 @@ fn listener_at<'a>(place: &Place, listeners: &'a [Listener], is_udp: bool) -> Op
 
 /// Where the admin endpoint listens. Its address is the one under which it is reached: the loopback
 /// address also stands for the unspecified one.
-fn admin_place(admin: &AdminAddress, listening: &Listening) -> Option<Place> {
-    let place = match admin {
-        AdminAddress::Unix(path) => Place::Unix(path.to_str()?.to_owned()),
+fn admin_address(admin: &AdminAddress, listening: &Listening) -> Option<LocalAddress> {
+    let address = match admin {
+        AdminAddress::Unix(path) => LocalAddress::Unix(path.to_str()?.to_owned()),
         AdminAddress::Tcp(address) => {
             let ip = address.ip().to_canonical();
-            let exact = Place::Tcp(SocketAddr::new(ip, address.port()));
+            let exact = LocalAddress::Tcp(SocketAddr::new(ip, address.port()));
             let any = match ip {
                 IpAddr::V4(Ipv4Addr::LOCALHOST) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(Ipv6Addr::LOCALHOST) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 IpAddr::V4(_) | IpAddr::V6(_) => return Some(exact),
             };
-            match listening.places.contains(&exact) {
+            match listening.addresses.contains(&exact) {
                 true => exact,
-                false => Place::Tcp(SocketAddr::new(any, address.port())),
+                false => LocalAddress::Tcp(SocketAddr::new(any, address.port())),
             }
         }
     };
-    Some(place)
+    Some(address)
 }
 
 #[cfg(test)]

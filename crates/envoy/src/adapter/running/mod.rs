@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::EnvoyConfig;
 use super::epochs::{Epochs, Started};
-use super::lines::Line;
+use super::lineage::Lineage;
 use crate::admin::{AdminClient, Exclude, ServerInfo};
 use crate::capture::exit_status;
 use crate::connections::Listening;
@@ -31,8 +31,8 @@ pub(super) use self::sockets::off_the_runtime;
 /// The running epochs: the table and the process of each.
 pub(super) struct RunningEpochs {
     inner: Mutex<Inner>,
-    /// How many starts have failed: each may have cost an older epoch its listeners.
-    failed_starts: watch::Sender<u64>,
+    /// The last epoch whose start has failed: it may have cost an older one its listeners.
+    failed_starts: watch::Sender<Epoch>,
     /// Listeners whose connections hold nothing up.
     exclude: Exclude,
 }
@@ -53,7 +53,7 @@ pub(super) struct EnvoyProcess {
     /// What was asked for: the same, unless a template makes another text for each epoch.
     asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
-    pub(super) line: Line,
+    pub(super) lineage: Lineage,
     /// The copy of the configuration that it reads.
     pub(super) file: PathBuf,
     /// What it says against its configuration.
@@ -93,7 +93,7 @@ pub(super) struct Launch {
     pub(super) config: Arc<EnvoyConfig>,
     pub(super) asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
-    pub(super) line: Line,
+    pub(super) lineage: Lineage,
     pub(super) file: PathBuf,
     pub(super) heard: RejectionReason,
 }
@@ -107,7 +107,7 @@ impl EnvoyProcess {
             config: launch.config,
             asked: launch.asked,
             binary: launch.binary,
-            line: launch.line,
+            lineage: launch.lineage,
             file: launch.file,
             heard: launch.heard,
             started: Instant::now(),
@@ -127,7 +127,7 @@ impl EnvoyProcess {
 
     /// Returns Envoy's own number for the epoch.
     pub(super) fn restart_epoch(&self) -> u32 {
-        self.line.restart_epoch(self.epoch)
+        self.lineage.restart_epoch(self.epoch)
     }
 
     /// Returns the hot restart version that it speaks, once it was live.
@@ -211,7 +211,7 @@ impl RunningEpochs {
     pub(super) fn new(exclude: Exclude) -> Self {
         Self {
             inner: Mutex::default(),
-            failed_starts: watch::Sender::default(),
+            failed_starts: watch::Sender::new(Epoch::ZERO),
             exclude,
         }
     }
@@ -221,7 +221,7 @@ impl RunningEpochs {
         let epoch = process.epoch;
         let started = Started {
             pid: process.pid(),
-            line: process.line.id(),
+            lineage: process.lineage.id(),
             may_listen: process.config.may_listen(),
         };
         let mut inner = self.lock();
@@ -258,13 +258,14 @@ impl RunningEpochs {
         processes.any(|process| process.info.get().is_some() && Arc::ptr_eq(&process.asked, asked))
     }
 
-    /// Notes that a start has failed.
-    pub(super) fn note_failed_start(&self) {
-        self.failed_starts.send_modify(|failed| *failed += 1);
+    /// Notes that the start of an epoch has failed.
+    pub(super) fn note_failed_start(&self, epoch: Epoch) {
+        // Receivers are also told of the same number again.
+        self.failed_starts.send_replace(epoch);
     }
 
     /// Returns a receiver that is told of starts that fail from here on.
-    pub(super) fn failed_starts(&self) -> watch::Receiver<u64> {
+    pub(super) fn failed_starts(&self) -> watch::Receiver<Epoch> {
         self.failed_starts.subscribe()
     }
 
@@ -291,10 +292,10 @@ impl RunningEpochs {
         self.lock().processes.values().map(Arc::clone).collect()
     }
 
-    /// Returns the processes of the older epochs in the line of this one, oldest first.
-    pub(super) fn older_in_line(&self, epoch: Epoch) -> Vec<Arc<EnvoyProcess>> {
+    /// Returns the processes of the older epochs in the lineage of this one, oldest first.
+    pub(super) fn older_in_lineage(&self, epoch: Epoch) -> Vec<Arc<EnvoyProcess>> {
         let inner = self.lock();
-        let older = inner.table.older_in_line(epoch);
+        let older = inner.table.older_in_lineage(epoch);
         older
             .filter_map(|older| inner.processes.get(&older).map(Arc::clone))
             .collect()

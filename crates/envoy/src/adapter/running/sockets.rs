@@ -9,7 +9,7 @@ use handover_tokio::error_chain;
 use super::clients::Clients;
 use super::{EnvoyProcess, RunningEpochs};
 use crate::admin::{AdminAddress, Exclude, ListenerConnections};
-use crate::connections::{self, ConnectionsError, Listening, Place};
+use crate::connections::{self, ConnectionsError, Listening, LocalAddress};
 use crate::listening::{ListeningSockets, Serves};
 
 impl RunningEpochs {
@@ -44,6 +44,10 @@ impl RunningEpochs {
         let (epoch, pid) = self.table().may_have_lost_listeners()?;
         let process = self.process(epoch)?;
         let serves = serves(pid, &process.config.bootstrap().admin).await;
+        // One that has ended meanwhile says so itself.
+        if process.has_ended() {
+            return None;
+        }
         let lost = self.table().has_lost_listeners(epoch, pid, serves);
         lost.then_some(process)
     }
@@ -82,8 +86,8 @@ impl RunningEpochs {
         if let Some(why) = clients.uncountable() {
             return Err(NotSeen::Kind(why.to_owned()));
         }
-        let (pid, places) = (process.pid(), clients.places());
-        let looked = off_the_runtime(move || connections::accepted(pid, &places)).await;
+        let (pid, addresses) = (process.pid(), clients.addresses());
+        let looked = off_the_runtime(move || connections::accepted(pid, &addresses)).await;
         // One that ends meanwhile has not closed its connections, it has cut them.
         if process.has_ended() {
             return Err(NotSeen::Ended);
@@ -105,7 +109,7 @@ impl RunningEpochs {
         let mut listening = listening.ok()?.into_iter();
         clients
             .are_all_tcp()
-            .then(|| !listening.any(|address| clients.counts_at(&Place::Tcp(address))))
+            .then(|| !listening.any(|address| clients.counts_at(&LocalAddress::Tcp(address))))
     }
 
     /// Returns whether any client is connected to an epoch, or `None` where that cannot be seen.

@@ -16,25 +16,28 @@ fn listener(name: &str, more: &str, address: &str) -> String {
     format!("{{ name: \"{name}\", {more} address: {address} }},")
 }
 
-fn tcp(address: &str) -> Place {
-    Place::Tcp(address.parse().unwrap())
+fn tcp(address: &str) -> LocalAddress {
+    LocalAddress::Tcp(address.parse().unwrap())
 }
 
-fn listening(places: &[&str]) -> Listening {
-    let place = |text: &&str| match text.contains('/') {
-        true => Place::Unix((*text).to_owned()),
+fn listening(addresses: &[&str]) -> Listening {
+    let address = |text: &&str| match text.contains('/') {
+        true => LocalAddress::Unix((*text).to_owned()),
         false => tcp(text),
     };
     Listening {
-        places: places.iter().map(place).collect(),
+        addresses: addresses.iter().map(address).collect(),
         uncountable: BTreeSet::new(),
     }
 }
 
-/// What is shown with one connection at each place.
+/// What is shown with one connection at each address.
 fn shown(listening: &Listening, bootstrap: &Bootstrap, exclude: &Exclude) -> Vec<String> {
     let clients = Clients::of(listening, bootstrap, exclude);
-    let each = listening.places.iter().map(|place| (place.clone(), 1));
+    let each = listening
+        .addresses
+        .iter()
+        .map(|address| (address.clone(), 1));
     let holding = clients.holding(&each.collect());
     holding.iter().map(ToString::to_string).collect()
 }
@@ -49,7 +52,7 @@ fn exclude(names: &[&str], ports: &[u16]) -> Exclude {
 #[test]
 fn the_admin_endpoint_is_left_out_by_its_address_alone() {
     let none = Exclude::default();
-    for (admin, places, counted) in [
+    for (admin, addresses, counted) in [
         (at("127.0.0.1", 9), &["127.0.0.1:9"][..], &[][..]),
         (at("0.0.0.0", 9), &["0.0.0.0:9"], &[]),
         (at("::", 9), &["[::]:9"], &[]),
@@ -66,12 +69,12 @@ fn the_admin_endpoint_is_left_out_by_its_address_alone() {
         (at("127.0.0.1", 9), &["[::]:9"], &["[__]_9"]),
         ("{ pipe: { path: /a } }".to_owned(), &["/a", "/b"], &["/b"]),
     ] {
-        let found = shown(&listening(places), &bootstrap(&admin, ""), &none);
+        let found = shown(&listening(addresses), &bootstrap(&admin, ""), &none);
         let counted: Vec<_> = counted
             .iter()
             .map(|name| format!("1 connection on listener {name}"))
             .collect();
-        assert_eq!(found, counted, "{admin} {places:?}");
+        assert_eq!(found, counted, "{admin} {addresses:?}");
     }
 }
 
@@ -88,7 +91,7 @@ fn a_listener_of_clients_counts_whatever_its_name() {
         listener("admin", "", &at("0.0.0.0", 83)),
     ];
     let config = bootstrap(&at("127.0.0.1", 9), &listeners.concat());
-    let places = [
+    let addresses = [
         "0.0.0.0:80",
         "0.0.0.0:81",
         "0.0.0.0:82",
@@ -96,7 +99,7 @@ fn a_listener_of_clients_counts_whatever_its_name() {
         "127.0.0.1:9",
     ];
     assert_eq!(
-        shown(&listening(&places), &config, &Exclude::default()),
+        shown(&listening(&addresses), &config, &Exclude::default()),
         [
             "1 connection on listener 0.0.0.0_83",
             "1 connection on listener admin",
@@ -115,7 +118,7 @@ fn a_listener_has_one_name_for_all_its_addresses_and_one_by_lds_that_of_each() {
         listener("local", "", "{ pipe: { path: /run/web } }"),
     ];
     let config = bootstrap(&at("127.0.0.1", 9), &listeners.concat());
-    let places = [
+    let addresses = [
         "0.0.0.0:80",
         "[::]:80",
         "127.0.0.1:40000",
@@ -123,7 +126,7 @@ fn a_listener_has_one_name_for_all_its_addresses_and_one_by_lds_that_of_each() {
         "/run/web",
     ];
     assert_eq!(
-        shown(&listening(&places), &config, &Exclude::default()),
+        shown(&listening(&addresses), &config, &Exclude::default()),
         [
             "1 connection on listener /run/web",
             "2 connections on listener 0.0.0.0_80",

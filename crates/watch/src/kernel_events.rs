@@ -1,4 +1,4 @@
-//! Hearing from the kernel.
+//! What the kernel reports of the watched paths.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -19,7 +19,7 @@ use super::watch_points::{Interest, WatchPoints};
 
 /// What is listened to.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct KernelEvents {
     fd: Arc<OwnedFd>,
     watched: HashMap<i32, Watched>,
     /// Entries that somebody seems to be at work on.
@@ -28,11 +28,11 @@ pub(super) struct Listener {
 
 /// What the events since the last look call for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
+pub(super) enum LookTime {
     /// Nothing that matters happened.
-    None,
+    Unneeded,
     /// Somebody is at work: look once it has been quiet for a while.
-    Settle,
+    OnceQuiet,
     /// A change is complete: look now.
     Now,
 }
@@ -65,7 +65,7 @@ const ITSELF: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::DONT_FOLLOW);
 
-impl Listener {
+impl KernelEvents {
     pub(super) fn new() -> io::Result<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self {
@@ -120,11 +120,11 @@ impl Listener {
     }
 
     /// Takes in every event there is.
-    pub(super) fn hear(&mut self) -> io::Result<Urgency> {
+    pub(super) fn hear(&mut self) -> io::Result<LookTime> {
         let fd = Arc::clone(&self.fd);
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&*fd, &mut buffer);
-        let mut urgency = Urgency::None;
+        let mut urgency = LookTime::Unneeded;
         loop {
             match reader.next() {
                 Ok(event) => {
@@ -152,44 +152,44 @@ impl Listener {
     }
 
     /// A file tells of itself.
-    fn judge_itself(&mut self, watch: i32, events: ReadFlags) -> Urgency {
+    fn judge_itself(&mut self, watch: i32, events: ReadFlags) -> LookTime {
         let key = (watch, OsString::new());
         if events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::UNMOUNT) {
             self.unsettled.remove(&key);
-            return Urgency::Now;
+            return LookTime::Now;
         }
         // Written to, touched, or replaced: more is likely to follow.
         self.unsettled.insert(key);
-        Urgency::Settle
+        LookTime::OnceQuiet
     }
 
-    fn judge(&mut self, watch: i32, events: ReadFlags, name: Option<&OsStr>) -> Urgency {
+    fn judge(&mut self, watch: i32, events: ReadFlags, name: Option<&OsStr>) -> LookTime {
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
             // Events were lost, so anything may have happened.
-            return Urgency::Now;
+            return LookTime::Now;
         }
         if events.contains(ReadFlags::IGNORED) {
             // The kernel has dropped the watch, with what was watched; that was told before.
             self.watched.remove(&watch);
-            return Urgency::None;
+            return LookTime::Unneeded;
         }
         let (directory, interest) = match self.watched.get(&watch) {
             Some(Watched::Directory(directory, interest)) => (directory, interest),
             Some(Watched::Itself) => return self.judge_itself(watch, events),
-            None => return Urgency::None,
+            None => return LookTime::Unneeded,
         };
         let Some(name) = name else {
             let gone = ReadFlags::MOVE_SELF | ReadFlags::DELETE_SELF | ReadFlags::UNMOUNT;
             // Other permissions can make its entries readable.
             let opened = interest.is_in_entries() && events.contains(ReadFlags::ATTRIB);
             return if events.intersects(gone) || opened {
-                Urgency::Now
+                LookTime::Now
             } else {
-                Urgency::None
+                LookTime::Unneeded
             };
         };
         if !interest.covers(name) {
-            return Urgency::None;
+            return LookTime::Unneeded;
         }
         let complete = events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO)
             || events.contains(ReadFlags::ISDIR)
@@ -197,11 +197,11 @@ impl Listener {
         let key = (watch, name.to_os_string());
         if complete {
             self.unsettled.remove(&key);
-            Urgency::Now
+            LookTime::Now
         } else {
             // Written to, created empty, touched, or gone: more is likely to follow.
             self.unsettled.insert(key);
-            Urgency::Settle
+            LookTime::OnceQuiet
         }
     }
 }

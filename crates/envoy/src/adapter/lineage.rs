@@ -1,8 +1,8 @@
-//! Lines: epochs that hand over to each other by hot restart, under one base id.
+//! Lineages: epochs that hand over to each other by hot restart, under one base id.
 //!
-//! As a rule there is one. A binary that speaks another hot restart version than the Envoy that runs
-//! begins another line beside it, under another base id. Envoy's restart epoch counts from 0 within
-//! each line, the agent's epoch over all of them.
+//! As a rule there is one. A binary that speaks another hot restart version than the Envoy that
+//! runs begins another lineage beside it, under another base id. Envoy's restart epoch counts from
+//! 0 within each lineage, the agent's epoch over all of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,20 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handover_core::Epoch;
 
-use super::epochs::LineId;
+use super::epochs::LineageId;
 use crate::hot_restart::{
     BaseId, BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId, Parent, SharedMemory,
 };
 
 /// The base id that is kept for the whole life of the agent, and where others come from.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct Lineages {
     home: Mutex<Home>,
     /// Whether that one was asked for: then no other will do.
     is_explicit: bool,
     host: HostPaths,
     instance: String,
-    /// How many lines have begun.
+    /// How many lineages have begun.
     begun: AtomicU64,
 }
 
@@ -32,17 +32,17 @@ pub(super) struct Lines {
 #[derive(Debug)]
 struct Home {
     base_id: Arc<OwnedBaseId>,
-    /// Whether a line has it at present.
+    /// Whether a lineage has it at present.
     is_taken: Arc<AtomicBool>,
     /// Those that were chosen, and then found in use.
     avoid: BTreeSet<BaseId>,
 }
 
-/// One line. It ends, and its base id is free, when the last clone is dropped: so each run of an
+/// One lineage. It ends, and its base id is free, when the last clone is dropped: so each run of an
 /// epoch has one until it is over.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    id: LineId,
+pub(super) struct Lineage {
+    id: LineageId,
     lease: Arc<Lease>,
     first: Epoch,
 }
@@ -56,7 +56,7 @@ struct Lease {
     is_chosen: bool,
 }
 
-impl Lines {
+impl Lineages {
     /// Takes the base id that is kept, and removes what a dead owner has left under it.
     pub(super) fn claim(
         choice: BaseIdChoice,
@@ -83,11 +83,11 @@ impl Lines {
         self.lock().base_id.id()
     }
 
-    /// A line whose first epoch is this one: under the base id that is kept, or under another one
+    /// A lineage whose first epoch is this one: under the base id that is kept, or under another one
     /// while epochs run under that. It refuses a base id under which an Envoy runs that somebody else
     /// has started since it was claimed, because the first epoch makes the shared memory anew.
     /// Where the base id was not asked for, another one is chosen instead.
-    pub(super) fn begin(&self, first: Epoch) -> Result<Line, BaseIdError> {
+    pub(super) fn begin(&self, first: Epoch) -> Result<Lineage, BaseIdError> {
         let lease = self.lease()?;
         let lease = match lease.base_id.remove_stale_shared_memory() {
             Ok(_) => lease,
@@ -99,19 +99,19 @@ impl Lines {
             }
             Err(error) => return Err(error),
         };
-        Ok(Line {
-            id: LineId(self.begun.fetch_add(1, Ordering::Relaxed)),
+        Ok(Lineage {
+            id: LineageId(self.begun.fetch_add(1, Ordering::Relaxed)),
             lease: Arc::new(lease),
             first,
         })
     }
 
-    /// Chooses another base id in place of that of a line, whose first epoch has found it in use.
-    pub(super) fn choose_again(&self, line: Line) -> Result<(), BaseIdError> {
-        let why = format!("base id {} is in use by another Envoy", line.base_id());
-        match Arc::try_unwrap(line.lease) {
+    /// Chooses another base id in place of that of a lineage, whose first epoch has found it in use.
+    pub(super) fn choose_again(&self, lineage: Lineage) -> Result<(), BaseIdError> {
+        let why = format!("base id {} is in use by another Envoy", lineage.base_id());
+        match Arc::try_unwrap(lineage.lease) {
             Ok(lease) => self.avoid(lease, &why),
-            // Somebody still looks at the line, which ends with that. Only the choice matters.
+            // Somebody still looks at the lineage, which ends with that. Only the choice matters.
             Err(shared) => self.avoid_id(shared.base_id.id(), &why),
         }
     }
@@ -163,9 +163,9 @@ impl Lines {
     }
 }
 
-impl Line {
-    /// Returns the number by which the table of epochs knows the line.
-    pub(super) fn id(&self) -> LineId {
+impl Lineage {
+    /// Returns the number by which the table of epochs knows the lineage.
+    pub(super) fn id(&self) -> LineageId {
         self.id
     }
 
@@ -177,33 +177,33 @@ impl Line {
         self.lease.base_id.shared_memory()
     }
 
-    /// Envoy's number for one of the line's epochs.
+    /// Envoy's number for one of the lineage's epochs.
     pub(super) fn restart_epoch(&self, epoch: Epoch) -> u32 {
         // The first one has the lowest number, because numbers go up while any epoch runs.
         epoch.number().saturating_sub(self.first.number())
     }
 
-    /// Whether another base id may be chosen for the line: it was chosen, and no epoch of the line has
-    /// run before this one.
+    /// Whether another base id may be chosen for the lineage: it was chosen, and no epoch of the
+    /// lineage has run before this one.
     pub(super) fn may_be_chosen_again(&self, epoch: Epoch) -> bool {
         self.lease.is_chosen && self.first == epoch
     }
 
-    /// An epoch of this line, to speak to as its child.
+    /// An epoch of this lineage, to speak to as its child.
     pub(super) fn parent(&self, epoch: Epoch) -> Parent {
         Parent::new(self.base_id(), self.restart_epoch(epoch))
     }
 }
 
-impl PartialEq for Line {
+impl PartialEq for Lineage {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
     }
 }
 
-impl Eq for Line {}
+impl Eq for Lineage {}
 
-impl fmt::Display for Line {
+impl fmt::Display for Lineage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "base id {}", self.base_id())
     }
@@ -217,7 +217,7 @@ impl Drop for Lease {
             tracing::debug!("left the shared memory of Envoy alone: {error}");
         }
         if let Some(taken) = &self.home_is_taken {
-            // Only after the removal, which must not hit the memory of the next line.
+            // Only after the removal, which must not hit the memory of the next lineage.
             taken.store(false, Ordering::Release);
         }
     }
@@ -229,13 +229,13 @@ mod tests {
     use std::fs;
 
     struct Host {
-        lines: Lines,
+        lineages: Lineages,
         dir: tempfile::TempDir,
     }
 
     impl Host {
-        fn memory(&self, line: &Line) -> std::path::PathBuf {
-            let path = line.shared_memory().path().to_owned();
+        fn memory(&self, lineage: &Lineage) -> std::path::PathBuf {
+            let path = lineage.shared_memory().path().to_owned();
             assert!(path.starts_with(self.dir.path()));
             path
         }
@@ -260,43 +260,49 @@ mod tests {
             claims: format!("{name}-"),
             ..HostPaths::with_locks(dir.path())
         };
-        let lines = Lines::claim(choice, "test".to_owned(), host).unwrap();
-        Host { lines, dir }
+        let lineages = Lineages::claim(choice, "test".to_owned(), host).unwrap();
+        Host { lineages, dir }
     }
 
     #[test]
     fn the_kept_base_id_is_used_whenever_no_epoch_runs_under_it() {
-        let Host { lines, dir: _dir } = host();
-        let first = lines.begin(Epoch::ZERO).unwrap();
-        let second = lines.begin(Epoch::new(3)).unwrap();
-        assert_eq!(first.base_id(), lines.home());
-        assert_ne!(second.base_id(), lines.home());
+        let Host {
+            lineages,
+            dir: _dir,
+        } = host();
+        let first = lineages.begin(Epoch::ZERO).unwrap();
+        let second = lineages.begin(Epoch::new(3)).unwrap();
+        assert_eq!(first.base_id(), lineages.home());
+        assert_ne!(second.base_id(), lineages.home());
         assert_ne!(first, second);
         let same = first.clone();
         assert_eq!(first, same);
         drop(first);
         // One of its epochs still runs.
-        let third = lines.begin(Epoch::new(4)).unwrap();
-        assert_ne!(third.base_id(), lines.home());
+        let third = lineages.begin(Epoch::new(4)).unwrap();
+        assert_ne!(third.base_id(), lineages.home());
         assert_ne!(third.base_id(), second.base_id());
         drop(same);
-        let fourth = lines.begin(Epoch::new(5)).unwrap();
-        assert_eq!(fourth.base_id(), lines.home());
+        let fourth = lineages.begin(Epoch::new(5)).unwrap();
+        assert_eq!(fourth.base_id(), lineages.home());
     }
 
     #[test]
-    fn a_line_counts_its_epochs_from_its_first() {
-        let Host { lines, dir: _dir } = host();
-        let line = lines.begin(Epoch::new(3)).unwrap();
-        assert_eq!(line.restart_epoch(Epoch::new(3)), 0);
-        assert_eq!(line.restart_epoch(Epoch::new(5)), 2);
+    fn a_lineage_counts_its_epochs_from_its_first() {
+        let Host {
+            lineages,
+            dir: _dir,
+        } = host();
+        let lineage = lineages.begin(Epoch::new(3)).unwrap();
+        assert_eq!(lineage.restart_epoch(Epoch::new(3)), 0);
+        assert_eq!(lineage.restart_epoch(Epoch::new(5)), 2);
     }
 
     #[test]
-    fn a_line_that_ends_leaves_neither_memory_nor_a_lock() {
+    fn a_lineage_that_ends_leaves_neither_memory_nor_a_lock() {
         let host = host();
-        let home = host.lines.begin(Epoch::ZERO).unwrap();
-        let spare = host.lines.begin(Epoch::new(1)).unwrap();
+        let home = host.lineages.begin(Epoch::ZERO).unwrap();
+        let spare = host.lineages.begin(Epoch::new(1)).unwrap();
         let lock = host
             .dir
             .path()
@@ -314,7 +320,7 @@ mod tests {
         // The other base id may be had by anyone, the kept one may not.
         let kept = host.dir.path().join("base-id-70.lock");
         assert!(kept.exists());
-        drop(host.lines);
+        drop(host.lineages);
         assert!(!kept.exists());
     }
 
@@ -329,36 +335,36 @@ mod tests {
     #[test]
     fn a_chosen_base_id_that_is_found_in_use_is_chosen_again() {
         let host = host_with(BaseIdChoice::Auto);
-        let first = host.lines.home();
+        let first = host.lineages.home();
         occupy(&host, first);
-        let line = host.lines.begin(Epoch::ZERO).unwrap();
-        let second = line.base_id();
+        let lineage = host.lineages.begin(Epoch::ZERO).unwrap();
+        let second = lineage.base_id();
         assert_ne!(second, first);
-        assert_eq!(host.lines.home(), second);
+        assert_eq!(host.lineages.home(), second);
         // Its first epoch finds it in use as well, although that cannot be seen.
-        assert!(line.may_be_chosen_again(Epoch::ZERO));
-        assert!(!line.may_be_chosen_again(Epoch::new(1)));
-        host.lines.choose_again(line).unwrap();
+        assert!(lineage.may_be_chosen_again(Epoch::ZERO));
+        assert!(!lineage.may_be_chosen_again(Epoch::new(1)));
+        host.lineages.choose_again(lineage).unwrap();
         fs::write(host.dir.path().join("proc/net/unix"), "").unwrap();
-        let third = host.lines.begin(Epoch::ZERO).unwrap();
+        let third = host.lineages.begin(Epoch::ZERO).unwrap();
         assert!(![first, second].contains(&third.base_id()));
-        assert_eq!(host.lines.home(), third.base_id());
+        assert_eq!(host.lineages.home(), third.base_id());
         // The same for one that is taken beside it.
-        let spare = host.lines.begin(Epoch::new(1)).unwrap();
+        let spare = host.lineages.begin(Epoch::new(1)).unwrap();
         let fourth = spare.base_id();
-        host.lines.choose_again(spare).unwrap();
-        let spare = host.lines.begin(Epoch::new(1)).unwrap();
+        host.lineages.choose_again(spare).unwrap();
+        let spare = host.lineages.begin(Epoch::new(1)).unwrap();
         assert!(![first, second, third.base_id(), fourth].contains(&spare.base_id()));
     }
 
     #[test]
     fn one_that_was_asked_for_is_not_exchanged() {
         let host = host();
-        occupy(&host, host.lines.home());
-        let error = host.lines.begin(Epoch::ZERO).unwrap_err();
+        occupy(&host, host.lineages.home());
+        let error = host.lineages.begin(Epoch::ZERO).unwrap_err();
         assert!(matches!(error, BaseIdError::InUse { .. }), "{error}");
         fs::write(host.dir.path().join("proc/net/unix"), "").unwrap();
-        let line = host.lines.begin(Epoch::ZERO).unwrap();
-        assert!(!line.may_be_chosen_again(Epoch::ZERO));
+        let lineage = host.lineages.begin(Epoch::ZERO).unwrap();
+        assert!(!lineage.may_be_chosen_again(Epoch::ZERO));
     }
 }

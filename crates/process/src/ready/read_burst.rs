@@ -13,9 +13,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Counts reads that found something, since one last found nothing.
 #[derive(Debug, Default)]
-pub(super) struct Burst(AtomicU32);
+pub(super) struct ReadBurst(AtomicU32);
 
-impl Burst {
+impl ReadBurst {
     /// Waits a moment if many reads in a row have found something.
     ///
     /// # Cancel safety

@@ -17,12 +17,12 @@ struct Open {
 
 /// Returns the line and column, from 1, of the value to which these keys lead. Each key is given in
 /// all its spellings. The last of equal keys counts. Where an alias stands for the value, or for
-/// something around it, the alias is the place.
+/// something around it, the position of the alias is returned.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the parser's events are open to new ones, and those that are no nodes do not matter"
 )]
-pub(super) fn of(text: &str, path: &[&[&str]]) -> Option<(usize, usize)> {
+pub(super) fn position_of(text: &str, path: &[&[&str]]) -> Option<(usize, usize)> {
     let never = AtomicBool::new(false);
     let mut events = Events::new(text, &never);
     let mut open: Vec<Open> = Vec::new();
@@ -85,9 +85,9 @@ fn start(span: &Span) -> (usize, usize) {
     (span.start.line(), span.start.col() + 1)
 }
 
-/// The place as part of a sentence, after the name of the field.
-pub(super) fn shown(place: Option<(usize, usize)>) -> String {
-    place.map_or_else(String::new, |(line, column)| {
+/// Returns the position as part of a sentence, after the name of the field.
+pub(super) fn in_words(position: Option<(usize, usize)>) -> String {
+    position.map_or_else(String::new, |(line, column)| {
         format!(" at line {line}, column {column}")
     })
 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_value_is_found_by_its_keys_and_the_last_of_equal_ones_counts() {
-        for (text, place) in [
+        for (text, position) in [
             ("{x: {b: 1}, A: {c: 1, b: 2}}", Some((1, 26))),
             ("a:\n  c: {b: 0}\n  b: 1\n", Some((3, 6))),
             ("a: {b: 1, b: 2}", Some((1, 14))),
@@ -113,7 +113,7 @@ mod tests {
             ("[a, b]", None),
             ("a: [", None),
         ] {
-            assert_eq!(of(text, &PATH), place, "{text}");
+            assert_eq!(position_of(text, &PATH), position, "{text}");
         }
     }
 }
