@@ -51,6 +51,10 @@ impl Proxy for Server {
 }
 
 /// Prints the events until the agent has ended.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an example shows a few of the events"
+)]
 async fn show(mut events: broadcast::Receiver<Event>) {
     while let Ok(event) = events.recv().await {
         match event {

@@ -82,6 +82,14 @@ impl Log {
         self.0.lock().lines.clone()
     }
 
+    /// The lines of one output so far, each with its end.
+    #[must_use]
+    pub fn text_of(&self, stream: Stream) -> String {
+        let lines = self.lines().into_iter();
+        let lines = lines.filter(|line| line.stream == stream);
+        lines.map(|line| line.text + "\n").collect()
+    }
+
     /// Waits for the `count`-th line, from line number `from` on, that contains `pattern`. `None`
     /// when `limit` passes or both outputs end first.
     #[must_use]

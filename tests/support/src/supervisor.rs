@@ -379,7 +379,14 @@ fn exits_within(handle: &OwnedFd, limit: Duration) -> bool {
     }
 }
 
-fn handover_bin() -> PathBuf {
+/// Returns the `handover` binary: the one named by `HANDOVER_BIN`, else the one that cargo built beside
+/// this test.
+///
+/// # Panics
+///
+/// When it has not been built; the message tells how.
+#[must_use]
+pub fn handover_bin() -> PathBuf {
     if let Some(path) = std::env::var_os("HANDOVER_BIN") {
         let path = PathBuf::from(path);
         assert!(

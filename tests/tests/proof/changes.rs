@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
+use handover_test_support::envoy_config::Break;
 use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
 use handover_test_support::supervisor::Signal;
@@ -30,7 +31,34 @@ async fn a_hangup_leads_to_the_next_epoch_although_nothing_has_changed() {
     let world = World::start(&envoy, &[]);
     world.supervisor.signal(Signal::HUP);
     world.site.admin().wait_live(1, LIMIT);
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
     world.served_by("v0");
+    world.finish().await.assert_no_loss();
+}
+
+#[tokio::test]
+async fn a_changed_configuration_takes_over_and_a_rejected_one_does_not() {
+    let envoy = require_envoy!();
+    let world = World::start(&envoy, &[]);
+    // The output of Envoy is passed on, with the epoch in front.
+    world.supervisor.wait_for_line("[epoch 0] ", LIMIT);
+    world.hand_over("v1", 1);
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
+
+    world.site.write_broken(Break::UnknownField);
+    let failed = world.supervisor.wait_for_line("epoch 2 failed", LIMIT).text;
+    assert!(failed.contains("envoy.yaml: "), "{failed}");
+    assert!(
+        failed.contains("no such field: 'no_such_field'"),
+        "{failed}"
+    );
+    fs::write(world.site.file(), "").expect("the file can be written");
+    world
+        .supervisor
+        .wait_for_line("keeps serving what it has", LIMIT);
+    world.served_by("v1");
+    // A file that cannot be read does not keep the end from coming.
+    world.supervisor.signal(Signal::HUP);
     world.finish().await.assert_no_loss();
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use handover_test_support::envoy_bin::report_skip;
 use handover_test_support::envoy_config::Break;
+use handover_test_support::log::Stream;
 use handover_test_support::require_envoy;
 use handover_test_support::supervisor::Supervisor;
 
@@ -154,5 +155,46 @@ async fn a_full_shared_memory_is_told_as_that_and_not_as_a_crash() {
         .start();
     assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(69));
     one_line_tells(&supervisor, &site.file(), "/dev/shm is full");
+    site.assert_nothing_left();
+}
+
+#[test]
+fn what_envoy_rejects_at_the_start_ends_with_its_reason() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write_broken(Break::UnknownField);
+    let mut supervisor = site.launch(&envoy).start();
+    let status = supervisor.wait_exit(LIMIT);
+    assert_eq!(status.code(), Some(65), "{}", supervisor.log());
+    let errors = supervisor.log().text_of(Stream::Stderr);
+    let last = errors.lines().last().unwrap_or_default();
+    for part in [
+        "gave up on ",
+        "envoy.yaml",
+        "no such field: 'no_such_field'",
+    ] {
+        assert!(last.contains(part), "{part}: {last}");
+    }
+    site.assert_nothing_left();
+}
+
+#[test]
+fn what_envoy_does_not_understand_after_the_dashes_is_a_usage_error() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    // The usage that Envoy prints below its reason is the longer the longer its path is.
+    let deep = site.dir.path().join("deep/".repeat(60));
+    fs::create_dir_all(&deep).expect("the directories can be made");
+    let far = deep.join("envoy");
+    std::os::unix::fs::symlink(&envoy, &far).expect("the link can be made");
+    for envoy in [envoy, far] {
+        let launch = site.launch(&envoy).args(["--", "--no-such-flag"]);
+        let mut supervisor = launch.start();
+        let status = supervisor.wait_exit(LIMIT);
+        assert_eq!(status.code(), Some(64), "{}", supervisor.log());
+        let errors = supervisor.log().text_of(Stream::Stderr);
+        assert!(errors.contains("Argument: --no-such-flag"), "{errors}");
+    }
     site.assert_nothing_left();
 }

@@ -415,7 +415,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "demo",
         "hand-overs",
-        "commands::demo::it_is_the_same_on_a_real_envoy",
+        "proof::demo::the_demo_is_the_same_on_a_real_envoy",
     ),
     (
         "demo",
@@ -425,13 +425,13 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "demo",
         "envoy",
-        "commands::demo::it_is_the_same_on_a_real_envoy",
+        "proof::demo::the_demo_is_the_same_on_a_real_envoy",
     ),
     ("demo", "no-progress", "commands::demo::it_loses_no_request"),
     (
         "validate",
         "config-path",
-        "commands::envoy::a_good_configuration_is_valid_and_a_bad_one_is_told_in_one_line",
+        "proof::validate::a_good_configuration_is_valid_and_a_bad_one_is_told_in_one_line",
     ),
     (
         "validate",

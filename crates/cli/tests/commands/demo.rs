@@ -38,36 +38,6 @@ fn it_loses_no_request() {
 }
 
 #[test]
-fn it_is_the_same_on_a_real_envoy() {
-    let Some(envoy) = crate::envoy::binary("demo::it_is_the_same_on_a_real_envoy") else {
-        return;
-    };
-    // Each hand-over takes a second or more, so two are enough here.
-    let words = [
-        "demo",
-        "--no-progress",
-        "--hand-overs",
-        "2",
-        "--envoy",
-        &envoy,
-    ];
-    let output = output_of(words);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}{}",
-        stdout(&output),
-        stderr(&output)
-    );
-    let printed = stdout(&output);
-    assert_is_complete(&printed, 2);
-    assert!(
-        printed.contains("no such field: 'no_such_field'"),
-        "{printed}"
-    );
-}
-
-#[test]
 fn it_can_be_interrupted_and_leaves_nothing() {
     let mut running = Running::start(&mut handover(["demo", "--hand-overs", "1000"]));
     let title = running.stdout.wait_for("--watch ");

@@ -5,22 +5,17 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
+use handover_test_support::stranger::Stranger;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::control::Place;
-use crate::support::{
-    Running, eventually, exec_script, finish, handover, replace, skipped, stderr,
-};
+use crate::support::{Running, eventually, exec_script, finish, handover, replace, stderr};
 
 /// Sets a limit of a running process, in the words of `prlimit`.
 #[track_caller]
 pub(crate) fn limit(running: &Running, words: &str) {
-    set(&mut Command::new("prlimit"), running, words);
-}
-
-#[track_caller]
-fn set(prlimit: &mut Command, running: &Running, words: &str) {
     let pid = running.pid().to_string();
+    let mut prlimit = Command::new("prlimit");
     let status = prlimit.args(["--pid", &pid, words]).status().unwrap();
     assert!(status.success(), "{words}");
 }
@@ -38,50 +33,6 @@ pub(crate) fn allow_descriptors(number: u64) {
         let current = limit.maximum.map_or(number, |most| most.min(number));
         let current = Some(current);
         setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
-    }
-}
-
-/// Somebody without privileges, whose processes nobody else counts. Root has no limit of processes.
-pub(crate) struct Stranger {
-    pub(crate) user: u32,
-    flags: Vec<String>,
-}
-
-impl Stranger {
-    /// `None` where nobody else can be had, which is said.
-    pub(crate) fn new(test: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            skipped(test, "only root can become another user");
-            return None;
-        }
-        let user = 2_000_000 + std::process::id();
-        let stranger = Self {
-            user,
-            flags: vec![
-                format!("--reuid={user}"),
-                format!("--regid={user}"),
-                "--clear-groups".to_owned(),
-            ],
-        };
-        let binary = stranger
-            .run(&[env!("CARGO_BIN_EXE_handover"), "--version"])
-            .output();
-        if !binary.is_ok_and(|output| output.status.success()) {
-            skipped(test, "another user cannot run the binary");
-            return None;
-        }
-        Some(stranger)
-    }
-
-    pub(crate) fn run(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(&self.flags).args(words);
-        command.env("HANDOVER_SOCKET", "none");
-        command
-    }
-
-    pub(crate) fn limit(&self, running: &Running, words: &str) {
-        set(&mut self.run(&["prlimit"]), running, words);
     }
 }
 
@@ -104,8 +55,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_handover");
 
 #[test]
 fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
-    let test = "shortages::with_no_process_left_a_change_waits_and_what_serves_goes_on";
-    let Some(stranger) = Stranger::new(test) else {
+    let test = "commands::shortages::with_no_process_left_a_change_waits_and_what_serves_goes_on";
+    let Some(stranger) = Stranger::new(test, Path::new(BINARY)) else {
         return;
     };
     let (_dir, file) = watched();
@@ -121,16 +72,16 @@ fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
     ];
     let retries = ["--max-retries", "2"];
     let program = ["--", "sleep", "600"];
-    let mut running = Running::start(&mut stranger.run(&[&words[..], &retries, &program].concat()));
+    let mut running = Running::start(&mut stranger.run([&words[..], &retries, &program].concat()));
     running.says("epoch 0 is live");
-    stranger.limit(&running, "--nproc=1:");
+    stranger.limit(running.pid(), "--nproc=1:");
     replace(&file, "1");
     let why = running.says("epoch 1 failed: ");
     assert!(why.contains("RLIMIT_NPROC"), "{why}");
     // The retries are soon spent, but a shortage is not the fault of what is desired.
     running.says("is tried again later");
     assert_eq!(running.stderr.count("epoch 0 ended"), 0);
-    stranger.limit(&running, "--nproc=1000:");
+    stranger.limit(running.pid(), "--nproc=1000:");
     running.says("epoch 1 is live");
     running.signal(Signal::TERM);
     assert_eq!(running.code(), 0);
@@ -139,12 +90,13 @@ fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
 
 #[test]
 fn without_a_process_at_the_start_it_ends_with_the_name_of_the_limit() {
-    let test = "shortages::without_a_process_at_the_start_it_ends_with_the_name_of_the_limit";
-    let Some(stranger) = Stranger::new(test) else {
+    let test =
+        "commands::shortages::without_a_process_at_the_start_it_ends_with_the_name_of_the_limit";
+    let Some(stranger) = Stranger::new(test, Path::new(BINARY)) else {
         return;
     };
     let words = ["prlimit", "--nproc=1", BINARY, "exec", "--", "sleep", "600"];
-    let output = finish(&mut stranger.run(&words));
+    let output = finish(&mut stranger.run(words));
     let error = stderr(&output);
     assert_eq!(output.status.code(), Some(71), "{error}");
     assert!(error.contains("RLIMIT_NPROC"), "{error}");
@@ -213,8 +165,8 @@ fn with_few_descriptors_a_template_is_not_called_wrong() {
 
 #[test]
 fn with_few_processes_a_template_is_not_called_wrong() {
-    let test = "shortages::with_few_processes_a_template_is_not_called_wrong";
-    let Some(stranger) = Stranger::new(test) else {
+    let test = "commands::shortages::with_few_processes_a_template_is_not_called_wrong";
+    let Some(stranger) = Stranger::new(test, Path::new(BINARY)) else {
         return;
     };
     let (_dir, file) = watched();
@@ -222,7 +174,7 @@ fn with_few_processes_a_template_is_not_called_wrong() {
     for number in 1..12 {
         let nproc = format!("--nproc={number}");
         let words = [&["prlimit", &nproc][..], &rendering(&file)].concat();
-        let output = finish(&mut stranger.run(&words));
+        let output = finish(&mut stranger.run(words));
         let error = stderr(&output);
         let code = output.status.code().unwrap();
         assert!(code == 0 || code == 71, "{number}: {code}: {error}");
