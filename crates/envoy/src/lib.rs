@@ -97,9 +97,8 @@ pub use handover_runtime;
 pub use handover_tokio;
 
 pub use adapter::{
-    ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed, EnvoySettings,
-    EpochOverview, Holding, HungAction, NotSideBySide, OnRequestError, Overview, SetupError,
-    StopOptions, Watchdog,
+    ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed, EpochOverview, Holding,
+    HungAction, NotSideBySide, OnRequestError, Overview, SetupError, StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]

@@ -1,9 +1,5 @@
 //! What happens to a change that is good, to one that is bad, and at a shutdown, as the events of the agent show it.
 #![expect(clippy::print_stdout, reason = "an example prints")]
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "it shows a few of the events"
-)]
 
 use std::sync::Arc;
 

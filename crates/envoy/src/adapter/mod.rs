@@ -75,7 +75,8 @@ pub use self::error::{EnvoyFailed, SetupError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
-pub use self::settings::{EnvoySettings, StopOptions};
+use self::settings::EnvoySettings;
+pub use self::settings::StopOptions;
 
 /// How often connections are counted while a caller waits until none is left.
 const COUNT: Duration = Duration::from_millis(50);
@@ -114,7 +115,7 @@ impl Envoy {
     /// # Errors
     ///
     /// [`SetupError`]; nothing is left behind then.
-    pub fn new(settings: EnvoySettings) -> Result<Self, SetupError> {
+    fn new(settings: EnvoySettings) -> Result<Self, SetupError> {
         check_binary(&settings.binary)?;
         let args = EnvoyArgs::new(settings.args.clone())?;
         let mut run_dir = RunDir::create(&settings.run_dir)?;

@@ -15,40 +15,40 @@ use crate::report::CrashReports;
 
 /// What an [`Envoy`](super::Envoy) is made from.
 #[derive(Clone)]
-pub struct EnvoySettings {
+pub(super) struct EnvoySettings {
     /// The Envoy binary. It is looked at anew for each epoch, so it may be replaced.
-    pub binary: PathBuf,
+    pub(super) binary: PathBuf,
     /// The command line.
-    pub args: ArgsOptions,
+    pub(super) args: ArgsOptions,
     /// The base id, which must belong to this agent alone. An Envoy that replaces another one side by
     /// side takes a further one, which nobody uses.
-    pub base_id: BaseIdChoice,
+    pub(super) base_id: BaseIdChoice,
     /// What others are told about the owner of the base id, beside its process id.
-    pub instance: String,
+    pub(super) instance: String,
     /// The directory for the configuration file of each epoch. It is made if it is not there.
-    pub run_dir: PathBuf,
+    pub(super) run_dir: PathBuf,
     /// The group that may read the configurations there, for an Envoy that runs as another user.
-    pub run_dir_group: Option<u32>,
+    pub(super) run_dir_group: Option<u32>,
     /// The directory of the base-id locks, which agents on one host must share.
-    pub lock_dir: PathBuf,
+    pub(super) lock_dir: PathBuf,
     /// Where the output of every epoch goes.
-    pub output: Arc<dyn OutputSink>,
+    pub(super) output: Arc<dyn OutputSink>,
     /// How an epoch is waited for.
-    pub live_poll: LivePoll,
+    pub(super) live_poll: LivePoll,
     /// How a stop drains.
-    pub stop: StopOptions,
+    pub(super) stop: StopOptions,
     /// Whether the flag that a failed epoch leaves in shared memory is cleared. Without it, no epoch
     /// can follow a failed one until a cold restart.
-    pub repair: bool,
+    pub(super) repair: bool,
     /// How the newest live epoch is watched; without it, an Envoy that hangs is not noticed.
-    pub watchdog: Option<Watchdog>,
+    pub(super) watchdog: Option<Watchdog>,
     /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as
     /// permanent.
-    pub end_is_final: bool,
+    pub(super) end_is_final: bool,
     /// Where the configuration that went live last is kept, if it is.
-    pub last_good: Option<LastKnownGood>,
+    pub(super) last_good: Option<LastKnownGood>,
     /// Where the ends of epochs that nobody asked for are reported, if they are.
-    pub reports: Option<CrashReports>,
+    pub(super) reports: Option<CrashReports>,
 }
 
 /// How a stop drains.
