@@ -2,25 +2,27 @@
 
 pub(crate) mod control;
 pub(crate) mod demo;
+pub(crate) mod duration;
+pub(crate) mod environment;
 pub(crate) mod exec;
+#[cfg(test)]
+mod flag_tests;
 pub(crate) mod global;
 pub(crate) mod policy;
-#[cfg(test)]
-mod proofs;
+pub(crate) mod private_ips;
+pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod simulate;
-pub(crate) mod small;
-pub(crate) mod span;
-pub(crate) mod variables;
 
 use clap::{Parser, Subcommand};
 
 use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
 use demo::{DemoArgs, DemoServerArgs};
 use exec::ExecArgs;
+use private_ips::PrivateIpsArgs;
+use resolve::ResolveArgs;
 use run::{RunArgs, ValidateArgs};
 use simulate::SimulateArgs;
-use small::{PrivateIpsArgs, ResolveArgs};
 
 /// Keeps a proxy running and replaces it without losing a request.
 #[derive(Debug, Parser)]

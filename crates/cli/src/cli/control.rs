@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::span;
+use super::duration;
 use crate::control::Name;
 
 /// How this instance is spoken to.
@@ -170,12 +170,12 @@ pub(crate) struct StopArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct TimeoutArgs {
     /// How long --wait waits at most; 60s unless given.
-    #[arg(long, value_name = "TIME", requires = "wait", value_parser = span::parse)]
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
 
 impl TimeoutArgs {
-    pub(crate) fn span(self) -> Duration {
+    pub(crate) fn limit(self) -> Duration {
         self.timeout.unwrap_or(Duration::from_secs(60))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::span;
+use super::duration;
 
 /// Watch hand-overs under load; nothing needs to be installed.
 ///
@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
         env = "HANDOVER_DEMO_INTERVAL",
         default_value = "800ms"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) interval: Duration,
 
     /// Hand over a real Envoy, this one, by hot restart instead.

@@ -7,9 +7,9 @@ use clap::Args;
 use handover_process::Signal;
 
 use super::control::ControlArgs;
+use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
-use super::span;
 
 /// Supervise any server: pass it listening sockets, and hand over to the next one without loss.
 ///
@@ -64,7 +64,7 @@ pub(crate) struct ExecArgs {
         env = "HANDOVER_DRAIN_TIME",
         default_value = "10s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) drain_time: Duration,
 
     /// The signal that asks the program to finish what it is doing and to end. It goes to the
@@ -137,7 +137,7 @@ pub(crate) struct ReadyArgs {
         env = "HANDOVER_LIVE_AFTER",
         default_value = "500ms"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) live_after: Duration,
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use handover_watch::Rescan;
 use tracing::level_filters::LevelFilter;
 
-use super::span;
+use super::duration;
 
 /// What leads to the next epoch, besides a signal.
 #[derive(Args, Clone, Debug)]
@@ -50,7 +50,7 @@ impl FromStr for RescanInterval {
         let rescan = match text.trim() {
             "auto" => Rescan::default(),
             "none" => Rescan::Never,
-            text => match span::parse(text) {
+            text => match duration::parse(text) {
                 Ok(interval) if interval < SHORTEST_RESCAN => {
                     return Err("give at least 100ms, `auto` or `none`".to_owned());
                 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use handover_core::retry::Retry;
 use handover_core::{OnCleanExit, OnExhausted, Policy};
 
-use super::span::{self, Limit};
+use super::duration::{self, Limit};
 
 /// What `run` and `exec` have in common. The defaults are those of `Policy::resilient`.
 #[derive(Args, Clone, Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct PolicyArgs {
         env = "HANDOVER_RETRY_INTERVAL",
         default_value = "200ms"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     retry_interval: Duration,
 
     /// The longest pause between two retries; `none` doubles without end.
@@ -89,7 +89,7 @@ pub(crate) struct PolicyArgs {
         env = "HANDOVER_ABORT_GRACE",
         default_value = "5s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     abort_grace: Duration,
 }
 

@@ -2,7 +2,7 @@
 
 mod envoy_flags;
 mod group;
-mod stop;
+mod termination;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::control::ControlArgs;
+use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
-use super::span::{self, Limit};
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
-pub(crate) use stop::{ISTIO_VARIABLE, StopArgs};
+pub(crate) use termination::{ISTIO_VARIABLE, TerminationArgs};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
@@ -46,7 +46,7 @@ pub(crate) struct RunArgs {
         env = "HANDOVER_DRAIN_TIME",
         default_value = "45s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) drain_time: Duration,
 
     /// How long after the next epoch's start an old epoch ends, in whole seconds.
@@ -56,7 +56,7 @@ pub(crate) struct RunArgs {
         env = "HANDOVER_PARENT_SHUTDOWN_TIME",
         default_value = "60s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) parent_shutdown_time: Duration,
 
     #[command(flatten)]
@@ -145,7 +145,7 @@ pub(crate) struct RunArgs {
     pub(crate) node: NodeArgs,
 
     #[command(flatten)]
-    pub(crate) stop: StopArgs,
+    pub(crate) stop: TerminationArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

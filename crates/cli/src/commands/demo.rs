@@ -14,9 +14,9 @@ use handover_process::{Line, OutputSink, Signal};
 use super::exec;
 use crate::cli::demo::DemoArgs;
 use crate::cli::exec::ExecArgs;
-use crate::demo::play::{Played, Script};
 use crate::demo::report::table;
 use crate::demo::screen::Screen;
+use crate::demo::script::{Script, ScriptEnd};
 use crate::demo::tally::Tally;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -130,17 +130,17 @@ where
     ));
     screen.flush();
     let played = played.or_exit(ExitCode::INTERNAL)?;
-    if let Ok(Played::Interrupted) = played {
+    if let Ok(ScriptEnd::Interrupted) = played {
         return Ok(ExitCode::of_signal(Signal::INT));
     }
     let code = ended?;
     match played.or_exit(ExitCode::UNAVAILABLE)? {
-        Played::Interrupted => Ok(ExitCode::of_signal(Signal::INT)),
-        Played::ToTheEnd if counts.sums().failed > 0 => Ok(ExitCode::LOSS),
-        Played::ToTheEnd if counts.sums().requests == 0 => Err(Fatal::new(
+        ScriptEnd::Interrupted => Ok(ExitCode::of_signal(Signal::INT)),
+        ScriptEnd::Finished if counts.sums().failed > 0 => Ok(ExitCode::LOSS),
+        ScriptEnd::Finished if counts.sums().requests == 0 => Err(Fatal::new(
             ExitCode::INTERNAL,
             anyhow::anyhow!("no request was sent"),
         )),
-        Played::ToTheEnd => Ok(code),
+        ScriptEnd::Finished => Ok(code),
     }
 }

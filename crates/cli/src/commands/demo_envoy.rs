@@ -18,7 +18,7 @@ use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
 use crate::control::Directory;
-use crate::demo::play::Script;
+use crate::demo::script::Script;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::signals::Signals;

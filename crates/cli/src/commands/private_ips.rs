@@ -2,7 +2,7 @@
 
 use handover_netutil::{PrivateIpsOptions, SystemInterfaces, private_ips_with};
 
-use crate::cli::small::PrivateIpsArgs;
+use crate::cli::private_ips::PrivateIpsArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::Fatal;
 

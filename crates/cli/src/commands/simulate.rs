@@ -13,7 +13,7 @@ use handover_core::{
 use serde_json::{Value, json};
 
 use crate::cli::simulate::SimulateArgs;
-use crate::escape::shown;
+use crate::escape::escaped;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
@@ -82,7 +82,7 @@ fn show(transcript: &Transcript, as_json: bool) -> Result<(), Fatal> {
         let object = json!({ "title": transcript.title, "steps": steps });
         super::print(format_args!("{object:#}"))
     } else {
-        super::print(shown(transcript.to_string().trim_end(), &['\n']))
+        super::print(escaped(transcript.to_string().trim_end(), &['\n']))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::report::{Happened, grouped};
+use super::report::{EventCounts, grouped};
 use super::tally::Tally;
 use crate::logging::Writer;
 
@@ -27,7 +27,7 @@ pub(crate) struct Screen {
     moving: bool,
     started: Instant,
     tally: Arc<Tally>,
-    happened: watch::Sender<Happened>,
+    happened: watch::Sender<EventCounts>,
 }
 
 impl Screen {
@@ -42,7 +42,7 @@ impl Screen {
     }
 
     /// What has happened so far.
-    pub(crate) fn happened(&self) -> watch::Receiver<Happened> {
+    pub(crate) fn happened(&self) -> watch::Receiver<EventCounts> {
         self.happened.subscribe()
     }
 
@@ -153,7 +153,7 @@ async fn closed(status: &watch::Receiver<Status>) {
     while status.changed().await.is_ok() {}
 }
 
-fn count(happened: &mut Happened, event: &Event) {
+fn count(happened: &mut EventCounts, event: &Event) {
     match event {
         Event::Started {
             purpose: Purpose::Desired | Purpose::Fallback,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::control::wire::{Configuration, Epoch, EpochState, State, Status};
-use crate::escape::shown;
+use crate::escape::escaped;
 
 /// How much of a digest is shown: enough to tell two apart.
 const DIGITS: usize = 12;
@@ -167,7 +167,7 @@ fn megabytes(bytes: u64) -> String {
 
 /// Text from elsewhere that commands no terminal and stays on its line.
 pub(super) fn plain(text: &str) -> String {
-    shown(text, &[])
+    escaped(text, &[])
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use handover_envoy::admin::NamePattern;
 
-use crate::cli::span;
+use crate::cli::duration;
 
 /// The variable by which Istio's agent is told how long a drain may take, in whole seconds.
 pub(crate) const ISTIO_VARIABLE: &str = "TERMINATION_DRAIN_DURATION_SECONDS";
@@ -17,11 +17,11 @@ const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
 /// How Envoy is drained.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Stopping")]
-pub(crate) struct StopArgs {
+pub(crate) struct TerminationArgs {
     /// How long the drain may take after TERM; connections that are left then are cut. Without it
     /// `TERMINATION_DRAIN_DURATION_SECONDS` counts, as for Istio's agent, and without that 5s.
     #[arg(long, value_name = "TIME", env = "HANDOVER_TERMINATION_DRAIN")]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     termination_drain: Option<Duration>,
 
     /// After TERM, how long Envoy goes on accepting while its health checks fail already, for load
@@ -32,7 +32,7 @@ pub(crate) struct StopArgs {
         env = "HANDOVER_PRE_DRAIN_DELAY",
         default_value = "0s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) pre_drain_delay: Duration,
 
     /// The shortest time of the drain after TERM, even with no connection open; part of
@@ -43,7 +43,7 @@ pub(crate) struct StopArgs {
         env = "HANDOVER_MIN_DRAIN",
         default_value = "0s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) min_drain: Duration,
 
     /// Do not wait for the connections on this listener, neither at the end nor before a change that
@@ -68,7 +68,7 @@ pub(crate) struct StopArgs {
     pub(crate) drain_exclude_port: Vec<u16>,
 }
 
-impl StopArgs {
+impl TerminationArgs {
     /// How long the drain may take. `istio` is the value of [`ISTIO_VARIABLE`], if it is set to
     /// anything.
     ///
@@ -100,7 +100,7 @@ mod tests {
     #[derive(clap::Parser)]
     struct Only {
         #[command(flatten)]
-        stop: StopArgs,
+        stop: TerminationArgs,
     }
 
     fn drain(flags: &[&str], istio: Option<&str>) -> Result<Duration, String> {
