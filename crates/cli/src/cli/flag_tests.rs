@@ -567,3 +567,27 @@ const HELPERS: [(&str, &str); 3] = [
     ("exec", "socket"),
     ("demo-server", "config"),
 ];
+
+/// The short help, `-h`, is for a quick look. What a flag needs more words for is in its long help.
+#[test]
+fn the_short_help_of_each_flag_fits_in_two_lines_of_a_terminal() {
+    for command in Cli::command().get_subcommands() {
+        for arg in command.get_arguments() {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let name = (command.get_name(), arg.get_id());
+            assert!(!help.is_empty(), "{name:?} has no help");
+            assert!(help.len() <= 110, "{name:?}: {help}");
+        }
+    }
+}
+
+/// These texts are written with their line ends, so nothing wraps them.
+#[test]
+fn what_stands_below_the_flags_fits_in_80_columns() {
+    for command in Cli::command().get_subcommands() {
+        let below = command.get_after_long_help().map(ToString::to_string);
+        for line in below.unwrap_or_default().lines() {
+            assert!(line.len() <= 80, "{}: {line}", command.get_name());
+        }
+    }
+}
