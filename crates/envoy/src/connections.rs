@@ -20,7 +20,7 @@ use crate::sock_diag::Protocol;
 
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot look at the sockets of process {pid} in {}", path.display())]
+#[error("cannot read the sockets of process {pid} in {}", path.display())]
 pub struct ConnectionsError {
     /// The process.
     pub pid: u32,

@@ -360,12 +360,12 @@ fn last_words(stderr: &str) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = |f: &mut fmt::Formatter<'_>, message: &str| match message {
-            "" => f.write_str(" without a word"),
+            "" => f.write_str(" without a message"),
             message => write!(f, ": {message}"),
         };
         match self {
             Self::Clean => f.write_str("it ended by itself or on request"),
-            Self::HandedOver => f.write_str("the next epoch has taken over and told it to end"),
+            Self::HandedOver => f.write_str("the next epoch took over and told it to end"),
             Self::Aborted => f.write_str("it was told to end"),
             Self::ConfigurationRejected { message } => {
                 write!(f, "Envoy rejects the configuration: {message}")
@@ -389,9 +389,9 @@ impl fmt::Display for Failure {
                     f.write_str(" has the same base id")
                 }
             }
-            Self::StillInitializing => f.write_str(
-                "an earlier epoch is still starting, or has ended in the middle of its start",
-            ),
+            Self::StillInitializing => {
+                f.write_str("an earlier epoch is still starting, or ended during its start")
+            }
             Self::SharedMemory { message } => write!(
                 f,
                 "Envoy cannot use its shared memory: {message} (is /dev/shm a tmpfs that it may \
@@ -409,7 +409,7 @@ impl fmt::Display for Failure {
                 "the running epoch cannot hand over to this binary: {message}"
             ),
             Self::ParentLost { message } => {
-                write!(f, "the epoch before does not answer: {message}")
+                write!(f, "the previous epoch does not answer: {message}")
             }
             Self::OutOfMemory => f.write_str("it ran out of memory"),
             Self::Killed { signal } => write!(f, "it was ended by signal {signal}"),
@@ -422,8 +422,8 @@ impl fmt::Display for Failure {
                 write!(f, "it crashed (signal {signal}{core})")?;
                 if *signal == BUS_ERROR {
                     f.write_str(
-                        ", as it does where /dev/shm is full (make room there; containers take \
-                         --shm-size)",
+                        ", as it does if /dev/shm is full (free some space there, or give the \
+                         container more with --shm-size)",
                     )?;
                 }
                 said(f, message)

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilterError {
     /// The sockets of the process cannot be seen.
-    #[error("cannot look at the sockets of process {pid} in {}", path.display())]
+    #[error("cannot read the sockets of process {pid} in {}", path.display())]
     Look {
         /// The process.
         pid: u32,

@@ -244,7 +244,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undefined { name } if name == "epoch" => f.write_str(
-                "epoch is not known here, as this is not rendered for one epoch: remove it",
+                "epoch is unknown here, because this text is not rendered for one epoch: remove it",
             ),
             Self::Undefined { name } => match name.strip_prefix("env.") {
                 Some(variable) if !variable.contains(['.', '[']) => write!(

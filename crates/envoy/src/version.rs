@@ -70,7 +70,7 @@ pub enum BinaryError {
         flag: &'static str,
     },
     /// It is something else.
-    #[error("{} is not an Envoy: asked {flag} it ended with {status} and said {said:?}", path.display())]
+    #[error("{} is not an Envoy: {flag} ended with {status} and printed {said:?}", path.display())]
     NotEnvoy {
         /// The binary.
         path: PathBuf,

@@ -64,7 +64,7 @@ pub enum LockError {
         what: String,
     },
     /// Others held the lock all the time.
-    #[error("others held {} for {limit:?}", path.display())]
+    #[error("could not lock {} within {limit:?}: other processes hold it", path.display())]
     Held {
         /// The path of the file.
         path: PathBuf,

@@ -159,7 +159,7 @@ impl Listen {
 pub enum ListenError {
     /// There is no socket to be had: too many open files, say, or no such address family.
     #[error(
-        "no socket could be made for {addr}; check the limit of open files and that the system \
+        "cannot create a socket for {addr}; check the limit of open files and that the system \
          has this address family"
     )]
     Create {
@@ -217,7 +217,7 @@ pub enum ListenError {
 
     /// Binding or listening failed for another reason. A link-local IPv6 address without its zone
     /// is the usual one.
-    #[error("{addr} cannot be listened on; check that the address, with its zone, is right")]
+    #[error("cannot listen on {addr}; check that the address, with its zone, is right")]
     Bind {
         /// The address to listen on.
         addr: SocketAddr,

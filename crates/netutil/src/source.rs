@@ -50,7 +50,7 @@ pub fn source_address(towards: SocketAddr) -> Result<IpAddr, SourceAddressError>
 #[non_exhaustive]
 pub enum SourceAddressError {
     /// The destination is `0.0.0.0` or `[::]`, which is no place to send anything to.
-    #[error("{towards} is no destination; use the address of the other node")]
+    #[error("{towards} is not a destination; use the address of the other node")]
     NowhereToGo {
         /// The destination as given.
         towards: SocketAddr,
@@ -58,7 +58,7 @@ pub enum SourceAddressError {
 
     /// There is no socket to be had: too many open files, say, or no such address family.
     #[error(
-        "no socket could be made to ask for the route to {towards}; check the limit of open files \
+        "cannot create a socket to find the route to {towards}; check the limit of open files \
          and that the system has this address family"
     )]
     Create {

@@ -53,7 +53,7 @@ pub enum Applied {
 #[non_exhaustive]
 pub enum ApplyError {
     /// The agent terminates.
-    #[error("the agent is terminating and takes no configuration any more")]
+    #[error("the agent is terminating and accepts no configuration")]
     Terminating,
     /// The agent has ended, or was dropped without being run.
     #[error("the agent has ended")]
@@ -81,7 +81,7 @@ impl Followed {
 #[non_exhaustive]
 pub enum NotLive {
     /// It was not taken in.
-    #[error("the configuration was not taken in")]
+    #[error("the configuration was not accepted")]
     NotApplied(#[source] ApplyError),
     /// Another one was asked for before it was live.
     #[error("another configuration was asked for before this one was live")]

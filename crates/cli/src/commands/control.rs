@@ -196,6 +196,6 @@ fn refused(refusal: &Refusal) -> Fatal {
 
 fn decoded<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {
     serde_json::from_slice(answer)
-        .context("the answer of the instance is not understood; is it another version of handover?")
+        .context("the answer of the instance cannot be parsed; is it another version of handover?")
         .or_exit(ExitCode::UNAVAILABLE)
 }

@@ -16,7 +16,7 @@ pub(super) async fn run(args: PrivateIpsArgs) -> Result<ExitCode, Fatal> {
         super::print(address)?;
     }
     if let Some(error) = found.error {
-        let error = anyhow::Error::new(error).context("could not look at the interfaces");
+        let error = anyhow::Error::new(error).context("cannot read the network interfaces");
         return Err(Fatal::new(ExitCode::UNAVAILABLE, error));
     }
     if !found.complete {

@@ -28,7 +28,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Fatal> {
         Err(RunError::Violation(before, violation)) => {
             show(&before, args.json)?;
             let error = anyhow::Error::new(violation).context(format!(
-                "the machine breaks a promise in the step after those shown, running {name}"
+                "the machine broke an invariant in the step after those shown, running {name}"
             ));
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }

@@ -198,7 +198,9 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
             format!("epoch {epoch} finishes what it has, epoch {by} serves")
         }
         Event::StoppedServing { epoch } => format!("epoch {epoch} does not listen any more"),
-        Event::WokeLate { .. } => "deadlines were missed; looking around first".to_owned(),
+        Event::WokeLate { .. } => {
+            "this process was paused; what happened meanwhile is read first".to_owned()
+        }
         Event::StartTimedOut { epoch } => format!("epoch {epoch} was not live in time"),
         Event::Exited {
             epoch,
@@ -222,11 +224,11 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         }
         Event::GaveUp { why, holding, .. } => {
             let then = if *holding {
-                "the older epoch goes on serving"
+                "the older epoch serves on"
             } else {
                 "nothing serves"
             };
-            format!("gave this configuration up, as {why}; {then}")
+            format!("gave up this configuration: {why}; {then}")
         }
         Event::Draining { .. } => "the end: everything is drained".to_owned(),
         Event::DrainTimedOut => "the drain took too long and is cut".to_owned(),

@@ -110,9 +110,7 @@ pub enum AdminError {
         body: String,
     },
     /// The answer is not of the shape that Envoy's has.
-    #[error(
-        "the admin endpoint {address} answers {path} with something that Envoy does not: {why}"
-    )]
+    #[error("the admin endpoint {address} answers {path} unlike an Envoy: {why}")]
     Unexpected {
         /// The endpoint.
         address: AdminAddress,
@@ -123,7 +121,7 @@ pub enum AdminError {
     },
     /// The statistics leave out how many connections there are.
     #[error(
-        "the statistics at {address} do not tell the connections of {listener}: a stats_matcher in \
+        "the statistics at {address} lack the connections of {listener}: a stats_matcher in \
          stats_config must keep listener.*.downstream_cx_active"
     )]
     NoGauge {

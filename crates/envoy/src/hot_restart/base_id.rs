@@ -160,7 +160,7 @@ pub enum BaseIdError {
         source: io::Error,
     },
     /// The sockets of other Envoys cannot be seen.
-    #[error("cannot read {}/net/unix, so other Envoys cannot be seen", proc.display())]
+    #[error("cannot read {}/net/unix, so other Envoys cannot be detected", proc.display())]
     Sockets {
         /// The directory of the process file system.
         proc: PathBuf,

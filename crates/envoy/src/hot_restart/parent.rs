@@ -69,7 +69,7 @@ pub enum ParentError {
         source: io::Error,
     },
     /// Its answer cannot be received.
-    #[error("cannot hear restart epoch {restart_epoch}")]
+    #[error("cannot receive from restart epoch {restart_epoch}")]
     Receive {
         /// The epoch.
         restart_epoch: u32,

@@ -58,7 +58,7 @@ pub enum StandInError {
         source: io::Error,
     },
     /// The socket has failed.
-    #[error("cannot go on in the place of epoch {epoch}")]
+    #[error("cannot continue in the place of epoch {epoch}")]
     Receive {
         /// The epoch.
         epoch: u32,

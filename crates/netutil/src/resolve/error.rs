@@ -65,8 +65,8 @@ pub enum ResolveError {
 
     /// A bracket has no partner, or the pair does not enclose the host.
     #[error(
-        "{addr:?} has unbalanced square brackets; write an IPv6 address as \"[::1]:80\" and \
-         anything else without brackets"
+        "{addr:?} has unbalanced square brackets; write the host without \
+         brackets, or inside one pair, such as \"[::1]:80\""
     )]
     UnbalancedBrackets {
         /// The address as given.
@@ -148,10 +148,10 @@ pub enum ResolveError {
 #[non_exhaustive]
 pub enum HostError {
     /// There is white space in or around it.
-    #[error("there is white space in or around it; remove that")]
+    #[error("it contains white space; remove it")]
     WhiteSpace,
     /// It begins with a scheme such as `http://`.
-    #[error("a scheme stands before it; leave out everything up to and including \"//\"")]
+    #[error("a scheme comes before it; remove everything up to and including \"//\"")]
     Scheme,
     /// It has a colon or a zone and is not an IPv6 address.
     #[error("a colon or a zone inside square brackets makes it an IPv6 address; correct it")]

@@ -113,6 +113,6 @@ fn port_of_service(name: &str) -> io::Result<Option<u16>> {
 /// Why no lookup was begun.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "could not start a thread for it (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?): {0}"
+    "could not start a thread (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?): {0}"
 )]
 struct NoThread(io::Error);

@@ -31,7 +31,7 @@ pub(super) fn table(status: &Status) -> String {
     if let Some(seconds) = status.watching.rescan_seconds {
         fact(
             "watching",
-            &format_args!("looks at the files every {seconds}s"),
+            &format_args!("checks the files every {seconds}s"),
         );
     }
     if let Some(left) = status.retries_left {
