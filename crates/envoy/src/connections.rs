@@ -26,7 +26,7 @@ pub struct ConnectionsError {
     pub pid: u32,
     /// The file or directory that could not be read.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }

@@ -111,7 +111,7 @@ pub enum TemplateError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -137,7 +137,7 @@ pub enum TemplateError {
     Process {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: RendererError,
     },
@@ -161,7 +161,7 @@ pub enum Problem {
     Unresolved {
         /// `host:port`, as it was asked for.
         host: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Rendering takes more than [`FUEL`].

@@ -48,7 +48,7 @@ pub enum BinaryError {
     Examine {
         /// The binary.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -57,7 +57,7 @@ pub enum BinaryError {
     Run {
         /// The binary.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

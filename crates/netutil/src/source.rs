@@ -1,4 +1,4 @@
-//! From which of its addresses this node would speak to another.
+//! The address of this node from which it would reach another one.
 
 use std::{
     io,
@@ -8,16 +8,15 @@ use std::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 
-/// The address of this node from which packets to `towards` would be sent, as the system's routing
-/// table and its rules for source addresses have it.
+/// Returns the address of this node from which packets to `towards` would be sent. The system's
+/// routing table and its rules for source addresses decide.
 ///
-/// No packet is sent and `towards` need not exist: a UDP socket is connected, which makes the
-/// system choose, and closed again. The port matters only where a routing rule looks at ports, and
-/// may be 0.
+/// No packet is sent, and `towards` need not exist. The function connects a UDP socket, so that the
+/// system chooses, and closes it. The port matters only to routing rules for ports, and may be 0.
 ///
 /// # Errors
 ///
-/// See [`SourceAddressError`].
+/// Returns a [`SourceAddressError`], which names `towards`.
 ///
 /// ```
 /// use handover_netutil::source_address;
@@ -45,11 +44,11 @@ pub fn source_address(towards: SocketAddr) -> Result<IpAddr, SourceAddressError>
     Ok(chosen.ip())
 }
 
-/// Why [`source_address`] did not return an address.
+/// The reason why [`source_address`] returned no address.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SourceAddressError {
-    /// The destination is `0.0.0.0` or `[::]`, which is no place to send anything to.
+    /// The destination is `0.0.0.0` or `[::]`, to which nothing can be sent.
     #[error("{towards} is not a destination; use the address of the other node")]
     NowhereToGo {
         /// The destination as given.

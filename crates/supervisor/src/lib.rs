@@ -1,16 +1,16 @@
-//! What every supervised server has in common.
+//! The decisions of a supervisor that are the same for every supervised server.
 //!
-//! **What it is.** An [`Operator`](operator::Operator) decides what signals, clients of a control
-//! socket and changed files lead to: what is read, what the agent is asked for, when everything has to
-//! end and how urgently, what each client is answered, what a service manager is told. It stands beside
-//! the state machine of `handover-core`, which decides which epoch runs, and has the same contract: one
-//! input with the time goes in, commands come out.
+//! **What it is.** An [`Operator`](operator::Operator) decides what follows from signals, from
+//! clients of a control socket and from changed files. It decides what is read, what the agent is
+//! asked for, and when everything ends. It also decides the answers to clients and the reports to a
+//! service manager. It stands beside the state machine of `handover-core`, which decides which
+//! epoch runs. Both have the same contract: one input with the time goes in, and commands come out.
 //!
 //! **What it does not do.** No I/O: no clock, no thread, no file, no socket, no runtime. It knows
-//! nothing of Envoy, and looks into no configuration.
+//! nothing of Envoy, and never looks into a configuration.
 //!
-//! **Who calls it.** A driver, which owns the agent, the files, the clients and the time. What a driver
-//! must do, and what it may rely on, stands at [`Operator`](operator::Operator), with the loop as code
+//! **Who calls it.** A driver, which owns the agent, the files, the clients and the time.
+//! [`Operator`](operator::Operator) says what a driver must do and what it can rely on, with a loop
 //! that compiles.
 //!
 //! **Which types first.** [`Operator`](operator::Operator), [`Input`](operator::Input),

@@ -62,7 +62,7 @@ pub enum AdminError {
     Connect {
         /// The endpoint.
         address: AdminAddress,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -73,7 +73,7 @@ pub enum AdminError {
         address: AdminAddress,
         /// What was asked.
         path: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: HttpError,
     },

@@ -155,7 +155,7 @@ pub enum BaseIdError {
     Lock {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -164,7 +164,7 @@ pub enum BaseIdError {
     Sockets {
         /// The directory of the process file system.
         proc: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -173,7 +173,7 @@ pub enum BaseIdError {
     Remove {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

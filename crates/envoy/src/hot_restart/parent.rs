@@ -53,7 +53,7 @@ pub enum ParentError {
         restart_epoch: u32,
         /// The socket's name.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -64,7 +64,7 @@ pub enum ParentError {
         restart_epoch: u32,
         /// The socket's name.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -73,7 +73,7 @@ pub enum ParentError {
     Receive {
         /// The epoch.
         restart_epoch: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

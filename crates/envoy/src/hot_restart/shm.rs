@@ -86,7 +86,7 @@ pub enum RepairError {
     Access {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

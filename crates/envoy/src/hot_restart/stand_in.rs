@@ -53,7 +53,7 @@ pub enum StandInError {
         epoch: u32,
         /// The name of its socket.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -62,7 +62,7 @@ pub enum StandInError {
     Receive {
         /// The epoch.
         epoch: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
