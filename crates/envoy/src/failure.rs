@@ -73,7 +73,7 @@ pub enum Failure {
         /// Envoy's reason, on one line.
         message: String,
     },
-    /// The kernel ended it for want of memory, or it could not get any.
+    /// The process was out of memory: the kernel killed it, or an allocation failed.
     OutOfMemory,
     /// A signal from outside ended it.
     Killed {
@@ -102,8 +102,8 @@ impl Failure {
     /// Finds out why an Envoy ended.
     ///
     /// `stderr` is the end of what it wrote to standard error; 16 KiB are enough for all but a
-    /// stack trace. `oom_killed` says that the kernel is known to have killed it for want of memory
-    /// (the cgroup's counter has grown).
+    /// stack trace. `oom_killed` is set if the kernel killed it because it was out of memory: the
+    /// cgroup's counter has grown.
     ///
     /// ```
     /// use handover_envoy::failure::Failure;
@@ -207,7 +207,7 @@ impl Failure {
         matches!(self, Self::Clean | Self::HandedOver | Self::Aborted)
     }
 
-    /// One word for logs, metrics and JSON. It stays the same when the sentence is worded anew.
+    /// One word for logs, metrics and JSON. It stays the same when the sentence changes.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {

@@ -4,7 +4,8 @@
 //! - [`resolve_addr`] turns `host:port` into one socket address.
 //! - [`private_ips`] waits until this node has addresses, and returns them.
 //! - [`source_address`] returns the one of them from which packets to a destination would be sent.
-//! - [`Listen`] binds a listening TCP socket that can be shared with the next process, or passed to it.
+//! - [`Listen`] binds a listening TCP socket that can be shared with the next process, or passed to
+//!   it.
 //! - [`PortHolders`] names the processes that listen on a port in use.
 //!
 //! The crate does not connect, accept, retry a failed lookup or choose between answers by latency.

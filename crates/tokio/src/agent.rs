@@ -154,7 +154,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let reception = self.machine.handle_input(self.now(), input);
                 if reception == Reception::Accepted && !is_awaited {
                     for waiter in self.waiters.drain(..) {
-                        // Whoever waited may have stopped waiting.
+                        // The caller may have stopped waiting.
                         let _gone = waiter.send(Err(NotLive::Replaced));
                     }
                 }
@@ -271,7 +271,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
     /// Shows the new state and answers those whose wait is over.
     fn settle(&mut self) {
         let status = status_of(&self.machine, self.started, self.last_failure.clone());
-        // First the state, so that whoever is answered finds the state that the answer is about.
+        // First the state, so that the reader of an answer finds the state that it is about.
         self.status.send_replace(status);
         let answer = match self.machine.standing() {
             Standing::Live(epoch) => Some(Ok(epoch)),

@@ -230,7 +230,7 @@ impl Watcher {
     }
 
     fn begin_look(&mut self, thoroughly: bool) {
-        // They are lost if a look was never ended. Then everything is listened to anew.
+        // They are lost if a look was never ended. Then everything is watched again.
         let mut watch_state = self.watch_state.take().unwrap_or_default();
         if thoroughly {
             watch_state.doubt();

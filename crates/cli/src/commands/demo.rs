@@ -80,7 +80,7 @@ fn exec_command(config: &Path) -> anyhow::Result<Vec<OsString>> {
 }
 
 /// Understands the command line as `exec` would, but for the variables: what the environment says
-/// about other supervisors shall not change the demonstration.
+/// about other supervisors must not change the demonstration.
 fn parse(command: &[OsString]) -> anyhow::Result<ExecArgs> {
     let parser = ExecArgs::augment_args(clap::Command::new("exec"))
         .mut_args(|arg| arg.env(Resettable::Reset));

@@ -15,7 +15,7 @@ use super::report::{EventCounts, grouped};
 use super::tally::Tally;
 use crate::logging::Writer;
 
-/// How often the moving line is drawn anew: as fast as one can read it.
+/// How often the moving line is drawn: as fast as a person can read.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Goes to the beginning of the line and empties it.

@@ -339,7 +339,7 @@ fn with_no_process_left_the_running_envoy_serves_on_and_the_change_follows() {
         std::fs::set_permissions(config.dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
     };
     open(0o755);
-    // Whoever has no home of his own in /run and /tmp has one here.
+    // A user without a directory in /run and /tmp gets one here.
     let directory = tempfile::tempdir().unwrap();
     let user = Some(stranger.user);
     std::os::unix::fs::chown(directory.path(), user, user).unwrap();

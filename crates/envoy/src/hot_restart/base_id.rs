@@ -1,6 +1,6 @@
 //! Choosing and owning a base id.
 //!
-//! Two Envoys with one base id harm each other: the second may start, make the shared memory anew and
+//! Two Envoys with one base id harm each other: the second may start, create the memory again and
 //! share the ports of the first. So a base id is owned through a lock file before anything is
 //! started, and one that an Envoy of somebody else uses is refused. Where agents share a network
 //! namespace or shared memory but no lock files, a claim in those places does the same.

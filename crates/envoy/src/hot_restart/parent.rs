@@ -26,7 +26,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// use handover_envoy::hot_restart::{BaseId, Parent};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// // Epoch 3 of base id 7 shall give way to an Envoy under another base id.
+/// // Epoch 3 of base id 7 must give way to an Envoy under another base id.
 /// let parent = Parent::new(BaseId::new(7)?, 3);
 /// parent.shut_down_admin().await?;
 /// // Here the other one is started, and goes live.
@@ -114,7 +114,7 @@ impl Parent {
             restart_epoch,
             source,
         };
-        // Envoy answers at the socket of the epoch that would be next, whoever has asked.
+        // Envoy answers at the socket of the epoch that would be next, whoever sent the request.
         let child = name_of(Role::Child, self.base_id, restart_epoch.wrapping_add(1));
         let socket = address_of(&child)
             .and_then(|address| StdUnixDatagram::bind_addr(&address))

@@ -1,7 +1,7 @@
 //! Answering a live epoch in the place of its parent that has died.
 //!
 //! An Envoy whose parent dies early waits for answers that never come, and aborts 13 to 14 seconds
-//! later. It cannot tell who answers: whoever has the parent's socket is the parent. So the agent
+//! later. It cannot tell who answers: the owner of the parent's socket counts as the parent. So the agent
 //! takes the socket and gives the answers of a parent that has nothing to hand over, until the child
 //! says that it needs its parent no more.
 

@@ -61,7 +61,7 @@ fn the_backlog_bounds_the_connections_that_wait() {
         clients.len()
     }
 
-    // Linux lets one more wait than the backlog says. Whoever finds the queue full gets no answer,
+    // Linux lets one more wait than the backlog says. A client that finds the queue full gets no answer,
     // so a slow machine can only make this number smaller.
     assert!(waiting(2, Duration::from_millis(300)) <= 3);
     let ample = Duration::from_secs(20);
