@@ -65,10 +65,10 @@ pub(crate) const RENDER_TEMPLATE: &str = "render-template";
 /// Shown by `--help` of the commands that supervise.
 pub(crate) const AFTER_HELP: &str = "\
 Signals, for `run` and `exec`:
-  TERM, INT, QUIT  drain, then end; the second one stops at once, the third one kills
+  TERM, INT, QUIT  drain, then end; a second one stops at once, a third kills
   HUP              start the next epoch, even if nothing has changed
-  USR1             send USR1 to the process of every epoch; Envoy reopens its logs
-  USR2             make the health checks of Envoy fail, as `handover drain` does
+  USR1             passed on to every process; Envoy reopens its log files
+  USR2             make Envoy's health checks fail, as `handover drain` does
 
 Exit codes:
     0  success
@@ -87,4 +87,5 @@ Exit codes:
 An epoch is one start of the supervised program; epochs are numbered from 0.
 A TIME has a unit: 300ms, 45s, 1m 30s.
 Each flag has an environment variable, shown beside it. The flag wins over the
-variable, and an empty variable counts as unset.";
+variable, and an empty variable counts as unset. If a flag may be repeated, its
+variable takes a list with commas.";

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_unspecified_address_is_no_destination() {
         let error = source_address("0.0.0.0:80".parse().unwrap()).unwrap_err();
-        assert_snapshot!(error, @"0.0.0.0:80 is no destination; use the address of the other node");
+        assert_snapshot!(error, @"0.0.0.0:80 is not a destination; use the address of the other node");
         assert!(source_address("[::]:80".parse().unwrap()).is_err());
     }
 }
