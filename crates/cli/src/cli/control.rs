@@ -96,7 +96,7 @@ pub(crate) struct StatusArgs {
 ///
 /// The next epoch starts even if nothing has changed, unless --if-changed is given.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = RELOAD_EXIT_CODES)]
 pub(crate) struct ReloadArgs {
     /// Wait until the configuration is live.
     ///
@@ -135,9 +135,9 @@ pub(crate) struct ReloadArgs {
 /// Make the health checks of Envoy fail, so that load balancers send no new clients.
 ///
 /// Envoy still accepts connections, and asks each client to close with its next response. Later epochs
-/// are drained as well, until `handover undrain`.
+/// are drained as well, until `handover undrain`. An instance of `exec` does not support it.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = DRAIN_EXIT_CODES)]
 pub(crate) struct DrainArgs {
     /// Wait until no client is connected. After --timeout, end with 75 and print the clients.
     #[arg(long)]
@@ -154,7 +154,7 @@ pub(crate) struct DrainArgs {
 ///
 /// A stop that has begun cannot be reversed.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = UNDRAIN_EXIT_CODES)]
 pub(crate) struct UndrainArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -162,7 +162,7 @@ pub(crate) struct UndrainArgs {
 
 /// Drain a running instance, then end it, as TERM does.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = STOP_EXIT_CODES)]
 pub(crate) struct StopArgs {
     /// Skip the drain, as a second TERM does. This cuts connections.
     #[arg(long)]
@@ -200,10 +200,31 @@ Exit codes:
   69  there is no such instance
   75  the instance is not ready, or did not answer in time";
 
-const EXIT_CODES: &str = "\
+const RELOAD_EXIT_CODES: &str = "\
 Exit codes:
-   0  success
+   0  success; with --wait, the configuration is live
   64  the command line is wrong
   65  the configuration was rejected, or given up
   69  there is no such instance, it is ending, or it does not support this
-  75  time was up";
+  75  time was up; the reload continues";
+
+const DRAIN_EXIT_CODES: &str = "\
+Exit codes:
+   0  success
+  64  the command line is wrong
+  69  there is no such instance, it is ending, or it does not support this
+  75  time was up; the drain continues";
+
+const UNDRAIN_EXIT_CODES: &str = "\
+Exit codes:
+   0  success
+  64  the command line is wrong
+  69  there is no such instance, it is ending, or it does not support this
+  75  the instance did not answer in time";
+
+const STOP_EXIT_CODES: &str = "\
+Exit codes:
+   0  success; with --wait, the exit code of the instance
+  64  the command line is wrong
+  69  there is no such instance
+  75  time was up; the stop continues";

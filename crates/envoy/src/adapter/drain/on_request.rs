@@ -246,7 +246,12 @@ mod tests {
         let error = wait_for_effect(&peer.client(), Epoch::ZERO, false)
             .await
             .unwrap_err();
-        assert!(error.to_string().ends_with("still say DRAINING"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("still report DRAINING after the request"),
+            "{error}"
+        );
     }
 
     #[test]
