@@ -2,27 +2,29 @@
 
 pub(crate) mod control;
 pub(crate) mod demo;
+pub(crate) mod duration;
+pub(crate) mod environment;
 pub(crate) mod exec;
+#[cfg(test)]
+mod flag_tests;
 pub(crate) mod global;
 pub(crate) mod policy;
-#[cfg(test)]
-mod proofs;
+pub(crate) mod private_ips;
+pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod simulate;
-pub(crate) mod small;
-pub(crate) mod span;
-pub(crate) mod variables;
 
 use clap::{Parser, Subcommand};
 
 use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
 use demo::{DemoArgs, DemoServerArgs};
 use exec::ExecArgs;
+use private_ips::PrivateIpsArgs;
+use resolve::ResolveArgs;
 use run::{RunArgs, ValidateArgs};
 use simulate::SimulateArgs;
-use small::{PrivateIpsArgs, ResolveArgs};
 
-/// Keeps a proxy running and replaces it without losing a request.
+/// Keep a proxy running, and replace it without losing a request.
 #[derive(Debug, Parser)]
 #[command(
     name = "handover",
@@ -63,23 +65,27 @@ pub(crate) const RENDER_TEMPLATE: &str = "render-template";
 /// Shown by `--help` of the commands that supervise.
 pub(crate) const AFTER_HELP: &str = "\
 Signals, for `run` and `exec`:
-  TERM, INT, QUIT  drain and end; the second one stops now, the third one kills
-  HUP              start the next epoch even if nothing has changed
-  USR1             passed on to the process of every epoch (log files are opened again)
-  USR2             make the health checks of Envoy fail, as `handover drain` does
+  TERM, INT, QUIT  drain, then end; a second one stops at once, a third kills
+  HUP              start the next epoch, even if nothing has changed
+  USR1             passed on to every process; Envoy reopens its log files
+  USR2             make Envoy's health checks fail, as `handover drain` does
 
 Exit codes:
-    0  everything went as asked
+    0  success
    64  the command line is wrong
    65  the configuration was rejected, or cannot be read
-   69  the retries are spent, or what was asked for is not to be had
+   69  the retries are spent, or something that was asked for is unavailable
    70  a bug in handover
-   71  the operating system refused something at the start: an address in use, a limit
+   71  the operating system refused something at the start: an address, a limit
    75  time was up: a drain was cut, or an answer did not come in time
+   77  Envoy has no permission to read its configuration; see --run-dir-group
   126  the program was found and cannot be executed
   127  the program was not found
   128+N  killed by signal N
-  Where the end of the program ends `run` or `exec`, its own exit code is passed on.
+  If the end of the program ends `run` or `exec`, its exit code is passed on.
 
-Each flag can be set by the variable shown beside it; the flag wins. An empty variable is an unset
-one.";
+An epoch is one start of the supervised program; epochs are numbered from 0.
+A TIME has a unit: 300ms, 45s, 1m 30s.
+Each flag has an environment variable, shown beside it. The flag wins over the
+variable, and an empty variable counts as unset. If a flag may be repeated, its
+variable takes a list with commas.";

@@ -2,13 +2,13 @@
 //!
 //! - [`server`] is the program that is supervised: this binary again, with another command.
 //! - [`load`] sends the requests, on a thread of its own, and [`tally`] counts them.
-//! - [`play`] is the script: which configuration comes when.
+//! - [`script`] says which configuration comes when.
 //! - [`screen`] tells what happens; [`report`] is the table at the end.
 
 mod listen_fds;
 pub(crate) mod load;
-pub(crate) mod play;
 pub(crate) mod report;
 pub(crate) mod screen;
+pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod tally;

@@ -1,24 +1,24 @@
-//! Text from elsewhere, as it can be shown on a terminal.
+//! Text from elsewhere, as it can be escaped on a terminal.
 //!
 //! A path, a name or what a program says may hold any character. A terminal obeys some of them, and
 //! shows what follows others in another order; a reader would see what nobody wrote.
 
-/// Appends a text with such characters shown and not obeyed, those aside that are kept.
-pub(crate) fn push_shown(shown: &mut String, text: &str, kept: &[char]) {
+/// Appends a text with such characters escaped and not obeyed, those aside that are kept.
+pub(crate) fn push_escaped(escaped: &mut String, text: &str, kept: &[char]) {
     for character in text.chars() {
         if commands_a_terminal(character) && !kept.contains(&character) {
-            shown.extend(character.escape_default());
+            escaped.extend(character.escape_default());
         } else {
-            shown.push(character);
+            escaped.push(character);
         }
     }
 }
 
 /// The same as a text of its own.
-pub(crate) fn shown(text: &str, kept: &[char]) -> String {
-    let mut shown = String::with_capacity(text.len());
-    push_shown(&mut shown, text, kept);
-    shown
+pub(crate) fn escaped(text: &str, kept: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    push_escaped(&mut escaped, text, kept);
+    escaped
 }
 
 /// Whether a character does more on a terminal than to be seen: control characters, those that turn
@@ -52,7 +52,7 @@ mod tests {
             ("Grüße, 世界 🙂 \\n", "Grüße, 世界 🙂 \\n"),
             ("a\tb\nc", "a\\tb\nc"),
         ] {
-            assert_eq!(shown(text, &['\n']), expected);
+            assert_eq!(escaped(text, &['\n']), expected);
         }
     }
 }

@@ -29,7 +29,7 @@ impl ExitCode {
     pub(crate) const USAGE: Self = Self(64);
     /// The configuration was rejected, or cannot be read.
     pub(crate) const CONFIG: Self = Self(65);
-    /// The retries are spent, or what was asked for is not to be had.
+    /// The retries are spent, or something that was asked for is unavailable.
     pub(crate) const UNAVAILABLE: Self = Self(69);
     /// A bug in this program.
     pub(crate) const INTERNAL: Self = Self(70);

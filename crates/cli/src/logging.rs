@@ -67,7 +67,7 @@ impl Logging {
         };
         // Only a second start could fail, and there is one.
         let _is_first = tracing::subscriber::set_global_default(subscriber);
-        std::panic::set_hook(Box::new(told));
+        std::panic::set_hook(Box::new(log_panic));
         Ok(logging)
     }
 
@@ -93,9 +93,9 @@ impl Logging {
     }
 }
 
-/// Tells of a panic, which is a bug, as of everything else. The standard library's own way would
-/// hold a thread up whose standard error nobody reads.
-fn told(panic: &std::panic::PanicHookInfo<'_>) {
+/// Logs a panic, which is a bug, like any other event. The standard library's hook would block a
+/// thread if standard error is a full pipe.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("unnamed").to_owned();
     tracing::error!(

@@ -20,8 +20,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit};
 
 use cli::Cli;
-use cli::variables::variables_behind;
-use escape::shown;
+use cli::environment::variables_behind;
+use escape::escaped;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
 
@@ -117,7 +117,7 @@ fn commands_a_terminal() -> bool {
     });
     std::env::args_os().chain(ours).any(|typed| {
         let typed = typed.to_string_lossy();
-        shown(&typed, &[]) != typed
+        escaped(&typed, &[]) != typed
     })
 }
 
@@ -127,7 +127,7 @@ fn as_lines_of_one(text: &str) -> String {
         Some(text) => (text, "\n"),
         None => (text, ""),
     };
-    shown(text, &['\n', '\t']).replace('\n', "\n  ") + end
+    escaped(text, &['\n', '\t']).replace('\n', "\n  ") + end
 }
 
 fn report(error: &Fatal) -> ExitCode {

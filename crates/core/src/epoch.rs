@@ -2,31 +2,30 @@
 
 use core::fmt;
 
-/// The number, from 0, of one launched proxy process.
+/// The number of one started proxy process, from 0.
 ///
-/// A new epoch is exactly one higher than the highest epoch that is running, or 0 when none runs:
-/// what Envoy's hot restart protocol asks for. The number of an epoch that has exited is used
-/// again.
+/// A new epoch is exactly one higher than the highest running one, or 0 if none runs, as Envoy's
+/// hot restart protocol requires. The number of an exited epoch is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u32);
 
 impl Epoch {
-    /// The first epoch, which starts cold.
+    /// The first epoch, which replaces no other one.
     pub const ZERO: Self = Self(0);
 
-    /// The epoch with this number.
+    /// Returns the epoch with this number.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
-    /// The number, as a proxy's command line takes it.
+    /// Returns the number, as a proxy's command line takes it.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0
     }
 
-    /// The epoch that replaces this one, or nothing when the numbers are used up.
+    /// Returns the epoch after this one, or `None` if the numbers are used up.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         match self.0.checked_add(1) {

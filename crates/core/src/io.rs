@@ -5,147 +5,151 @@ use core::time::Duration;
 
 use crate::{Epoch, EpochState, Timestamp, Urgency};
 
-/// What the caller tells the machine.
+/// An input of the machine: a request, or a report about an epoch.
 ///
-/// The enum is closed: the caller makes its values, and the compiler points a generator or a model
-/// at an input that it does not make yet.
+/// The enum is closed: callers create its values. So the compiler finds each generator and model
+/// that lacks a new input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input<C> {
-    /// The proxy shall run with this configuration.
+    /// Run the proxy with this configuration.
     Desire(C),
-    /// The proxy shall run with this configuration, in an epoch that is started after this input:
-    /// also where an epoch runs with an equal configuration already. What the proxy reads beside its
-    /// configuration, such as certificates, may have changed.
+    /// Run the proxy with this configuration in a new epoch, even if an epoch with an equal
+    /// configuration runs. Use it if files that the proxy reads beside its configuration have
+    /// changed, such as certificates.
     ///
-    /// The configuration becomes desired as by [`Input::Desire`], with a full budget. No epoch that
-    /// runs at this moment counts as the desired one from here on, whatever is desired later. It goes
-    /// on serving until a newer one does, and is still the last good one.
+    /// The configuration becomes desired as by [`Input::Desire`], with a full budget. From this
+    /// moment no running epoch counts as the desired one, whatever is desired later. The live epoch
+    /// serves until a newer one does, and remains the last good one.
     Renew(C),
-    /// The proxy shall run with this configuration, and begin again at epoch 0: a cold restart.
+    /// Run the proxy with this configuration, from epoch 0 on: a cold restart.
     ///
-    /// The configuration becomes desired as by [`Input::Desire`], also where it is desired already.
-    /// Everything that runs is aborted, as it is on the way to the end, and once the last epoch has
-    /// exited, what is desired then is started as epoch 0. Nothing serves in between. How the
-    /// aborted epochs exit means nothing, and costs no retry.
+    /// The configuration becomes desired as by [`Input::Desire`], even if it already is. Every
+    /// running epoch is aborted, as on the way to the end. After the last exit, the desired
+    /// configuration is started as epoch 0. Nothing serves in between. The exits of the aborted
+    /// epochs cost no retry.
     ///
-    /// When the new epoch 0 fails, that is a failure as any other. Under
-    /// [`OnExhausted::HoldLastGood`](crate::OnExhausted::HoldLastGood) the configuration that
-    /// served before is the last good one then, if it is another: it is started again while the
-    /// desired one waits for its retry, and held should that be given up. There is no other case in
-    /// which the restart brings back what it has ended.
+    /// If the new epoch 0 fails, that is a failure like any other. Under
+    /// [`OnExhausted::HoldLastGood`](crate::OnExhausted::HoldLastGood), the configuration that
+    /// served before is then the last good one, if it differs. It is started again while the
+    /// desired one waits for its retry, and held if that one is given up. In no other case does the
+    /// restart start again what it has ended.
     Restart(C),
-    /// The epoch says that it serves.
+    /// The epoch serves.
     Live(Epoch),
-    /// The live epoch has stopped serving although it runs on: its listeners are closed, as those
-    /// of an epoch are that a newer one took over from and then failed.
+    /// The live epoch has stopped serving although it runs: its listeners are closed. That happens
+    /// to an epoch if a newer one takes the listeners and then fails.
     ///
-    /// The epoch drains from here on. Its configuration is started again: as the desired one, if it
-    /// is, and otherwise as the fallback, where the policy holds the last good one.
+    /// The epoch drains from this moment. Its configuration is started again if it is the desired
+    /// one. Otherwise it becomes the fallback, if the policy holds the last good one.
     ///
-    /// If a newer epoch was started to serve beside it, that is at once and costs no retry, however
-    /// often it happens: what has failed is the newer start, which costs the desired configuration a
-    /// retry where it exits. A fallback that there is keeps what is left of its budget, and a new one
-    /// has a full one. If no newer epoch was started, the epoch has lost its listeners by itself, and
-    /// everything else is as after its failed exit.
+    /// If a newer epoch was started to serve beside it, the new start is at once and costs no
+    /// retry, however often it happens. The newer start has failed, and its exit costs the desired
+    /// configuration a retry. An existing fallback keeps the rest of its budget, and a new one has
+    /// a full budget.
+    ///
+    /// If no newer epoch was started, the epoch has lost its listeners by itself. Then everything
+    /// else is as after its failed exit.
     StoppedServing(Epoch),
-    /// The draining epoch has nothing left to lose: it no longer counts towards
-    /// [`Policy::max_epochs`](crate::Policy::max_epochs).
+    /// The draining epoch no longer counts towards
+    /// [`Policy::max_epochs`](crate::Policy::max_epochs). It has no clients left, or the next
+    /// change must not wait for them.
     Released(Epoch),
-    /// The epoch was withdrawn while it started, see [`Output::Withdraw`]. It will never go live,
-    /// finishes what it has and exits by itself: it drains from here on.
+    /// The epoch was withdrawn while it started; see [`Output::Withdraw`]. It will never go live.
+    /// It finishes its requests and exits by itself, so it counts as draining.
     Withdrawn(Epoch),
-    /// The epoch has ended, and nothing of it runs any more.
+    /// The epoch has ended, and no part of it runs any more.
     Exited(Epoch, Exit),
-    /// Everything ends, so urgently. The strongest urgency said so far counts; a weaker or an equal
-    /// one changes nothing and is [ignored](Ignored::UnderWay).
+    /// End everything with this urgency. The strongest urgency so far counts. A weaker or equal one
+    /// changes nothing and is [ignored](Ignored::UnderWay).
     Terminate(Urgency),
 }
 
 /// How an epoch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// Without an error.
+    /// The epoch ended without an error.
     Clean,
-    /// Because it was aborted.
+    /// The epoch ended because it was aborted.
     Aborted,
-    /// With an error.
+    /// The epoch ended with an error.
     Failed(Severity),
 }
 
 /// Whether a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
-    /// It may: a port in use, a crash.
+    /// A retry can help: a port in use, a crash.
     Transient,
-    /// It cannot: the proxy rejects its configuration.
+    /// A retry cannot help: the proxy rejects its configuration.
     Permanent,
 }
 
-/// What an epoch is started for.
+/// What an epoch is started to do.
 ///
-/// The enum is closed: a driver that does not know what to start could only fail.
+/// The enum is closed, because a driver cannot start what it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target<C> {
-    /// To serve with this configuration.
+    /// Serve with this configuration.
     Serve(C),
-    /// To let the connections of all others drain; it ends when that is done.
+    /// Drain the connections of all other epochs, then end.
     #[doc(alias = "DrainConfig")]
     Drain,
 }
 
-/// How an epoch is told to stop.
+/// How an epoch must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Abort {
-    /// It may finish what it is doing.
+    /// The epoch may finish its current requests.
     Graceful,
-    /// It ends as it is.
+    /// The epoch ends at once.
     Immediate,
 }
 
-/// What the machine tells the caller: commands, which must be carried out in order, and events,
-/// for people and metrics.
+/// An output of the machine. Commands must be carried out in order. Events are for people and
+/// metrics.
 ///
-/// The enum is closed: a driver that passes a command over breaks its contract, so the compiler names
-/// each command that it does not carry out. Events are not: see [`Event`].
+/// The enum is closed, so a driver that ignores a new command does not compile. [`Event`] may grow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output<C> {
-    /// Launch this epoch; answer with [`Input::Live`] once it serves and with [`Input::Exited`]
-    /// once it has ended.
+    /// Start this epoch. Report [`Input::Live`] once it serves, and [`Input::Exited`] once it has
+    /// ended.
     Start {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
-        /// What for.
+        /// What the epoch is started to do.
         target: Target<C>,
     },
-    /// Tell this epoch to stop.
+    /// Stop this epoch.
     Abort {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
-        /// How.
+        /// The kind of abort.
         how: Abort,
     },
-    /// Tell this epoch that a newer one serves in its place: it finishes what it has and exits by
-    /// itself. It comes at most once for each start, and not for an epoch that was aborted.
+    /// Retire this epoch: a newer one serves in its place. The epoch finishes its requests and
+    /// exits by itself. The command comes at most once for each start, and never for an aborted
+    /// epoch.
     Retire {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
         /// The newer epoch, which is live.
         by: Epoch,
     },
-    /// Give the start of this epoch up, unless it has already taken something over from an older
-    /// one or serves. It comes at most once for each start, when a terminate meets an epoch that
-    /// starts. There are three answers, each of which the epoch could have given by itself:
+    /// Give up the start of this epoch, unless it serves or has already taken something over from
+    /// an older one. The command comes at most once for each start, when a terminate meets a
+    /// starting epoch. It has three answers, and the epoch could have given each one by itself:
     ///
-    /// - [`Input::Exited`]: it had taken nothing over, and was dropped;
-    /// - [`Input::Live`]: it had, so it goes live and is drained as any live epoch is;
+    /// - [`Input::Exited`]: it had taken over nothing, and was dropped.
+    /// - [`Input::Live`]: it had taken something over, so it goes live and is drained like any live
+    ///   epoch.
     /// - [`Input::Withdrawn`]: it will never go live, and ends by itself together with the others.
     ///
-    /// The drain waits for one of them, as long as an older epoch has connections that can be
-    /// drained. A start beside which nothing serves is aborted when no answer has come within
+    /// The drain waits for one of these answers while an older epoch has connections that can be
+    /// drained. If no other epoch serves, a start without an answer is aborted after
     /// [`Policy::abort_grace`](crate::Policy::abort_grace).
     Withdraw(Epoch),
-    /// Remove what this epoch, which has exited, left behind. It comes once for each start and
-    /// before the number is used again.
+    /// Remove what the exited epoch has left behind. The command comes once for each start, before
+    /// the number is used again.
     Cleanup(Epoch),
     /// The desired configuration has been given up and the machine is about to finish.
     Panic {
@@ -154,9 +158,9 @@ pub enum Output<C> {
         /// The last epoch that failed with it.
         epoch: Epoch,
     },
-    /// Nothing runs and nothing more will come.
+    /// No epoch runs, and no further output follows.
     Finish(Outcome),
-    /// Something that people and metrics want to know.
+    /// A report for people and metrics.
     Event(Event),
 }
 
@@ -164,28 +168,28 @@ pub enum Output<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// As asked: everything was drained, or there was nothing to drain.
+    /// The end was asked for, and everything was drained, or there was nothing to drain.
     Drained,
-    /// As asked, but connections that were left at the drain deadline were cut.
+    /// The end was asked for, and connections that were left at the drain deadline were cut.
     DrainTimedOut,
-    /// As asked, but without a drain: [`Urgency::Stop`] has skipped it, or there was no epoch number
-    /// left for it.
+    /// The end was asked for, without a drain: [`Urgency::Stop`] has skipped it, or no epoch number
+    /// was left for it.
     DrainSkipped,
-    /// As asked, but the drain has failed: an epoch that served failed before it was drained, or the
-    /// epoch that drains could not tell that the others were.
+    /// The end was asked for, and the drain has failed. An epoch that served failed before it was
+    /// drained, or the draining epoch could not see that the others were drained.
     DrainFailed,
-    /// Everything was aborted immediately, as asked.
+    /// Everything was aborted immediately, as asked for.
     Killed,
     /// The desired configuration was given up.
     GaveUp {
         /// The last epoch that failed with it.
         epoch: Epoch,
-        /// Why.
+        /// Why it was given up.
         why: GaveUp,
     },
     /// The newest epoch exited cleanly, and that ends the agent.
     ProxyEnded {
-        /// That epoch.
+        /// The number of the epoch.
         epoch: Epoch,
     },
 }
@@ -194,9 +198,9 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GaveUp {
-    /// It failed more often than it may.
+    /// Its retries are spent.
     BudgetSpent,
-    /// It failed in a way that a retry cannot mend.
+    /// It failed, and no retry can help.
     Permanent,
 }
 
@@ -211,85 +215,85 @@ pub enum Purpose {
     Drain,
 }
 
-/// Something that people and metrics want to know. Nothing depends on it, so a later version may
-/// tell more, and what matches on it has an arm for the rest.
+/// A report for people and metrics. Nothing depends on it, and a later version may report more. So
+/// a `match` on it needs an arm for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// The epoch was started.
     Started {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
-        /// What for.
+        /// What the epoch was started for.
         purpose: Purpose,
     },
     /// The epoch serves.
     Live {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
         /// The time since its start.
         after: Duration,
     },
     /// The epoch drains, because a newer one serves.
     Superseded {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
-        /// The newer one.
+        /// The newer epoch, which serves.
         by: Epoch,
     },
-    /// The epoch has stopped serving although it runs on and no newer epoch serves.
+    /// The epoch runs but has stopped serving, and no newer epoch serves.
     StoppedServing {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
     },
-    /// A deadline is handled so much later than it was due that the driver cannot have been
-    /// running. Every deadline that has passed is put off by
-    /// [`LOOK_AROUND`](crate::LOOK_AROUND).
+    /// A deadline is handled so late that the driver cannot have been running. Every deadline that
+    /// has passed is postponed by [`LOOK_AROUND`](crate::LOOK_AROUND).
     WokeLate {
-        /// How long ago the earliest of these deadlines was due.
+        /// The time since the earliest of these deadlines was due.
         late: Duration,
     },
-    /// The epoch did not go live in time and is aborted.
+    /// The epoch was not live in time and is aborted.
     StartTimedOut {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
     },
     /// The epoch has ended.
     Exited {
-        /// Its number.
+        /// The number of the epoch.
         epoch: Epoch,
-        /// How.
+        /// How the epoch ended.
         exit: Exit,
-        /// What it was until then.
+        /// The state of the epoch before its end.
         was: EpochState,
     },
-    /// The next start was put off after a failure.
+    /// The next start was postponed after a failure.
     RetryScheduled {
         /// What the start is for.
         purpose: Purpose,
-        /// The wait.
+        /// The time until the start.
         delay: Duration,
-        /// How many retries are left after this one.
+        /// The retries that are left after this one.
         retries_left: u32,
     },
-    /// The epoch stayed live so long that its configuration has its whole budget again.
+    /// The epoch stayed live so long that the budget of its configuration is full again.
     BudgetRefilled {
-        /// The epoch.
+        /// The number of the epoch.
         epoch: Epoch,
-        /// How many retries there are now.
+        /// The retries that are left.
         retries_left: u32,
     },
-    /// A cold restart: what runs is aborted, and then what is desired starts as epoch 0.
+    /// A cold restart has begun. Every running epoch is aborted, and then the desired configuration
+    /// starts as epoch 0.
     Restarting,
-    /// What is desired cannot be started at present.
+    /// The desired configuration cannot be started yet.
     Held(Held),
     /// The desired configuration was given up.
     GaveUp {
         /// The last epoch that failed with it.
         epoch: Epoch,
-        /// Why.
+        /// Why it was given up.
         why: GaveUp,
-        /// Whether an older configuration goes on being served.
+        /// Whether an older configuration still serves.
         holding: bool,
     },
     /// The fallback was given up as well.
@@ -297,23 +301,23 @@ pub enum Event {
         /// The last epoch that failed with it.
         epoch: Epoch,
     },
-    /// The epoch ended cleanly and its configuration, the desired one or the fallback, is not
-    /// started again.
+    /// The epoch ended cleanly. Its configuration, the desired one or the fallback, is not started
+    /// again.
     Stayed {
-        /// That epoch.
+        /// The number of the epoch.
         epoch: Epoch,
     },
-    /// No configuration is started any more; what runs is drained.
+    /// No configuration is started any more, and the running epochs are drained.
     Draining {
         /// When the drain is cut, if it is.
         until: Option<Timestamp>,
     },
-    /// The drain was not done in time; what is left is aborted.
+    /// The drain took too long, and the rest is aborted.
     DrainTimedOut,
 }
 
-/// Why what is desired cannot be started at present. Each reason ends by an input or a deadline,
-/// and then the machine looks again.
+/// The reason why the desired configuration cannot be started yet. Each reason ends by an input or
+/// a deadline, and then the machine decides again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Held {
@@ -321,16 +325,16 @@ pub enum Held {
     Starting(Epoch),
     /// This epoch was aborted and still runs.
     Aborting(Epoch),
-    /// As many epochs run as may.
+    /// [`Policy::max_epochs`](crate::Policy::max_epochs) epochs run already.
     Cap {
         /// So many.
         running: u32,
     },
     /// A retry is scheduled for this moment.
     Retry(Timestamp),
-    /// The desired configuration was given up; another desire is awaited.
+    /// The desired configuration was given up. The machine waits for another desire.
     GivenUp,
-    /// The epoch with the desired configuration ended cleanly, and that was taken as wanted.
+    /// The epoch with the desired configuration ended cleanly, and that counts as wanted.
     Stayed,
     /// The highest epoch number is running, and there is none above it.
     NumbersUsedUp,
@@ -377,11 +381,11 @@ impl fmt::Display for GaveUp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "an input may have been denied"]
 pub enum Reception {
-    /// It was taken in; outputs may follow.
+    /// The input was accepted, and outputs may follow.
     Accepted,
-    /// It changed nothing, and that is all right.
+    /// The input changed nothing, and that is no error.
     Ignored(Ignored),
-    /// It asks for what can no longer be.
+    /// The input asks for something that is impossible in this state.
     Denied(Denied),
 }
 
@@ -389,13 +393,13 @@ pub enum Reception {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// The configuration is the desired one already.
+    /// The configuration already is the desired one.
     Unchanged,
     /// No such epoch runs.
     UnknownEpoch,
-    /// The epoch is past the state this input speaks of.
+    /// The epoch has left the state that this input is about.
     OutOfOrder,
-    /// What it asks for is under way already.
+    /// The request is already being carried out.
     UnderWay,
     /// The machine has finished.
     Finished,
@@ -405,7 +409,7 @@ pub enum Ignored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Denied {
-    /// The machine drains or stops and starts no configuration any more.
+    /// The machine drains or stops, and starts no configuration any more.
     Terminating,
     /// The machine has finished.
     Finished,
@@ -434,17 +438,17 @@ impl fmt::Display for Denied {
 
 impl core::error::Error for Denied {}
 
-/// When the caller shall call [`Machine::handle_timeout`](crate::Machine::handle_timeout), and
-/// what for.
+/// The time at which the caller must call
+/// [`Machine::handle_timeout`](crate::Machine::handle_timeout), and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Deadline {
-    /// The moment.
+    /// The time of the deadline.
     pub at: Timestamp,
-    /// The reason, for logs and tests.
+    /// The reason of the deadline, for logs and tests.
     pub reason: DeadlineReason,
 }
 
-/// What a deadline is for. Each says when it is set; where it is not, there is no such deadline.
+/// The reason of a deadline. Each variant says in which state the deadline exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DeadlineReason {

@@ -1,18 +1,18 @@
 //! The pure state machine of Handover: which epoch of a proxy is started, aborted and cleaned up,
 //! and when.
 //!
-//! **What it is.** A [`Machine`] takes one [`Input`] at a time, together with the time, and gives
-//! back [`Output`]s: commands to carry out and events to show. It launches the proxy at epoch 0,
-//! and for every later configuration the next epoch; it waits until that one is live, lets the
-//! older ones drain, tries failures again with exponential back-off and a budget, gives up, drains
-//! on terminate and cleans up. A [`Policy`] says how.
+//! **What it is.** A [`Machine`] takes one [`Input`] at a time, together with the time. It returns
+//! [`Output`]s: commands to carry out and events to show. It starts the proxy at epoch 0, and the
+//! next epoch for every later configuration. It waits until the new epoch is live and lets the
+//! older ones drain. It retries failures with exponential back-off and a budget, gives up, drains
+//! on terminate and cleans up. A [`Policy`] sets the details.
 //!
 //! **What it does not do.** No I/O: no clock, no thread, no process, no runtime, no randomness, no
 //! environment. It builds for `no_std` with `alloc` and depends on nothing but `handover-retry`.
 //!
-//! **Who calls it.** A driver, which owns the processes and the time: `handover-tokio` is one, and
-//! the example `std_driver` of this crate is another. What a driver must do, and what it may rely
-//! on, stands at [`Machine`], with the loop as code that compiles.
+//! **Who calls it.** A driver, which owns the processes and the time. `handover-tokio` is one, and
+//! the example `std_driver` of this crate is another. [`Machine`] says what a driver must do and
+//! what it can rely on, with a loop that compiles.
 //!
 //! **Which types first.** [`Machine`], [`Input`], [`Output`]; then [`Policy`] and its three
 //! presets. Everything else is a part of these. With the feature `scenario` there are the named

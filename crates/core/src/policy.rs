@@ -10,7 +10,8 @@ use handover_retry::Retry;
 
 use crate::Severity;
 
-/// How the machine behaves: plain data, checked once by [`Machine::new`](crate::Machine::new).
+/// The behaviour of the machine, as plain data. [`Machine::new`](crate::Machine::new) checks it
+/// once.
 ///
 /// Start from a preset and change what differs:
 ///
@@ -23,14 +24,14 @@ use crate::Severity;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// How often and how fast a failed configuration is tried again.
+    /// The number of retries of a failed configuration, and their delays.
     pub retry: Retry,
     /// When the next epoch may be started after the newest one was.
     pub advance: Advance,
-    /// How long an epoch may take to go live before it is aborted and counts as failed; `None` is
-    /// as long as it takes.
+    /// The longest time that an epoch may take to go live. Then it is aborted and counts as failed.
+    /// `None` is no limit.
     pub start_deadline: Option<Duration>,
-    /// The most epochs that may run at once when a new one is started, at least 2; `None` is no
+    /// The number of epochs that may run at once when a new one is started, 2 or more. `None` is no
     /// limit.
     pub max_epochs: Option<u32>,
     /// What the failure of an epoch means for the others.
@@ -39,27 +40,26 @@ pub struct Policy {
     pub on_exhausted: OnExhausted,
     /// What a clean exit of the newest epoch means.
     pub on_clean_exit: OnCleanExit,
-    /// How long a gracefully aborted epoch may take to exit before it is aborted immediately. With
+    /// The time that a gracefully aborted epoch has to exit. Then it is aborted immediately. With
     /// zero every abort is immediate.
     pub abort_grace: Duration,
-    /// How long the drain after a terminate may take before it is cut; `None` is as long as it
-    /// takes.
+    /// The longest drain after a terminate. Then it is cut. `None` is no limit.
     pub drain_deadline: Option<Duration>,
 }
 
 /// When the next epoch may be started after the newest one was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Advance {
-    /// Only once the newest epoch is live, or has exited.
+    /// Start the next epoch only once the newest one is live or has exited.
     WhenLive,
-    /// At once, whether the newest epoch serves or not.
+    /// Start the next epoch at once, whether the newest one serves or not.
     AtOnce,
 }
 
 /// What the failure of an epoch means for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnFailure {
-    /// The others go on; only a failure of the newest costs a retry.
+    /// The other epochs continue. Only a failure of the newest epoch costs a retry.
     KeepServing,
     /// A failure of any epoch aborts all others and costs a retry.
     AbortAll,
@@ -69,11 +69,11 @@ pub enum OnFailure {
 /// because a retry cannot help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnExhausted {
-    /// Report it, abort what runs and finish.
+    /// Report it, abort every epoch and finish.
     Stop,
-    /// Keep the older epoch that still serves, starting its configuration again should it fail,
-    /// and wait for another desire. With nothing to hold, as [`OnExhausted::Stop`]. After a cold
-    /// restart, what it has ended is what there is to hold: see
+    /// Keep the older epoch that still serves, restart its configuration if it fails, and wait for
+    /// another desire. If no epoch serves, behave as [`OnExhausted::Stop`]. After a cold restart,
+    /// the configuration that the restart has ended is kept: see
     /// [`Input::Restart`](crate::Input::Restart).
     HoldLastGood,
 }
@@ -81,18 +81,18 @@ pub enum OnExhausted {
 /// What a clean exit of the newest epoch means while nobody asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnCleanExit {
-    /// It is taken as wanted: the configuration is not started again.
+    /// The exit counts as wanted, and the configuration is not started again.
     Stay,
-    /// It is a transient failure.
+    /// The exit counts as a transient failure.
     Restart,
-    /// The agent's work is done: abort what runs and finish.
+    /// The work is done: abort every epoch and finish.
     Stop,
 }
 
 impl Policy {
-    /// The behaviour of the reference implementation in Go, Istio 1.2, as its own tests fix it:
-    /// it does not wait for live, aborts every epoch when one fails, leaves clean exits alone and
-    /// aborts immediately.
+    /// Returns the behaviour of the reference implementation in Go, Istio 1.2, as its own tests fix
+    /// it. It does not wait for live, aborts every epoch when one fails, leaves clean exits alone
+    /// and aborts immediately.
     #[must_use]
     pub fn istio_1_2() -> Self {
         Self {
@@ -105,8 +105,8 @@ impl Policy {
         }
     }
 
-    /// What the `handover` binary uses: a bad configuration never takes down a good proxy, and a
-    /// proxy that dies is started again.
+    /// Returns the policy of the `handover` binary. A bad configuration never ends a good proxy,
+    /// and a proxy that dies is started again.
     #[must_use]
     pub fn resilient() -> Self {
         Self {
@@ -126,14 +126,15 @@ impl Policy {
         }
     }
 
-    /// Whether the machine can honour this policy.
+    /// Checks that the machine can honour this policy.
     ///
     /// # Errors
     ///
-    /// When `max_epochs` is below 2: with one epoch allowed nothing could ever be handed over. When
-    /// `start_deadline` is zero: no epoch could ever go live in time. When `retry.reset_after` is
-    /// zero: a proxy that crashes as soon as it is live would be restarted without a pause and
-    /// without end.
+    /// - [`PolicyError::TooFewEpochs`]: with one epoch nothing could be handed over.
+    /// - [`PolicyError::NoTimeToStart`]: with a start deadline of zero, no epoch could go live
+    ///   in time.
+    /// - [`PolicyError::NoTimeToProveHealth`]: with a `retry.reset_after` of zero, a proxy that
+    ///   crashes as soon as it is live would be restarted without a pause and without end.
     pub const fn check(&self) -> Result<(), PolicyError> {
         if let Some(max @ (0 | 1)) = self.max_epochs {
             return Err(PolicyError::TooFewEpochs(max));
@@ -166,11 +167,11 @@ impl Default for Policy {
     }
 }
 
-/// Why a policy cannot be honoured.
+/// The reason why a policy cannot be honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// `max_epochs` is this, and no hand-over fits into it.
+    /// `max_epochs` has this value, which is below 2.
     TooFewEpochs(u32),
     /// `start_deadline` is zero.
     NoTimeToStart,

@@ -3,58 +3,58 @@
 use core::fmt;
 use core::time::Duration;
 
-/// How late a deadline is handled at most by a driver that has been running.
+/// The longest delay with which a running driver handles a deadline.
 ///
-/// A driver that is later was stopped by a signal, paused with its container, or starved. What
-/// happened in that time has not been told to the machine yet, so a passed deadline proves nothing:
-/// the epoch may have long been live, or have exited. What is due then is put off by
-/// [`LOOK_AROUND`]. A busy driver that is as late now and then loses nothing by that.
+/// A driver that is later was stopped by a signal, paused with its container, or starved. The
+/// machine does not know yet what happened in that time, so a passed deadline proves nothing. The
+/// epoch may be live, or have exited. So everything that is due is postponed by [`LOOK_AROUND`]. A
+/// busy driver that is this late loses nothing by that.
 pub const LATE: Duration = Duration::from_millis(100);
 
-/// How long deadlines are put off that were missed, so that the world can be looked at first.
+/// The time by which missed deadlines are postponed, so that the driver can report what happened.
 ///
-/// What is said meanwhile counts as if it had been said in time. A deadline that was put off is
-/// handled at its new moment, however late the driver is then. One second is enough to ask every
-/// epoch, and to hear of every exit.
+/// A report in that time counts as if it had come in time. A postponed deadline is handled at its
+/// new time, however late the driver is then. One second is enough to ask every epoch, and to
+/// notice every exit.
 pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// A moment, as the time since the driver's start.
 ///
-/// A driver takes one monotonic reading when it starts and passes the time that has gone by since
-/// then. Unlike an operating system's instant, a timestamp can be built in a test, compared in a
-/// snapshot, hashed by a model checker and written to a log.
+/// A driver reads a monotonic clock when it starts, and passes the time since then. Unlike an
+/// operating system's instant, a timestamp can be built in a test, compared in a snapshot, hashed
+/// by a model checker and written to a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(Duration);
 
 impl Timestamp {
-    /// The driver's start.
+    /// The start of the driver.
     pub const ZERO: Self = Self(Duration::ZERO);
 
-    /// The moment `elapsed` after the driver's start.
+    /// Returns the moment `elapsed` after the driver's start.
     #[must_use]
     pub const fn new(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 
-    /// The moment `millis` milliseconds after the driver's start.
+    /// Returns the moment `millis` milliseconds after the driver's start.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// The time since the driver's start.
+    /// Returns the time since the driver's start.
     #[must_use]
     pub const fn elapsed(self) -> Duration {
         self.0
     }
 
-    /// The moment `span` later; one that does not fit is the last moment that does.
+    /// Returns the moment `span` later, or the last possible moment if that overflows.
     #[must_use]
     pub const fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span))
     }
 
-    /// The time that has gone by since `earlier`; zero when `earlier` is later.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

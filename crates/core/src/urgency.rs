@@ -4,16 +4,15 @@ use core::fmt;
 
 /// How urgently everything has to end.
 ///
-/// Urgency only rises: the strongest one said so far counts, and saying a weaker or an equal one
-/// again changes nothing. Whether a second request means more than the first is knowledge of the
-/// sender, for instance of a signal handler.
+/// Urgency only rises: the strongest one so far counts. A weaker or equal one changes nothing. The
+/// sender decides whether a second request means more than the first, for example a signal handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
-    /// Drain what runs, and end when that is done.
+    /// Drain every epoch, then end.
     Drain,
-    /// End without a drain; each epoch may finish what it is doing.
+    /// End without a drain. Each epoch may finish its current requests.
     Stop,
-    /// End immediately, with whatever is unfinished.
+    /// End immediately. Unfinished requests are cut.
     Kill,
 }
 

@@ -166,7 +166,7 @@ pub enum ArgsError {
     },
     /// Short flags were combined, or a value was glued to one.
     #[error(
-        "envoy argument {0} glues letters to a short flag, which Envoy takes for other flags: write them apart"
+        "envoy argument {0} joins letters to a short flag, which Envoy reads as more flags: put a space between them"
     )]
     Combined(String),
     /// A flag is there twice, and Envoy refuses that.

@@ -195,7 +195,7 @@ pub enum BootstrapError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -237,8 +237,7 @@ pub enum BootstrapError {
     UnreachableAdmin,
     /// The admin port is left to the system.
     #[error(
-        "the admin port is 0, which leaves the choice to the system, so that nobody knows where \
-         to ask: set admin.address.socket_address.port_value to a fixed port, for example 9901"
+        "the admin port is 0, so the system chooses one that Handover does not know: set admin.address.socket_address.port_value to a fixed port, for example 9901"
     )]
     AdminPortZero,
     /// The admin address is not an IP address.

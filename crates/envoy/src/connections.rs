@@ -20,14 +20,14 @@ use crate::sock_diag::Protocol;
 
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot look at the sockets of process {pid} in {}", path.display())]
+#[error("cannot read the sockets of process {pid} in {}", path.display())]
 #[non_exhaustive]
 pub struct ConnectionsError {
     /// The process.
     pub pid: u32,
     /// The file or directory that could not be read.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }

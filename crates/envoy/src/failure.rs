@@ -73,7 +73,7 @@ pub enum Failure {
         /// Envoy's reason, on one line.
         message: String,
     },
-    /// The kernel ended it for want of memory, or it could not get any.
+    /// The process was out of memory: the kernel killed it, or an allocation failed.
     OutOfMemory,
     /// A signal from outside ended it.
     Killed {
@@ -102,8 +102,8 @@ impl Failure {
     /// Finds out why an Envoy ended.
     ///
     /// `stderr` is the end of what it wrote to standard error; 16 KiB are enough for all but a
-    /// stack trace. `oom_killed` says that the kernel is known to have killed it for want of memory
-    /// (the cgroup's counter has grown).
+    /// stack trace. `oom_killed` is set if the kernel killed it because it was out of memory: the
+    /// cgroup's counter has grown.
     ///
     /// ```
     /// use handover_envoy::failure::Failure;
@@ -207,7 +207,7 @@ impl Failure {
         matches!(self, Self::Clean | Self::HandedOver | Self::Aborted)
     }
 
-    /// One word for logs, metrics and JSON. It stays the same when the sentence is worded anew.
+    /// One word for logs, metrics and JSON. It stays the same when the sentence changes.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -360,12 +360,12 @@ fn last_words(stderr: &str) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = |f: &mut fmt::Formatter<'_>, message: &str| match message {
-            "" => f.write_str(" without a word"),
+            "" => f.write_str(" without a message"),
             message => write!(f, ": {message}"),
         };
         match self {
             Self::Clean => f.write_str("it ended by itself or on request"),
-            Self::HandedOver => f.write_str("the next epoch has taken over and told it to end"),
+            Self::HandedOver => f.write_str("the next epoch took over and told it to end"),
             Self::Aborted => f.write_str("it was told to end"),
             Self::ConfigurationRejected { message } => {
                 write!(f, "Envoy rejects the configuration: {message}")
@@ -389,9 +389,9 @@ impl fmt::Display for Failure {
                     f.write_str(" has the same base id")
                 }
             }
-            Self::StillInitializing => f.write_str(
-                "an earlier epoch is still starting, or has ended in the middle of its start",
-            ),
+            Self::StillInitializing => {
+                f.write_str("an earlier epoch is still starting, or ended during its start")
+            }
             Self::SharedMemory { message } => write!(
                 f,
                 "Envoy cannot use its shared memory: {message} (is /dev/shm a tmpfs that it may \
@@ -409,7 +409,7 @@ impl fmt::Display for Failure {
                 "the running epoch cannot hand over to this binary: {message}"
             ),
             Self::ParentLost { message } => {
-                write!(f, "the epoch before does not answer: {message}")
+                write!(f, "the previous epoch does not answer: {message}")
             }
             Self::OutOfMemory => f.write_str("it ran out of memory"),
             Self::Killed { signal } => write!(f, "it was ended by signal {signal}"),
@@ -422,8 +422,8 @@ impl fmt::Display for Failure {
                 write!(f, "it crashed (signal {signal}{core})")?;
                 if *signal == BUS_ERROR {
                     f.write_str(
-                        ", as it does where /dev/shm is full (make room there; containers take \
-                         --shm-size)",
+                        ", as it does if /dev/shm is full (free some space there, or give the \
+                         container more with --shm-size)",
                     )?;
                 }
                 said(f, message)

@@ -106,7 +106,7 @@ pub enum ReportError {
     Write {
         /// The report.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -115,7 +115,7 @@ pub enum ReportError {
     List {
         /// The state directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -124,7 +124,7 @@ pub enum ReportError {
     Remove {
         /// The report.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -36,13 +36,13 @@ const LOOK: Duration = Duration::from_millis(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilterError {
     /// The sockets of the process cannot be seen.
-    #[error("cannot look at the sockets of process {pid} in {}", path.display())]
+    #[error("cannot read the sockets of process {pid} in {}", path.display())]
     Look {
         /// The process.
         pid: u32,
         /// The file or directory that could not be read.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -51,7 +51,7 @@ pub(crate) enum FilterError {
     Reach {
         /// The process.
         pid: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -60,7 +60,7 @@ pub(crate) enum FilterError {
     Filter {
         /// The process.
         pid: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -111,7 +111,7 @@ pub enum TemplateError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -137,7 +137,7 @@ pub enum TemplateError {
     Process {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: RendererError,
     },
@@ -162,7 +162,7 @@ pub enum Problem {
     Unresolved {
         /// `host:port`, as it was asked for.
         host: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Rendering takes more than [`FUEL`].
@@ -245,7 +245,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undefined { name } if name == "epoch" => f.write_str(
-                "epoch is not known here, as this is not rendered for one epoch: remove it",
+                "epoch is unknown here, because this text is not rendered for one epoch: remove it",
             ),
             Self::Undefined { name } => match name.strip_prefix("env.") {
                 Some(variable) if !variable.contains(['.', '[']) => write!(

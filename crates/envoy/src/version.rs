@@ -49,7 +49,7 @@ pub enum BinaryError {
     Examine {
         /// The binary.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -58,7 +58,7 @@ pub enum BinaryError {
     Run {
         /// The binary.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -71,7 +71,7 @@ pub enum BinaryError {
         flag: &'static str,
     },
     /// It is something else.
-    #[error("{} is not an Envoy: asked {flag} it ended with {status} and said {said:?}", path.display())]
+    #[error("{} is not an Envoy: {flag} ended with {status} and printed {said:?}", path.display())]
     NotEnvoy {
         /// The binary.
         path: PathBuf,

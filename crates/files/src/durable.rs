@@ -69,7 +69,7 @@ pub fn sweep_unfinished(dir: &Path, is_named: impl Fn(&str) -> bool) {
             .write(true)
             .custom_flags(NOFOLLOW)
             .open(entry.path());
-        // Whoever writes it holds its lock.
+        // Its writer holds its lock.
         if opened.is_ok_and(|file| file.try_lock().is_ok()) {
             fs::remove_file(entry.path()).ok();
         }

@@ -64,7 +64,7 @@ pub enum LockError {
         what: String,
     },
     /// Others held the lock all the time.
-    #[error("others held {} for {limit:?}", path.display())]
+    #[error("could not lock {} within {limit:?}: other processes hold it", path.display())]
     Held {
         /// The path of the file.
         path: PathBuf,
@@ -173,8 +173,8 @@ impl Drop for LockFile {
 
 /// Returns whether a path still leads to this open file, and through no link.
 ///
-/// A lock on a file that was removed or replaced meanwhile excludes nobody. So whoever has locked a
-/// file that others may remove asks this next, and opens the path again if it does not.
+/// A lock on a file that was removed or replaced meanwhile excludes nobody. So lock a file that
+/// others may remove, then call this, and open the path again if it returns `false`.
 ///
 /// # Errors
 ///

@@ -41,7 +41,7 @@ pub enum DirectoryError {
     CreateDir {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -79,7 +79,7 @@ pub enum DirectoryError {
         path: PathBuf,
         /// The group's id.
         group: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -88,7 +88,7 @@ pub enum DirectoryError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -97,7 +97,7 @@ pub enum DirectoryError {
     Remove {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -6,9 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Families, InterfaceAddress, Interfaces, SystemInterfaces};
 
-/// How long [`private_ips`] waits when the caller sets no limit: two minutes, the limit of the
-/// agent which Handover re-implements. A node that boots may take that long to be given its
-/// addresses.
+/// The default limit of [`private_ips`]: two minutes, as in the agent that Handover re-implements.
+/// A node that boots may take that long to get its addresses.
 pub const PRIVATE_IPS_LIMIT: Duration = Duration::from_secs(120);
 
 /// The pause after the first look that found nothing; each further pause is twice as long.
@@ -18,19 +17,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// appeared is noticed late. A look costs about a tenth of a millisecond.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What [`private_ips`] looks for, and how long.
+/// The options of [`private_ips_with`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrivateIpsOptions {
-    /// How long to wait for addresses. With zero there is one look and no wait.
+    /// The longest time to wait for addresses. With zero the function looks once.
     pub limit: Duration,
     /// Whether link-local addresses (`169.254.0.0/16`, `fe80::/10`) count. They need no
-    /// configuration, so they say nothing about a node being ready, and an IPv6 one is of no use
-    /// without its interface.
+    /// configuration, so they do not show that a node is ready. An IPv6 one is useless without its
+    /// interface.
     pub link_local: bool,
 }
 
 impl Default for PrivateIpsOptions {
-    /// [`PRIVATE_IPS_LIMIT`], without link-local addresses.
+    /// Returns [`PRIVATE_IPS_LIMIT`], without link-local addresses.
     fn default() -> Self {
         Self {
             limit: PRIVATE_IPS_LIMIT,
@@ -39,42 +38,41 @@ impl Default for PrivateIpsOptions {
     }
 }
 
-/// The outcome of [`private_ips`].
+/// The result of [`private_ips`].
 #[derive(Debug)]
 pub struct PrivateIps {
     /// The addresses, each once, in the system's order.
     pub addresses: Vec<IpAddr>,
-    /// Whether the addresses were available before the limit was over: there is at least one, and
-    /// no interface is waiting for its address. Otherwise `addresses` is what there was at the end.
+    /// Whether the node had at least one address within the limit, and no interface still waited
+    /// for one. Otherwise `addresses` has what was found at the end.
     pub complete: bool,
-    /// Why the last look failed, if it did. A failed look counts as one that found nothing.
+    /// The error of the last look, if it failed. A failed look counts as one that found nothing.
     pub error: Option<io::Error>,
 }
 
 impl PrivateIps {
-    /// The address families that the node has.
+    /// Returns the address families of the node.
     #[must_use]
     pub fn families(&self) -> Families {
         Families::of(&self.addresses)
     }
 }
 
-/// The addresses of this node, as soon as it has any; or what there is when `limit`, or else
-/// [`PRIVATE_IPS_LIMIT`], is over.
+/// Waits until this node has addresses, and returns them. After `limit`, or [`PRIVATE_IPS_LIMIT`]
+/// without one, it returns what it has found.
 ///
-/// "Private" means the node's own: every unicast address of an interface that is up, from
-/// whatever range, public ones included. Not among them are addresses that lead nowhere else:
-/// those of loopback interfaces and of the loopback range, unspecified, multicast and link-local
-/// ones. An interface that is up with the unspecified address waits to be configured, and so this
-/// function waits too.
+/// "Private" means the node's own: every unicast address of an interface that is up, public ones
+/// included. Loopback, unspecified, multicast and link-local addresses are left out, because they
+/// lead nowhere else. An interface that is up with the unspecified address is being configured, so
+/// the function waits for it.
 ///
-/// The system is looked at once at the start, then after 50 ms, with pauses that double up to one
-/// second, and once more at the limit. An IPv6 address is listed from the moment it is assigned,
-/// which is up to some seconds before duplicate address detection lets anyone bind it.
+/// The function looks at the start, after 50 ms, at pauses that double up to one second, and at the
+/// limit. An IPv6 address is listed from the moment it is assigned. It can be bound only after
+/// duplicate address detection, which may take seconds.
 ///
 /// # Cancel safety
 ///
-/// The future can be dropped at any time; it holds nothing but the time.
+/// Cancel safe: the future holds nothing but the time.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -102,7 +100,7 @@ pub async fn private_ips(limit: Option<Duration>) -> PrivateIps {
     .await
 }
 
-/// The addresses that `interfaces` lists, chosen and waited for as [`private_ips`] does it.
+/// Returns the addresses that `interfaces` lists, and selects and waits as [`private_ips`] does.
 ///
 /// # Cancel safety
 ///

@@ -1,11 +1,11 @@
-//! Which address families a set of addresses has.
+//! The address families of a set of addresses.
 
 use std::net::IpAddr;
 
 /// The address families among the addresses of a node.
 ///
-/// Whoever tells a proxy which family to use for the node's own address asks for this. Envoy's
-/// `--local-address-ip-version` is `v6` where there is IPv6 only, and `v4`, its default, otherwise.
+/// Use it to choose the family of a proxy's own address. Envoy's `--local-address-ip-version` must
+/// be `v6` on a node with IPv6 only, and is `v4` by default.
 ///
 /// ```
 /// use handover_netutil::Families;
@@ -29,8 +29,8 @@ pub enum Families {
 }
 
 impl Families {
-    /// The families of these addresses. An IPv4 address that is mapped into IPv6
-    /// (`::ffff:192.0.2.1`) counts as IPv6, because that is the kind of socket it needs.
+    /// Returns the families of these addresses. An IPv4 address that is mapped into IPv6
+    /// (`::ffff:192.0.2.1`) counts as IPv6, because it needs that kind of socket.
     #[must_use]
     pub fn of(addresses: &[IpAddr]) -> Self {
         let v4 = addresses.iter().any(IpAddr::is_ipv4);
@@ -43,13 +43,13 @@ impl Families {
         }
     }
 
-    /// Whether there is an IPv4 address.
+    /// Returns whether there is an IPv4 address.
     #[must_use]
     pub const fn has_v4(self) -> bool {
         matches!(self, Self::V4Only | Self::Both)
     }
 
-    /// Whether there is an IPv6 address.
+    /// Returns whether there is an IPv6 address.
     #[must_use]
     pub const fn has_v6(self) -> bool {
         matches!(self, Self::V6Only | Self::Both)

@@ -1,4 +1,4 @@
-//! Who listens on a port, for a message about a port that is taken.
+//! The processes that listen on a port, for the message about a port in use.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,9 +9,9 @@ use std::path::Path;
 /// The kernel's number of the state of a listening socket.
 const LISTEN: &str = "0A";
 
-/// The processes that listen where we would like to listen, as far as they can be seen.
+/// The processes that listen on an address that we want, as far as they are visible.
 ///
-/// It shows as the end of a sentence: `held by pid 4711 (server)`.
+/// Its `Display` is the end of a sentence: `held by pid 4711 (server)`.
 ///
 /// ```
 /// use handover_netutil::{Listen, PortHolders};
@@ -24,7 +24,7 @@ const LISTEN: &str = "0A";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortHolders {
-    /// Those that can be seen, by process id.
+    /// The visible processes, by process id.
     pub processes: Vec<PortHolder>,
 }
 
@@ -32,18 +32,20 @@ pub struct PortHolders {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortHolder {
-    /// Its process id.
+    /// The process id.
     pub pid: u32,
-    /// Its name, as the kernel has it. The process has chosen it, so it may hold any character.
+    /// The name of the process, as the kernel has it. The process has chosen it, so it may hold any
+    /// character.
     pub name: String,
 }
 
 impl PortHolders {
-    /// Looks who listens on an address, or on one that excludes it: the same port on all addresses.
+    /// Returns the processes that listen on `addr`, or on an address that excludes it: the same
+    /// port on all addresses.
     ///
-    /// It reads `/proc`, which takes as long as the host has sockets and processes. Processes of
-    /// other users are seen by root only, those of other containers not at all. UDP is not looked
-    /// at. What cannot be read is taken for nothing.
+    /// The function reads `/proc`, and its time grows with the sockets and processes of the host.
+    /// Only root sees processes of other users, and processes of other containers are invisible.
+    /// UDP is not examined. What cannot be read is left out.
     #[must_use]
     pub fn of(addr: SocketAddr) -> Self {
         Self::in_proc(Path::new("/proc"), addr)

@@ -11,25 +11,25 @@ pub struct InterfaceAddress {
     pub interface: String,
     /// The address.
     pub ip: IpAddr,
-    /// Whether the interface has been set up (administratively; a cable may still be missing).
+    /// Whether the interface is up. That is a setting; a cable may still be missing.
     pub up: bool,
-    /// Whether it is a loopback interface.
+    /// Whether the interface is a loopback interface.
     pub loopback: bool,
 }
 
 /// Lists the addresses of interfaces.
 pub trait Interfaces: Send + Sync {
-    /// All addresses of all interfaces as of this moment, in the system's order. It is called from
-    /// async code, so it must not wait for anything.
+    /// Returns all current addresses of all interfaces, in the system's order. It is called from
+    /// async code, so it must not block.
     ///
     /// # Errors
     ///
-    /// Whatever kept the addresses from being read.
+    /// Returns an error if the addresses cannot be read.
     fn addresses(&self) -> io::Result<Vec<InterfaceAddress>>;
 }
 
-/// The interfaces of the network namespace that the process is in, by `getifaddrs`. On Linux this
-/// is two short exchanges with the kernel.
+/// The interfaces of the process's network namespace, by `getifaddrs`. On Linux this is two short
+/// exchanges with the kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemInterfaces;
 

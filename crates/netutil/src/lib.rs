@@ -1,19 +1,18 @@
-//! The network questions of a process supervisor: where is that host, which addresses does this
-//! node have, and on which socket do we listen.
+//! Network questions of a process supervisor: the address of a host, the addresses of this node,
+//! and the socket to listen on.
 //!
 //! - [`resolve_addr`] turns `host:port` into one socket address.
-//! - [`private_ips`] waits until this node has addresses, and says which.
-//! - [`source_address`] tells from which of them a destination would be reached.
-//! - [`Listen`] binds a listening TCP socket that can be shared with, or passed on to, the next
-//!   process.
-//! - [`PortHolders`] names the processes that listen on a port which is taken.
+//! - [`private_ips`] waits until this node has addresses, and returns them.
+//! - [`source_address`] returns the one of them from which packets to a destination would be sent.
+//! - [`Listen`] binds a listening TCP socket that can be shared with the next process, or passed to
+//!   it.
+//! - [`PortHolders`] names the processes that listen on a port in use.
 //!
-//! What it does not do: it does not connect, accept, retry a failed lookup or choose between
-//! answers by latency. It depends on no other crate of Handover and can be picked alone.
+//! The crate does not connect, accept, retry a failed lookup or choose between answers by latency.
+//! It depends on no other crate of Handover.
 //!
-//! The asynchronous functions need a tokio runtime with its timers enabled. Where they ask the
-//! outside world they do it through a trait ([`Lookup`], [`Interfaces`]), so that a test can
-//! answer instead. Unix only.
+//! The asynchronous functions need a tokio runtime with its timers enabled. They use the system
+//! through a trait ([`Lookup`], [`Interfaces`]), which a test can implement. Unix only.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! Listening sockets that can be shared between, or passed on to, processes.
+//! Listening sockets that processes can share or pass on.
 
 use std::{
     ffi::c_int,
@@ -9,7 +9,7 @@ use std::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 
-/// Binds a listening TCP socket. Every option has a stated value, whatever the system's defaults
+/// Binds a listening TCP socket. Every option has a fixed default, whatever the system's defaults
 /// are.
 ///
 /// ```
@@ -47,13 +47,14 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// How many connections wait for being accepted unless [`backlog`](Self::backlog) says
-    /// otherwise: 4096, the most that Linux lets through by default (`net.core.somaxconn` since
-    /// version 5.4). The queue is what holds clients while one process hands over to the next.
+    /// The default [`backlog`](Self::backlog): 4096 connections, the most that Linux allows by
+    /// default (`net.core.somaxconn` since version 5.4). This queue holds clients while one process
+    /// hands over to the next.
     pub const BACKLOG: u32 = 4096;
 
-    /// A socket for `addr`: its port for this socket alone, both families on `[::]`, closed in
-    /// child processes, blocking. With port 0 the system chooses a free port.
+    /// Returns the options of a socket for `addr`. By default the port is exclusive, `[::]` takes
+    /// both families, child processes do not inherit the socket, and it blocks. With port 0 the
+    /// system chooses a free port.
     pub const fn new(addr: SocketAddr) -> Self {
         Self {
             addr,
@@ -65,38 +66,38 @@ impl Listen {
         }
     }
 
-    /// Whether other sockets may listen on the same address and port (`SO_REUSEPORT`). All of
-    /// them must ask for it, and on Linux belong to the same user. The system spreads new
-    /// connections over them; those that wait in the queue of a socket are lost when it is closed,
-    /// so a hand-over without loss passes one socket on instead.
+    /// Sets whether other sockets may listen on the same address and port (`SO_REUSEPORT`). All of
+    /// them must set it, and on Linux belong to the same user. The system spreads new connections
+    /// over them. The connections in the queue of a socket are lost when it is closed. So a
+    /// hand-over without loss passes one socket on instead.
     pub const fn reuse_port(mut self, share: bool) -> Self {
         self.reuse_port = share;
         self
     }
 
-    /// Whether a socket on `[::]` leaves IPv4 alone (`IPV6_V6ONLY`). It matters for that address
-    /// only. It is set in either case, because the default is a setting of the system.
+    /// Sets whether a socket on `[::]` leaves IPv4 alone (`IPV6_V6ONLY`). It only matters for that
+    /// address. It is always set, because the default is a setting of the system.
     pub const fn v6_only(mut self, only: bool) -> Self {
         self.v6_only = only;
         self
     }
 
-    /// How many established connections may wait for being accepted. The system lowers the number
+    /// Sets how many established connections may wait to be accepted. The system reduces the number
     /// to its own limit.
     pub const fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Whether the socket stays open, under the same number, in every program that this process
-    /// executes from then on. Otherwise it is close-on-exec from the moment it is made.
+    /// Sets whether the socket stays open, under the same number, in every program that this
+    /// process executes. Otherwise it is close-on-exec from the start.
     pub const fn inheritable(mut self, inheritable: bool) -> Self {
         self.inheritable = inheritable;
         self
     }
 
-    /// Whether `accept` returns at once when there is no connection. tokio needs it. All who share
-    /// the socket, over `fork`, `exec` or a passed descriptor, share this too.
+    /// Sets whether `accept` returns at once if there is no connection. Tokio needs that. All
+    /// processes that share the socket share this setting.
     pub const fn nonblocking(mut self, nonblocking: bool) -> Self {
         self.nonblocking = nonblocking;
         self
@@ -104,12 +105,12 @@ impl Listen {
 
     /// Binds the socket and listens.
     ///
-    /// A port whose former connections are still fading away (`TIME_WAIT`) can be bound at once.
-    /// For the bare descriptor convert the result into an [`OwnedFd`](std::os::fd::OwnedFd).
+    /// A port with old connections in `TIME_WAIT` can be bound at once. To get the bare descriptor,
+    /// convert the result into an [`OwnedFd`](std::os::fd::OwnedFd).
     ///
     /// # Errors
     ///
-    /// See [`ListenError`]; every variant names the address.
+    /// Returns a [`ListenError`], which names the address.
     pub fn tcp(self) -> Result<TcpListener, ListenError> {
         let addr = self.addr;
         let set = |option| {
@@ -153,13 +154,13 @@ impl Listen {
     }
 }
 
-/// Why [`Listen::tcp`] did not return a socket.
+/// The reason why [`Listen::tcp`] returned no socket.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// There is no socket to be had: too many open files, say, or no such address family.
     #[error(
-        "no socket could be made for {addr}; check the limit of open files and that the system \
+        "cannot create a socket for {addr}; check the limit of open files and that the system \
          has this address family"
     )]
     Create {
@@ -215,9 +216,9 @@ pub enum ListenError {
         source: io::Error,
     },
 
-    /// Binding or listening failed for another reason. A link-local IPv6 address without its zone
-    /// is the usual one.
-    #[error("{addr} cannot be listened on; check that the address, with its zone, is right")]
+    /// Binding or listening failed for another reason, usually a link-local IPv6 address without
+    /// its zone.
+    #[error("cannot listen on {addr}; check that the address, with its zone, is right")]
     Bind {
         /// The address to listen on.
         addr: SocketAddr,

@@ -1,4 +1,4 @@
-//! From which of its addresses this node would speak to another.
+//! The address of this node from which it would reach another one.
 
 use std::{
     io,
@@ -8,16 +8,15 @@ use std::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 
-/// The address of this node from which packets to `towards` would be sent, as the system's routing
-/// table and its rules for source addresses have it.
+/// Returns the address of this node from which packets to `towards` would be sent. The system's
+/// routing table and its rules for source addresses decide.
 ///
-/// No packet is sent and `towards` need not exist: a UDP socket is connected, which makes the
-/// system choose, and closed again. The port matters only where a routing rule looks at ports, and
-/// may be 0.
+/// No packet is sent, and `towards` need not exist. The function connects a UDP socket, so that the
+/// system chooses, and closes it. The port matters only to routing rules for ports, and may be 0.
 ///
 /// # Errors
 ///
-/// See [`SourceAddressError`].
+/// Returns a [`SourceAddressError`], which names `towards`.
 ///
 /// ```
 /// use handover_netutil::source_address;
@@ -45,12 +44,12 @@ pub fn source_address(towards: SocketAddr) -> Result<IpAddr, SourceAddressError>
     Ok(chosen.ip())
 }
 
-/// Why [`source_address`] did not return an address.
+/// The reason why [`source_address`] returned no address.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SourceAddressError {
-    /// The destination is `0.0.0.0` or `[::]`, which is no place to send anything to.
-    #[error("{towards} is no destination; use the address of the other node")]
+    /// The destination is `0.0.0.0` or `[::]`, to which nothing can be sent.
+    #[error("{towards} is not a destination; use the address of the other node")]
     NowhereToGo {
         /// The destination as given.
         towards: SocketAddr,
@@ -58,7 +57,7 @@ pub enum SourceAddressError {
 
     /// There is no socket to be had: too many open files, say, or no such address family.
     #[error(
-        "no socket could be made to ask for the route to {towards}; check the limit of open files \
+        "cannot create a socket to find the route to {towards}; check the limit of open files \
          and that the system has this address family"
     )]
     Create {
@@ -104,7 +103,7 @@ mod tests {
     #[test]
     fn the_unspecified_address_is_no_destination() {
         let error = source_address("0.0.0.0:80".parse().unwrap()).unwrap_err();
-        assert_snapshot!(error, @"0.0.0.0:80 is no destination; use the address of the other node");
+        assert_snapshot!(error, @"0.0.0.0:80 is not a destination; use the address of the other node");
         assert!(source_address("[::]:80".parse().unwrap()).is_err());
     }
 }

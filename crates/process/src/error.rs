@@ -38,7 +38,7 @@ pub enum SpawnError {
         path: PathBuf,
     },
     /// The path cannot be looked at, for instance because of a symlink loop.
-    #[error("could not look at `{}`", path.display())]
+    #[error("could not examine `{}`", path.display())]
     Lookup {
         /// The path as it was resolved.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum SpawnError {
         path: PathBuf,
     },
     /// The file is there, but not the interpreter or dynamic loader it asks for.
-    #[error("`{}` asks for an interpreter or dynamic loader that is not there", path.display())]
+    #[error("`{}` needs an interpreter or dynamic loader that does not exist: install it", path.display())]
     InterpreterMissing {
         /// The path as it was resolved.
         path: PathBuf,
@@ -98,7 +98,9 @@ pub enum SpawnError {
         what: String,
     },
     /// A variable name is empty or holds `=`.
-    #[error("`{name}` cannot be the name of an environment variable")]
+    #[error(
+        "`{name}` cannot be the name of an environment variable: use a name without `=` and NUL"
+    )]
     VariableName {
         /// The name.
         name: String,
@@ -133,7 +135,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The pipes for the child's output could not be made.
-    #[error("could not make the pipes for the output (is the limit of open files reached?)")]
+    #[error("could not create the pipes for the output (is the limit of open files reached?)")]
     Pipe(#[source] io::Error),
     /// The thread that starts children could not be started.
     #[error(
@@ -142,7 +144,7 @@ pub enum SpawnError {
     Thread(#[source] StartError),
     /// The kernel made no new process.
     #[error(
-        "could not make a new process (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, of open files, RLIMIT_NOFILE, or of memory?)"
+        "could not create a process (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, of open files, RLIMIT_NOFILE, or of memory?)"
     )]
     Fork(#[source] StartError),
     /// A step between the making of the process and its program failed.
@@ -200,9 +202,7 @@ impl SpawnError {
 #[non_exhaustive]
 pub enum WaitError {
     /// Something else in this process collected the child's status first.
-    #[error(
-        "how process {pid} ended is not known: other code in this program collected its status"
-    )]
+    #[error("the exit status of process {pid} is unknown: other code in this program collected it")]
     Lost {
         /// The child's process id.
         pid: u32,

@@ -19,7 +19,7 @@ pub enum ExitCause {
         /// Whether the kernel wrote a core file.
         core_dumped: bool,
     },
-    /// The kernel killed it with SIGKILL for want of memory.
+    /// The kernel killed it with SIGKILL, because it was out of memory.
     ///
     /// Reported when three things hold: it died of SIGKILL, this process did not send that signal,
     /// and the `oom_kill` counter of its control group rose while it ran. Without a memory controller,

@@ -48,7 +48,7 @@
 //!      v                                               v
 //!    ended: a zombie, its number still ours ── rest of the group killed, where asked
 //!      │
-//!      │ by whoever comes first: wait, the spawner thread, or the collection of orphans
+//!      │ by the first of these: wait, the spawner thread, or the collection of orphans
 //!      v
 //!   collected ── output drained ──> ExitCause            no signal is ever sent any more
 //! ```

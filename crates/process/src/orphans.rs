@@ -20,7 +20,7 @@ pub fn adopts_orphans() -> bool {
 
 /// Makes this process the one that its descendants' orphans are given to.
 ///
-/// Whoever calls this collects them as well: see [`Orphans`].
+/// The caller must collect them as well: see [`Orphans`].
 ///
 /// # Errors
 ///

@@ -30,7 +30,7 @@ impl OomCounter {
         Some(Self { events, before })
     }
 
-    /// Whether the kernel killed some process of the group for want of memory since the start.
+    /// Returns whether the kernel has killed a process of the group, out of memory, since the start.
     pub(super) fn has_risen(&self) -> bool {
         fs::read_to_string(&self.events)
             .ok()

@@ -139,7 +139,7 @@ impl Slot {
         }
     }
 
-    /// From here on, whoever collects the child kills what is left of its group.
+    /// From here on, the collector of the child kills what is left of its group.
     pub(super) fn sweep_group_at_end(&self) {
         lock(&self.state).sweep = true;
     }
@@ -228,7 +228,7 @@ pub(super) fn sweep_orphan() -> Swept {
         };
         let ours = lock(&OURS).get(&ended.pid).cloned();
         if let Some(slot) = ours {
-            // The kernel shows the same process until it is collected. Whoever waits for this one
+            // The kernel shows the same process until it is collected. A waiter for this one
             // finds its status in the slot.
             let already = lock(&slot.state).end.is_some();
             if !already {

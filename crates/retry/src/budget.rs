@@ -6,9 +6,9 @@ use crate::Retry;
 
 /// The retries that are left under a [`Retry`] policy, and the place in its series of delays.
 ///
-/// The policy is passed to each call and not kept, so that a state machine which holds both keeps
-/// the policy once and the budget small. Pass the same policy to all calls. With a policy that
-/// has changed, [`take`](Self::take) uses its delays at once, and its number of retries from the
+/// Each call takes the policy, and the budget does not keep it. So a state machine that holds both
+/// has the policy once, and its budget is small. Pass the same policy to all calls. After a change
+/// of the policy, [`take`](Self::take) uses its delays at once, and its number of retries from the
 /// next refill on.
 ///
 /// ```
@@ -36,7 +36,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget nothing has been taken from.
+    /// Returns a budget from which nothing has been taken.
     #[must_use]
     pub const fn full(retry: &Retry) -> Self {
         Self {
@@ -46,11 +46,11 @@ impl Budget {
         }
     }
 
-    /// Spends one retry and returns the delay before it, or `None` when none is left. A spent
-    /// budget stays as it is.
+    /// Takes one retry and returns the delay before it, or `None` if none is left. A spent budget
+    /// does not change.
     ///
-    /// `random` selects how much of the policy's jitter is taken off the delay; it has no effect
-    /// where the policy has none.
+    /// `random` selects how much of the policy's jitter is subtracted from the delay. It has no
+    /// effect if the policy has no jitter.
     #[must_use = "a retry has been spent"]
     pub fn take(&mut self, retry: &Retry, random: u64) -> Option<Duration> {
         self.left = self.left.checked_sub(1)?;
@@ -65,33 +65,33 @@ impl Budget {
         Some(retry.jitter.apply(delay, random))
     }
 
-    /// How many retries are left.
+    /// Returns the number of retries that are left.
     #[must_use]
     pub const fn left(&self) -> u32 {
         self.left
     }
 
-    /// How many retries have been taken since the budget was full.
+    /// Returns the number of retries that were taken since the budget was full.
     #[must_use]
     pub const fn used(&self) -> u32 {
         self.used
     }
 
-    /// Whether no retry is left.
+    /// Returns whether no retry is left.
     #[must_use]
     pub const fn is_spent(&self) -> bool {
         self.left == 0
     }
 
-    /// Makes the budget full; the next delay is the policy's first. For a reason to believe that
-    /// things are different, such as a changed configuration.
+    /// Makes the budget full. The next delay is the policy's first. Use it after a change of the
+    /// circumstances, such as a new configuration.
     pub const fn refill(&mut self, retry: &Retry) {
         *self = Self::full(retry);
     }
 
-    /// Makes the budget full after the retried thing was healthy for the policy's `reset_after`:
-    /// the next retry comes at once, because there is no failure before it that would ask for
-    /// patience, and the usual delays follow. The retry that comes at once counts like any other.
+    /// Makes the budget full after the retried thing was healthy for the policy's `reset_after`.
+    /// The next retry comes at once, because no failure precedes it, and the usual delays follow.
+    /// The immediate retry counts like any other.
     pub const fn refill_after_health(&mut self, retry: &Retry) {
         *self = Self {
             at_once: true,

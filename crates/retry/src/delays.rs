@@ -4,11 +4,11 @@ use core::{iter::FusedIterator, time::Duration};
 
 use crate::{Budget, Retry, SplitMix64};
 
-/// The delays of a [`Retry`] policy, one after the other: an iterator that ends when the budget is
-/// spent, and stays at its end until it is refilled.
+/// The delays of a [`Retry`] policy, in order. The iterator ends when the budget is spent, and
+/// continues after a refill.
 ///
-/// It waits for nobody: the caller sleeps for each delay, and drops the sequence after a success.
-/// The crate's documentation has the loop.
+/// The iterator does not sleep. The caller sleeps for each delay, and drops the iterator after a
+/// success. The crate's documentation has the loop.
 ///
 /// ```
 /// use handover_retry::Retry;
@@ -35,20 +35,20 @@ impl Delays {
         }
     }
 
-    /// The policy behind the delays.
+    /// Returns the policy of the delays.
     #[must_use]
     pub const fn retry(&self) -> &Retry {
         &self.retry
     }
 
-    /// What is left of the budget.
+    /// Returns the rest of the budget.
     #[must_use]
     pub const fn budget(&self) -> Budget {
         self.budget
     }
 
-    /// Starts the series again with a full budget. The numbers for the jitter go on, so that two
-    /// series of one sequence do not have the same one.
+    /// Starts the series again with a full budget. The random numbers for the jitter continue, so
+    /// two series of one iterator have different jitter.
     pub const fn refill(&mut self) {
         self.budget.refill(&self.retry);
     }

@@ -1,13 +1,13 @@
-//! Jitter: by how much a delay may be shortened, so that many agents do not retry in step.
+//! Jitter: a random shortening of delays, so that many agents do not retry in step.
 
 use core::time::Duration;
 
 use crate::span::from_nanos;
 
-/// The largest share of a delay, in percent, that a random number may take off.
+/// The largest share of a delay, in percent, that a random number may subtract.
 ///
-/// Jitter only shortens. The cap and the length of the series that a [`Retry`](crate::Retry)
-/// promises therefore hold as upper bounds with any jitter.
+/// Jitter only shortens delays. So the longest delay and the total of a [`Retry`](crate::Retry)
+/// remain upper bounds with any jitter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Jitter(u8);
 
@@ -15,21 +15,21 @@ impl Jitter {
     /// No jitter: every delay stays as it is. This is the default.
     pub const NONE: Self = Self(0);
 
-    /// At most `percent` of each delay is taken off. Values above 100 count as 100, with which a
-    /// delay may become anything from zero to its full length.
+    /// Returns a jitter of at most `percent` of each delay. Values above 100 count as 100; then a
+    /// delay can have any length from zero to its full one.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
         Self(if percent > 100 { 100 } else { percent })
     }
 
-    /// The share in percent, from 0 to 100.
+    /// Returns the share in percent, from 0 to 100.
     #[must_use]
     pub const fn as_percent(self) -> u8 {
         self.0
     }
 
-    /// `delay`, shortened by a part of the share that `random` selects: nothing at 0, the whole
-    /// share at [`u64::MAX`], evenly spread between.
+    /// Returns `delay`, shortened by a part of the share. `random` selects the part: nothing at 0,
+    /// the whole share at [`u64::MAX`], and evenly between.
     ///
     /// ```
     /// use handover_retry::Jitter;

@@ -1,23 +1,23 @@
 //! Retry policy as plain data and a pure, bounded sequence of delays.
 //!
-//! [`Retry`] says how often and how late to try again. Two things use it:
+//! [`Retry`] sets the number of retries and their delays. Two types use it:
 //!
-//! - [`Budget`], for a caller that already keeps state: a few bytes that say how many retries are
+//! - [`Budget`], for a caller that already keeps state: a few bytes with the number of retries
 //!   left. The state machine of `handover-core` holds one.
-//! - [`Delays`], for everybody else: policy, budget and jitter in one owned iterator.
+//! - [`Delays`], for every other caller: policy, budget and jitter in one owned iterator.
 //!
-//! What it does not do: it does not wait, read a clock, draw a random number from the system or
-//! allocate. The caller waits, and the caller passes in the numbers that spread the delays. The
-//! crate is `no_std` and has no dependency unless a feature adds one.
+//! The crate does not sleep, read a clock, draw a random number from the system or allocate. The
+//! caller sleeps, and passes in the numbers for the jitter. The crate is `no_std`, and has no
+//! dependency unless a feature adds one.
 //!
-//! The default is that of the agent which Handover re-implements: ten retries, the first after
-//! 200 ms, each delay twice the one before, so that the last comes after 102.4 s and the budget is
-//! spent after 204.6 s of waiting.
+//! The default is that of the agent that Handover re-implements: ten retries, the first after 200
+//! ms. Each delay is twice the one before. So the last one is 102.4 s, and the budget is spent
+//! after 204.6 s of sleep.
 //!
 //! # A loop of your own
 //!
-//! Retrying needs no further crate. This is the whole of it, here with threads; in an async
-//! function the one line that waits is `tokio::time::sleep(delay).await`.
+//! Retrying needs no other crate. This is the whole loop, here with threads. In an async function
+//! the line that sleeps is `tokio::time::sleep(delay).await`.
 //!
 //! ```
 //! use handover_retry::{Jitter, Retry};
@@ -56,9 +56,9 @@
 //!
 //! # With the `backoff` crate
 //!
-//! The feature `backoff` implements `backoff::backoff::Backoff` for [`Delays`], so that a policy
-//! written for Handover also drives code that is built on that crate. The crate is unmaintained
-//! ([RUSTSEC-2025-0012](https://rustsec.org/advisories/RUSTSEC-2025-0012)); the feature is off by
+//! The feature `backoff` implements `backoff::backoff::Backoff` for [`Delays`]. So a policy of
+//! Handover can also drive code that uses that crate. The crate is unmaintained
+//! ([RUSTSEC-2025-0012](https://rustsec.org/advisories/RUSTSEC-2025-0012)). The feature is off by
 //! default, and the loop above replaces it.
 #![cfg_attr(
     feature = "backoff",

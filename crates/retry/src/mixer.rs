@@ -2,10 +2,10 @@
 
 /// A deterministic stream of 64-bit numbers from a seed, for spreading delays.
 ///
-/// The same seed always gives the same numbers, so a run that uses it can be repeated, compared
-/// and written down. Seed it from something that differs between the processes that shall not
-/// retry in step, for example the process id mixed with the time of start. It is not for secrets:
-/// whoever sees one number knows the rest.
+/// The same seed always gives the same numbers, so a run can be repeated, compared and written
+/// down. Seed it with a value that differs between processes that must not retry in step. An
+/// example is the process id mixed with the start time. It is not for secrets: each number reveals
+/// all later ones.
 ///
 /// The algorithm is `SplitMix64` of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 /// Generators" (OOPSLA 2014): one addition and two multiplications per number, eight bytes of
@@ -16,13 +16,13 @@ pub struct SplitMix64 {
 }
 
 impl SplitMix64 {
-    /// The stream that belongs to `seed`. Every seed is a good one, 0 included.
+    /// Returns the stream of `seed`. Every seed is good, 0 included.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// The next number of the stream. After 2^64 numbers it starts again.
+    /// Returns the next number. After 2^64 numbers the stream repeats.
     #[must_use = "the stream moves on, so a number that is not used is lost"]
     pub const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

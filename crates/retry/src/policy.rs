@@ -1,10 +1,10 @@
-//! The policy: how often, and how late, to try again.
+//! The policy: the number of retries, and their delays.
 
 use core::time::Duration;
 
 use crate::{Delays, Jitter, span::from_nanos};
 
-/// When to try again, and how often. Plain data: every value of every field is valid.
+/// The number of retries and their delays, as plain data. Every value of every field is valid.
 ///
 /// The delay before retry `k`, counted from 0, is `initial_interval * 2^k`, at most
 /// `max_interval`, shortened by `jitter`.
@@ -24,30 +24,32 @@ use crate::{Delays, Jitter, span::from_nanos};
 #[doc(alias = "DefaultRetry")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retry {
-    /// How many retries there are before the caller gives up; with 0 the first failure is final.
+    /// The number of retries before the caller gives up. With 0 the first failure is final.
     #[doc(alias = "MaxRetries")]
     pub max_retries: u32,
     /// The delay before the first retry. Each further one is twice as long as the one before.
     #[doc(alias = "InitialInterval")]
     pub initial_interval: Duration,
-    /// The longest delay. Without it the delays double up to [`Duration::MAX`].
+    /// The longest delay. With `None` the delays double up to [`Duration::MAX`].
     pub max_interval: Option<Duration>,
-    /// How long the thing that is retried must have been healthy for its past failures to be
-    /// forgotten. Without it they are remembered until the caller refills the budget for another
-    /// reason. The caller measures this time, and then calls [`Budget::refill_after_health`].
+    /// The time that the retried thing must be healthy so that its past failures are forgotten.
+    /// With `None` they are remembered until the caller refills the budget for another reason. The
+    /// caller measures this time, and then calls [`Budget::refill_after_health`].
     ///
     /// [`Budget::refill_after_health`]: crate::Budget::refill_after_health
     pub reset_after: Option<Duration>,
-    /// By how much a random number may shorten each delay.
+    /// The share of each delay that a random number may subtract.
     pub jitter: Jitter,
 }
 
 impl Retry {
-    /// Ten retries, the first after 200 ms, no cap, no jitter, failures are not forgotten: what
-    /// the agent that Handover re-implements does. The same as [`Retry::default`], as a constant.
+    /// Ten retries, the first after 200 ms, no longest delay, no jitter, and failures are never
+    /// forgotten. The agent that Handover re-implements behaves so. It is [`Retry::default`] as a
+    /// constant.
     pub const DEFAULT: Self = Self::new(10, Duration::from_millis(200));
 
-    /// A policy with this budget and first delay, and otherwise as [`Retry::DEFAULT`].
+    /// Returns a policy with this number of retries and this first delay. The rest is as in
+    /// [`Retry::DEFAULT`].
     #[must_use]
     pub const fn new(max_retries: u32, initial_interval: Duration) -> Self {
         Self {
@@ -59,32 +61,31 @@ impl Retry {
         }
     }
 
-    /// The same policy with this longest delay.
+    /// Returns the policy with this longest delay.
     #[must_use]
     pub const fn with_max_interval(mut self, longest: Duration) -> Self {
         self.max_interval = Some(longest);
         self
     }
 
-    /// The same policy, forgetting failures after this time in health.
+    /// Returns the policy with this time of health after which failures are forgotten.
     #[must_use]
     pub const fn with_reset_after(mut self, healthy: Duration) -> Self {
         self.reset_after = Some(healthy);
         self
     }
 
-    /// The same policy with this jitter.
+    /// Returns the policy with this jitter.
     #[must_use]
     pub const fn with_jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// The delay before retry `attempt`, counted from 0, without jitter.
+    /// Returns the delay before retry `attempt`, counted from 0, without jitter.
     ///
-    /// This is `initial_interval * 2^attempt`, capped by `max_interval` where set, and
-    /// [`Duration::MAX`] where the product is longer than that. It is the same for every attempt
-    /// number, within the budget or beyond it.
+    /// The delay is `initial_interval * 2^attempt`, limited by `max_interval` if it is set, and by
+    /// [`Duration::MAX`]. The number may be beyond the budget.
     #[must_use]
     pub fn interval(&self, attempt: u32) -> Duration {
         let factor = 1_u128.checked_shl(attempt).unwrap_or(u128::MAX);
@@ -93,7 +94,7 @@ impl Retry {
             .map_or(interval, |longest| interval.min(longest))
     }
 
-    /// The delays of this policy one after the other, jitter taken from a stream that starts with
+    /// Returns the delays of this policy in order. The jitter comes from a stream that starts with
     /// `seed`. Without jitter the seed has no effect.
     pub const fn delays(self, seed: u64) -> Delays {
         Delays::new(self, seed)

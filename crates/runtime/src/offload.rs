@@ -37,14 +37,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum OffloadError {
     /// The operating system started no thread, and none became free in time.
     #[error(
-        "could not start a thread for it (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?)"
+        "could not start a thread (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?)"
     )]
     NoThread(#[source] StartError),
     /// As many threads as there may be are at work, and none became free in time.
-    #[error("{MOST_THREADS} threads are at work, and none became free within {PATIENCE:?}")]
+    #[error("all {MOST_THREADS} threads are busy, and none became free within {PATIENCE:?}")]
     Busy,
     /// The work panicked.
-    #[error("it panicked: {message}")]
+    #[error("the work panicked: {message}")]
     Panicked {
         /// What the panic said.
         message: String,
@@ -452,7 +452,7 @@ mod tests {
         let pool = pool(|pool| start_one_of(&LEFT, pool), LIMIT);
         let work = || -> () { panic!("of the work") };
         let error = in_time(pool.offload(work)).await.unwrap_err();
-        assert_eq!(error.to_string(), "it panicked: of the work");
+        assert_eq!(error.to_string(), "the work panicked: of the work");
         assert_eq!(in_time(pool.offload(|| 7)).await.unwrap(), 7);
     }
 

@@ -26,7 +26,7 @@ pub const LOOK_AROUND: Duration = Duration::from_millis(900);
 
 /// The future was not ready in time, and not when the world was looked at either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it was not done in time")]
+#[error("not done within the time limit")]
 pub struct TimedOut;
 
 /// Waits until `at`, and looks around where that was missed.

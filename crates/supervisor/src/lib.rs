@@ -1,13 +1,13 @@
-//! What every supervised server has in common.
+//! The decisions of a supervisor that are the same for every supervised server.
 //!
 //! **What it is.** Two things:
 //!
-//! - An [`Operator`](operator::Operator) decides what signals, clients of a control socket and changed
-//!   files lead to: what is read, what the agent is asked for, when everything has to end and how
-//!   urgently, what each client is answered, what a service manager is told. It is pure, and stands beside
-//!   the state machine of `handover-core`, which decides which epoch runs.
+//! - An [`Operator`](operator::Operator) decides what follows from signals, from clients of a control
+//!   socket and from changed files. It decides what is read, what the agent is asked for, and when
+//!   everything ends. It also decides the answers to clients and the reports to a service manager. It is
+//!   pure, and stands beside the state machine of `handover-core`, which decides which epoch runs.
 //! - A [`Supervisor`] carries out what both machines decide. It is given a proxy and a [`Source`] of
-//!   configurations, and answers signals, the clients of a [control socket](control) and changes of the
+//!   configurations. It answers signals and the clients of a [control socket](control), and follows the
 //!   watched [`Files`].
 //!
 //! A proxy of your own needs [`Operate`] beside `handover_tokio::Proxy`; all its methods have defaults. For

@@ -23,10 +23,10 @@ use crate::handle::{Applied, ApplyError, Events, NotLive};
 use crate::status::NotLiveInTime;
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
 
-/// Runs a [`Proxy`] by a [`Policy`]: the driver of a [`Machine`].
+/// Runs a [`Proxy`] under a [`Policy`]: the driver of a [`Machine`].
 ///
-/// One task, one loop, no decision in it: take one input, feed it to the machine, carry out its
-/// outputs, arm the timer anew, wait.
+/// One task runs one loop without decisions. It takes one input, passes it to the machine, carries
+/// out the outputs, sets the timer and waits.
 pub struct Agent<P: Proxy + ?Sized> {
     proxy: Arc<P>,
     machine: Machine<P::Config>,
@@ -66,11 +66,11 @@ pub(crate) enum Message<C> {
 }
 
 impl<P: Proxy + ?Sized> Agent<P> {
-    /// An agent that runs nothing yet. It does nothing until [`run`](Self::run) is awaited.
+    /// Returns an agent that runs nothing yet. It does nothing until [`run`](Self::run) is awaited.
     ///
     /// # Errors
     ///
-    /// When the policy cannot be honoured.
+    /// Returns an error if the policy cannot be honoured.
     pub fn new(proxy: Arc<P>, policy: Policy) -> Result<Self, PolicyError> {
         // The jitter of the retries needs no better randomness than that of a hash map.
         let machine = Machine::with_seed(policy, RandomState::new().hash_one(()))?;
@@ -94,7 +94,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
         })
     }
 
-    /// A handle to this agent.
+    /// Returns a handle to this agent.
     #[must_use]
     pub fn handle(&self) -> Handle<P::Config> {
         Handle::new(
@@ -107,17 +107,17 @@ impl<P: Proxy + ?Sized> Agent<P> {
     /// Runs until the machine has finished. When `shutdown` resolves, the agent terminates as by
     /// [`Handle::terminate`] with [`Urgency::Drain`]. Pass [`std::future::pending`] if only handles end it.
     ///
-    /// The agent waits for every [`Proxy::run`]. A proxy that ignores [`RunControl::abort`] keeps this call
-    /// from returning, for as long as it runs.
+    /// The agent waits for every [`Proxy::run`]. A proxy that ignores [`RunControl::abort`] keeps
+    /// this call from returning.
     ///
     /// # Panics
     ///
-    /// If the runtime has no timer, see `tokio::runtime::Builder::enable_time`.
+    /// Panics if the runtime has no timer, see `tokio::runtime::Builder::enable_time`.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: dropping the future drops every [`Proxy::run`] that is under way, without a
-    /// drain and without a cleanup.
+    /// Not cancel safe. Dropping the future drops every running [`Proxy::run`], without a drain and
+    /// without a cleanup.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
         // A runtime without a timer shows itself here, and not at the first deadline of a later day. To wait
         // would cost the first start a tick of that timer.
@@ -160,7 +160,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let reception = self.machine.handle_input(self.now(), input);
                 if reception == Reception::Accepted && !is_awaited {
                     for waiter in self.waiters.drain(..) {
-                        // Whoever waited may have stopped waiting.
+                        // The caller may have stopped waiting.
                         let _gone = waiter.send(Err(NotLive::Replaced));
                     }
                 }
@@ -277,7 +277,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
     /// Shows the new state and answers those whose wait is over.
     fn settle(&mut self) {
         let status = status_of(&self.machine, self.started, self.last_failure.clone());
-        // First the state, so that whoever is answered finds the state that the answer is about.
+        // First the state, so that the reader of an answer finds the state that it is about.
         self.status.send_replace(status);
         for (answer, result) in self.answers.drain(..) {
             // Whoever asked may have stopped waiting.

@@ -1,11 +1,11 @@
-//! What a running epoch says to the agent and hears from it.
+//! The connection between a running epoch and the agent.
 
 use std::sync::Arc;
 
 use handover_core::{Abort, Epoch};
 use tokio::sync::watch;
 
-/// The line between one [`Proxy::run`](crate::Proxy::run) and the agent. A clone speaks for the
+/// The connection between one [`Proxy::run`](crate::Proxy::run) and the agent. Clones belong to the
 /// same epoch.
 #[derive(Clone)]
 pub struct RunControl {
@@ -44,44 +44,44 @@ impl RunControl {
         }
     }
 
-    /// Says that the epoch serves. More than once does no harm.
+    /// Reports that the epoch serves. Repeated calls do no harm.
     pub fn live(&self) {
         (self.report)(Report::Live);
     }
 
-    /// Reports that the epoch, which is live, has stopped serving although its process runs on: its
-    /// listeners are closed and no newer epoch is live. The agent treats the epoch as draining from
-    /// then on, and starts its configuration again: at once and without a retry if a newer epoch was
-    /// started beside it, and otherwise as after a failed exit of the epoch.
+    /// Reports that the live epoch runs but has stopped serving: its listeners are closed, and no
+    /// newer epoch is live. The agent then treats the epoch as draining, and starts its
+    /// configuration again. If a newer epoch was started beside it, that is at once and costs no
+    /// retry. Otherwise it is as after a failed exit of the epoch.
     ///
-    /// More than once does no harm; of an epoch that is not live it is ignored.
+    /// Repeated calls do no harm. The call is ignored if the epoch is not live.
     pub fn stopped_serving(&self) {
         (self.report)(Report::StoppedServing);
     }
 
-    /// Reports that the epoch, whose start was [withdrawn](Self::withdrawn), will never go live,
-    /// finishes what it has and exits by itself. The agent treats the epoch as draining from then
-    /// on, and the drain of the others does not wait for its start.
+    /// Reports that the [withdrawn](Self::withdrawn) epoch will never go live, finishes its
+    /// requests and exits by itself. The agent then treats the epoch as draining, and the drain of
+    /// the others does not wait for its start.
     ///
-    /// More than once does no harm; of an epoch that was not withdrawn it is ignored.
+    /// Repeated calls do no harm. The call is ignored if the epoch was not withdrawn.
     pub fn will_not_go_live(&self) {
         (self.report)(Report::WillNotGoLive);
     }
 
-    /// Whether the start of the epoch has been withdrawn.
+    /// Returns whether the start of the epoch was withdrawn.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
         self.orders.borrow().withdrawn
     }
 
     /// Waits until the start of the epoch is withdrawn: the agent terminates, and the epoch is not
-    /// live yet. When that has been said already, this returns at once.
+    /// live yet. If that has happened already, it returns at once.
     ///
-    /// A proxy answers in one of three ways. It ends the epoch and returns from
-    /// [`Proxy::run`](crate::Proxy::run), if the epoch has taken nothing over from an older one. It
-    /// goes on and reports [`live`](Self::live), if the epoch has taken something over: it is
-    /// drained then. Or it reports [`will_not_go_live`](Self::will_not_go_live). A proxy that does
-    /// nothing of it is waited for like one that goes live, and aborted where nothing else serves.
+    /// A proxy answers in one of three ways. If the epoch has taken nothing over from an older one,
+    /// the proxy ends it and returns from [`Proxy::run`](crate::Proxy::run). If the epoch has taken
+    /// something over, the proxy continues, reports [`live`](Self::live), and the epoch is drained.
+    /// Or it reports [`will_not_go_live`](Self::will_not_go_live). Without an answer the agent
+    /// waits as for an epoch that goes live, and aborts the epoch if nothing else serves.
     ///
     /// # Cancel safety
     ///
@@ -101,12 +101,12 @@ impl RunControl {
         self.orders.borrow().retired
     }
 
-    /// Waits until a newer epoch serves in place of this one, and returns that one. When that has
-    /// been said already, this returns at once, also after the newer epoch has ended.
+    /// Waits until a newer epoch serves in place of this one, and returns the newer one. If that
+    /// has happened already, it returns at once, even if the newer epoch has ended.
     ///
-    /// The epoch finishes what it has, and then [`Proxy::run`](crate::Proxy::run) returns. Nothing
-    /// else tells an old epoch to end while the agent runs, and under a policy with
-    /// [`max_epochs`](handover_core::Policy::max_epochs) the next change waits for its end.
+    /// The epoch must finish its requests, and then [`Proxy::run`](crate::Proxy::run) must return.
+    /// Nothing else ends an old epoch while the agent runs. Under a policy with
+    /// [`max_epochs`](handover_core::Policy::max_epochs), the next change waits for its end.
     ///
     /// # Cancel safety
     ///
@@ -122,28 +122,28 @@ impl RunControl {
         }
     }
 
-    /// Says that the epoch, which drains, has nothing left to lose, so that another one may be
-    /// started although it still runs.
+    /// Reports that the draining epoch has no clients left. Then another epoch may be started
+    /// although this one still runs.
     pub fn released(&self) {
         (self.report)(Report::Released);
     }
 
-    /// How the epoch has been told to stop so far, if it has.
+    /// Returns how the epoch must stop, or `None` if it was not told to.
     #[must_use]
     pub fn aborted(&self) -> Option<Abort> {
         self.orders.borrow().abort
     }
 
-    /// Returns whether the epoch is told to stop because it was not live by its start deadline. Then
-    /// the agent counts its end as a failure, and [`Proxy::run`](crate::Proxy::run) may return the
-    /// reason as [`RunError::Failed`](crate::RunError::Failed) instead of `Aborted`.
+    /// Returns whether the epoch must stop because it was not live by its start deadline. The agent
+    /// counts its end as a failure then. [`Proxy::run`](crate::Proxy::run) may return the reason as
+    /// [`RunError::Failed`](crate::RunError::Failed) instead of `Aborted`.
     #[must_use]
     pub fn is_late(&self) -> bool {
         self.orders.borrow().late
     }
 
-    /// Waits until the epoch is told to stop, and says how. When it has been told already, this
-    /// returns at once. An agent that is gone tells everything to stop immediately.
+    /// Waits until the epoch must stop, and returns how. If that has happened already, it returns
+    /// at once. If the agent is gone, it returns [`Abort::Immediate`].
     ///
     /// # Cancel safety
     ///
@@ -152,8 +152,8 @@ impl RunControl {
         self.abort_at_least(Abort::Graceful).await
     }
 
-    /// Waits until the epoch is told to stop immediately, which a graceful stop turns into when it
-    /// takes too long.
+    /// Waits until the epoch must stop immediately. A graceful stop that takes too long becomes an
+    /// immediate one.
     ///
     /// # Cancel safety
     ///

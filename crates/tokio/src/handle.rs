@@ -1,4 +1,4 @@
-//! Speaking to a running agent.
+//! Requests to a running agent.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,8 @@ use crate::agent::Message;
 use crate::control::Report;
 use crate::{Failure, Status};
 
-/// Speaks to an agent, from any task. Handles can be cloned; dropping them does not end the agent.
+/// Sends requests to an agent, from any task. Handles can be cloned. Dropping them does not end the
+/// agent.
 pub struct Handle<C> {
     messages: mpsc::UnboundedSender<Message<C>>,
     status: watch::Receiver<Status>,
@@ -38,55 +39,55 @@ impl Events {
     }
 }
 
-/// What became of a configuration that was taken in.
+/// The result of a request with a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Applied {
-    /// It is desired from here on.
+    /// The configuration is now the desired one.
     Changed,
-    /// It was desired already.
+    /// The configuration was the desired one already.
     Unchanged,
 }
 
-/// Why a configuration was not taken in.
+/// The reason why a configuration was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
-    /// The agent terminates.
-    #[error("the agent is terminating and takes no configuration any more")]
+    /// The agent is terminating.
+    #[error("the agent is terminating and accepts no configuration")]
     Terminating,
     /// The agent has ended, or was dropped without being run.
     #[error("the agent has ended")]
     Ended,
 }
 
-/// How a configuration that was taken in goes on. Dropping it changes nothing for the configuration.
+/// A configuration that was accepted, on its way to live. Dropping this value changes nothing for
+/// the configuration.
 #[derive(Debug)]
 pub struct Followed(oneshot::Receiver<Result<Epoch, NotLive>>);
 
 impl Followed {
-    /// Waits until the configuration is live, replaced or given up; returns the epoch that is live
-    /// with it.
+    /// Waits until the configuration is live, and returns its epoch.
     ///
     /// # Errors
     ///
-    /// Why it is not going to be live.
+    /// Returns an error once the configuration is replaced or given up, or the agent ends.
     pub async fn live(self) -> Result<Epoch, NotLive> {
         self.0.await.unwrap_or(Err(NotLive::Ended))
     }
 }
 
-/// Why a configuration did not go live.
+/// The reason why a configuration did not go live.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotLive {
-    /// It was not taken in.
-    #[error("the configuration was not taken in")]
+    /// The configuration was not accepted.
+    #[error("the configuration was not accepted")]
     NotApplied(#[source] ApplyError),
-    /// Another one was asked for before it was live.
+    /// Another configuration was requested before this one was live.
     #[error("another configuration was asked for before this one was live")]
     Replaced,
-    /// It was given up.
+    /// The configuration was given up.
     #[error("the configuration was given up after epoch {epoch}{}", because(.failure.as_ref()))]
     GivenUp {
         /// The last epoch that failed with it.
@@ -94,7 +95,7 @@ pub enum NotLive {
         /// How that epoch failed, if that is known.
         failure: Option<Failure>,
     },
-    /// Its epoch ended cleanly, and that was taken as wanted.
+    /// The epoch ended cleanly, and the policy counts that as wanted.
     #[error("the proxy ended cleanly and is not restarted")]
     Stayed,
     /// The agent terminates or has ended.
@@ -121,31 +122,31 @@ impl<C> Handle<C> {
         }
     }
 
-    /// Asks for this configuration, and returns once the control loop has taken it in and
+    /// Requests this configuration, and returns once the control loop has accepted it and
     /// [`status`](Self::status) shows the state that this has led to.
     ///
-    /// An agent may be asked before it runs. The call then waits until [`Agent::run`](crate::Agent::run)
-    /// is polled, or until the agent is dropped.
+    /// The agent need not run yet. The call then waits until [`Agent::run`](crate::Agent::run) is
+    /// polled, or until the agent is dropped.
     ///
     /// # Errors
     ///
-    /// When the agent terminates, has ended, or was dropped without being run.
+    /// Returns an error if the agent is terminating, has ended, or was dropped without being run.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped after its first poll, the configuration is applied all the same;
-    /// only the answer is lost.
+    /// If the future is dropped after its first poll, the configuration is applied all the same.
+    /// Only the answer is lost.
     #[doc(alias = "ConfigCh")]
     pub async fn apply(&self, config: C) -> Result<Applied, ApplyError> {
         self.ask(Input::Desire(config)).await
     }
 
-    /// Asks for this configuration as [`apply`](Self::apply) does, and returns besides what tells
-    /// how it goes on, for whoever wants to wait for that elsewhere.
+    /// Requests this configuration as [`apply`](Self::apply) does. The returned [`Followed`]
+    /// reports when it is live, and can be awaited elsewhere.
     ///
     /// # Errors
     ///
-    /// When the agent terminates or has ended.
+    /// Returns an error if the agent is terminating or has ended.
     ///
     /// # Cancel safety
     ///
@@ -154,12 +155,12 @@ impl<C> Handle<C> {
         self.ask_and_follow(Input::Desire(config)).await
     }
 
-    /// Asks for this configuration, and returns the epoch that is live with it.
+    /// Requests this configuration, and returns the epoch that is live with it.
     ///
     /// # Errors
     ///
-    /// When the configuration is not taken in, replaced by another one, or given up, with the
-    /// reason, or when the agent ends before.
+    /// Returns an error if the configuration is refused, replaced by another one, or given up, or
+    /// if the agent ends before it is live.
     ///
     /// # Cancel safety
     ///
@@ -168,13 +169,14 @@ impl<C> Handle<C> {
         self.ask_and_wait(Input::Desire(config)).await
     }
 
-    /// Asks for the next epoch with this configuration, also where an equal one is desired or runs
-    /// already: what the proxy reads beside its configuration may have changed. Returns once the
-    /// control loop has taken it in, with [`Applied::Changed`]; see [`Input::Renew`].
+    /// Requests the next epoch with this configuration, even if an equal one is desired or runs
+    /// already. Use it if files that the proxy reads beside its configuration have changed. It
+    /// returns [`Applied::Changed`] once the control loop has accepted the request; see
+    /// [`Input::Renew`].
     ///
     /// # Errors
     ///
-    /// When the agent terminates or has ended.
+    /// Returns an error if the agent is terminating or has ended.
     ///
     /// # Cancel safety
     ///
@@ -183,12 +185,12 @@ impl<C> Handle<C> {
         self.ask(Input::Renew(config)).await
     }
 
-    /// Asks for the next epoch as [`renew`](Self::renew) does, and returns besides what tells how it
-    /// goes on.
+    /// Requests the next epoch as [`renew`](Self::renew) does. The returned [`Followed`] reports
+    /// when it is live.
     ///
     /// # Errors
     ///
-    /// When the agent terminates or has ended.
+    /// Returns an error if the agent is terminating or has ended.
     ///
     /// # Cancel safety
     ///
@@ -197,10 +199,10 @@ impl<C> Handle<C> {
         self.ask_and_follow(Input::Renew(config)).await
     }
 
-    /// Asks for the next epoch as [`renew`](Self::renew) does, and returns the epoch that is live with
-    /// the configuration.
+    /// Requests the next epoch as [`renew`](Self::renew) does, and returns the epoch that is live
+    /// with the configuration.
     ///
-    /// Another waiter for the same configuration stays registered, and is answered as this call is.
+    /// A waiter for the same configuration stays registered, and gets the same answer.
     ///
     /// # Errors
     ///
@@ -213,31 +215,32 @@ impl<C> Handle<C> {
         self.ask_and_wait(Input::Renew(config)).await
     }
 
-    /// Asks for a cold restart with this configuration, also where it is the desired one already:
-    /// everything that runs is ended, and then it is started as epoch 0. Returns once the control
-    /// loop has taken it in, [`Applied::Unchanged`] where that very restart is under way.
+    /// Requests a cold restart with this configuration, even if it is the desired one already.
+    /// Every epoch is ended, and then the configuration is started as epoch 0. It returns once the
+    /// control loop has accepted the request. The result is [`Applied::Unchanged`] if this very
+    /// restart is already under way.
     ///
-    /// Nothing serves from the first abort until the new epoch 0 is live; where a hand-over can do,
-    /// use [`apply`](Self::apply). What an aborted epoch does is no failure, and costs no retry.
-    /// When the new epoch 0 fails, see [`Input::Restart`].
+    /// Nothing serves from the first abort until the new epoch 0 is live. If a hand-over is
+    /// possible, use [`apply`](Self::apply). The exit of an aborted epoch is no failure, and costs
+    /// no retry. If the new epoch 0 fails, see [`Input::Restart`].
     ///
     /// # Errors
     ///
-    /// When the agent terminates or has ended.
+    /// Returns an error if the agent is terminating or has ended.
     ///
     /// # Cancel safety
     ///
-    /// As [`apply`](Self::apply): the restart goes on, only the answer is lost.
+    /// As [`apply`](Self::apply): the restart continues, and only the answer is lost.
     pub async fn restart(&self, config: C) -> Result<Applied, ApplyError> {
         self.ask(Input::Restart(config)).await
     }
 
-    /// Asks for a cold restart as [`restart`](Self::restart) does, and returns besides what tells
-    /// how it goes on.
+    /// Requests a cold restart as [`restart`](Self::restart) does. The returned [`Followed`]
+    /// reports when the configuration is live.
     ///
     /// # Errors
     ///
-    /// When the agent terminates or has ended.
+    /// Returns an error if the agent is terminating or has ended.
     ///
     /// # Cancel safety
     ///
@@ -246,10 +249,11 @@ impl<C> Handle<C> {
         self.ask_and_follow(Input::Restart(config)).await
     }
 
-    /// As [`restart`](Self::restart), and returns the epoch that is live with the configuration: 0,
-    /// unless that failed and a later one went live beside the configuration that served before.
+    /// Requests a cold restart as [`restart`](Self::restart) does, and returns the epoch that is
+    /// live with the configuration. That is epoch 0. If epoch 0 fails, it can be a later one,
+    /// beside the configuration that served before.
     ///
-    /// Whoever waits for the same configuration goes on waiting, and is answered as this call is.
+    /// A waiter for the same configuration stays registered, and gets the same answer.
     ///
     /// # Errors
     ///
@@ -263,9 +267,10 @@ impl<C> Handle<C> {
     }
 
     /// Stops counting this draining epoch towards [`Policy::max_epochs`], so that a change which
-    /// waits for it is started at once. Who calls it takes upon themselves what the proxy does to
-    /// the epoch then: a real Envoy ends its oldest epoch when a third one starts. An epoch that
-    /// does not drain is left as it is.
+    /// waits for it starts at once. The call does nothing if the epoch does not drain.
+    ///
+    /// The caller must know what the proxy does then: a real Envoy ends its oldest epoch when a
+    /// third one starts.
     ///
     /// [`Policy::max_epochs`]: handover_core::Policy::max_epochs
     pub fn release(&self, epoch: Epoch) {
@@ -273,22 +278,22 @@ impl<C> Handle<C> {
         let _ended = self.send(Message::Reported(epoch, Report::Released));
     }
 
-    /// Ends the agent, so urgently. The strongest urgency said so far counts; a weaker or an equal one
+    /// Ends the agent with this urgency. The strongest urgency so far counts. A weaker or equal one
     /// changes nothing.
     pub fn terminate(&self, urgency: Urgency) {
         // An agent that has ended needs no telling.
         let _ended = self.send(Message::Terminate(urgency));
     }
 
-    /// The agent's state, as a channel that always has the last one. It closes when the agent has
-    /// ended.
+    /// Returns a channel that always has the newest state of the agent. It closes when the agent
+    /// has ended.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// The agent's events from here on. A receiver that falls behind by more than 256 events misses
-    /// the oldest ones and is told how many.
+    /// Returns the agent's events from this moment on. A receiver that falls behind by more than
+    /// 256 events misses the oldest ones, and gets their number.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()

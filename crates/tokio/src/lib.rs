@@ -1,15 +1,16 @@
 //! The tokio driver of Handover: one control loop around the state machine of `handover-core`.
 //!
-//! **What it is.** An [`Agent`] drives a [`Proxy`]: it runs one instance per epoch, tells the state
-//! machine what happened, and carries out what the machine says. A [`Handle`] asks it for
-//! configurations from any task. Child processes are the business of `handover-process`, files that
-//! change that of `handover-watch`.
+//! **What it is.** An [`Agent`] drives a [`Proxy`]: it runs one instance per epoch, reports to the
+//! state machine what happened, and carries out its outputs. A [`Handle`] requests configurations
+//! from any task. The crates `handover-process` and `handover-watch` have child processes and
+//! watched files.
 //!
-//! **What it does not do.** It decides nothing: what is started, retried, aborted or given up
-//! follows from the policy and is decided in `handover-core`. It knows no particular proxy; that of
-//! Envoy is `handover-envoy`.
+//! **What it does not do.** The agent decides nothing. The policy and `handover-core` decide what
+//! is started, retried, aborted or given up. The crate knows no particular proxy; that of Envoy is
+//! `handover-envoy`.
 //!
-//! **Who calls it.** Whoever has something to keep running. A single-threaded runtime is enough.
+//! **Who calls it.** A program that keeps another program running. A single-threaded runtime is
+//! enough.
 //!
 //! **Which types first.** [`Proxy`], which you implement, then [`Agent`] and [`Handle`].
 //!

@@ -31,15 +31,15 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
         Event::StoppedServing { epoch } => {
             warn!(
                 epoch = epoch.number(),
-                "epoch {epoch} has stopped serving although it runs: it does not listen any more"
+                "epoch {epoch} runs but has stopped serving: it does not listen any more"
             );
         }
         Event::WokeLate { late } => {
             let ms = late.as_millis();
             warn!(
                 late_ms = ms,
-                "a deadline was missed by {ms} ms, so this process did not run for a while; \
-                 looking at what happened meanwhile before anything is given up"
+                "a deadline was missed by {ms} ms, so this process was paused; \
+                 what happened meanwhile is read before anything is given up"
             );
         }
         Event::StartTimedOut { epoch } => {
@@ -83,7 +83,7 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
         Event::FallbackLost { epoch } => {
             error!(
                 epoch = epoch.number(),
-                "gave the last good configuration up as well"
+                "gave up the last good configuration as well"
             );
         }
         Event::Stayed { epoch } => {
@@ -93,7 +93,7 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
             );
         }
         Event::Draining { .. } => info!("terminating: draining"),
-        Event::DrainTimedOut => warn!("the drain is not done in time and is cut"),
+        Event::DrainTimedOut => warn!("the drain took too long and is cut"),
         // An event of a later version.
         _ => debug!("{event:?}"),
     }
@@ -115,7 +115,7 @@ fn exited(epoch: Epoch, exit: Exit, failure: Option<&Failure>) {
     let number = epoch.number();
     match exit {
         Exit::Clean => info!(epoch = number, "epoch {epoch} ended cleanly"),
-        Exit::Aborted => info!(epoch = number, "epoch {epoch} ended as told"),
+        Exit::Aborted => info!(epoch = number, "epoch {epoch} ended as requested"),
         Exit::Failed(Severity::Transient | Severity::Permanent) => {
             let reason = failure
                 .filter(|failure| failure.epoch == epoch)
@@ -132,13 +132,13 @@ fn gave_up(epoch: Epoch, why: GaveUp, holding: bool, failure: Option<&Failure>) 
         let reason = failure.map(Failure::message).unwrap_or_default();
         error!(
             epoch = number,
-            "gave the configuration up, as {why}; an older one goes on serving; last failure: {reason}"
+            "gave up the configuration: {why}; an older epoch serves on; last failure: {reason}"
         );
     } else {
         // The reason was logged with the failure, and the end is the caller's to explain.
         debug!(
             epoch = number,
-            "gave the configuration up, as {why}; nothing is left to serve"
+            "gave up the configuration: {why}; no epoch serves"
         );
     }
 }

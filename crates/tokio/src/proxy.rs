@@ -1,4 +1,4 @@
-//! What a proxy must be able to do for the agent.
+//! The trait that a proxy implements for the agent.
 
 use std::error::Error;
 use std::fmt;
@@ -8,37 +8,39 @@ use handover_core::{Epoch, Severity, Target};
 
 use crate::RunControl;
 
-/// A program of which the agent runs one instance per epoch.
+/// A program. The agent runs one instance of it per epoch.
 ///
-/// The agent calls the methods from its own tasks; several [`run`](Self::run) calls are under way
-/// at once during a hand-over, each for another epoch.
+/// The agent calls the methods from its own tasks. During a hand-over several [`run`](Self::run)
+/// calls run at once, each for another epoch.
 #[async_trait]
 pub trait Proxy: Send + Sync + 'static {
-    /// What the proxy can be asked to run with. Two are equal when their content is. It is cloned a few
-    /// times per start; an `Arc` keeps that cheap.
+    /// The configuration. Two are equal if their content is. It is cloned a few times per start,
+    /// and an `Arc` keeps that cheap.
     type Config: Clone + Eq + Send + Sync + 'static;
 
-    /// Launches this epoch and waits until nothing of it runs any more.
+    /// Starts this epoch and waits until no part of it runs any more.
     ///
-    /// Once the epoch serves it calls [`RunControl::live`]. When [`RunControl::abort`] says so, it
-    /// ends the epoch in that way, and still waits for the end. When [`RunControl::retired`] says so,
-    /// a newer epoch serves: this one finishes what it has and returns. When [`RunControl::withdrawn`] says
-    /// so before the epoch is live, it gives the start up if nothing has been taken over.
+    /// - Once the epoch serves, call [`RunControl::live`].
+    /// - When [`RunControl::abort`] resolves, end the epoch in that way, and still wait for the
+    ///   end.
+    /// - When [`RunControl::retired`] resolves, a newer epoch serves: finish the current requests
+    ///   and return.
+    /// - When [`RunControl::withdrawn`] resolves before the epoch is live, give up the start,
+    ///   unless something was taken over.
     ///
-    /// For [`Target::Drain`] nothing
-    /// needs to be launched: the call lets the connections of all other epochs end and returns when
-    /// they have, or when it is aborted.
+    /// For [`Target::Drain`] nothing needs to be started. The call drains the connections of all
+    /// other epochs, and returns when they are drained or when it is aborted.
     ///
-    /// A panic in here is a failed exit of the epoch.
+    /// A panic of this method counts as a failed exit of the epoch.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when the future of [`Agent::run`](crate::Agent::run) is: what it owns
-    /// must clean up after itself then, as a `Child` of `handover-process` does.
+    /// The future is dropped together with that of [`Agent::run`](crate::Agent::run). What it owns
+    /// must then clean up after itself, as a `Child` of `handover-process` does.
     ///
     /// # Errors
     ///
-    /// When the epoch could not be launched, ended with an error or was aborted; the error tells
+    /// Returns an error if the epoch could not be started, failed or was aborted. The error says
     /// whether a retry can help.
     async fn run(
         &self,
@@ -47,22 +49,23 @@ pub trait Proxy: Send + Sync + 'static {
         control: RunControl,
     ) -> Result<(), RunError>;
 
-    /// Removes what the epoch left behind. It comes once for each [`run`](Self::run), right after
-    /// it has returned and before the number is used again, and must not block: the control loop
-    /// waits for it.
+    /// Removes what the epoch has left behind. The agent calls it once for each [`run`](Self::run),
+    /// after that has returned and before the number is used again. It must not block, because the
+    /// control loop waits for it.
     fn cleanup(&self, epoch: Epoch);
 
-    /// The desired configuration was given up and the agent is about to end. It must not block.
+    /// Reports that the desired configuration was given up and the agent is about to end. It must
+    /// not block.
     #[doc(alias = "Panic")]
     fn panic(&self, config: &Self::Config);
 }
 
-/// Why an epoch did not end cleanly.
+/// The reason why an epoch did not end cleanly.
 #[derive(Debug)]
 pub enum RunError {
-    /// It was told to stop and did.
+    /// The epoch was told to stop, and did.
     Aborted,
-    /// It failed.
+    /// The epoch failed.
     Failed {
         /// Whether a retry can help.
         severity: Severity,
@@ -72,7 +75,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// A failure that may not come again.
+    /// Returns a failure that a retry can help against.
     #[must_use]
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed {
@@ -81,7 +84,8 @@ impl RunError {
         }
     }
 
-    /// A failure that a retry cannot mend, such as a configuration that the proxy rejects.
+    /// Returns a failure that no retry can help against, such as a configuration that the proxy
+    /// rejects.
     #[must_use]
     pub fn permanent(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed {

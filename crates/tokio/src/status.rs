@@ -1,4 +1,4 @@
-//! What the agent shows of itself.
+//! The state of an agent.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 /// The state of an agent after its last step.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// Where the agent is in its life.
+    /// The stage of the agent's life.
     pub phase: Phase,
     /// The running epochs, oldest first.
     pub epochs: Vec<EpochInfo>,
-    /// How the desired configuration stands.
+    /// The state of the desired configuration.
     pub standing: Standing,
     /// Why the desired configuration is held, if it is.
     pub held: Option<Held>,
@@ -22,7 +22,7 @@ pub struct Status {
     pub retries_left: Option<u32>,
     /// Whether an older configuration serves because the desired one was given up.
     pub degraded: bool,
-    /// The last epoch that failed, and how.
+    /// The last epoch that failed, and the error.
     pub last_failure: Option<Failure>,
     /// When the agent started; the times in `epochs` count from here.
     pub started: Instant,
@@ -31,15 +31,15 @@ pub struct Status {
 /// A failed epoch.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Its number.
+    /// The number of the epoch.
     pub epoch: Epoch,
-    /// What [`Proxy::run`](crate::Proxy::run) returned, without the error's own wrapper, or that the
-    /// epoch was not live in time.
+    /// The error that [`Proxy::run`](crate::Proxy::run) returned, without its
+    /// [`RunError`](crate::RunError), or that the epoch was not live in time.
     pub error: Arc<dyn Error + Send + Sync>,
 }
 
 impl Failure {
-    /// The error and its sources in one line, joined by colons.
+    /// Returns the error and its sources in one line, joined by colons.
     #[must_use]
     pub fn message(&self) -> String {
         error_chain(&*self.error)
@@ -47,7 +47,7 @@ impl Failure {
 }
 
 impl PartialEq for Failure {
-    /// Two are equal when the epoch and the message are.
+    /// Two failures are equal if their epochs and their messages are.
     fn eq(&self, other: &Self) -> bool {
         self.epoch == other.epoch && self.message() == other.message()
     }
@@ -65,7 +65,7 @@ fn time(deadline: Option<Duration>) -> String {
     deadline.map_or_else(|| "its time".to_owned(), |time| format!("{time:?}"))
 }
 
-/// An error and its sources in one line, joined by colons.
+/// Returns an error and its sources in one line, joined by colons.
 #[must_use]
 pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();

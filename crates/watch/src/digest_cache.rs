@@ -19,8 +19,8 @@ const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 ///
 /// A file is read again until its device, inode, size and times have been the same for longer than
 /// a write could leave no trace in them. This watches the local clock only: that of a file server
-/// may be wrong. A write through a memory map leaves no trace on some file systems, so whoever asks
-/// for what is there at this moment gets the files read: see [`DigestCache::doubt`].
+/// may be wrong. A write through a memory map leaves no trace on some file systems, so a caller can
+/// have every file read at this moment: see [`DigestCache::doubt`].
 #[derive(Debug, Default)]
 pub(super) struct DigestCache {
     known: HashMap<PathBuf, CachedDigest>,

@@ -106,7 +106,10 @@ impl fmt::Display for Gap {
                 write!(f, "the system does not report changes of {paths}: {error}")
             }
             GapCause::NotRead { error } => {
-                write!(f, "could not read {paths}, and goes on as before: {error}")
+                write!(
+                    f,
+                    "could not read {paths}, so its last known content counts: {error}"
+                )
             }
             GapCause::NoEvents { file_system } => write!(
                 f,
@@ -114,8 +117,8 @@ impl fmt::Display for Gap {
             ),
             GapCause::OldFileMounted => write!(
                 f,
-                "{paths} is mounted as a single file, which was replaced where it comes from; the old \
-                 one is shown until it is mounted again: mount its directory instead"
+                "{paths} is mounted as a single file, and the file was replaced on the host; the mount \
+                 still shows the old one: mount its directory instead"
             ),
             GapCause::TooDeep => write!(
                 f,
@@ -139,7 +142,7 @@ impl fmt::Display for Gap {
                 write!(f, "not watched: {paths}, which is on {file_system}")
             }
             GapCause::NotLooked { error } => {
-                write!(f, "could not look at the watched files: {error}")
+                write!(f, "could not check the watched files: {error}")
             }
         }
     }

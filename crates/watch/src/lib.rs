@@ -37,7 +37,7 @@
 //! | replaces a directory on the way | at once |
 //!
 //! While somebody keeps writing, a look is taken once a second. A reported change therefore need not
-//! be the last one: whoever writes in place may be seen half-way. Replace files by rename.
+//! be the last one: a write in place may be seen half-way. Replace files by rename.
 //!
 //! **Directories** are watched with those below: their regular files, symlinks to such included, but
 //! no hidden names (`.name`) and no backup copies (`name~`). Symlinks to directories are followed, and

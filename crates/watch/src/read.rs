@@ -12,7 +12,7 @@ use handover_files::{Digest, Hasher};
 /// The largest file that is read, in bytes: far above any configuration, far below what hurts.
 pub const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 
-/// How often [`read_stable`] begins anew when the file changes while it is read.
+/// How often [`read_stable`] starts again when the file changes while it is read.
 const ATTEMPTS: usize = 5;
 
 /// Why a file could not be read.

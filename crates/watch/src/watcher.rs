@@ -71,7 +71,7 @@ pub struct Watcher {
 #[non_exhaustive]
 pub enum WatchError {
     /// A path is relative, and there is no working directory.
-    #[error("could not tell the full path of `{}`", path.display())]
+    #[error("could not find the full path of `{}`", path.display())]
     Path {
         /// The path.
         path: PathBuf,
@@ -230,7 +230,7 @@ impl Watcher {
     }
 
     fn begin_look(&mut self, thoroughly: bool) {
-        // They are lost if a look was never ended. Then everything is listened to anew.
+        // They are lost if a look was never ended. Then everything is watched again.
         let mut watch_state = self.watch_state.take().unwrap_or_default();
         if thoroughly {
             watch_state.doubt();
@@ -349,13 +349,15 @@ impl Watcher {
             match interval {
                 _ if !gap.is_found_by_looking() => tracing::warn!("{gap}"),
                 Some(interval) => {
-                    tracing::warn!("{gap}; so the files are looked at every {interval:?}");
+                    tracing::warn!("{gap}; so the files are checked every {interval:?}");
                 }
-                None => tracing::warn!("{gap}; and they are not looked at in an interval"),
+                None => tracing::warn!(
+                    "{gap}; such changes are missed, because the files are not checked at an interval"
+                ),
             }
         }
         for gap in self.told.iter().filter(|gap| !is_in(&self.gaps, gap)) {
-            tracing::info!("this is over: {gap}");
+            tracing::info!("no longer: {gap}");
         }
         self.told.clone_from(&self.gaps);
     }

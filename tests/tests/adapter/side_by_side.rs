@@ -55,7 +55,7 @@ impl Binary {
         self.install_script(version, &format!("exec {} \"$@\"", self.real.display()));
     }
 
-    /// Replaces it by one that does this when it shall serve.
+    /// Replaces it by one that does this when it is to serve.
     fn install_script(&self, version: &str, serve: &str) {
         let new = self.dir.path().join("envoy.new");
         let script = format!(

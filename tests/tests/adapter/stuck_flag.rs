@@ -88,7 +88,7 @@ async fn a_layout_that_is_not_known_is_not_written_to() {
         message.starts_with("holding epoch 0: only a cold restart can go on"),
         "{message}"
     );
-    assert!(message.contains("is not laid out as known"), "{message}");
+    assert!(message.contains("has an unknown layout"), "{message}");
     assert_eq!(fs::read(memory.path()).expect("it is still there"), bytes);
     world.served_by("v0").await;
     world.finish().await.assert_no_loss();

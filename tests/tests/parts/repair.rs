@@ -12,7 +12,7 @@ use handover_test_support::require_envoy;
 use crate::support::{Epoch, Host, get};
 
 /// A live epoch 0 whose epoch 1 was killed just when it had set the flag. A kill that comes late hits an
-/// epoch 1 that has taken over the listeners already; then all begins anew.
+/// epoch 1 that has taken over the listeners already; then everything starts again.
 async fn killed_with_the_flag_set(binary: &Path) -> (Host, Epoch) {
     for _ in 0..20 {
         let host = Host::new(binary.to_owned());

@@ -103,7 +103,7 @@ async fn the_status_tells_of_every_epoch_and_asking_costs_no_request() {
     assert_eq!(ended["last_exit"]["cause"], "handed_over", "{ended:#}");
 
     let table = world.site.ask(&["status"]);
-    table.is(0, "ready, with what is desired");
+    table.is(0, "ready, with the desired configuration");
     table.is(0, "EPOCH  STATE ");
     world.finish().await.assert_no_loss();
 }

@@ -80,7 +80,7 @@ async fn with_on_exit_stop_an_epoch_that_fails_to_start_leaves_the_serving_one_a
     let taken = holder.local_addr().expect("it is bound").port();
     let broken = handover_test_support::envoy_config::Break::PortConflict(taken);
     world.site.write_broken(broken);
-    let given_up = "gave the configuration up, as a retry cannot help; an older one goes on";
+    let given_up = "gave up the configuration: a retry cannot help; an older epoch serves on";
     world.supervisor.wait_for_line(given_up, LIMIT);
     assert_eq!(world.supervisor.count_lines("starting epoch 1"), 1);
     world.served_by("v0");

@@ -1,4 +1,4 @@
-//! An Envoy that the kernel ends for want of memory.
+//! An Envoy that the kernel ends because it is out of memory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! Where `handover run` keeps what it needs: in directories of its own, whoever else can write beside
+//! Where `handover run` keeps what it needs: in directories of its own, even if others can write beside
 //! them, and gone when it has ended, however it did.
 
 use std::fs;

@@ -119,7 +119,7 @@ async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
             supervisor.signal(Signal::TERM);
         }
         end_quickly(&mut supervisor, asked);
-        supervisor.wait_for_line("epoch 1 has taken nothing over and is dropped", LIMIT);
+        supervisor.wait_for_line("epoch 1 has not taken over and is dropped", LIMIT);
         is_answered(client);
         site.assert_nothing_left();
     }
@@ -181,6 +181,6 @@ async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
     supervisor.signal(Signal::TERM);
     end_quickly(&mut supervisor, asked);
     // Not by the agent's own deadline for a start that it has withdrawn, five seconds later.
-    supervisor.wait_for_line("epoch 0 serves nobody yet and is ended", LIMIT);
+    supervisor.wait_for_line("epoch 0 has no clients yet and is ended", LIMIT);
     site.assert_nothing_left();
 }

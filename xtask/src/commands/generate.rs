@@ -14,7 +14,7 @@ const FILE: &str = "docs/state-machine.md";
 const BEGIN: &str = "<!-- generated: by `cargo xtask generate` -->";
 const END: &str = "<!-- end of what is generated -->";
 
-/// Writes the file anew where it differs.
+/// Writes the file if it differs.
 pub(super) fn command() -> Result<ExitCode> {
     let context = Context::new()?;
     let (is, should_be) = both(&context)?;
@@ -23,7 +23,7 @@ pub(super) fn command() -> Result<ExitCode> {
     } else {
         std::fs::write(context.root.join(FILE), should_be)
             .with_context(|| format!("writing {FILE}"))?;
-        println!("{FILE} was written anew");
+        println!("{FILE} was written again");
     }
     Ok(ExitCode::SUCCESS)
 }

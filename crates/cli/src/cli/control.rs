@@ -1,4 +1,4 @@
-//! The control socket: the flags of those who have one, and the commands that speak to it.
+//! The control socket: the flags of `run` and `exec` that create one, and the commands that use it.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,24 +7,27 @@ use std::time::Duration;
 use clap::Args;
 use handover_supervisor::control::Name;
 
-use super::span;
+use super::duration;
 
-/// How this instance is spoken to.
+/// Where this instance takes requests.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Control socket")]
 pub(crate) struct ControlArgs {
-    /// The name by which `handover status` and others find this instance; without it that of the
-    /// socket's file, or `pid-` and the process id.
+    /// The name of this instance, by which `handover status` and the like find it.
+    ///
+    /// Without it, the name is that of the socket's file, or `pid-PID`.
     #[arg(long, value_name = "NAME", env = "HANDOVER_NAME")]
     pub(crate) name: Option<Name>,
 
-    /// The control socket: a path, or `none`. Without it NAME.sock in /run/handover for root, in a
-    /// directory of the user's own for others, and where there is a --lock-dir, in that.
+    /// The path of the control socket, or `none` for no socket.
+    ///
+    /// Without it, the socket is NAME.sock in --lock-dir. The default directory is /run/handover for
+    /// root, and a private directory for other users.
     #[arg(long, value_name = "PATH", env = "HANDOVER_SOCKET")]
     pub(crate) socket: Option<SocketPath>,
 }
 
-/// Where a socket is, if there is to be one.
+/// The path of the socket, or that there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SocketPath {
     None,
@@ -53,32 +56,35 @@ impl FromStr for SocketPath {
     }
 }
 
-/// Which instance is meant.
+/// The instance to ask.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Which instance")]
+#[command(next_help_heading = "Instance")]
 pub(crate) struct TargetArgs {
-    /// The instance of this name; `HANDOVER_NAME` without the flag.
+    /// Ask the instance with this name. Without the flag, `HANDOVER_NAME` counts.
     #[arg(long, value_name = "NAME", conflicts_with = "socket")]
     pub(crate) name: Option<Name>,
 
-    /// The instance with this control socket; `HANDOVER_SOCKET` without the flag. A flag wins over
-    /// both variables. With none of them, the only instance that runs is meant.
+    /// Ask the instance with this control socket. Without the flag, `HANDOVER_SOCKET` counts.
+    ///
+    /// A flag wins over both variables. Without --name, --socket and these variables, the command
+    /// asks the only instance that runs.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// The directory in which instances are looked for, where `run` was given one.
+    /// Search this directory for instances. Give it if `run` was given a --lock-dir.
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 }
 
-/// Show what a running instance does.
+/// Show the state of a running instance.
 ///
-/// Ready means that an epoch serves traffic. That it serves what the files ask for is said beside
-/// it, and if not, why. The exit code tells whether it is ready.
+/// Ready means that an epoch serves traffic. If it serves an older configuration than the files ask
+/// for, the output says so and why. The exit code is 0 if the instance is ready, so the command can be
+/// a health check.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = STATUS_EXIT_CODES)]
 pub(crate) struct StatusArgs {
-    /// Print the whole answer as JSON; docs/control.md describes it.
+    /// Print the whole status as JSON. docs/control.md describes its fields.
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -86,29 +92,36 @@ pub(crate) struct StatusArgs {
     pub(crate) target: TargetArgs,
 }
 
-/// Start the next epoch of a running instance, as HUP does.
+/// Read the files again and start the next epoch, as HUP does.
 ///
-/// The files are read again, and the next epoch is started even if nothing has changed.
+/// The next epoch starts even if nothing has changed, unless --if-changed is given.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = RELOAD_EXIT_CODES)]
 pub(crate) struct ReloadArgs {
-    /// Wait until the configuration is live. If it is rejected or given up, end with 65, the reason
-    /// and the last lines of the process.
+    /// Wait until the configuration is live.
+    ///
+    /// If it is rejected or given up, the exit code is 65. The reason and the last lines of the process
+    /// are printed.
     #[arg(long)]
     pub(crate) wait: bool,
 
-    /// Do not wait until old epochs have finished, where --max-epochs would. Envoy ends the oldest
-    /// one then; what that cuts is told.
+    /// Start the next epoch even if --max-epochs are running.
+    ///
+    /// Otherwise it waits until the oldest epoch has finished. Envoy ends its oldest epoch when a third
+    /// one starts, and the command prints how many connections that cuts.
     #[arg(long)]
     pub(crate) now: bool,
 
-    /// End every epoch, and start again with epoch 0: connections are cut, and new ones refused
-    /// meanwhile. For what no hot restart can do.
+    /// End every epoch, then start again with epoch 0. This cuts connections.
+    ///
+    /// New connections are refused until epoch 0 listens. Use it if no hot restart is possible, for
+    /// example when `handover status` says so. `exec` does not have it.
     #[arg(long, conflicts_with_all = ["now", "if_changed"])]
     pub(crate) cold: bool,
 
-    /// Start no epoch if the files hold what was asked for already. With --wait it still waits until
-    /// that is live.
+    /// Start no epoch if the files have not changed since the last read.
+    ///
+    /// With --wait the command still waits until that configuration is live.
     #[arg(long)]
     pub(crate) if_changed: bool,
 
@@ -119,14 +132,14 @@ pub(crate) struct ReloadArgs {
     pub(crate) target: TargetArgs,
 }
 
-/// Make the health checks of Envoy fail, so that load balancers send nobody here.
+/// Make the health checks of Envoy fail, so that load balancers send no new clients.
 ///
-/// Envoy asks each client to close with its next answer, and goes on accepting. A later epoch is
-/// drained as well, until `handover undrain`.
+/// Envoy still accepts connections, and asks each client to close with its next response. Later epochs
+/// are drained as well, until `handover undrain`. An instance of `exec` does not support it.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = DRAIN_EXIT_CODES)]
 pub(crate) struct DrainArgs {
-    /// Wait until no client has a connection. When time is up, end with 75 and tell who has.
+    /// Wait until no client is connected. After --timeout, end with 75 and print the clients.
     #[arg(long)]
     pub(crate) wait: bool,
 
@@ -137,25 +150,25 @@ pub(crate) struct DrainArgs {
     pub(crate) target: TargetArgs,
 }
 
-/// Take a drain back: health checks succeed again.
+/// Reverse a drain: the health checks of Envoy succeed again.
 ///
-/// It takes back no stop that has begun.
+/// A stop that has begun cannot be reversed.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = UNDRAIN_EXIT_CODES)]
 pub(crate) struct UndrainArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
 }
 
-/// Drain a running instance and end it, as TERM does.
+/// Drain a running instance, then end it, as TERM does.
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = STOP_EXIT_CODES)]
 pub(crate) struct StopArgs {
-    /// Skip the drain, as a second TERM does.
+    /// Skip the drain, as a second TERM does. This cuts connections.
     #[arg(long)]
     pub(crate) now: bool,
 
-    /// Wait until every epoch has ended.
+    /// Wait until the instance has ended, and end with its exit code.
     #[arg(long)]
     pub(crate) wait: bool,
 
@@ -166,31 +179,52 @@ pub(crate) struct StopArgs {
     pub(crate) target: TargetArgs,
 }
 
-/// How long to wait.
+/// The limit of --wait.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct TimeoutArgs {
-    /// How long --wait waits at most; 60s unless given.
-    #[arg(long, value_name = "TIME", requires = "wait", value_parser = span::parse)]
+    /// The longest time that --wait waits, 60s by default.
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
 
 impl TimeoutArgs {
-    pub(crate) fn span(self) -> Duration {
+    pub(crate) fn limit(self) -> Duration {
         self.timeout.unwrap_or(Duration::from_secs(60))
     }
 }
 
 const STATUS_EXIT_CODES: &str = "\
 Exit codes:
-   0  it is ready
+   0  the instance is ready
   64  the command line is wrong
   69  there is no such instance
-  75  it is not ready, or did not answer in time";
+  75  the instance is not ready, or did not answer in time";
 
-const EXIT_CODES: &str = "\
+const RELOAD_EXIT_CODES: &str = "\
 Exit codes:
-   0  it was done
+   0  success; with --wait, the configuration is live
   64  the command line is wrong
   65  the configuration was rejected, or given up
-  69  there is no such instance, or it cannot or will not do that
-  75  time was up";
+  69  there is no such instance, it is ending, or it does not support this
+  75  time was up; the reload continues";
+
+const DRAIN_EXIT_CODES: &str = "\
+Exit codes:
+   0  success
+  64  the command line is wrong
+  69  there is no such instance, it is ending, or it does not support this
+  75  time was up; the drain continues";
+
+const UNDRAIN_EXIT_CODES: &str = "\
+Exit codes:
+   0  success
+  64  the command line is wrong
+  69  there is no such instance, it is ending, or it does not support this
+  75  the instance did not answer in time";
+
+const STOP_EXIT_CODES: &str = "\
+Exit codes:
+   0  success; with --wait, the exit code of the instance
+  64  the command line is wrong
+  69  there is no such instance
+  75  time was up; the stop continues";

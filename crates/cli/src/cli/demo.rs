@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::span;
+use super::duration;
 
-/// Watch hand-overs under load; nothing needs to be installed.
+/// Show hand-overs under load. Nothing needs to be installed.
 ///
-/// This program itself is the server: it is supervised as `handover exec` would do it, while
-/// clients send requests over new connections, over kept connections and slow ones. Between good
-/// configurations comes one that does not start. At the end stands a table, and the exit code says
-/// whether a request was lost. Everything stays on the loopback interface.
+/// The command supervises a small server of its own, as `handover exec` does. Clients send fast and
+/// slow requests, over new and over kept connections. One of the configurations does not start, on
+/// purpose. At the end a table shows how many requests were lost. All traffic stays on the loopback
+/// interface.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Exit codes:
     0  no request was lost
-    1  a request was lost; the first ones are listed
-  130  it was interrupted")]
+    1  requests were lost; the first ones are listed
+  130  the demo was interrupted")]
 pub(crate) struct DemoArgs {
-    /// How many hand-overs to a good configuration.
+    /// The number of hand-overs to a good configuration, 1 to 1000.
     #[arg(
         long,
         value_name = "N",
@@ -30,32 +30,31 @@ pub(crate) struct DemoArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) hand_overs: u32,
 
-    /// The time between two hand-overs.
+    /// The pause between two hand-overs.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_DEMO_INTERVAL",
         default_value = "800ms"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) interval: Duration,
 
-    /// Hand over a real Envoy, this one, by hot restart instead.
+    /// Supervise this Envoy binary instead of the demo's own server, by hot restart.
     #[arg(long, value_name = "FILE", env = "HANDOVER_DEMO_ENVOY")]
     pub(crate) envoy: Option<PathBuf>,
 
-    /// Print what happens and no moving line, as without a terminal.
+    /// Do not draw the line with live figures. Without a terminal it is never drawn.
     #[arg(long, env = "HANDOVER_DEMO_NO_PROGRESS")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_progress: bool,
 }
 
-/// The server of `demo`: serves HTTP on the passed socket until TERM.
+/// Serve HTTP on the passed socket until TERM: the server of `demo`.
 #[derive(Args, Clone, Debug)]
 #[command(hide = true)]
 pub(crate) struct DemoServerArgs {
-    /// The file with its configuration: the text to answer with; one that begins with `broken`
-    /// makes it fail.
+    /// The file with the text to answer with. A text that begins with `broken` makes the server fail.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -7,28 +7,30 @@ use clap::Args;
 use handover_process::Signal;
 
 use super::control::ControlArgs;
+use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
-use super::span;
 
-/// Supervise any server: pass it listening sockets, and hand over to the next one without loss.
+/// Supervise any server: the next process takes over on the same sockets.
 ///
-/// The sockets are bound once, by handover, and passed on to each epoch of the program as
-/// descriptors 3, 4 and so on by the convention of systemd (`LISTEN_FDS`, `LISTEN_FDNAMES`,
-/// `LISTEN_PID`). Connections wait in the socket while one epoch hands over to the next, so none is
-/// refused. `RESTART_EPOCH` is the number of the epoch.
+/// Handover binds the sockets once and passes them to each epoch of the program. They are descriptors
+/// 3, 4 and so on, as systemd passes them (`LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`). Connections
+/// wait in the socket during a hand-over, so none is refused. `RESTART_EPOCH` is the number of the
+/// epoch.
 ///
-/// The next epoch is started on HUP and when a watched file has other contents. Once it is live,
-/// the old one gets the stop signal, is expected to finish what it is doing and to end, and is
-/// killed after the drain time. An epoch that does not go live never takes down the one before.
+/// The next epoch starts on HUP and when a watched file changes. Once it is live, the old epoch gets
+/// the stop signal. It must finish its requests and end. After --drain-time it is killed. An epoch that
+/// does not go live never ends the one that serves.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = super::AFTER_HELP,
     override_usage = "handover exec [OPTIONS] -- CMD [ARGS]..."
 )]
 pub(crate) struct ExecArgs {
-    /// Listen on this TCP address, HOST:PORT, and pass the socket on; repeat it for more sockets. With
-    /// port 0 a free port is chosen, and logged. Unix and UDP sockets are not supported.
+    /// Listen on this TCP address, HOST:PORT, and pass the socket to the program. Repeat it for more.
+    ///
+    /// With port 0 the system chooses a free port, which is logged. Unix and UDP sockets are not
+    /// supported.
     #[arg(
         long,
         value_name = "ADDR",
@@ -37,8 +39,9 @@ pub(crate) struct ExecArgs {
     )]
     pub(crate) listen: Vec<String>,
 
-    /// The name of the socket in `LISTEN_FDNAMES`, in the order of --listen; listen0, listen1 and so
-    /// on where there is none.
+    /// The name of a socket in `LISTEN_FDNAMES`. Repeat it in the order of --listen.
+    ///
+    /// A socket without a name is called listen0, listen1 and so on.
     #[arg(
         long,
         value_name = "NAME",
@@ -47,8 +50,10 @@ pub(crate) struct ExecArgs {
     )]
     pub(crate) fd_name: Vec<String>,
 
-    /// Pass nonblocking sockets. Without it they block, as those of systemd do. A server with an event
-    /// loop makes them nonblocking by itself, and that is then so for every epoch.
+    /// Pass nonblocking sockets. Otherwise they block, as those of systemd do.
+    ///
+    /// A server with an event loop sets this itself, and the setting holds for all epochs. Few servers
+    /// need the flag.
     #[arg(long, env = "HANDOVER_NONBLOCKING")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) nonblocking: bool,
@@ -56,19 +61,22 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) watched: WatchArgs,
 
-    /// How long an old epoch may take to finish after the stop signal before it is killed, and how
-    /// long the drain may take after TERM.
+    /// The longest time from the stop signal to the end of an epoch. Then it is killed.
+    ///
+    /// It holds for an epoch that was replaced, and for all epochs after TERM to handover.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_DRAIN_TIME",
         default_value = "10s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) drain_time: Duration,
 
-    /// The signal that asks the program to finish what it is doing and to end. It goes to the
-    /// program alone: a shell script that starts the server does so with `exec`.
+    /// The signal that asks the program to finish its requests and end.
+    ///
+    /// Only the program itself gets it, not its children. So a shell script must start the server with
+    /// `exec`.
     #[arg(
         long,
         value_name = "SIGNAL",
@@ -89,7 +97,7 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) logging: LoggingArgs,
 
-    /// The program and its arguments.
+    /// The program to run, and its arguments.
     #[arg(
         last = true,
         required = true,
@@ -99,24 +107,27 @@ pub(crate) struct ExecArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// How a program is known to serve.
+/// The sign by which an epoch counts as live.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "When an epoch is live")]
 pub(crate) struct ReadyArgs {
-    /// Live when the program sends `READY=1` to the socket named by `NOTIFY_SOCKET`, as under systemd.
+    /// Live when the program sends `READY=1` to the socket in `NOTIFY_SOCKET`, as under systemd.
     #[arg(long, env = "HANDOVER_NOTIFY", value_parser = clap::builder::FalseyValueParser::new())]
     #[arg(conflicts_with_all = ["ready_fd", "probe_tcp", "probe_http"])]
     pub(crate) notify: bool,
 
-    /// Live when the program writes a line to this descriptor; without a number, to the first one
-    /// after the sockets. The number is in `READY_FD`.
+    /// Live when the program writes a line to the descriptor in `READY_FD`.
+    ///
+    /// Without a number it is the first descriptor after the sockets.
     #[arg(long, value_name = "FD", env = "HANDOVER_READY_FD", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "auto", value_parser = parse_ready_fd)]
     #[arg(conflicts_with_all = ["probe_tcp", "probe_http"])]
     pub(crate) ready_fd: Option<ReadyFd>,
 
-    /// Live when a connection to HOST:PORT is accepted, asked from --live-after on. It must not be
-    /// an address of --listen, where the epoch before answers as well.
+    /// Live when a connection to HOST:PORT is accepted.
+    ///
+    /// Handover asks from --live-after on. An address of --listen is refused, because older epochs
+    /// answer there as well.
     #[arg(
         long,
         value_name = "ADDR",
@@ -125,28 +136,29 @@ pub(crate) struct ReadyArgs {
     )]
     pub(crate) probe_tcp: Option<String>,
 
-    /// Live when a GET of http://HOST:PORT/PATH is answered with 200 to 399, asked from --live-after
-    /// on. It must not be an address of --listen.
+    /// Live when a GET of http://HOST:PORT/PATH is answered with a status from 200 to 399.
+    ///
+    /// Handover asks from --live-after on. An address of --listen is refused.
     #[arg(long, value_name = "URL", env = "HANDOVER_PROBE_HTTP")]
     pub(crate) probe_http: Option<String>,
 
-    /// With neither --notify nor --ready-fd: the time for which the program must have run.
+    /// Without --notify and --ready-fd: the time that the program must run before it counts as live.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_LIVE_AFTER",
         default_value = "500ms"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) live_after: Duration,
 }
 
 /// The number of the readiness descriptor in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadyFd {
-    /// The first one after the passed sockets.
+    /// The first descriptor after the passed sockets.
     AfterSockets,
-    /// This one.
+    /// The descriptor with this number.
     Number(i32),
 }
 
@@ -156,6 +168,8 @@ fn parse_ready_fd(text: &str) -> Result<ReadyFd, String> {
     }
     match text.parse() {
         Ok(number @ 3..) => Ok(ReadyFd::Number(number)),
-        Ok(_) | Err(_) => Err("give a descriptor from 3 on, or no number at all".to_owned()),
+        Ok(_) | Err(_) => {
+            Err("give the number of a descriptor, 3 or more, or no number at all".to_owned())
+        }
     }
 }

@@ -8,13 +8,12 @@ use clap::{Args, ValueEnum};
 use handover_watch::Rescan;
 use tracing::level_filters::LevelFilter;
 
-use super::span;
+use super::duration;
 
-/// What leads to the next epoch, besides a signal.
+/// The files whose changes lead to the next epoch.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WatchArgs {
-    /// Start the next epoch when this file, or a file below this directory, has other contents. Repeat
-    /// it for more.
+    /// Start the next epoch when the content of this file or directory changes. Repeat it for more.
     #[arg(
         long,
         value_name = "PATH",
@@ -23,10 +22,11 @@ pub(crate) struct WatchArgs {
     )]
     pub(crate) watch: Vec<PathBuf>,
 
-    /// Look at the watched files this often even if the system reports no change: a time, `auto` or
-    /// `none`. `auto` looks every 10 seconds, but only while the system cannot report every change,
-    /// as on NFS and FUSE or beyond the limit of inotify watches. With a time every file is read each
-    /// time, which also finds writes through memory maps.
+    /// Check the watched files at this interval, even if the system reports no change.
+    ///
+    /// `auto` checks every 10 seconds, but only while the system cannot report every change. Examples
+    /// are NFS, FUSE and the limit of inotify watches. A time, at least 100ms, reads every file each
+    /// time, which also finds writes through memory maps. `none` never checks.
     #[arg(
         long,
         value_name = "TIME",
@@ -36,11 +36,11 @@ pub(crate) struct WatchArgs {
     pub(crate) rescan_interval: RescanInterval,
 }
 
-/// When the watched files are looked at without an event.
+/// When the watched files are checked without an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RescanInterval(pub(crate) Rescan);
 
-/// A shorter interval keeps a processor busy.
+/// The shortest interval: a shorter one keeps a processor busy.
 const SHORTEST_RESCAN: Duration = Duration::from_millis(100);
 
 impl FromStr for RescanInterval {
@@ -50,7 +50,7 @@ impl FromStr for RescanInterval {
         let rescan = match text.trim() {
             "auto" => Rescan::default(),
             "none" => Rescan::Never,
-            text => match span::parse(text) {
+            text => match duration::parse(text) {
                 Ok(interval) if interval < SHORTEST_RESCAN => {
                     return Err("give at least 100ms, `auto` or `none`".to_owned());
                 }
@@ -66,12 +66,12 @@ impl FromStr for RescanInterval {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LoggingArgs {
-    /// How log lines look; children's lines carry their epoch in both.
+    /// The format of all log lines. Lines of the supervised program carry their epoch in both.
     #[arg(long, value_enum, value_name = "FORMAT", env = "HANDOVER_LOG_FORMAT")]
     #[arg(default_value = "human")]
     pub(crate) log_format: LogFormat,
 
-    /// Which of the supervisor's own lines are shown; children's lines always are.
+    /// The lowest level of handover's own lines. Lines of the supervised program are always shown.
     #[arg(long, value_enum, value_name = "LEVEL", env = "HANDOVER_LOG_LEVEL")]
     #[arg(default_value = "info")]
     pub(crate) log_level: LogLevel,
@@ -79,7 +79,7 @@ pub(crate) struct LoggingArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// One sentence per line, in colour on a terminal (unless `NO_COLOR` is set).
+    /// One sentence per line, in colour on a terminal unless `NO_COLOR` is set.
     Human,
     /// One JSON object per line.
     Json,

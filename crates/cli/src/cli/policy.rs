@@ -1,4 +1,4 @@
-//! Flags that say how failures are met: the policy of the state machine.
+//! Flags for failures and retries: the policy of the state machine.
 
 use std::time::Duration;
 
@@ -6,14 +6,15 @@ use clap::{Args, ValueEnum};
 use handover_core::retry::Retry;
 use handover_core::{OnCleanExit, OnExhausted, Policy};
 
-use super::span::{self, Limit};
+use super::duration::{self, Limit};
 
-/// What `run` and `exec` have in common. The defaults are those of `Policy::resilient`.
+/// The policy flags of `run` and `exec`. The defaults are those of `Policy::resilient`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Failures")]
 pub(crate) struct PolicyArgs {
-    /// How long an epoch may take to go live before it is ended and counts as failed; `none` is as
-    /// long as it takes.
+    /// The longest time that an epoch may take to go live. Then it counts as failed.
+    ///
+    /// Handover ends such an epoch. With `none` there is no limit.
     #[arg(
         long,
         value_name = "TIME",
@@ -22,7 +23,7 @@ pub(crate) struct PolicyArgs {
     )]
     start_deadline: Limit,
 
-    /// How often a failed configuration is tried again before it is given up.
+    /// The number of retries of a failed configuration before it is given up.
     #[arg(
         long,
         value_name = "N",
@@ -31,17 +32,17 @@ pub(crate) struct PolicyArgs {
     )]
     max_retries: u32,
 
-    /// The pause before the first retry; each further one is twice as long.
+    /// The pause before the first retry. Each further pause is twice as long.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_RETRY_INTERVAL",
         default_value = "200ms"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     retry_interval: Duration,
 
-    /// The longest pause between two retries; `none` doubles without end.
+    /// The longest pause between two retries. With `none` the pauses grow without limit.
     #[arg(
         long,
         value_name = "TIME",
@@ -50,8 +51,9 @@ pub(crate) struct PolicyArgs {
     )]
     retry_max_interval: Limit,
 
-    /// An epoch that stayed live this long gives back all retries, and is restarted at once if it
-    /// dies later; `none` never does.
+    /// The time that an epoch must stay live to restore all retries.
+    ///
+    /// If it dies later, it is restarted at once. With `none` retries are never restored.
     #[arg(
         long,
         value_name = "TIME",
@@ -60,19 +62,22 @@ pub(crate) struct PolicyArgs {
     )]
     reset_after: Limit,
 
-    /// What it means when the newest epoch ends although nobody asked for it.
+    /// What to do when the newest epoch ends by itself.
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_EXIT")]
     #[arg(default_value = "restart")]
     pub(crate) on_exit: OnExit,
 
-    /// What happens when a configuration is given up while an older epoch still serves. With
-    /// nothing left to serve, handover ends in either case.
+    /// What to do when a configuration is given up while an older epoch still serves.
+    ///
+    /// If no epoch serves, handover ends in either case.
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_EXHAUSTED")]
     #[arg(default_value = "hold")]
     on_exhausted: WhenExhausted,
 
-    /// How many epochs may run at once; a further change waits until one has ended. An Envoy ends its
-    /// oldest epoch when a third one starts, so with `run` a higher number cuts connections.
+    /// The number of epochs that may run at once, 2 or more. A further change waits.
+    ///
+    /// It waits until the oldest epoch has ended. Envoy ends its oldest epoch when a third one starts.
+    /// So more than 2 cuts connections with `run`.
     #[arg(
         long,
         value_name = "N",
@@ -82,37 +87,37 @@ pub(crate) struct PolicyArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) max_epochs: u32,
 
-    /// How long an epoch that is told to stop now may take before it is killed.
+    /// The time that an epoch has to end after it was told to stop at once. Then it is killed.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_ABORT_GRACE",
         default_value = "5s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     abort_grace: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnExit {
-    /// It is started again; a clean end counts as a failure too.
+    /// Start it again. A clean end counts as a failure too.
     Restart,
-    /// It is not started again. Once nothing serves, handover ends with its exit code.
+    /// Do not start it again. Once no epoch serves, handover ends with its exit code.
     Stop,
-    /// After a clean end handover waits for the next change; a failure is tried again.
+    /// After a clean end, wait for the next change. Retry a failure.
     Stay,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum WhenExhausted {
-    /// The older epoch goes on serving; the next change is awaited.
+    /// Let the older epoch serve, and wait for the next change.
     Hold,
-    /// Everything is stopped, and handover ends.
+    /// Stop every epoch, and end.
     Stop,
 }
 
 impl PolicyArgs {
-    /// The policy, with this longest drain after a signal to end.
+    /// Returns the policy. `drain_deadline` limits the drain after a signal to end.
     pub(crate) fn policy(&self, drain_deadline: Option<Duration>) -> Policy {
         let resilient = Policy::resilient();
         Policy {

@@ -2,7 +2,7 @@
 
 mod envoy_flags;
 mod group;
-mod stop;
+mod termination;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,19 +11,19 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::control::ControlArgs;
+use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
-use super::span::{self, Limit};
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
-pub(crate) use stop::{ISTIO_VARIABLE, StopArgs};
+pub(crate) use termination::{ISTIO_VARIABLE, TerminationArgs};
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
-/// A changed configuration is validated, started as the next restart epoch, and takes over once the
-/// admin endpoint says that it is live. A configuration that Envoy rejects never takes down the one
-/// that serves. The configuration needs an `admin` block with an address; handover reads it there.
+/// Envoy validates a changed configuration first. Then it starts as the next epoch, and takes over once
+/// its admin endpoint reports that it is live. A configuration that Envoy rejects never ends the epoch
+/// that serves. The configuration needs an `admin` block with an address, which handover uses.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = super::AFTER_HELP,
@@ -33,81 +33,92 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
 
-    /// The base id of Envoy's shared memory; without it a free one is taken, or the one that the same
-    /// configuration had when its handover was killed.
+    /// The base id of Envoy's shared memory. Without it, a free one is taken.
+    ///
+    /// After handover was killed, the next start with the same configuration file takes the same one.
     #[arg(long, value_name = "N", env = "HANDOVER_BASE_ID")]
     pub(crate) base_id: Option<u32>,
 
-    /// How long an old epoch takes to close its connections, in whole seconds; below
-    /// --parent-shutdown-time.
+    /// The time over which an old epoch closes its connections, in whole seconds.
+    ///
+    /// It must be shorter than --parent-shutdown-time.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_DRAIN_TIME",
         default_value = "45s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) drain_time: Duration,
 
-    /// How long after the next epoch's start an old epoch ends, in whole seconds.
+    /// The time from the start of the next epoch to the end of the old one, in whole seconds.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_PARENT_SHUTDOWN_TIME",
         default_value = "60s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) parent_shutdown_time: Duration,
 
     #[command(flatten)]
     pub(crate) watched: WatchArgs,
 
-    /// Start the next epoch too when the Envoy binary is replaced: by rename, or by a symbolic link
-    /// that leads to another one.
+    /// Start the next epoch also when the Envoy binary is replaced.
+    ///
+    /// A replacement is a rename, or a symbolic link that leads to another file.
     #[arg(long, env = "HANDOVER_WATCH_BINARY")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) watch_binary: bool,
 
-    /// The number of Envoy's worker threads; without it the number of processors at the start. Every
-    /// epoch gets the same, because a hand-over to another number resets some new connections.
+    /// The number of Envoy's worker threads. Without it, the number of processors at the start.
+    ///
+    /// Every epoch gets the same number. A hand-over to another number resets some new connections.
     #[arg(long, value_name = "N", env = "HANDOVER_CONCURRENCY")]
     pub(crate) concurrency: Option<NonZeroU32>,
 
-    /// Where the configuration of each running epoch is kept; without it a directory of its own
-    /// below the temporary directory, which is removed at the end, or by the next start. In a
-    /// directory that others can write to, as a volume of Kubernetes, handover-UID is made.
+    /// The directory for the configuration of each running epoch.
+    ///
+    /// Without it, a new directory below the temporary directory is used, and removed at the end. If
+    /// others can write to DIR, as to a volume of Kubernetes, DIR/handover-UID is used.
     #[arg(long, value_name = "DIR", env = "HANDOVER_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
 
-    /// Let this group read the configuration of each epoch: for an Envoy that its start script runs
-    /// as another user. A name of /etc/group, or a number. The directories above the run directory
-    /// must let that user pass.
+    /// Let this group read the configuration of each epoch: a name in /etc/group, or a number.
+    ///
+    /// Use it if a start script runs Envoy as another user. That user must be able to pass the
+    /// directories above the run directory.
     #[arg(long, value_name = "GROUP", env = "HANDOVER_RUN_DIR_GROUP")]
     pub(crate) run_dir_group: Option<Group>,
 
-    /// Where the locks of the base ids and the control sockets are, the same for all agents of a
-    /// user; without it
-    /// /run/handover for root, and a directory of the user's own for others.
+    /// The directory for the locks of base ids and the control sockets.
+    ///
+    /// All instances of a user must have the same one. The default is /run/handover for root, and a
+    /// private directory for other users.
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 
-    /// Keep here the configuration that went live last, and a report of each epoch that ended
-    /// though nobody asked for it.
+    /// Keep the configuration that went live last in this directory, and reports of crashes.
+    ///
+    /// See --fallback. A crash is every end of an epoch that was not asked for. The last ten reports
+    /// are kept.
     #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
-    /// What is started when the configuration cannot be used at the start of handover.
+    /// What to run if the configuration is unusable when handover starts.
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_FALLBACK")]
     #[arg(default_value = "nothing")]
     pub(crate) fallback: Fallback,
 
-    /// Write here, in one line, why handover ended, for every exit code but 0: for Kubernetes,
-    /// /dev/termination-log.
+    /// Write the reason to this file, in one line, when handover ends with another code than 0.
+    ///
+    /// In Kubernetes it is /dev/termination-log.
     #[arg(long, value_name = "FILE", env = "HANDOVER_TERMINATION_LOG")]
     pub(crate) termination_log: Option<PathBuf>,
 
-    /// How long a live Envoy may leave its admin endpoint unanswered before it counts as hung;
-    /// with `none` it is not asked.
+    /// Treat a live Envoy as hung when its admin endpoint has not answered for this time.
+    ///
+    /// With `none` a live Envoy is not asked, so that an idle handover sleeps.
     #[arg(
         long,
         value_name = "TIME",
@@ -116,24 +127,29 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) hung_after: Limit,
 
-    /// What becomes of an Envoy that hangs.
+    /// What to do with an Envoy that hangs; see --hung-after.
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_HUNG")]
     #[arg(default_value = "restart")]
     pub(crate) on_hung: OnHung,
 
-    /// Never write to Envoy's shared memory: after an epoch that failed while it started, the one
-    /// that serves is held, and only `handover reload --cold` can go on.
+    /// Never write to Envoy's shared memory.
+    ///
+    /// An epoch that fails during its start can leave a flag there, which blocks every hot restart.
+    /// Handover clears it. With this flag only `handover reload --cold` helps then.
     #[arg(long, env = "HANDOVER_NO_REPAIR")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_repair: bool,
 
-    /// End at once on TERM, with 0, as a Kubernetes sidecar that drains on `handover drain` only.
+    /// On TERM, end at once with 0. Only `handover drain` drains.
+    ///
+    /// Use it for a native sidecar of Kubernetes, which gets TERM after its clients have ended.
     #[arg(long, env = "HANDOVER_NATIVE_SIDECAR")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) native_sidecar: bool,
 
-    /// Print the command line with which Envoy would be started first, as a shell takes it, and end.
-    /// Without --run-dir, XXXXXX stands for what is chosen at the start.
+    /// Print the command line of Envoy's epoch 0 for a shell, and end. Nothing is started.
+    ///
+    /// Without --run-dir, the line has XXXXXX in place of random characters.
     #[arg(long, env = "HANDOVER_PRINT_COMMAND")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) print_command: bool,
@@ -145,7 +161,7 @@ pub(crate) struct RunArgs {
     pub(crate) node: NodeArgs,
 
     #[command(flatten)]
-    pub(crate) stop: StopArgs,
+    pub(crate) stop: TerminationArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
@@ -156,45 +172,46 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) envoy_log: EnvoyLogArgs,
 
-    /// Further arguments for Envoy.
+    /// More arguments for Envoy. Arguments that handover sets itself are refused.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
     pub(crate) extra: Vec<String>,
 }
 
-/// What is started when the configuration cannot be used.
+/// What is started when the configuration is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fallback {
-    /// Nothing: handover ends, with the reason.
+    /// Run nothing, and end with 65.
     Nothing,
-    /// The configuration that went live last, which --state-dir has kept. The one that cannot be
-    /// used is awaited in a better state.
+    /// Run the configuration that went live last, from --state-dir. Handover keeps watching the
+    /// broken file and switches once it is valid.
     LastKnownGood,
 }
 
-/// What becomes of an Envoy that hangs.
+/// What is done with an Envoy that hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnHung {
-    /// It is killed, and started again as after any failure.
+    /// Kill it, and start it again as after any failure.
     Restart,
-    /// A warning is logged.
+    /// Log a warning, and let it run.
     Report,
 }
 
-/// Which Envoy, and with what.
+/// The Envoy binary, and its configuration.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EnvoyArgs {
-    /// Envoy's configuration: YAML or JSON, told by the file's extension.
+    /// Envoy's configuration file, YAML or JSON. The format is detected from the extension.
     #[arg(long, value_name = "FILE", env = "HANDOVER_CONFIG_PATH")]
     pub(crate) config_path: PathBuf,
 
-    /// Render the configuration as a Jinja template first. It can use `env.NAME`, `epoch`, `node_id`
-    /// (--service-node), `private_ips` and `resolve("HOST:PORT")`; a name that is not known is an
-    /// error. An extension such as .yaml.j2 counts as .yaml.
+    /// Render the configuration file as a Jinja template first; see docs/templates.md.
+    ///
+    /// A template can use `env.NAME`, `epoch`, `node_id` (of --service-node), `private_ips` and
+    /// `resolve("HOST:PORT")`. An unknown name is an error. The extension .yaml.j2 counts as .yaml.
     #[arg(long, env = "HANDOVER_TEMPLATE")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) template: bool,
 
-    /// The Envoy binary: a path, or a name to search in PATH.
+    /// The Envoy binary: a path, or a name that is searched in PATH.
     #[arg(
         long,
         value_name = "FILE",
@@ -204,23 +221,24 @@ pub(crate) struct EnvoyArgs {
     pub(crate) envoy_path: PathBuf,
 }
 
-/// Ask Envoy whether a configuration is good, without starting it.
+/// Ask Envoy whether a configuration is valid. Nothing is started.
 ///
-/// Besides, the configuration must have what `run` needs. Port conflicts are not seen.
+/// The command also checks what `run` needs, such as the address of the admin endpoint. It does not
+/// detect an address that is in use.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Exit codes:
-    0  the configuration is good
+    0  the configuration is valid
    64  the command line is wrong
-   65  Envoy rejects it, with the reason on one line, or it cannot be read
-   69  Envoy did not say
+   65  the configuration is invalid, or cannot be read; the reason is one line
+   69  Envoy gave no verdict
   126  the Envoy binary cannot be executed
   127  the Envoy binary was not found")]
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
 
-    /// Print the rendered template as epoch 0 would read it, and do not ask Envoy.
+    /// Print the rendered template as epoch 0 would get it. Envoy is not asked.
     #[arg(long, env = "HANDOVER_PRINT", requires = "template")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) print: bool,
@@ -228,7 +246,7 @@ pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 
-    /// Further arguments for Envoy.
+    /// More arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
     pub(crate) extra: Vec<String>,
 }

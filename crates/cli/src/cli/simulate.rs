@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Run a script of inputs through the state machine and print what it does, step by step.
+/// Run a script against the state machine and print each step
 ///
-/// No process is started and no time passes. A script has one line per input, each with its time:
+/// The clock is simulated, and no process is started. A script has one input per
+/// line, after its time:
 ///
 ///   # A failed epoch 1 is tried again beside a good epoch 0.
 ///   policy resilient retries=3
@@ -16,23 +17,29 @@ use clap::Args;
 ///   +20ms  exit 1 failed
 ///   2s     wait
 ///
-/// The inputs are `desire NAME`, `restart NAME`, `live N`, `released N`,
-/// `exit N clean|failed|permanent|aborted`, `terminate`, `kill` and `wait`. Between two lines every deadline fires when it is due; with a
-/// time such as `9s!` those on the way are missed. After each step every invariant is checked.
+/// The inputs are `desire NAME`, `renew NAME`, `restart NAME`, `live N`,
+/// `stopped_serving N`, `released N`, `withdrawn N`,
+/// `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`.
+/// NAME is a configuration, and N the number of an epoch.
+///
+/// Deadlines between two lines fire when they are due. A time with `!`, such as
+/// `9s!`, stands for a gap: deadlines in it fire late. After each step the
+/// invariants of the machine are checked.
 #[derive(Args, Clone, Debug)]
 #[command(
     verbatim_doc_comment,
     after_long_help = "\
 Exit codes:
    0  the script ran to its end
-  65  the script cannot be read, or an invariant does not hold"
+  64  the command line is wrong
+  65  the script is invalid or cannot be read, or an invariant was broken"
 )]
 pub(crate) struct SimulateArgs {
-    /// The script; `-` is standard input.
+    /// The script to run. `-` reads standard input.
     #[arg(value_name = "FILE")]
     pub(crate) script: PathBuf,
 
-    /// Print one JSON object in place of the table.
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
 }

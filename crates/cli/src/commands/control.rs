@@ -33,7 +33,7 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
             .await
             .map_err(unanswered)?,
     )?;
-    let status: Status = understood(&answer)?;
+    let status: Status = decoded(&answer)?;
     if args.json {
         // As it came, so that what a later version adds is not lost.
         print(String::from_utf8_lossy(answer.trim_ascii()))?;
@@ -54,8 +54,8 @@ pub(super) async fn reload(args: &ReloadArgs) -> Result<ExitCode, Fatal> {
         if_changed: args.if_changed,
         timeout_ms: timeout_ms(args.wait, args.timeout),
     };
-    let takes = args.timeout.span();
-    let reloaded: Reloaded = post(&args.target, wire::RELOAD, &request, takes).await?;
+    let limit = args.timeout.limit();
+    let reloaded: Reloaded = post(&args.target, wire::RELOAD, &request, limit).await?;
     for released in &reloaded.released {
         print(sentence(released))?;
     }
@@ -76,16 +76,16 @@ pub(super) async fn drain(args: &DrainArgs) -> Result<ExitCode, Fatal> {
         wait: args.wait,
         timeout_ms: timeout_ms(args.wait, args.timeout),
     };
-    let takes = args.timeout.span();
-    tell(post(&args.target, wire::DRAIN, &request, takes).await?)
+    let limit = args.timeout.limit();
+    print_drained(post(&args.target, wire::DRAIN, &request, limit).await?)
 }
 
 pub(super) async fn undrain(args: &UndrainArgs) -> Result<ExitCode, Fatal> {
     let request = UndrainRequest {};
-    tell(post(&args.target, wire::UNDRAIN, &request, Duration::ZERO).await?)
+    print_drained(post(&args.target, wire::UNDRAIN, &request, Duration::ZERO).await?)
 }
 
-fn tell(drained: Drained) -> Result<ExitCode, Fatal> {
+fn print_drained(drained: Drained) -> Result<ExitCode, Fatal> {
     let who = match drained.epoch {
         Some(epoch) => format!("epoch {epoch}"),
         None => "no epoch is live, and the next one".to_owned(),
@@ -104,8 +104,8 @@ pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, Fatal> {
         wait: args.wait,
         timeout_ms: timeout_ms(args.wait, args.timeout),
     };
-    let takes = args.timeout.span();
-    let stopped: Stopped = post(&args.target, wire::STOP, &request, takes).await?;
+    let limit = args.timeout.limit();
+    let stopped: Stopped = post(&args.target, wire::STOP, &request, limit).await?;
     match (stopped.outcome, stopped.exit_code) {
         (Some(outcome), Some(code)) => {
             print(format_args!(
@@ -127,7 +127,7 @@ pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, Fatal> {
 }
 
 fn timeout_ms(wait: bool, timeout: TimeoutArgs) -> Option<u64> {
-    wait.then(|| u64::try_from(timeout.span().as_millis()).unwrap_or(u64::MAX))
+    wait.then(|| u64::try_from(timeout.limit().as_millis()).unwrap_or(u64::MAX))
 }
 
 fn sentence(released: &Released) -> String {
@@ -177,12 +177,12 @@ async fn post<T: DeserializeOwned>(
     target: &TargetArgs,
     path: &'static str,
     request: &impl Serialize,
-    takes: Duration,
+    limit: Duration,
 ) -> Result<T, Fatal> {
     let socket = socket_of(target)?;
-    let answer = Client::new(&socket).post(path, request, takes).await;
+    let answer = Client::new(&socket).post(path, request, limit).await;
     let answer = answer.map_err(unanswered)?;
-    understood(&done(answer)?)
+    decoded(&done(answer)?)
 }
 
 /// What was done; or why it was not, with what else there is to say.
@@ -236,8 +236,8 @@ fn refused(refusal: &Refusal) -> Fatal {
     Fatal::new(code_of(refusal.code), anyhow::Error::msg(message))
 }
 
-fn understood<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {
+fn decoded<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {
     serde_json::from_slice(answer)
-        .context("the answer of the instance is not understood; is it another version of handover?")
+        .context("the answer of the instance cannot be parsed; is it another version of handover?")
         .or_exit(ExitCode::UNAVAILABLE)
 }

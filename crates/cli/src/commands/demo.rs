@@ -15,9 +15,9 @@ use handover_supervisor::{Builder, Operate, Signals, Source};
 use super::exec;
 use crate::cli::demo::DemoArgs;
 use crate::cli::exec::ExecArgs;
-use crate::demo::play::{Played, Script};
 use crate::demo::report::table;
 use crate::demo::screen::Screen;
+use crate::demo::script::{Script, ScriptEnd};
 use crate::demo::tally::Tally;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -78,7 +78,7 @@ fn exec_command(config: &Path) -> anyhow::Result<Vec<OsString>> {
 }
 
 /// Understands the command line as `exec` would, but for the variables: what the environment says
-/// about other supervisors shall not change the demonstration.
+/// about other supervisors must not change the demonstration.
 fn parse(command: &[OsString]) -> anyhow::Result<ExecArgs> {
     let parser = ExecArgs::augment_args(clap::Command::new("exec"))
         .mut_args(|arg| arg.env(Resettable::Reset));
@@ -129,17 +129,17 @@ where
     ));
     screen.flush();
     let played = played.or_exit(ExitCode::INTERNAL)?;
-    if let Ok(Played::Interrupted) = played {
+    if let Ok(ScriptEnd::Interrupted) = played {
         return Ok(ExitCode::of_signal(Signal::INT));
     }
     let code = ended?;
     match played.or_exit(ExitCode::UNAVAILABLE)? {
-        Played::Interrupted => Ok(ExitCode::of_signal(Signal::INT)),
-        Played::ToTheEnd if counts.sums().failed > 0 => Ok(ExitCode::LOSS),
-        Played::ToTheEnd if counts.sums().requests == 0 => Err(Fatal::new(
+        ScriptEnd::Interrupted => Ok(ExitCode::of_signal(Signal::INT)),
+        ScriptEnd::Finished if counts.sums().failed > 0 => Ok(ExitCode::LOSS),
+        ScriptEnd::Finished if counts.sums().requests == 0 => Err(Fatal::new(
             ExitCode::INTERNAL,
             anyhow::anyhow!("no request was sent"),
         )),
-        Played::ToTheEnd => Ok(code),
+        ScriptEnd::Finished => Ok(code),
     }
 }

@@ -15,7 +15,7 @@ use super::demo::perform;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
-use crate::demo::play::Script;
+use crate::demo::script::Script;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 

@@ -24,7 +24,7 @@ pub(super) async fn node_options(node: &NodeArgs, extra: &[String]) -> ArgsOptio
         Some(LocalAddress::Auto) => {
             let found = private_ips(Some(ADDRESS_LIMIT)).await;
             if let Some(error) = &found.error {
-                tracing::warn!("cannot look at the interfaces of this node: {error}");
+                tracing::warn!("cannot read the network interfaces of this node: {error}");
             }
             of_families(found.families())
         }

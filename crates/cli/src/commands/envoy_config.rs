@@ -27,7 +27,7 @@ use crate::cli::run::{self, NodeArgs};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
-/// A file that Envoy shall run with, as it is or rendered.
+/// The configuration file of Envoy, to be used as it is or rendered.
 #[derive(Clone, Debug)]
 pub(super) struct ConfigFile {
     path: PathBuf,
@@ -192,7 +192,7 @@ pub(super) struct ConfigSource {
     /// As the files are told by their full paths.
     absolute: PathBuf,
     stand_in: Option<Arc<EnvoyConfig>>,
-    /// The Envoy binary, where its replacement shall lead to the next epoch.
+    /// The Envoy binary, if its replacement leads to the next epoch.
     programs: Vec<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 
 use handover_netutil::{PrivateIpsOptions, SystemInterfaces, private_ips_with};
 
-use crate::cli::small::PrivateIpsArgs;
+use crate::cli::private_ips::PrivateIpsArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::Fatal;
 
@@ -16,7 +16,7 @@ pub(super) async fn run(args: PrivateIpsArgs) -> Result<ExitCode, Fatal> {
         super::print(address)?;
     }
     if let Some(error) = found.error {
-        let error = anyhow::Error::new(error).context("could not look at the interfaces");
+        let error = anyhow::Error::new(error).context("cannot read the network interfaces");
         return Err(Fatal::new(ExitCode::UNAVAILABLE, error));
     }
     if !found.complete {

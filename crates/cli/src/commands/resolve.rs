@@ -2,7 +2,7 @@
 
 use handover_netutil::resolve_addr;
 
-use crate::cli::small::ResolveArgs;
+use crate::cli::resolve::ResolveArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::Fatal;
 

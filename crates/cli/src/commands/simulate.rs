@@ -13,7 +13,7 @@ use handover_core::{
 use serde_json::{Value, json};
 
 use crate::cli::simulate::SimulateArgs;
-use crate::escape::shown;
+use crate::escape::escaped;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Fatal> {
         Err(RunError::Violation(before, violation)) => {
             show(&before, args.json)?;
             let error = anyhow::Error::new(violation).context(format!(
-                "the machine breaks a promise in the step after those shown, running {name}"
+                "the machine broke an invariant in the step after those shown, running {name}"
             ));
             return Err(Fatal::new(ExitCode::CONFIG, error));
         }
@@ -82,7 +82,7 @@ fn show(transcript: &Transcript, as_json: bool) -> Result<(), Fatal> {
         let object = json!({ "title": transcript.title, "steps": steps });
         super::print(format_args!("{object:#}"))
     } else {
-        super::print(shown(transcript.to_string().trim_end(), &['\n']))
+        super::print(escaped(transcript.to_string().trim_end(), &['\n']))
     }
 }
 

@@ -9,7 +9,7 @@ use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::ConfigFile;
 use crate::cli::run::ValidateArgs;
-use crate::escape::shown;
+use crate::escape::escaped;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
@@ -26,7 +26,7 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let config = file.read().await.map_err(Fatal::not_read)?;
     match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
-            let path = shown(&path.display().to_string(), &[]);
+            let path = escaped(&path.display().to_string(), &[]);
             if let Some(limits) = config.admin_limits() {
                 // Nobody reads it where standard error is closed, and the verdict is the same.
                 let _unread = writeln!(std::io::stderr(), "warning: {path}: {limits}");

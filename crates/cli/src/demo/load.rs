@@ -41,7 +41,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts all clients, on a thread of their own: their times shall not depend on what else this
+    /// Starts all clients, on a thread of their own: their times must not depend on what else this
     /// process does.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::tally::{Counts, Kind, KindCounts};
 
 /// What happened on the supervisor's side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Happened {
+pub(crate) struct EventCounts {
     /// Epochs that were started.
     pub(crate) started: u32,
     /// Epochs that went live.
@@ -21,7 +21,7 @@ pub(crate) struct Happened {
 }
 
 /// The table, and under it the failures.
-pub(crate) fn table(counts: &Counts, happened: Happened) -> String {
+pub(crate) fn table(counts: &Counts, happened: EventCounts) -> String {
     let mut text =
         String::from("                    requests   failed    median       p99   slowest\n");
     let mut all = KindCounts::default();
@@ -31,7 +31,7 @@ pub(crate) fn table(counts: &Counts, happened: Happened) -> String {
         all.times.extend(&of_kind.times);
     }
     push_row(&mut text, "all", &all);
-    let Happened {
+    let EventCounts {
         started,
         hand_overs,
         failed,
@@ -143,7 +143,7 @@ mod tests {
         for number in 0..25 {
             tally.failed(Kind::Kept, format!("reason {number}"));
         }
-        let happened = Happened {
+        let happened = EventCounts {
             started: 3,
             live: 2,
             hand_overs: 1,

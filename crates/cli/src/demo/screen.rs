@@ -11,11 +11,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::report::{Happened, grouped};
+use super::report::{EventCounts, grouped};
 use super::tally::Tally;
 use crate::logging::Writer;
 
-/// How often the moving line is drawn anew: as fast as one can read it.
+/// How often the moving line is drawn: as fast as a person can read.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Goes to the beginning of the line and empties it.
@@ -27,7 +27,7 @@ pub(crate) struct Screen {
     moving: bool,
     started: Instant,
     tally: Arc<Tally>,
-    happened: watch::Sender<Happened>,
+    happened: watch::Sender<EventCounts>,
 }
 
 impl Screen {
@@ -42,7 +42,7 @@ impl Screen {
     }
 
     /// What has happened so far.
-    pub(crate) fn happened(&self) -> watch::Receiver<Happened> {
+    pub(crate) fn happened(&self) -> watch::Receiver<EventCounts> {
         self.happened.subscribe()
     }
 
@@ -153,7 +153,7 @@ async fn closed(status: &watch::Receiver<Status>) {
     while status.changed().await.is_ok() {}
 }
 
-fn count(happened: &mut Happened, event: &Event) {
+fn count(happened: &mut EventCounts, event: &Event) {
     match event {
         Event::Started {
             purpose: Purpose::Desired | Purpose::Fallback,
@@ -198,7 +198,9 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
             format!("epoch {epoch} finishes what it has, epoch {by} serves")
         }
         Event::StoppedServing { epoch } => format!("epoch {epoch} does not listen any more"),
-        Event::WokeLate { .. } => "deadlines were missed; looking around first".to_owned(),
+        Event::WokeLate { .. } => {
+            "this process was paused; what happened meanwhile is read first".to_owned()
+        }
         Event::StartTimedOut { epoch } => format!("epoch {epoch} was not live in time"),
         Event::Exited {
             epoch,
@@ -222,11 +224,11 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         }
         Event::GaveUp { why, holding, .. } => {
             let then = if *holding {
-                "the older epoch goes on serving"
+                "the older epoch serves on"
             } else {
                 "nothing serves"
             };
-            format!("gave this configuration up, as {why}; {then}")
+            format!("gave up this configuration: {why}; {then}")
         }
         Event::Draining { .. } => "the end: everything is drained".to_owned(),
         Event::DrainTimedOut => "the drain took too long and is cut".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::escape::push_shown;
+use crate::escape;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,5 +35,5 @@ pub(super) fn push_json_name(line: &mut String, name: &str) {
 
 /// Appends a text as a terminal can show it.
 pub(super) fn push_escaped(line: &mut String, text: &str) {
-    push_shown(line, text, &['\t']);
+    escape::push_escaped(line, text, &['\t']);
 }

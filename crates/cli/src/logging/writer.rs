@@ -98,7 +98,7 @@ fn write_all(lines: &Receiver<Message>, mut stream: impl Write, dropped: &Atomic
         match message {
             Some(Message::Line(line)) => lost.write(&mut stream, &line, 1),
             Some(Message::Flush(done)) => {
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _gone = done.try_send(());
             }
             None => {}

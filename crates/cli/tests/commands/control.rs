@@ -116,7 +116,7 @@ fn the_status_is_a_table_for_people() {
     let asked = place.ask(&["status"]);
     assert_eq!(asked.code, 0, "{asked:?}");
     insta::assert_snapshot!(redacted(&asked.stdout, &running, &place), @r"
-    web (pid PID, handover VERSION) is live, up TIME: ready, with what is desired
+    web (pid PID, handover VERSION) is live, up TIME: ready, with the desired configuration
     desired PROGRAM (HASH)
     current the same
     retries left 10

@@ -78,7 +78,7 @@ fn a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not() {
     let failed = handover.says("epoch 2 failed");
     assert!(failed.contains("exited with code 65"), "{failed}");
     assert!(failed.contains("broken on purpose"), "{failed}");
-    handover.says("gave the configuration up, as its retries are spent; an older one goes on");
+    handover.says("gave up the configuration: its retries are spent; an older epoch serves on");
     assert!(answers("two from epoch 1"));
 
     std::fs::remove_file(&config).unwrap();

@@ -161,7 +161,7 @@ fn what_is_given_up_ends_everything_where_that_is_asked_for() {
         if ends {
             assert_eq!(handover.code(), 69);
         } else {
-            handover.says("an older one goes on serving");
+            handover.says("an older epoch serves on");
             handover.signal(Signal::TERM);
             assert_eq!(handover.code(), 0);
         }

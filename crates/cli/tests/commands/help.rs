@@ -1,5 +1,7 @@
 //! The help texts, which are the manual.
 
+use std::io::Write as _;
+
 use crate::support::{finish, handover, output_of, stderr, stdout};
 
 fn help_of(command: &[&str]) -> String {
@@ -50,6 +52,29 @@ fn the_help_of_resolve_is_its_manual() {
 #[test]
 fn the_help_of_private_ips_is_its_manual() {
     insta::assert_snapshot!("help_private_ips", help_of(&["private-ips"]));
+}
+
+#[test]
+fn the_help_of_simulate_is_its_manual() {
+    insta::assert_snapshot!("help_simulate", help_of(&["simulate"]));
+}
+
+/// An input that a script may have, and the help does not show, is one that nobody finds. The error
+/// about an unknown input lists them all.
+#[test]
+fn the_help_of_simulate_has_each_input() {
+    let mut script = tempfile::NamedTempFile::new().unwrap();
+    script.write_all(b"0 no-such-input\n").unwrap();
+    let output = output_of(["simulate", script.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(65));
+    let error = stderr(&output);
+    let (_, inputs) = error.split_once("the inputs are ").unwrap();
+    let inputs: Vec<&str> = inputs.split('`').skip(1).step_by(2).collect();
+    assert!(inputs.contains(&"wait"), "{error}");
+    let help = help_of(&["simulate"]);
+    for input in inputs {
+        assert!(help.contains(&format!("`{input}`")), "{input}: {help}");
+    }
 }
 
 #[test]

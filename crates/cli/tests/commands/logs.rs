@@ -1,4 +1,4 @@
-//! What the lines look like, and that nobody waits for whoever reads them.
+//! What the lines look like, and that nothing waits for their reader.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

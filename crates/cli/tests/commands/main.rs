@@ -8,6 +8,7 @@
     reason = "a helper of a test reports failure as the test does"
 )]
 
+mod addresses;
 mod client;
 mod control;
 mod control_wire;
@@ -22,7 +23,6 @@ mod print_command;
 mod readiness;
 mod shortages;
 mod signals;
-mod small;
 mod support;
 mod template;
 mod usage;

@@ -92,7 +92,10 @@ fn a_readiness_descriptor_cannot_be_a_socket() {
         "exec --listen 127.0.0.1:0 --ready-fd=3 -- true",
         "use 4 or a higher number",
     );
-    is_refused("exec --ready-fd=1 -- true", "a descriptor from 3 on");
+    is_refused(
+        "exec --ready-fd=1 -- true",
+        "the number of a descriptor, 3 or more",
+    );
 }
 
 #[test]
@@ -141,7 +144,8 @@ fn the_variable_of_istio_counts_whole_seconds() {
     let output = finish(handover(flags).env("TERMINATION_DRAIN_DURATION_SECONDS", "5s"));
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(64), "{said}");
-    let expected = "TERMINATION_DRAIN_DURATION_SECONDS is \"5s\", and it counts whole seconds";
+    let expected =
+        "TERMINATION_DRAIN_DURATION_SECONDS is \"5s\", which is no number of whole seconds";
     assert!(said.contains(expected), "{said}");
 }
 
@@ -150,7 +154,7 @@ fn a_listener_that_does_not_hold_a_drain_has_a_name_or_a_port() {
     let run = "run --config-path /nonexistent";
     is_refused(
         &format!("{run} --drain-exclude-listener a,*"),
-        "it names no listener",
+        "the name is empty",
     );
     is_refused(
         &format!("{run} --drain-exclude-listener a*b"),

@@ -101,7 +101,7 @@ fn print_command_and_help_judge_variables_as_the_command_does() {
         (
             "TERMINATION_DRAIN_DURATION_SECONDS",
             "5s",
-            "it counts whole seconds",
+            "is no number of whole seconds",
         ),
         (
             "HANDOVER_MAX_RETRIES",

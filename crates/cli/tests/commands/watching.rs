@@ -124,7 +124,7 @@ fn what_the_system_does_not_report_is_said_at_the_start_and_in_the_status() {
     let said = running.says("does not report every change");
     assert!(said.contains("/proc/sys/kernel"), "{said}");
     assert!(
-        said.ends_with("on proc; so the files are looked at every 10s"),
+        said.ends_with("on proc; so the files are checked every 10s"),
         "{said}"
     );
     let status = place.status();
@@ -132,12 +132,12 @@ fn what_the_system_does_not_report_is_said_at_the_start_and_in_the_status() {
     assert_eq!(problems(&place).len(), 1);
     place
         .ask(&["status"])
-        .is(0, "watching     looks at the files every 10s");
+        .is(0, "watching     checks the files every 10s");
 
     let silent = idle(&["--watch", kernel, "--rescan-interval", "none"]);
     let said = silent.says("does not report every change");
     assert!(
-        said.ends_with("and they are not looked at in an interval"),
+        said.ends_with("because the files are not checked at an interval"),
         "{said}"
     );
 }
@@ -271,7 +271,7 @@ fn without_inotify_it_looks_in_the_interval_and_a_signal_counts_what_is_there() 
     looking.says("epoch 0 is live");
     let said = looking.says("the system reports no changes of files");
     assert!(
-        said.ends_with("so the files are looked at every 200ms"),
+        said.ends_with("so the files are checked every 200ms"),
         "{said}"
     );
     replace(&config, "two");
@@ -282,7 +282,7 @@ fn without_inotify_it_looks_in_the_interval_and_a_signal_counts_what_is_there() 
         return;
     };
     deaf.says("epoch 0 is live");
-    deaf.says("not looked at in an interval");
+    deaf.says("not checked at an interval");
     fs::remove_file(&config).unwrap();
     deaf.signal(Signal::HUP);
     deaf.says("keeps serving what it has");

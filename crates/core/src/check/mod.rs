@@ -1,8 +1,8 @@
 //! The named invariants, checked from outside.
 //!
-//! A [`Checker`] watches what goes into a machine and what comes out of it, keeps a record of its
-//! own, and tells which invariant a step has broken. It trusts nothing but the public surface, so
-//! that the machine it watches is the one that is shipped.
+//! A [`Checker`] watches the inputs and outputs of a machine and keeps its own record. It returns
+//! the invariant that a step has broken. It uses only the public surface, so the machine under test
+//! is the one that is shipped.
 //!
 //! ```
 //! use handover_core::check::Checker;
@@ -37,37 +37,40 @@ use crate::{
 pub enum Invariant {
     /// A new epoch is 1 + the highest that runs, or 0 if none runs.
     EpochIsSuccessor,
-    /// Where a policy waits for live, nothing is started while an epoch is starting.
+    /// Under a policy that waits for live, no epoch is started while another one is starting.
     OneStartAtATime,
-    /// No serve epoch is started while as many run as may.
+    /// No epoch is started to serve while [`Policy::max_epochs`](crate::Policy::max_epochs) of them
+    /// run.
     CapRespected,
-    /// A cleanup comes once per started epoch, after its exit, before its number is used again.
+    /// Each started epoch has exactly one cleanup, after its exit and before its number is used
+    /// again.
     CleanupExactlyOnce,
     /// Nothing is started while an aborted epoch runs.
     NoStartWhileAborting,
     /// After a terminate, no epoch is started to serve.
     NoServeStartAfterTerminate,
-    /// Between two refills, no more retries are scheduled than the policy has, and each further
-    /// start has had its retry, unless it is that of what has lost its listeners to a newer start,
+    /// Between two refills, no more retries are scheduled than the policy allows. Each further
+    /// start has cost a retry. The exception is an epoch that lost its listeners to a newer start,
     /// which costs nothing.
     RetriesWithinBudget,
     /// The panic comes at most once, and after it nothing but the way to the end.
     PanicAtMostOnceThenFinish,
-    /// Where a policy keeps serving, a live epoch is aborted only on the way to the end and by a cold
-    /// restart.
+    /// Under a policy that keeps serving, a live epoch is aborted only on the way to the end or by
+    /// a cold restart.
     GoodEpochSurvivesBadOne,
-    /// A cold restart aborts every epoch; until the last of them has exited nothing is started and
-    /// nothing counts as a failure, and then the desired configuration is, as epoch 0.
+    /// A cold restart aborts every epoch. Until the last one has exited, nothing is started and
+    /// nothing counts as a failure. Then the desired configuration is started as epoch 0.
     RestartBeginsAnew,
-    /// The desired configuration is current, or there is a reason why not that will end.
+    /// The desired configuration is current, or there is a reason why not, and that reason will
+    /// end.
     NoLostDesire,
     /// A renewed configuration is current only with an epoch that was started since.
     RenewalStartsAnEpoch,
-    /// An epoch is retired at most once, while it runs unaborted and a newer one is live; and each such
-    /// epoch is.
+    /// An epoch is retired at most once, while it runs, is not aborted, and a newer one is live.
+    /// Each such epoch is retired.
     RetiredAtMostOnce,
-    /// The end that was asked for never becomes a gentler one: what is not more urgent than before is
-    /// ignored and changes nothing, and the phase is at least as far as the most urgent request asks.
+    /// The urgency of the end never falls. A request that is not more urgent than an earlier one is
+    /// ignored and changes nothing. The phase is at least as far as the most urgent request asks.
     UrgencyNeverFalls,
     /// On the way to the end, the machine finishes once nothing runs, and no deadline is missing.
     AlwaysFinishes,
@@ -75,24 +78,24 @@ pub enum Invariant {
     AbortsEscalate,
     /// An epoch's start is withdrawn at most once, while it starts and after a terminate.
     WithdrawnAtMostOnce,
-    /// While the machine drains, each epoch that starts was withdrawn, and one beside which nothing
-    /// can be drained has a deadline.
+    /// While the machine drains, the start of each starting epoch was withdrawn. If nothing can be
+    /// drained beside it, it has a deadline.
     NoStartOutlivesTerminate,
-    /// A deadline that was missed for long does nothing until the world was looked at, and then it
-    /// is handled and not put off again.
+    /// A deadline that was missed by more than [`LATE`](crate::LATE) is postponed, so that the
+    /// driver can report what happened. Then it is handled, and not postponed again.
     LooksBeforeLateDeadlines,
-    /// An end is called drained only if, since the terminate, neither the drain nor an epoch that
-    /// clients may be connected to has failed, and the live one did not end before the drain began;
-    /// and a failed drain only otherwise.
+    /// An end is called drained only if three things hold since the terminate. The drain did not
+    /// fail. No epoch failed to which clients may be connected. The live epoch did not end before
+    /// the drain began. Otherwise, and only then, the drain is called failed.
     DrainedMeansDrained,
 }
 
-/// An invariant that does not hold, with what was seen.
+/// A broken invariant, with what the checker saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The invariant.
+    /// The invariant that was broken.
     pub invariant: Invariant,
-    /// What was seen.
+    /// What the checker saw, as a sentence.
     pub seen: String,
 }
 
@@ -104,7 +107,7 @@ impl fmt::Display for Violation {
 
 impl core::error::Error for Violation {}
 
-/// The record of one machine's run.
+/// A record of one machine's run, which finds broken invariants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Checker {
     running: BTreeMap<Epoch, Watched>,
@@ -185,7 +188,7 @@ impl Watched {
 }
 
 impl Checker {
-    /// The record of a machine that has not run yet.
+    /// Returns a checker for a machine that has not run yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -195,7 +198,7 @@ impl Checker {
     ///
     /// # Errors
     ///
-    /// The first invariant that does not hold.
+    /// Returns the first invariant that is broken.
     pub fn give_input<C: Clone + Eq>(
         &mut self,
         machine: &mut Machine<C>,
@@ -218,7 +221,7 @@ impl Checker {
     ///
     /// # Errors
     ///
-    /// The first invariant that does not hold.
+    /// Returns the first invariant that is broken.
     pub fn give_timeout<C: Clone + Eq>(
         &mut self,
         machine: &mut Machine<C>,

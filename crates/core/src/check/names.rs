@@ -4,8 +4,8 @@ use super::{Attempts, Checker, Exited, Watched};
 use crate::{Machine, Names, Phase, Timestamp};
 
 impl Checker {
-    /// The record of [`Names::rename`]'s machine: with it, a checker goes on watching as if it had
-    /// watched that one all the time. All outputs of the machine must have been taken.
+    /// Returns the checker for the machine of [`Names::rename`]. It continues as if it had watched
+    /// that machine from the start. Take all outputs of the machine before you call this.
     #[must_use]
     pub fn rename<C: Clone + Eq>(&self, machine: &Machine<C>, names: &Names<C>) -> Self {
         let is_running = machine.phase() == Phase::Running;

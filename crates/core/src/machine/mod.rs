@@ -66,32 +66,33 @@ pub use self::names::Names;
 pub use self::slot::{EpochInfo, EpochState};
 pub use self::view::Standing;
 
-/// The state machine: which epoch is started, aborted and cleaned up, and when.
+/// The state machine: it decides which epoch is started, aborted and cleaned up, and when.
 ///
-/// It does no I/O and knows no clock. The caller, called the driver, owns the processes and the
-/// time, and always does the same:
+/// The machine does no I/O and knows no clock. The caller, called the driver, owns the processes
+/// and the time. It always does the same:
 ///
-/// 1. Give it one input, with the time: [`handle_input`](Self::handle_input), or
+/// 1. Give the machine one input with the time: [`handle_input`](Self::handle_input), or
 ///    [`handle_timeout`](Self::handle_timeout) when a deadline is reached.
-/// 2. Carry out every output, in order, until [`poll_output`](Self::poll_output) has none. An
-///    output that is left over is not lost, but the machine speaks of a world in which it was
-///    carried out.
-/// 3. Ask for the deadline anew with [`poll_timeout`](Self::poll_timeout): any input may have
+/// 2. Carry out every output, in order, until [`poll_output`](Self::poll_output) returns `None`. An
+///    output that is not taken stays in the queue. The machine assumes that it was carried out.
+/// 3. Ask for the deadline again with [`poll_timeout`](Self::poll_timeout): any input may have
 ///    moved, added or removed it.
 /// 4. Wait for the next input or the deadline.
 ///
-/// What the driver may rely on:
+/// A driver can rely on this:
 ///
-/// - The time need not be exact. A timeout that is early, late or repeated does no harm: early it
-///   does nothing, late it does what was due. Where it is later than [`LATE`], the driver was
-///   stopped meanwhile, and what was due is put off by [`LOOK_AROUND`], so that the driver can tell
-///   first what has happened. A time before the last one counts as the last one.
-/// - An input about an epoch that does not run, or that comes a second time, is ignored and says so.
-/// - After [`Output::Finish`] every input is ignored and nothing more comes out.
-/// - No input makes it panic.
+/// - The time need not be exact. An early timeout does nothing, a late one does what was due, and a
+///   repeated one does no harm. A timeout that is later than [`LATE`] shows that the driver was
+///   stopped. Then everything that was due is postponed by [`LOOK_AROUND`], so that the driver can
+///   report first what has happened. A time before the last one counts as the last one.
+/// - An input about an epoch that does not run is ignored, and so is a repeated one. The
+///   [`Reception`] says so.
+/// - After [`Output::Finish`] every input is ignored or denied, and no output follows.
+/// - No input makes the machine panic.
 ///
-/// What it relies on: each [`Output::Start`] is answered by exactly one [`Input::Exited`] in the
-/// end, also when the start itself failed, and not before nothing of the epoch runs any more.
+/// The machine relies on this: the driver answers each [`Output::Start`] with exactly one
+/// [`Input::Exited`], even if the start itself failed. It does so only when no part of the epoch
+/// runs any more.
 ///
 /// ```
 /// use handover_core::{
@@ -156,40 +157,40 @@ pub struct Machine<C> {
     outputs: VecDeque<Output<C>>,
 }
 
-/// Where the machine is in its life.
+/// The stage of the machine's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It keeps the desired configuration running.
+    /// The machine keeps the desired configuration running.
     Running,
-    /// It was told to terminate and waits for connections to end.
+    /// The machine was told to terminate, and waits for connections to end.
     Draining {
-        /// When the drain is cut, if it is.
+        /// The time at which the drain is cut; `None` if it has no limit.
         until: Option<Timestamp>,
-        /// The epoch that was started to drain, once it was.
+        /// The epoch that drains the others, once it was started.
         epoch: Option<Epoch>,
     },
-    /// It has aborted what runs and will finish in this way.
+    /// The machine has aborted every epoch, and will finish with this outcome.
     Stopping(Outcome),
-    /// It has finished in this way.
+    /// The machine has finished with this outcome.
     Finished(Outcome),
 }
 
 impl<C: Clone + Eq> Machine<C> {
-    /// A machine that runs nothing and wants nothing.
+    /// Returns a machine that runs nothing and has no desired configuration.
     ///
     /// # Errors
     ///
-    /// When [`Policy::check`] finds that the policy cannot be honoured.
+    /// Returns an error if [`Policy::check`] does.
     pub fn new(policy: Policy) -> Result<Self, PolicyError> {
         Self::with_seed(policy, 0)
     }
 
-    /// As [`new`](Self::new), with the number from which the jitter of the policy's retries is
-    /// drawn. The same seed and the same inputs give the same outputs.
+    /// Returns a machine as [`new`](Self::new) does, with a seed for the jitter of the policy's
+    /// retries. The same seed and the same inputs give the same outputs.
     ///
     /// # Errors
     ///
-    /// When [`Policy::check`] finds that the policy cannot be honoured.
+    /// Returns an error if [`Policy::check`] does.
     pub fn with_seed(policy: Policy, seed: u64) -> Result<Self, PolicyError> {
         policy.check()?;
         Ok(Self {
@@ -209,7 +210,7 @@ impl<C: Clone + Eq> Machine<C> {
         })
     }
 
-    /// Takes one input in. What follows from it waits in [`poll_output`](Self::poll_output).
+    /// Takes one input. Fetch the outputs that follow with [`poll_output`](Self::poll_output).
     pub fn handle_input(&mut self, now: Timestamp, input: Input<C>) -> Reception {
         self.advance_to(now);
         if let Phase::Finished(_) = self.phase {
@@ -238,7 +239,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    /// Does what is due. Without anything due it does nothing.
+    /// Carries out every deadline that has passed. If none has, it does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.advance_to(now);
         while let Some(reason) = self.next_due() {
@@ -247,13 +248,13 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    /// The next output, in the order in which they must be carried out.
+    /// Returns the next output, or `None` if all were taken. Carry the outputs out in this order.
     pub fn poll_output(&mut self) -> Option<Output<C>> {
         self.outputs.pop_front()
     }
 
-    /// The next deadline, at which [`handle_timeout`](Self::handle_timeout) shall be called; `None`
-    /// when only an input can change anything.
+    /// Returns the next deadline, at which [`handle_timeout`](Self::handle_timeout) must be called.
+    /// `None` means that only an input can change anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         self.deadlines().min()

@@ -1,9 +1,8 @@
 //! Machines that differ in names only.
 //!
-//! What a machine does depends on how far away its times are, on the order of its epochs and on
-//! which of its configurations are equal, and on nothing else about them. So machines that differ
-//! in these names alone can be told by one of them: a model checker explores that one, and has
-//! explored all.
+//! The behaviour of a machine depends on the distance of its times, on the order of its epochs, and
+//! on which of its configurations are equal. Nothing else about them matters. So one machine can
+//! stand for all that differ in these names only, and a model checker explores just that one.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,8 +13,7 @@ use super::slot::{Slot, State};
 use super::{Machine, Phase};
 use crate::{Abort, Epoch, Held, Input, Outcome, Timestamp};
 
-/// What the machine's times, epochs, desires and configurations are called, so that they can be
-/// called something else.
+/// The names of a machine's times, epochs, desires and configurations, for renaming them.
 ///
 /// [`rename`](Self::rename) gives the machine that stands for all which differ from this one in:
 ///
@@ -36,11 +34,11 @@ pub struct Names<C> {
 }
 
 impl<C: Clone + Eq> Names<C> {
-    /// The moment at which every renamed machine stands. It is so late that no time in the past is
-    /// cut off: ten thousand days.
+    /// The moment of every renamed machine. It is ten thousand days after the start, so that no
+    /// time in the past is cut off.
     pub const NOW: Timestamp = Timestamp::new(Duration::from_secs(864_000_000));
 
-    /// The names in this machine, at this moment.
+    /// Returns the names in this machine at this moment.
     #[must_use]
     pub fn of(machine: &Machine<C>, now: Timestamp) -> Self {
         let mut names = Self {
@@ -66,8 +64,8 @@ impl<C: Clone + Eq> Names<C> {
         names
     }
 
-    /// The machine that stands for all which differ from this one in names only. Outputs that have
-    /// not been taken are not in it.
+    /// Returns the machine that stands for all that differ from this one in names only. It lacks
+    /// the outputs that were not taken.
     #[must_use]
     pub fn rename(&self, machine: &Machine<C>) -> Machine<usize> {
         let is_running = machine.phase == Phase::Running;
@@ -101,7 +99,7 @@ impl<C: Clone + Eq> Names<C> {
         }
     }
 
-    /// The input that means to the renamed machine what this one means to the machine.
+    /// Returns the input that means the same to the renamed machine.
     #[must_use]
     pub fn rename_input(&self, input: &Input<C>) -> Input<usize> {
         match input {
@@ -117,8 +115,8 @@ impl<C: Clone + Eq> Names<C> {
         }
     }
 
-    /// The configurations that the machine can tell apart. One that is not among them is new to it,
-    /// even if it had been asked for before.
+    /// Returns the configurations that the machine can tell apart. Any other configuration is new
+    /// to it, even if it was desired before.
     #[must_use]
     pub fn configs(&self) -> &[C] {
         &self.configs

@@ -48,35 +48,36 @@ pub(super) enum State {
     },
 }
 
-/// What is true of a running epoch.
+/// The state of a running epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EpochState {
-    /// It was started and has not said that it serves.
+    /// The epoch was started, and has not reported that it serves.
     Starting,
-    /// It serves, and no newer epoch does.
+    /// The epoch serves, and no newer epoch does.
     Live,
-    /// A newer epoch serves; this one finishes its connections and exits by itself.
+    /// A newer epoch serves. This one finishes its connections and exits by itself.
     Draining,
-    /// It was told to stop, in this way, and has not exited.
+    /// The epoch was told to stop in this way, and has not exited.
     Aborting(Abort),
 }
 
 /// A running epoch, as [`Machine::epochs`](super::Machine::epochs) shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EpochInfo {
-    /// Its number.
+    /// The number of the epoch.
     pub epoch: Epoch,
-    /// What is true of it.
+    /// The state of the epoch.
     pub state: EpochState,
-    /// What it was started for.
+    /// What the epoch was started for.
     pub purpose: Purpose,
-    /// When it was started.
+    /// The time of its start.
     pub started: Timestamp,
-    /// Whether it runs the desired configuration.
+    /// Whether the epoch runs the desired configuration.
     pub desired: bool,
-    /// Whether it has been released from the cap.
+    /// Whether the epoch was released, so that it does not count towards
+    /// [`Policy::max_epochs`](crate::Policy::max_epochs).
     pub released: bool,
-    /// Whether its start has been withdrawn and no answer has come yet.
+    /// Whether its start was withdrawn, and no answer has come yet.
     pub withdrawn: bool,
 }
 

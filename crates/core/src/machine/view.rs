@@ -4,37 +4,38 @@ use super::pursuit::Stage;
 use super::{Machine, Phase};
 use crate::{Epoch, EpochInfo, Held, LOOK_AROUND, Outcome, Policy, Timestamp};
 
-/// How the desired configuration stands.
+/// The state of the desired configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// None has been asked for.
+    /// No configuration was desired yet.
     Nothing,
-    /// It serves, with this epoch.
+    /// The desired configuration serves, with this epoch.
     Live(Epoch),
-    /// It is on its way; the reason tells what it waits for.
+    /// The desired configuration is not live yet, for this reason.
     Pending(Held),
-    /// It was given up, last after this epoch.
+    /// The desired configuration was given up. This epoch failed last.
     GivenUp(Epoch),
-    /// It ended cleanly and is not started again.
+    /// The desired configuration ended cleanly, and is not started again.
     Stayed,
-    /// It will not be started any more: the machine drains, stops or has finished.
+    /// The desired configuration will not be started, because the machine drains, stops or has
+    /// finished.
     Ending,
 }
 
 impl<C: Clone + Eq> Machine<C> {
-    /// The policy.
+    /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Where the machine is in its life.
+    /// Returns the stage of the machine's life.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// How the machine's work ended, once it has.
+    /// Returns the outcome, or `None` until the machine has finished.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         match self.phase {
@@ -43,7 +44,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    /// The running epochs, oldest first.
+    /// Returns the running epochs, oldest first.
     pub fn epochs(&self) -> impl DoubleEndedIterator<Item = EpochInfo> {
         self.slots.iter().map(|slot| EpochInfo {
             epoch: slot.epoch,
@@ -56,33 +57,34 @@ impl<C: Clone + Eq> Machine<C> {
         })
     }
 
-    /// The configuration that was asked for last. It is gone once it was handed out by
-    /// [`Output::Panic`](crate::Output::Panic).
+    /// Returns the configuration that was desired last. It is gone once
+    /// [`Output::Panic`](crate::Output::Panic) has handed it out.
     #[must_use]
     pub fn desired(&self) -> Option<&C> {
         self.desired.as_ref().map(|desired| &desired.config)
     }
 
-    /// The configuration of the newest epoch that is starting or live.
+    /// Returns the configuration of the newest epoch that is starting or live.
     #[must_use]
     pub fn current(&self) -> Option<&C> {
         self.current_slot()?.config.as_ref()
     }
 
-    /// How many retries the desired configuration has left.
+    /// Returns the retries that the desired configuration has left, or `None` if there is none.
     #[must_use]
     pub fn retries_left(&self) -> Option<u32> {
         self.desired.as_ref().map(|desired| desired.budget.left())
     }
 
-    /// Why what is desired is not being started, if it is neither current nor about to be.
+    /// Returns why the desired configuration is not being started. `None` means that it is current,
+    /// or about to be.
     #[must_use]
     pub fn held(&self) -> Option<Held> {
         self.why_held()
     }
 
-    /// Until when deadlines that had passed unhandled are put off, see
-    /// [`LOOK_AROUND`]; `None` when none is.
+    /// Returns the time until which missed deadlines are postponed, see [`LOOK_AROUND`]. `None`
+    /// means that none is.
     #[must_use]
     pub fn looks_around_until(&self) -> Option<Timestamp> {
         let woke = self.woke?;
@@ -91,13 +93,13 @@ impl<C: Clone + Eq> Machine<C> {
             .then(|| woke.after(LOOK_AROUND))
     }
 
-    /// Whether an older configuration serves because the desired one was given up.
+    /// Returns whether an older configuration serves because the desired one was given up.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         matches!(self.phase, Phase::Running) && matches!(self.standing(), Standing::GivenUp(_))
     }
 
-    /// How the desired configuration stands.
+    /// Returns the state of the desired configuration.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match self.phase {

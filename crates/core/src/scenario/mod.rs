@@ -1,7 +1,7 @@
 //! Scenarios as text: a script goes in, a transcript comes out.
 //!
-//! A script has one line per input, each with its time. Between two lines every deadline fires when
-//! it is due, and every invariant of [`check`](crate::check) is checked after every step.
+//! A script has one line per input, after its time. Between two lines every deadline fires when it
+//! is due. Every invariant of [`check`](crate::check) is checked after every step.
 //!
 //! ```text
 //! # A failed epoch 1 beside a good epoch 0 is tried again as epoch 1.
@@ -18,11 +18,11 @@
 //! | `# ...` | a comment; the first one is the scenario's title |
 //! | `policy NAME KEY=VALUE ...` | the policy: a preset (`default`, `istio_1_2`, `resilient`) and what differs |
 //! | `50ms`, `2s`, `1m`, `0` | a time since the start, in `ns`, `us`, `ms`, `s` or `m`; with `+` since the line before |
-//! | `9s!` | the same, but deadlines on the way are missed, as by a driver that was busy |
+//! | `9s!` | the same, but deadlines before it are missed, as by a driver that was stopped |
 //! | `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N` | the inputs |
-//! | `terminate drain\|stop\|kill` | the end, so urgently |
+//! | `terminate drain\|stop\|kill` | the end, with this urgency |
 //! | `exit N clean\|failed\|permanent\|aborted` | the exit of an epoch |
-//! | `wait` | only a timeout: what is due until then fires, the rest does not |
+//! | `wait` | no input, only a timeout: deadlines until then fire, later ones do not |
 //!
 //! The keys of a policy: `retries`, `initial`, `max_interval`, `reset_after`, `start_deadline`,
 //! `max_epochs`, `grace`, `drain` (each a number or a time, or `none`), `advance`
@@ -42,37 +42,37 @@ use crate::{Input, Policy, Timestamp};
 
 pub use self::run::{RunError, Step, Transcript, What};
 
-/// A script: a policy, and what happens when.
+/// A script: a policy, and inputs with their times.
 ///
-/// Its [`Display`](fmt::Display) is the script again: one that [`parse`](Self::parse) reads, as long
-/// as the names of the configurations are words and the title is one line.
+/// Its [`Display`](fmt::Display) writes the script again. [`parse`](Self::parse) reads it, provided
+/// that the names of the configurations are words and the title is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// The first comment.
+    /// The title: the first comment.
     pub title: String,
     /// The policy.
     pub policy: Policy,
-    /// What happens, in the order of the lines.
+    /// The inputs, in the order of the lines.
     pub lines: Vec<Line>,
 }
 
 /// One line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When.
+    /// The time of the line.
     pub at: Timestamp,
-    /// Whether deadlines before that moment are missed.
+    /// Whether deadlines before that time are missed.
     pub missing_deadlines: bool,
-    /// The input, or only a timeout where there is none.
+    /// The input; `None` is a timeout only.
     pub input: Option<Input<String>>,
 }
 
-/// A script that cannot be read.
+/// The reason why a script cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     /// The number of the line, from 1.
     pub line: usize,
-    /// What is wrong with it, and what would be right.
+    /// The fault in the line, and what would be right.
     pub problem: String,
 }
 
@@ -89,16 +89,16 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// The first line that cannot be read, with the reason.
+    /// Returns the first line that cannot be read, with the reason.
     pub fn parse(script: &str) -> Result<Self, ParseError> {
         parse::scenario(script)
     }
 
-    /// Runs it on a new machine.
+    /// Runs the script on a new machine.
     ///
     /// # Errors
     ///
-    /// When the policy cannot be honoured or an invariant does not hold.
+    /// Returns an error if the policy cannot be honoured or an invariant is broken.
     pub fn run(&self) -> Result<Transcript, RunError> {
         run::scenario(self)
     }

@@ -11,7 +11,7 @@ use crate::{
     Reception, Timestamp,
 };
 
-/// What a script led to, step by step. Its [`Display`](fmt::Display) is the table.
+/// The steps of a script. Its [`Display`](fmt::Display) is a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transcript {
     /// The title of the scenario.
@@ -23,11 +23,11 @@ pub struct Transcript {
 /// One step of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// When.
+    /// The time of the step.
     pub at: Timestamp,
-    /// What was done to the machine.
+    /// The input or the timeout.
     pub what: What,
-    /// What came out, in order.
+    /// The outputs, in order.
     pub outputs: Vec<Output<String>>,
     /// The running epochs afterwards, oldest first.
     pub epochs: Vec<EpochInfo>,
@@ -39,30 +39,30 @@ pub struct Step {
     pub retries_left: Option<u32>,
     /// Why the desired configuration is held afterwards, if it is.
     pub held: Option<Held>,
-    /// Where the machine is in its life afterwards.
+    /// The stage of the machine's life afterwards.
     pub phase: Phase,
     /// The next deadline afterwards.
     pub deadline: Option<Deadline>,
 }
 
-/// What was done to the machine in a step.
+/// The cause of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// It was given this input and received it so.
+    /// The machine got this input, and answered with this reception.
     Input(Input<String>, Reception),
-    /// Its deadline was reached, for this reason, or nothing was due.
+    /// A deadline with this reason was reached; `None` if nothing was due.
     Timeout(Option<DeadlineReason>),
 }
 
-/// Why a scenario did not run to its end.
+/// The reason why a scenario did not run to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunError {
-    /// Its policy cannot be honoured.
+    /// The policy cannot be honoured.
     Policy(PolicyError),
-    /// An invariant does not hold; the steps before, and the violation.
+    /// An invariant is broken: the steps before, and the violation.
     Violation(Transcript, Violation),
-    /// Its transcript would be too large: each step lists every running epoch, so a script of many
-    /// lines with many epochs at once grows with the square of its length.
+    /// The transcript would be too large. Each step lists every running epoch, so it grows with the
+    /// square of the script's length.
     TooLarge {
         /// The steps that were taken.
         steps: usize,

@@ -168,7 +168,7 @@ impl State {
         waits && self.machine.epochs().all(is_aborting)
     }
 
-    /// Whether a cold restart is under way once it was asked for, or has begun anew where nothing ran,
+    /// Whether a cold restart is under way once it was asked for, or has begun again where nothing ran,
     /// and whether asking again then does nothing.
     pub(crate) fn restarts_once(&self) -> bool {
         let (Phase::Running, Some(desired)) = (self.machine.phase(), self.machine.desired()) else {

@@ -36,7 +36,7 @@ proptest! {
     }
 }
 
-/// Runs the script on a machine and on a renamed one, which is renamed anew every few steps, and tells
+/// Runs the script on a machine and on a renamed one, which is renamed again every few steps, and tells
 /// where they part.
 fn difference(scenario: &Scenario, every: usize) -> Option<String> {
     let mut one = Machine::new(scenario.policy).unwrap();

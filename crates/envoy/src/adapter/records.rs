@@ -159,7 +159,7 @@ impl Records {
             let path = reports.write(&report)?;
             tracing::info!(
                 epoch = epoch.number(),
-                "the last words of epoch {epoch} are in {}",
+                "the crash report of epoch {epoch} is {}",
                 path.display()
             );
             Ok(())
@@ -189,7 +189,7 @@ async fn until_written(epoch: Epoch, work: Arc<Write>) {
         };
         let error = error_chain(&*error);
         if pause == FIRST_PAUSE {
-            tracing::warn!(epoch = epoch.number(), "{error}; it is tried again");
+            tracing::warn!(epoch = epoch.number(), "{error}; it is retried");
         } else {
             tracing::debug!(epoch = epoch.number(), "{error}");
         }

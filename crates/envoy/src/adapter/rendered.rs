@@ -55,8 +55,8 @@ type Addresses = BTreeMap<String, SocketAddr>;
 /// An address is asked for that was not when the configuration was made.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "addresses are looked up once, as for epoch 0, where this one is not asked for: resolve it \
-     whatever the epoch is"
+    "addresses are looked up once, for epoch 0, whose text does not use this one: call resolve \
+     for every epoch"
 )]
 struct NotAskedBefore;
 

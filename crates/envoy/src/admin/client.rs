@@ -62,7 +62,7 @@ pub enum AdminError {
     Connect {
         /// The endpoint.
         address: AdminAddress,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -73,7 +73,7 @@ pub enum AdminError {
         address: AdminAddress,
         /// What was asked.
         path: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: HttpError,
     },
@@ -110,9 +110,7 @@ pub enum AdminError {
         body: String,
     },
     /// The answer is not of the shape that Envoy's has.
-    #[error(
-        "the admin endpoint {address} answers {path} with something that Envoy does not: {why}"
-    )]
+    #[error("the admin endpoint {address} answers {path} unlike an Envoy: {why}")]
     Unexpected {
         /// The endpoint.
         address: AdminAddress,
@@ -123,7 +121,7 @@ pub enum AdminError {
     },
     /// The statistics leave out how many connections there are.
     #[error(
-        "the statistics at {address} do not tell the connections of {listener}: a stats_matcher in \
+        "the statistics at {address} lack the connections of {listener}: a stats_matcher in \
          stats_config must keep listener.*.downstream_cx_active"
     )]
     NoGauge {

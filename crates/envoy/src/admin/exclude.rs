@@ -44,7 +44,9 @@ pub enum NamePattern {
 #[non_exhaustive]
 pub enum BadNamePattern {
     /// It would mean every listener, or none.
-    #[error("it names no listener; write a name, or a part with which names begin and a `*`")]
+    #[error(
+        "the name is empty; write the name of a listener, or the beginning of names and a `*`, such as `metrics-*`"
+    )]
     NoName,
     /// There is a `*` within it.
     #[error("a `*` stands for the rest of a name, so nothing can follow it")]

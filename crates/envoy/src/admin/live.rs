@@ -52,7 +52,7 @@ pub enum NotLive {
     Unreachable {
         /// The epoch that was waited for.
         epoch: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: AdminError,
     },

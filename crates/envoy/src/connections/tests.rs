@@ -151,7 +151,7 @@ fn a_process_that_does_not_exist_is_named() {
     let error = accepted(u32::MAX, &BTreeSet::new()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot look at the sockets of process 4294967295 in /proc/4294967295"
+        "cannot read the sockets of process 4294967295 in /proc/4294967295"
     );
 }
 

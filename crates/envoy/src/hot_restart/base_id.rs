@@ -1,6 +1,6 @@
 //! Choosing and owning a base id.
 //!
-//! Two Envoys with one base id harm each other: the second may start, make the shared memory anew and
+//! Two Envoys with one base id harm each other: the second may start, create the memory again and
 //! share the ports of the first. So a base id is owned through a lock file before anything is
 //! started, and one that an Envoy of somebody else uses is refused. Where agents share a network
 //! namespace or shared memory but no lock files, a claim in those places does the same.
@@ -156,16 +156,16 @@ pub enum BaseIdError {
     Lock {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The sockets of other Envoys cannot be seen.
-    #[error("cannot read {}/net/unix, so other Envoys cannot be seen", proc.display())]
+    #[error("cannot read {}/net/unix, so other Envoys cannot be detected", proc.display())]
     Sockets {
         /// The directory of the process file system.
         proc: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -174,7 +174,7 @@ pub enum BaseIdError {
     Remove {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -1,5 +1,5 @@
-//! Which Envoys of this host use a base id, whoever started them: each binds abstract sockets whose
-//! names hold it.
+//! The Envoys of this host that use a base id, whichever program started them: each binds abstract
+//! sockets whose names hold it.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
 //! The messages by which the epochs of one Envoy speak to each other: those parts that a stand-in for
-//! a dead parent must understand, and what a child says to a parent that shall give way.
+//! a dead parent must understand, and what a child says to a parent that must give way.
 //!
 //! A frame is an 8-byte big-endian length and a Protobuf message. Numbers of fields and messages are
 //! those of Envoy 1.36 to 1.40. What is not known decodes as a request without a kind.
@@ -158,7 +158,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Takes a datagram in, and returns the message that it completes. What makes no sense is
-    /// dropped, and the next datagram begins anew.
+    /// dropped, and the next datagram begins from its start.
     pub(super) fn take(&mut self, datagram: &[u8]) -> Option<HotRestartMessage> {
         self.pending.extend_from_slice(datagram);
         let length = self

@@ -26,7 +26,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// use handover_envoy::hot_restart::{BaseId, Parent};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// // Epoch 3 of base id 7 shall give way to an Envoy under another base id.
+/// // Epoch 3 of base id 7 must give way to an Envoy under another base id.
 /// let parent = Parent::new(BaseId::new(7)?, 3);
 /// parent.shut_down_admin().await?;
 /// // Here the other one is started, and goes live.
@@ -53,7 +53,7 @@ pub enum ParentError {
         restart_epoch: u32,
         /// The socket's name.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -64,16 +64,16 @@ pub enum ParentError {
         restart_epoch: u32,
         /// The socket's name.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// Its answer cannot be received.
-    #[error("cannot hear restart epoch {restart_epoch}")]
+    #[error("cannot receive from restart epoch {restart_epoch}")]
     Receive {
         /// The epoch.
         restart_epoch: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -114,7 +114,7 @@ impl Parent {
             restart_epoch,
             source,
         };
-        // Envoy answers at the socket of the epoch that would be next, whoever has asked.
+        // Envoy answers at the socket of the epoch that would be next, whoever sent the request.
         let child = name_of(Role::Child, self.base_id, restart_epoch.wrapping_add(1));
         let socket = address_of(&child)
             .and_then(|address| StdUnixDatagram::bind_addr(&address))

@@ -88,14 +88,14 @@ pub enum RepairError {
     Access {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// It is laid out differently, so nothing was written.
     #[error(
-        "Envoy's shared memory {} is not laid out as known ({why}), so its flag was left alone: \
-         restart Envoy cold to get a new one", path.display()
+        "Envoy's shared memory {} has an unknown layout ({why}), so its flag was not cleared: \
+         only a cold restart creates a new one", path.display()
     )]
     UnknownLayout {
         /// The file.
@@ -233,7 +233,7 @@ impl SharedMemory {
                 unknown(format!("flags {flags:#x}, of which only 0x1 is known"))
             }
             (SIZE, version, _) => unknown(format!("version {version}, not {VERSION}")),
-            (size, ..) => unknown(format!("it says {size} bytes, not {SIZE}")),
+            (size, ..) => unknown(format!("its header gives {size} bytes, not {SIZE}")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Answering a live epoch in the place of its parent that has died.
 //!
 //! An Envoy whose parent dies early waits for answers that never come, and aborts 13 to 14 seconds
-//! later. It cannot tell who answers: whoever has the parent's socket is the parent. So the agent
+//! later. It cannot tell who answers: the owner of the parent's socket counts as the parent. So the agent
 //! takes the socket and gives the answers of a parent that has nothing to hand over, until the child
 //! says that it needs its parent no more.
 
@@ -53,16 +53,16 @@ pub enum StandInError {
         epoch: u32,
         /// The name of its socket.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The socket has failed.
-    #[error("cannot go on in the place of epoch {epoch}")]
+    #[error("cannot continue in the place of epoch {epoch}")]
     Receive {
         /// The epoch.
         epoch: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

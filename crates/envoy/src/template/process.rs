@@ -118,7 +118,7 @@ pub enum RendererError {
     #[error("the names to resolve depend on each other more than {MOST_ROUNDS} times")]
     Rounds,
     /// It ended otherwise than with an answer.
-    #[error("the process that renders it ended with {end} and said: {said}")]
+    #[error("the process that renders it ended with {end} and printed: {said}")]
     Ended {
         /// How it ended.
         end: ExitCause,

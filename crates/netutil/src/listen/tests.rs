@@ -61,7 +61,7 @@ fn the_backlog_bounds_the_connections_that_wait() {
         clients.len()
     }
 
-    // Linux lets one more wait than the backlog says. Whoever finds the queue full gets no answer,
+    // Linux lets one more wait than the backlog says. A client that finds the queue full gets no answer,
     // so a slow machine can only make this number smaller.
     assert!(waiting(2, Duration::from_millis(300)) <= 3);
     let ample = Duration::from_secs(20);
@@ -106,9 +106,9 @@ fn each_failure_to_bind_says_what_to_do() {
     assert_snapshot!(because(io::ErrorKind::AddrInUse), @r#"192.0.2.1:80 is in use; stop what listens there, which "ss -ltnp" shows, or choose another port"#);
     assert_snapshot!(because(io::ErrorKind::AddrNotAvailable), @r#"192.0.2.1:80 is not an address of this node; use one that "ip address" shows, or 0.0.0.0 or [::] for all"#);
     assert_snapshot!(because(io::ErrorKind::PermissionDenied), @"this process may not listen on 192.0.2.1:80; for a low port, use a higher one or grant CAP_NET_BIND_SERVICE");
-    assert_snapshot!(because(io::ErrorKind::InvalidInput), @"192.0.2.1:80 cannot be listened on; check that the address, with its zone, is right");
+    assert_snapshot!(because(io::ErrorKind::InvalidInput), @"cannot listen on 192.0.2.1:80; check that the address, with its zone, is right");
 
     let source = || io::ErrorKind::Other.into();
-    assert_snapshot!(ListenError::Create { addr, source: source() }, @"no socket could be made for 192.0.2.1:80; check the limit of open files and that the system has this address family");
+    assert_snapshot!(ListenError::Create { addr, source: source() }, @"cannot create a socket for 192.0.2.1:80; check the limit of open files and that the system has this address family");
     assert_snapshot!(ListenError::Configure { addr, option: "SO_REUSEPORT", source: source() }, @"the socket for 192.0.2.1:80 could not be given SO_REUSEPORT; check that this system has it");
 }

@@ -1,11 +1,11 @@
-//! Why an address was not resolved.
+//! Errors of resolving an address.
 
 use std::{io, time::Duration};
 
 use thiserror::Error;
 
-/// Why [`resolve_addr`](crate::resolve_addr) did not return an address. `addr` is what the caller
-/// passed in.
+/// The reason why [`resolve_addr`](crate::resolve_addr) returned no address. `addr` is the argument
+/// of the caller.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ResolveError {
@@ -14,14 +14,14 @@ pub enum ResolveError {
     #[error("no address specified; give a host and a port, such as \"example.com:80\"")]
     NoAddress,
 
-    /// There is a port but nothing, or an empty pair of brackets, before it.
+    /// There is a port, and before it nothing or an empty pair of brackets.
     #[error("{addr:?} has no host; put one before the port, such as \"example.com:80\"")]
     MissingHost {
         /// The address as given.
         addr: String,
     },
 
-    /// There is a host, but no `:` and port after it.
+    /// There is a host, and no `:` and port after it.
     #[error("{addr:?} has no port; append one, such as \":80\"")]
     MissingPort {
         /// The address as given.
@@ -65,8 +65,8 @@ pub enum ResolveError {
 
     /// A bracket has no partner, or the pair does not enclose the host.
     #[error(
-        "{addr:?} has unbalanced square brackets; write an IPv6 address as \"[::1]:80\" and \
-         anything else without brackets"
+        "{addr:?} has unbalanced square brackets; write the host without \
+         brackets, or inside one pair, such as \"[::1]:80\""
     )]
     UnbalancedBrackets {
         /// The address as given.
@@ -119,7 +119,7 @@ pub enum ResolveError {
         source: io::Error,
     },
 
-    /// The resolver knows the host but no address of it.
+    /// The resolver knows the host, but no address of it.
     #[error("{host:?} of {addr:?} has neither an IPv4 nor an IPv6 address; check its DNS records")]
     NoUsableAddress {
         /// The address as given.
@@ -147,19 +147,19 @@ pub enum ResolveError {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostError {
-    /// There is white space in or around it.
-    #[error("there is white space in or around it; remove that")]
+    /// The host contains white space, or has some around it.
+    #[error("it contains white space; remove it")]
     WhiteSpace,
-    /// It begins with a scheme such as `http://`.
-    #[error("a scheme stands before it; leave out everything up to and including \"//\"")]
+    /// The address begins with a scheme such as `http://`.
+    #[error("a scheme comes before it; remove everything up to and including \"//\"")]
     Scheme,
-    /// It has a colon or a zone and is not an IPv6 address.
+    /// The host has a colon or a zone, and is not an IPv6 address.
     #[error("a colon or a zone inside square brackets makes it an IPv6 address; correct it")]
     NotIpv6,
-    /// Its last part is a number, but it is not an IPv4 address.
+    /// The last part of the host is a number, and the host is not an IPv4 address.
     #[error("its last part is a number, so it must be an IPv4 address with four numbers up to 255")]
     NotIpv4,
-    /// It has more than 253 characters.
+    /// The host has more than 253 characters.
     #[error("it is longer than the 253 characters of a host name; shorten it")]
     TooLong,
     /// Two dots in a row, a dot at the start, or more than 63 characters between two dots.

@@ -1,4 +1,4 @@
-//! The resolver behind a trait, so that a test or another resolver can take its place.
+//! The resolver behind a trait, so that tests and other resolvers can replace it.
 
 use std::{
     io,
@@ -15,43 +15,41 @@ use tokio::sync::oneshot;
 pub trait Lookup: Send + Sync {
     /// Returns the addresses of `host`, each with `port`, in the order of preference.
     ///
-    /// Whole socket addresses are asked for, not only IP addresses, because a link-local IPv6
-    /// address is of no use without the zone it was found in.
+    /// The result has whole socket addresses, because a link-local IPv6 address is useless without
+    /// its zone.
     ///
     /// # Errors
     ///
-    /// Whatever the resolver reports. A host that exists without any address is not an error but
-    /// an empty list.
+    /// Returns the resolver's error. A host without any address is no error, but an empty list.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when the caller's limit is over; it must bear that.
+    /// The future is dropped when the caller's limit passes, so it must be cancel safe.
     async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 
     /// Returns the port of the TCP service `name`, or `None` if there is no such service.
     ///
-    /// The default asks the system, which usually reads `/etc/services`. An implementation that
-    /// must not ask the system overrides it.
+    /// The default asks the system, which usually reads `/etc/services`. Override it if the system
+    /// must not be asked.
     ///
     /// # Errors
     ///
-    /// Whatever kept the table of services from being searched.
+    /// Returns an error if the table of services cannot be searched.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when the caller's limit is over; it must bear that.
+    /// The future is dropped when the caller's limit passes, so it must be cancel safe.
     async fn service(&self, name: &str) -> io::Result<Option<u16>> {
         let name = name.to_owned();
         on_a_thread(move || port_of_service(&name)).await
     }
 }
 
-/// The resolver of the operating system: `getaddrinfo` with all that is configured behind it (the
-/// hosts file, DNS, search domains).
+/// The resolver of the operating system: `getaddrinfo`, with the hosts file, DNS and search domains
+/// that it is configured for.
 ///
-/// Each lookup has a thread of its own, since nothing can interrupt it. Tokio's threads for blocking
-/// work are not used: tokio panics when the operating system has no thread left, and this returns
-/// an error.
+/// Each lookup has its own thread, because nothing can interrupt it. It uses no blocking thread of
+/// tokio: tokio panics if the system has no thread left, and this lookup returns an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemLookup;
 
@@ -113,6 +111,6 @@ fn port_of_service(name: &str) -> io::Result<Option<u16>> {
 /// Why no lookup was begun.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "could not start a thread for it (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?): {0}"
+    "could not start a thread (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?): {0}"
 )]
 struct NoThread(io::Error);

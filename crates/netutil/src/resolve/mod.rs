@@ -17,13 +17,12 @@ use authority::{Authority, Host, Port};
 pub use error::{HostError, ResolveError};
 pub use lookup::{Lookup, SystemLookup};
 
-/// How long [`resolve_addr`] waits for the system's resolver: 15 seconds, the limit of the agent
-/// which Handover re-implements. It leaves the usual resolver settings (two tries of five seconds
-/// each) the time to answer or to fail by themselves.
+/// The limit of [`resolve_addr`]: 15 seconds, as in the agent that Handover re-implements. With
+/// usual settings, two tries of five seconds each, the resolver answers or fails within that time.
 pub const RESOLVE_LIMIT: Duration = Duration::from_secs(15);
 
-/// Resolves `addr`, an IP address or a host name with a port, by the system's resolver within
-/// [`RESOLVE_LIMIT`].
+/// Resolves `addr`, an IP address or a host name with a port. It uses the system's resolver, and
+/// takes at most [`RESOLVE_LIMIT`].
 ///
 /// | `addr` | result |
 /// | --- | --- |
@@ -34,29 +33,28 @@ pub const RESOLVE_LIMIT: Duration = Duration::from_secs(15);
 /// | `192.0.2.1:http` | that address with port 80, from the system's table of TCP services |
 /// | `example.com:80` | the first IPv4 address of the host, or its first IPv6 address if it has no IPv4 one |
 ///
-/// In an IPv6-only environment give an IPv6 address, or see to it that the name has no IPv4 one.
+/// In an IPv6-only environment, use an IPv6 address or a name without IPv4 addresses.
 ///
-/// Details, so that nothing is guessed:
+/// Details:
 ///
 /// - The port is a decimal number or the name of a TCP service. Port 0 is accepted, because a
 ///   listener can ask for it. An address without a port is refused: `localhost:` has no answer that a
 ///   socket could use.
 /// - Nothing is trimmed: an address with white space around or in it is refused.
-/// - A dot at the end of a host name is kept. It tells the resolver not to try search domains.
+/// - A dot at the end of a host name is kept. With it the resolver tries no search domains.
 /// - A host name has at most 253 characters, and 1 to 63 in each part between two dots: letters,
 ///   digits, `-` and `_`. Other letters need their ASCII form (`xn--…`).
-/// - A name whose last part is a number is refused. Resolvers take `10.1` or `0x7f.1` for
-///   addresses of long ago, and hardly anybody who types `10.0.1:80` means 10.0.0.1.
+/// - A name whose last part is a number is refused. Resolvers read `10.1` and `0x7f.1` as old forms
+///   of addresses, and hardly anybody who types `10.0.1:80` means 10.0.0.1.
 ///
 /// # Errors
 ///
-/// See [`ResolveError`]; every variant names `addr` and says what to do.
+/// Returns a [`ResolveError`], which names `addr` and the remedy.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost when the future is dropped. The resolver works on a thread of its own and cannot
-/// be interrupted: after a drop or a time-out that thread goes on until the resolver itself gives
-/// up. No runtime waits for it.
+/// Cancel safe. The resolver works on its own thread and cannot be interrupted. After a drop or a
+/// time-out, that thread continues until the resolver gives up. No runtime waits for it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -79,10 +77,10 @@ pub async fn resolve_addr(addr: &str) -> Result<SocketAddr, ResolveError> {
     resolve_addr_with(&SystemLookup, addr, RESOLVE_LIMIT).await
 }
 
-/// Resolves `addr` as [`resolve_addr`] does, but asks `lookup` for the addresses of a host name
-/// and waits for it no longer than `limit`.
+/// Resolves `addr` as [`resolve_addr`] does, but asks `lookup` for the addresses of a host name,
+/// and takes at most `limit`.
 ///
-/// An `addr` that is an IP address with a number for its port never reaches `lookup`.
+/// `lookup` is not asked for an IP address with a number as its port.
 ///
 /// # Errors
 ///
@@ -90,7 +88,7 @@ pub async fn resolve_addr(addr: &str) -> Result<SocketAddr, ResolveError> {
 ///
 /// # Cancel safety
 ///
-/// As the `lookup`; nothing else happens after the first await.
+/// As cancel safe as `lookup`; nothing else happens after the first await.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

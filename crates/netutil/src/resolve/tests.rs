@@ -261,13 +261,13 @@ fn brackets_must_be_a_pair_around_ipv6() {
             "[::g]:80", "[localhost%lo]:80", "[127.0.0.1%lo]:80",
         ]),
         @r#"
-        "[::1:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
-        "::1]:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
-        "[[::1]:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
-        "[[::1]]:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
-        "[::1]]:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
-        "host[::1]:80" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
-        "[::1]:[80]" has unbalanced square brackets; write an IPv6 address as "[::1]:80" and anything else without brackets
+        "[::1:80" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
+        "::1]:80" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
+        "[[::1]:80" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
+        "[[::1]]:80" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
+        "[::1]]:80" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
+        "host[::1]:80" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
+        "[::1]:[80]" has unbalanced square brackets; write the host without brackets, or inside one pair, such as "[::1]:80"
         "::1" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80"
         "::1:80" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80"
         "2001:db8::1" has more than one colon; if it is an IPv6 address, enclose it in square brackets, such as "[::1]:80"
@@ -307,10 +307,10 @@ fn what_cannot_be_a_host_never_reaches_the_resolver() {
             "256.0.0.1:80", "10.1:80", "1:80", "127.0.0.01:80", "0x7f.0xA1:80", "127.0.0.1.:80",
         ]),
         @r#"
-        " host:80" has no valid host: there is white space in or around it; remove that
-        "host:80\n" has no valid host: there is white space in or around it; remove that
-        "ho st:80" has no valid host: there is white space in or around it; remove that
-        "http://host:80" has no valid host: a scheme stands before it; leave out everything up to and including "//"
+        " host:80" has no valid host: it contains white space; remove it
+        "host:80\n" has no valid host: it contains white space; remove it
+        "ho st:80" has no valid host: it contains white space; remove it
+        "http://host:80" has no valid host: a scheme comes before it; remove everything up to and including "//"
         "host/path:80" has no valid host: '/' cannot be in a host name; use ASCII letters, digits, '-' and '_', and the "xn--" form of other names
         "user@host:80" has no valid host: '@' cannot be in a host name; use ASCII letters, digits, '-' and '_', and the "xn--" form of other names
         "bücher.example:80" has no valid host: 'ü' cannot be in a host name; use ASCII letters, digits, '-' and '_', and the "xn--" form of other names

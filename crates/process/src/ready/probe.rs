@@ -142,7 +142,7 @@ impl Probe {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the next call begins anew.
+    /// Cancel safe: the next call starts from the beginning.
     pub async fn until_ready(&self, limit: Duration) -> Result<(), ProbeError> {
         let mut last = None;
         let asking = async {

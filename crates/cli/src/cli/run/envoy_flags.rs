@@ -1,25 +1,24 @@
-//! Flags of Envoy that handover has too, beside those that it sets itself.
+//! Envoy's own flags that `run` and `validate` pass on.
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
-/// What Envoy is told of the node that it runs on. It has a say in whether a configuration is good,
-/// so `validate` takes it as well.
+/// The flags about the node. Envoy's verdict on a configuration can depend on them, so `validate` has
+/// them as well.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "The node")]
 pub(crate) struct NodeArgs {
-    /// The cluster that Envoy belongs to, as Envoy's flag of this name.
+    /// The cluster that Envoy belongs to; Envoy's flag of this name.
     #[arg(long, value_name = "NAME", env = "HANDOVER_SERVICE_CLUSTER")]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) service_cluster: Option<String>,
 
-    /// The id of Envoy's node, as Envoy's flag of this name.
+    /// The id of the node that Envoy runs on; Envoy's flag of this name.
     #[arg(long, value_name = "ID", env = "HANDOVER_SERVICE_NODE")]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) service_node: Option<String>,
 
-    /// The address family of the address that Envoy takes for its own; without it Envoy decides,
-    /// for v4.
+    /// The family of the address that Envoy takes for its own. Without it, Envoy uses v4.
     #[arg(
         long,
         value_enum,
@@ -29,11 +28,11 @@ pub(crate) struct NodeArgs {
     pub(crate) local_address_ip_version: Option<LocalAddress>,
 }
 
-/// An address family, or the word for finding it out.
+/// An address family, or `auto` to find it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LocalAddress {
-    /// v6 on a node that has IPv6 addresses only, otherwise v4. It waits at most 10 seconds for the
-    /// first address of the node, once, at the start.
+    /// v6 on a node that only has IPv6 addresses, otherwise v4. Handover looks once, at the start, and
+    /// waits up to 10 seconds for the first address.
     Auto,
     /// IPv4.
     V4,
@@ -41,11 +40,11 @@ pub(crate) enum LocalAddress {
     V6,
 }
 
-/// What Envoy logs. Its lines are always shown, whatever --log-level says.
+/// The levels of Envoy's lines. `--log-level` does not filter them.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct EnvoyLogArgs {
-    /// Which of Envoy's lines Envoy writes; without it, those of info and above.
+    /// The lowest level of Envoy's own lines. Without it, Envoy uses info.
     #[arg(
         long,
         value_name = "LEVEL",
@@ -54,7 +53,7 @@ pub(crate) struct EnvoyLogArgs {
     )]
     pub(crate) envoy_log_level: Option<String>,
 
-    /// The same for single components of Envoy, such as `upstream:debug,config:trace`.
+    /// The lowest level for single components of Envoy, such as upstream:debug,config:trace.
     #[arg(
         long,
         value_name = "LEVELS",

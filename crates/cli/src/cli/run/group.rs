@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// Where the names of groups are.
+/// The file with the names of groups.
 const GROUPS: &str = "/etc/group";
 
 /// A group of users.
@@ -10,7 +10,7 @@ const GROUPS: &str = "/etc/group";
 pub(crate) struct Group(u32);
 
 impl Group {
-    /// Its number.
+    /// The number of the group.
     pub(crate) fn id(self) -> u32 {
         self.0
     }
@@ -23,21 +23,25 @@ impl FromStr for Group {
         if let Ok(id) = text.parse::<u32>() {
             // The highest number stands for "leave it as it is".
             return match id {
-                u32::MAX => Err(format!("{id} is no group")),
+                u32::MAX => Err(format!(
+                    "{id} is reserved and no group: give another number, or a name"
+                )),
                 id => Ok(Self(id)),
             };
         }
         let groups = std::fs::read(GROUPS).map_err(|error| {
-            format!("cannot read {GROUPS} to find the group ({error}): give its number")
+            format!(
+                "cannot read {GROUPS} to look the name up ({error}): give the number of the group"
+            )
         })?;
-        named(&String::from_utf8_lossy(&groups), text)
+        number_of(&String::from_utf8_lossy(&groups), text)
             .map(Self)
-            .ok_or_else(|| format!("{GROUPS} has no such group: give its number"))
+            .ok_or_else(|| format!("{GROUPS} has no group of this name: give its number"))
     }
 }
 
-/// The number of a group, in the lines of the file.
-fn named(groups: &str, name: &str) -> Option<u32> {
+/// Returns the number of the group with this name, from the lines of the file.
+fn number_of(groups: &str, name: &str) -> Option<u32> {
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
         let found = fields.next()? == name;
@@ -69,7 +73,7 @@ mod tests {
     #[test]
     fn lines_of_another_form_are_passed_over() {
         let groups = "\nroot\nroot:x\n#envoy:x:1:\nenvoy:x:nan:\nenvoy:x:101:a,b\nenvoy:x:102:\n";
-        assert_eq!(named(groups, "envoy"), Some(101));
-        assert_eq!(named(groups, "root"), None);
+        assert_eq!(number_of(groups, "envoy"), Some(101));
+        assert_eq!(number_of(groups, "root"), None);
     }
 }

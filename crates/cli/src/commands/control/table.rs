@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handover_supervisor::control::wire::{Configuration, Epoch, EpochState, State, Status};
 
-use crate::escape::shown;
+use crate::escape::escaped;
 
 /// How much of a digest is shown: enough to tell two apart.
 const DIGITS: usize = 12;
@@ -32,7 +32,7 @@ pub(super) fn table(status: &Status) -> String {
     if let Some(seconds) = status.watching.rescan_seconds {
         fact(
             "watching",
-            &format_args!("looks at the files every {seconds}s"),
+            &format_args!("checks the files every {seconds}s"),
         );
     }
     if let Some(left) = status.retries_left {
@@ -92,8 +92,8 @@ fn headline(status: &Status) -> String {
         State::Ended => "has ended",
     };
     let ready = match (status.ready, status.current_is_desired) {
-        (true, true) => "ready, with what is desired",
-        (true, false) => "ready, but not with what is desired",
+        (true, true) => "ready, with the desired configuration",
+        (true, false) => "ready, but not with the desired configuration",
         (false, _) => "not ready",
     };
     let mut more = String::new();
@@ -168,7 +168,7 @@ fn megabytes(bytes: u64) -> String {
 
 /// Text from elsewhere that commands no terminal and stays on its line.
 pub(super) fn plain(text: &str) -> String {
-    shown(text, &[])
+    escaped(text, &[])
 }
 
 #[cfg(test)]
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn all_is_well() {
         insta::assert_snapshot!(table(&status()), @r"
-        web (pid 7, handover 1.2.3, base id 3) is live, up 1h 2m 5s: ready, with what is desired
+        web (pid 7, handover 1.2.3, base id 3) is live, up 1h 2m 5s: ready, with the desired configuration
         desired      /etc/envoy.yaml (aaaaaaaaaaaa)
         current      the same
         retries left 10
@@ -273,12 +273,12 @@ mod tests {
             rescan_seconds: Some(10.0),
         };
         insta::assert_snapshot!(table(&status), @r"
-        web (pid 7, handover 1.2.3, base id 3) is live, up 1h 2m 5s: ready, but not with what is desired, degraded, drained
+        web (pid 7, handover 1.2.3, base id 3) is live, up 1h 2m 5s: ready, but not with the desired configuration, degraded, drained
         desired      /etc/envoy.yaml (bbbbbbbbbbbb)
         current      /etc/envoy.yaml (aaaaaaaaaaaa)
         held         the desired configuration was given up
         watching     the system does not report every change of `/n`
-        watching     looks at the files every 10s
+        watching     checks the files every 10s
         retries left 10
         epochs       1 started, 0 failed, 0 retried, 0 handed over
         last exit    epoch 1 (pid 4712) at 2026-01-02T03:04:05Z after 0s: cannot listen\n\u{1b}[2J (bind_conflict)

@@ -62,7 +62,7 @@ impl Drains {
             let error = error_chain(&error);
             tracing::error!(
                 epoch = epoch.number(),
-                "a drain was asked for and epoch {epoch} serves without it: {error}"
+                "a drain was requested, but the health checks of epoch {epoch} still succeed: {error}"
             );
         }
         running.go_live(process, info.clone())
@@ -96,7 +96,7 @@ impl Drains {
 #[derive(Debug, thiserror::Error)]
 pub enum OnRequestError {
     /// The live epoch could not be asked.
-    #[error("epoch {epoch} cannot be asked")]
+    #[error("cannot ask epoch {epoch}")]
     Admin {
         /// The live epoch.
         epoch: Epoch,
@@ -105,7 +105,7 @@ pub enum OnRequestError {
         source: AdminError,
     },
     /// The live epoch has heard it and does not act on it.
-    #[error("epoch {epoch} was asked and its health checks still say {state}")]
+    #[error("the health checks of epoch {epoch} still report {state} after the request")]
     NoEffect {
         /// The live epoch.
         epoch: Epoch,
@@ -113,7 +113,7 @@ pub enum OnRequestError {
         state: String,
     },
     /// A stop drains already.
-    #[error("a stop has begun, which cannot be taken back: the listeners are closed")]
+    #[error("a stop has begun and cannot be reversed: the listeners are closed")]
     Stopping,
 }
 
@@ -240,13 +240,18 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "epoch 3 was asked and its health checks still say LIVE"
+            "the health checks of epoch 3 still report LIVE after the request"
         );
         let peer = FakePeer::answers([ok("OK\n"), draining()]).await;
         let error = wait_for_effect(&peer.client(), Epoch::ZERO, false)
             .await
             .unwrap_err();
-        assert!(error.to_string().ends_with("still say DRAINING"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("still report DRAINING after the request"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Stop<'_> {
                 let error = error_chain(&error);
                 tracing::warn!(
                     epoch = epoch.number(),
-                    "epoch {epoch} is not seen to drain: {error}"
+                    "the drain of epoch {epoch} cannot be observed: {error}"
                 );
             }
         }

@@ -167,8 +167,8 @@ impl Starting<'_> {
             if let Some(why) = why {
                 tracing::warn!(
                     epoch = epoch.number(),
-                    "{config}: epoch {epoch} waits for what it fetches no longer than Envoy does by \
-                     itself, and may then serve without: {why}"
+                    "{config}: epoch {epoch} may serve before it has fetched all resources, because \
+                     initial_fetch_timeout cannot be set: {why}"
                 );
             }
             return Ok(());

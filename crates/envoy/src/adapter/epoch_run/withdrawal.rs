@@ -51,7 +51,7 @@ impl EpochRun<'_> {
         }
         tracing::info!(
             epoch = epoch.number(),
-            "epoch {epoch} serves nobody yet and is ended"
+            "epoch {epoch} has no clients yet and is ended"
         );
         self.end(Abort::Graceful).await
     }
@@ -75,13 +75,13 @@ impl EpochRun<'_> {
             drop(stopped);
             tracing::info!(
                 epoch = epoch.number(),
-                "epoch {epoch} has taken over, or that cannot be told: it goes live and is drained"
+                "epoch {epoch} has taken over, or may have: it goes live and is drained"
             );
             return std::future::pending().await;
         }
         tracing::info!(
             epoch = epoch.number(),
-            "epoch {epoch} has taken nothing over and is dropped"
+            "epoch {epoch} has not taken over and is dropped"
         );
         // Its orderly end would take its parent along.
         let ended = kill(child).await;

@@ -35,7 +35,9 @@ impl fmt::Display for KillReason {
             Self::Refuses { why } => {
                 write!(f, "it was killed: it cannot be seen live, because {why}")
             }
-            Self::Overstayed => f.write_str("it was killed: it did not end at its time"),
+            Self::Overstayed => {
+                f.write_str("it was killed: it did not end at its parent-shutdown time")
+            }
             Self::KeptListening => f.write_str("it was killed: it did not close its listeners"),
         }
     }

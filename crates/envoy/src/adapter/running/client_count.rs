@@ -122,8 +122,8 @@ impl RunningEpochs {
         if !why.has_ended() && self.table().log_count_once(epoch) {
             tracing::warn!(
                 epoch = epoch.number(),
-                "the connections of epoch {epoch} cannot be counted, so the drain takes all the time \
-                 it has: {why}"
+                "the connections of epoch {epoch} cannot be counted, so the drain lasts until its \
+                 limit: {why}"
             );
         }
     }

@@ -185,7 +185,7 @@ impl std::fmt::Display for NotSeen {
             Self::Look(error) => f.write_str(&error_chain(error)),
             Self::Kind(why) => f.write_str(why),
             Self::Late => f.write_str("it closed its listeners before they were seen"),
-            Self::NoThread => f.write_str("there was no thread to look from"),
+            Self::NoThread => f.write_str("no thread could be started to read its sockets"),
         }
     }
 }
@@ -206,7 +206,7 @@ pub(in crate::adapter) async fn off_the_runtime<T: Send + 'static>(
 ) -> Option<T> {
     offload(work)
         .await
-        .inspect_err(|error| tracing::debug!("could not look at sockets: {}", error_chain(error)))
+        .inspect_err(|error| tracing::debug!("could not read the sockets: {}", error_chain(error)))
         .ok()
 }
 

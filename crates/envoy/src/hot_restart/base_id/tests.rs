@@ -221,7 +221,7 @@ fn a_leftover_that_an_envoy_still_uses_is_left_alone() {
     let other = OwnedBaseId::claim(BaseIdChoice::Auto, "front", &paths).unwrap();
     assert_ne!(other.id().get(), 500);
     assert!(memory(&paths, 500).exists());
-    // Whoever comes after it ends finds it.
+    // The next owner finds it after the end of this one.
     assert!(locks(&paths).contains(&"base-id-500.lock".to_owned()));
 }
 

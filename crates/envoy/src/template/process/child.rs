@@ -96,7 +96,7 @@ fn question() -> io::Result<(Question, String)> {
     }
 }
 
-/// The file behind a descriptor, opened anew: from its beginning.
+/// The file behind a descriptor, opened again, from its beginning.
 fn path(descriptor: i32) -> String {
     format!("/proc/self/fd/{descriptor}")
 }

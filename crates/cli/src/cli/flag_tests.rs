@@ -11,7 +11,7 @@ use super::Cli;
 
 /// Command, flag, test. The first part of a test is the program with the tests, the last one its
 /// name, and between them is the file.
-const PROOFS: &[(&str, &str, &str)] = &[
+const FLAG_TESTS: &[(&str, &str, &str)] = &[
     (
         "run",
         "config-path",
@@ -466,7 +466,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "private-ips",
         "timeout",
-        "commands::small::the_addresses_of_this_node_come_one_per_line",
+        "commands::addresses::the_addresses_of_this_node_come_one_per_line",
     ),
     (
         "private-ips",
@@ -487,15 +487,15 @@ const PROOFS: &[(&str, &str, &str)] = &[
 
 /// What each command that speaks to an instance has.
 const TARGET: [&str; 3] = ["name", "socket", "lock-dir"];
-const TARGET_PROOF: &str =
+const TARGET_TEST: &str =
     "commands::flags::each_command_finds_an_instance_by_its_name_its_socket_and_its_directory";
 
-fn proofs() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let clients = ["status", "reload", "drain", "undrain", "stop"];
     let targets = clients
         .into_iter()
-        .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_PROOF)));
-    PROOFS.iter().copied().chain(targets)
+        .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
+    FLAG_TESTS.iter().copied().chain(targets)
 }
 
 /// The file that has the test.
@@ -520,19 +520,19 @@ fn each_flag_of_each_command_names_the_test_that_proves_it() {
             longs.map(|long| (command.get_name().to_owned(), long.to_owned()))
         })
         .collect();
-    let proven: BTreeSet<(String, String)> = proofs()
+    let tested: BTreeSet<(String, String)> = flag_tests()
         .map(|(command, flag, _)| (command.to_owned(), flag.to_owned()))
         .collect();
-    let without: Vec<_> = flags.difference(&proven).collect();
+    let without: Vec<_> = flags.difference(&tested).collect();
     assert!(without.is_empty(), "no test is named for {without:?}");
-    let unknown: Vec<_> = proven.difference(&flags).collect();
+    let unknown: Vec<_> = tested.difference(&flags).collect();
     assert!(unknown.is_empty(), "there is no such flag: {unknown:?}");
-    assert_eq!(proofs().count(), proven.len(), "one is named twice");
+    assert_eq!(flag_tests().count(), tested.len(), "one is named twice");
 }
 
 #[test]
 fn each_test_that_is_named_is_there_and_uses_the_flag() {
-    for (command, flag, test) in proofs() {
+    for (command, flag, test) in flag_tests() {
         let file = file_of(test);
         let source = std::fs::read_to_string(&file);
         let source = source.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -567,3 +567,27 @@ const HELPERS: [(&str, &str); 3] = [
     ("exec", "socket"),
     ("demo-server", "config"),
 ];
+
+/// The short help, `-h`, is for a quick look. What a flag needs more words for is in its long help.
+#[test]
+fn the_short_help_of_each_flag_fits_in_two_lines_of_a_terminal() {
+    for command in Cli::command().get_subcommands() {
+        for arg in command.get_arguments() {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let name = (command.get_name(), arg.get_id());
+            assert!(!help.is_empty(), "{name:?} has no help");
+            assert!(help.len() <= 110, "{name:?}: {help}");
+        }
+    }
+}
+
+/// These texts are written with their line ends, so nothing wraps them.
+#[test]
+fn what_stands_below_the_flags_fits_in_80_columns() {
+    for command in Cli::command().get_subcommands() {
+        let below = command.get_after_long_help().map(ToString::to_string);
+        for line in below.unwrap_or_default().lines() {
+            assert!(line.len() <= 80, "{}: {line}", command.get_name());
+        }
+    }
+}

@@ -6,49 +6,54 @@ use std::time::Duration;
 use clap::Args;
 use handover_envoy::admin::NamePattern;
 
-use crate::cli::span;
+use crate::cli::duration;
 
-/// The variable by which Istio's agent is told how long a drain may take, in whole seconds.
+/// The variable of Istio's agent for the longest drain, in whole seconds.
 pub(crate) const ISTIO_VARIABLE: &str = "TERMINATION_DRAIN_DURATION_SECONDS";
 
-/// How long a drain may take when nothing is said: Istio's default for its variable.
+/// The longest drain by default, as in Istio's agent.
 const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
 
-/// How Envoy is drained.
+/// The drain of Envoy after TERM.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Stopping")]
-pub(crate) struct StopArgs {
-    /// How long the drain may take after TERM; connections that are left then are cut. Without it
-    /// `TERMINATION_DRAIN_DURATION_SECONDS` counts, as for Istio's agent, and without that 5s.
+pub(crate) struct TerminationArgs {
+    /// The longest drain after TERM, 5s by default. Then open connections are cut.
+    ///
+    /// Without it, the variable `TERMINATION_DRAIN_DURATION_SECONDS` of Istio's agent counts, in whole
+    /// seconds.
     #[arg(long, value_name = "TIME", env = "HANDOVER_TERMINATION_DRAIN")]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     termination_drain: Option<Duration>,
 
-    /// After TERM, how long Envoy goes on accepting while its health checks fail already, for load
-    /// balancers to notice; part of --termination-drain.
+    /// The time after TERM in which Envoy still accepts while its health checks fail.
+    ///
+    /// Use it if load balancers need this time to notice. It is part of --termination-drain.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_PRE_DRAIN_DELAY",
         default_value = "0s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) pre_drain_delay: Duration,
 
-    /// The shortest time of the drain after TERM, even with no connection open; part of
-    /// --termination-drain.
+    /// The shortest drain after TERM, even if no connection is open.
+    ///
+    /// It is part of --termination-drain.
     #[arg(
         long,
         value_name = "TIME",
         env = "HANDOVER_MIN_DRAIN",
         default_value = "0s"
     )]
-    #[arg(value_parser = span::parse)]
+    #[arg(value_parser = duration::parse)]
     pub(crate) min_drain: Duration,
 
-    /// Do not wait for the connections on this listener, neither at the end nor before a change that
-    /// waits for an old epoch: probes, metrics. It is named as in the configuration or in Envoy's
-    /// statistics; `NAME*` means all that begin so. Repeat it for more.
+    /// Do not wait for connections on this listener, such as probes or metrics. Repeat it for more.
+    ///
+    /// Neither a stop nor a change that waits for an old epoch counts them. The name is that of the
+    /// configuration or of Envoy's statistics. `NAME*` matches every name that begins so.
     #[arg(
         long,
         value_name = "NAME",
@@ -57,7 +62,7 @@ pub(crate) struct StopArgs {
     )]
     pub(crate) drain_exclude_listener: Vec<NamePattern>,
 
-    /// The same for the listener on this port.
+    /// Do not wait for connections on the listener with this port. Repeat it for more.
     #[arg(
         long,
         value_name = "PORT",
@@ -68,13 +73,12 @@ pub(crate) struct StopArgs {
     pub(crate) drain_exclude_port: Vec<u16>,
 }
 
-impl StopArgs {
-    /// How long the drain may take. `istio` is the value of [`ISTIO_VARIABLE`], if it is set to
-    /// anything.
+impl TerminationArgs {
+    /// Returns the longest drain. `istio` is the value of [`ISTIO_VARIABLE`], if it is set.
     ///
     /// # Errors
     ///
-    /// What is wrong with that value, where it counts.
+    /// Returns a message if that value counts and is no number of seconds.
     pub(crate) fn termination_drain(&self, istio: Option<&OsStr>) -> Result<Duration, String> {
         let Some(text) = istio.filter(|_| self.termination_drain.is_none()) else {
             return Ok(self.termination_drain.unwrap_or(TERMINATION_DRAIN));
@@ -84,8 +88,8 @@ impl StopArgs {
             .map(|seconds| Duration::from_secs(seconds.into()))
             .ok_or_else(|| {
                 format!(
-                    "{ISTIO_VARIABLE} is {text:?}, and it counts whole seconds: write a number such \
-                     as 5, or unset it and use --termination-drain"
+                    "{ISTIO_VARIABLE} is {text:?}, which is no number of whole seconds: set it to a \
+                     number such as 5, or unset it and use --termination-drain"
                 )
             })
     }
@@ -100,7 +104,7 @@ mod tests {
     #[derive(clap::Parser)]
     struct Only {
         #[command(flatten)]
-        stop: StopArgs,
+        stop: TerminationArgs,
     }
 
     fn drain(flags: &[&str], istio: Option<&str>) -> Result<Duration, String> {

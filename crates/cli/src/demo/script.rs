@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::load::Load;
-use super::report::Happened;
+use super::report::EventCounts;
 use super::screen::Screen;
 use super::tally::Tally;
 
@@ -37,9 +37,9 @@ pub(crate) struct Script {
 
 /// How far the play got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Played {
+pub(crate) enum ScriptEnd {
     /// To its end.
-    ToTheEnd,
+    Finished,
     /// The agent ended before.
     Interrupted,
 }
@@ -61,7 +61,7 @@ impl Script {
         screen: Arc<Screen>,
         tally: Arc<Tally>,
         interrupted: oneshot::Receiver<()>,
-    ) -> Result<Played> {
+    ) -> Result<ScriptEnd> {
         let mut status = handle.status();
         let end = async {
             tokio::select! {
@@ -75,7 +75,7 @@ impl Script {
                 Ok(()) => self.with_load(&screen, &tally, end).await,
                 Err(error) => Err(error),
             },
-            () = &mut end => Ok(Played::Interrupted),
+            () = &mut end => Ok(ScriptEnd::Interrupted),
         };
         handle.terminate(Urgency::Drain);
         outcome
@@ -86,12 +86,12 @@ impl Script {
         screen: &Screen,
         tally: &Arc<Tally>,
         end: impl Future<Output = ()>,
-    ) -> Result<Played> {
+    ) -> Result<ScriptEnd> {
         screen.say(&format!("clients send requests to {}", self.address));
         let load = Load::start(self.address, tally).context("starting the clients")?;
         let outcome = tokio::select! {
-            outcome = self.acts(screen) => outcome.map(|()| Played::ToTheEnd),
-            () = end => Ok(Played::Interrupted),
+            outcome = self.acts(screen) => outcome.map(|()| ScriptEnd::Finished),
+            () = end => Ok(ScriptEnd::Interrupted),
         };
         load.stop().await;
         outcome
@@ -121,7 +121,7 @@ impl Script {
 }
 
 /// Waits until that has happened.
-async fn until(screen: &Screen, what: impl Fn(&Happened) -> bool) -> Result<()> {
+async fn until(screen: &Screen, what: impl Fn(&EventCounts) -> bool) -> Result<()> {
     let mut happened = screen.happened();
     let wait = timeout(LIMIT, happened.wait_for(|happened| what(happened))).await;
     wait.context("the hand-over did not happen within 30 s")?

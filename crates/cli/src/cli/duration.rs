@@ -10,7 +10,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number with its unit, such as 45s or 300ms"))
 }
 
-/// A duration, or `none` where there shall be no limit.
+/// A duration, or `none` where there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit(pub(crate) Option<Duration>);
 
@@ -22,7 +22,7 @@ impl FromStr for Limit {
             return Ok(Self(None));
         }
         match parse(text) {
-            Ok(span) => Ok(Self(Some(span))),
+            Ok(duration) => Ok(Self(Some(duration))),
             Err(error) => Err(format!("{error}, or `none`")),
         }
     }
@@ -31,7 +31,7 @@ impl FromStr for Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(span) => humantime::format_duration(span).fmt(f),
+            Some(duration) => humantime::format_duration(duration).fmt(f),
             None => f.write_str("none"),
         }
     }
