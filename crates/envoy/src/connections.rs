@@ -27,7 +27,7 @@ pub struct ConnectionsError {
     pub pid: u32,
     /// The file or directory that could not be read.
     pub path: PathBuf,
-    /// Why.
+    /// What the operating system said.
     #[source]
     pub source: io::Error,
 }
@@ -147,7 +147,7 @@ impl Listening {
     }
 }
 
-/// The TCP ports on which a process listens.
+/// Returns the TCP ports on which a process listens.
 ///
 /// It blocks while it reads `/proc`.
 ///

@@ -108,7 +108,7 @@ pub enum LastGoodError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -117,7 +117,7 @@ pub enum LastGoodError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -156,7 +156,7 @@ pub enum LastGoodError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error behind this one.
         #[source]
         source: ConfigError,
     },
@@ -184,7 +184,7 @@ impl LastKnownGood {
         Ok(Self { dir })
     }
 
-    /// The file in which the configuration is kept.
+    /// Returns the path of the file in which the configuration is kept.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.path().join(NAME)
@@ -224,8 +224,8 @@ impl LastKnownGood {
         Ok(Stored::Written)
     }
 
-    /// The configuration that was stored last, or `None` where none was. It blocks for as long as
-    /// the disk does.
+    /// Returns the configuration that was stored last, or `None` if none was. It blocks for as long
+    /// as the disk does.
     ///
     /// # Errors
     ///

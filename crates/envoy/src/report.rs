@@ -106,7 +106,7 @@ pub enum ReportError {
     Write {
         /// The report.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -115,7 +115,7 @@ pub enum ReportError {
     List {
         /// The state directory.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -124,7 +124,7 @@ pub enum ReportError {
     Remove {
         /// The report.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -188,7 +188,8 @@ impl CrashReports {
         Ok(path)
     }
 
-    /// The reports, oldest first. Other files in the directory are passed over.
+    /// Returns the paths of the reports, oldest first. Other files in the directory are passed
+    /// over.
     ///
     /// # Errors
     ///

@@ -42,7 +42,7 @@ pub(crate) enum FilterError {
         pid: u32,
         /// The file or directory that could not be read.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -51,7 +51,7 @@ pub(crate) enum FilterError {
     Reach {
         /// The process.
         pid: u32,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -60,7 +60,7 @@ pub(crate) enum FilterError {
     Filter {
         /// The process.
         pid: u32,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },

@@ -41,7 +41,7 @@ pub enum DirectoryError {
     CreateDir {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -55,7 +55,7 @@ pub enum DirectoryError {
         path: PathBuf,
         /// Its owner's user id.
         owner: u32,
-        /// Its permission bits.
+        /// The permission bits of the directory.
         mode: u32,
     },
     /// A directory that should be ours alone is a link, a file, or somebody else's.
@@ -79,7 +79,7 @@ pub enum DirectoryError {
         path: PathBuf,
         /// The group's id.
         group: u32,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -88,7 +88,7 @@ pub enum DirectoryError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -97,7 +97,7 @@ pub enum DirectoryError {
     Remove {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },

@@ -184,7 +184,7 @@ pub(super) fn ignore_unless_handled(signal: c_int) {
     }
 }
 
-/// WaitFor word of the kernel's `struct sigaction` names the handler. MIPS has the flags first.
+/// Which word of the kernel's `struct sigaction` names the handler. MIPS has the flags first.
 const HANDLER: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
     1
 } else {

@@ -47,7 +47,7 @@ pub enum FileState {
     Present {
         /// The digest of its contents.
         digest: Digest,
-        /// Its size in bytes.
+        /// The size of the file in bytes.
         size: u64,
     },
     /// A regular file that is not read: see [`Watcher::with_identities`](super::Watcher::with_identities).
@@ -56,7 +56,7 @@ pub enum FileState {
         /// A digest of what the system says of it; it is another one for another file, and when the
         /// file was written.
         identity: Digest,
-        /// Its size in bytes.
+        /// The size of the file in bytes.
         size: u64,
     },
     /// A directory; its files are listed by themselves.

@@ -53,7 +53,7 @@ pub enum ParentError {
         restart_epoch: u32,
         /// The socket's name.
         name: String,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -64,7 +64,7 @@ pub enum ParentError {
         restart_epoch: u32,
         /// The socket's name.
         name: String,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -73,7 +73,7 @@ pub enum ParentError {
     Receive {
         /// The epoch.
         restart_epoch: u32,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -86,7 +86,7 @@ pub enum ParentError {
 }
 
 impl Parent {
-    /// The epoch with this number under this base id. Nothing is opened or said yet.
+    /// Names the epoch with this number under this base id. Nothing is opened or said yet.
     #[must_use]
     pub fn new(base_id: BaseId, restart_epoch: u32) -> Self {
         Self {

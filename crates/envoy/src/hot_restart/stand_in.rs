@@ -53,7 +53,7 @@ pub enum StandInError {
         epoch: u32,
         /// The name of its socket.
         name: String,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
@@ -62,7 +62,7 @@ pub enum StandInError {
     Receive {
         /// The epoch.
         epoch: u32,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },

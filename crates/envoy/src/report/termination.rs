@@ -22,7 +22,7 @@ const MAX_LINKS: usize = 16;
 pub struct TerminationError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// What the operating system said.
     #[source]
     pub source: io::Error,
 }
