@@ -137,12 +137,14 @@ impl ExitCode {
 
     /// Somebody else has the base id, or the operating system keeps us from taking one.
     fn of_base_id(error: &BaseIdError) -> Self {
-        match error {
-            BaseIdError::Lock { .. } | BaseIdError::Sockets { .. } | BaseIdError::Remove { .. } => {
-                Self::OS
-            }
-            // It has another owner, none is free, or there is a reason that has no code of its own.
-            _ => Self::UNAVAILABLE,
+        let is_refused = matches!(
+            error,
+            BaseIdError::Lock { .. } | BaseIdError::Sockets { .. } | BaseIdError::Remove { .. }
+        );
+        if is_refused {
+            Self::OS
+        } else {
+            Self::UNAVAILABLE
         }
     }
 
