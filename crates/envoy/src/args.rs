@@ -149,7 +149,7 @@ pub enum ArgsError {
     Refused {
         /// The flag as the user wrote it, without a value.
         flag: String,
-        /// Why.
+        /// Why it cannot be passed on, as the end of the sentence.
         reason: &'static str,
         /// What to do instead.
         remedy: &'static str,
@@ -323,7 +323,7 @@ impl EnvoyArgs {
         })
     }
 
-    /// The arguments with which an epoch serves.
+    /// Returns the arguments with which an epoch serves.
     #[must_use]
     pub fn serve(&self, config: &Path, epoch: u32, base_id: BaseId) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["-c".into(), config.into()];
@@ -342,9 +342,9 @@ impl EnvoyArgs {
         args
     }
 
-    /// The arguments with which Envoy checks a configuration: what has a say in the verdict, and a
-    /// log level at which the reason is written. Base id and epoch are absent, because validation
-    /// does not touch shared memory.
+    /// Returns the arguments with which Envoy checks a configuration: those that can change the
+    /// verdict, and a log level at which the reason is written. Base id and epoch are absent,
+    /// because validation does not touch shared memory.
     #[must_use]
     pub fn validate(&self, config: &Path) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--mode".into(), "validate".into()];
@@ -355,19 +355,19 @@ impl EnvoyArgs {
         args
     }
 
-    /// The number of worker threads every epoch is given.
+    /// Returns the number of worker threads that every epoch is given.
     #[must_use]
     pub fn concurrency(&self) -> NonZeroU32 {
         self.concurrency
     }
 
-    /// The drain time.
+    /// Returns the drain time, in whole seconds as Envoy is given it.
     #[must_use]
     pub fn drain_time(&self) -> Duration {
         Duration::from_secs(self.drain_time_s.into())
     }
 
-    /// The parent shutdown time.
+    /// Returns the parent-shutdown time, in whole seconds as Envoy is given it.
     #[must_use]
     pub fn parent_shutdown_time(&self) -> Duration {
         Duration::from_secs(self.parent_shutdown_time_s.into())

@@ -58,7 +58,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format in which Envoy reads a file of this name.
+    /// Returns the format in which Envoy reads a file of this name.
     #[must_use]
     pub fn of(path: &Path) -> Self {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
@@ -69,8 +69,8 @@ impl Format {
         }
     }
 
-    /// The format of what a template of this name is rendered to: the same, or where the name says
-    /// that it is a template (`.j2`, `.jinja`, `.jinja2`, `.tmpl`), that of the name without it.
+    /// Returns the format of what a template of this name is rendered to. An extension that says
+    /// that it is a template (`.j2`, `.jinja`, `.jinja2`, `.tmpl`) is passed over.
     #[must_use]
     pub fn of_template(path: &Path) -> Self {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
@@ -153,7 +153,7 @@ pub enum ListenAddress {
 }
 
 impl Listener {
-    /// The port of the main address, where it is a TCP or UDP address.
+    /// Returns the port of the main address, or `None` if it is neither a TCP nor a UDP address.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self.addresses.first()? {
@@ -162,16 +162,17 @@ impl Listener {
         }
     }
 
-    /// Whether it listens inside the process only (`internal_listener`): the connections to it are
-    /// Envoy's own.
+    /// Returns whether the listener is one of the process only (`internal_listener`). Connections
+    /// to it are Envoy's own.
     #[must_use]
     pub fn is_internal(&self) -> bool {
         let mut addresses = self.addresses.iter();
         addresses.all(|address| *address == ListenAddress::Other)
     }
 
-    /// The name by which Envoy's statistics call it, all its addresses together: its `stat_prefix`, or
-    /// its main address, with `_` for each colon. `None` where the configuration does not tell.
+    /// Returns the name of the listener in Envoy's statistics, where all its addresses are counted
+    /// together. It is the `stat_prefix`, or the main address with `_` for each colon. `None` means
+    /// that the configuration does not say.
     #[must_use]
     pub fn stat_name(&self) -> Option<String> {
         let name = match self.addresses.first()? {

@@ -147,7 +147,7 @@ impl Listening {
     }
 }
 
-/// The TCP ports on which a process listens.
+/// Returns the TCP ports on which a process listens.
 ///
 /// It blocks while it reads `/proc`.
 ///

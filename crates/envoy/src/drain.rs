@@ -77,7 +77,7 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// Whether every connection that counts is closed.
+    /// Returns whether every connection that counts is closed.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.holding.is_empty()

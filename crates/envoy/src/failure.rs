@@ -146,8 +146,8 @@ impl Failure {
         }
     }
 
-    /// The same for an epoch that the agent has told to end: a clean exit and an end by signal are
-    /// what was asked for. A crash on the way out stays one.
+    /// Returns what the failure is of an epoch that the agent has told to end. A clean exit and an
+    /// end by signal are what was asked for. A crash on the way out stays one.
     ///
     /// ```
     /// use handover_envoy::failure::Failure;
@@ -175,14 +175,14 @@ impl Failure {
         }
     }
 
-    /// Whether a bus error ended it. The kernel sends one to a process that uses shared memory for
-    /// which no page is left.
+    /// Returns whether a bus error ended Envoy. The kernel sends one to a process that uses shared
+    /// memory for which no page is left.
     #[must_use]
     pub fn is_bus_error(&self) -> bool {
         matches!(self, Self::Crashed { signal, .. } if *signal == BUS_ERROR)
     }
 
-    /// The same where the file system of the shared memory was seen to be full.
+    /// Returns what the failure is if the file system of the shared memory was seen to be full.
     ///
     /// ```
     /// use handover_envoy::failure::Failure;
@@ -201,7 +201,7 @@ impl Failure {
         }
     }
 
-    /// Whether nothing went wrong.
+    /// Returns whether nothing went wrong.
     #[must_use]
     pub fn is_expected(&self) -> bool {
         matches!(self, Self::Clean | Self::HandedOver | Self::Aborted)
@@ -234,7 +234,8 @@ impl Failure {
         }
     }
 
-    /// Whether the same start cannot succeed later: only a change by a person helps.
+    /// Returns whether the same start cannot succeed later, because only a change by a person
+    /// helps.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {

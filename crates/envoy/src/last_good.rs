@@ -184,7 +184,7 @@ impl LastKnownGood {
         Ok(Self { dir })
     }
 
-    /// The file in which the configuration is kept.
+    /// Returns the path of the file in which the configuration is kept.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.path().join(NAME)
@@ -224,8 +224,8 @@ impl LastKnownGood {
         Ok(Stored::Written)
     }
 
-    /// The configuration that was stored last, or `None` where none was. It blocks for as long as
-    /// the disk does.
+    /// Returns the configuration that was stored last, or `None` if none was. It blocks for as long
+    /// as the disk does.
     ///
     /// # Errors
     ///

@@ -188,7 +188,8 @@ impl CrashReports {
         Ok(path)
     }
 
-    /// The reports, oldest first. Other files in the directory are passed over.
+    /// Returns the paths of the reports, oldest first. Other files in the directory are passed
+    /// over.
     ///
     /// # Errors
     ///

@@ -172,7 +172,7 @@ pub enum Problem {
 }
 
 impl Template {
-    /// A template with this text, as if it had been read from `path`.
+    /// Makes a template of this text, as if it had been read from `path`.
     #[must_use]
     pub fn new(path: &Path, text: String) -> Self {
         let path = path.to_owned();
@@ -217,14 +217,14 @@ impl Template {
         })
     }
 
-    /// Whether the text has this name anywhere, be it in a comment. Where it has not, nothing need be
-    /// found out for it.
+    /// Returns whether the text has this name anywhere, even in a comment. If it has not, nothing
+    /// need be found out for the name.
     #[must_use]
     pub fn mentions(&self, name: &str) -> bool {
         self.text.contains(name)
     }
 
-    /// The file it was read from.
+    /// Returns the path of the file that the template was read from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -201,13 +201,14 @@ impl HotRestartVersion {
     /// What an Envoy says that was built without hot restart.
     pub const DISABLED: &str = "disabled";
 
-    /// Whether the binary was built without hot restart.
+    /// Returns whether the binary was built without hot restart.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.0 == Self::DISABLED
     }
 
-    /// The version as text, to compare with what the admin endpoint of a running epoch gives.
+    /// Returns the version as text, to compare it with what the admin endpoint of a running epoch
+    /// gives.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

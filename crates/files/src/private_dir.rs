@@ -55,7 +55,7 @@ pub enum DirectoryError {
         path: PathBuf,
         /// Its owner's user id.
         owner: u32,
-        /// Its permission bits.
+        /// The permission bits of the directory.
         mode: u32,
     },
     /// A directory that should be ours alone is a link, a file, or somebody else's.

@@ -57,12 +57,12 @@ pub enum GapCause {
     TooManyBytes,
     /// A directory below a watched one shows the state of the kernel, so it is not followed.
     NotFollowed {
-        /// Its file system.
+        /// The type of the file system.
         file_system: &'static str,
     },
     /// The files could not be looked at.
     NotLooked {
-        /// Why.
+        /// What the operating system said.
         error: String,
     },
 }

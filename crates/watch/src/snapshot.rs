@@ -47,7 +47,7 @@ pub enum FileState {
     Present {
         /// The digest of its contents.
         digest: Digest,
-        /// Its size in bytes.
+        /// The size of the file in bytes.
         size: u64,
     },
     /// A regular file that is not read: see [`Watcher::with_identities`](super::Watcher::with_identities).
@@ -56,7 +56,7 @@ pub enum FileState {
         /// A digest of what the system says of it; it is another one for another file, and when the
         /// file was written.
         identity: Digest,
-        /// Its size in bytes.
+        /// The size of the file in bytes.
         size: u64,
     },
     /// A directory; its files are listed by themselves.
@@ -184,6 +184,20 @@ impl Change {
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unreadable.is_empty()
     }
+
+    /// Makes one change of two that follow each other: with the paths of both, and otherwise as the
+    /// later one has found it.
+    pub(super) fn both(earlier: Option<Self>, later: Option<Self>) -> Option<Self> {
+        match (earlier, later) {
+            (Some(earlier), Some(mut later)) => {
+                later.paths.extend(earlier.paths);
+                later.paths.sort();
+                later.paths.dedup();
+                Some(later)
+            }
+            (change, None) | (None, change) => change,
+        }
+    }
 }
 
 /// Whether a name in a watched directory is left out: hidden files, which is where editors and
@@ -303,6 +317,23 @@ fn unreadable(error: &ReadError) -> FileState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_changes_in_a_row_are_one_with_the_paths_of_both() {
+        let change = |digest: &[u8], paths: &[&str], missing: &[&str]| Change {
+            digest: Digest::of(digest),
+            paths: paths.iter().map(PathBuf::from).collect(),
+            missing: missing.iter().map(PathBuf::from).collect(),
+            unreadable: Vec::new(),
+        };
+        let earlier = || Some(change(b"1", &["b", "c"], &["b"]));
+        let later = || Some(change(b"2", &["a", "c"], &["a"]));
+        let both = Some(change(b"2", &["a", "b", "c"], &["a"]));
+        assert_eq!(Change::both(earlier(), later()), both);
+        assert_eq!(Change::both(earlier(), None), earlier());
+        assert_eq!(Change::both(None, later()), later());
+        assert_eq!(Change::both(None, None), None);
+    }
 
     #[test]
     fn beyond_the_limit_of_bytes_files_are_compared_without_being_read() {

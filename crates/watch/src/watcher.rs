@@ -55,6 +55,8 @@ pub struct Watcher {
     mounts: Option<AsyncFd<File>>,
     snapshot: Arc<Snapshot>,
     look: Option<PendingLook>,
+    /// What a look has found whose caller gave up before it was told.
+    unreported: Option<Change>,
     unrest: Option<Activity>,
     /// When to look for another reason than an event.
     look_at: Option<Instant>,
@@ -138,6 +140,7 @@ impl Watcher {
             mounts,
             snapshot: Arc::clone(&looked.snapshot),
             look: None,
+            unreported: None,
             unrest: None,
             look_at: None,
             looked: Instant::now(),
@@ -197,7 +200,8 @@ impl Watcher {
     pub async fn changed(&mut self) -> Change {
         self.tell_gaps();
         loop {
-            if let Some(change) = self.finish_look().await {
+            self.finish_look().await;
+            if let Some(change) = self.unreported.take() {
                 return change;
             }
             let thoroughly = self.wait_for_reason().await;
@@ -215,18 +219,10 @@ impl Watcher {
     pub async fn look(&mut self) -> Option<Change> {
         self.tell_gaps();
         // One that is under way may have begun before the change that the caller knows of.
-        let earlier = self.finish_look().await;
+        self.finish_look().await;
         self.begin_look(true);
-        let later = self.finish_look().await;
-        match (earlier, later) {
-            (Some(earlier), Some(mut later)) => {
-                later.paths.extend(earlier.paths);
-                later.paths.sort();
-                later.paths.dedup();
-                Some(later)
-            }
-            (change, None) | (None, change) => change,
-        }
+        self.finish_look().await;
+        self.unreported.take()
     }
 
     fn begin_look(&mut self, thoroughly: bool) {
@@ -241,14 +237,18 @@ impl Watcher {
         self.look = Some(PendingLook::begin(watch_state, targets, earlier));
     }
 
-    async fn finish_look(&mut self) -> Option<Change> {
-        let ended = self.look.as_mut()?.end().await;
+    /// Waits for the look that is under way, and keeps what it has found.
+    async fn finish_look(&mut self) {
+        let Some(look) = &mut self.look else {
+            return;
+        };
+        let ended = look.end().await;
         self.look = None;
-        let change = match ended {
+        match ended {
             Ok(looked) => {
-                let change = looked.snapshot.since(&self.snapshot);
+                let found = looked.snapshot.since(&self.snapshot);
+                self.unreported = Change::both(self.unreported.take(), found);
                 self.take_in(looked);
-                change
             }
             Err((watch_state, error)) => {
                 self.watch_state = watch_state;
@@ -260,11 +260,9 @@ impl Watcher {
                     others: 0,
                     why,
                 });
-                None
             }
-        };
+        }
         self.tell_gaps();
-        change
     }
 
     /// Goes on with what a look has brought back.

@@ -41,7 +41,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system said.
         #[source]
         source: std::io::Error,
     },
@@ -50,7 +50,7 @@ pub enum ConfigError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error behind this one.
         #[source]
         source: BootstrapError,
     },
@@ -105,8 +105,8 @@ impl EnvoyConfig {
         Self::parse_unless(path, content, Format::of(path), cancelled)
     }
 
-    /// A configuration with this content, as if it had been read from `source`, whose extension
-    /// tells the format.
+    /// Reads a configuration with this content, as if it came from the file `source`. The format is
+    /// detected from the extension of that name.
     ///
     /// # Errors
     ///
@@ -154,25 +154,26 @@ impl EnvoyConfig {
         })
     }
 
-    /// The file it was read from.
+    /// Returns the path of the file that the configuration was read from.
     #[must_use]
     pub fn source(&self) -> &Path {
         &self.source
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the configuration.
     #[must_use]
     pub fn content(&self) -> &[u8] {
         &self.content
     }
 
-    /// The SHA-256 of its bytes, which was computed when it was made.
+    /// Returns the SHA-256 of the bytes. It was computed when the configuration was read, so this
+    /// costs nothing.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The format in which Envoy reads it.
+    /// Returns the format in which Envoy reads the configuration.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
@@ -209,7 +210,7 @@ impl EnvoyConfig {
         Refused::by(&self.bootstrap.admin_paths).otherwise()
     }
 
-    /// What is known of it.
+    /// Returns what Handover has read from the configuration.
     #[must_use]
     pub fn bootstrap(&self) -> &Bootstrap {
         &self.bootstrap

@@ -66,7 +66,7 @@ pub enum EnvoyFailed {
         config: PathBuf,
         /// The epoch.
         epoch: Epoch,
-        /// Why.
+        /// The error behind this one.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -75,7 +75,7 @@ pub enum EnvoyFailed {
     NotValidated {
         /// The file it was read from.
         config: PathBuf,
-        /// Why.
+        /// The error behind this one.
         #[source]
         source: ValidateError,
     },
@@ -181,7 +181,7 @@ pub enum EnvoyFailed {
         config: PathBuf,
         /// Why, as far as its last words tell.
         failure: Failure,
-        /// How.
+        /// How the process ended.
         cause: ExitCause,
     },
     /// Envoy has ended.
@@ -191,7 +191,7 @@ pub enum EnvoyFailed {
         config: PathBuf,
         /// Why, as far as its last words tell.
         failure: Failure,
-        /// How.
+        /// How the process ended.
         cause: ExitCause,
         /// The last lines it wrote to standard error, at most ten.
         last_words: Vec<String>,
@@ -208,7 +208,7 @@ const SENT_TO_ALL: &str = "; was SIGTERM sent to the whole control group or proc
                            handover must get it: with systemd, set KillMode=mixed";
 
 impl EnvoyFailed {
-    /// Whether the same start cannot succeed later.
+    /// Returns whether the same start cannot succeed later.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -237,7 +237,7 @@ impl EnvoyFailed {
         }
     }
 
-    /// Whether it is the configuration that is not accepted.
+    /// Returns whether the configuration is what was not accepted.
     #[must_use]
     pub fn is_rejection(&self) -> bool {
         match self {
@@ -264,7 +264,7 @@ impl EnvoyFailed {
         }
     }
 
-    /// How Envoy ended, where it ran.
+    /// Returns how Envoy ended, or `None` if it did not run.
     #[must_use]
     pub fn cause(&self) -> Option<ExitCause> {
         match self {

@@ -151,8 +151,8 @@ impl Envoy {
         }
     }
 
-    /// The base id, whether it was given or picked. While an Envoy replaces another one side by side,
-    /// and from then on until the next such change, epochs may run under another one.
+    /// Returns the base id, whether it was given or picked. If an Envoy replaced another one side
+    /// by side, epochs run under a further one until the next such change.
     #[must_use]
     pub fn base_id(&self) -> u32 {
         self.lineages.home().get()

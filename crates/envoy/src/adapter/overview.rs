@@ -27,25 +27,26 @@ pub struct Overview {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EpochOverview {
-    /// Its number.
+    /// The number of the epoch.
     pub epoch: Epoch,
-    /// Its process id.
+    /// The process id of the epoch.
     pub pid: u32,
-    /// How long it has been running.
+    /// How long the process has been running.
     pub uptime: Duration,
-    /// Whether it was seen live.
+    /// Whether the epoch was seen live.
     pub live: bool,
-    /// The file its configuration was read from.
+    /// The file that the configuration of the epoch was read from.
     pub config: PathBuf,
-    /// The SHA-256 of its configuration.
+    /// The SHA-256 of the configuration of the epoch.
     pub digest: Digest,
-    /// Whether clients can connect to it: whether it has a listening socket beside that of its admin
-    /// endpoint. `None` where that cannot be seen, or where its configuration has no listener.
+    /// Whether clients can connect to the epoch: whether it has a listening socket beside that of its
+    /// admin endpoint. `None` if that cannot be seen, or if its configuration has no listener.
     pub listens: Option<bool>,
-    /// How many connections clients have to it; `None` where that cannot be told from outside, as
-    /// with listeners that are not TCP.
+    /// How many connections clients have to the epoch. `None` if they cannot be counted from outside,
+    /// as with listeners that are not TCP.
     pub connections: Option<usize>,
-    /// How much memory it has in RAM, in bytes, shared pages included.
+    /// How much memory the process has in RAM, in bytes, shared pages included. `None` if that
+    /// cannot be read.
     pub resident_bytes: Option<u64>,
 }
 
@@ -53,17 +54,17 @@ pub struct EpochOverview {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndedEpoch {
-    /// Its number, which may be another epoch's by now.
+    /// The number of the epoch, which may be another epoch's by now.
     pub epoch: Epoch,
-    /// The process id that it had.
+    /// The process id that the epoch had.
     pub pid: u32,
-    /// Why it ended.
+    /// Why the epoch ended.
     pub failure: Failure,
     /// What the agent knows beside that: that it killed an epoch which did not answer, for example.
     pub note: Option<String>,
-    /// When it ended.
+    /// When the epoch ended.
     pub at: SystemTime,
-    /// How long it ran.
+    /// How long the process ran.
     pub uptime: Duration,
 }
 

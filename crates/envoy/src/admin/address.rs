@@ -31,7 +31,7 @@ pub enum AdminAddress {
 pub struct AdminAddressError(String);
 
 impl AdminAddress {
-    /// The TCP port, where there is one.
+    /// Returns the TCP port, or `None` for a Unix socket.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {

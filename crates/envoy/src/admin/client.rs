@@ -133,7 +133,8 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// Whether the endpoint refused the connection or is not there, that is, nobody listens.
+    /// Returns whether nobody listens: the endpoint refused the connection, or there is no such
+    /// socket.
     #[must_use]
     pub fn is_nobody_there(&self) -> bool {
         use std::io::ErrorKind;
@@ -183,8 +184,8 @@ pub struct DrainCall {
 }
 
 impl AdminClient {
-    /// A client whose calls take at most two seconds each. Envoy answers within milliseconds unless
-    /// its main thread stands still.
+    /// Makes a client whose calls take at most two seconds each. Nothing is connected yet. Envoy
+    /// answers within milliseconds unless its main thread stands still.
     #[must_use]
     pub fn new(address: AdminAddress) -> Self {
         Self {
@@ -193,20 +194,20 @@ impl AdminClient {
         }
     }
 
-    /// The same with another time limit for each call.
+    /// Sets another time limit for each call.
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The endpoint.
+    /// Returns the address of the endpoint.
     #[must_use]
     pub fn address(&self) -> &AdminAddress {
         &self.address
     }
 
-    /// `/server_info`: who answers, and in which state.
+    /// Asks `/server_info`, and returns which epoch answers and in which state it is.
     ///
     /// # Errors
     ///
@@ -217,7 +218,8 @@ impl AdminClient {
         ServerInfo::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
-    /// `/ready`: whether Envoy wants requests. That it does not is an answer, not an error.
+    /// Asks `/ready`, and returns whether Envoy wants requests. An Envoy that wants none is an
+    /// answer, not an error.
     ///
     /// # Errors
     ///
@@ -235,8 +237,9 @@ impl AdminClient {
         }
     }
 
-    /// `/init_dump`: the names of what an epoch waits for before it is live. Listeners and clusters
-    /// that are fetched as a whole (LDS, CDS) and endpoints (EDS) are not among them.
+    /// Asks `/init_dump`, and returns the names of what an epoch waits for before it is live.
+    /// Listeners and clusters that are fetched as a whole (LDS, CDS) and endpoints (EDS) are not
+    /// among them.
     ///
     /// # Errors
     ///
@@ -247,8 +250,8 @@ impl AdminClient {
         init_dump::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
-    /// `/stats`: counters and gauges whose name matches the regular expression (RE2 syntax, not
-    /// anchored). Histograms and text values are left out.
+    /// Asks `/stats`, and returns the counters and gauges whose name matches the regular expression
+    /// (RE2 syntax, not anchored). Histograms and text values are left out.
     ///
     /// # Errors
     ///
@@ -260,9 +263,9 @@ impl AdminClient {
         stats::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
-    /// The listeners that have open connections from clients, and how many. The admin listener and
-    /// internal listeners never count. `listeners` are the static ones of the configuration, or none
-    /// where it is not known.
+    /// Returns the listeners that have open connections from clients, and how many. The admin
+    /// listener and internal listeners never count. `listeners` are the static ones of the
+    /// configuration; pass none if it is unknown.
     ///
     /// While an older epoch runs, its connections are among them, up to 5 s after they have ended.
     /// [`connections`](crate::connections) counts those of one process.
@@ -305,7 +308,8 @@ impl AdminClient {
         stats::internal(&body).map_err(|why| self.unexpected(path, why))
     }
 
-    /// `/drain_listeners`. The answer says only that Envoy heard it; verify the effect.
+    /// Calls `/drain_listeners` in the given way. The answer says only that Envoy heard it, so verify
+    /// the effect.
     ///
     /// # Errors
     ///
@@ -327,8 +331,8 @@ impl AdminClient {
         Ok(())
     }
 
-    /// `/healthcheck/fail`: health checks fail, connections are asked to close, listeners go on
-    /// accepting.
+    /// Calls `/healthcheck/fail`. Health checks fail, and connections are asked to close. Listeners
+    /// go on accepting.
     ///
     /// # Errors
     ///
@@ -337,7 +341,7 @@ impl AdminClient {
         self.post("/healthcheck/fail").await
     }
 
-    /// `/healthcheck/ok`: takes [`healthcheck_fail`](Self::healthcheck_fail) back.
+    /// Calls `/healthcheck/ok`, which takes [`healthcheck_fail`](Self::healthcheck_fail) back.
     ///
     /// # Errors
     ///
@@ -346,8 +350,8 @@ impl AdminClient {
         self.post("/healthcheck/ok").await
     }
 
-    /// `/quitquitquit`: Envoy exits 0 within milliseconds, cutting what is in flight. Like SIGTERM it
-    /// also ends an older epoch that still drains.
+    /// Calls `/quitquitquit`. Envoy exits 0 within milliseconds, and cuts what is in flight. Like
+    /// SIGTERM it also ends an older epoch that still drains.
     ///
     /// # Errors
     ///
@@ -356,7 +360,7 @@ impl AdminClient {
         self.post("/quitquitquit").await
     }
 
-    /// `/reopen_logs`, for log rotation.
+    /// Calls `/reopen_logs`. Envoy opens its access logs again, as log rotation needs.
     ///
     /// # Errors
     ///

@@ -54,7 +54,7 @@ pub enum BadNamePattern {
 }
 
 impl NamePattern {
-    /// Whether this name is meant.
+    /// Returns whether the pattern means this name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         match self {
@@ -98,9 +98,9 @@ impl fmt::Display for NamePattern {
 }
 
 impl Exclude {
-    /// The same, and besides the names that the statistics have for those of these listeners that
-    /// are meant by name or port. A port may be missing there, and the name of the configuration
-    /// always is.
+    /// Returns the same, and in addition the names in the statistics of those listeners that are
+    /// meant by name or port. The statistics lack the name of the configuration, and may lack the
+    /// port.
     #[must_use]
     pub fn with_listeners(&self, listeners: &[Listener]) -> Self {
         let mut all = self.clone();
@@ -110,8 +110,9 @@ impl Exclude {
         all
     }
 
-    /// Whether a listener of the configuration is meant, by its name there or in the statistics, or
-    /// by the port of its main address: the statistics do not tell its other addresses apart.
+    /// Returns whether a listener of the configuration is meant. Its name counts, its name in the
+    /// statistics, and the port of its main address. The statistics do not tell its other addresses
+    /// apart.
     #[must_use]
     pub fn means(&self, listener: &Listener) -> bool {
         let named = |name: &str| self.listeners.iter().any(|pattern| pattern.matches(name));

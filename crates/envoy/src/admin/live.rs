@@ -69,7 +69,7 @@ pub enum NotLive {
     State {
         /// The epoch that was waited for.
         epoch: u32,
-        /// Its state.
+        /// The state that the epoch has answered with.
         state: ServerState,
     },
     /// No question was answered before the limit.

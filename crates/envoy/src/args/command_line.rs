@@ -7,8 +7,8 @@ use super::EnvoyArgs;
 use crate::hot_restart::BaseId;
 
 impl EnvoyArgs {
-    /// The command line with which an epoch serves, as a shell takes it: for people to read, and to
-    /// run by hand.
+    /// Returns the command line with which an epoch serves, quoted for a shell, so that a person
+    /// can read it and run it by hand.
     ///
     /// ```
     /// use handover_envoy::args::{ArgsOptions, EnvoyArgs};

@@ -46,9 +46,9 @@ impl fmt::Display for ConcurrencyRisk {
 }
 
 impl EnvoyArgs {
-    /// What a hand-over from an Envoy with another number of worker threads risks, or `None` where
-    /// it risks nothing. One agent gives all its epochs the same number; it differs where another
-    /// process takes over running epochs.
+    /// Returns what a hand-over from an Envoy with another number of worker threads risks, or
+    /// `None` if it risks nothing. One agent gives all its epochs the same number. It differs if
+    /// another process takes over running epochs.
     ///
     /// ```
     /// use handover_envoy::args::{ArgsOptions, EnvoyArgs};

@@ -39,8 +39,8 @@ impl AdminPaths {
         Self(matchers)
     }
 
-    /// The entries of the list, in the order of the configuration. None means that every path is
-    /// allowed.
+    /// Returns the entries of the list, in the order of the configuration. An empty list allows
+    /// every path.
     #[must_use]
     pub fn matchers(&self) -> &[PathMatcher] {
         &self.0

@@ -394,5 +394,8 @@ mod tests {
         assert!(wait.must_look_at_listeners());
         wait.handle_listeners(Some(true), None);
         assert!(!wait.must_look_at_listeners());
+        // Closed ones stay closed, whatever a later look makes of them.
+        wait.handle_listeners(Some(false), None);
+        assert!(!wait.must_look_at_listeners());
     }
 }

@@ -80,7 +80,7 @@ impl TemporaryRunDir {
         )))
     }
 
-    /// The directory.
+    /// Returns the directory.
     #[must_use]
     pub fn run_dir(&self) -> &RunDir {
         &self.run_dir

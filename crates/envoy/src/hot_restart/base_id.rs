@@ -45,7 +45,7 @@ impl BaseId {
     /// in 32 bits.
     pub const MAX: Self = Self((u32::MAX - 2) / 10);
 
-    /// A base id.
+    /// Makes a base id of its number.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl BaseId {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
@@ -103,7 +103,7 @@ pub struct HostPaths {
 }
 
 impl HostPaths {
-    /// The usual places, with the lock files in this directory, which must exist.
+    /// Returns the usual paths of a host, with the lock files in this directory, which must exist.
     #[must_use]
     pub fn with_locks(locks: &Path) -> Self {
         Self {
@@ -232,8 +232,8 @@ impl OwnedBaseId {
         Ok(claimed)
     }
 
-    /// The base id that [`claim`](Self::claim) would pick at this moment. Nothing is taken, written or
-    /// removed.
+    /// Returns the base id that [`claim`](Self::claim) would pick at this moment. Nothing is taken,
+    /// written or removed.
     ///
     /// # Errors
     ///
@@ -273,13 +273,13 @@ impl OwnedBaseId {
         Err(BaseIdError::NoneFree)
     }
 
-    /// The base id.
+    /// Returns the base id.
     #[must_use]
     pub fn id(&self) -> BaseId {
         self.id
     }
 
-    /// The shared memory under it.
+    /// Returns the shared memory under the base id.
     #[must_use]
     pub fn shared_memory(&self) -> &SharedMemory {
         &self.memory

@@ -86,7 +86,7 @@ pub enum ParentError {
 }
 
 impl Parent {
-    /// The epoch with this number under this base id. Nothing is opened or said yet.
+    /// Names the epoch with this number under this base id. Nothing is opened or said yet.
     #[must_use]
     pub fn new(base_id: BaseId, restart_epoch: u32) -> Self {
         Self {

@@ -106,13 +106,13 @@ pub enum RepairError {
 }
 
 impl SharedMemory {
-    /// The shared memory of a base id in `/dev/shm`.
+    /// Names the shared memory of a base id in `/dev/shm`. Nothing is opened yet.
     #[must_use]
     pub fn new(base_id: BaseId) -> Self {
         Self::in_dir(Path::new("/dev/shm"), base_id)
     }
 
-    /// The same in another directory.
+    /// Names the shared memory of a base id in another directory. Nothing is opened yet.
     #[must_use]
     pub fn in_dir(dir: &Path, base_id: BaseId) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl SharedMemory {
         system.f_blocks > 0 && left < PAGE
     }
 
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -100,7 +100,7 @@ pub enum OnRequestError {
     Admin {
         /// The live epoch.
         epoch: Epoch,
-        /// Why.
+        /// The error behind this one.
         #[source]
         source: AdminError,
     },
