@@ -99,7 +99,7 @@ pub(crate) const ALL: &[Check] = &[
     },
     Check {
         name: "purity",
-        about: "core and retry have no std, no unsafe code, no clock, no environment",
+        about: "core, core-testing and retry have no std, no unsafe code, no clock, no environment",
         needs: &[],
         run: purity::check,
     },

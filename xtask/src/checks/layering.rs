@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use cargo_metadata::DependencyKind;
 
 use super::Findings;
 use crate::context::Context;
@@ -19,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("handover-process", &["handover-runtime"]),
     ("handover-watch", &["handover-files", "handover-runtime"]),
     ("handover-core", &["handover-retry"]),
+    ("handover-core-testing", &["handover-core"]),
     ("handover-tokio", &["handover-core", "handover-retry"]),
     ("handover-supervisor", &["handover-core"]),
     (
@@ -44,6 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "handover-watch",
             "handover-tokio",
             "handover-core",
+            "handover-core-testing",
             "handover-retry",
             "handover-netutil",
         ],
@@ -109,6 +110,12 @@ const PROMISES: &[Promise] = &[
         with: &Features::EACH,
         rule: Rule::Only(&["handover-retry"]),
         because: "the state machine runs anywhere: no runtime, no OS, nothing from outside the workspace",
+    },
+    Promise {
+        of: "handover-core-testing",
+        with: &Features::EACH,
+        rule: Rule::Only(&["handover-core", "handover-retry"]),
+        because: "a judge needs nothing but what it judges, and `handover simulate` ships it",
     },
     Promise {
         of: "handover-retry",
@@ -261,9 +268,7 @@ fn edges(context: &Context, findings: &mut Findings) {
         };
         for dependency in &member.dependencies {
             let to = dependency.name.as_str();
-            // A crate's own tests may ask for one of its features by depending on the crate itself.
-            let itself = to == name && dependency.kind == DependencyKind::Development;
-            if members.contains(&to) && !allowed.contains(&to) && !itself {
+            if members.contains(&to) && !allowed.contains(&to) {
                 findings.problem(format!(
                     "{name} must not depend on {to}: arrows point down only"
                 ));
