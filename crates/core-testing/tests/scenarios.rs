@@ -40,6 +40,7 @@ scenarios! {
     permanent_failure_alone
     permanent_failure_beside_a_good_one
     permanent_failure_of_a_replaced_configuration
+    permanent_failure_under_abort_all
     old_epoch_crashes_while_the_new_one_starts
     old_epoch_crashes_while_the_new_one_is_live
     live_epoch_dies_during_the_drain

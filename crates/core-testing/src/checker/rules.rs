@@ -158,6 +158,64 @@ mod tests {
     }
 
     #[test]
+    fn a_clean_end_costs_what_the_policy_says() {
+        let cost = |part, on_clean_exit| {
+            let policy = Policy {
+                on_clean_exit,
+                ..Policy::resilient()
+            };
+            cost(&policy, part, Exit::Clean)
+        };
+        use OnCleanExit::{Restart, Stay, Stop};
+        for (part, stay, restart, stop) in [
+            (Part::Desired, Cost::Stays, Cost::Retry, Cost::AgentEnds),
+            (
+                Part::LastGood,
+                Cost::Stays,
+                Cost::FallbackRetry,
+                Cost::Stays,
+            ),
+            (Part::Other, Cost::Nothing, Cost::Nothing, Cost::Nothing),
+        ] {
+            let costs = [Stay, Restart, Stop].map(|on_clean_exit| cost(part, on_clean_exit));
+            assert_eq!(costs, [stay, restart, stop], "{part:?}");
+        }
+        let aborts_all = Policy {
+            on_failure: OnFailure::AbortAll,
+            ..Policy::resilient()
+        };
+        assert_eq!(
+            super::cost(&aborts_all, Part::Other, Exit::Clean),
+            Cost::Nothing
+        );
+    }
+
+    #[test]
+    fn a_failure_costs_what_the_policy_says() {
+        let permanent = Exit::Failed(Severity::Permanent);
+        let transient = Exit::Failed(Severity::Transient);
+        for (policy, desired, last_good, other) in [
+            (Policy::default(), Cost::Retry, Cost::Nothing, Cost::Nothing),
+            (
+                Policy::resilient(),
+                Cost::Retry,
+                Cost::FallbackRetry,
+                Cost::Nothing,
+            ),
+            (Policy::istio_1_2(), Cost::Retry, Cost::Retry, Cost::Retry),
+        ] {
+            for exit in [transient, Exit::Aborted] {
+                assert_eq!(cost(&policy, Part::Desired, exit), desired);
+                assert_eq!(cost(&policy, Part::LastGood, exit), last_good);
+                assert_eq!(cost(&policy, Part::Other, exit), other);
+            }
+            assert_eq!(cost(&policy, Part::Desired, permanent), Cost::GivenUp);
+            assert_eq!(cost(&policy, Part::LastGood, permanent), last_good);
+            assert_eq!(cost(&policy, Part::Other, permanent), other);
+        }
+    }
+
+    #[test]
     fn where_a_failure_ends_all_there_is_nothing_to_hold() {
         let policy = |on_exhausted, on_failure| Policy {
             on_exhausted,

@@ -107,6 +107,11 @@ forged! {
     a_fallback_while_another_serves: StartsWhatIsAskedFor, HELD, |step| {
         step.outputs.extend(start(1, "A", Purpose::Fallback));
     };
+    a_fallback_although_the_desired_one_may_start: StartsWhatIsAskedFor,
+        "policy resilient initial=1s\n0 desire A\n1s live 0\n2s desire B\n3s exit 1 failed\n\
+         3500ms exit 0 failed\n3700ms desire C", |step| {
+        step.outputs = start(0, "A", Purpose::Fallback).into();
+    };
     a_fallback_that_never_served: StartsWhatIsAskedFor,
         &format!("{FALLBACK}\n5s wait"), |step| {
         step.outputs = start(0, "B", Purpose::Fallback).into();
@@ -215,6 +220,9 @@ forged! {
     a_failure_that_is_given_up_too_early: FailureCostsWhatThePolicySays, FAILED, |step| {
         omit(step, |it| matches!(it, Output::Event(Event::RetryScheduled { .. })));
         step.outputs.push(gave_up(true));
+    };
+    a_failure_that_is_retried_and_given_up: FailureCostsWhatThePolicySays, FAILED, |step| {
+        step.outputs.push(gave_up(false));
     };
     a_failure_given_up_for_another_reason: FailureCostsWhatThePolicySays, HELD, |step| {
         change(step, |event| if let Event::GaveUp { why, .. } = event {
@@ -341,6 +349,15 @@ forged! {
         step.after.current = None;
         step.after.held = Some(Held::GivenUp);
     };
+    a_fallback_that_waits_for_the_retry_of_another: NoLostDesire,
+        "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s stopped_serving 0\n\
+         4s exit 1 failed", |step| {
+        let ends = step.outputs.len() - 2;
+        step.outputs.truncate(ends);
+        step.after.epochs.pop();
+        step.after.current = None;
+        step.after.held = Some(Held::Retry(Timestamp::from_millis(4_200)));
+    };
     an_older_epoch_that_counts_as_renewed: RenewalStartsAnEpoch,
         "0 desire A\n1s live 0\n2s renew A", |step| {
         step.outputs.clear();
@@ -361,6 +378,11 @@ forged! {
     };
     the_newest_that_is_retired: RetiredAtMostOnce, SERVING, |step| {
         step.outputs.push(Output::Retire { epoch: zero(), by: zero() });
+    };
+    an_aborted_epoch_that_is_retired: RetiredAtMostOnce,
+        "policy default advance=at_once start_deadline=1s\n0 desire A\n500ms desire B\n\
+         1s wait\n1200ms live 1", |step| {
+        step.outputs.push(Output::Retire { epoch: zero(), by: one() });
     };
     the_newest_that_is_called_superseded: RetiredAtMostOnce, SERVING, |step| {
         let event = Event::Superseded { epoch: zero(), by: zero() };
