@@ -5,17 +5,17 @@
 
 #![no_main]
 
-#[path = "../../crates/core/tests/properties/model/mod.rs"]
+#[path = "../../crates/core-testing/tests/properties/model/mod.rs"]
 mod model;
 
 use std::time::Duration;
 
 use handover_core::retry::{Jitter, Retry};
-use handover_core::scenario::{Line, Scenario, What};
 use handover_core::{
     Advance, Epoch, Exit, Input, OnCleanExit, OnExhausted, OnFailure, Output, Policy, Severity,
     Timestamp, Urgency,
 };
+use handover_core_testing::scenario::{Line, Scenario, What};
 use libfuzzer_sys::fuzz_target;
 
 use self::model::Model;
@@ -23,7 +23,7 @@ use self::model::Model;
 fuzz_target!(|bytes: &[u8]| {
     let scenario = Bytes(bytes).scenario();
     if let Err(difference) = compare(&scenario) {
-        panic!("{difference}\n\nthe script, for crates/core/scenarios/:\n\n{scenario}");
+        panic!("{difference}\n\nthe script, for crates/core-testing/scenarios/:\n\n{scenario}");
     }
 });
 

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use handover_core::scenario::{RunError, Scenario};
+use handover_core_testing::scenario::{RunError, Scenario};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|text: &str| -> Corpus {

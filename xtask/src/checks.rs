@@ -90,7 +90,7 @@ pub(crate) const ALL: &[Check] = checks! {
     text, "short files, links that lead somewhere, nothing of one machine, no unfinished marks", text::check, [];
     manifests, "each fact is written once and inherited; dependencies fit our compiler", manifests::check, [];
     layering, "each crate's whole dependency tree keeps out what it must never contain", layering::check, [];
-    purity, "core and retry have no std, no unsafe code, no clock, no environment", purity::check, [];
+    purity, "core, core-testing and retry have no std, no unsafe code, no clock, no environment", purity::check, [];
     licences, "licences, bans, duplicates, sources and excused advisories are those of deny.toml", licences::check, [];
     workflows, "CI calls these checks, has its other jobs, and pins what it uses by hash", workflows::check, [];
     clippy, "no warning from the compiler or clippy, with all features and with none", cargo::clippy, [];

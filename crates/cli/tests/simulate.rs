@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-const SCRIPT: &str = "../core/scenarios/failed_epoch_is_retried_with_its_number.txt";
+const SCRIPT: &str = "../core-testing/scenarios/failed_epoch_is_retried_with_its_number.txt";
 
 fn simulate(args: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_handover"))
@@ -33,7 +33,7 @@ fn a_shipped_script_gives_the_transcript_that_its_snapshot_has() {
     let output = simulate(&[SCRIPT], "");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let snapshot = include_str!(
-        "../../core/tests/snapshots/scenarios__failed_epoch_is_retried_with_its_number.snap"
+        "../../core-testing/tests/snapshots/scenarios__failed_epoch_is_retried_with_its_number.snap"
     );
     let (_, transcript) = snapshot.split_once("transcript(script)\n---\n").unwrap();
     assert_eq!(text(&output.stdout).trim(), transcript.trim());

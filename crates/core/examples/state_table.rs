@@ -11,15 +11,13 @@ use std::time::Duration;
 
 use handover_core::retry::Retry;
 use handover_core::{
-    Abort, DeadlineReason, Epoch, EpochState, Event, Exit, Input, Machine, Names, Output, Phase,
-    Policy, PolicyError, Reception, Severity, Timestamp, Urgency,
+    Abort, CANONICAL_NOW as NOW, DeadlineReason, Epoch, EpochState, Event, Exit, Input, Machine,
+    Output, Phase, Policy, PolicyError, Reception, Severity, Timestamp, Urgency,
 };
 
 /// How many epochs run at once, and how many configurations are told apart, in what is explored.
 const EPOCHS: usize = 3;
 const CONFIGS: usize = 2;
-
-const NOW: Timestamp = Names::<usize>::NOW;
 
 /// From, to.
 type Edge = (&'static str, &'static str);
@@ -49,7 +47,7 @@ fn main() -> Result<(), PolicyError> {
 /// Goes through every state that can be reached, each once.
 fn explore(policy: Policy, seen: &mut Seen) -> Result<(), PolicyError> {
     let machine = Machine::<usize>::new(with_distinct_spans(policy))?;
-    let start = Names::of(&machine, Timestamp::ZERO).rename(&machine);
+    let start = machine.canonical(Timestamp::ZERO).machine;
     let mut known = BTreeSet::new();
     let mut waiting = vec![start];
     while let Some(machine) = waiting.pop() {
@@ -58,7 +56,7 @@ fn explore(policy: Policy, seen: &mut Seen) -> Result<(), PolicyError> {
                 continue;
             };
             let within =
-                next.epochs().count() <= EPOCHS && Names::of(&next, NOW).configs().len() <= CONFIGS;
+                next.epochs().count() <= EPOCHS && next.canonical(NOW).configs.len() <= CONFIGS;
             if within && known.insert(format!("{next:?} {:?}", next.held())) {
                 waiting.push(next);
             }
@@ -91,7 +89,7 @@ fn steps(machine: &Machine<usize>) -> Vec<Step> {
     if machine.outcome().is_some() {
         return Vec::new();
     }
-    let known = Names::of(machine, NOW).configs().len();
+    let known = machine.canonical(NOW).configs.len();
     let mut inputs: Vec<_> = (0..=known).map(Input::Desire).collect();
     inputs.extend((0..=known).map(Input::Renew));
     inputs.extend((0..=known).map(Input::Restart));
@@ -139,7 +137,7 @@ fn take(machine: &Machine<usize>, step: &Step, seen: &mut Seen) -> Option<Machin
         let names = outputs.iter().filter_map(|it| of_phase(it)).collect();
         note(&mut seen.phases, edge, cause(step, None), names);
     }
-    Some(Names::of(&next, now).rename(&next))
+    Some(next.canonical(now).machine)
 }
 
 fn note_epochs(

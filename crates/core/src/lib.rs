@@ -15,8 +15,8 @@
 //! what it can rely on, with a loop that compiles.
 //!
 //! **Which types first.** [`Machine`], [`Input`], [`Output`]; then [`Policy`] and its three
-//! presets. Everything else is a part of these. With the feature `scenario` there are the named
-//! invariants (`check`) and the text form of a scenario (`scenario`) as well.
+//! presets. Everything else is a part of these. The crate `handover-core-testing` has the named
+//! invariants, a checker that watches a machine from outside, and scenarios as text.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,14 +24,10 @@
 
 extern crate alloc;
 
-#[cfg(feature = "scenario")]
-pub mod check;
 mod epoch;
 mod io;
 mod machine;
 mod policy;
-#[cfg(feature = "scenario")]
-pub mod scenario;
 mod time;
 #[cfg(any(test, doctest))]
 mod told;
@@ -44,9 +40,7 @@ pub use io::{
     Abort, Deadline, DeadlineReason, Denied, Event, Exit, GaveUp, Held, Ignored, Input, Outcome,
     Output, Purpose, Reception, Severity, Target,
 };
-#[cfg(feature = "scenario")]
-pub use machine::Names;
-pub use machine::{EpochInfo, EpochState, Machine, Phase, Standing};
+pub use machine::{CANONICAL_NOW, Canonical, EpochInfo, EpochState, Machine, Phase, Standing};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
 pub use time::{LATE, LOOK_AROUND, Timestamp};
 pub use urgency::Urgency;

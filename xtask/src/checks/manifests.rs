@@ -28,10 +28,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
             }
         }
         for (name, value) in dependencies(&manifest) {
-            // A crate that asks for a feature of its own in its tests depends on itself, and pins nothing by it.
-            let is_itself = value.get("path").and_then(Value::as_str) == Some(".")
-                && value.get("version").is_none();
-            if !inherits(Some(value)) && !is_itself {
+            if !inherits(Some(value)) {
                 findings.problem(format!(
                     "{file}: pins `{name}` itself; pin it in the root's [workspace.dependencies]"
                 ));

@@ -1,4 +1,4 @@
-//! core and retry are pure: no std, no unsafe code, and a `clippy.toml` of their own that bans clocks,
+//! core, its judge and retry are pure: no std, no unsafe code, and a `clippy.toml` of their own that bans clocks,
 //! threads, files, the environment and unordered maps.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::Findings;
 use crate::context::Context;
 use crate::process;
 
-const PURE: [&str; 2] = ["handover-core", "handover-retry"];
+const PURE: [&str; 3] = ["handover-core", "handover-core-testing", "handover-retry"];
 
 const METHODS: &[&str] = &[
     "std::time::Instant::now",
@@ -132,7 +132,7 @@ fn is_installed(context: &Context, target: Option<&str>, findings: &mut Findings
         process::capture(rustc).is_ok_and(|libraries| Path::new(libraries.trim()).is_dir());
     if !installed {
         findings.left(format!(
-            "core and retry for {target}: the job `ci`, or `rustup target add {target}`"
+            "core, core-testing and retry for {target}: the job `ci`, or `rustup target add {target}`"
         ));
     }
     installed

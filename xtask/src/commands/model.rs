@@ -9,7 +9,7 @@ use crate::process;
 
 /// The package, the test binary and the filter of each model.
 const MODELS: [[&str; 3]; 2] = [
-    ["handover-core", "model", ""],
+    ["handover-core-testing", "model", ""],
     ["handover-supervisor", "operator", "model"],
 ];
 

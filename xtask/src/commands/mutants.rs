@@ -22,6 +22,8 @@ const LIST: &str = "docs/mutants.md";
 struct Subject {
     /// The targets whose tests notice, as arguments of `cargo test`: the quick ones, as each change runs them all.
     tests: Vec<String>,
+    /// The packages that have those tests, beside the library's own.
+    packages: Vec<String>,
     /// The files that are changed, as patterns below the crate; all where there are none.
     files: Vec<String>,
     /// The files that are not changed.
@@ -34,6 +36,7 @@ impl Default for Subject {
     fn default() -> Self {
         Self {
             tests: vec!["--lib".to_owned(), "--tests".to_owned()],
+            packages: Vec::new(),
             files: Vec::new(),
             exclude: Vec::new(),
             timeout: 60,
@@ -135,6 +138,11 @@ fn run(
         "--build-timeout",
         "600",
     ]);
+    // Without this option only the tests of the package that is changed are run.
+    if !subject.packages.is_empty() {
+        let packages = std::iter::once(name).chain(subject.packages.iter().map(String::as_str));
+        mutants.args(packages.flat_map(|package| ["--test-package", package]));
+    }
     for (option, patterns) in [("--file", &subject.files), ("--exclude", &subject.exclude)] {
         mutants.args(
             patterns

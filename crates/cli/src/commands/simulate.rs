@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use handover_core::scenario::{RunError, Scenario, Step, Transcript, What};
 use handover_core::{
     Abort, EpochInfo, EpochState, Event, Exit, GaveUp, Outcome, Output, Phase, Purpose, Reception,
     Severity, Target,
 };
+use handover_core_testing::scenario::{RunError, Scenario, Step, Transcript, What};
 use serde_json::{Value, json};
 
 use crate::cli::simulate::SimulateArgs;

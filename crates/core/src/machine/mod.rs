@@ -29,13 +29,11 @@
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
 //! its budget, `desire` what is asked for, `reconcile` what is started next, `exits` what follows
 //! from an exit, `stop` the way to the end, `timers` the deadlines, `view` what a machine tells of
-//! itself. With the feature `scenario`, `names` shows a machine without what its behaviour does not
-//! depend on.
+//! itself, `canonical` the one machine that stands for all which do the same.
 
+mod canonical;
 mod desire;
 mod exits;
-#[cfg(feature = "scenario")]
-mod names;
 mod pursuit;
 mod reconcile;
 mod slot;
@@ -61,8 +59,7 @@ use crate::{
 #[cfg(doc)]
 use crate::{LATE, LOOK_AROUND};
 
-#[cfg(feature = "scenario")]
-pub use self::names::Names;
+pub use self::canonical::{CANONICAL_NOW, Canonical};
 pub use self::slot::{EpochInfo, EpochState};
 pub use self::view::Standing;
 

@@ -87,7 +87,7 @@ impl Operate for Envoy {
 fn refused(error: &OnRequestError) -> Refusal {
     match error {
         OnRequestError::Stopping => Refusal::Ending,
-        OnRequestError::Admin { .. } | OnRequestError::NoEffect { .. } => {
+        OnRequestError::Admin { .. } | OnRequestError::NoEffect { .. } | _ => {
             Refusal::Failed(Report::new(error_chain(error)))
         }
     }

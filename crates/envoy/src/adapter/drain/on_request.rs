@@ -94,6 +94,7 @@ impl Drains {
 
 /// Why a drain was not begun or not taken back.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OnRequestError {
     /// The live epoch could not be asked.
     #[error("cannot ask epoch {epoch}")]
