@@ -62,7 +62,7 @@ impl Files {
         let bad = self.bad_entries();
         let bad = bad.filter(|(path, _)| among.is_none_or(|among| among.contains(path)));
         for problem in some_of(bad.map(|(_, problem)| problem)) {
-            warn!("goes on without it: {problem}");
+            warn!("continues without it: {problem}");
         }
     }
 

@@ -61,7 +61,7 @@ pub enum BuildError {
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// A watched file is missing or cannot be read, and there is no stand-in.
-    #[error("cannot start with the files as they are: {0}")]
+    #[error("cannot start with these files: {0}")]
     Files(String),
 }
 

@@ -55,7 +55,7 @@ async fn a_changed_configuration_takes_over_and_a_rejected_one_does_not() {
     fs::write(world.site.file(), "").expect("the file can be written");
     world
         .supervisor
-        .wait_for_line("keeps serving what it has", LIMIT);
+        .wait_for_line("the running configuration serves on", LIMIT);
     world.served_by("v1");
     // A file that cannot be read does not keep the end from coming.
     world.supervisor.signal(Signal::HUP);

@@ -245,7 +245,7 @@ fn a_file_that_cannot_be_read_is_told_and_asked_for_no_more_once_it_can() {
     let (_running, config) = place.server("web", &[]);
     std::fs::remove_file(&config).unwrap();
     let asked = place.ask(&["reload", "--wait"]);
-    asked.is(65, "keeps serving what it has: ");
+    asked.is(65, "the running configuration serves on: ");
     let status = place.status();
     assert_eq!(status["ready"], true);
     assert_eq!(status["current_is_desired"], false, "{status:#}");

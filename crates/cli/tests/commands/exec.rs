@@ -82,7 +82,7 @@ fn a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not() {
     assert!(answers("two from epoch 1"));
 
     std::fs::remove_file(&config).unwrap();
-    handover.says("keeps serving what it has");
+    handover.says("the running configuration serves on");
     assert!(answers("two from epoch 1"));
 
     replace(&config, "three");

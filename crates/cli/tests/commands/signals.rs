@@ -183,7 +183,7 @@ fn usr2_is_no_end_where_nothing_can_be_drained_on_request() {
     let address = handover.address();
     handover.says("epoch 0 is live");
     handover.signal(Signal::USR2);
-    handover.says("WARN  a drain was not done: drain is not for exec");
+    handover.says("WARN  the drain failed: drain is not for exec");
     assert_eq!(get(address, "/").unwrap().epoch, 0);
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 0);

@@ -285,7 +285,7 @@ fn without_inotify_it_looks_in_the_interval_and_a_signal_counts_what_is_there() 
     deaf.says("not checked at an interval");
     fs::remove_file(&config).unwrap();
     deaf.signal(Signal::HUP);
-    deaf.says("keeps serving what it has");
+    deaf.says("the running configuration serves on");
     replace(&config, "three");
     deaf.signal(Signal::HUP);
     deaf.says("epoch 1 is live");

@@ -32,10 +32,7 @@ where
         return Err(unknown(path));
     };
     if request.method() != method {
-        let message = format!(
-            "{path} is asked with {method}, not with {}",
-            request.method()
-        );
+        let message = format!("{path} takes {method}, not {}", request.method());
         return Err(Refusal::new(Code::MethodNotAllowed, message));
     }
     let body = body(request.into_body()).await?;

@@ -307,7 +307,7 @@ impl Server {
         }
         Err(Refusal::new(
             Code::Forbidden,
-            format!("user {user} has no business here: only user {own} and root have"),
+            format!("user {user} may not ask here: only user {own} and root may"),
         ))
     }
 }

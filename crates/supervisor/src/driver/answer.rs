@@ -130,7 +130,7 @@ where
             Why::NotRead(report) => {
                 let serves = self.operator.overview().desired.is_some();
                 let prefix = if serves {
-                    "keeps serving what it has: "
+                    "the running configuration serves on: "
                 } else {
                     ""
                 };

@@ -36,7 +36,7 @@ pub(super) fn changed(paths: &[PathBuf]) {
 pub(super) fn released(epoch: Epoch) {
     warn!(
         epoch = epoch.number(),
-        "epoch {epoch} does not hold the next start any more, as asked"
+        "epoch {epoch} is released on request: the next start does not wait for it"
     );
 }
 
@@ -45,28 +45,28 @@ pub(super) fn event(event: &Event, name: &str) {
     match event {
         Event::Ending { urgency, by } => ending(*urgency, *by),
         Event::NextIsDue(signal) => info!("received {signal}: the next epoch is due"),
-        Event::NotRead(failure) => warn!("keeps serving what it has: {}", failure.report),
-        Event::NotTakenIn(_) => info!("a change is not taken in: everything is ending"),
-        Event::Unchanged(_) => debug!("the configuration is what is wanted already"),
-        Event::Short(what) => warn!("there is too little of: {what}; {name} is tried again later"),
+        Event::NotRead(failure) => warn!("the running configuration serves on: {}", failure.report),
+        Event::NotTakenIn(_) => info!("a change was refused: everything is ending"),
+        Event::Unchanged(_) => debug!("the configuration is the desired one already"),
+        Event::Short(what) => warn!("the system is short of {what}; {name} is tried again later"),
         Event::TriesAgain(Again::Read) => debug!("reading {name} again"),
         Event::TriesAgain(Again::Start) => info!("trying {name} again"),
         Event::Called {
             what: Call::Drain,
             refusal: None,
-        } => info!("drains as asked: health checks fail until `handover undrain`"),
+        } => info!("draining on request: health checks fail until `handover undrain`"),
         Event::Called {
             what: Call::Undrain,
             refusal: None,
-        } => info!("does not drain any more: health checks succeed"),
+        } => info!("the drain is taken back: health checks succeed"),
         Event::Called {
             what: Call::Drain,
             refusal: Some(refusal),
-        } => warn!("a drain was not done: {refusal}"),
+        } => warn!("the drain failed: {refusal}"),
         Event::Called {
             what: Call::Undrain,
             refusal: Some(refusal),
-        } => warn!("an undrain was not done: {refusal}"),
+        } => warn!("taking the drain back failed: {refusal}"),
         Event::DrainTooLate => info!("a drain has no effect any more: everything is ending"),
     }
 }

@@ -73,7 +73,10 @@ async fn a_reload_is_answered_with_its_epoch_or_with_the_reason() {
     place.write("wrong");
     let (code, message) = reload().await.unwrap_err();
     assert_eq!(code, Code::Rejected);
-    assert_eq!(message, "keeps serving what it has: line 1 is wrong");
+    assert_eq!(
+        message,
+        "the running configuration serves on: line 1 is wrong"
+    );
     place.write("rejected");
     let (code, message) = reload().await.unwrap_err();
     assert_eq!(code, Code::Rejected);
