@@ -25,8 +25,8 @@
 extern crate alloc;
 
 mod epoch;
-mod io;
 mod machine;
+mod messages;
 mod policy;
 mod time;
 #[cfg(any(test, doctest))]
@@ -36,11 +36,11 @@ mod urgency;
 pub use handover_retry as retry;
 
 pub use epoch::Epoch;
-pub use io::{
+pub use machine::{CANONICAL_NOW, Canonical, EpochInfo, EpochState, Machine, Phase, Standing};
+pub use messages::{
     Abort, Deadline, DeadlineReason, Denied, Event, Exit, GaveUp, Held, Ignored, Input, Outcome,
     Output, Purpose, Reception, Severity, Target,
 };
-pub use machine::{CANONICAL_NOW, Canonical, EpochInfo, EpochState, Machine, Phase, Standing};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
 pub use time::{LATE, LOOK_AROUND, Timestamp};
 pub use urgency::Urgency;

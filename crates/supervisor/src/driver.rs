@@ -395,7 +395,7 @@ fn settlement<P: Operate>(result: Result<Epoch, NotLive>) -> Settlement {
                 lines: P::last_words(&*failure.error),
             }),
         },
-        Err(NotLive::Stayed) => Settlement::Stayed,
+        Err(NotLive::NotRestarted) => Settlement::NotRestarted,
         // Of a later version's reasons it is known only that nothing follows.
         Err(NotLive::NotApplied(_) | NotLive::Ended | _) => Settlement::Ended,
     }

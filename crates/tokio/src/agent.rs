@@ -292,7 +292,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                     .filter(|failure| failure.epoch == epoch);
                 Some(Err(NotLive::GivenUp { epoch, failure }))
             }
-            Standing::Stayed => Some(Err(NotLive::Stayed)),
+            Standing::NotRestarted => Some(Err(NotLive::NotRestarted)),
             Standing::Ending => Some(Err(NotLive::Ended)),
             Standing::Nothing | Standing::Pending(_) => None,
         };

@@ -97,7 +97,7 @@ pub enum NotLive {
     },
     /// The epoch ended cleanly, and the policy counts that as wanted.
     #[error("the proxy ended cleanly and is not restarted")]
-    Stayed,
+    NotRestarted,
     /// The agent terminates or has ended.
     #[error("the agent ended before the configuration was live")]
     Ended,

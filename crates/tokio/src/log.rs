@@ -86,7 +86,7 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
                 "gave up the last good configuration as well"
             );
         }
-        Event::Stayed { epoch } => {
+        Event::NotRestarted { epoch } => {
             info!(
                 epoch = epoch.number(),
                 "epoch {epoch} ended cleanly and is not restarted"

@@ -202,7 +202,7 @@ fn event_of(event: &Event) -> Value {
         Event::FallbackLost { epoch } => {
             json!({ "event": "fallback_lost", "epoch": epoch.number() })
         }
-        Event::Stayed { epoch } => json!({ "event": "stayed", "epoch": epoch.number() }),
+        Event::NotRestarted { epoch } => json!({ "event": "stayed", "epoch": epoch.number() }),
         Event::Draining { until } => json!({
             "event": "draining", "until_ms": until.map(|until| millis(until.elapsed())),
         }),

@@ -176,7 +176,7 @@ fn count(happened: &mut EventCounts, event: &Event) {
         | Event::Restarting
         | Event::Held(_)
         | Event::FallbackLost { .. }
-        | Event::Stayed { .. }
+        | Event::NotRestarted { .. }
         | Event::Draining { .. }
         | Event::DrainTimedOut
         | _ => {}
@@ -235,7 +235,7 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         Event::Restarting => "a cold restart: everything ends, then begins again".to_owned(),
         Event::Held(held) => format!("the next change waits: {held}"),
         Event::FallbackLost { .. } => "the last good configuration fails too".to_owned(),
-        Event::Stayed { epoch } => format!("epoch {epoch} ended and is not started again"),
+        Event::NotRestarted { epoch } => format!("epoch {epoch} ended and is not started again"),
         _ => return None,
     })
 }

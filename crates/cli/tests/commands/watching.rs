@@ -48,7 +48,7 @@ fn one_bad_entry_of_a_watched_directory_is_told_and_all_else_goes_on() {
     let told = |name: &str| {
         let named = format!("{name}` ");
         let lines = running.stderr.all();
-        let told = |line: &&String| line.contains("goes on without it") && line.contains(&named);
+        let told = |line: &&String| line.contains("continues without it") && line.contains(&named);
         lines.iter().filter(told).count()
     };
     assert_eq!((told("dangling"), told("large")), (1, 1));

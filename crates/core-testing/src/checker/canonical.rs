@@ -138,7 +138,9 @@ impl<C: Eq> Names<'_, C> {
             at_once: pursuit.at_once,
             stage: match pursuit.stage {
                 Stage::Waiting(at) => Stage::Waiting(self.moment(at)),
-                stage @ (Stage::Due | Stage::Started | Stage::GivenUp(_) | Stage::Stayed) => stage,
+                stage @ (Stage::Due | Stage::Started | Stage::GivenUp(_) | Stage::NotRestarted) => {
+                    stage
+                }
             },
         })
     }

@@ -155,7 +155,7 @@ impl<C: Clone + Eq> Checker<C> {
         let owed = match cost {
             Cost::Nothing => None,
             Cost::Stays if part == Part::Desired => {
-                self.set_desired_stage(Stage::Stayed);
+                self.set_desired_stage(Stage::NotRestarted);
                 Some(Owed::Stay(Purpose::Desired))
             }
             Cost::Stays => watched.is_fallback().then(|| {

@@ -213,7 +213,7 @@ impl<C: Clone + Eq> Checker<C> {
             Event::RetryScheduled { .. }
                 | Event::GaveUp { .. }
                 | Event::FallbackLost { .. }
-                | Event::Stayed { .. }
+                | Event::NotRestarted { .. }
         );
         ensure(
             !(is_failure && self.restarting),
@@ -249,7 +249,7 @@ impl<C: Clone + Eq> Checker<C> {
                 self.fallback = None;
                 Ok(())
             }
-            Event::Stayed { epoch } => match self.step.owed.take() {
+            Event::NotRestarted { epoch } => match self.step.owed.take() {
                 Some(Owed::Stay(_)) => Ok(()),
                 owed => Err(Violation {
                     invariant: Invariant::FailureCostsWhatThePolicySays,
@@ -330,7 +330,7 @@ impl<C: Clone + Eq> Checker<C> {
             Stage::Due => Ok(()),
             Stage::Waiting(at) if super::due(at, woke) <= now => Ok(()),
             Stage::Waiting(_) => Err(wrong(Invariant::RetriesWait, "the retry is not due")),
-            Stage::Started | Stage::GivenUp(_) | Stage::Stayed => Err(wrong(
+            Stage::Started | Stage::GivenUp(_) | Stage::NotRestarted => Err(wrong(
                 Invariant::RetriesWithinBudget,
                 "again, and without a retry",
             )),

@@ -137,7 +137,7 @@ pub(super) enum Stage {
     /// Not any more.
     GivenUp(GaveUp),
     /// It has ended cleanly and is left alone.
-    Stayed,
+    NotRestarted,
 }
 
 /// The event that must come in a step, and once only.

@@ -301,7 +301,7 @@ impl<C: Clone + Eq> Checker<C> {
             Held::Retry(at) => {
                 let waits_until = |stage| match stage {
                     Stage::Waiting(at) => Some(due(at, self.woke)),
-                    Stage::Due | Stage::Started | Stage::GivenUp(_) | Stage::Stayed => None,
+                    Stage::Due | Stage::Started | Stage::GivenUp(_) | Stage::NotRestarted => None,
                 };
                 let fallback = self.fallback.as_ref().filter(|_| !self.is_serving());
                 let fallback = fallback.and_then(|it| waits_until(it.stage));
@@ -309,7 +309,7 @@ impl<C: Clone + Eq> Checker<C> {
                 first == Some(at) && next.is_some_and(|next| next.at <= at)
             }
             Held::GivenUp => matches!(stage, Stage::GivenUp(_)) && self.is_serving(),
-            Held::Stayed => stage == Stage::Stayed,
+            Held::NotRestarted => stage == Stage::NotRestarted,
             _ => true,
         }
     }

@@ -184,7 +184,7 @@ fn event(event: &Event) -> Option<String> {
             format!("gave up after {epoch} as {why}, {then}")
         }
         Event::FallbackLost { epoch } => format!("gave the last good one up after {epoch}"),
-        Event::Stayed { epoch } => format!("{epoch} is not restarted"),
+        Event::NotRestarted { epoch } => format!("{epoch} is not restarted"),
         Event::Draining { until } => until.map_or_else(
             || "draining".into(),
             |until| format!("draining until {until}"),

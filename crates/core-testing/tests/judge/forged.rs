@@ -193,16 +193,16 @@ forged! {
     };
     a_retry_for_a_clean_exit: FailureCostsWhatThePolicySays,
         "0 desire A\n1s live 0\n2s exit 0 clean", |step| {
-        omit(step, |it| matches!(it, Output::Event(Event::Stayed { .. })));
+        omit(step, |it| matches!(it, Output::Event(Event::NotRestarted { .. })));
         step.outputs.push(retry(Purpose::Desired));
     };
     a_clean_exit_that_is_forgotten: FailureCostsWhatThePolicySays,
         "0 desire A\n1s live 0\n2s exit 0 clean", |step| {
-        omit(step, |it| matches!(it, Output::Event(Event::Stayed { .. })));
+        omit(step, |it| matches!(it, Output::Event(Event::NotRestarted { .. })));
     };
     a_clean_exit_that_is_told_of_a_draining_epoch: FailureCostsWhatThePolicySays,
         "0 desire A\n1s live 0\n2s desire B\n3s live 1\n4s exit 0 clean", |step| {
-        step.outputs.push(Output::Event(Event::Stayed { epoch: zero() }));
+        step.outputs.push(Output::Event(Event::NotRestarted { epoch: zero() }));
     };
     a_clean_exit_that_does_not_end_the_agent: FailureCostsWhatThePolicySays,
         "policy default on_clean_exit=stop\n0 desire A\n1s live 0\n2s exit 0 clean", |step| {
@@ -336,7 +336,7 @@ forged! {
     };
     held_for_a_retry_without_a_deadline: NoLostDesire, FAILED, |step| step.after.deadline = None;
     held_as_given_up: NoLostDesire, FAILED, |step| step.after.held = Some(Held::GivenUp);
-    held_as_left_alone: NoLostDesire, FAILED, |step| step.after.held = Some(Held::Stayed);
+    held_as_left_alone: NoLostDesire, FAILED, |step| step.after.held = Some(Held::NotRestarted);
     held_by_numbers_that_are_left: NoLostDesire, FAILED, |step| {
         step.after.held = Some(Held::NumbersUsedUp);
     };

@@ -346,7 +346,7 @@ impl Agent {
             OnCleanExit::Stay => {
                 sights.push(Property::sometimes(
                     "a clean exit is left alone",
-                    |_, it: &State| it.machine.held() == Some(Held::Stayed),
+                    |_, it: &State| it.machine.held() == Some(Held::NotRestarted),
                 ));
             }
             OnCleanExit::Stop => {

@@ -205,13 +205,16 @@ impl State {
     pub(crate) fn gets_the_desired_to_run(&self) -> bool {
         let excused = self.machine.epochs().any(is_aborting);
         match self.machine.standing() {
-            Standing::Nothing | Standing::GivenUp(_) | Standing::Stayed | Standing::Ending => true,
+            Standing::Nothing
+            | Standing::GivenUp(_)
+            | Standing::NotRestarted
+            | Standing::Ending => true,
             Standing::Live(_) | Standing::Pending(_) => {
                 self.after_fair_play()
                     .is_some_and(|end| match end.machine.standing() {
                         Standing::Live(_) => true,
                         Standing::GivenUp(_) | Standing::Ending => excused,
-                        Standing::Nothing | Standing::Stayed | Standing::Pending(_) => false,
+                        Standing::Nothing | Standing::NotRestarted | Standing::Pending(_) => false,
                     })
             }
         }

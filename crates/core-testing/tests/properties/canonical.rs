@@ -178,13 +178,13 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
                 Held::Starting(epoch) => format!("held: starting {:?}", place(epoch)),
                 Held::Aborting(epoch) => format!("held: aborting {:?}", place(epoch)),
                 Held::Retry(at) => format!("held: retry in {:?}", at.since(now)),
-                Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp | _ => {
+                Held::Cap { .. } | Held::GivenUp | Held::NotRestarted | Held::NumbersUsedUp | _ => {
                     format!("held: {held}")
                 }
             },
             Event::GaveUp { why, holding, .. } => format!("gave up: {why}, {holding}"),
             Event::FallbackLost { .. } => "fallback lost".to_owned(),
-            Event::Stayed { .. } => "stayed".to_owned(),
+            Event::NotRestarted { .. } => "stayed".to_owned(),
             Event::Draining { until } => format!("draining {:?}", until.map(|at| at.since(now))),
             event @ (Event::RetryScheduled { .. }
             | Event::WokeLate { .. }

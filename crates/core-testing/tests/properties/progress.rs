@@ -21,7 +21,7 @@ proptest! {
         let standing = world.machine.standing();
         let arrived = match standing {
             Standing::Live(_) | Standing::Nothing => true,
-            Standing::GivenUp(_) | Standing::Stayed | Standing::Ending => was_over,
+            Standing::GivenUp(_) | Standing::NotRestarted | Standing::Ending => was_over,
             Standing::Pending(_) => false,
         };
         prop_assert!(arrived, "{standing:?}: {:?}", world.machine);
@@ -74,7 +74,7 @@ impl World {
     /// that was late will still cost it a retry, which may be its last.
     fn is_over(&self) -> bool {
         let over = match self.machine.standing() {
-            Standing::GivenUp(_) | Standing::Stayed | Standing::Ending => true,
+            Standing::GivenUp(_) | Standing::NotRestarted | Standing::Ending => true,
             Standing::Nothing | Standing::Live(_) | Standing::Pending(_) => false,
         };
         over || self.machine.epochs().any(is_aborting)

@@ -192,7 +192,7 @@ impl<C: Clone + Eq> Names<C> {
                     epoch: Epoch::ZERO,
                     why,
                 },
-                stage @ (Stage::Ready | Stage::Stayed) => stage,
+                stage @ (Stage::Ready | Stage::NotRestarted) => stage,
             },
         }
     }
@@ -273,7 +273,8 @@ impl<C: Clone + Eq> Names<C> {
             Held::Starting(epoch) => Held::Starting(self.epoch(epoch)),
             Held::Aborting(epoch) => Held::Aborting(self.epoch(epoch)),
             Held::Retry(at) => Held::Retry(self.time(at)),
-            held @ (Held::Cap { .. } | Held::GivenUp | Held::Stayed | Held::NumbersUsedUp) => held,
+            held
+            @ (Held::Cap { .. } | Held::GivenUp | Held::NotRestarted | Held::NumbersUsedUp) => held,
         }
     }
 }

@@ -108,9 +108,9 @@ impl<C: Clone + Eq> Machine<C> {
             }
             Consequence::Stays => {
                 if let Some(desired) = &mut self.desired {
-                    desired.stage = Stage::Stayed;
+                    desired.stage = Stage::NotRestarted;
                 }
-                self.event(Event::Stayed { epoch });
+                self.event(Event::NotRestarted { epoch });
                 self.reconcile();
             }
             Consequence::Retry { abort_others } => {
@@ -131,7 +131,7 @@ impl<C: Clone + Eq> Machine<C> {
     fn forget_fallback_of(&mut self, slot: &Slot<C>) {
         if self.runs_fallback(slot) {
             self.fallback = None;
-            self.event(Event::Stayed { epoch: slot.epoch });
+            self.event(Event::NotRestarted { epoch: slot.epoch });
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) enum Stage {
     /// It failed too often, or for good, last with this epoch.
     GivenUp { epoch: Epoch, why: GaveUp },
     /// It ended cleanly, and that is taken as wanted.
-    Stayed,
+    NotRestarted,
 }
 
 impl Stage {
@@ -46,7 +46,7 @@ impl Stage {
     pub(super) fn waits_until(self) -> Option<Timestamp> {
         match self {
             Self::Waiting(at) => Some(at),
-            Self::Ready | Self::GivenUp { .. } | Self::Stayed => None,
+            Self::Ready | Self::GivenUp { .. } | Self::NotRestarted => None,
         }
     }
 }

@@ -66,7 +66,7 @@ impl<C: Clone + Eq> Machine<C> {
             Stage::GivenUp { .. } if self.is_serving() => Err(Plan::Hold(Held::GivenUp)),
             // Unless there is a fallback, which comes first.
             Stage::GivenUp { epoch, why } => Err(Plan::GiveUp(epoch, why)),
-            Stage::Stayed => Err(Plan::Hold(Held::Stayed)),
+            Stage::NotRestarted => Err(Plan::Hold(Held::NotRestarted)),
         };
         // The fallback is started only while nothing serves and the desired configuration, which
         // always comes first, may not be started.
@@ -82,7 +82,7 @@ impl<C: Clone + Eq> Machine<C> {
                         .map_or(Plan::Hold(Held::Retry(at)), Plan::Hold);
                 }
                 Stage::Ready => Purpose::Fallback,
-                Stage::GivenUp { .. } | Stage::Stayed => return otherwise,
+                Stage::GivenUp { .. } | Stage::NotRestarted => return otherwise,
             },
             (Err(otherwise), _) => return otherwise,
         };
@@ -216,7 +216,7 @@ impl<C: Clone + Eq> Machine<C> {
     /// their own.
     fn report(&mut self, held: Held) {
         let has_own_event = match held {
-            Held::Retry(_) | Held::GivenUp | Held::Stayed => true,
+            Held::Retry(_) | Held::GivenUp | Held::NotRestarted => true,
             Held::Starting(_) | Held::Aborting(_) | Held::Cap { .. } | Held::NumbersUsedUp => false,
         };
         if self.reported != Some(held) {

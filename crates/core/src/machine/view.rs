@@ -16,7 +16,7 @@ pub enum Standing {
     /// The desired configuration was given up. This epoch failed last.
     GivenUp(Epoch),
     /// The desired configuration ended cleanly, and is not started again.
-    Stayed,
+    NotRestarted,
     /// The desired configuration will not be started, because the machine drains, stops or has
     /// finished.
     Ending,
@@ -122,7 +122,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
         match desired.stage {
             Stage::GivenUp { epoch, .. } => Standing::GivenUp(epoch),
-            Stage::Stayed => Standing::Stayed,
+            Stage::NotRestarted => Standing::NotRestarted,
             Stage::Ready | Stage::Waiting(_) => {
                 self.held().map_or(Standing::Nothing, Standing::Pending)
             }

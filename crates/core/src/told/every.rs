@@ -15,12 +15,12 @@ macro_rules! every {
         | Event::StoppedServing { .. } | Event::WokeLate { .. } | Event::StartTimedOut { .. }
         | Event::Exited { .. } | Event::RetryScheduled { .. } | Event::BudgetRefilled { .. }
         | Event::Restarting | Event::Held(_) | Event::GaveUp { .. } | Event::FallbackLost { .. }
-        | Event::Stayed { .. } | Event::Draining { .. } | Event::DrainTimedOut => {}
+        | Event::NotRestarted { .. } | Event::Draining { .. } | Event::DrainTimedOut => {}
         $($more)*
     } };
     (Held, $value:expr, $($more:tt)*) => { match $value {
         Held::Starting(_) | Held::Aborting(_) | Held::Cap { .. } | Held::Retry(_) | Held::GivenUp
-        | Held::Stayed | Held::NumbersUsedUp => {}
+        | Held::NotRestarted | Held::NumbersUsedUp => {}
         $($more)*
     } };
     (Ignored, $value:expr, $($more:tt)*) => { match $value {

@@ -143,7 +143,7 @@ where
                 with_lines(Code::Rejected, Report { message, ..report })
             }
             Why::Replaced => Refusal::new(Code::Replaced, refusal.to_string()),
-            Why::Stayed => Refusal::new(Code::Failed, refusal.to_string()),
+            Why::NotRestarted => Refusal::new(Code::Failed, refusal.to_string()),
             Why::Failed(report) => with_lines(Code::Failed, report),
             Why::ClientsUnknown(lines) => {
                 let message = "it cannot be seen whether clients are connected: with --timeout it \

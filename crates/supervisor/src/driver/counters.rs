@@ -56,7 +56,7 @@ impl Counted {
             | Event::Restarting
             | Event::GaveUp { .. }
             | Event::FallbackLost { .. }
-            | Event::Stayed { .. }
+            | Event::NotRestarted { .. }
             | Event::Draining { .. }
             | Event::DrainTimedOut
             | _ => return,

@@ -121,7 +121,7 @@ pub(super) fn held_in_words(held: Held, status: &Status) -> String {
         | Held::Aborting(_)
         | Held::Cap { .. }
         | Held::GivenUp
-        | Held::Stayed
+        | Held::NotRestarted
         | Held::NumbersUsedUp
         | _ => held.to_string(),
     }

@@ -86,7 +86,7 @@ impl<C: Clone + Eq> Operator<C> {
             Standing::Live(_)
             | Standing::Nothing
             | Standing::Pending(_)
-            | Standing::Stayed
+            | Standing::NotRestarted
             | Standing::Ending => {}
         }
     }

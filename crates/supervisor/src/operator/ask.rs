@@ -167,7 +167,7 @@ pub enum Refusal {
     /// Another configuration was asked for before this one was live.
     Replaced,
     /// The epoch with the configuration ended cleanly and is not started again.
-    Stayed,
+    NotRestarted,
     /// The proxy did not do it.
     Failed(Report),
     /// Whether clients are connected cannot be seen, and no limit was given; what cannot be seen.
@@ -198,7 +198,7 @@ impl fmt::Display for Refusal {
             Self::Replaced => {
                 f.write_str("another configuration was asked for before this one was live")
             }
-            Self::Stayed => f.write_str("the proxy ended cleanly and is not restarted"),
+            Self::NotRestarted => f.write_str("the proxy ended cleanly and is not restarted"),
             Self::ClientsUnknown(_) => {
                 f.write_str("it cannot be seen whether clients are connected")
             }

@@ -140,7 +140,7 @@ impl<C: Clone + Eq> Operator<C> {
                     epoch: *epoch,
                     report: report.clone(),
                 }),
-                Settlement::Stayed => Err(Refusal::Stayed),
+                Settlement::NotRestarted => Err(Refusal::NotRestarted),
                 Settlement::Ended => Err(Refusal::Ending),
             })
         });
@@ -195,7 +195,7 @@ impl<C: Clone + Eq> Operator<C> {
             | Standing::Nothing
             | Standing::Live(_)
             | Standing::GivenUp(_)
-            | Standing::Stayed
+            | Standing::NotRestarted
             | Standing::Ending => self.stop_hurrying(),
         }
     }

@@ -243,7 +243,7 @@ pub enum Settlement {
         report: Option<Report>,
     },
     /// Its epoch ended cleanly and is not started again.
-    Stayed,
+    NotRestarted,
     /// The agent ends.
     Ended,
 }

@@ -452,7 +452,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     | Refusal::NotRead(_)
                     | Refusal::GivenUp { .. }
                     | Refusal::Replaced
-                    | Refusal::Stayed
+                    | Refusal::NotRestarted
                     | Refusal::Failed(_)
                     | Refusal::ClientsUnknown(_),
                 ),

@@ -69,7 +69,7 @@ fn settlement() -> impl Strategy<Value = Settlement> {
         4 => (0_u32..3).prop_map(|epoch| Settlement::Live(Epoch::new(epoch))),
         2 => Just(Settlement::Replaced),
         2 => Just(Settlement::GivenUp { epoch: Epoch::ZERO, report: None }),
-        1 => Just(Settlement::Stayed),
+        1 => Just(Settlement::NotRestarted),
         1 => Just(Settlement::Ended),
     ]
 }

@@ -173,7 +173,7 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
                 },
                 _ => match line.rsplit(' ').next() {
                     Some("replaced") => Settlement::Replaced,
-                    Some("stayed") => Settlement::Stayed,
+                    Some("stayed") => Settlement::NotRestarted,
                     Some("ended") => Settlement::Ended,
                     other => return unknown(other.unwrap_or_default()),
                 },
@@ -344,7 +344,7 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
             _ => match word {
                 "nothing" => {}
                 "retry" => view.standing = Standing::Pending(Held::Retry(Timestamp::ZERO)),
-                "stayed" => view.standing = Standing::Stayed,
+                "stayed" => view.standing = Standing::NotRestarted,
                 "ending" => view.standing = Standing::Ending,
                 "draining" => {
                     view.phase = Phase::Draining {

@@ -201,7 +201,7 @@ fn refused(refusal: &Refusal) -> String {
             format!("given up after {epoch}: {}", report.unwrap_or_default())
         }
         Refusal::Replaced => "replaced".to_owned(),
-        Refusal::Stayed => "ended cleanly".to_owned(),
+        Refusal::NotRestarted => "ended cleanly".to_owned(),
         Refusal::Failed(report) => format!("failed: {report}"),
         Refusal::ClientsUnknown(lines) => format!("cannot be seen: {}", lines.join(", ")),
         Refusal::TimedOut { limit, waited_for } => {

@@ -303,7 +303,7 @@ pub enum Event {
     },
     /// The epoch ended cleanly. Its configuration, the desired one or the fallback, is not started
     /// again.
-    Stayed {
+    NotRestarted {
         /// The number of the epoch.
         epoch: Epoch,
     },
@@ -335,7 +335,7 @@ pub enum Held {
     /// The desired configuration was given up. The machine waits for another desire.
     GivenUp,
     /// The epoch with the desired configuration ended cleanly, and that counts as wanted.
-    Stayed,
+    NotRestarted,
     /// The highest epoch number is running, and there is none above it.
     NumbersUsedUp,
 }
@@ -348,7 +348,7 @@ impl fmt::Display for Held {
             Self::Cap { running } => write!(f, "{running} epochs run already"),
             Self::Retry(at) => write!(f, "a retry is due at {at}"),
             Self::GivenUp => f.write_str("the desired configuration was given up"),
-            Self::Stayed => f.write_str("the proxy ended cleanly and is not restarted"),
+            Self::NotRestarted => f.write_str("the proxy ended cleanly and is not restarted"),
             Self::NumbersUsedUp => f.write_str("the epoch numbers are used up"),
         }
     }
