@@ -114,7 +114,7 @@ async fn a_template_that_cannot_be_rendered_keeps_what_serves() {
     ] {
         write(&site, expression);
         let line = supervisor.wait_for_line(reason, LIMIT).text;
-        assert!(line.contains("keeps serving"), "{line}");
+        assert!(line.contains("serves on"), "{line}");
         assert!(line.contains(&format!("{file}, line ")), "{line}");
     }
     serves(&site, "v0");
