@@ -137,30 +137,7 @@ impl Launch {
     #[must_use]
     #[track_caller]
     pub fn start(mut self) -> Supervisor {
-        self.tag.mark(&mut self.command);
-        self.command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        self.command.process_group(0);
-        let mut child = match self.command.spawn() {
-            Ok(child) => child,
-            Err(error) => panic!("cannot start {:?}: {error}", self.command),
-        };
-        let stdout = child.stdout.take().expect("standard output is piped");
-        let stderr = child.stderr.take().expect("standard error is piped");
-        let handle = pid_of(&child)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-            .expect("a child that was not waited for has a pid");
-        let arguments = self.command.get_args().map(OsStr::to_owned).collect();
-        Supervisor {
-            program: self.command.get_program().to_owned(),
-            arguments,
-            tag: self.tag,
-            log: Log::follow(stdout, stderr),
-            child,
-            handle,
-        }
+        Supervisor::start(&mut self.command, self.tag)
     }
 }
 
@@ -180,6 +157,39 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// Starts a command as [`Launch::start`] does, with the environment that the caller has given it.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start(command: &mut Command, tag: ProcessTag) -> Self {
+        tag.mark(command);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.process_group(0);
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => panic!("cannot start {command:?}: {error}"),
+        };
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let handle = pid_of(&child)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            .expect("a child that was not waited for has a pid");
+        Self {
+            program: command.get_program().to_owned(),
+            arguments: command.get_args().map(OsStr::to_owned).collect(),
+            tag,
+            log: Log::follow(stdout, stderr),
+            child,
+            handle,
+        }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -207,7 +207,12 @@ impl Drop for OrphanGroup {
 #[test]
 fn the_notify_socket_is_read_to_the_end_of_the_epoch() {
     let mut handover = exec_server(&["--log-level", "debug"], &[]);
+    let address = handover.address();
     handover.says("epoch 0 is live");
+    // An open connection keeps it for a second. It could end in the moment in which it speaks otherwise.
+    let _kept = std::net::TcpStream::connect(address).unwrap();
+    // A request that came later is answered, so the connection was accepted.
+    eventually("an answer", || get(address, "/").ok());
     handover.signal(Signal::HUP);
     handover.says("epoch 0 drains, 1 serves");
     // It sends this once it is told to end, and fails where nobody listens.

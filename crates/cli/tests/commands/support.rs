@@ -1,18 +1,18 @@
 //! Starting the binary, reading what it says, and ending it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use handover_test_support::envoy_bin::report_skip;
 use handover_test_support::envoy_config::replace_file;
-use handover_test_support::{limit, process_tag};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use handover_test_support::limit;
+use handover_test_support::log::{Log, Stream};
+use handover_test_support::process_tag::{self, ProcessTag};
+use handover_test_support::supervisor::Supervisor;
+use rustix::process::{Pid, Signal};
 
 /// How long anything may take. It is reached only when something is broken.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -69,8 +69,8 @@ pub(crate) fn output_of(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ou
 pub(crate) fn finish(command: &mut Command) -> Output {
     let mut running = Running::start(command);
     let code = running.code();
-    let text = |lines: &Lines| lines.all().iter().map(|line| format!("{line}\n")).collect();
-    let (stdout, stderr): (String, String) = (text(&running.stdout), text(&running.stderr));
+    let log = running.process.log();
+    let (stdout, stderr) = (log.text_of(Stream::Stdout), log.text_of(Stream::Stderr));
     Output {
         status: std::os::unix::process::ExitStatusExt::from_raw(code << 8),
         stdout: stdout.into_bytes(),
@@ -103,35 +103,33 @@ pub(crate) fn exec_script(flags: &[&str], script: &str) -> Running {
     Running::start(&mut handover(words.chain(["--", "sh", "-c", script])))
 }
 
-/// A running binary. It is killed when the test ends, and its children with it.
+/// A running binary. It is killed when the test ends, and all its descendants with it.
 pub(crate) struct Running {
-    child: Child,
+    process: Supervisor,
     pub(crate) stdout: Lines,
     pub(crate) stderr: Lines,
 }
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        let stdout = Lines::follow(child.stdout.take().unwrap());
-        let stderr = Lines::follow(child.stderr.take().unwrap());
+        let process = Supervisor::start(command, ProcessTag::new());
+        let lines = |stream| Lines {
+            log: process.log().clone(),
+            stream,
+        };
         Self {
-            child,
-            stdout,
-            stderr,
+            stdout: lines(Stream::Stdout),
+            stderr: lines(Stream::Stderr),
+            process,
         }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.process.signal(signal);
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// Waits for a line with this text on standard error.
@@ -147,30 +145,11 @@ impl Running {
 
     /// Waits for its end; the code is that of a shell.
     pub(crate) fn code(&mut self) -> i32 {
-        let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
-        let printed = || [stdout.all(), stderr.all()].concat().join("\n");
-        let status = eventually_or(&|| format!("the end; it printed:\n{}", printed()), || {
-            self.child.try_wait().unwrap()
-        });
-        self.stdout.wait_for_end();
-        self.stderr.wait_for_end();
+        let status = self.process.wait_exit(LIMIT);
+        let log = self.process.log();
+        assert!(log.wait_for_end(LIMIT), "somebody holds the outputs");
         let killed = std::os::unix::process::ExitStatusExt::signal(&status);
         status.code().unwrap_or_else(|| 128 + killed.unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let supervisor = Pid::from_child(&self.child);
-        // A program that ignores the parent-death signal would outlive the test. Stopped, the
-        // supervisor does not start another one meanwhile.
-        let _ended = kill_process(supervisor, Signal::STOP);
-        for child in children_of(self.pid()) {
-            // Each child leads a process group of its own.
-            let _ended = kill_process_group(child, Signal::KILL);
-        }
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -182,26 +161,17 @@ pub(crate) fn children_of(parent: u32) -> Vec<Pid> {
         .collect()
 }
 
-/// The lines of one stream.
-#[derive(Clone)]
-pub(crate) struct Lines(Arc<Mutex<(Vec<String>, bool)>>);
+/// The lines of one output.
+pub(crate) struct Lines {
+    log: Log,
+    stream: Stream,
+}
 
 impl Lines {
-    fn follow(stream: impl Read + Send + 'static) -> Self {
-        let lines = Self(Arc::default());
-        let shared = lines.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                shared.0.lock().unwrap().0.push(line);
-            }
-            shared.0.lock().unwrap().1 = true;
-        });
-        lines
-    }
-
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().0.clone()
+        let lines = self.log.lines().into_iter();
+        let lines = lines.filter(|line| line.stream == self.stream);
+        lines.map(|line| line.text).collect()
     }
 
     pub(crate) fn count(&self, text: &str) -> usize {
@@ -224,12 +194,6 @@ impl Lines {
                     .nth(nth - 1)
             },
         )
-    }
-
-    fn wait_for_end(&self) {
-        eventually("the end of the output", || {
-            self.0.lock().unwrap().1.then_some(())
-        });
     }
 }
 
