@@ -9,7 +9,7 @@
 //! Nothing here decides anything: each ask goes to the loop of the supervisor, and its answer goes back.
 //! What the words on the wire mean stands in [`wire`].
 //!
-//! A supervisor is given a [`Socket`]. Whoever wants to speak to one [finds](find) its socket and asks
+//! A supervisor is given a [`Socket`]. Whoever wants to speak to one [finds](find()) its socket and asks
 //! there with a [`Client`].
 
 mod address;

@@ -74,8 +74,8 @@ impl Signals {
         self.undiverted().await
     }
 
-    /// Waits for a request to end. A request to drain is kept for [`Signals::next`]. Others that come
-    /// before anything runs ask for what is about to happen anyway.
+    /// Waits for a request to end. A request to drain is kept for the supervisor that gets
+    /// these signals. Others ask for what is about to happen anyway, as nothing runs yet.
     ///
     /// # Cancel safety
     ///

@@ -1,7 +1,10 @@
 //! Each library crate can be published: it says what a registry's page shows, its package holds what its user
 //! needs and nothing else, and what is unpacked from there builds.
 
-use anyhow::Result;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 use cargo_metadata::Package;
 
 use super::Findings;
@@ -35,6 +38,13 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut package = context.cargo(["package", "--allow-dirty"]);
     // The profile is that of the workspace, which a package leaves behind: so what is built already is used.
     package.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    for library in &published {
+        let built = context.target().join("debug/.fingerprint");
+        forget(&built, &format!("{}-", library.name))?;
+        for registry in local_registries()? {
+            forget(&registry, &format!("{}-", library.name))?;
+        }
+    }
     for library in published {
         let problems = look_at(context, library)?;
         let problems = problems
@@ -46,6 +56,42 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     findings.problems.extend(process::passes(package)?);
     findings.left("the surface against the last release: the job `semver`");
     Ok(findings)
+}
+
+/// Where Cargo unpacks packages that were not downloaded: a registry in a directory has no host in its name.
+fn local_registries() -> Result<Vec<PathBuf>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let sources = home
+        .context("there is no home directory")?
+        .join("registry/src");
+    Ok(beginning_with(&sources, "-")?)
+}
+
+/// Removes what earlier runs have left. Cargo takes a version that it has once unpacked or built for the same
+/// for ever, and here its content changes.
+fn forget(directory: &Path, prefix: &str) -> Result<()> {
+    for left in beginning_with(directory, prefix)? {
+        std::fs::remove_dir_all(&left).with_context(|| format!("removing {}", left.display()))?;
+    }
+    Ok(())
+}
+
+/// The entries of a directory whose names begin so; none where there is no such directory.
+fn beginning_with(directory: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// Whether the manifest allows it. A library of the tests says `publish = false`.
@@ -116,6 +162,22 @@ fn belongs(file: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_run_has_left_goes_and_all_else_stays() {
+        let dir = std::env::temp_dir().join(format!("xtask-publish-{}", std::process::id()));
+        let made = ["ours-0.1.0", "ours-testing-0.1.0", "theirs-0.1.0"].map(|name| dir.join(name));
+        for path in &made {
+            std::fs::create_dir_all(path.join("src")).unwrap();
+        }
+        forget(&dir, "ours-").unwrap();
+        assert_eq!(
+            beginning_with(&dir, "").unwrap(),
+            [dir.join("theirs-0.1.0")]
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+        forget(&dir, "ours-").unwrap();
+    }
 
     #[test]
     fn a_package_has_source_and_examples_and_no_tests() {
