@@ -16,6 +16,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
+use handover_supervisor::Signals;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit};
 
@@ -29,6 +30,8 @@ use fatal::{Fatal, OrExit as _};
 const DESCRIPTORS: usize = 12;
 
 fn main() -> std::process::ExitCode {
+    // Without it the first milliseconds are as they were: a signal that comes in them ends the program.
+    let _held = Signals::hold();
     use_the_usual_temporary_directory();
     let words: Vec<OsString> = std::env::args_os().collect();
     let code = match Cli::parse_words(&words) {

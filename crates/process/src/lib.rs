@@ -102,7 +102,7 @@ pub use error::{SignalError, SpawnError, WaitError};
 pub use exit::ExitCause;
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
-pub use own_signals::{ignore_stray_signals, unblock_signals};
+pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};
 pub use signal::{Signal, UnknownSignal};
 
 /// The source of a [`SpawnError`], if a process or thread could not be started.

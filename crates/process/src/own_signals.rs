@@ -2,7 +2,7 @@
 //!
 //! A process inherits two things over `execve` that can make it deaf or mortal: the signal mask and
 //! the ignored signals. And for most signals, the kernel's default action ends the process. A
-//! supervisor that dies of a stray SIGALRM takes every request along, so it calls these two
+//! supervisor that dies of a stray SIGALRM takes every request along, so it calls these
 //! functions at its start. Children are not affected: each starts with an empty mask and with every
 //! signal at its default action.
 
@@ -10,6 +10,7 @@ use std::ffi::c_int;
 use std::io;
 
 use super::launch::HIGHEST_SIGNAL;
+use super::signal::Signal;
 use super::syscalls;
 
 /// Signals whose default action this module leaves alone.
@@ -56,6 +57,20 @@ pub fn ignore_stray_signals() {
     }
 }
 
+/// Adds these signals to the calling thread's mask, until [`unblock_signals`]. Threads that it starts later
+/// inherit that.
+///
+/// A signal that comes before its handler is installed does its default action, which ends the process for
+/// most signals. A program calls this first of all with the signals that it will answer to: those that come
+/// meanwhile wait for their handlers.
+///
+/// # Errors
+///
+/// What the operating system says.
+pub fn block_signals(signals: &[Signal]) -> io::Result<()> {
+    syscalls::block_signals(signals.iter().map(|signal| signal.number()))
+}
+
 /// Takes every signal out of the calling thread's mask. Threads that it starts later inherit that.
 ///
 /// A signal that was waiting is delivered before this function returns.
@@ -65,4 +80,48 @@ pub fn ignore_stray_signals() {
 /// What the operating system says.
 pub fn unblock_signals() -> io::Result<()> {
     syscalls::unblock_all_signals()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_is_blocked_waits_for_its_handler() {
+        // Only this thread's mask and its own signals are concerned.
+        let waited = thread::spawn(|| {
+            block_signals(&[Signal::USR2]).unwrap();
+            let pending = || {
+                let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+                let line = status.lines().find(|line| line.starts_with("SigPnd:"));
+                let mask = line.unwrap().trim_start_matches("SigPnd:").trim();
+                u64::from_str_radix(mask, 16).unwrap() >> (libc::SIGUSR2 - 1) & 1 == 1
+            };
+            assert!(!pending());
+            let own = rustix::thread::gettid();
+            let process = rustix::process::getpid();
+            let signal = rustix::process::Signal::USR2;
+            // To one thread: the process would hand it to any that does not block it.
+            send_to_thread(
+                process.as_raw_nonzero().get(),
+                own.as_raw_nonzero().get(),
+                signal,
+            );
+            let waited = pending();
+            // Its handler: it is not the default action that meets it.
+            syscalls::ignore_unless_handled(libc::SIGUSR2);
+            unblock_signals().unwrap();
+            waited && !pending()
+        });
+        assert!(waited.join().unwrap());
+    }
+
+    fn send_to_thread(process: i32, thread: i32, signal: rustix::process::Signal) {
+        #[expect(unsafe_code, reason = "a signal to one thread has no safe wrapper")]
+        // SAFETY: the call reads its three numbers only.
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal.as_raw()) };
+        assert_eq!(sent, 0);
+    }
 }

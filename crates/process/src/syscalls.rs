@@ -127,6 +127,31 @@ pub(super) fn block_all_signals() {
     }
 }
 
+/// Adds signals to the mask of the calling thread.
+pub(super) fn block_signals(signals: impl IntoIterator<Item = c_int>) -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+    // SAFETY: `set` is valid for writes.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+    }
+    for signal in signals {
+        #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+        // SAFETY: `set` was emptied above. A number that is no signal is refused.
+        unsafe {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+    }
+    #[expect(unsafe_code, reason = "signal masks have no safe wrapper")]
+    // SAFETY: `set` was filled above; the old mask is not asked for.
+    let error =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Takes every signal out of the mask of the calling thread.
 pub(super) fn unblock_all_signals() -> io::Result<()> {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();

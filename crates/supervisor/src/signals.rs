@@ -8,7 +8,7 @@
 
 use std::io;
 
-use handover_process::{ignore_stray_signals, unblock_signals};
+use handover_process::{block_signals, ignore_stray_signals, unblock_signals};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -30,6 +30,25 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Lets the signals that a supervisor answers to wait until they are [taken over](Self::take_over). Call
+    /// it first of all: one that comes before would end the process, as a reload right after a start does
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn hold() -> io::Result<()> {
+        let all = [
+            Signal::Terminate,
+            Signal::Interrupt,
+            Signal::Quit,
+            Signal::HangUp,
+            Signal::User1,
+            Signal::User2,
+        ];
+        block_signals(&all.map(handover_process::Signal::from))
+    }
+
     /// Takes the signals over from the system's default actions, ignores those that would end this
     /// process for nothing, and lets in what the parent has blocked. Call it before any thread is
     /// started, because threads inherit what is blocked.
