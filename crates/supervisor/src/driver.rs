@@ -15,7 +15,7 @@ use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
-use handover_core::{Epoch, Outcome, Timestamp};
+use handover_core::{Epoch, Outcome, Timestamp, Urgency};
 use handover_runtime::{Shortage, panic_message};
 use handover_tokio::{Applied, ApplyError, Followed, Handle, NotLive, Status, error_chain};
 use tokio::sync::watch;
@@ -51,6 +51,8 @@ pub(crate) struct World<P: Operate, S> {
 pub(crate) struct Driver<P: Operate, S> {
     operator: Operator<P::Config>,
     world: World<P, S>,
+    /// What is supervised.
+    source_name: String,
     status: watch::Receiver<Status>,
     started: Instant,
     /// Whether the agent's task was seen to end.
@@ -79,6 +81,7 @@ where
         Self {
             operator,
             status: world.handle.status(),
+            source_name: world.source.name(),
             world,
             started: Instant::now(),
             agent_ended: false,
@@ -111,7 +114,7 @@ where
             }
             self.carry_out(output).await;
         }
-        self.watch_only(|operator| operator.watched().collect());
+        self.give_up_watching();
         let input = match self.inputs.pop_front() {
             Some(input) => Some(input),
             None => self.next().await,
@@ -130,7 +133,6 @@ where
     /// Ends without the operator, of which nothing can be expected any more. Each further signal to end
     /// means more, as ever.
     pub(crate) async fn drain_without_the_operator(&mut self, message: String) -> Ending {
-        use handover_core::Urgency;
         let mut urgency = Urgency::Drain;
         let mut last = None;
         let agent = loop {
@@ -281,7 +283,7 @@ where
             Output::Forward(signal) => self.world.proxy.forward(signal.into()),
             Output::Answer { ask, answer } => self.answer(ask, answer),
             Output::Notify(notification) => (self.world.notify)(notification),
-            Output::Event(event) => tell::event(&event, &self.world.source.name()),
+            Output::Event(event) => tell::event(&event, &self.source_name),
             // It is not carried out, but returned.
             Output::Finish(_) => {}
         }
@@ -368,13 +370,10 @@ where
     }
 
     /// Gives up watching for those that have gone or were answered.
-    fn watch_only(&mut self, wanted: impl FnOnce(&Operator<P::Config>) -> Vec<AskId>) {
-        if self.watching.is_empty() {
-            return;
-        }
-        let wanted = wanted(&self.operator);
+    fn give_up_watching(&mut self) {
+        let operator = &self.operator;
         self.watching.retain(|ask, watching| {
-            let stays = wanted.contains(ask);
+            let stays = operator.watched().any(|wanted| wanted == *ask);
             if !stays {
                 watching.abort();
             }

@@ -94,7 +94,7 @@ where
             ending,
             last_failure: self.status.borrow().last_failure.clone(),
             cut: self.world.proxy.cut(),
-            name: self.world.source.name(),
+            name: self.source_name.clone(),
         }
     }
 
@@ -105,7 +105,7 @@ where
             name: self.world.name.to_string(),
             desired: desired.map_or_else(
                 || wire::Configuration {
-                    source: source.name(),
+                    source: self.source_name.clone(),
                     hash: None,
                 },
                 |config| source.describe(config),

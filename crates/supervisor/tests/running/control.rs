@@ -15,11 +15,13 @@ async fn a_change_of_the_file_and_a_stop_are_followed_and_a_service_manager_is_t
     let place = Place::with("one");
     let told = Arc::new(Mutex::new(Vec::new()));
     let teller = Arc::clone(&told);
-    let supervisor = place.supervisor(Plain).notify(move |notification| {
-        if !matches!(notification, Notification::Status(_)) {
-            teller.lock().unwrap().push(notification);
-        }
-    });
+    let supervisor = place
+        .supervisor(Plain::default())
+        .notify(move |notification| {
+            if !matches!(notification, Notification::Status(_)) {
+                teller.lock().unwrap().push(notification);
+            }
+        });
     let running = Running::start(supervisor);
     let status = status_when(&place, "epoch 0", |status| status.current_is_desired).await;
     assert_eq!((status.ready, status.state), (true, State::Live));
@@ -57,7 +59,7 @@ async fn a_change_of_the_file_and_a_stop_are_followed_and_a_service_manager_is_t
 #[tokio::test]
 async fn a_reload_is_answered_with_its_epoch_or_with_the_reason() {
     let place = Place::with("one");
-    let running = Running::start(place.supervisor(Plain));
+    let running = Running::start(place.supervisor(Plain::default()));
     let request = ReloadRequest {
         wait: true,
         ..ReloadRequest::default()
@@ -88,7 +90,7 @@ async fn a_reload_is_answered_with_its_epoch_or_with_the_reason() {
 #[tokio::test]
 async fn what_a_proxy_of_ones_own_cannot_do_is_said() {
     let place = Place::with("one");
-    let running = Running::start(place.supervisor(Plain));
+    let running = Running::start(place.supervisor(Plain::default()));
     status_when(&place, "epoch 0", |status| status.ready).await;
     let request = DrainRequest::default();
     let (code, message) = ask::<Drained>(&place, wire::DRAIN, &request)
@@ -105,7 +107,7 @@ async fn what_a_proxy_of_ones_own_cannot_do_is_said() {
 #[tokio::test]
 async fn a_stop_during_the_first_read_ends_before_anything_runs() {
     let place = Place::with("never");
-    let running = Running::start(place.supervisor(Plain));
+    let running = Running::start(place.supervisor(Plain::default()));
     let status = status_when(&place, "an answer", |_| true).await;
     assert_eq!((status.state, status.ready), (State::Starting, false));
     assert_eq!(status.desired.source, "file");
@@ -120,7 +122,9 @@ async fn a_stop_during_the_first_read_ends_before_anything_runs() {
 #[tokio::test]
 async fn a_first_read_that_fails_ends_everything_with_its_reason() {
     let place = Place::with("wrong");
-    let ended = Running::start(place.supervisor(Plain)).ended().await;
+    let ended = Running::start(place.supervisor(Plain::default()))
+        .ended()
+        .await;
     assert_eq!(ended.problem().unwrap(), "line 1 is wrong");
     assert_eq!(ended.exit_code(), 65);
 }
@@ -128,7 +132,9 @@ async fn a_first_read_that_fails_ends_everything_with_its_reason() {
 #[tokio::test]
 async fn a_first_configuration_that_is_given_up_ends_everything_with_its_reason() {
     let place = Place::with("rejected");
-    let ended = Running::start(place.supervisor(Plain)).ended().await;
+    let ended = Running::start(place.supervisor(Plain::default()))
+        .ended()
+        .await;
     let problem = ended.problem().unwrap();
     assert!(problem.starts_with("gave up on file, as "), "{problem}");
     assert!(problem.ends_with("no such field"), "{problem}");

@@ -116,3 +116,24 @@ fn any_server_is_handed_over_on_its_socket() {
     assert_eq!(process.line(), "drained");
     assert!(process.end().success());
 }
+
+#[test]
+fn an_operator_is_driven_by_hand() {
+    let output = Command::new(example("reload_and_stop")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}: {text}", output.status);
+    // The hang-up renews an equal configuration, and the second signal stops what the first one drains.
+    let mut rest = text.as_str();
+    for part in [
+        "Apply {",
+        "Renew {",
+        "Terminate(Drain)",
+        "Terminate(Stop)",
+        "Finish(",
+    ] {
+        let (_, after) = rest
+            .split_once(part)
+            .unwrap_or_else(|| panic!("{part}: {text}"));
+        rest = after;
+    }
+}

@@ -1,6 +1,6 @@
 //! Supervisors that run: with proxies of the tests' own, and the examples as processes.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod control;
 mod examples;

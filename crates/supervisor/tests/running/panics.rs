@@ -1,16 +1,14 @@
 //! A bug of a proxy or of a source must not take what runs along.
 
-use async_trait::async_trait;
-use handover_supervisor::agent::core::{Epoch, Outcome, Target};
-use handover_supervisor::agent::{Proxy, RunControl, RunError};
+use handover_supervisor::agent::core::Outcome;
 use handover_supervisor::control::{Answered, Client, wire};
-use handover_supervisor::{Facts, Operate};
+use handover_supervisor::operator::Notification;
 
 use crate::support::{Place, Plain, Running, status_when};
 
 async fn is_drained_after(text: &str, message: &str) {
     let place = Place::with("one");
-    let running = Running::start(place.supervisor(Plain));
+    let running = Running::start(place.supervisor(Plain::default()));
     status_when(&place, "epoch 0", |status| status.ready).await;
     place.write(text);
     let ended = running.ended().await;
@@ -30,38 +28,26 @@ async fn a_panic_of_a_read_drains_what_runs() {
     is_drained_after("a late panic", "of the read").await;
 }
 
-/// It cannot tell of itself.
-struct Shy;
-
-#[async_trait]
-impl Proxy for Shy {
-    type Config = String;
-
-    async fn run(
-        &self,
-        target: Target<String>,
-        epoch: Epoch,
-        control: RunControl,
-    ) -> Result<(), RunError> {
-        Plain.run(target, epoch, control).await
-    }
-
-    fn cleanup(&self, _epoch: Epoch) {}
-
-    fn panic(&self, _config: &String) {}
-}
-
-#[async_trait]
-impl Operate for Shy {
-    async fn facts(&self) -> Facts {
-        panic!("of the proxy")
-    }
+#[tokio::test]
+async fn a_second_panic_drains_what_runs_without_the_operator() {
+    let place = Place::with("one");
+    let supervisor = place.supervisor(Plain::default());
+    let running = Running::start(supervisor.notify(|notification| {
+        assert_ne!(notification, Notification::Stopping, "of the listener");
+    }));
+    status_when(&place, "epoch 0", |status| status.ready).await;
+    place.write("a panic");
+    let ended = running.ended().await;
+    assert_eq!(ended.ending.agent, Ok(Outcome::Drained));
+    let problem = ended.problem().unwrap();
+    assert!(problem.contains("of the listener"), "{problem}");
+    assert!(!place.socket().exists());
 }
 
 #[tokio::test]
 async fn a_panic_of_the_proxy_drains_what_runs_and_whoever_asked_is_answered() {
     let place = Place::with("one");
-    let running = Running::start(place.supervisor(Shy));
+    let running = Running::start(place.supervisor(Plain { is_shy: true }));
     let socket = place.socket();
     let answer = Client::new(&socket).get(wire::STATUS).await.unwrap();
     let Answered::Refused(refusal) = answer else {

@@ -18,8 +18,12 @@ use tokio::time::sleep;
 /// Longer than anything here takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Each epoch of it is live at once. What it does beside that says its configuration.
-pub(crate) struct Plain;
+/// Each epoch of it is live at once, unless its configuration says otherwise.
+#[derive(Default)]
+pub(crate) struct Plain {
+    /// Whether it has a bug that shows when it is asked about itself.
+    pub(crate) is_shy: bool,
+}
 
 #[async_trait]
 impl Proxy for Plain {
@@ -34,10 +38,6 @@ impl Proxy for Plain {
         let Target::Serve(config) = target else {
             return Ok(());
         };
-        if config == "slow to start" {
-            control.abort().await;
-            return Err(RunError::Aborted);
-        }
         if config == "rejected" {
             return Err(RunError::permanent("no such field".to_owned()));
         }
@@ -56,6 +56,7 @@ impl Proxy for Plain {
 #[async_trait]
 impl Operate for Plain {
     async fn facts(&self) -> Facts {
+        assert!(!self.is_shy, "of the proxy");
         Facts::default()
     }
 }
@@ -113,10 +114,7 @@ impl Place {
         std::fs::rename(part, self.file()).unwrap();
     }
 
-    pub(crate) fn supervisor<P>(&self, proxy: P) -> Builder<P, FileText>
-    where
-        P: Operate + Proxy<Config = String>,
-    {
+    pub(crate) fn supervisor(&self, proxy: Plain) -> Builder<Plain, FileText> {
         Supervisor::builder(Arc::new(proxy), FileText(self.file()))
             .watch([self.file()])
             .control(Socket::bind(&self.socket()).unwrap())
@@ -130,10 +128,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start<P>(supervisor: Builder<P, FileText>) -> Self
-    where
-        P: Operate + Proxy<Config = String>,
-    {
+    pub(crate) fn start(supervisor: Builder<Plain, FileText>) -> Self {
         let supervisor = supervisor.build().unwrap();
         Self {
             handle: supervisor.handle(),
