@@ -1,14 +1,22 @@
 //! What a proxy of one's own is asked at its control socket.
 
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use handover_supervisor::agent::core::{Epoch, Outcome, Urgency};
+use async_trait::async_trait;
+use handover_supervisor::Operate;
+use handover_supervisor::agent::core::{Epoch, Outcome, Target, Urgency};
+use handover_supervisor::agent::{Proxy, RunControl, RunError};
 use handover_supervisor::control::wire::{
     self, Code, DrainRequest, Drained, ReloadRequest, ReloadResult, Reloaded, State, Stopped,
 };
-use handover_supervisor::operator::Notification;
+use handover_supervisor::operator::{Notification, Refusal};
+use handover_test_support::limit::within;
+use tokio::time::sleep;
 
-use crate::support::{Place, Plain, Running, ask, status_when};
+use crate::support::{LIMIT, Place, Plain, Running, ask, status_when};
 
 #[tokio::test]
 async fn a_change_of_the_file_and_a_stop_are_followed_and_a_service_manager_is_told() {
@@ -140,4 +148,92 @@ async fn a_first_configuration_that_is_given_up_ends_everything_with_its_reason(
     assert!(problem.ends_with("no such field"), "{problem}");
     assert_eq!(ended.exit_code(), 65);
     assert_eq!(ended.last_failure.unwrap().epoch, Epoch::ZERO);
+}
+
+/// It can drain, and its one client never goes.
+struct Kept {
+    /// How many waits for that client are under way.
+    waits: Arc<AtomicUsize>,
+}
+
+struct Wait<'a>(&'a AtomicUsize);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Proxy for Kept {
+    type Config = String;
+
+    async fn run(
+        &self,
+        target: Target<String>,
+        epoch: Epoch,
+        control: RunControl,
+    ) -> Result<(), RunError> {
+        Plain::default().run(target, epoch, control).await
+    }
+
+    fn cleanup(&self, _epoch: Epoch) {}
+
+    fn panic(&self, _config: &String) {}
+}
+
+#[async_trait]
+impl Operate for Kept {
+    async fn drain_on_request(&self) -> Result<Option<Epoch>, Refusal> {
+        Ok(None)
+    }
+
+    async fn held_by(&self) -> Vec<String> {
+        vec!["1 connection to port 80".to_owned()]
+    }
+
+    async fn unknown_clients(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn without_clients(&self) {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+        let _wait = Wait(&self.waits);
+        pending::<()>().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_for_clients_ends_with_its_time_or_with_the_one_who_asked() {
+    let place = Place::with("one");
+    let waits = Arc::new(AtomicUsize::new(0));
+    let proxy = Kept {
+        waits: Arc::clone(&waits),
+    };
+    let running = Running::start(place.supervisor(proxy));
+    status_when(&place, "epoch 0", |status| status.ready).await;
+    let are = async |number| {
+        while waits.load(Ordering::SeqCst) != number {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let request = |timeout_ms| DrainRequest {
+        wait: true,
+        timeout_ms,
+    };
+    let (code, message) = ask::<Drained>(&place, wire::DRAIN, &request(Some(50)))
+        .await
+        .unwrap_err();
+    assert_eq!(code, Code::TimedOut);
+    assert_eq!(message, "clients are still connected after 50ms");
+    within(LIMIT, "the end of the wait", are(0)).await;
+    let endless = request(None);
+    tokio::select! {
+        answer = ask::<Drained>(&place, wire::DRAIN, &endless) => unreachable!("{answer:?}"),
+        () = within(LIMIT, "the wait", are(1)) => {}
+    }
+    // The one who asked is gone.
+    within(LIMIT, "the end of the wait", are(0)).await;
+    running.handle.terminate(Urgency::Drain);
+    running.ended().await;
 }

@@ -114,7 +114,10 @@ impl Place {
         std::fs::rename(part, self.file()).unwrap();
     }
 
-    pub(crate) fn supervisor(&self, proxy: Plain) -> Builder<Plain, FileText> {
+    pub(crate) fn supervisor<P>(&self, proxy: P) -> Builder<P, FileText>
+    where
+        P: Operate + Proxy<Config = String>,
+    {
         Supervisor::builder(Arc::new(proxy), FileText(self.file()))
             .watch([self.file()])
             .control(Socket::bind(&self.socket()).unwrap())
@@ -128,7 +131,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(supervisor: Builder<Plain, FileText>) -> Self {
+    pub(crate) fn start<P>(supervisor: Builder<P, FileText>) -> Self
+    where
+        P: Operate + Proxy<Config = String>,
+    {
         let supervisor = supervisor.build().unwrap();
         Self {
             handle: supervisor.handle(),
