@@ -355,7 +355,7 @@ impl Watcher {
             }
         }
         for gap in self.told.iter().filter(|gap| !is_in(&self.gaps, gap)) {
-            tracing::info!("no longer: {gap}");
+            tracing::info!("this is over: {gap}");
         }
         self.told.clone_from(&self.gaps);
     }
