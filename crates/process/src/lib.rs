@@ -63,6 +63,7 @@ compile_error!("`handover-process` needs Linux: it watches and signals children 
 
 mod child;
 mod command;
+mod control_group;
 mod error;
 mod exit;
 #[cfg(any(test, feature = "__fuzzing"))]
@@ -71,6 +72,7 @@ pub mod fuzzing;
 mod launch;
 mod lines;
 mod lookup;
+pub mod memory;
 mod orphans;
 mod out_of_memory;
 mod output;

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use handover_core::{Abort, Epoch, Target};
 use handover_files::Digest;
+use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{
     Child, Command, ExitCause, Line, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
 };
@@ -52,6 +53,7 @@ struct Settings {
     stop_signal: Signal,
     /// How long a superseded epoch may take for that.
     drain_time: Duration,
+    memory_guard: MemoryGuard,
     end_is_final: bool,
     output: Arc<dyn OutputSink>,
 }
@@ -110,6 +112,13 @@ impl Builder {
         self
     }
 
+    /// Does this where there is no room in memory for the next process beside the one that serves. The
+    /// default is that the start fails, and the one that serves goes on.
+    pub fn memory_guard(mut self, guard: MemoryGuard) -> Self {
+        self.0.memory_guard = guard;
+        self
+    }
+
     /// Takes the end of a process for final, whatever its exit code. The default is to start another one.
     pub fn end_is_final(mut self, is_final: bool) -> Self {
         self.0.end_is_final = is_final;
@@ -145,6 +154,7 @@ impl Program {
             readiness: Readiness::After(Duration::from_millis(500)),
             stop_signal: Signal::TERM,
             drain_time: Duration::from_secs(10),
+            memory_guard: MemoryGuard::Hold,
             end_is_final: false,
             output: Arc::new(|_: &Line<'_>| {}),
         })
@@ -232,8 +242,12 @@ impl Program {
 
     async fn start(&self, epoch: Epoch) -> Result<(Announcement, Child), RunError> {
         let settings = &self.settings;
-        if self.running.count() == 0 {
-            settings.sockets.restore().map_err(ProgramError::Prepare)?;
+        match self.running.newest() {
+            None => settings.sockets.restore().map_err(ProgramError::Prepare)?,
+            Some(older) => {
+                let fits = settings.memory_guard.look(older.pid()).await;
+                fits.map_err(ProgramError::NoMemory)?;
+            }
         }
         let command = Command::new(&settings.command)
             .args(settings.arguments.iter().cloned())
@@ -412,6 +426,7 @@ impl From<ProgramError> for RunError {
         match &error {
             ProgramError::Spawn(spawn) if SpawnError::is_permanent(spawn) => Self::permanent(error),
             ProgramError::Spawn(_)
+            | ProgramError::NoMemory(_)
             | ProgramError::Prepare(_)
             | ProgramError::Ended { .. }
             | ProgramError::Readiness(_)

@@ -32,6 +32,7 @@
 pub mod backend;
 mod claim;
 mod connection;
+pub mod control_group;
 pub mod control_plane;
 pub mod envoy_admin;
 pub mod envoy_bin;

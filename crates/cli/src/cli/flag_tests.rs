@@ -233,6 +233,16 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
     ),
     (
+        "run",
+        "memory-guard",
+        "proof::memory::a_hand_over_waits_for_memory_and_what_serves_goes_on",
+    ),
+    (
+        "exec",
+        "memory-guard",
+        "commands::shortages::a_second_process_that_does_not_fit_is_started_where_that_is_asked_for",
+    ),
+    (
         "exec",
         "listen",
         "commands::exec::a_program_finds_its_sockets_and_its_epoch",

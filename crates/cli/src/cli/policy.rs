@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use handover_core::retry::Retry;
 use handover_core::{OnCleanExit, OnExhausted, Policy};
+use handover_process::memory::Guard;
 
 use super::duration::{self, Limit};
 
@@ -96,6 +97,34 @@ pub(crate) struct PolicyArgs {
     )]
     #[arg(value_parser = duration::parse)]
     abort_grace: Duration,
+
+    /// What to do if the next epoch would not fit into memory beside the one that serves.
+    ///
+    /// It is thought to need as much as the one that serves. What is left is that of the control groups
+    /// and of the host. With `hold`, the change waits and is tried again by itself.
+    #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_MEMORY_GUARD")]
+    #[arg(default_value = "hold")]
+    pub(crate) memory_guard: MemoryGuard,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MemoryGuard {
+    /// Let the epoch that serves go on, and start no other one until there is room.
+    Hold,
+    /// Log a warning, and start it.
+    Warn,
+    /// Do not look.
+    Off,
+}
+
+impl From<MemoryGuard> for Guard {
+    fn from(guard: MemoryGuard) -> Self {
+        match guard {
+            MemoryGuard::Hold => Self::Hold,
+            MemoryGuard::Warn => Self::Warn,
+            MemoryGuard::Off => Self::Off,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -74,6 +74,7 @@ pub(crate) async fn prepare(
         .readiness(readiness)
         .stop_signal(args.stop_signal)
         .drain_time(args.drain_time)
+        .memory_guard(args.policy.memory_guard.into())
         .end_is_final(args.policy.on_exit == OnExit::Stop)
         .output(output)
         .build();

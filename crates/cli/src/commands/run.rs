@@ -264,6 +264,7 @@ fn envoy(
         .stop(stop)
         .repair(!args.no_repair)
         .watchdog(watchdog)
+        .memory_guard(args.policy.memory_guard.into())
         .end_is_final(args.policy.on_exit == OnExit::Stop)
         .reports(in_state_dir(args, CrashReports::open)?))
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
+use handover_test_support::control_group::{Group, JOIN};
 use handover_test_support::stranger::Stranger;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
@@ -235,4 +236,74 @@ fn a_log_on_a_full_disk_ends_nothing() {
     eventually("the end", || child.try_wait().unwrap());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(Path::new(&mark).exists());
+}
+
+/// `exec` with a program that takes 60 MB, in a control group that has 20 MB left once it serves.
+fn greedy_in(group: &Group, file: &Path, guard: &str) -> Running {
+    // A later one takes less, which nobody can know before.
+    let script = "[ $RESTART_EPOCH = 0 ] && x=$(head -c 60000000 /dev/zero | tr '\\0' x); \
+                  echo ready; sleep 600 & wait";
+    let watch = format!("--watch={}", file.display());
+    let flags = ["--live-after", "20ms", "--memory-guard", guard];
+    let retries = ["--max-retries", "2", "--retry-max-interval", "100ms"];
+    let words = [
+        &["exec", &watch],
+        &flags[..],
+        &retries,
+        &["--", "sh", "-c", script],
+    ]
+    .concat();
+    let exec = handover(words);
+    let mut command = Command::new("sh");
+    command.args(["-c", JOIN, &group.members()]);
+    command.arg(exec.get_program()).args(exec.get_args());
+    command.env("HANDOVER_SOCKET", "none");
+    let running = Running::start(&mut command);
+    running.says("epoch 0 is live");
+    running.stdout.wait_for("ready");
+    group.limit(group.used() + (20 << 20));
+    running
+}
+
+const ROOM: u64 = 2 << 30;
+
+#[test]
+fn a_second_process_that_does_not_fit_waits_and_what_serves_goes_on() {
+    let test =
+        "commands::shortages::a_second_process_that_does_not_fit_waits_and_what_serves_goes_on";
+    let Some(group) = Group::with_limit(test, ROOM) else {
+        return;
+    };
+    let (_dir, file) = watched();
+    let mut running = greedy_in(&group, &file, "hold");
+    replace(&file, "1");
+    let why = running.says("epoch 1 failed: ");
+    assert!(why.contains("a second process would need about"), "{why}");
+    running.says("is tried again later");
+    assert_eq!(running.stderr.count("epoch 0 ended"), 0);
+    group.limit(ROOM);
+    running.says("epoch 1 is live");
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 0);
+}
+
+#[test]
+fn a_second_process_that_does_not_fit_is_started_where_that_is_asked_for() {
+    let test = "commands::shortages::a_second_process_that_does_not_fit_is_started_where_that_is_asked_for";
+    for (guard, warnings) in [("warn", 1), ("off", 0)] {
+        let Some(group) = Group::with_limit(test, ROOM) else {
+            return;
+        };
+        let (_dir, file) = watched();
+        let mut running = greedy_in(&group, &file, guard);
+        replace(&file, "1");
+        running.says("epoch 1 is live");
+        assert_eq!(
+            running.stderr.count("a second process would need about"),
+            warnings
+        );
+        assert_eq!(running.stderr.count("not started beside"), 0);
+        running.signal(Signal::TERM);
+        assert_eq!(running.code(), 0);
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{Line, OutputSink};
 
 use super::{Envoy, EnvoySettings, SetupError, StopOptions, Watchdog};
@@ -53,6 +54,7 @@ impl Envoy {
                 stop: StopOptions::default(),
                 repair: true,
                 watchdog: None,
+                memory_guard: MemoryGuard::Hold,
                 end_is_final: false,
                 last_good: None,
                 reports: None,
@@ -142,6 +144,13 @@ impl EnvoyBuilder {
     /// Watches the newest live epoch. Default: an Envoy that hangs is not noticed.
     pub fn watchdog(mut self, watchdog: impl Into<Option<Watchdog>>) -> Self {
         self.settings.watchdog = watchdog.into();
+        self
+    }
+
+    /// Sets what is done where there is no room in memory for the next epoch beside the one that serves.
+    /// Default: the start fails, and the one that serves goes on.
+    pub fn memory_guard(mut self, guard: MemoryGuard) -> Self {
+        self.settings.memory_guard = guard;
         self
     }
 

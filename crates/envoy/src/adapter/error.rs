@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_files::DirectoryError;
+use handover_process::memory::MemoryShort;
 use handover_process::{ExitCause, SpawnError};
 use handover_runtime::Shortage;
 use handover_tokio::RunError;
@@ -69,6 +70,18 @@ pub enum EnvoyFailed {
         /// The error behind this one.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A second Envoy would not fit into memory beside the one that serves.
+    #[error(
+        "{}: not started beside the epoch that serves, until there is more memory (or with \
+         --memory-guard warn)", config.display()
+    )]
+    NoMemory {
+        /// The file its configuration was read from.
+        config: PathBuf,
+        /// The error behind this one.
+        #[source]
+        source: MemoryShort,
     },
     /// Envoy could not be asked whether the configuration is good.
     #[error("{}: not validated", config.display())]
@@ -224,7 +237,8 @@ impl EnvoyFailed {
             } => *is_final || failure.is_permanent(),
             Self::Hung { is_final, .. } => *is_final,
             // What is missing or busy may come back.
-            Self::NotValidated { .. }
+            Self::NoMemory { .. }
+            | Self::NotValidated { .. }
             | Self::Prepare(_)
             | Self::Binary(_)
             | Self::BaseId(_)
@@ -246,7 +260,8 @@ impl EnvoyFailed {
             Self::Ended { failure, .. } => {
                 matches!(failure, Failure::ConfigurationRejected { .. })
             }
-            Self::NotValidated { .. }
+            Self::NoMemory { .. }
+            | Self::NotValidated { .. }
             | Self::Unreadable { .. }
             | Self::Prepare(_)
             | Self::OtherHotRestart { .. }
@@ -272,6 +287,7 @@ impl EnvoyFailed {
             Self::Rejected { .. }
             | Self::Unreadable { .. }
             | Self::Render { .. }
+            | Self::NoMemory { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)
             | Self::OtherHotRestart { .. }

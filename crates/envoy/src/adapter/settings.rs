@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover_process::OutputSink;
+use handover_process::memory::Guard as MemoryGuard;
 
 use super::Watchdog;
 use crate::admin::{Exclude, LivePoll};
@@ -42,6 +43,8 @@ pub(super) struct EnvoySettings {
     pub(super) repair: bool,
     /// How the newest live epoch is watched; without it, an Envoy that hangs is not noticed.
     pub(super) watchdog: Option<Watchdog>,
+    /// What is done where two epochs do not fit into memory.
+    pub(super) memory_guard: MemoryGuard,
     /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as
     /// permanent.
     pub(super) end_is_final: bool,

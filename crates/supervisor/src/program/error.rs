@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use handover_process::memory::MemoryShort;
 use handover_process::{ExitCause, SpawnError, Tail, WaitError};
 
 use super::readiness::ReadinessError;
@@ -16,6 +17,8 @@ const LAST_WORDS: usize = 10;
 pub enum ProgramError {
     /// The program was not started.
     Spawn(SpawnError),
+    /// A second process would not fit into memory beside the one that serves.
+    NoMemory(MemoryShort),
     /// What the program is to be given could not be made.
     Prepare(std::io::Error),
     /// The process ended.
@@ -54,6 +57,10 @@ impl fmt::Display for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spawn(_) => f.write_str("could not start the program"),
+            Self::NoMemory(_) => f.write_str(
+                "not started beside the epoch that serves, until there is more memory (or with \
+                 --memory-guard warn)",
+            ),
             Self::Prepare(_) => f.write_str(
                 "could not make a descriptor for the program (is the limit of open files reached?)",
             ),
@@ -79,6 +86,7 @@ impl Error for ProgramError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Spawn(source) => Some(source),
+            Self::NoMemory(source) => Some(source),
             Self::Prepare(source) => Some(source),
             Self::Readiness(source) => Some(source),
             Self::Lost(source) => Some(source),

@@ -99,6 +99,15 @@ impl Running {
             .collect()
     }
 
+    /// The process of the newest epoch.
+    pub(super) fn newest(&self) -> Option<Arc<Child>> {
+        let entries = self.lock();
+        entries
+            .values()
+            .next_back()
+            .map(|entry| Arc::clone(&entry.child))
+    }
+
     pub(super) fn count(&self) -> usize {
         *self.count.borrow()
     }

@@ -107,6 +107,11 @@ impl Starting<'_> {
     /// Makes ready for an epoch beside the one that runs, and returns in which lineage.
     async fn follow_on(&self, older: &EnvoyProcess) -> Result<Lineage, EnvoyFailed> {
         let (envoy, epoch) = (self.envoy, self.epoch);
+        let fits = envoy.settings.memory_guard.look(older.pid()).await;
+        fits.map_err(|source| EnvoyFailed::NoMemory {
+            config: self.config.source().to_owned(),
+            source,
+        })?;
         let succession = self.succession(older).await?;
         if let Succession::Refused(OtherVersion { found, running }, why) = succession {
             return Err(EnvoyFailed::OtherHotRestart {

@@ -1,0 +1,116 @@
+//! How much memory a process has taken, with those it has started.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The most processes that are counted. A server has a worker for each processor, and hardly ever more
+/// than one.
+const MOST: usize = 1024;
+
+/// Returns how many bytes a process and its descendants have taken for themselves: memory that no file
+/// on a disk holds as well, and what is swapped out of it. So it is about what another process that
+/// does the same will take. What several of them share counts in parts, where the kernel tells.
+///
+/// # Errors
+///
+/// What the operating system says if the process cannot be looked at. Descendants that cannot be looked
+/// at are left out.
+pub fn used_by(process: u32) -> io::Result<u64> {
+    let mut used = private(&directory(process))?;
+    let mut seen = BTreeSet::from([process]);
+    let mut next = vec![process];
+    while let Some(parent) = next.pop() {
+        for child in children(&directory(parent)) {
+            if seen.len() < MOST && seen.insert(child) {
+                next.push(child);
+                used = used.saturating_add(private(&directory(child)).unwrap_or(0));
+            }
+        }
+    }
+    Ok(used)
+}
+
+fn directory(process: u32) -> PathBuf {
+    Path::new("/proc").join(process.to_string())
+}
+
+/// The children of all threads. Without `CONFIG_PROC_CHILDREN` there is no such list.
+fn children(process: &Path) -> Vec<u32> {
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten();
+    let lists = threads.flatten().filter_map(|thread| {
+        let list = fs::read_to_string(thread.path().join("children")).ok()?;
+        Some(
+            list.split(' ')
+                .filter_map(|id| id.trim().parse().ok())
+                .collect::<Vec<u32>>(),
+        )
+    });
+    lists.flatten().collect()
+}
+
+fn private(process: &Path) -> io::Result<u64> {
+    // It needs the right to trace the process, and Linux 5.4.
+    let in_parts = fs::read_to_string(process.join("smaps_rollup"))
+        .ok()
+        .and_then(|text| sum(&text, ["Pss_Anon", "Pss_Shmem", "SwapPss"]));
+    if let Some(used) = in_parts {
+        return Ok(used);
+    }
+    let text = fs::read_to_string(process.join("status"))?;
+    let whole = sum(&text, ["RssAnon", "RssShmem", "VmSwap"]);
+    // One that has ended has none of these lines.
+    whole.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The sum of these lines, in bytes. `RssAnon: 712 kB` is one.
+fn sum(text: &str, names: [&str; 3]) -> Option<u64> {
+    names.into_iter().try_fold(0_u64, |sum, name| {
+        let lines = text.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = values.next()?.trim().strip_suffix(" kB")?;
+        sum.checked_add(value.parse::<u64>().ok()?.checked_mul(1024)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_tells_in_parts_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = "Name:\tx\nVmSwap:\t       3 kB\nRssAnon:\t     20 kB\nRssFile:\t  9 kB\nRssShmem:\t  1 kB\n";
+        fs::write(dir.path().join("status"), status).unwrap();
+        assert_eq!(private(dir.path()).unwrap(), 24 * 1024);
+        let rollup = "55-7f [rollup]\nRss: 99 kB\nPss_Anon: 10 kB\nPss_File: 9 kB\nPss_Shmem: 2 kB\nSwap: 5 kB\nSwapPss: 4 kB\n";
+        fs::write(dir.path().join("smaps_rollup"), rollup).unwrap();
+        assert_eq!(private(dir.path()).unwrap(), 16 * 1024);
+        fs::write(dir.path().join("smaps_rollup"), "").unwrap();
+        assert_eq!(private(dir.path()).unwrap(), 24 * 1024);
+        fs::write(dir.path().join("status"), "Name:\tx\nState:\tZ (zombie)\n").unwrap();
+        assert!(private(dir.path()).is_err());
+    }
+
+    #[test]
+    fn those_that_a_process_has_started_count_as_well() {
+        let own = used_by(std::process::id()).unwrap();
+        assert!(own > 64 << 10, "{own}");
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let children = children(&directory(std::process::id()));
+        let found = children.contains(&child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found, "{children:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_cannot_be_looked_at() {
+        // Above the largest process id of Linux.
+        assert!(used_by(1 << 23).is_err());
+    }
+}
