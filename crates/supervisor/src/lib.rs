@@ -34,6 +34,8 @@ pub mod program;
 mod signals;
 mod source;
 mod supervisor;
+#[cfg(any(test, doctest))]
+mod told;
 
 // What the signatures of this crate name.
 pub use handover_process as process;
