@@ -34,6 +34,7 @@ pub mod program;
 mod signals;
 mod source;
 mod supervisor;
+pub mod sysexits;
 #[cfg(any(test, doctest))]
 mod told;
 
