@@ -34,6 +34,9 @@ pub mod program;
 mod signals;
 mod source;
 mod supervisor;
+pub mod sysexits;
+#[cfg(any(test, doctest))]
+mod told;
 
 // What the signatures of this crate name.
 pub use handover_process as process;

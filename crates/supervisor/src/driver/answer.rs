@@ -6,8 +6,8 @@ use handover_core::{Epoch, Urgency};
 use handover_tokio::Status;
 use tracing::warn;
 
-use super::Driver;
 use super::status::{Known, held_in_words, status};
+use super::{Done, Driver};
 use crate::control::wire::{
     self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
 };
@@ -33,15 +33,9 @@ where
         let proxy = Arc::clone(&self.world.proxy);
         let done = match answer {
             Ok(operator::Reply::Status(overview)) => {
-                let known = self.known(*overview);
-                let current = self.status.clone();
-                self.work.spawn(async move {
-                    let facts = proxy.facts().await;
-                    let status = status(known, &current.borrow(), facts);
-                    send(asked, Ok(Reply::Status(Box::new(status))));
-                    None
-                });
-                return;
+                // A look has come just before.
+                let status = status(self.known(*overview), &self.told, self.facts.clone());
+                Ok(Reply::Status(Box::new(status)))
             }
             Err(
                 refusal @ operator::Refusal::TimedOut {
@@ -53,7 +47,7 @@ where
                 self.work.spawn(async move {
                     refusal.lines = proxy.held_by().await;
                     send(asked, Err(refusal));
-                    None
+                    Done::Nothing
                 });
                 return;
             }
@@ -113,6 +107,7 @@ where
             stands_in: overview.stands_in,
             problem: overview.problem,
             ready: overview.ready,
+            listening: overview.listening,
             counters: self.world.counted.get(),
             watching: self.world.files.watching(),
         }
@@ -158,6 +153,7 @@ where
                     WaitedFor::Read => late(format!("the files were not read within {limit}")),
                     WaitedFor::Live => not_live_yet(&limit.to_string(), &self.status.borrow()),
                     WaitedFor::Proxy => late(format!("the proxy has not answered within {limit}")),
+                    WaitedFor::Look => late(format!("the processes were not seen within {limit}")),
                     WaitedFor::Clients => {
                         late(format!("clients are still connected after {limit}"))
                     }

@@ -13,8 +13,10 @@ pub(super) struct Known {
     /// Whether what is desired is only there because the files ask for nothing that can be run.
     pub(super) stands_in: bool,
     pub(super) problem: Option<String>,
-    /// Whether an epoch serves, as far as the operator knows.
+    /// Whether an epoch serves, as the operator has seen.
     pub(super) ready: bool,
+    /// Whether clients can connect, if that was seen.
+    pub(super) listening: Option<bool>,
     pub(super) counters: wire::Counters,
     pub(super) watching: wire::Watching,
 }
@@ -25,10 +27,8 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         let facts = facts.epochs.get(&info.epoch)?;
         Some(facts.config.clone())
     });
-    // The agent may have moved on since the operator was asked.
-    let is_live = known.ready && status.epochs.iter().any(|info| live(&info));
-    let deaf = is_live && nobody_listens(status, &facts);
-    let ready = is_live && !deaf;
+    let ready = known.ready;
+    let deaf = known.listening == Some(false);
     let problem = known.problem;
     let processes = status
         .epochs
@@ -94,19 +94,6 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
 const NOBODY_LISTENS: &str =
     "no epoch has a listening socket beside its admin endpoint, so no client can connect";
 
-/// Whether every running epoch is known to have no socket on which clients could connect. One that
-/// cannot be seen is taken at its word.
-fn nobody_listens(status: &Status, facts: &Facts) -> bool {
-    let mut processes = status
-        .epochs
-        .iter()
-        .filter(|info| info.purpose != Purpose::Drain);
-    processes.all(|info| {
-        let facts = facts.epochs.get(&info.epoch);
-        facts.is_some_and(|facts| facts.listens == Some(false))
-    })
-}
-
 /// A moment is told as the time until then: nobody outside knows when the agent started.
 pub(super) fn held_in_words(held: Held, status: &Status) -> String {
     match held {
@@ -144,47 +131,25 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::EpochFacts;
 
-    fn epoch(number: u32, state: EpochState) -> EpochInfo {
-        EpochInfo {
-            epoch: Epoch::new(number),
-            state,
+    fn told(ready: bool, listening: Option<bool>, problem: Option<&str>) -> wire::Status {
+        let config = wire::Configuration {
+            source: "envoy.yaml".to_owned(),
+            hash: None,
+        };
+        let live = EpochInfo {
+            epoch: Epoch::ZERO,
+            state: EpochState::Live,
             purpose: Purpose::Desired,
             desired: true,
             withdrawn: false,
             started: Timestamp::new(Duration::ZERO),
             released: false,
-        }
-    }
-
-    fn told(
-        epochs: Vec<EpochInfo>,
-        listens: &[Option<bool>],
-        problem: Option<&str>,
-    ) -> wire::Status {
-        let config = wire::Configuration {
-            source: "envoy.yaml".to_owned(),
-            hash: None,
-        };
-        let facts = epochs.iter().zip(listens).map(|(info, listens)| {
-            let facts = EpochFacts {
-                pid: 1,
-                config: config.clone(),
-                listens: *listens,
-                active_connections: None,
-                rss_bytes: None,
-            };
-            (info.epoch, facts)
-        });
-        let facts = Facts {
-            epochs: facts.collect(),
-            ..Facts::default()
         };
         let status = Status {
             phase: Phase::Running,
             standing: Standing::Live(Epoch::ZERO),
-            epochs,
+            epochs: vec![live],
             held: None,
             retries_left: None,
             degraded: false,
@@ -193,40 +158,34 @@ mod tests {
         };
         let known = Known {
             name: "x".to_owned(),
-            desired: config.clone(),
+            desired: config,
             stands_in: false,
             problem: problem.map(str::to_owned),
-            ready: true,
+            ready,
+            listening,
             watching: wire::Watching::default(),
             counters: wire::Counters::default(),
         };
-        super::status(known, &status, facts)
+        super::status(known, &status, Facts::default())
     }
 
     #[tokio::test]
-    async fn nothing_is_ready_while_no_epoch_listens() {
-        let live = || vec![epoch(0, EpochState::Live)];
-        let deaf = told(live(), &[Some(false)], None);
+    async fn what_nobody_can_connect_to_is_a_problem() {
+        let deaf = told(false, Some(false), None);
         assert_eq!((deaf.ready, deaf.state), (false, wire::State::Starting));
         assert_eq!(deaf.problem.as_deref(), Some(NOBODY_LISTENS));
         assert!(!deaf.current_is_desired);
-        let deaf = told(live(), &[Some(false)], Some("envoy.yaml: no such field"));
+        let deaf = told(false, Some(false), Some("envoy.yaml: no such field"));
         assert_eq!(deaf.problem.as_deref(), Some("envoy.yaml: no such field"));
-        let fine = told(live(), &[Some(true)], None);
-        assert_eq!((fine.ready, fine.state), (true, wire::State::Live));
-        assert_eq!(fine.problem, None);
     }
 
     #[tokio::test]
-    async fn what_cannot_be_seen_is_taken_at_its_word() {
-        let live = || vec![epoch(0, EpochState::Live)];
-        assert!(told(live(), &[None], None).ready);
-        // It has ended since, or has no process.
-        assert!(told(live(), &[], None).ready);
-        // A newer one that is not seen live has the listeners.
-        let both = vec![epoch(0, EpochState::Live), epoch(1, EpochState::Starting)];
-        assert!(told(both.clone(), &[Some(false), Some(true)], None).ready);
-        assert!(!told(both, &[Some(false), Some(false)], None).ready);
-        assert!(!told(vec![epoch(0, EpochState::Starting)], &[Some(true)], None).ready);
+    async fn what_was_seen_to_serve_or_cannot_be_seen_is_none() {
+        for listening in [Some(true), None] {
+            let fine = told(true, listening, None);
+            assert_eq!((fine.ready, fine.state), (true, wire::State::Live));
+            assert_eq!(fine.problem, None);
+            assert!(fine.current_is_desired);
+        }
     }
 }

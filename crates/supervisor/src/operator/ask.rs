@@ -142,8 +142,10 @@ pub struct Overview<C> {
     pub stands_in: bool,
     /// Why the last read failed, until a read succeeds.
     pub problem: Option<String>,
-    /// Whether an epoch serves, as far as the operator was told.
+    /// Whether an epoch is live, and a look has found nothing that keeps clients out.
     pub ready: bool,
+    /// Whether clients can connect, if an epoch is live and its sockets can be seen.
+    pub listening: Option<bool>,
     /// How urgently everything has to end, if it has.
     pub urgency: Option<Urgency>,
 }
@@ -220,6 +222,8 @@ pub enum WaitedFor {
     Proxy,
     /// Clients were connected.
     Clients,
+    /// The processes were being looked at.
+    Look,
     /// Something was running.
     End,
 }
@@ -230,6 +234,7 @@ impl fmt::Display for WaitedFor {
             Self::Read => "the files were still being read",
             Self::Live => "the configuration was not live",
             Self::Proxy => "the proxy had not answered",
+            Self::Look => "the processes were still being looked at",
             Self::Clients => "clients were still connected",
             Self::End => "something was still running",
         })

@@ -96,7 +96,16 @@ scenarios! {
     short_start_is_tried_again
     failure_of_another_epoch_is_no_shortage
     short_start_is_not_noticed_during_a_read
+    ready_is_told_after_the_first_look
     ready_is_not_told_while_nothing_listens
+    sockets_that_cannot_be_seen_are_taken_at_their_word
+    ready_again_after_a_look_at_the_next_epoch
+    lost_listeners_show_in_the_next_status
+    pauses_between_looks_grow_up_to_a_minute
+    statuses_during_a_look_share_the_next_one
+    look_that_is_overtaken_counts_for_nobody
+    look_that_panics_is_not_waited_for
+    status_while_everything_ends
     ready_while_a_newer_change_starts
     ready_again_after_a_reload_that_failed
     ready_again_once_something_serves
