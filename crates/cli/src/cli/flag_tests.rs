@@ -234,6 +234,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "wait-for-resources",
+        "proof::switches::without_waiting_for_resources_the_configuration_itself_decides",
+    ),
+    (
+        "run",
         "memory-guard",
         "proof::memory::a_hand_over_waits_for_memory_and_what_serves_goes_on",
     ),

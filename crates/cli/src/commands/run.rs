@@ -22,7 +22,7 @@ use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::policy::OnExit;
-use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs};
+use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
@@ -264,6 +264,7 @@ fn envoy(
         .stop(stop)
         .repair(!args.no_repair)
         .watchdog(watchdog)
+        .wait_for_resources(args.wait_for_resources == WaitForResources::Yes)
         .memory_guard(args.policy.memory_guard.into())
         .end_is_final(args.policy.on_exit == OnExit::Stop)
         .reports(in_state_dir(args, CrashReports::open)?))

@@ -123,8 +123,8 @@ impl Starting<'_> {
                 why,
             });
         }
-        let any_serves = envoy.running.table().any_serves();
-        self.prepare(Preparation::beside(self.origin(), any_serves))
+        let waits = envoy.settings.wait_for_resources && envoy.running.table().any_serves();
+        self.prepare(Preparation::beside(self.origin(), waits))
             .await?;
         let Succession::SideBySide(OtherVersion { found, running }) = succession else {
             initializing_flag::check(envoy, &older.lineage)?;

@@ -85,9 +85,10 @@ impl<B: Clone + PartialEq> Preparation<B> {
         (Self::new(origin, true), Step::Write(Text::Original))
     }
 
-    /// Begins with an epoch beside an older one.
-    pub(in crate::adapter) fn beside(origin: Origin<B>, any_serves: bool) -> (Self, Step) {
-        let step = match any_serves {
+    /// Begins with an epoch beside an older one. `waits` tells whether the older one serves and may have
+    /// to serve until the new one has its resources.
+    pub(in crate::adapter) fn beside(origin: Origin<B>, waits: bool) -> (Self, Step) {
+        let step = match waits {
             true => Step::Rewrite,
             false => Step::Write(Text::Original),
         };
