@@ -200,7 +200,7 @@ pub(crate) enum WaitForResources {
     /// A control plane or certificate server that is away keeps it from going live until
     /// --start-deadline, and the older one serves on.
     Yes,
-    /// Envoy goes live without what it did not get within its initial_fetch_timeout, and takes the
+    /// Envoy goes live without what it did not get within its `initial_fetch_timeout`, and takes the
     /// listeners over.
     No,
 }
