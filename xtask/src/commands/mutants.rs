@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Package;
@@ -55,11 +54,7 @@ impl Subject {
 }
 
 /// Runs cargo-mutants for the chosen packages, and compares what survived with the list.
-pub(super) fn command(
-    shard: Option<&str>,
-    packages: &[String],
-    only_list: bool,
-) -> Result<ExitCode> {
+pub(super) fn command(shard: Option<&str>, packages: &[String]) -> Result<bool> {
     let context = Context::new()?;
     if !context.has_subcommand("mutants") {
         bail!("cargo-mutants is not installed: `cargo install cargo-mutants --locked` does it");
@@ -68,10 +63,8 @@ pub(super) fn command(
     libraries.retain(|library| is_published(library) || library.metadata.get("mutants").is_some());
     let is_known = |name: &String| libraries.iter().any(|library| library.name == *name);
     if let Some(unknown) = packages.iter().find(|name| !is_known(name)) {
-        let known: Vec<&str> = libraries
-            .iter()
-            .map(|library| library.name.as_str())
-            .collect();
+        let known = libraries.iter().map(|library| library.name.as_str());
+        let known: Vec<&str> = known.collect();
         bail!(
             "there is no library `{unknown}`; there are {}",
             known.join(", ")
@@ -80,11 +73,8 @@ pub(super) fn command(
     let mut survivors = BTreeSet::new();
     for library in &libraries {
         if packages.is_empty() || packages.iter().any(|name| library.name == *name) {
-            survivors.extend(run(&context, library, shard, only_list)?);
+            survivors.extend(run(&context, library, shard)?);
         }
-    }
-    if only_list {
-        return Ok(ExitCode::SUCCESS);
     }
     let listed = listed(&context.text(LIST)?);
     let new = survivors.difference(&listed);
@@ -100,44 +90,22 @@ pub(super) fn command(
         println!("{problem}");
     }
     println!("{} survivors, {} problems", survivors.len(), problems.len());
-    Ok(if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(problems.is_empty())
 }
 
 /// What survived of one package, without line numbers.
-fn run(
-    context: &Context,
-    library: &Package,
-    shard: Option<&str>,
-    only_list: bool,
-) -> Result<BTreeSet<String>> {
+fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTreeSet<String>> {
     let subject = Subject::of(library)?;
     let name = library.name.as_str();
     let directory = context.directory(name)?;
     let output = context.scratch()?.join("mutants").join(name);
     let copies = output.join("copies");
-    std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
-    let timeout = subject.timeout.to_string();
-    let mut mutants = context.cargo([
-        "mutants",
-        "--all-features",
-        "--colors",
-        "never",
-        "--package",
-        name,
-    ]);
+    fs_err::create_dir_all(&copies)?;
     // A second job would build everything once more, and fight for the processors.
-    mutants.args([
-        "--jobs",
-        "1",
-        "--timeout",
-        &timeout,
-        "--build-timeout",
-        "600",
-    ]);
+    let mut mutants = context.cargo_words(&format!(
+        "mutants --all-features --colors never --jobs 1 --build-timeout 600 --timeout {} --package {name}",
+        subject.timeout
+    ));
     // Without this option only the tests of the package that is changed are run.
     if !subject.packages.is_empty() {
         let packages = std::iter::once(name).chain(subject.packages.iter().map(String::as_str));
@@ -151,9 +119,6 @@ fn run(
         );
     }
     mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
-    if only_list {
-        mutants.arg("--list");
-    }
     mutants.arg("--output").arg(&output);
     // For the build as well: without them it builds every test, bench and example.
     mutants.args(
@@ -176,19 +141,17 @@ fn run(
         .env("INSTA_UPDATE", "no");
     let missed = output.join("mutants.out").join("missed.txt");
     if missed.exists() {
-        std::fs::remove_file(&missed).with_context(|| format!("removing {}", missed.display()))?;
+        fs_err::remove_file(&missed)?;
     }
     // It ends with an error where a mutant survives, which is for the list to judge.
     match process::passes(mutants)? {
-        Some(problem) if only_list || !missed.is_file() => bail!("{problem} and left no results"),
-        _ if only_list => Ok(BTreeSet::new()),
+        Some(problem) if !missed.is_file() => bail!("{problem} and left no results"),
         _ => survivors(&missed),
     }
 }
 
 fn survivors(missed: &Path) -> Result<BTreeSet<String>> {
-    let text =
-        std::fs::read_to_string(missed).with_context(|| format!("reading {}", missed.display()))?;
+    let text = fs_err::read_to_string(missed)?;
     Ok(text.lines().map(without_place).collect())
 }
 
