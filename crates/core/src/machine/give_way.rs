@@ -20,17 +20,21 @@ impl<C: Clone + Eq> Machine<C> {
     /// meanwhile is the fallback.
     pub(super) fn giving_way(&self) -> Option<Deadline> {
         let span = self.time_before_giving_way()?;
+        let newest = self.slots.last().filter(|slot| slot.is_starting())?;
         let desired = self.desired.as_ref()?;
-        if desired.stage != Stage::Ready || desired.budget.used() > 0 {
+        if newest.withdrawn().is_some()
+            || desired.stage != Stage::Ready
+            || desired.budget.used() > 0
+        {
             return None;
         }
-        let Plan::Hold(Held::Starting(epoch)) = self.plan_to_serve() else {
-            return None;
-        };
-        let slot = self.slots.iter().find(|slot| slot.epoch == epoch)?;
-        slot.withdrawn().is_none().then(|| Deadline {
-            at: slot.started.after(span),
-            reason: DeadlineReason::GiveWay(epoch),
+        let holds_it_back = matches!(
+            self.plan_to_serve(),
+            Plan::Hold(Held::Starting(epoch)) if epoch == newest.epoch
+        );
+        holds_it_back.then(|| Deadline {
+            at: newest.started.after(span),
+            reason: DeadlineReason::GiveWay(newest.epoch),
         })
     }
 
