@@ -48,6 +48,14 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
                 "epoch {epoch} is not live in time and is aborted"
             );
         }
+        Event::GivesWay { epoch, after } => {
+            let ms = after.as_millis();
+            info!(
+                epoch = epoch.number(),
+                after_ms = ms,
+                "epoch {epoch} is not live after {ms} ms and gives way to a newer configuration"
+            );
+        }
         Event::Exited { epoch, exit, .. } => exited(*epoch, *exit, failure),
         Event::RetryScheduled {
             purpose,

@@ -174,6 +174,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "give-way-after",
+        "proof::withdrawing::a_corrected_configuration_does_not_wait_for_one_without_its_resources",
+    ),
+    (
+        "run",
         "max-retries",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
     ),
@@ -321,6 +326,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "exec",
         "start-deadline",
         "commands::flags::an_epoch_that_is_not_live_in_time_is_ended",
+    ),
+    (
+        "exec",
+        "give-way-after",
+        "commands::exec::a_start_that_never_becomes_ready_gives_way_to_the_next_change",
     ),
     (
         "exec",

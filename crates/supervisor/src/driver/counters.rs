@@ -51,6 +51,7 @@ impl Counted {
             | Event::Live { .. }
             | Event::StoppedServing { .. }
             | Event::WokeLate { .. }
+            | Event::GivesWay { .. }
             | Event::BudgetRefilled { .. }
             | Event::Held(_)
             | Event::Restarting
