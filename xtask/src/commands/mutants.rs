@@ -117,7 +117,8 @@ fn run(
     let subject = Subject::of(library)?;
     let name = library.name.as_str();
     let directory = context.directory(name)?;
-    let output = context.scratch()?.join("mutants").join(name);
+    let scratch = context.scratch()?.join("mutants");
+    let output = scratch.join(name);
     let copies = output.join("copies");
     std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
     let timeout = subject.timeout.to_string();
@@ -143,6 +144,12 @@ fn run(
         let packages = std::iter::once(name).chain(subject.packages.iter().map(String::as_str));
         mutants.args(packages.flat_map(|package| ["--test-package", package]));
     }
+    // A name without a file would leave that file out in silence.
+    for file in subject.files.iter().filter(|file| !file.contains('*')) {
+        context
+            .text(&format!("{directory}/{file}"))
+            .with_context(|| format!("{name}: [package.metadata.mutants]"))?;
+    }
     for (option, patterns) in [("--file", &subject.files), ("--exclude", &subject.exclude)] {
         mutants.args(
             patterns
@@ -164,9 +171,11 @@ fn run(
     );
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
-        // does not change with a mutant is built once for all parts.
-        .env("CARGO_TARGET_DIR", output.join("target"))
+        // does not change with a mutant is built once for all packages and parts.
+        .env("CARGO_TARGET_DIR", scratch.join("target"))
         .env("TMPDIR", &copies)
+        // One line has changed since the last build.
+        .env("CARGO_INCREMENTAL", "1")
         // Nobody debugs a mutant: what is needed is a yes or a no, soon. The scenarios decide most;
         // few random cases do the rest, and a failing one is not made smaller.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
