@@ -345,6 +345,11 @@ mod tests {
         let mut followed = Followed::new();
         assert_eq!(followed.look(20_000, overstayed), []);
         assert_eq!(followed.look(40_000, overstayed), [Step::Kill]);
+        let no_gap = Look {
+            took: LOOK_AROUND,
+            ..overstayed
+        };
+        assert_eq!(Followed::new().look(20_000, no_gap), [Step::Kill]);
     }
 
     #[test]
