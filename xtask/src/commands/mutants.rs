@@ -22,6 +22,8 @@ const LIST: &str = "docs/mutants.md";
 struct Subject {
     /// The targets whose tests notice, as arguments of `cargo test`: the quick ones, as each change runs them all.
     tests: Vec<String>,
+    /// Parts of the names of those tests that take too long for that.
+    skip: Vec<String>,
     /// The packages that have those tests, beside the library's own.
     packages: Vec<String>,
     /// The files that are changed, as patterns below the crate; all where there are none.
@@ -36,6 +38,7 @@ impl Default for Subject {
     fn default() -> Self {
         Self {
             tests: vec!["--lib".to_owned(), "--tests".to_owned()],
+            skip: Vec::new(),
             packages: Vec::new(),
             files: Vec::new(),
             exclude: Vec::new(),
@@ -169,6 +172,9 @@ fn run(
             .iter()
             .map(|argument| format!("--cargo-arg={argument}")),
     );
+    // Cargo's arguments, of which there are none, then those of the tests.
+    mutants.args(["--", "--"]);
+    mutants.args(subject.skip.iter().flat_map(|name| ["--skip", name]));
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
         // does not change with a mutant is built once for all packages and parts.
