@@ -163,14 +163,27 @@ mod tests {
         listens: &[Option<bool>],
         problem: Option<&str>,
     ) -> wire::Status {
+        told_of(epochs, listens, |known, _| {
+            known.problem = problem.map(str::to_owned);
+        })
+    }
+
+    fn told_of(
+        epochs: Vec<EpochInfo>,
+        listens: &[Option<bool>],
+        change: impl FnOnce(&mut Known, &mut Status),
+    ) -> wire::Status {
         let config = wire::Configuration {
             source: "envoy.yaml".to_owned(),
             hash: None,
         };
         let facts = epochs.iter().zip(listens).map(|(info, listens)| {
             let facts = EpochFacts {
-                pid: 1,
-                config: config.clone(),
+                pid: 100 + info.epoch.number(),
+                config: wire::Configuration {
+                    source: format!("of epoch {}", info.epoch),
+                    hash: None,
+                },
                 listens: *listens,
                 active_connections: None,
                 rss_bytes: None,
@@ -181,7 +194,7 @@ mod tests {
             epochs: facts.collect(),
             ..Facts::default()
         };
-        let status = Status {
+        let mut status = Status {
             phase: Phase::Running,
             standing: Standing::Live(Epoch::ZERO),
             epochs,
@@ -191,15 +204,16 @@ mod tests {
             last_failure: None,
             started: Instant::now(),
         };
-        let known = Known {
+        let mut known = Known {
             name: "x".to_owned(),
-            desired: config.clone(),
+            desired: config,
             stands_in: false,
-            problem: problem.map(str::to_owned),
+            problem: None,
             ready: true,
             watching: wire::Watching::default(),
             counters: wire::Counters::default(),
         };
+        change(&mut known, &mut status);
         super::status(known, &status, facts)
     }
 
@@ -228,5 +242,53 @@ mod tests {
         assert!(told(both.clone(), &[Some(false), Some(true)], None).ready);
         assert!(!told(both, &[Some(false), Some(false)], None).ready);
         assert!(!told(vec![epoch(0, EpochState::Starting)], &[Some(true)], None).ready);
+    }
+
+    #[tokio::test]
+    async fn what_serves_is_what_is_desired_unless_something_says_otherwise() {
+        let of = |change: fn(&mut Known, &mut Status)| {
+            let live = vec![epoch(0, EpochState::Live)];
+            told_of(live, &[Some(true)], change).current_is_desired
+        };
+        assert!(of(|_, _| {}));
+        assert!(!of(|_, status| status.standing = Standing::Nothing));
+        assert!(!of(|known, _| known.stands_in = true));
+        assert!(!of(
+            |known, _| known.problem = Some("no such field".to_owned())
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_newest_live_epoch_is_current_and_a_drain_is_no_process() {
+        let mut drain = epoch(3, EpochState::Live);
+        drain.purpose = Purpose::Drain;
+        let epochs = vec![
+            epoch(0, EpochState::Draining),
+            epoch(1, EpochState::Live),
+            epoch(2, EpochState::Starting),
+            drain,
+        ];
+        let deaf = [Some(false); 3];
+        let seen = told(epochs[..3].to_vec(), &deaf, None);
+        let current = seen.current.map(|current| current.source);
+        assert_eq!(current.as_deref(), Some("of epoch 1"));
+        let drained = told(epochs, &deaf, None);
+        assert!(!drained.ready, "nobody listens but for the drain");
+        let pids: Vec<_> = drained.epochs.iter().map(|epoch| epoch.pid).collect();
+        assert_eq!(pids, [Some(100), Some(101), Some(102)]);
+    }
+
+    #[tokio::test]
+    async fn why_a_start_is_held_is_told_in_words() {
+        let held = |held| {
+            let live = vec![epoch(0, EpochState::Live)];
+            let told = told_of(live, &[], |_, status| status.held = Some(held));
+            told.held.unwrap_or_default()
+        };
+        // The clock runs, so only the hour is certain.
+        let retry = held(Held::Retry(Timestamp::new(Duration::from_secs(7_199))));
+        assert!(retry.starts_with("a retry is due in 1h 59m "), "{retry}");
+        let cap = Held::Cap { running: 2 };
+        assert_eq!(held(cap), "2 epochs run already");
     }
 }

@@ -61,6 +61,7 @@ scenarios! {
     cold_reload_is_not_for_every_proxy
     cold_reload_that_was_refused_is_not_owed
     change_that_is_denied
+    denial_ends_what_has_begun
     hurried_reload_releases_one_after_another
     hurried_reload_that_nothing_holds
     hurried_reload_waits_for_a_retry
@@ -92,6 +93,7 @@ scenarios! {
     forwarded_signal
     short_read_is_tried_again
     pauses_grow_up_to_a_minute
+    pauses_grow_while_the_agent_changes
     newer_read_takes_the_place_of_a_further_try
     short_start_is_tried_again
     failure_of_another_epoch_is_no_shortage
