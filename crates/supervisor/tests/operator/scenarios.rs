@@ -64,6 +64,7 @@ scenarios! {
     denial_ends_what_has_begun
     hurried_reload_releases_one_after_another
     hurried_reload_that_nothing_holds
+    release_of_another_epoch_is_ignored
     hurried_reload_waits_for_a_retry
     hurried_reload_of_what_is_held_already
     hurried_reload_with_wait
