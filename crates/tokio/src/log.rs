@@ -184,3 +184,6 @@ pub(crate) fn finish(outcome: Outcome) {
 pub(crate) fn callback_panicked(what: &str, message: &str) {
     error!("the proxy's {what} panicked: {message}");
 }
+
+#[cfg(test)]
+mod tests;

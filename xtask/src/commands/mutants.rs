@@ -21,6 +21,8 @@ const LIST: &str = "docs/mutants.md";
 struct Subject {
     /// The targets whose tests notice, as arguments of `cargo test`: the quick ones, as each change runs them all.
     tests: Vec<String>,
+    /// Parts of the names of those tests that take too long for that.
+    skip: Vec<String>,
     /// The packages that have those tests, beside the library's own.
     packages: Vec<String>,
     /// The files that are changed, as patterns below the crate; all where there are none.
@@ -35,6 +37,7 @@ impl Default for Subject {
     fn default() -> Self {
         Self {
             tests: vec!["--lib".to_owned(), "--tests".to_owned()],
+            skip: Vec::new(),
             packages: Vec::new(),
             files: Vec::new(),
             exclude: Vec::new(),
@@ -98,7 +101,8 @@ fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTre
     let subject = Subject::of(library)?;
     let name = library.name.as_str();
     let directory = context.directory(name)?;
-    let output = context.scratch()?.join("mutants").join(name);
+    let scratch = context.scratch()?.join("mutants");
+    let output = scratch.join(name);
     let copies = output.join("copies");
     fs_err::create_dir_all(&copies)?;
     // A second job would build everything once more, and fight for the processors.
@@ -110,6 +114,12 @@ fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTre
     if !subject.packages.is_empty() {
         let packages = std::iter::once(name).chain(subject.packages.iter().map(String::as_str));
         mutants.args(packages.flat_map(|package| ["--test-package", package]));
+    }
+    // A name without a file would leave that file out in silence.
+    for file in subject.files.iter().filter(|file| !file.contains('*')) {
+        context
+            .text(&format!("{directory}/{file}"))
+            .with_context(|| format!("{name}: [package.metadata.mutants]"))?;
     }
     for (option, patterns) in [("--file", &subject.files), ("--exclude", &subject.exclude)] {
         mutants.args(
@@ -127,11 +137,16 @@ fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTre
             .iter()
             .map(|argument| format!("--cargo-arg={argument}")),
     );
+    // Cargo's arguments, of which there are none, then those of the tests.
+    mutants.args(["--", "--"]);
+    mutants.args(subject.skip.iter().flat_map(|name| ["--skip", name]));
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
-        // does not change with a mutant is built once for all parts.
-        .env("CARGO_TARGET_DIR", output.join("target"))
+        // does not change with a mutant is built once for all packages and parts.
+        .env("CARGO_TARGET_DIR", scratch.join("target"))
         .env("TMPDIR", &copies)
+        // One line has changed since the last build.
+        .env("CARGO_INCREMENTAL", "1")
         // Nobody debugs a mutant: what is needed is a yes or a no, soon. The scenarios decide most;
         // few random cases do the rest, and a failing one is not made smaller.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")

@@ -131,42 +131,69 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::EpochFacts;
 
-    fn told(ready: bool, listening: Option<bool>, problem: Option<&str>) -> wire::Status {
-        let config = wire::Configuration {
-            source: "envoy.yaml".to_owned(),
-            hash: None,
-        };
-        let live = EpochInfo {
-            epoch: Epoch::ZERO,
-            state: EpochState::Live,
+    fn epoch(number: u32, state: EpochState) -> EpochInfo {
+        EpochInfo {
+            epoch: Epoch::new(number),
+            state,
             purpose: Purpose::Desired,
             desired: true,
             withdrawn: false,
             started: Timestamp::new(Duration::ZERO),
             released: false,
+        }
+    }
+
+    fn told(ready: bool, listening: Option<bool>, problem: Option<&str>) -> wire::Status {
+        told_of(vec![epoch(0, EpochState::Live)], |known, _| {
+            known.problem = problem.map(str::to_owned);
+            (known.ready, known.listening) = (ready, listening);
+        })
+    }
+
+    /// Each process runs with a configuration of its own.
+    fn told_of(
+        epochs: Vec<EpochInfo>,
+        change: impl FnOnce(&mut Known, &mut Status),
+    ) -> wire::Status {
+        let config = |source: String| wire::Configuration { source, hash: None };
+        let facts = epochs.iter().map(|info| {
+            let facts = EpochFacts {
+                pid: 100 + info.epoch.number(),
+                config: config(format!("of epoch {}", info.epoch)),
+                listens: None,
+                active_connections: None,
+                rss_bytes: None,
+            };
+            (info.epoch, facts)
+        });
+        let facts = Facts {
+            epochs: facts.collect(),
+            ..Facts::default()
         };
-        let status = Status {
+        let mut status = Status {
             phase: Phase::Running,
             standing: Standing::Live(Epoch::ZERO),
-            epochs: vec![live],
+            epochs,
             held: None,
             retries_left: None,
             degraded: false,
             last_failure: None,
             started: Instant::now(),
         };
-        let known = Known {
+        let mut known = Known {
             name: "x".to_owned(),
-            desired: config,
+            desired: config("envoy.yaml".to_owned()),
             stands_in: false,
-            problem: problem.map(str::to_owned),
-            ready,
-            listening,
+            problem: None,
+            ready: true,
+            listening: Some(true),
             watching: wire::Watching::default(),
             counters: wire::Counters::default(),
         };
-        super::status(known, &status, Facts::default())
+        change(&mut known, &mut status);
+        super::status(known, &status, facts)
     }
 
     #[tokio::test]
@@ -187,5 +214,50 @@ mod tests {
             assert_eq!(fine.problem, None);
             assert!(fine.current_is_desired);
         }
+    }
+
+    #[tokio::test]
+    async fn what_serves_is_what_is_desired_unless_something_says_otherwise() {
+        let of = |change: fn(&mut Known, &mut Status)| {
+            told_of(vec![epoch(0, EpochState::Live)], change).current_is_desired
+        };
+        assert!(of(|_, _| {}));
+        assert!(!of(|_, status| status.standing = Standing::Nothing));
+        assert!(!of(|known, _| known.stands_in = true));
+        assert!(!of(
+            |known, _| known.problem = Some("no such field".to_owned())
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_newest_live_epoch_is_current_and_a_drain_is_no_process() {
+        let mut drain = epoch(3, EpochState::Live);
+        drain.purpose = Purpose::Drain;
+        let epochs = vec![
+            epoch(0, EpochState::Draining),
+            epoch(1, EpochState::Live),
+            epoch(2, EpochState::Starting),
+            drain,
+        ];
+        let seen = told_of(epochs[..3].to_vec(), |_, _| {});
+        let current = seen.current.map(|current| current.source);
+        assert_eq!(current.as_deref(), Some("of epoch 1"));
+        let drained = told_of(epochs, |_, _| {});
+        let pids: Vec<_> = drained.epochs.iter().map(|epoch| epoch.pid).collect();
+        assert_eq!(pids, [Some(100), Some(101), Some(102)]);
+    }
+
+    #[tokio::test]
+    async fn why_a_start_is_held_is_told_in_words() {
+        let held = |held| {
+            let live = vec![epoch(0, EpochState::Live)];
+            let told = told_of(live, |_, status| status.held = Some(held));
+            told.held.unwrap_or_default()
+        };
+        // The clock runs, so only the hour is certain.
+        let retry = held(Held::Retry(Timestamp::new(Duration::from_secs(7_199))));
+        assert!(retry.starts_with("a retry is due in 1h 59m "), "{retry}");
+        let cap = Held::Cap { running: 2 };
+        assert_eq!(held(cap), "2 epochs run already");
     }
 }

@@ -61,8 +61,10 @@ scenarios! {
     cold_reload_is_not_for_every_proxy
     cold_reload_that_was_refused_is_not_owed
     change_that_is_denied
+    denial_ends_what_has_begun
     hurried_reload_releases_one_after_another
     hurried_reload_that_nothing_holds
+    release_of_another_epoch_is_ignored
     hurried_reload_waits_for_a_retry
     hurried_reload_of_what_is_held_already
     hurried_reload_with_wait
@@ -92,6 +94,7 @@ scenarios! {
     forwarded_signal
     short_read_is_tried_again
     pauses_grow_up_to_a_minute
+    pauses_grow_while_the_agent_changes
     newer_read_takes_the_place_of_a_further_try
     short_start_is_tried_again
     failure_of_another_epoch_is_no_shortage
