@@ -138,8 +138,10 @@ fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTre
             .map(|argument| format!("--cargo-arg={argument}")),
     );
     // Cargo's arguments, of which there are none, then those of the tests.
-    mutants.args(["--", "--"]);
-    mutants.args(subject.skip.iter().flat_map(|name| ["--skip", name]));
+    if !subject.skip.is_empty() {
+        mutants.args(["--", "--"]);
+        mutants.args(subject.skip.iter().flat_map(|name| ["--skip", name]));
+    }
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
         // does not change with a mutant is built once for all packages and parts.
