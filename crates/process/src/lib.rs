@@ -63,6 +63,7 @@ compile_error!("`handover-process` needs Linux: it watches and signals children 
 
 mod child;
 mod command;
+mod control_group;
 mod error;
 mod exit;
 #[cfg(any(test, feature = "__fuzzing"))]
@@ -71,6 +72,7 @@ pub mod fuzzing;
 mod launch;
 mod lines;
 mod lookup;
+mod memory_group;
 mod orphans;
 mod out_of_memory;
 mod output;
@@ -100,6 +102,7 @@ pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
 pub use error::{SignalError, SpawnError, WaitError};
 pub use exit::ExitCause;
+pub use memory_group::{MemoryGroup, MemoryLimit, MemoryPressure};
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
 pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};

@@ -1,8 +1,9 @@
 //! Telling an out-of-memory kill from any other SIGKILL.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
+
+use crate::control_group::{Hierarchy, Mount, mounts};
 
 /// The `oom_kill` counter of a control group, and its value when the child was started.
 ///
@@ -21,7 +22,9 @@ impl OomCounter {
     /// `None` without a memory controller, of version 2 or 1.
     pub(super) fn start() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let counters = mounts().iter().filter_map(|mount| mount.counter(&groups));
+        let counters = mounts()
+            .iter()
+            .filter_map(|mount| counter_of(mount, &groups));
         counters.map(Self::at).find_map(|counter| counter)
     }
 
@@ -39,90 +42,14 @@ impl OomCounter {
     }
 }
 
-/// Where a hierarchy is mounted that may have the memory controller, and which of its groups is the
-/// mount's root.
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    hierarchy: Hierarchy,
-    root: PathBuf,
-    point: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hierarchy {
-    /// Version 2, for all controllers.
-    Unified,
-    /// Version 1, for the memory controller.
-    Memory,
-}
-
-impl Hierarchy {
-    /// What a line of a `mountinfo` table tells after its dash: the kind, the source and the options.
-    fn of(kind: &str) -> Option<Self> {
-        let mut fields = kind.split(' ');
-        let (kind, options) = (fields.next()?, fields.nth(1)?);
-        let is_memory = || options.split(',').any(|option| option == "memory");
-        match kind {
-            "cgroup2" => Some(Self::Unified),
-            "cgroup" if is_memory() => Some(Self::Memory),
-            _ => None,
-        }
-    }
-
-    /// The group of a process in this hierarchy, from its `/proc/PID/cgroup`: each line has a number,
-    /// the controllers and the group, and that of version 2 has number 0 and no controller.
-    fn group(self, groups: &str) -> Option<&str> {
-        groups.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':');
-            let (number, controllers, group) = (fields.next()?, fields.next()?, fields.next()?);
-            let is_meant = match self {
-                Self::Unified => number == "0" && controllers.is_empty(),
-                Self::Memory => controllers.split(',').any(|name| name == "memory"),
-            };
-            is_meant.then_some(group)
-        })
-    }
-
-    /// The file of a group that has a line `oom_kill N`.
-    fn file(self) -> &'static str {
-        match self {
-            Self::Unified => "memory.events",
-            // Since Linux 4.13.
-            Self::Memory => "memory.oom_control",
-        }
-    }
-}
-
-impl Mount {
-    /// Where the counter of the process with these groups is, if this hierarchy has it.
-    fn counter(&self, groups: &str) -> Option<PathBuf> {
-        let group = Path::new(self.hierarchy.group(groups)?);
-        let below = group.strip_prefix(&self.root).ok()?;
-        Some(self.point.join(below).join(self.hierarchy.file()))
-    }
-}
-
-/// The mount table is read once: a hierarchy does not move under a running program.
-fn mounts() -> &'static [Mount] {
-    static MOUNTS: OnceLock<Vec<Mount>> = OnceLock::new();
-    MOUNTS.get_or_init(|| {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        find_mounts(&table)
-    })
-}
-
-/// Finds the hierarchies in a `mountinfo` table; its layout is in proc(5).
-fn find_mounts(mountinfo: &str) -> Vec<Mount> {
-    let of_line = |line: &str| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(3);
-        Some(Mount {
-            hierarchy: Hierarchy::of(kind)?,
-            root: fields.next()?.into(),
-            point: fields.next()?.into(),
-        })
+/// The file of a group that has a line `oom_kill N`.
+fn counter_of(mount: &Mount, groups: &str) -> Option<PathBuf> {
+    let file = match mount.hierarchy {
+        Hierarchy::Unified => "memory.events",
+        // Since Linux 4.13.
+        Hierarchy::Memory => "memory.oom_control",
     };
-    mountinfo.lines().filter_map(of_line).collect()
+    Some(mount.group(groups)?.join(file))
 }
 
 fn oom_kills(events: &str) -> Option<u64> {
@@ -136,7 +63,10 @@ fn oom_kills(events: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::control_group::find_mounts;
 
     #[test]
     fn only_a_rise_of_the_oom_kill_counter_counts() {
@@ -188,7 +118,7 @@ mod tests {
 
     fn counter(table: &str, groups: &str) -> Option<PathBuf> {
         let mounts = find_mounts(&format!("{PROC}{table}"));
-        mounts.iter().find_map(|mount| mount.counter(groups))
+        mounts.iter().find_map(|mount| counter_of(mount, groups))
     }
 
     #[test]
