@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod exec;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
 use demo::{DemoArgs, DemoServerArgs};
+use doctor::DoctorArgs;
 use exec::ExecArgs;
 use private_ips::PrivateIpsArgs;
 use resolve::ResolveArgs;
@@ -50,6 +52,7 @@ pub(crate) enum Command {
     Stop(StopArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
+    Doctor(DoctorArgs),
     Resolve(ResolveArgs),
     PrivateIps(PrivateIpsArgs),
     Simulate(SimulateArgs),

@@ -25,6 +25,10 @@ impl ExitCode {
     pub(crate) const CLEAN: Self = Self(0);
     /// `demo` only: a request was lost.
     pub(crate) const LOSS: Self = Self(1);
+    /// `doctor` only: there are warnings.
+    pub(crate) const WARNINGS: Self = Self(1);
+    /// `doctor` only: there are errors.
+    pub(crate) const ERRORS: Self = Self(2);
     /// The command line is wrong.
     pub(crate) const USAGE: Self = Self(sysexits::USAGE);
     /// The configuration was rejected, or cannot be read.

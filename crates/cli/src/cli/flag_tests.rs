@@ -489,6 +489,26 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::flags::validate_tells_envoy_of_its_node",
     ),
     (
+        "doctor",
+        "json",
+        "commands::doctor::a_bad_configuration_has_errors_with_value_reason_and_remedy",
+    ),
+    (
+        "doctor",
+        "all",
+        "commands::doctor::every_flag_of_run_is_a_flag_of_doctor",
+    ),
+    (
+        "doctor",
+        "grace-period",
+        "commands::doctor::a_grace_period_that_is_too_short_is_an_error",
+    ),
+    (
+        "doctor",
+        "unit",
+        "commands::doctor::an_unknown_unit_is_no_fault_of_the_host",
+    ),
+    (
         "private-ips",
         "timeout",
         "commands::addresses::the_addresses_of_this_node_come_one_per_line",
@@ -515,12 +535,17 @@ const TARGET: [&str; 3] = ["name", "socket", "lock-dir"];
 const TARGET_TEST: &str =
     "commands::flags::each_command_finds_an_instance_by_its_name_its_socket_and_its_directory";
 
+/// `doctor` takes every flag of `run`, and judges by what `run` would do with it.
+const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doctor";
+
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let clients = ["status", "reload", "drain", "undrain", "stop"];
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
-    FLAG_TESTS.iter().copied().chain(targets)
+    let of_run = FLAG_TESTS.iter().filter(|(command, ..)| *command == "run");
+    let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
+    FLAG_TESTS.iter().copied().chain(targets).chain(of_doctor)
 }
 
 /// The file that has the test.

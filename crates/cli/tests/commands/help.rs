@@ -45,6 +45,11 @@ fn the_help_of_validate_is_its_manual() {
 }
 
 #[test]
+fn the_help_of_doctor_is_its_manual() {
+    insta::assert_snapshot!("help_doctor", help_of(&["doctor"]));
+}
+
+#[test]
 fn the_help_of_resolve_is_its_manual() {
     insta::assert_snapshot!("help_resolve", help_of(&["resolve"]));
 }

@@ -13,6 +13,7 @@ mod client;
 mod control;
 mod control_wire;
 mod demo;
+mod doctor;
 mod ends;
 mod envoy;
 mod exec;

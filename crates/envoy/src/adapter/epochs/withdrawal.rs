@@ -65,6 +65,7 @@ mod tests {
         Answer::Info(Box::new(ServerInfo {
             state,
             restart_epoch,
+            concurrency: None,
             version: "1.40.0".to_owned(),
             hot_restart_version: "11.104".to_owned(),
             uptime: Duration::ZERO,
