@@ -16,7 +16,7 @@ pub(crate) mod simulate;
 
 use clap::{Parser, Subcommand};
 
-use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
+use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WhoArgs};
 use demo::{DemoArgs, DemoServerArgs};
 use exec::ExecArgs;
 use private_ips::PrivateIpsArgs;
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     Undrain(UndrainArgs),
     Stop(StopArgs),
+    Who(WhoArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
     Resolve(ResolveArgs),

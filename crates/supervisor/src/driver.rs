@@ -9,6 +9,7 @@ pub(crate) mod counters;
 mod status;
 mod tell;
 pub(crate) mod unwind;
+mod who;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -31,6 +32,7 @@ use crate::operator::{
 use crate::supervisor::Ended;
 use crate::{Files, Operate, Signals, Source};
 use counters::Counted;
+use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
 pub(crate) struct World<P: Operate, S> {
@@ -70,6 +72,8 @@ pub(crate) struct Driver<P: Operate, S> {
     reading: Option<AbortHandle>,
     /// Those whose clients are being watched.
     watching: BTreeMap<AskId, AbortHandle>,
+    /// When each connection of a client was seen first.
+    first_seen: SharedFirstSeen,
 }
 
 impl<P, S> Driver<P, S>
@@ -92,6 +96,7 @@ where
             looking: None,
             reading: None,
             watching: BTreeMap::new(),
+            first_seen: SharedFirstSeen::default(),
         }
     }
 

@@ -28,3 +28,4 @@ mod template;
 mod usage;
 mod variables;
 mod watching;
+mod who;

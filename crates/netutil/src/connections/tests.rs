@@ -319,7 +319,8 @@ fn a_descriptor_that_is_another_connection_by_then_is_left_alone() {
     let seen = connection_from(&client);
     let mut other = connect(&listener, "127.0.0.1");
     // Its place is taken by the other one.
-    rustix::io::dup2(&other.1, &mut std::os::fd::OwnedFd::from(server)).unwrap();
+    let mut place = OwnedFd::from(server);
+    rustix::io::dup2(&other.1, &mut place).unwrap();
     let mut by_copy = seen.clone();
     by_copy.id = None;
     // The socket is open, but not in that process.
@@ -327,6 +328,7 @@ fn a_descriptor_that_is_another_connection_by_then_is_left_alone() {
     elsewhere.pid = 1;
     let closing = close(vec![seen, by_copy, elsewhere], soon());
     assert_eq!((closing.gone, closing.destroyed), (3, 0), "{closing:?}");
+    drop(place);
     assert!(is_alive(&mut other));
 }
 

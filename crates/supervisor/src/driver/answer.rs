@@ -6,10 +6,11 @@ use handover_core::{Epoch, Urgency};
 use handover_tokio::Status;
 use tracing::warn;
 
-use super::Driver;
 use super::status::{Known, held_in_words, status};
+use super::{Driver, who};
 use crate::control::wire::{
     self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
+    WhoRequest,
 };
 use crate::control::{Answer, Ask, PendingAsk};
 use crate::operator::{self, AskId, Overview, Progress, Report, WaitedFor};
@@ -39,6 +40,22 @@ where
                     let facts = proxy.facts().await;
                     let status = status(known, &current.borrow(), facts);
                     send(asked, Ok(Reply::Status(Box::new(status))));
+                    None
+                });
+                return;
+            }
+            Ok(operator::Reply::Who) => {
+                let request = match asked.ask {
+                    Ask::Who(request) => request,
+                    Ask::Status | Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => {
+                        WhoRequest::default()
+                    }
+                };
+                let current = self.status.clone();
+                let first_seen = Arc::clone(&self.first_seen);
+                self.work.spawn(async move {
+                    let answer = who::answer(&*proxy, current, first_seen, request).await;
+                    send(asked, answer);
                     None
                 });
                 return;
