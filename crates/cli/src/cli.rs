@@ -17,7 +17,7 @@ pub(crate) mod simulate;
 
 use clap::{Parser, Subcommand};
 
-use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
+use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WhoArgs};
 use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     Undrain(UndrainArgs),
     Stop(StopArgs),
+    Who(WhoArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
     Doctor(DoctorArgs),

@@ -43,6 +43,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Drain(args) => control::drain(&args).await,
         Command::Undrain(args) => control::undrain(&args).await,
         Command::Stop(args) => control::stop(&args).await,
+        Command::Who(args) => control::who(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,

@@ -9,6 +9,7 @@ pub(crate) mod counters;
 mod status;
 mod tell;
 pub(crate) mod unwind;
+mod who;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -31,6 +32,7 @@ use crate::operator::{
 use crate::supervisor::Ended;
 use crate::{Facts, Files, Operate, Signals, Source};
 use counters::Counted;
+use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
 pub(crate) struct World<P: Operate, S> {
@@ -74,6 +76,8 @@ pub(crate) struct Driver<P: Operate, S> {
     reading: Option<AbortHandle>,
     /// Those whose clients are being watched.
     watching: BTreeMap<AskId, AbortHandle>,
+    /// When each connection of a client was seen first.
+    first_seen: SharedFirstSeen,
 }
 
 /// What a task beside the loop ends with.
@@ -108,6 +112,7 @@ where
             looking: None,
             reading: None,
             watching: BTreeMap::new(),
+            first_seen: SharedFirstSeen::default(),
         }
     }
 

@@ -29,3 +29,4 @@ mod template;
 mod usage;
 mod variables;
 mod watching;
+mod who;

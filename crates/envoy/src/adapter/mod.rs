@@ -77,6 +77,7 @@ pub use self::error::{EnvoyFailed, SetupError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
+pub use self::running::{EpochListeners, ListenerPurpose, ListenerSeen};
 use self::settings::EnvoySettings;
 pub use self::settings::StopOptions;
 
@@ -204,6 +205,16 @@ impl Envoy {
     /// Cancel safe: it changes nothing.
     pub async fn held_by(&self) -> Vec<Holding> {
         holding(&self.running).await
+    }
+
+    /// Returns where clients connect to each running epoch: where it listens, and where it has listened
+    /// before a newer one took over. It looks at the sockets of every epoch.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn listeners(&self) -> Vec<EpochListeners> {
+        running::listeners_of_each(&self.running).await
     }
 
     /// Waits until no client has a connection. While the connections of an epoch cannot be counted, it

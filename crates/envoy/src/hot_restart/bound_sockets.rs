@@ -5,8 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use handover_netutil::proc_net::{sockets_of, unix_socket};
+
 use super::BaseId;
-use crate::proc_net::{sockets_of, unix_socket};
 
 /// One socket of an Envoy that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

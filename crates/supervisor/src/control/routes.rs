@@ -13,12 +13,13 @@ use super::ask::{Answer, Ask};
 use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 5] = [
+const PATHS: [(&str, Method); 6] = [
     (wire::STATUS, Method::GET),
     (wire::RELOAD, Method::POST),
     (wire::DRAIN, Method::POST),
     (wire::UNDRAIN, Method::POST),
     (wire::STOP, Method::POST),
+    (wire::WHO, Method::POST),
 ];
 
 /// Reads what a request asks for.
@@ -44,6 +45,7 @@ where
             let UndrainRequest {} = parse(&body)?;
             Ask::Undrain
         }
+        wire::WHO => Ask::Who(parse(&body)?),
         _ => Ask::Stop(parse(&body)?),
     };
     ask.check()

@@ -7,9 +7,10 @@ use handover_tokio::Status;
 use tracing::warn;
 
 use super::status::{Known, held_in_words, status};
-use super::{Done, Driver};
+use super::{Done, Driver, who};
 use crate::control::wire::{
     self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
+    WhoRequest,
 };
 use crate::control::{Answer, Ask, PendingAsk};
 use crate::operator::{self, AskId, Overview, Progress, Report, WaitedFor};
@@ -36,6 +37,22 @@ where
                 // A look has come just before.
                 let status = status(self.known(*overview), &self.told, self.facts.clone());
                 Ok(Reply::Status(Box::new(status)))
+            }
+            Ok(operator::Reply::Who) => {
+                let request = match asked.ask {
+                    Ask::Who(request) => request,
+                    Ask::Status | Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => {
+                        WhoRequest::default()
+                    }
+                };
+                let current = self.status.clone();
+                let first_seen = Arc::clone(&self.first_seen);
+                self.work.spawn(async move {
+                    let answer = who::answer(&*proxy, current, first_seen, request).await;
+                    send(asked, answer);
+                    Done::Nothing
+                });
+                return;
             }
             Err(
                 refusal @ operator::Refusal::TimedOut {

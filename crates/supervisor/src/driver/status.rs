@@ -114,7 +114,7 @@ pub(super) fn held_in_words(held: Held, status: &Status) -> String {
     }
 }
 
-fn state_of(state: EpochState) -> wire::EpochState {
+pub(super) fn state_of(state: EpochState) -> wire::EpochState {
     match state {
         EpochState::Starting => wire::EpochState::Starting,
         EpochState::Live => wire::EpochState::Live,

@@ -25,6 +25,8 @@ impl fmt::Display for AskId {
 pub enum Request {
     /// The present state. It is answered immediately.
     Status,
+    /// Who is connected, or the end of some connections. It is answered immediately.
+    Who,
     /// Read the files as they are at this moment, and run what they ask for.
     Reload {
         /// Whether the next epoch starts although nothing has changed.
@@ -92,6 +94,8 @@ impl Wait {
 pub enum Reply<C> {
     /// The state of the operator. The driver adds what the agent, the proxy and the files show.
     Status(Box<Overview<C>>),
+    /// Leave to look. The driver looks who is connected, ends what was asked for, and answers.
+    Who,
     /// What became of a reload.
     Reloaded {
         /// How far it is.

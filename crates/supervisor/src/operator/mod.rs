@@ -409,7 +409,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         self.newest_ask = Some(id);
         let wait = match request {
-            Request::Status | Request::Undrain => Wait::No,
+            Request::Status | Request::Who | Request::Undrain => Wait::No,
             Request::Reload { wait, .. } | Request::Drain { wait } | Request::Stop { wait, .. } => {
                 wait
             }
@@ -432,6 +432,8 @@ impl<C: Clone + Eq> Operator<C> {
                 let open = ask(AskState::Look(look));
                 self.asks.push(open);
             }
+            // Connections hold an end up as well, so it is answered then too.
+            Request::Who => self.answer(id, Ok(Reply::Who)),
             Request::Stop { now, wait } => {
                 let open = ask(AskState::End);
                 self.stop(open, now, wait);

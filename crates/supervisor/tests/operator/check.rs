@@ -511,6 +511,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             }
             (Ok(Reply::Ended(_)), _) => self.ended,
             (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
+            (Ok(Reply::Who), input) => matches!(
+                input,
+                Some(Input::Asked {
+                    request: Request::Who,
+                    ..
+                })
+            ),
             (Ok(Reply::Status(overview)), _) => {
                 overview.ready == (!self.is_ending() && self.serves())
                     && overview.listening == self.seen.flatten()

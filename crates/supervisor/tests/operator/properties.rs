@@ -52,6 +52,7 @@ fn request() -> impl Strategy<Value = Request> {
     let next = prop_oneof![Just(Next::IfDifferent), Just(Next::Renew), Just(Next::Cold)];
     prop_oneof![
         1 => Just(Request::Status),
+        1 => Just(Request::Who),
         6 => (next, any::<bool>(), wait()).prop_map(|(next, hurry, wait)| Request::Reload {
             next,
             hurry,

@@ -115,6 +115,7 @@ scenarios! {
     crash_of_the_only_epoch_shows_in_the_status
     number_of_an_ask_is_used_once
     what_is_over_is_ignored
+    who_is_answered_while_everything_ends
 }
 
 fn transcript(text: &str) -> String {

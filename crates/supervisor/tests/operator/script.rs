@@ -292,6 +292,7 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
     }
     Ok(match kind {
         "status" => Request::Status,
+        "who" => Request::Who,
         "undrain" => Request::Undrain,
         "drain" => Request::Drain { wait },
         "stop" => Request::Stop { now, wait },

@@ -164,6 +164,7 @@ fn replied(reply: &Reply<String>) -> String {
             let ready = if overview.ready { "ready" } else { "not ready" };
             format!("{ready}, wants {desired}, {problem}")
         }
+        Reply::Who => "may look".to_owned(),
         Reply::Reloaded {
             progress,
             changed,
