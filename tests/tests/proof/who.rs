@@ -1,6 +1,11 @@
 //! Who holds an old epoch of Envoy or a stop, and the end of just that connection.
 
-use std::io::{Read, Write};
+#![expect(
+    clippy::indexing_slicing,
+    reason = "fields are read from JSON that the command has printed; a missing one is null"
+)]
+
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
@@ -24,9 +29,10 @@ fn keep<S: Read + Write>(mut stream: S) -> S {
 
 fn is_cut(mut stream: impl Read) -> bool {
     let mut rest = Vec::new();
-    // The answer comes first. A reset is an end as well.
-    let _reset = stream.read_to_end(&mut rest);
-    rest.starts_with(b"TTP/1.1 200")
+    let end = stream.read_to_end(&mut rest);
+    // The answer comes first. A reset is an end as well, and the limit of the socket is none.
+    let has_ended = end.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
+    has_ended && rest.starts_with(b"TTP/1.1 200")
 }
 
 fn epochs(site: &Site) -> Vec<Value> {

@@ -499,6 +499,31 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::doctor::every_flag_of_run_is_a_flag_of_doctor",
     ),
     (
+        "who",
+        "end",
+        "commands::who::one_client_of_an_old_epoch_is_ended_and_the_others_live_on",
+    ),
+    (
+        "who",
+        "epoch",
+        "commands::who::the_connections_of_a_worker_belong_to_its_program",
+    ),
+    (
+        "who",
+        "sort",
+        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
+    ),
+    (
+        "who",
+        "limit",
+        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
+    ),
+    (
+        "who",
+        "json",
+        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
+    ),
+    (
         "doctor",
         "grace-period",
         "commands::doctor::a_grace_period_that_is_too_short_is_an_error",
@@ -539,7 +564,7 @@ const TARGET_TEST: &str =
 const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doctor";
 
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let clients = ["status", "reload", "drain", "undrain", "stop"];
+    let clients = ["status", "reload", "drain", "undrain", "stop", "who"];
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));

@@ -26,7 +26,7 @@ impl Client {
         self.0.local_addr().unwrap().to_string()
     }
 
-    fn is_cut(mut self) -> bool {
+    fn was_cut(mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(read) => read == 0,
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
@@ -99,7 +99,7 @@ fn one_client_of_an_old_epoch_is_ended_and_the_others_live_on() {
     let closed = format!("closed 1 of 1 connection of {}\n", first.peer());
     assert!(asked.stdout.starts_with(&closed), "{asked:?}");
     assert_eq!(asked.code, 0, "{asked:?}");
-    assert!(first.is_cut());
+    assert!(first.was_cut());
     assert_eq!(peers(&held(&place, &[1, 1])[0]), [second.peer()]);
 
     // The one that serves loses nobody, and the old one ends with its last connection.
@@ -114,7 +114,7 @@ fn one_client_of_an_old_epoch_is_ended_and_the_others_live_on() {
             .contains("left alone on an epoch that serves: 1"),
         "{asked:?}"
     );
-    assert!(second.is_cut());
+    assert!(second.was_cut());
     held(&place, &[1]);
     assert!(third.finish().contains("one from epoch 1"));
 
@@ -123,7 +123,7 @@ fn one_client_of_an_old_epoch_is_ended_and_the_others_live_on() {
     let asked = place.ask(&["who", "--epoch", "1", "--end", "127.0.0.1"]);
     let closed = "closed 1 of 1 connection of 127.0.0.1\nof these on an epoch that serves: 1\n";
     assert!(asked.stdout.starts_with(closed), "{asked:?}");
-    assert!(fourth.is_cut());
+    assert!(fourth.was_cut());
     server.signal(Signal::TERM);
     assert_eq!(server.code(), 0);
 }
@@ -141,7 +141,7 @@ fn a_stop_that_one_client_holds_ends_with_it() {
         asked.stdout.starts_with("closed 1 of 1 connection\n"),
         "{asked:?}"
     );
-    assert!(client.is_cut());
+    assert!(client.was_cut());
     assert_eq!(server.code(), 0);
 }
 
@@ -165,7 +165,7 @@ fn the_connections_of_a_worker_belong_to_its_program() {
     assert_ne!(seen["pid"], epochs[0]["pid"]);
     assert_eq!(seen["peer"], client.peer());
     assert_eq!(place.ask(&["who", "--epoch", "0", "--end", "all"]).code, 0);
-    assert!(client.is_cut());
+    assert!(client.was_cut());
     program.signal(Signal::KILL);
     program.code();
 }
@@ -188,7 +188,7 @@ fn a_list_is_as_long_as_was_asked_for_and_counts_all() {
         asked.stdout.starts_with("closed 50 of 50 connections"),
         "{asked:?}"
     );
-    assert!(clients.into_iter().all(Client::is_cut));
+    assert!(clients.into_iter().all(Client::was_cut));
     server.signal(Signal::TERM);
     assert_eq!(server.code(), 0);
 }
