@@ -96,6 +96,7 @@ impl Bytes<'_> {
                 OnCleanExit::Stop,
             ]),
             start_deadline: self.optional(1, 5),
+            give_way_after: self.optional(1, 4),
             max_epochs: [None, Some(2), Some(3)][usize::from(self.below(3))],
             abort_grace: seconds(self.below(4)),
             drain_deadline: self.optional(0, 4),

@@ -10,8 +10,6 @@ mod model;
 mod mutants;
 mod soak;
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -37,14 +35,12 @@ enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Install a pinned, real Envoy below the target directory and print its path.
+    /// Install a pinned, real Envoy below the target directory and print its path, as for
+    /// `ENVOY_BIN=$(cargo xtask envoy)`.
     Envoy {
         /// Which of the pinned versions.
         #[arg(long, value_name = "X.Y.Z", default_value = envoy::DEFAULT_VERSION)]
         version: String,
-        /// Print only the path on standard output, for `ENVOY_BIN=$(cargo xtask envoy --print)`.
-        #[arg(long)]
-        print: bool,
     },
     /// Measure with the release profile.
     Bench {
@@ -77,9 +73,6 @@ enum Command {
         /// Only these packages; all libraries otherwise.
         #[arg(long = "package", value_name = "NAME")]
         packages: Vec<String>,
-        /// List the changes that would be made; make none.
-        #[arg(long)]
-        list: bool,
     },
 }
 
@@ -90,17 +83,20 @@ enum Subject {
 }
 
 impl Xtask {
-    /// Does what the command line asks for.
+    /// Does what the command line asks for, and returns whether nothing was found to be wrong.
     ///
     /// # Errors
     ///
-    /// When the work cannot be done at all. Checks that fail are not an error but an exit code.
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    /// When the work cannot be done at all. Checks that fail are no error.
+    pub(crate) fn run(self) -> Result<bool> {
         match self.command {
-            Command::Ci { list: true } => Ok(ci::list()),
+            Command::Ci { list: true } => {
+                ci::list();
+                Ok(true)
+            }
             Command::Ci { list: false } => ci::run_all(),
             Command::Check { names } => ci::run_some(&names),
-            Command::Envoy { version, print } => envoy::command(&version, print),
+            Command::Envoy { version } => envoy::command(&version),
             Command::Bench {
                 subject: Subject::Core,
             } => bench::core(),
@@ -109,11 +105,7 @@ impl Xtask {
             Command::Model => model::command(),
             Command::Soak { minutes } => soak::command(minutes),
             Command::MinimalVersions => minimal::command(),
-            Command::Mutants {
-                shard,
-                packages,
-                list,
-            } => mutants::command(shard.as_deref(), &packages, list),
+            Command::Mutants { shard, packages } => mutants::command(shard.as_deref(), &packages),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Context {
     /// A directory below the target directory for what checks hand to each other.
     pub(crate) fn scratch(&self) -> Result<PathBuf> {
         let path = self.target().join("xtask");
-        std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        fs_err::create_dir_all(&path)?;
         Ok(path)
     }
 
@@ -121,6 +121,15 @@ impl Context {
         Ok(self.files.get_or_init(|| listed))
     }
 
+    /// Those [files](Self::files) that are chosen.
+    pub(crate) fn files_where(
+        &self,
+        is_chosen: impl Fn(&str) -> bool,
+    ) -> Result<impl Iterator<Item = &String>> {
+        let files = self.files()?.iter();
+        Ok(files.filter(move |file| is_chosen(file)))
+    }
+
     /// The files that `git ls-files` lists, relative to the root, without those that are deleted.
     pub(crate) fn list_files(&self, arguments: &[&str]) -> Result<Vec<String>> {
         let mut git = self.command("git");
@@ -134,8 +143,7 @@ impl Context {
 
     /// The text of a file of the repository.
     pub(crate) fn text(&self, relative: &str) -> Result<String> {
-        std::fs::read_to_string(self.root.join(relative))
-            .with_context(|| format!("reading {relative}"))
+        Ok(fs_err::read_to_string(self.root.join(relative))?)
     }
 
     /// A manifest or another TOML file of the repository.
@@ -163,12 +171,17 @@ impl Context {
         command
     }
 
+    /// Cargo with the arguments that these words are.
+    pub(crate) fn cargo_words(&self, arguments: &str) -> Command {
+        self.cargo(arguments.split_whitespace())
+    }
+
     /// Name and version of each package that `cargo tree` finds.
     pub(crate) fn tree<I: IntoIterator<Item: AsRef<OsStr>>>(
         &self,
         arguments: I,
     ) -> Result<BTreeSet<(String, String)>> {
-        let mut tree = self.cargo(["tree", "--prefix", "none", "--no-dedupe", "--format", "{p}"]);
+        let mut tree = self.cargo_words("tree --prefix none --no-dedupe --format {p}");
         tree.args(arguments);
         let output = process::capture(tree)?;
         let packages = output.lines().filter_map(|line| {
@@ -196,8 +209,8 @@ impl Context {
         if let Some(path) = self.handover.get() {
             return Ok(path);
         }
-        let messages = "--message-format=json-render-diagnostics";
-        let mut build = self.cargo(["build", "--package", "handover", messages]);
+        let build = "build --package handover --message-format=json-render-diagnostics";
+        let mut build = self.cargo_words(build);
         build.stderr(std::process::Stdio::inherit());
         let output = process::capture(build)?;
         let executable = Message::parse_stream(output.as_bytes())
@@ -228,7 +241,7 @@ impl Context {
             return Ok(());
         }
         println!("cargo-nextest is not installed; building it, which takes some minutes");
-        let mut install = self.cargo(["install", "cargo-nextest", "--locked", "--root"]);
+        let mut install = self.cargo_words("install cargo-nextest --locked --root");
         install.arg(self.tools());
         match process::passes(install)? {
             None => Ok(()),

@@ -26,7 +26,8 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     match commands::Xtask::parse().run() {
-        Ok(code) => code,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE

@@ -1,5 +1,6 @@
 //! How a program is started, watched and, when its time is up, ended.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,22 @@ pub(crate) fn passes(mut command: Command) -> Result<Option<String>> {
         .status()
         .with_context(|| format!("starting `{what}`"))?;
     Ok((!status.success()).then(|| format!("`{what}` ended with {status}")))
+}
+
+/// Runs programs one after the other, until one does not succeed. Returns whether all did, and prints the
+/// problem.
+///
+/// # Errors
+///
+/// When a program cannot be started.
+pub(crate) fn all_pass(commands: impl IntoIterator<Item = Command>) -> Result<bool> {
+    for command in commands {
+        if let Some(problem) = passes(command)? {
+            eprintln!("{problem}");
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Runs a program as [`passes`], and ends every process that carries the mark of this run when `limit` is over.
@@ -58,6 +75,25 @@ pub(crate) fn passes_within(
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Runs a program as [`passes_within`], and returns also what it wrote to standard output, which is printed.
+///
+/// # Errors
+///
+/// When the program cannot be started or waited for, or its output cannot be kept in the file `log`.
+pub(crate) fn logged_within(
+    run_id: &str,
+    mut command: Command,
+    log: &Path,
+    limit: Duration,
+) -> Result<(Option<String>, String)> {
+    let (file, _) = fs_err::File::create(log)?.into_parts();
+    command.stdout(file);
+    let problem = passes_within(run_id, command, limit)?;
+    let output = String::from_utf8_lossy(&fs_err::read(log)?).into_owned();
+    print!("{output}");
+    Ok((problem, output))
 }
 
 /// Runs a program and returns what it wrote to standard output.
@@ -121,7 +157,7 @@ fn command_line(pid: Pid) -> String {
 
 /// The command as a person would type it.
 pub(crate) fn describe(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program());
+    let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
     let words = std::iter::once(name).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();

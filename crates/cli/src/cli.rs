@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod exec;
@@ -16,8 +17,9 @@ pub(crate) mod simulate;
 
 use clap::{Parser, Subcommand};
 
-use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs};
+use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WhoArgs};
 use demo::{DemoArgs, DemoServerArgs};
+use doctor::DoctorArgs;
 use exec::ExecArgs;
 use private_ips::PrivateIpsArgs;
 use resolve::ResolveArgs;
@@ -48,8 +50,10 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     Undrain(UndrainArgs),
     Stop(StopArgs),
+    Who(WhoArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
+    Doctor(DoctorArgs),
     Resolve(ResolveArgs),
     PrivateIps(PrivateIpsArgs),
     Simulate(SimulateArgs),

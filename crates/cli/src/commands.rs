@@ -3,6 +3,7 @@
 mod control;
 mod demo;
 mod demo_envoy;
+mod doctor;
 mod envoy_args;
 mod envoy_binary;
 mod envoy_config;
@@ -42,8 +43,10 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Drain(args) => control::drain(&args).await,
         Command::Undrain(args) => control::undrain(&args).await,
         Command::Stop(args) => control::stop(&args).await,
+        Command::Who(args) => control::who(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Validate(args) => validate::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
@@ -60,6 +63,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
 pub(crate) fn judge(command: &Command) -> Result<(), Fatal> {
     if let Command::Run(args) = command {
         run::judge(args)
+    } else if let Command::Doctor(args) = command {
+        run::judge(&args.run)
     } else if let Command::Exec(args) = command {
         exec::judge(args)
     } else {

@@ -1,5 +1,5 @@
-//! The exit codes: what scripts and service managers rely on. The names and most numbers are those
-//! of `sysexits.h`; 126, 127 and 128 + signal are those of a shell.
+//! The exit codes: what scripts and service managers rely on. Most numbers are those of `sysexits.h`, from
+//! the table of the supervisor; 126, 127 and 128 + signal are those of a shell.
 
 use std::error::Error;
 
@@ -13,8 +13,8 @@ use handover_netutil::ResolveError;
 use handover_process::{Signal, SpawnError};
 use handover_runtime::Shortage;
 
-use handover_supervisor::Ended;
 use handover_supervisor::program::ProgramError;
+use handover_supervisor::{Ended, sysexits};
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +25,24 @@ impl ExitCode {
     pub(crate) const CLEAN: Self = Self(0);
     /// `demo` only: a request was lost.
     pub(crate) const LOSS: Self = Self(1);
+    /// `doctor` only: there are warnings.
+    pub(crate) const WARNINGS: Self = Self(1);
+    /// `doctor` only: there are errors.
+    pub(crate) const ERRORS: Self = Self(2);
     /// The command line is wrong.
-    pub(crate) const USAGE: Self = Self(64);
+    pub(crate) const USAGE: Self = Self(sysexits::USAGE);
     /// The configuration was rejected, or cannot be read.
-    pub(crate) const CONFIG: Self = Self(65);
+    pub(crate) const CONFIG: Self = Self(sysexits::DATA_ERROR);
     /// The retries are spent, or something that was asked for is unavailable.
-    pub(crate) const UNAVAILABLE: Self = Self(69);
+    pub(crate) const UNAVAILABLE: Self = Self(sysexits::UNAVAILABLE);
     /// A bug in this program.
-    pub(crate) const INTERNAL: Self = Self(70);
+    pub(crate) const INTERNAL: Self = Self(sysexits::SOFTWARE);
     /// The operating system refused what is needed before anything can start.
-    pub(crate) const OS: Self = Self(71);
+    pub(crate) const OS: Self = Self(sysexits::OS_ERROR);
     /// A drain was cut or has failed, or an answer did not come in time. For `status` also: not ready.
-    pub(crate) const CUT: Self = Self(75);
+    pub(crate) const CUT: Self = Self(sysexits::TEMPORARY_FAILURE);
     /// Envoy may not read what it is given.
-    pub(crate) const NO_PERMISSION: Self = Self(77);
+    pub(crate) const NO_PERMISSION: Self = Self(sysexits::NO_PERMISSION);
     /// The program was found and cannot be executed.
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
     /// The program was not found.

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod demo;
+mod doctor;
 mod escape;
 mod exit_code;
 mod fatal;

@@ -26,8 +26,8 @@ pub enum Invariant {
     /// not be started.
     StartsWhatIsAskedFor,
     /// Between two refills, no more retries are scheduled than the policy allows. Each further
-    /// start has cost a retry. The exception is an epoch that lost its listeners to a newer start,
-    /// which costs nothing.
+    /// start has cost a retry. The exceptions are an epoch that lost its listeners to a newer start,
+    /// and a start that gave way: they cost nothing.
     RetriesWithinBudget,
     /// A retry waits as long as the policy says: each delay is twice the one before, up to the
     /// longest. No retry starts earlier.
@@ -63,8 +63,11 @@ pub enum Invariant {
     AlwaysFinishes,
     /// An epoch is aborted only while it runs, and each time more urgently.
     AbortsEscalate,
-    /// An epoch's start is withdrawn at most once, while it starts and after a terminate.
+    /// An epoch's start is withdrawn at most once, while it starts: after a terminate, or to give way.
     WithdrawnAtMostOnce,
+    /// A start gives way once it was let be for as long as the policy says, and only to a
+    /// configuration that was asked for since and has not failed. Until then there is a deadline.
+    GivesWayToANewerDesire,
     /// While the machine drains, the start of each starting epoch was withdrawn. If nothing can be
     /// drained beside it, it has a deadline.
     NoStartOutlivesTerminate,
@@ -105,6 +108,7 @@ impl Invariant {
         Self::AlwaysFinishes,
         Self::AbortsEscalate,
         Self::WithdrawnAtMostOnce,
+        Self::GivesWayToANewerDesire,
         Self::NoStartOutlivesTerminate,
         Self::LooksBeforeLateDeadlines,
         Self::DrainedMeansDrained,

@@ -66,6 +66,26 @@ scenarios! {
     clean_exit_of_a_draining_epoch
     start_deadline
     start_deadline_spends_the_budget
+    give_way
+    give_way_at_once
+    give_way_of_the_first_start
+    give_way_to_a_renewal
+    give_way_to_what_serves
+    give_way_after_taking_over
+    give_way_without_an_answer
+    give_way_and_drain
+    give_way_and_come_back
+    give_way_and_come_back_live
+    give_way_to_a_burst
+    give_way_up_to_the_deadline
+    give_way_of_the_fallback
+    give_way_and_fail
+    give_way_then_terminate
+    give_way_then_terminate_beside_live
+    give_way_then_restart
+    give_way_without_waiting_for_live
+    gap_before_a_start_gives_way
+    gap_in_a_start_that_gives_way
     cap_reached
     released_epoch_leaves_the_cap
     live_epoch_dies_while_the_cap_holds_a_change

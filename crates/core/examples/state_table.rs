@@ -75,6 +75,7 @@ fn with_distinct_spans(policy: Policy) -> Policy {
             ..policy.retry
         },
         start_deadline: policy.start_deadline.map(|_| Duration::from_millis(60_007)),
+        give_way_after: policy.give_way_after.map(|_| Duration::from_millis(2_003)),
         drain_deadline: Some(Duration::from_millis(7_019)),
         ..policy
     }
@@ -244,6 +245,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
             DeadlineReason::Healthy(_) => "an epoch counts as healthy",
             DeadlineReason::DrainDeadline => "the drain deadline",
             DeadlineReason::Grace(_) => "the grace is over",
+            DeadlineReason::GiveWay(_) => "a start gives way",
             DeadlineReason::Withdrawal(_) => "the grace of a withdrawn start is over",
             _ => "a deadline",
         }

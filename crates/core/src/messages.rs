@@ -55,7 +55,8 @@ pub enum Input<C> {
     /// change must not wait for them.
     Released(Epoch),
     /// The epoch was withdrawn while it started; see [`Output::Withdraw`]. It will never go live.
-    /// It finishes its requests and exits by itself, so it counts as draining.
+    /// It finishes its requests and exits by itself, so it counts as draining. While the machine
+    /// does not terminate, nothing else ends the epoch before a newer one is live.
     Withdrawn(Epoch),
     /// The epoch has ended, and no part of it runs any more.
     Exited(Epoch, Exit),
@@ -136,13 +137,19 @@ pub enum Output<C> {
         by: Epoch,
     },
     /// Give up the start of this epoch, unless it serves or has already taken something over from
-    /// an older one. The command comes at most once for each start, when a terminate meets a
-    /// starting epoch. It has three answers, and the epoch could have given each one by itself:
+    /// an older one. The command comes at most once for each start: when a terminate meets a
+    /// starting epoch, or when the start [gives way](Event::GivesWay) to a newer desire. It has three
+    /// answers, and the epoch could have given each one by itself:
     ///
-    /// - [`Input::Exited`]: it had taken over nothing, and was dropped.
-    /// - [`Input::Live`]: it had taken something over, so it goes live and is drained like any live
-    ///   epoch.
-    /// - [`Input::Withdrawn`]: it will never go live, and ends by itself together with the others.
+    /// - [`Input::Exited`]: it had taken over nothing, and was dropped. With [`Exit::Aborted`] that
+    ///   costs no retry.
+    /// - [`Input::Live`]: it had taken something over, so it goes live. A terminate drains it like
+    ///   any live epoch, and a newer desire starts the next epoch beside it.
+    /// - [`Input::Withdrawn`]: it will never go live. It finishes its requests and ends by itself; on
+    ///   a terminate together with the others.
+    ///
+    /// A newer desire waits for one of these answers as for any start. An epoch that goes on starting
+    /// is aborted at [`Policy::start_deadline`](crate::Policy::start_deadline).
     ///
     /// The drain waits for one of these answers while an older epoch has connections that can be
     /// drained. If no other epoch serves, a start without an answer is aborted after
@@ -256,6 +263,14 @@ pub enum Event {
     StartTimedOut {
         /// The number of the epoch.
         epoch: Epoch,
+    },
+    /// The epoch starts and gives way to a newer desire. Its start is withdrawn: see
+    /// [`Output::Withdraw`], which follows.
+    GivesWay {
+        /// The number of the epoch.
+        epoch: Epoch,
+        /// The time since its start.
+        after: Duration,
     },
     /// The epoch has ended.
     Exited {
@@ -466,6 +481,8 @@ pub enum DeadlineReason {
     Grace(Epoch),
     /// When to abort this epoch, whose start was withdrawn: while nothing else is to be drained.
     Withdrawal(Epoch),
+    /// When to withdraw this start: while a newer desire waits for it.
+    GiveWay(Epoch),
 }
 
 impl fmt::Display for DeadlineReason {
@@ -480,6 +497,7 @@ impl fmt::Display for DeadlineReason {
             Self::Withdrawal(epoch) => {
                 write!(f, "epoch {epoch} must have exited or gone live")
             }
+            Self::GiveWay(epoch) => write!(f, "epoch {epoch} gives way"),
         }
     }
 }

@@ -31,6 +31,18 @@ pub struct Policy {
     /// The longest time that an epoch may take to go live. Then it is aborted and counts as failed.
     /// `None` is no limit.
     pub start_deadline: Option<Duration>,
+    /// The time that a start is let be when a newer desire waits for it: another configuration, or a
+    /// renewal. Then the start is [withdrawn](crate::Output::Withdraw), which costs no retry. `None`
+    /// lets every start come to its own end.
+    ///
+    /// A start that is younger is let be, so that a burst of changes does not end each start that it
+    /// meets. The time doubles with each start in a row that gave way, up to 32 times. It is counted
+    /// from the beginning again once a start goes live, fails or is late. So a start that takes
+    /// longer than the changes are apart goes live all the same. Once the time is as long as
+    /// [`start_deadline`](Self::start_deadline), that deadline alone ends the start.
+    ///
+    /// It has no effect under [`Advance::AtOnce`], where no start holds a desire back.
+    pub give_way_after: Option<Duration>,
     /// The number of epochs that may run at once when a new one is started, 2 or more. `None` is no
     /// limit.
     pub max_epochs: Option<u32>,
@@ -116,6 +128,7 @@ impl Policy {
                 ..Retry::default()
             },
             start_deadline: Some(Duration::from_secs(60)),
+            give_way_after: Some(Duration::from_secs(2)),
             // With a third epoch, Envoy's hot restart protocol ends the oldest one at once and
             // cuts its long requests.
             max_epochs: Some(2),
@@ -133,6 +146,8 @@ impl Policy {
     /// - [`PolicyError::TooFewEpochs`]: with one epoch nothing could be handed over.
     /// - [`PolicyError::NoTimeToStart`]: with a start deadline of zero, no epoch could go live
     ///   in time.
+    /// - [`PolicyError::NoTimeBeforeGivingWay`]: with a `give_way_after` of zero, a burst of changes
+    ///   would end each start that it meets.
     /// - [`PolicyError::NoTimeToProveHealth`]: with a `retry.reset_after` of zero, a proxy that
     ///   crashes as soon as it is live would be restarted without a pause and without end.
     pub const fn check(&self) -> Result<(), PolicyError> {
@@ -142,6 +157,9 @@ impl Policy {
         if let Some(Duration::ZERO) = self.start_deadline {
             return Err(PolicyError::NoTimeToStart);
         }
+        if let Some(Duration::ZERO) = self.give_way_after {
+            return Err(PolicyError::NoTimeBeforeGivingWay);
+        }
         if let Some(Duration::ZERO) = self.retry.reset_after {
             return Err(PolicyError::NoTimeToProveHealth);
         }
@@ -150,13 +168,15 @@ impl Policy {
 }
 
 /// The documented contract of the reference implementation: ten retries from 200 ms, older epochs
-/// are left alone, a clean exit is not restarted, and the agent ends when the budget is spent.
+/// are left alone, a clean exit is not restarted, and the agent ends when the budget is spent. A
+/// start comes to its own end, because that contract never ends one for a newer desire.
 impl Default for Policy {
     fn default() -> Self {
         Self {
             retry: Retry::default(),
             advance: Advance::WhenLive,
             start_deadline: None,
+            give_way_after: None,
             max_epochs: None,
             on_failure: OnFailure::KeepServing,
             on_exhausted: OnExhausted::Stop,
@@ -175,6 +195,8 @@ pub enum PolicyError {
     TooFewEpochs(u32),
     /// `start_deadline` is zero.
     NoTimeToStart,
+    /// `give_way_after` is zero.
+    NoTimeBeforeGivingWay,
     /// `retry.reset_after` is zero.
     NoTimeToProveHealth,
 }
@@ -190,6 +212,10 @@ impl fmt::Display for PolicyError {
             Self::NoTimeToStart => f.write_str(
                 "start_deadline is zero, so no epoch could ever go live in time: \
                  give the time a proxy may take, or leave it out",
+            ),
+            Self::NoTimeBeforeGivingWay => f.write_str(
+                "give_way_after is zero, so a burst of changes would end every start: \
+                 give the time a start is let be, or leave it out",
             ),
             Self::NoTimeToProveHealth => f.write_str(
                 "retry.reset_after is zero, so a crash loop would never be slowed down: \
@@ -322,6 +348,17 @@ mod tests {
         assert_eq!(policy.check(), Err(PolicyError::NoTimeToStart));
         let message = PolicyError::NoTimeToStart.to_string();
         assert!(message.starts_with("start_deadline is zero"), "{message}");
+    }
+
+    #[test]
+    fn a_start_is_let_be_for_some_time() {
+        let policy = Policy {
+            give_way_after: Some(Duration::ZERO),
+            ..Policy::default()
+        };
+        assert_eq!(policy.check(), Err(PolicyError::NoTimeBeforeGivingWay));
+        let message = PolicyError::NoTimeBeforeGivingWay.to_string();
+        assert!(message.starts_with("give_way_after is zero"), "{message}");
     }
 
     #[test]

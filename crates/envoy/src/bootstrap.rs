@@ -11,14 +11,18 @@
 //! same message twice (it merges them); all of that is refused here. YAML is a way to write it.
 
 mod admin_paths;
+mod drain_timeouts;
 mod events;
 mod first_resources;
 mod position;
 mod shape;
+mod stats_matcher;
 mod yaml;
 
 pub use admin_paths::{AdminPaths, PathMatcher, PathPattern};
+pub use drain_timeouts::{DrainTimeout, drain_timeouts};
 pub use first_resources::{FirstResourcesError, wait_for_first_resources};
+pub use stats_matcher::StatsMatcher;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -109,8 +113,13 @@ pub struct Bootstrap {
     /// Where the admin endpoint can be reached from this host: an unspecified address (`0.0.0.0`,
     /// `::`) has become the loopback address of its family.
     pub admin: AdminAddress,
+    /// Where the admin endpoint listens, as written: an unspecified address listens on every address
+    /// of the host.
+    pub admin_listens_on: ListenAddress,
     /// Which paths the admin endpoint answers.
     pub admin_paths: AdminPaths,
+    /// Which statistics Envoy keeps.
+    pub stats: StatsMatcher,
     /// The static listeners, in the order of the document.
     pub listeners: Vec<Listener>,
 }
@@ -130,6 +139,8 @@ pub struct Listener {
     /// Whether it is an internal listener (`internal_listener`), which has no socket: only Envoy
     /// itself connects to it.
     pub internal: bool,
+    /// Whether it serves QUIC (`udp_listener_config.quic_options`), as HTTP/3 does.
+    pub quic: bool,
 }
 
 /// One address of a listener.
@@ -322,17 +333,19 @@ impl Bootstrap {
             Format::Protobuf => return Err(BootstrapError::Protobuf),
         };
         let admin = read.admin.unwrap_or_default();
-        let address = admin.address.ok_or(BootstrapError::NoAdmin)?;
+        let address = listen_address(admin.address.ok_or(BootstrapError::NoAdmin)?);
         let matchers = admin.allow_paths.unwrap_or_default().into_iter();
         let listeners = read.static_resources.unwrap_or_default().listeners;
         Ok(Self {
-            admin: reachable(listen_address(address), text)?,
+            admin: reachable(address.clone(), text)?,
+            admin_listens_on: address,
             admin_paths: AdminPaths::new(
                 // What is null matches nothing that is known.
                 matchers
                     .map(|matcher| path_matcher(matcher.unwrap_or_default()))
                     .collect(),
             ),
+            stats: StatsMatcher::of(read.stats_config.unwrap_or_default()),
             listeners: listeners
                 .unwrap_or_default()
                 .into_iter()
@@ -341,6 +354,23 @@ impl Bootstrap {
                 .collect(),
         })
     }
+}
+
+/// Returns whether Envoy fetches listeners with this configuration, which are in no file. It looks for
+/// the names of the two fields, which nobody else uses.
+#[must_use]
+pub fn fetches_listeners(content: &[u8]) -> bool {
+    [
+        "lds_config",
+        "ldsConfig",
+        "lds_resources_locator",
+        "ldsResourcesLocator",
+    ]
+    .iter()
+    .any(|name| {
+        let mut places = content.windows(name.len());
+        places.any(|place| place == name.as_bytes())
+    })
 }
 
 fn path_matcher(matcher: shape::StringMatcher) -> PathMatcher {
@@ -378,6 +408,9 @@ fn listener(listener: shape::Listener) -> Listener {
             .collect(),
         enable_reuse_port: listener.enable_reuse_port.map(|shape::Flag(flag)| flag),
         internal: listener.internal_listener.is_some(),
+        quic: listener
+            .udp_listener_config
+            .is_some_and(|config| config.quic_options.is_some()),
     }
 }
 

@@ -7,6 +7,7 @@ mod claim;
 #[cfg(any(test, feature = "__fuzzing"))]
 pub(crate) mod fuzzing;
 mod message;
+mod neighbours;
 mod owner;
 mod parent;
 mod shm;
@@ -14,6 +15,7 @@ mod socket;
 mod stand_in;
 
 pub use base_id::{BaseId, BaseIdChoice, BaseIdError, BaseIdTooLarge, HostPaths, OwnedBaseId};
+pub use neighbours::Neighbour;
 pub use parent::{Parent, ParentError};
 pub use shm::{Repair, RepairError, SharedMemory, SharedMemoryState};
 pub use stand_in::{StandIn, StandInError};

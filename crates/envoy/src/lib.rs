@@ -65,8 +65,6 @@ pub mod admin;
 pub mod args;
 pub mod bootstrap;
 #[doc(hidden)]
-pub mod connections;
-#[doc(hidden)]
 pub mod drain;
 pub mod failure;
 pub mod files;
@@ -85,9 +83,8 @@ pub mod fuzzing;
 
 mod capture;
 mod listening;
-mod proc_net;
 mod rejection_reason;
-mod sock_diag;
+mod stopped;
 mod text;
 
 // The crates whose types stand in signatures of this one.
@@ -97,14 +94,17 @@ pub use handover_runtime;
 pub use handover_tokio;
 
 pub use adapter::{
-    ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed, EpochOverview, Holding,
-    HungAction, NotSideBySide, OnRequestError, Overview, SetupError, StopOptions, Watchdog,
+    ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed, EpochListeners,
+    EpochOverview, Holding, HungAction, ListenerPurpose, ListenerSeen, NotSideBySide,
+    OnRequestError, Overview, SetupError, StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]
 pub use adapter::RenderError;
 
 pub use handover_files::{Digest, DirectoryError};
+#[doc(hidden)]
+pub use handover_netutil::connections;
 
 /// What is found by the look around after a missed time limit can still be reported to the agent
 /// before its own look around is over.

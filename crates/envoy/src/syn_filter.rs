@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use socket2::{SockFilter, SockRef};
 use tokio::time::{Instant, sleep};
 
-use crate::proc_net::sockets_of;
+use handover_netutil::proc_net::sockets_of;
 
 /// How long new connections are kept away at least: handshakes that are half done are completed
 /// meanwhile. On a local network that takes far less.
@@ -190,7 +190,7 @@ fn any_waits_for_accept(sockets: &[OwnedFd]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proc_net::each_tcp_socket;
+    use handover_netutil::proc_net::each_tcp_socket;
     use std::net::{TcpListener, TcpStream};
 
     /// Our own process stands for the child: descriptors of oneself can be had as well.

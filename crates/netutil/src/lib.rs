@@ -7,6 +7,7 @@
 //! - [`Listen`] binds a listening TCP socket that can be shared with the next process, or passed to
 //!   it.
 //! - [`PortHolders`] names the processes that listen on a port in use.
+//! - [`connections`] counts, lists and closes the connections of other processes, on Linux.
 //!
 //! The crate does not connect, accept, retry a failed lookup or choose between answers by latency.
 //! It depends on no other crate of Handover.
@@ -27,11 +28,18 @@
 //! ```
 
 mod addresses;
+#[cfg(target_os = "linux")]
+pub mod connections;
 mod families;
 mod holders;
 mod interfaces;
 mod listen;
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub mod proc_net;
 mod resolve;
+#[cfg(target_os = "linux")]
+mod sock_diag;
 mod source;
 
 pub use addresses::{

@@ -66,6 +66,7 @@ mod command;
 mod control_group;
 mod error;
 mod exit;
+mod family;
 #[cfg(any(test, feature = "__fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -102,6 +103,7 @@ pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
 pub use error::{SignalError, SpawnError, WaitError};
 pub use exit::ExitCause;
+pub use family::family;
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
 pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};

@@ -45,6 +45,7 @@ fn main() {
                 | Output::Terminate(_)
                 | Output::Release(_)
                 | Output::Call { .. }
+                | Output::Look(_)
                 | Output::WatchClients { .. }
                 | Output::Forward(_)
                 | Output::Answer { .. }

@@ -9,6 +9,7 @@ pub(crate) mod counters;
 mod status;
 mod tell;
 pub(crate) mod unwind;
+mod who;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -25,12 +26,13 @@ use tracing::error;
 
 use crate::control::{Control, Name, PendingAsk};
 use crate::operator::{
-    self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input,
+    self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input, LookId,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
 };
 use crate::supervisor::Ended;
-use crate::{Files, Operate, Signals, Source};
+use crate::{Facts, Files, Operate, Signals, Source};
 use counters::Counted;
+use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
 pub(crate) struct World<P: Operate, S> {
@@ -54,6 +56,10 @@ pub(crate) struct Driver<P: Operate, S> {
     /// What is supervised.
     source_name: String,
     status: watch::Receiver<Status>,
+    /// The state of the agent that the operator was told last.
+    told: Status,
+    /// What the last look at the processes has found.
+    facts: Facts,
     started: Instant,
     /// Whether the agent's task was seen to end.
     agent_ended: bool,
@@ -62,14 +68,24 @@ pub(crate) struct Driver<P: Operate, S> {
     last_ask: u64,
     /// What has happened and was not told yet.
     inputs: VecDeque<Input<P::Config>>,
-    /// What goes on beside the loop. Each task ends with what the operator is to hear, if anything.
-    work: JoinSet<Option<Input<P::Config>>>,
+    /// What goes on beside the loop.
+    work: JoinSet<Done<P::Config>>,
     /// The read that begins once the files were looked at.
     looking: Option<ReadId>,
     /// The read that is under way.
     reading: Option<AbortHandle>,
     /// Those whose clients are being watched.
     watching: BTreeMap<AskId, AbortHandle>,
+    /// When each connection of a client was seen first.
+    first_seen: SharedFirstSeen,
+}
+
+/// What a task beside the loop ends with.
+enum Done<C> {
+    /// Nothing that the operator is to hear.
+    Nothing,
+    Input(Input<C>),
+    Looked(LookId, Facts),
 }
 
 impl<P, S> Driver<P, S>
@@ -78,9 +94,13 @@ where
     S: Source<Config = P::Config>,
 {
     pub(crate) fn new(operator: Operator<P::Config>, world: World<P, S>) -> Self {
+        let mut status = world.handle.status();
+        let told = status.borrow_and_update().clone();
         Self {
             operator,
-            status: world.handle.status(),
+            status,
+            told,
+            facts: Facts::default(),
             source_name: world.source.name(),
             world,
             started: Instant::now(),
@@ -92,6 +112,7 @@ where
             looking: None,
             reading: None,
             watching: BTreeMap::new(),
+            first_seen: SharedFirstSeen::default(),
         }
     }
 
@@ -179,6 +200,9 @@ where
                 self.agent_ended = true;
                 Some(Input::AgentEnded(ended.map_err(panic_of)))
             }
+            // It closes when the agent has ended, which the first arm tells. Whoever asks has perhaps seen
+            // this state, so it comes before the question.
+            Ok(()) = self.status.changed() => Some(self.agent_changed()),
             signal = next_signal(&mut world.signals) => Some(Input::Signal(signal)),
             asked = next_ask(&mut world.control) => Some(self.asked(asked)),
             ask = next_gone(&mut self.asks) => {
@@ -186,7 +210,7 @@ where
                 Some(Input::AskGone(ask))
             }
             Some(done) = self.work.join_next() => match done {
-                Ok(input) => input,
+                Ok(done) => self.done(done),
                 Err(error) if error.is_cancelled() => None,
                 Err(error) => {
                     self.broken(panic_of(error));
@@ -206,8 +230,6 @@ where
                     None => (!changed.is_empty()).then_some(Input::FilesChanged),
                 }
             }
-            // It closes when the agent has ended, which the first arm tells.
-            Ok(()) = self.status.changed() => Some(self.agent_changed()),
             () = due(deadline, self.started) => None,
         }
     }
@@ -221,8 +243,25 @@ where
         Input::Asked { ask, request }
     }
 
+    fn done(&mut self, done: Done<P::Config>) -> Option<Input<P::Config>> {
+        match done {
+            Done::Nothing => None,
+            Done::Input(input) => Some(input),
+            Done::Looked(look, facts) => {
+                self.facts = facts;
+                let epochs = self.facts.epochs.iter();
+                let listens = epochs.map(|(epoch, facts)| (*epoch, facts.listens));
+                Some(Input::Looked {
+                    look,
+                    listens: listens.collect(),
+                })
+            }
+        }
+    }
+
     fn agent_changed(&mut self) -> Input<P::Config> {
-        let status = self.status.borrow_and_update();
+        self.told = self.status.borrow_and_update().clone();
+        let status = &self.told;
         let shortage = status.last_failure.as_ref().and_then(|failure| {
             Some(operator::Shortage {
                 epoch: failure.epoch,
@@ -233,8 +272,6 @@ where
             phase: status.phase,
             standing: status.standing,
             epochs: status.epochs.iter().copied().map(EpochView::from).collect(),
-            // It is looked at when the status is asked for.
-            listening: None,
             shortage,
         })
     }
@@ -273,8 +310,13 @@ where
                         Call::Drain => proxy.drain_on_request().await,
                         Call::Undrain => proxy.undrain().await,
                     };
-                    Some(Input::CallDone { call, result })
+                    Done::Input(Input::CallDone { call, result })
                 });
+            }
+            Output::Look(look) => {
+                let proxy = Arc::clone(&self.world.proxy);
+                self.work
+                    .spawn(async move { Done::Looked(look, proxy.facts().await) });
             }
             Output::WatchClients {
                 ask,
@@ -316,7 +358,7 @@ where
                     shortage: Shortage::of(&*error).is_some(),
                 }),
             };
-            Some(Input::ReadDone { read, result })
+            Done::Input(Input::ReadDone { read, result })
         }));
     }
 
@@ -334,7 +376,7 @@ where
         if let Some(followed) = followed {
             self.work.spawn(async move {
                 let result = settlement::<P>(followed.live().await);
-                Some(Input::Settled { change, result })
+                Done::Input(Input::Settled { change, result })
             });
         }
     }
@@ -347,7 +389,7 @@ where
             let connections = facts.and_then(|facts| facts.active_connections);
             tell::released(epoch);
             handle.release(epoch);
-            Some(Input::Released { epoch, connections })
+            Done::Input(Input::Released { epoch, connections })
         });
     }
 
@@ -364,7 +406,7 @@ where
             } else {
                 Clients::Unknown(unknown)
             };
-            Some(Input::ClientsWatched { ask, result })
+            Done::Input(Input::ClientsWatched { ask, result })
         });
         self.watching.insert(ask, watching);
     }

@@ -34,14 +34,19 @@ pub mod program;
 mod signals;
 mod source;
 mod supervisor;
+pub mod sysexits;
+#[cfg(any(test, doctest))]
+mod told;
+mod who;
 
 // What the signatures of this crate name.
+pub use handover_netutil as netutil;
 pub use handover_process as process;
 pub use handover_tokio as agent;
 pub use handover_watch as watch;
 
 pub use files::Files;
-pub use operate::{EpochFacts, Facts, Operate};
+pub use operate::{EpochFacts, EpochListeners, Facts, Listener, Operate, Purpose};
 pub use signals::Signals;
 pub use source::{BoxError, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};

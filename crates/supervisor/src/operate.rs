@@ -2,6 +2,7 @@
 
 #[cfg(feature = "envoy")]
 mod envoy;
+mod listeners;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,6 +15,8 @@ use handover_tokio::Proxy;
 
 use crate::control::wire::{Configuration, LastExit};
 use crate::operator::{Refusal, Report};
+
+pub use listeners::{EpochListeners, Listener, Purpose};
 
 /// A proxy whose processes can be looked at and spoken to while they run.
 ///
@@ -74,6 +77,12 @@ pub trait Operate: Proxy {
     /// Waits until no client is seen to have a connection. Where that cannot be seen, it never returns.
     async fn without_clients(&self) {
         pending::<()>().await;
+    }
+
+    /// Returns where clients connect to each running process, or nothing where the supervisor cannot look
+    /// at the processes. The supervisor finds the connections itself, in the tables of the host.
+    async fn listeners(&self) -> Option<Vec<EpochListeners>> {
+        None
     }
 
     /// Returns what a drain that was not done in time has cut, in words.

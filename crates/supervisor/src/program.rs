@@ -216,10 +216,13 @@ impl Program {
                 }
                 cause = child.wait() => return self.ended(child, cause, live),
                 // It shares the sockets with the others, so it may have accepted connections. It
-                // finishes them, and is told to together with the others.
+                // finishes them, and is told to together with the others; or now, where they serve on.
                 () = control.withdrawn(), if !live && !withdrawn => {
                     withdrawn = true;
                     control.will_not_go_live();
+                    if control.gives_way() {
+                        self.running.finish(epoch, Finish::Superseded);
+                    }
                 }
                 // The sender is kept until it has sent.
                 Ok(outcome) = &mut ready, if !live && !withdrawn => match outcome {

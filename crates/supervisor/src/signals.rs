@@ -73,8 +73,12 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Lets somebody else hear of the first request to end, who has something to finish before the
-    /// supervisor may begin with it.
+    /// Returns a receiver that gets the first request to end in place of the supervisor.
+    ///
+    /// It is hidden because only `handover demo` needs it. That command must stop its clients before the
+    /// proxy drains, or it would count its own end as lost requests. Another program keeps its signals and
+    /// calls [`run_without_signals`](crate::Supervisor::run_without_signals).
+    #[doc(hidden)]
     pub fn divert_first_end(&mut self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.first_end = Some(sender);

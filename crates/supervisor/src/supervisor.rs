@@ -17,7 +17,7 @@ use crate::driver::{Driver, World};
 use crate::operator::{
     Ending, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
-use crate::{Files, Operate, Signals, Source};
+use crate::{Files, Operate, Signals, Source, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -280,15 +280,6 @@ fn log_notification(notification: Notification) {
     debug!("a service manager would hear: {notification:?}");
 }
 
-/// The numbers of `sysexits.h` that [`Ended::exit_code`] uses.
-mod sysexits {
-    pub(super) const DATA: u8 = 65;
-    pub(super) const UNAVAILABLE: u8 = 69;
-    pub(super) const SOFTWARE: u8 = 70;
-    pub(super) const OS: u8 = 71;
-    pub(super) const TEMPORARY: u8 = 75;
-}
-
 impl Ended {
     /// Returns how it has ended, in words.
     #[must_use]
@@ -342,8 +333,8 @@ impl Ended {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &self.ending.fault {
-            Some(Fault::NotRead(failure)) if failure.shortage => return sysexits::OS,
-            Some(Fault::NotRead(_)) => return sysexits::DATA,
+            Some(Fault::NotRead(failure)) if failure.shortage => return sysexits::OS_ERROR,
+            Some(Fault::NotRead(_)) => return sysexits::DATA_ERROR,
             Some(Fault::Panic(_)) => return sysexits::SOFTWARE,
             None => {}
         }
@@ -354,7 +345,7 @@ impl Ended {
             Outcome::Drained | Outcome::ProxyEnded { .. } => 0,
             Outcome::DrainSkipped if self.ending.drain_unwanted => 0,
             Outcome::DrainTimedOut | Outcome::DrainSkipped | Outcome::DrainFailed => {
-                sysexits::TEMPORARY
+                sysexits::TEMPORARY_FAILURE
             }
             Outcome::Killed => {
                 let signal = self.ending.signal.map(handover_process::Signal::from);
@@ -363,7 +354,7 @@ impl Ended {
             }
             Outcome::GaveUp { why, .. } => match why {
                 GaveUp::BudgetSpent => sysexits::UNAVAILABLE,
-                GaveUp::Permanent | _ => sysexits::DATA,
+                GaveUp::Permanent | _ => sysexits::DATA_ERROR,
             },
             // The end of a later version, for which there is no code yet.
             _ => sysexits::SOFTWARE,

@@ -234,6 +234,10 @@ impl<P: Proxy + ?Sized> Agent<P> {
         {
             self.drain = Some(*epoch);
         }
+        if let Event::GivesWay { epoch, .. } = event {
+            // That it is withdrawn follows as an output of its own.
+            self.order(*epoch, |orders| orders.gives_way = true);
+        }
         // Such an epoch is aborted, so its own run need not tell of a failure.
         if let Event::StartTimedOut { epoch } = event {
             // The abort follows as an output of its own.

@@ -26,6 +26,8 @@ pub(crate) enum Report {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) withdrawn: bool,
+    /// Whether that was for a newer desire.
+    pub(crate) gives_way: bool,
     /// The newer epoch that serves in its place.
     pub(crate) retired: Option<Epoch>,
     pub(crate) abort: Option<Abort>,
@@ -74,14 +76,26 @@ impl RunControl {
         self.orders.borrow().withdrawn
     }
 
-    /// Waits until the start of the epoch is withdrawn: the agent terminates, and the epoch is not
-    /// live yet. If that has happened already, it returns at once.
+    /// Returns whether the start was withdrawn for a newer desire, and not because the agent
+    /// terminates. Older epochs then serve on, and must not be drained for it.
+    #[must_use]
+    pub fn gives_way(&self) -> bool {
+        self.orders.borrow().gives_way
+    }
+
+    /// Waits until the start of the epoch is withdrawn: the agent terminates, or a newer desire has
+    /// waited long enough, and the epoch is not live yet. If that has happened already, it returns at
+    /// once. [`gives_way`](Self::gives_way) tells the one from the other.
     ///
     /// A proxy answers in one of three ways. If the epoch has taken nothing over from an older one,
-    /// the proxy ends it and returns from [`Proxy::run`](crate::Proxy::run). If the epoch has taken
-    /// something over, the proxy continues, reports [`live`](Self::live), and the epoch is drained.
-    /// Or it reports [`will_not_go_live`](Self::will_not_go_live). Without an answer the agent
-    /// waits as for an epoch that goes live, and aborts the epoch if nothing else serves.
+    /// the proxy ends it and returns [`RunError::Aborted`](crate::RunError::Aborted) from
+    /// [`Proxy::run`](crate::Proxy::run). If the epoch has taken something over, the proxy continues
+    /// and reports [`live`](Self::live). Or it reports [`will_not_go_live`](Self::will_not_go_live).
+    /// Then it must end by itself, and if it gives way, nothing else ends it: under a policy with
+    /// [`max_epochs`](handover_core::Policy::max_epochs), the newer desire waits for its end.
+    ///
+    /// Without an answer the agent waits as for an epoch that goes live. On a terminate it aborts the
+    /// epoch if nothing else serves, and otherwise at its start deadline.
     ///
     /// # Cancel safety
     ///

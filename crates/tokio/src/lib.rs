@@ -77,6 +77,8 @@ mod handle;
 mod log;
 mod proxy;
 mod status;
+#[cfg(any(test, doctest))]
+mod told;
 
 pub use handover_core as core;
 

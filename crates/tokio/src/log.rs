@@ -48,6 +48,14 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
                 "epoch {epoch} is not live in time and is aborted"
             );
         }
+        Event::GivesWay { epoch, after } => {
+            let ms = after.as_millis();
+            info!(
+                epoch = epoch.number(),
+                after_ms = ms,
+                "epoch {epoch} is not live after {ms} ms and gives way to a newer configuration"
+            );
+        }
         Event::Exited { epoch, exit, .. } => exited(*epoch, *exit, failure),
         Event::RetryScheduled {
             purpose,
@@ -176,3 +184,6 @@ pub(crate) fn finish(outcome: Outcome) {
 pub(crate) fn callback_panicked(what: &str, message: &str) {
     error!("the proxy's {what} panicked: {message}");
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,7 @@ mod filesystem;
 mod gap;
 mod kernel_events;
 mod look;
+mod preview;
 mod read;
 mod rescan;
 mod snapshot;
@@ -71,6 +72,7 @@ mod watcher;
 pub use handover_files::Digest;
 
 pub use gap::{Gap, GapCause};
+pub use preview::Preview;
 pub use read::{FileContents, LARGEST_FILE, ReadError, read_stable};
 pub use rescan::Rescan;
 pub use snapshot::{Change, FileState, Snapshot};

@@ -213,6 +213,18 @@ fn is_readable(directory: &Path) -> bool {
     accessat(CWD, directory, Access::READ_OK, AtFlags::EACCESS) != Err(Errno::ACCESS)
 }
 
+/// Whether a file is a mount by itself, or `None` where the kernel does not tell.
+pub(super) fn is_mounted(file: &Path) -> Option<bool> {
+    let flags = StatxFlags::BASIC_STATS;
+    let stat = statx(CWD, file, AtFlags::SYMLINK_NOFOLLOW, flags).ok()?;
+    // A kernel before 5.8 cannot tell.
+    let tells = stat
+        .stx_attributes_mask
+        .contains(StatxAttributes::MOUNT_ROOT);
+    let mounted = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    tells.then_some(mounted)
+}
+
 /// How the kernel reports changes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reports {

@@ -27,5 +27,6 @@ mod stopping;
 mod switches;
 mod template;
 mod validate;
+mod who;
 mod withdrawing;
 mod world;

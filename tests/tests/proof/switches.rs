@@ -3,8 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 
-use handover_test_support::envoy_config::Break;
+use handover_test_support::envoy_config::{Break, replace_file};
 use handover_test_support::require_envoy;
+use handover_test_support::silent_control_plane::SilentControlPlane;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{LIMIT, World};
@@ -73,5 +74,23 @@ async fn with_on_hung_report_an_envoy_that_hangs_is_told_and_left_alone() {
     assert_eq!(world.only_envoy(), serving);
     // The next one is watched as well.
     world.hand_over("v1", 1);
+    world.finish().await.assert_no_loss();
+}
+
+#[tokio::test]
+async fn without_waiting_for_resources_the_configuration_itself_decides() {
+    let envoy = require_envoy!();
+    let control_plane = SilentControlPlane::away();
+    let world = World::start(&envoy, &["--wait-for-resources", "no"]);
+    let config = world.site.config("v1").control_plane(control_plane.addr());
+    let waits = "initial_fetch_timeout: 0s";
+    let text = config.render();
+    assert!(text.contains(waits), "{text}");
+    let text = text.replace(waits, "initial_fetch_timeout: 0.5s");
+    replace_file(&world.site.file(), text.as_bytes());
+    // It has asked, and goes on without an answer.
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    assert!(control_plane.was_asked());
+    world.served_by("v1");
     world.finish().await.assert_no_loss();
 }

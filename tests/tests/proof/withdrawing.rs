@@ -1,5 +1,5 @@
-//! A stop that meets an epoch which is still starting: what has taken nothing over is dropped and what
-//! serves is drained at once, what has taken over is drained itself.
+//! A stop, or a newer configuration, that meets an epoch which is still starting. What has taken nothing
+//! over is dropped: on a stop, what serves is drained at once. What has taken over is drained itself.
 
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use handover_test_support::require_envoy;
 use handover_test_support::silent_control_plane::SilentControlPlane;
 use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
-use crate::world::{LIMIT, Site};
+use crate::world::{LIMIT, Site, World};
 
 /// A stop that waited for a start would take this time and then cut.
 const DRAIN: Duration = Duration::from_secs(50);
@@ -182,5 +182,56 @@ async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
     end_quickly(&mut supervisor, asked);
     // Not by the agent's own deadline for a start that it has withdrawn, five seconds later.
     supervisor.wait_for_line("epoch 0 has no clients yet and is ended", LIMIT);
+    site.assert_nothing_left();
+}
+
+/// The start deadline is 60 seconds. The one that waits is dropped, its flag is repaired, and the next
+/// one takes over from the old epoch, which has lost its admin endpoint meanwhile.
+#[tokio::test]
+async fn a_corrected_configuration_does_not_wait_for_one_without_its_resources() {
+    let envoy = require_envoy!();
+    let world = World::start(&envoy, &["--give-way-after", "1s"]);
+    let control_plane = SilentControlPlane::away();
+    for (name, epoch) in [("v1", 1), ("v2", 2)] {
+        let waits = world
+            .site
+            .config("waits")
+            .control_plane(control_plane.addr());
+        waits.write_to(&world.site.file());
+        world
+            .supervisor
+            .wait_for_line(&format!("starting epoch {epoch}"), LIMIT);
+        eventually(LIMIT, "the Envoy that waits", || {
+            envoy_of(&world.supervisor, epoch)
+        });
+        let asked = Instant::now();
+        world.hand_over(name, u64::from(epoch));
+        let took = asked.elapsed();
+        assert!(took < AT_ONCE, "it took {took:?}");
+        let dropped = format!("epoch {epoch} has not taken over and is dropped");
+        world.supervisor.wait_for_line(&dropped, LIMIT);
+    }
+    assert_eq!(world.supervisor.count_lines("retries left"), 0);
+    world.finish().await.assert_no_loss();
+}
+
+/// The first epoch waits for its resources, and nothing serves: the corrected configuration is started.
+#[tokio::test]
+async fn a_corrected_first_configuration_does_not_wait_for_one_without_its_resources() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    let control_plane = SilentControlPlane::away();
+    let config = site.config("waits").control_plane(control_plane.addr());
+    config.write_to(&site.file());
+    let mut supervisor = site.launch(&envoy).args(["--give-way-after", "1s"]).start();
+    eventually(LIMIT, "the question for resources", || {
+        control_plane.was_asked().then_some(())
+    });
+    site.write("v0");
+    supervisor.wait_for_line("epoch 0 has no clients yet and is ended", LIMIT);
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    is_answered(slow_request(&site, 1));
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
     site.assert_nothing_left();
 }

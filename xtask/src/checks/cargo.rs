@@ -1,15 +1,14 @@
 //! The checks that are calls of Cargo. Each passes if every call does.
 
-use std::fs::{self, File};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Findings;
 use crate::context::Context;
 use crate::process;
-use crate::report::{self, Counts};
+use crate::report;
 
 /// Up to this many features, every combination is tried; above it each alone, none, and all.
 const POWERSET_UP_TO: usize = 4;
@@ -19,19 +18,16 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Every file is as rustfmt writes it. The fuzz targets are a workspace of their own.
 pub(super) fn format(context: &Context) -> Result<Findings> {
-    let fmt = ["fmt", "--all", "--check", "--manifest-path"];
     let workspaces = ["Cargo.toml", "fuzz/Cargo.toml"];
-    all_pass(workspaces.map(|manifest| context.cargo(fmt.into_iter().chain([manifest]))))
+    let fmt = |manifest| format!("fmt --all --check --manifest-path {manifest}");
+    all_pass(workspaces.map(|manifest| context.cargo_words(&fmt(manifest))))
 }
 
 /// No warning from the compiler or clippy: for everything with all features, and for the libraries,
 /// with their tests, without default features.
 pub(super) fn clippy(context: &Context) -> Result<Findings> {
-    let clippy = ["clippy", "--all-targets"];
-    let mut everything = context.cargo(clippy);
-    everything.args(["--workspace", "--all-features"]);
-    let mut bare = context.cargo(clippy);
-    bare.arg("--no-default-features");
+    let everything = context.cargo_words("clippy --all-targets --workspace --all-features");
+    let mut bare = context.cargo_words("clippy --all-targets --no-default-features");
     for library in context.libraries() {
         bare.args(["--package", library.name.as_str()]);
     }
@@ -66,8 +62,8 @@ pub(super) fn features(context: &Context) -> Result<Findings> {
 
 /// The documentation builds without a warning, private items too.
 pub(super) fn docs(context: &Context) -> Result<Findings> {
-    let mut doc = context.cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
-    doc.arg("--document-private-items");
+    let doc = "doc --workspace --no-deps --all-features --document-private-items";
+    let mut doc = context.cargo_words(doc);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     all_pass([doc])
 }
@@ -76,21 +72,17 @@ pub(super) fn docs(context: &Context) -> Result<Findings> {
 pub(super) fn doctests(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let log = context.scratch()?.join("doctests.txt");
-    let mut run = context.cargo(["test", "--doc", "--workspace", "--all-features"]);
-    run.arg("--no-fail-fast").env("TMPDIR", context.temp());
-    run.stdout(File::create(&log).with_context(|| format!("creating {}", log.display()))?);
-    let problem = process::passes_within(&context.run_id, run, LIMIT)?;
+    let run = "test --doc --workspace --all-features --no-fail-fast";
+    let mut run = context.cargo_words(run);
+    run.env("TMPDIR", context.temp());
+    let (problem, output) = process::logged_within(&context.run_id, run, &log, LIMIT)?;
     findings.problems.extend(problem);
 
-    let output = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
-    print!("{output}");
-    let summaries: Vec<Counts> = output.lines().filter_map(report::libtest_summary).collect();
-    if summaries.is_empty() {
+    let summaries = output.lines().filter_map(report::libtest_summary);
+    findings.counts = summaries.reduce(|all, more| all + more);
+    if findings.counts.is_none() {
         findings.problem("no summary was printed: how many examples ran is unknown");
     }
-    let mut counts = Counts::default();
-    summaries.into_iter().for_each(|summary| counts += summary);
-    findings.counts = Some(counts);
     for line in output.lines() {
         let failed = line
             .strip_prefix("test ")

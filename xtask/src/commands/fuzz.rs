@@ -1,9 +1,7 @@
 //! `fuzz`: runs each fuzz target of `fuzz/` for a while. A target starts from the folder `fuzz/seeds/NAME`, and
 //! takes the words of `fuzz/NAME.dict`, where those are there.
 
-use std::process::ExitCode;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use toml::{Table, Value};
 
 use crate::context::Context;
@@ -13,7 +11,7 @@ use crate::process;
 const PACKAGE: &str = "fuzz";
 
 /// Runs all targets, so many seconds each, also after one has found something.
-pub(super) fn command(seconds: u32) -> Result<ExitCode> {
+pub(super) fn command(seconds: u32) -> Result<bool> {
     let context = Context::new()?;
     if !context.has_subcommand("fuzz") {
         bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz --locked` does it");
@@ -29,11 +27,7 @@ pub(super) fn command(seconds: u32) -> Result<ExitCode> {
     for problem in &problems {
         println!("{problem}");
     }
-    Ok(if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(problems.is_empty())
 }
 
 /// Runs a target, and names the folder of the input that breaks it.
@@ -42,7 +36,7 @@ fn run(context: &Context, target: &str, seconds: u32) -> Result<Option<String>> 
     let kept = context.scratch()?.join(PACKAGE);
     let [corpus, findings] = ["corpus", "findings"].map(|kind| kept.join(kind).join(target));
     for path in [&corpus, &findings] {
-        std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        fs_err::create_dir_all(path)?;
     }
     let folder = context.root.join(PACKAGE);
     let seeds = folder.join("seeds").join(target);

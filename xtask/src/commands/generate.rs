@@ -1,7 +1,5 @@
 //! `generate`: writes what is derived from code into the files that show it.
 
-use std::process::ExitCode;
-
 use anyhow::{Context as _, Result};
 
 use crate::checks::Findings;
@@ -15,17 +13,16 @@ const BEGIN: &str = "<!-- generated: by `cargo xtask generate` -->";
 const END: &str = "<!-- end of what is generated -->";
 
 /// Writes the file if it differs.
-pub(super) fn command() -> Result<ExitCode> {
+pub(super) fn command() -> Result<bool> {
     let context = Context::new()?;
     let (is, should_be) = both(&context)?;
     if is == should_be {
         println!("{FILE} is as it should be");
     } else {
-        std::fs::write(context.root.join(FILE), should_be)
-            .with_context(|| format!("writing {FILE}"))?;
+        fs_err::write(context.root.join(FILE), should_be)?;
         println!("{FILE} was written again");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// What is generated from code is what the code gives.
@@ -43,15 +40,8 @@ pub(crate) fn check(context: &Context) -> Result<Findings> {
 /// The text of the file as it is, and as it should be.
 fn both(context: &Context) -> Result<(String, String)> {
     let is = context.text(FILE)?;
-    let example = context.cargo([
-        "run",
-        "--quiet",
-        "--package",
-        "handover-core",
-        "--example",
-        "state_table",
-    ]);
-    let table = process::capture(example)?;
+    let example = "run --quiet --package handover-core --example state_table";
+    let table = process::capture(context.cargo_words(example))?;
     let should_be = with(&is, &table).with_context(|| {
         format!("{FILE} has no line `{BEGIN}` with a line `{END}` somewhere below it")
     })?;

@@ -1,39 +1,24 @@
 //! `model`: explores the large sets of models of the two state machines.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 
 use crate::context::Context;
 use crate::process;
 
 /// The package, the test binary and the filter of each model.
-const MODELS: [[&str; 3]; 2] = [
-    ["handover-core-testing", "model", ""],
-    ["handover-supervisor", "operator", "model"],
+const MODELS: [&str; 2] = [
+    "handover-core-testing --test model -- --nocapture",
+    "handover-supervisor --test operator -- --nocapture model",
 ];
 
 /// Explores every state; some minutes.
-pub(super) fn command() -> Result<ExitCode> {
+pub(super) fn command() -> Result<bool> {
     let context = Context::new()?;
-    let mut code = ExitCode::SUCCESS;
-    for [package, binary, filter] in MODELS {
-        let mut test = context.cargo([
-            "test",
-            "--release",
-            "--package",
-            package,
-            "--test",
-            binary,
-            "--",
-            "--nocapture",
-            filter,
-        ]);
+    let mut all_hold = true;
+    for model in MODELS {
+        let mut test = context.cargo_words(&format!("test --release --package {model}"));
         test.env("HANDOVER_MODEL", "large");
-        if let Some(problem) = process::passes(test)? {
-            eprintln!("{problem}");
-            code = ExitCode::FAILURE;
-        }
+        all_hold &= process::all_pass([test])?;
     }
-    Ok(code)
+    Ok(all_hold)
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Package;
@@ -22,6 +21,8 @@ const LIST: &str = "docs/mutants.md";
 struct Subject {
     /// The targets whose tests notice, as arguments of `cargo test`: the quick ones, as each change runs them all.
     tests: Vec<String>,
+    /// Parts of the names of those tests that take too long for that.
+    skip: Vec<String>,
     /// The packages that have those tests, beside the library's own.
     packages: Vec<String>,
     /// The files that are changed, as patterns below the crate; all where there are none.
@@ -36,6 +37,7 @@ impl Default for Subject {
     fn default() -> Self {
         Self {
             tests: vec!["--lib".to_owned(), "--tests".to_owned()],
+            skip: Vec::new(),
             packages: Vec::new(),
             files: Vec::new(),
             exclude: Vec::new(),
@@ -55,11 +57,7 @@ impl Subject {
 }
 
 /// Runs cargo-mutants for the chosen packages, and compares what survived with the list.
-pub(super) fn command(
-    shard: Option<&str>,
-    packages: &[String],
-    only_list: bool,
-) -> Result<ExitCode> {
+pub(super) fn command(shard: Option<&str>, packages: &[String]) -> Result<bool> {
     let context = Context::new()?;
     if !context.has_subcommand("mutants") {
         bail!("cargo-mutants is not installed: `cargo install cargo-mutants --locked` does it");
@@ -68,10 +66,8 @@ pub(super) fn command(
     libraries.retain(|library| is_published(library) || library.metadata.get("mutants").is_some());
     let is_known = |name: &String| libraries.iter().any(|library| library.name == *name);
     if let Some(unknown) = packages.iter().find(|name| !is_known(name)) {
-        let known: Vec<&str> = libraries
-            .iter()
-            .map(|library| library.name.as_str())
-            .collect();
+        let known = libraries.iter().map(|library| library.name.as_str());
+        let known: Vec<&str> = known.collect();
         bail!(
             "there is no library `{unknown}`; there are {}",
             known.join(", ")
@@ -80,11 +76,8 @@ pub(super) fn command(
     let mut survivors = BTreeSet::new();
     for library in &libraries {
         if packages.is_empty() || packages.iter().any(|name| library.name == *name) {
-            survivors.extend(run(&context, library, shard, only_list)?);
+            survivors.extend(run(&context, library, shard)?);
         }
-    }
-    if only_list {
-        return Ok(ExitCode::SUCCESS);
     }
     let listed = listed(&context.text(LIST)?);
     let new = survivors.difference(&listed);
@@ -100,48 +93,33 @@ pub(super) fn command(
         println!("{problem}");
     }
     println!("{} survivors, {} problems", survivors.len(), problems.len());
-    Ok(if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(problems.is_empty())
 }
 
 /// What survived of one package, without line numbers.
-fn run(
-    context: &Context,
-    library: &Package,
-    shard: Option<&str>,
-    only_list: bool,
-) -> Result<BTreeSet<String>> {
+fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTreeSet<String>> {
     let subject = Subject::of(library)?;
     let name = library.name.as_str();
     let directory = context.directory(name)?;
-    let output = context.scratch()?.join("mutants").join(name);
+    let scratch = context.scratch()?.join("mutants");
+    let output = scratch.join(name);
     let copies = output.join("copies");
-    std::fs::create_dir_all(&copies).with_context(|| format!("creating {}", copies.display()))?;
-    let timeout = subject.timeout.to_string();
-    let mut mutants = context.cargo([
-        "mutants",
-        "--all-features",
-        "--colors",
-        "never",
-        "--package",
-        name,
-    ]);
+    fs_err::create_dir_all(&copies)?;
     // A second job would build everything once more, and fight for the processors.
-    mutants.args([
-        "--jobs",
-        "1",
-        "--timeout",
-        &timeout,
-        "--build-timeout",
-        "600",
-    ]);
+    let mut mutants = context.cargo_words(&format!(
+        "mutants --all-features --colors never --jobs 1 --build-timeout 600 --timeout {} --package {name}",
+        subject.timeout
+    ));
     // Without this option only the tests of the package that is changed are run.
     if !subject.packages.is_empty() {
         let packages = std::iter::once(name).chain(subject.packages.iter().map(String::as_str));
         mutants.args(packages.flat_map(|package| ["--test-package", package]));
+    }
+    // A name without a file would leave that file out in silence.
+    for file in subject.files.iter().filter(|file| !file.contains('*')) {
+        context
+            .text(&format!("{directory}/{file}"))
+            .with_context(|| format!("{name}: [package.metadata.mutants]"))?;
     }
     for (option, patterns) in [("--file", &subject.files), ("--exclude", &subject.exclude)] {
         mutants.args(
@@ -151,9 +129,6 @@ fn run(
         );
     }
     mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
-    if only_list {
-        mutants.arg("--list");
-    }
     mutants.arg("--output").arg(&output);
     // For the build as well: without them it builds every test, bench and example.
     mutants.args(
@@ -162,11 +137,18 @@ fn run(
             .iter()
             .map(|argument| format!("--cargo-arg={argument}")),
     );
+    // Cargo's arguments, of which there are none, then those of the tests.
+    if !subject.skip.is_empty() {
+        mutants.args(["--", "--"]);
+        mutants.args(subject.skip.iter().flat_map(|name| ["--skip", name]));
+    }
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
-        // does not change with a mutant is built once for all parts.
-        .env("CARGO_TARGET_DIR", output.join("target"))
+        // does not change with a mutant is built once for all packages and parts.
+        .env("CARGO_TARGET_DIR", scratch.join("target"))
         .env("TMPDIR", &copies)
+        // One line has changed since the last build.
+        .env("CARGO_INCREMENTAL", "1")
         // Nobody debugs a mutant: what is needed is a yes or a no, soon. The scenarios decide most;
         // few random cases do the rest, and a failing one is not made smaller.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
@@ -176,19 +158,17 @@ fn run(
         .env("INSTA_UPDATE", "no");
     let missed = output.join("mutants.out").join("missed.txt");
     if missed.exists() {
-        std::fs::remove_file(&missed).with_context(|| format!("removing {}", missed.display()))?;
+        fs_err::remove_file(&missed)?;
     }
     // It ends with an error where a mutant survives, which is for the list to judge.
     match process::passes(mutants)? {
-        Some(problem) if only_list || !missed.is_file() => bail!("{problem} and left no results"),
-        _ if only_list => Ok(BTreeSet::new()),
+        Some(problem) if !missed.is_file() => bail!("{problem} and left no results"),
         _ => survivors(&missed),
     }
 }
 
 fn survivors(missed: &Path) -> Result<BTreeSet<String>> {
-    let text =
-        std::fs::read_to_string(missed).with_context(|| format!("reading {}", missed.display()))?;
+    let text = fs_err::read_to_string(missed)?;
     Ok(text.lines().map(without_place).collect())
 }
 

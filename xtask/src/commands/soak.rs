@@ -2,8 +2,8 @@
 //! asked.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -46,7 +46,7 @@ const SUITES: [Suite; 3] = [
 ];
 
 /// The package that the suites are in.
-const TESTS: [&str; 2] = ["--package", "handover-tests"];
+const RUN: &str = "nextest run --package handover-tests";
 
 /// By which lines a test tells a figure.
 const FIGURE: &str = "=== ";
@@ -56,17 +56,15 @@ const FIGURE: &str = "=== ";
 /// # Errors
 ///
 /// When the versions cannot be installed or nothing can be built.
-pub(super) fn command(minutes: u64) -> Result<ExitCode> {
+pub(super) fn command(minutes: u64) -> Result<bool> {
     let context = Context::new()?;
     let envoys = envoy::install_all(context.target())?;
     let reports = context.scratch()?.join("soak");
-    std::fs::create_dir_all(&reports).with_context(|| format!("creating {}", reports.display()))?;
+    fs_err::create_dir_all(&reports)?;
     // Before the suites, so that their limits are for the tests alone.
     context.ensure_nextest()?;
-    let mut build = context.cargo(["nextest", "run", "--no-run"]);
-    build.args(TESTS);
-    if let Some(problem) = process::passes(build)? {
-        anyhow::bail!(problem);
+    if !process::all_pass([context.cargo_words(&format!("{RUN} --no-run"))])? {
+        return Ok(false);
     }
 
     let enough = Duration::from_secs(minutes.saturating_mul(60));
@@ -115,7 +113,11 @@ fn run(
         PROFILE,
         suite.limit,
     )?;
-    keep(&report(context, PROFILE), &copy)?;
+    // The next run writes its report to the same place. One that was broken off has written none.
+    let report = report(context, PROFILE);
+    if report.is_file() {
+        fs_err::copy(report, &copy)?;
+    }
     let failed = results.failed.iter().map(|test| format!("the test {test}"));
     Ok(Outcome {
         suite: suite.name,
@@ -131,20 +133,11 @@ fn run(
     })
 }
 
-/// The next run writes its report to the same place. One that was broken off has written none.
-fn keep(report: &Path, copy: &Path) -> Result<()> {
-    if report.is_file() {
-        std::fs::copy(report, copy).with_context(|| format!("writing {}", copy.display()))?;
-    }
-    Ok(())
-}
-
 fn nextest(context: &Context, suite: &Suite, envoys: &[PathBuf]) -> Result<Command> {
     let envoys = std::env::join_paths(envoys.iter().map(PathBuf::as_path))
         .context("the target directory has a colon in its path")?;
-    let mut command = context.cargo(["nextest", "run"]);
+    let mut command = context.cargo_words(RUN);
     command
-        .args(TESTS)
         .args(["--filterset", suite.filter])
         .env("HANDOVER_SOAK", "1")
         .env("HANDOVER_ENVOYS", envoys);
@@ -192,7 +185,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn summarise(outcomes: &[Outcome], left: &[String], took: Duration) -> ExitCode {
+fn summarise(outcomes: &[Outcome], left: &[String], took: Duration) -> bool {
     println!("\n==> figures");
     for figure in outcomes.iter().flat_map(Outcome::figures) {
         println!("{figure}");
@@ -210,11 +203,7 @@ fn summarise(outcomes: &[Outcome], left: &[String], took: Duration) -> ExitCode 
     let good = left.is_empty() && outcomes.iter().all(|outcome| outcome.problems.is_empty());
     let verdict = if good { "all passed" } else { "NOT all passed" };
     println!("{verdict} in {:.0} minutes", took.as_secs_f64() / 60.0);
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    good
 }
 
 #[cfg(test)]

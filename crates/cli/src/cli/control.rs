@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use handover_supervisor::control::Name;
+use handover_supervisor::control::wire::{Peers, Sort};
 
 use super::duration;
 
@@ -179,6 +180,57 @@ pub(crate) struct StopArgs {
     pub(crate) target: TargetArgs,
 }
 
+/// List the connections of clients by epoch, and close some of them.
+///
+/// One long connection can hold an old epoch, or a stop, for its whole drain time. The list shows the
+/// peer, the listener, the least age, and the bytes from and to the client. Whatever cannot be seen is
+/// reported as unknown.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = WHO_EXIT_CODES)]
+pub(crate) struct WhoArgs {
+    /// Close the connections of this peer, or of `all`, then list what is left.
+    ///
+    /// PEER is IP, IP:PORT, [IPv6]:PORT, or pid:PID for the client of a Unix socket. Without --epoch,
+    /// only connections to epochs that are ending are closed.
+    #[arg(long, value_name = "PEER|all")]
+    pub(crate) end: Option<Peers>,
+
+    /// List and close the connections of this epoch only. It may be the one that serves.
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) epoch: Option<u32>,
+
+    /// Which connections come first: the oldest, or those with the most bytes.
+    #[arg(long, value_enum, default_value_t = SortArg::Age)]
+    pub(crate) sort: SortArg,
+
+    /// The number of connections listed for each epoch, at most 1000 in all. The totals count every one.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(crate) limit: usize,
+
+    /// Print the answer as JSON. docs/who.md describes its fields.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+/// The order of the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortArg {
+    Age,
+    Bytes,
+}
+
+impl From<SortArg> for Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::Age => Self::Age,
+            SortArg::Bytes => Self::Bytes,
+        }
+    }
+}
+
 /// The limit of --wait.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct TimeoutArgs {
@@ -221,6 +273,14 @@ Exit codes:
   64  the command line is wrong
   69  there is no such instance, it is ending, or it does not support this
   75  the instance did not answer in time";
+
+const WHO_EXIT_CODES: &str = "\
+Exit codes:
+   0  success; with --end, every connection that was meant is closed
+  64  the command line is wrong
+  69  there is no such instance or epoch; or a connection could not be closed,
+      or the connections of an epoch that was meant are unknown
+  75  a process still holds a closed connection, or time was up";
 
 const STOP_EXIT_CODES: &str = "\
 Exit codes:

@@ -174,6 +174,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "give-way-after",
+        "proof::withdrawing::a_corrected_configuration_does_not_wait_for_one_without_its_resources",
+    ),
+    (
+        "run",
         "max-retries",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
     ),
@@ -231,6 +236,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "run",
         "envoy-component-log-level",
         "proof::arguments::envoy_says_that_it_was_told_what_the_flags_say",
+    ),
+    (
+        "run",
+        "wait-for-resources",
+        "proof::switches::without_waiting_for_resources_the_configuration_itself_decides",
     ),
     (
         "run",
@@ -316,6 +326,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "exec",
         "start-deadline",
         "commands::flags::an_epoch_that_is_not_live_in_time_is_ended",
+    ),
+    (
+        "exec",
+        "give-way-after",
+        "commands::exec::a_start_that_never_becomes_ready_gives_way_to_the_next_change",
     ),
     (
         "exec",
@@ -474,6 +489,51 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::flags::validate_tells_envoy_of_its_node",
     ),
     (
+        "doctor",
+        "json",
+        "commands::doctor::a_bad_configuration_has_errors_with_value_reason_and_remedy",
+    ),
+    (
+        "doctor",
+        "all",
+        "commands::doctor::every_flag_of_run_is_a_flag_of_doctor",
+    ),
+    (
+        "who",
+        "end",
+        "commands::who::one_client_of_an_old_epoch_is_ended_and_the_others_live_on",
+    ),
+    (
+        "who",
+        "epoch",
+        "commands::who::the_connections_of_a_worker_belong_to_its_program",
+    ),
+    (
+        "who",
+        "sort",
+        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
+    ),
+    (
+        "who",
+        "limit",
+        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
+    ),
+    (
+        "who",
+        "json",
+        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
+    ),
+    (
+        "doctor",
+        "grace-period",
+        "commands::doctor::a_grace_period_that_is_too_short_is_an_error",
+    ),
+    (
+        "doctor",
+        "unit",
+        "commands::doctor::an_unknown_unit_is_no_fault_of_the_host",
+    ),
+    (
         "private-ips",
         "timeout",
         "commands::addresses::the_addresses_of_this_node_come_one_per_line",
@@ -500,12 +560,17 @@ const TARGET: [&str; 3] = ["name", "socket", "lock-dir"];
 const TARGET_TEST: &str =
     "commands::flags::each_command_finds_an_instance_by_its_name_its_socket_and_its_directory";
 
+/// `doctor` takes every flag of `run`, and judges by what `run` would do with it.
+const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doctor";
+
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let clients = ["status", "reload", "drain", "undrain", "stop"];
+    let clients = ["status", "reload", "drain", "undrain", "stop", "who"];
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
-    FLAG_TESTS.iter().copied().chain(targets)
+    let of_run = FLAG_TESTS.iter().filter(|(command, ..)| *command == "run");
+    let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
+    FLAG_TESTS.iter().copied().chain(targets).chain(of_doctor)
 }
 
 /// The file that has the test.

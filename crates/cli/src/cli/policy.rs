@@ -24,6 +24,20 @@ pub(crate) struct PolicyArgs {
     )]
     start_deadline: Limit,
 
+    /// The age at which a starting epoch gives way to a newer configuration.
+    ///
+    /// Then the start is given up, unless the epoch has taken over already. That costs no retry. An
+    /// epoch that waits for a control plane would otherwise hold a corrected configuration back until
+    /// its start deadline. The time doubles with each start in a row that was given up, so that
+    /// frequent changes do not end every start. With `none`, every start comes to its own end.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_GIVE_WAY_AFTER",
+        default_value = "2s"
+    )]
+    give_way_after: Limit,
+
     /// The number of retries of a failed configuration before it is given up.
     #[arg(
         long,
@@ -158,6 +172,7 @@ impl PolicyArgs {
                 ..resilient.retry
             },
             start_deadline: self.start_deadline.0,
+            give_way_after: self.give_way_after.0,
             max_epochs: Some(self.max_epochs),
             on_exhausted: match self.on_exhausted {
                 WhenExhausted::Hold => OnExhausted::HoldLastGood,
@@ -196,13 +211,14 @@ mod tests {
 
     #[test]
     fn each_flag_changes_its_part() {
-        let flags = "x --start-deadline none --max-retries 3 --retry-interval 1s \
+        let flags = "x --start-deadline none --give-way-after 5s --max-retries 3 --retry-interval 1s \
             --retry-max-interval none --reset-after 1m --on-exit stop --on-exhausted stop \
             --max-epochs 3 --abort-grace 2s";
         let only = Only::try_parse_from(flags.split_whitespace()).unwrap();
         let expected = Policy {
             retry: Retry::new(3, Duration::from_secs(1)).with_reset_after(Duration::from_secs(60)),
             start_deadline: None,
+            give_way_after: Some(Duration::from_secs(5)),
             max_epochs: Some(3),
             on_exhausted: OnExhausted::Stop,
             on_clean_exit: OnCleanExit::Stop,

@@ -64,6 +64,13 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) watched: WatchArgs,
 
+    /// Whether the next epoch waits for what its configuration fetches while an older one serves.
+    ///
+    /// The first epoch starts with what the configuration says in either case.
+    #[arg(long, value_enum, value_name = "WHETHER")]
+    #[arg(env = "HANDOVER_WAIT_FOR_RESOURCES", default_value = "yes")]
+    pub(crate) wait_for_resources: WaitForResources,
+
     /// Start the next epoch also when the Envoy binary is replaced.
     ///
     /// A replacement is a rename, or a symbolic link that leads to another file.
@@ -185,6 +192,17 @@ pub(crate) enum Fallback {
     /// Run the configuration that went live last, from --state-dir. Handover keeps watching the
     /// broken file and switches once it is valid.
     LastKnownGood,
+}
+
+/// Whether an epoch waits for what its configuration fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitForResources {
+    /// A control plane or certificate server that is away keeps it from going live until
+    /// --start-deadline, and the older one serves on.
+    Yes,
+    /// Envoy goes live without what it did not get within its `initial_fetch_timeout`, and takes the
+    /// listeners over.
+    No,
 }
 
 /// What is done with an Envoy that hangs.

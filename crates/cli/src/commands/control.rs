@@ -1,5 +1,6 @@
-//! `handover status`, `reload`, `drain`, `undrain` and `stop`: what is asked of a running instance.
+//! `handover status`, `reload`, `drain`, `undrain`, `stop` and `who`: what is asked of a running instance.
 
+mod connections;
 mod table;
 
 use std::path::PathBuf;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use handover_supervisor::control::wire::{
-    self, Code, DrainRequest, DrainResult, Drained, Refusal, Released, ReloadRequest, ReloadResult,
-    Reloaded, Status, StopRequest, Stopped, UndrainRequest,
+    self, Code, DrainRequest, DrainResult, Drained, EpochState, Refusal, Released, ReloadRequest,
+    ReloadResult, Reloaded, Status, StopRequest, Stopped, UndrainRequest, Who, WhoRequest,
 };
 use handover_supervisor::control::{
     Answered, Client, ClientError, Directory, NameError, Selector, find,
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use super::print;
 use crate::cli::control::{
-    DrainArgs, ReloadArgs, StatusArgs, StopArgs, TargetArgs, TimeoutArgs, UndrainArgs,
+    DrainArgs, ReloadArgs, StatusArgs, StopArgs, TargetArgs, TimeoutArgs, UndrainArgs, WhoArgs,
 };
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -124,6 +125,44 @@ pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, Fatal> {
             Ok(ExitCode::CLEAN)
         }
     }
+}
+
+/// How long looking and closing may take, beside the way there and back.
+const LOOKING: Duration = Duration::from_secs(30);
+
+pub(super) async fn who(args: &WhoArgs) -> Result<ExitCode, Fatal> {
+    let request = WhoRequest {
+        epoch: args.epoch,
+        sort: args.sort.into(),
+        limit: Some(args.limit),
+        end: args.end,
+    };
+    let socket = socket_of(&args.target)?;
+    let answer = Client::new(&socket)
+        .post(wire::WHO, &request, LOOKING)
+        .await;
+    let answer = done(answer.map_err(unanswered)?)?;
+    let who: Who = decoded(&answer)?;
+    if args.json {
+        // As it came, so that what a later version adds is not lost.
+        print(String::from_utf8_lossy(answer.trim_ascii()))?;
+    } else {
+        print(connections::text(&who, args.end))?;
+    }
+    Ok(match &who.ended {
+        Some(ended) if ended.refused > 0 || is_blind(&who, args.epoch) => ExitCode::UNAVAILABLE,
+        Some(ended) if ended.late > 0 || ended.still_held > 0 => ExitCode::CUT,
+        Some(_) | None => ExitCode::CLEAN,
+    })
+}
+
+/// Whether nothing was seen of an epoch whose connections were to be closed.
+fn is_blind(who: &Who, named: Option<u32>) -> bool {
+    let mut epochs = who.epochs.iter();
+    epochs.any(|epoch| {
+        let is_old = matches!(epoch.state, EpochState::Draining | EpochState::Aborting);
+        epoch.connections.is_none() && (is_old || named.is_some())
+    })
 }
 
 fn timeout_ms(wait: bool, timeout: TimeoutArgs) -> Option<u64> {

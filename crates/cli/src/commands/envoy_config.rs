@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use handover_envoy::EnvoyConfig;
@@ -55,6 +55,11 @@ impl ConfigFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is rendered first.
+    pub(super) fn is_template(&self) -> bool {
+        self.template
     }
 
     /// Reads the file on a thread of its own, because a large one takes seconds. A template waits for
@@ -156,7 +161,7 @@ fn renderer() -> Renderer {
 }
 
 /// Does work on a thread that may wait. The work can see when nobody wants its result any more.
-async fn beside_the_loop<T: Send + 'static>(
+pub(super) async fn beside_the_loop<T: Send + 'static>(
     work: impl FnOnce(&AtomicBool) -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     let dropped = SetOnDrop(Arc::default());
@@ -192,6 +197,8 @@ pub(super) struct ConfigSource {
     /// As the files are told by their full paths.
     absolute: PathBuf,
     stand_in: Option<Arc<EnvoyConfig>>,
+    /// The first configuration that was read, for whoever looks at it beside the start.
+    first: Arc<OnceLock<Arc<EnvoyConfig>>>,
     /// The Envoy binary, if its replacement leads to the next epoch.
     programs: Vec<PathBuf>,
 }
@@ -205,8 +212,14 @@ impl ConfigSource {
             file,
             absolute,
             stand_in,
+            first: Arc::default(),
             programs: Vec::new(),
         }
+    }
+
+    /// Where the first configuration will be that is read.
+    pub(super) fn first(&self) -> Arc<OnceLock<Arc<EnvoyConfig>>> {
+        Arc::clone(&self.first)
     }
 
     /// Lets the replacement of these program files lead to another configuration.
@@ -224,12 +237,12 @@ impl Source for ConfigSource {
     }
 
     fn read(&self, _files: &Files) -> Read<Arc<EnvoyConfig>> {
-        let file = self.file.clone();
+        let (file, first) = (self.file.clone(), Arc::clone(&self.first));
         Box::pin(async move {
             let config = file.read().await;
-            Ok(Arc::new(
-                config.map_err(anyhow::Error::into_boxed_dyn_error)?,
-            ))
+            let config = Arc::new(config.map_err(anyhow::Error::into_boxed_dyn_error)?);
+            first.get_or_init(|| Arc::clone(&config));
+            Ok(config)
         })
     }
 

@@ -18,11 +18,12 @@ use handover_supervisor::control::Directory;
 use handover_supervisor::operator::OnTerminate;
 use handover_supervisor::{Signals, Supervisor};
 
+use super::doctor;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::policy::OnExit;
-use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs};
+use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
@@ -124,6 +125,8 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let watch_binary = args.watch_binary;
     let binary = envoy_binary(&args.envoy.envoy_path)?;
     let arguments = arguments(&args).await;
+    let settings = doctor::settings(&args, limit, EnvoyArgs::new(arguments.clone()), None);
+    let places = doctor::places(&args, &lock_dir, Ok(binary.clone()), None);
     let last_good = in_state_dir(&args, LastKnownGood::open)?;
     let programs = match watch_binary {
         true => vec![binary.clone()],
@@ -152,13 +155,16 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         envoy.base_id()
     );
     let source = ConfigSource::new(file, stand_in).with_programs(programs);
+    let first = source.first();
     let supervisor = Supervisor::builder(Arc::new(envoy), source)
         .policy(policy)
         .watch(watched)
         .rescan(rescan)
         .on_terminate(on_terminate);
+    let supervisor = instance.control(supervisor).build()?;
+    doctor::log_beside_the_start(settings, places, first, supervisor.handle().status());
     Ok(Prepared {
-        supervisor: instance.control(supervisor).build()?,
+        supervisor,
         _run_dir: temporary,
     })
 }
@@ -225,7 +231,7 @@ pub(super) fn lock_dir(args: &RunArgs) -> Directory {
     Directory::new(args.lock_dir.clone())
 }
 
-fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
+pub(super) fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
     let istio = std::env::var_os(ISTIO_VARIABLE).filter(|value| !value.is_empty());
     args.stop
         .termination_drain(istio.as_deref())
@@ -264,6 +270,7 @@ fn envoy(
         .stop(stop)
         .repair(!args.no_repair)
         .watchdog(watchdog)
+        .wait_for_resources(args.wait_for_resources == WaitForResources::Yes)
         .memory_guard(args.policy.memory_guard.into())
         .end_is_final(args.policy.on_exit == OnExit::Stop)
         .reports(in_state_dir(args, CrashReports::open)?))

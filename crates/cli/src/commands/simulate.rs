@@ -168,6 +168,9 @@ fn event_of(event: &Event) -> Value {
         Event::StartTimedOut { epoch } => {
             json!({ "event": "start_timed_out", "epoch": epoch.number() })
         }
+        Event::GivesWay { epoch, after } => json!({
+            "event": "gives_way", "epoch": epoch.number(), "after_ms": millis(*after),
+        }),
         Event::Exited { epoch, exit, was } => json!({
             "event": "exited", "epoch": epoch.number(), "exit": exit_of(*exit), "was": state(*was),
         }),

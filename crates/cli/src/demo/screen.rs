@@ -170,6 +170,7 @@ fn count(happened: &mut EventCounts, event: &Event) {
         | Event::StoppedServing { .. }
         | Event::WokeLate { .. }
         | Event::StartTimedOut { .. }
+        | Event::GivesWay { .. }
         | Event::Exited { .. }
         | Event::RetryScheduled { .. }
         | Event::BudgetRefilled { .. }
@@ -200,6 +201,9 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         Event::StoppedServing { epoch } => format!("epoch {epoch} does not listen any more"),
         Event::WokeLate { .. } => {
             "this process was paused; what happened meanwhile is read first".to_owned()
+        }
+        Event::GivesWay { epoch, .. } => {
+            format!("epoch {epoch} gives way to a newer configuration")
         }
         Event::StartTimedOut { epoch } => format!("epoch {epoch} was not live in time"),
         Event::Exited {

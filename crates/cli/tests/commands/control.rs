@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// The demo server with a configuration in here, as the instance of this name.
-    fn server(&self, name: &str, flags: &[&str]) -> (Running, PathBuf) {
+    pub(crate) fn server(&self, name: &str, flags: &[&str]) -> (Running, PathBuf) {
         let config = self.path("server.conf");
         replace(&config, "one");
         let text = config.to_str().unwrap();

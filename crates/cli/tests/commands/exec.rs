@@ -337,6 +337,34 @@ fn a_stop_of_the_only_epoch_that_never_becomes_ready_ends_it_at_once() {
 }
 
 #[test]
+fn a_start_that_never_becomes_ready_gives_way_to_the_next_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let corrected = dir.path().join("corrected");
+    let script = format!(
+        "trap 'exit 0' TERM; {{ [ $RESTART_EPOCH = 0 ] || [ -e '{}' ]; }} && echo >&3; \
+         while :; do sleep 0.02; done",
+        corrected.display()
+    );
+    let flags = ["--ready-fd=3", "--give-way-after", "300ms"];
+    let mut handover = exec_script(&flags, &script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("starting epoch 1");
+    eventually("the second process", || {
+        (children_of(handover.pid()).len() == 2).then_some(())
+    });
+    std::fs::write(&corrected, "").unwrap();
+    let asked = std::time::Instant::now();
+    handover.signal(Signal::HUP);
+    handover.says("gives way to a newer configuration");
+    handover.says("epoch 1 is live");
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    assert_eq!(handover.stderr.count("retries left"), 0);
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}
+
+#[test]
 fn a_start_deadline_that_passed_while_the_supervisor_was_stopped_ends_no_ready_epoch() {
     let script = "trap 'exit 0' TERM; [ $RESTART_EPOCH = 0 ] || sleep 3; echo >&3; \
         while :; do sleep 0.02; done";

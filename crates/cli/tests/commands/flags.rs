@@ -239,6 +239,8 @@ fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
     for target in targets {
         let status = ask(&["status", "--json"], target);
         assert!(stdout(&status).contains("\"name\": \"web\""), "{status:?}");
+        let who = ask(&["who", "--json"], target);
+        assert!(stdout(&who).contains("\"epochs\""), "{who:?}");
     }
     let stopped = ask(&["stop", "--now"], targets[1]);
     assert_eq!(stopped.status.code(), Some(0), "{}", stderr(&stopped));

@@ -29,7 +29,7 @@ fn the_help_of_exec_is_its_manual() {
 
 #[test]
 fn the_help_of_those_who_speak_to_an_instance_is_their_manual() {
-    for command in ["status", "reload", "drain", "undrain", "stop"] {
+    for command in ["status", "reload", "drain", "undrain", "stop", "who"] {
         insta::assert_snapshot!(format!("help_{command}"), help_of(&[command]));
     }
 }
@@ -42,6 +42,11 @@ fn the_help_of_demo_is_its_manual() {
 #[test]
 fn the_help_of_validate_is_its_manual() {
     insta::assert_snapshot!("help_validate", help_of(&["validate"]));
+}
+
+#[test]
+fn the_help_of_doctor_is_its_manual() {
+    insta::assert_snapshot!("help_doctor", help_of(&["doctor"]));
 }
 
 #[test]

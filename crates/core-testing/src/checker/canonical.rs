@@ -85,6 +85,7 @@ impl<C: Clone + Eq> Checker<C> {
                 .map(|at| names.time(at)),
             restarting: self.restarting && is_running,
             renewing: self.renewing && is_running,
+            gave_way: if is_running { self.gave_way } else { 0 },
             urgency: self.urgency,
             undrained: self.undrained,
             drain_started: self.drain_started,

@@ -32,6 +32,7 @@ impl<C: Clone + Eq> Checker<C> {
                 }
             }
             Input::Withdrawn(epoch) => {
+                self.may_be_started_again(*epoch);
                 if let Some(watched) = self.running.get_mut(epoch) {
                     watched.drains = true;
                 }
@@ -42,7 +43,17 @@ impl<C: Clone + Eq> Checker<C> {
                 }
             }
             Input::Exited(epoch, exit) => {
+                if self
+                    .running
+                    .get(epoch)
+                    .is_some_and(|it| it.is_dropped_by(*exit))
+                {
+                    self.may_be_started_again(*epoch);
+                }
                 if let Some(watched) = self.running.remove(epoch) {
+                    if watched.is_starting() && !watched.is_dropped_by(*exit) {
+                        self.gave_way = 0;
+                    }
                     self.undrained |= self.urgency.is_some() && self.lost_clients(&watched, *exit);
                     if is_running {
                         self.charge(*epoch, &watched, *exit);
@@ -92,6 +103,7 @@ impl<C: Clone + Eq> Checker<C> {
     }
 
     fn live(&mut self, epoch: Epoch) {
+        self.gave_way = 0;
         if self.running.get(&epoch).is_some_and(|it| !it.is_fallback()) {
             // What serves from here on is the last good one, should it fail.
             self.fallback = None;
@@ -123,6 +135,14 @@ impl<C: Clone + Eq> Checker<C> {
         }
     }
 
+    /// The last good one, whose start gave way, is started again for nothing.
+    fn may_be_started_again(&mut self, epoch: Epoch) {
+        let gave_way = self.running.get(&epoch).is_some_and(Watched::is_fallback);
+        if let Some(fallback) = self.fallback.as_mut().filter(|_| gave_way) {
+            fallback.stage = Stage::Due;
+        }
+    }
+
     fn become_fallback(&mut self, was: &Watched<C>) {
         if !was.is_fallback() {
             self.fallback = was.config.clone().map(Pursuit::new);
@@ -132,9 +152,7 @@ impl<C: Clone + Eq> Checker<C> {
     /// Whether an end on the way to the end has cost clients, or was not the end of a drain.
     fn lost_clients(&self, watched: &Watched<C>, exit: Exit) -> bool {
         let serves = watched.live.is_some() || watched.drains || !rules::waits(&self.policy);
-        // It has said that it had taken nothing over.
-        let dropped = watched.withdrawn && watched.is_starting() && exit == Exit::Aborted;
-        let failed = !dropped
+        let failed = !watched.is_dropped_by(exit)
             && exit != Exit::Clean
             && (watched.is_drain() || (serves && !watched.released));
         let unasked = watched.is_live() && !self.drain_started;
@@ -146,6 +164,7 @@ impl<C: Clone + Eq> Checker<C> {
         let exit = match exit {
             // It was told to.
             _ if watched.aborted.is_some() && !watched.late => return,
+            _ if watched.is_dropped_by(exit) => return,
             // Whatever it says of itself, it did not go live.
             Exit::Clean | Exit::Aborted if watched.late => Exit::Failed(Severity::Transient),
             Exit::Clean | Exit::Aborted | Exit::Failed(_) => exit,

@@ -2,10 +2,11 @@
 //!
 //! Each file beside this one has one job: `record` what is known of an epoch and a configuration,
 //! `rules` what the fields of a policy mean, `inputs` what an input leads to, `outputs` what must be
-//! true of each output, `state` what must be true between two steps, `canonical` the record of a
-//! canonical machine.
+//! true of each output, `give_way` when a start makes room, `state` what must be true between two
+//! steps, `canonical` the record of a canonical machine.
 
 mod canonical;
+mod give_way;
 mod inputs;
 mod outputs;
 mod record;
@@ -60,6 +61,8 @@ pub struct Checker<C> {
     restarting: bool,
     /// A renewal was asked for, and nothing has been started as desired since.
     renewing: bool,
+    /// How many starts in a row gave way, since one went live, failed or was late.
+    gave_way: u32,
     /// The most urgent end that was asked for.
     urgency: Option<Urgency>,
     /// Since the terminate an epoch with clients, or the drain, has ended as it must not.
@@ -80,6 +83,8 @@ struct StepRecord {
     owed: Option<Owed>,
     /// The failed epoch for which all others are to be aborted.
     aborts_for: Option<Epoch>,
+    /// The start that gives way, until it is withdrawn.
+    gives_way: Option<Epoch>,
     /// The start whose event has not come yet.
     unannounced: Option<Started>,
     /// The epoch that was started last.
@@ -102,6 +107,7 @@ impl<C: Clone + Eq> Checker<C> {
             woke: None,
             restarting: false,
             renewing: false,
+            gave_way: 0,
             urgency: None,
             undrained: false,
             drain_started: false,
@@ -172,6 +178,7 @@ impl<C: Clone + Eq> Checker<C> {
             self.check_late(step)?;
             self.let_deadlines_pass(&step.after)?;
         }
+        self.check_giving_way(&step.after, step.input.is_none())?;
         self.check_state(&step.after)?;
         self.step = StepRecord::default();
         Ok(())

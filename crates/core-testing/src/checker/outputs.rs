@@ -175,9 +175,12 @@ impl<C: Clone + Eq> Checker<C> {
         let terminated = self.urgency.is_some();
         let watched = self.running.get_mut(&epoch).filter(|it| it.is_starting());
         let due = watched.is_some_and(|it| !core::mem::replace(&mut it.withdrawn, true));
-        ensure(due && terminated, Invariant::WithdrawnAtMostOnce, || {
-            format!("{epoch} was withdrawn, terminated: {terminated}")
-        })
+        let gives_way = self.step.gives_way.take() == Some(epoch);
+        ensure(
+            due && (terminated || gives_way),
+            Invariant::WithdrawnAtMostOnce,
+            || format!("{epoch} was withdrawn, terminated: {terminated}"),
+        )
     }
 
     fn finish(&mut self, outcome: Outcome) -> Result<(), Violation> {
@@ -234,6 +237,7 @@ impl<C: Clone + Eq> Checker<C> {
                 Ok(())
             }
             Event::StartTimedOut { epoch } => self.start_timed_out(*epoch),
+            Event::GivesWay { epoch, .. } => self.gives_way(*epoch),
             Event::RetryScheduled {
                 purpose,
                 delay,
@@ -348,6 +352,7 @@ impl<C: Clone + Eq> Checker<C> {
         if let Some(watched) = self.running.get_mut(&epoch) {
             watched.late = true;
         }
+        self.gave_way = 0;
         ensure(is_late, Invariant::LooksBeforeLateDeadlines, || {
             format!("{epoch} is called late, deadline: {end:?}")
         })

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use handover_core::{Abort, Epoch, EpochState, GaveUp, Purpose, Timestamp};
+use handover_core::{Abort, Epoch, EpochState, Exit, GaveUp, Purpose, Timestamp};
 
 /// A running epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +68,11 @@ impl<C> Watched<C> {
 
     pub(super) fn is_starting(&self) -> bool {
         self.live.is_none() && self.may_serve()
+    }
+
+    /// Whether this exit says that it had taken nothing over when its start was withdrawn.
+    pub(super) fn is_dropped_by(&self, exit: Exit) -> bool {
+        self.withdrawn && self.is_starting() && exit == Exit::Aborted
     }
 
     pub(super) fn is_live(&self) -> bool {

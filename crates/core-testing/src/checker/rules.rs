@@ -84,6 +84,20 @@ pub(super) fn first_abort(policy: &Policy, at_once: bool) -> Abort {
     }
 }
 
+/// How long a start is let be that a newer desire waits for, after `gave_way` starts in a row that
+/// were not. Each was let be twice as long as the one before. Nothing is for ever.
+pub(super) fn let_be(policy: &Policy, gave_way: u32) -> Option<Duration> {
+    let first = policy.give_way_after.filter(|_| waits(policy))?;
+    let span = (0..gave_way).fold(first, |span, _| span.saturating_add(span));
+    let ends_before = policy.start_deadline.is_some_and(|end| end <= span);
+    (!ends_before).then_some(span)
+}
+
+/// So many in a row, after one more. From the sixth on none is let be longer than the one before.
+pub(super) fn one_more(gave_way: u32) -> u32 {
+    gave_way.saturating_add(1).min(5)
+}
+
 /// Whether this is the delay of the next retry, after `used` ones. After health the first one is at
 /// once, and the doubling begins behind it. Jitter may only shorten.
 pub(super) fn is_delay(retry: &Retry, used: u32, at_once: bool, delay: Duration) -> bool {
@@ -155,6 +169,30 @@ mod tests {
             let delay = Duration::from_millis(millis);
             assert_eq!(is_delay(&retry, 0, false, delay), fits, "{millis}");
         }
+    }
+
+    #[test]
+    fn a_start_is_let_be_twice_as_long_as_the_one_before_up_to_its_deadline() {
+        let policy = Policy {
+            start_deadline: Some(60 * SECOND),
+            give_way_after: Some(2 * SECOND),
+            ..Policy::default()
+        };
+        for (gave_way, seconds) in [(0, 2), (1, 4), (2, 8), (3, 16), (4, 32)] {
+            assert_eq!(let_be(&policy, gave_way), Some(seconds * SECOND));
+        }
+        assert_eq!(let_be(&policy, 5), None);
+        let without = Policy {
+            start_deadline: None,
+            ..policy
+        };
+        assert_eq!(let_be(&without, one_more(5)), Some(64 * SECOND));
+        assert_eq!(let_be(&Policy::default(), 0), None);
+        let at_once = Policy {
+            advance: Advance::AtOnce,
+            ..policy
+        };
+        assert_eq!(let_be(&at_once, 0), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! | `wait` | no input, only a timeout: deadlines until then fire, later ones do not |
 //!
 //! The keys of a policy: `retries`, `initial`, `max_interval`, `reset_after`, `start_deadline`,
-//! `max_epochs`, `grace`, `drain` (each a number or a time, or `none`), `advance`
+//! `give_way_after`, `max_epochs`, `grace`, `drain` (each a number or a time, or `none`), `advance`
 //! (`when_live`, `at_once`), `on_failure` (`keep_serving`, `abort_all`), `on_exhausted` (`stop`,
 //! `hold`), `on_clean_exit` (`stay`, `restart`, `stop`).
 

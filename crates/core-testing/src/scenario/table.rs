@@ -152,6 +152,7 @@ fn event(event: &Event) -> Option<String> {
         Event::StoppedServing { epoch } => format!("{epoch} has stopped serving"),
         Event::WokeLate { late } => format!("{late:?} late, looking around"),
         Event::StartTimedOut { epoch } => format!("{epoch} not live in time"),
+        Event::GivesWay { epoch, after } => format!("{epoch} gives way after {after:?}"),
         Event::Exited { epoch, was, .. } => format!("{epoch} was {}", epoch_state(*was)),
         Event::RetryScheduled {
             purpose: Purpose::Fallback,

@@ -79,13 +79,14 @@ fn policy(policy: &Policy) -> String {
     };
     format!(
         "policy default retries={} initial={} max_interval={} reset_after={} start_deadline={} \
-         max_epochs={max_epochs} grace={} drain={} advance={advance} on_failure={on_failure} \
+         give_way_after={} max_epochs={max_epochs} grace={} drain={} advance={advance} on_failure={on_failure} \
          on_exhausted={on_exhausted} on_clean_exit={on_clean_exit}",
         policy.retry.max_retries,
         span(policy.retry.initial_interval),
         optional(policy.retry.max_interval),
         optional(policy.retry.reset_after),
         optional(policy.start_deadline),
+        optional(policy.give_way_after),
         span(policy.abort_grace),
         optional(policy.drain_deadline),
     )

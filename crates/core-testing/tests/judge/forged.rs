@@ -34,6 +34,12 @@ const HEALTH: &str = "policy resilient retries=3 reset_after=5s\n0 desire A\n1s 
 
 const CAP: &str = "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n4s desire C";
 
+const WAITED_FOR: &str =
+    "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n3s desire C";
+
+const GIVES_WAY: &str =
+    "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n5s desire C";
+
 const DRAINED: &str = "0 desire A\n1s live 0\n2s terminate drain\n3s exit 0 clean\n4s exit 1 clean";
 
 fn zero() -> Epoch {
@@ -462,6 +468,40 @@ forged! {
         "0 desire A\n1s live 0\n2s terminate drain", |step| {
         step.outputs.push(Output::Withdraw(zero()));
     };
+    a_start_that_gives_way_too_early: GivesWayToANewerDesire, WAITED_FOR, |step| {
+        step.outputs.push(gives_way(1));
+        step.outputs.push(Output::Withdraw(one()));
+    };
+    a_start_that_gives_way_to_nothing: GivesWayToANewerDesire,
+        "policy resilient give_way_after=2s\n0 desire A\n5s wait", |step| {
+        step.outputs.push(gives_way(0));
+        step.outputs.push(Output::Withdraw(zero()));
+    };
+    a_start_that_gives_way_to_a_retry: GivesWayToANewerDesire,
+        "policy resilient give_way_after=2s initial=1s\n0 desire A\n1s live 0\n2s desire B\n\
+         3s exit 1 failed\n3s exit 0 failed\n8s wait", |step| {
+        step.outputs.push(gives_way(0));
+        step.outputs.push(Output::Withdraw(zero()));
+    };
+    a_start_that_gives_way_twice: GivesWayToANewerDesire, GIVES_WAY, |step| {
+        step.outputs.extend([gives_way(1), Output::Withdraw(one())]);
+    };
+    a_start_that_gives_way_and_goes_on: GivesWayToANewerDesire, GIVES_WAY, |step| {
+        omit(step, |it| matches!(it, Output::Withdraw(_)));
+        step.after.epochs[1].withdrawn = false;
+    };
+    a_start_that_is_waited_for_without_a_deadline: GivesWayToANewerDesire, WAITED_FOR, |step| {
+        step.after.deadline = None;
+    };
+    a_start_that_is_waited_for_until_its_deadline: GivesWayToANewerDesire, WAITED_FOR, |step| {
+        step.after.deadline.as_mut().unwrap().at = Timestamp::from_millis(62_000);
+    };
+    a_start_that_does_not_give_way: GivesWayToANewerDesire,
+        "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n3s desire C\n\
+         4s wait", |step| {
+        step.outputs.clear();
+        step.after = step.before.clone();
+    };
     a_start_that_is_not_withdrawn: NoStartOutlivesTerminate,
         "0 desire A\n1s terminate drain", |step| {
         omit(step, |it| matches!(it, Output::Withdraw(_)));
@@ -532,6 +572,13 @@ fn retry(purpose: Purpose) -> Output<String> {
         purpose,
         delay: Duration::from_millis(200),
         retries_left: 9,
+    })
+}
+
+fn gives_way(epoch: u32) -> Output<String> {
+    Output::Event(Event::GivesWay {
+        epoch: Epoch::new(epoch),
+        after: Duration::from_secs(3),
     })
 }
 

@@ -146,6 +146,9 @@ fn deeds(info: EpochInfo, max_epochs: Option<u32>) -> Vec<Input<usize>> {
         .iter()
         .map(|exit| Input::Exited(epoch, *exit))
         .collect();
+    if info.withdrawn {
+        deeds.push(Input::Exited(epoch, Exit::Aborted));
+    }
     if info.state == EpochState::Starting && info.purpose != Purpose::Drain {
         deeds.push(Input::Live(epoch));
     }
@@ -195,6 +198,9 @@ fn invariants() -> Vec<Property<Agent>> {
         }),
         Property::always("withdrawn_at_most_once", |_, it: &State| {
             it.keeps(Invariant::WithdrawnAtMostOnce)
+        }),
+        Property::always("gives_way_to_a_newer_desire", |_, it: &State| {
+            it.keeps(Invariant::GivesWayToANewerDesire)
         }),
         Property::always("no_start_outlives_terminate", |_, it: &State| {
             it.keeps(Invariant::NoStartOutlivesTerminate)
@@ -317,6 +323,15 @@ impl Agent {
             sights.push(Property::sometimes(
                 "a change waits for a start",
                 |_, it: &State| matches!(it.machine.held(), Some(Held::Starting(_))),
+            ));
+        }
+        if policy.advance == Advance::WhenLive && policy.give_way_after.is_some() {
+            sights.push(Property::sometimes(
+                "a start gives way to a change",
+                |_, it: &State| {
+                    let is_running = it.machine.phase() == Phase::Running;
+                    is_running && it.machine.epochs().any(|info| info.withdrawn)
+                },
             ));
         }
         if policy.start_deadline.is_some() || policy.on_failure == OnFailure::AbortAll {

@@ -6,7 +6,8 @@
 //! the moment, the numbers of epochs, which configuration is called what). A property test of its own
 //! shows that these do the same (`tests/properties/canonical.rs`). So the states are finite without a bound
 //! on the length of a run, on the changes, the starts, the terminates or the time. What is bounded:
-//! how many epochs run at once and how many configurations are told apart at once. Time passes from
+//! how many epochs run at once and how many configurations are told apart at once. Starts give way in a
+//! set of its own. Time passes from
 //! deadline to deadline, and in the large set in steps between them too.
 //!
 //! `cargo xtask model` explores the large set. The tests here explore the small one.
@@ -43,6 +44,11 @@ fn every_promise_is_kept_where_configurations_are_renewed() {
     if !is_large() {
         explore_all(sets::with_renewals());
     }
+}
+
+#[test]
+fn every_promise_is_kept_where_starts_give_way() {
+    explore_all(sets::with_giving_way(is_large()));
 }
 
 #[test]

@@ -72,6 +72,49 @@ pub(crate) fn with_renewals() -> Vec<(String, Agent)> {
     models.collect()
 }
 
+/// Policies under which starts give way. The ages of starts multiply the states, so there are few
+/// epochs and configurations, and in the small set health is left out.
+pub(crate) fn with_giving_way(large: bool) -> Vec<(String, Agent)> {
+    let resilient = Policy::resilient();
+    let without_health = Policy {
+        retry: Retry {
+            reset_after: None,
+            ..resilient.retry
+        },
+        ..resilient
+    };
+    let without_deadline = Policy {
+        start_deadline: None,
+        drain_deadline: None,
+        ..without_health
+    };
+    let gives_way = |name: &str, policy, configs, agent: fn(Agent) -> Agent| {
+        let mut model = bounded(policy, 1, 2, configs, None);
+        model.policy.give_way_after = Some(UNIT / 2);
+        (format!("{name}, starts give way"), agent(model))
+    };
+    let gaps = |agent| Agent {
+        gaps: true,
+        ..agent
+    };
+    let renewing = |agent| Agent {
+        renewals: Renewals::OfAny,
+        ..agent
+    };
+    let mut models = vec![gives_way("resilient", without_health, 3, |agent| agent)];
+    if large {
+        models.extend([
+            gives_way("resilient, with gaps", without_health, 2, gaps),
+            gives_way("resilient, with health", resilient, 3, renewing),
+            gives_way("no start deadline", without_deadline, 3, renewing),
+        ]);
+        for (name, policy) in combinations() {
+            models.push(gives_way(&name, policy, 2, renewing));
+        }
+    }
+    models
+}
+
 /// The presets, few epochs and configurations, and a driver that is stopped now and then. The large
 /// set has each combination of a policy's enums as well.
 pub(crate) fn with_gaps(large: bool) -> Vec<(String, Agent)> {
@@ -172,6 +215,8 @@ fn bounded(
         policy: Policy {
             retry,
             start_deadline: policy.start_deadline.map(|_| UNIT),
+            // Where starts give way is a set of its own: their ages multiply the states.
+            give_way_after: None,
             abort_grace: policy.abort_grace.min(UNIT),
             drain_deadline: Some(UNIT),
             ..policy

@@ -167,6 +167,8 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             Event::Superseded { epoch, by } => format!("{:?} by {:?}", place(epoch), place(by)),
             Event::StoppedServing { epoch } => format!("serves no more {:?}", place(epoch)),
             Event::StartTimedOut { epoch } => format!("late {:?}", place(epoch)),
+            // How old the start is is forgotten where it gives way at once anyway.
+            Event::GivesWay { epoch, .. } => format!("gives way {:?}", place(epoch)),
             Event::Exited { epoch, exit, was } => format!("{:?} {exit:?} {was:?}", place(epoch)),
             Event::BudgetRefilled {
                 epoch,
@@ -217,6 +219,7 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
         DeadlineReason::StartDeadline(epoch) => format!("start {:?}", place(epoch)),
         DeadlineReason::Healthy(epoch) => format!("health {:?}", place(epoch)),
         DeadlineReason::Grace(epoch) => format!("grace {:?}", place(epoch)),
+        DeadlineReason::GiveWay(epoch) => format!("give way {:?}", place(epoch)),
         DeadlineReason::Withdrawal(epoch) => format!("withdrawal {:?}", place(epoch)),
         reason @ (DeadlineReason::Retry
         | DeadlineReason::FallbackRetry

@@ -90,6 +90,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     );
     let when = (
         option::of((1_u64..6).prop_map(Duration::from_secs)),
+        option::of((1_u64..4).prop_map(Duration::from_secs)),
         option::of(2_u32..4),
         span(),
         option::of(span()),
@@ -101,9 +102,10 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         on_exhausted: whom.2,
         on_clean_exit: whom.3,
         start_deadline: when.0,
-        max_epochs: when.1,
-        abort_grace: when.2,
-        drain_deadline: when.3,
+        give_way_after: when.1,
+        max_epochs: when.2,
+        abort_grace: when.3,
+        drain_deadline: when.4,
     })
 }
 

@@ -127,6 +127,7 @@ impl<C: Clone + Eq> Names<C> {
             desired: pursuit(&machine.desired),
             fallback: pursuit(&machine.fallback),
             generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
+            gave_way: if is_running { machine.gave_way } else { 0 },
             // What it means is in the outcome from then on.
             drain_failed: machine.drain_failed && matches!(machine.phase, Phase::Draining { .. }),
             reported: match machine.phase {
@@ -217,11 +218,14 @@ impl<C: Clone + Eq> Names<C> {
                 .filter(|_| is_running && is_asked_for(slot))
                 .map(|it| self.config(it)),
             outdated: slot.outdated && is_running && slot.generation != NO_DESIRE,
-            started: start_deadline
-                .filter(|_| slot.is_starting())
-                .map_or(CANONICAL_NOW, |span| {
-                    self.beginning(machine, slot.started, span)
-                }),
+            started: match machine.start_that_matters(slot, self.now) {
+                Some(started) => self.time(started),
+                None => start_deadline
+                    .filter(|_| slot.is_starting())
+                    .map_or(CANONICAL_NOW, |span| {
+                        self.beginning(machine, slot.started, span)
+                    }),
+            },
             contested: slot.contested && is_running && (slot.is_starting() || slot.is_live()),
             state: match slot.state {
                 State::Live { since, healthy } => State::Live {

@@ -16,6 +16,9 @@ impl<C: Clone + Eq> Machine<C> {
             return Reception::Ignored(Ignored::UnknownEpoch);
         };
         let slot = self.slots.remove(index);
+        if slot.is_starting() && end_of(&slot, exit).is_some() {
+            self.gave_way = 0;
+        }
         self.event(Event::Exited {
             epoch,
             exit,
@@ -84,10 +87,6 @@ impl<C: Clone + Eq> Machine<C> {
     /// that fails has drained nobody. A program that is drained may end by itself, so its clean exit
     /// is all right; but not before the drain has begun, because nobody has asked for it then.
     fn is_undrained(&self, slot: &Slot<C>, exit: Exit, drain: Option<Epoch>) -> bool {
-        if slot.withdrawn().is_some() && exit == Exit::Aborted {
-            // It was dropped before it had taken anything over.
-            return false;
-        }
         let has_clients = self.holds_clients(slot) && !slot.is_released();
         match end_of(slot, exit) {
             Some(End::Failed(_)) => has_clients || slot.is_drain(),
@@ -277,10 +276,12 @@ impl<C: Clone + Eq> Machine<C> {
     }
 }
 
-/// How the epoch ended, or `None` when it ended because it was told to.
+/// How the epoch ended, or `None` when it ended because it was told to. A start that was withdrawn
+/// is dropped only before it has taken anything over.
 fn end_of<C>(slot: &Slot<C>, exit: Exit) -> Option<End> {
     match (slot.state, exit) {
-        (State::Aborting { timed_out: false, .. }, _) => None,
+        (State::Aborting { timed_out: false, .. }, _)
+        | (State::Starting { withdrawn: Some(_) }, Exit::Aborted) => None,
         (_, Exit::Failed(severity)) => Some(End::Failed(severity)),
         // Too late to go live is a failure, whatever the exit looks like.
         (State::Aborting { timed_out: true, .. }, Exit::Clean | Exit::Aborted)

@@ -13,7 +13,7 @@
 //!                  (graceful, after the grace immediate)
 //!
 //!   Exited(e) leads from every state to (none), by way of Cleanup(e). A terminate withdraws what
-//!   starts: Withdrawn(e) leads from Starting to Draining.
+//!   starts, and so does a newer desire: Withdrawn(e) leads from Starting to Draining.
 //! ```
 //!
 //! The life of the machine, whose end is `Finished`:
@@ -28,12 +28,14 @@
 //!
 //! Each file beside this one has one job: [`slot`] a running epoch, [`pursuit`] a configuration and
 //! its budget, `desire` what is asked for, `reconcile` what is started next, `exits` what follows
-//! from an exit, `stop` the way to the end, `timers` the deadlines, `view` what a machine tells of
-//! itself, `canonical` the one machine that stands for all which do the same.
+//! from an exit, `give_way` how a start makes room for a newer desire, `stop` the way to the end,
+//! `timers` the deadlines, `view` what a machine tells of itself, `canonical` the one machine that
+//! stands for all which do the same.
 
 mod canonical;
 mod desire;
 mod exits;
+mod give_way;
 mod pursuit;
 mod reconcile;
 mod slot;
@@ -147,6 +149,8 @@ pub struct Machine<C> {
     /// How many desires have been taken in, renewals and cold restarts among them. An epoch carries
     /// the number of the one that it was started for.
     generations: u64,
+    /// How many starts in a row gave way to a newer desire, since one came to an end of its own.
+    gave_way: u32,
     /// Whether an epoch has ended in a way that makes the drain under way a failed one.
     drain_failed: bool,
     /// The reason that was reported last, so that it is reported once.
@@ -201,6 +205,7 @@ impl<C: Clone + Eq> Machine<C> {
             desired: None,
             fallback: None,
             generations: 0,
+            gave_way: 0,
             drain_failed: false,
             reported: None,
             outputs: VecDeque::with_capacity(16),
@@ -270,6 +275,7 @@ impl<C: Clone + Eq> Machine<C> {
             since: now,
             healthy: false,
         };
+        self.gave_way = 0;
         let after = now.since(slot.started);
         self.event(Event::Live { epoch, after });
         // Whatever else serves is the last good configuration from here on.

@@ -7,7 +7,7 @@ use crate::policy::waits_for_live;
 use crate::{Epoch, Event, GaveUp, Held, Outcome, Output, Purpose, Target};
 
 /// What there is to do.
-enum Plan {
+pub(super) enum Plan {
     /// What is desired is current, or nothing is desired.
     Nothing,
     /// Something is to be started, but not yet.
@@ -25,7 +25,10 @@ impl<C: Clone + Eq> Machine<C> {
     pub(super) fn reconcile(&mut self) {
         match self.plan() {
             Plan::Nothing => self.reported = None,
-            Plan::Hold(held) => self.report(held),
+            Plan::Hold(held) => {
+                self.report(held);
+                self.give_way_if_due();
+            }
             Plan::Start(purpose, epoch) => self.start(purpose, epoch),
             Plan::GiveUp(epoch, why) => self.give_up_and_stop(epoch, why),
             Plan::Stop(outcome) => self.stop(outcome),
@@ -50,7 +53,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    fn plan_to_serve(&self) -> Plan {
+    pub(super) fn plan_to_serve(&self) -> Plan {
         let Some(desired) = &self.desired else {
             return Plan::Nothing;
         };

@@ -45,10 +45,13 @@ impl<C: Clone + Eq> Machine<C> {
             return;
         }
         for slot in self.slots.iter_mut().filter(|slot| slot.is_starting()) {
+            // One that gives way was asked already. Its time to answer begins again.
+            if slot.withdrawn().is_none() {
+                self.outputs.push_back(Output::Withdraw(slot.epoch));
+            }
             slot.state = State::Starting {
                 withdrawn: Some(now),
             };
-            self.outputs.push_back(Output::Withdraw(slot.epoch));
         }
     }
 

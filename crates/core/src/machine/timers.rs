@@ -83,11 +83,13 @@ impl<C: Clone + Eq> Machine<C> {
             .iter()
             .filter_map(|slot| self.deadline_of_slot(slot));
         let of_withdrawal = self.withdrawal();
+        let of_newer_desire = self.giving_way();
         of_machine
             .into_iter()
             .flatten()
             .chain(of_slots)
             .chain(of_withdrawal)
+            .chain(of_newer_desire)
     }
 
     /// When a start that was withdrawn is aborted: where nothing serves beside it that is drained.
@@ -158,6 +160,7 @@ impl<C: Clone + Eq> Machine<C> {
             }
             DeadlineReason::Grace(_) => self.abort_overdue(),
             DeadlineReason::Withdrawal(_) => self.stop(self.outcome_of_drain()),
+            DeadlineReason::GiveWay(_) => self.give_way_if_due(),
             DeadlineReason::Healthy(epoch) => self.trust(epoch),
         }
     }
@@ -167,6 +170,7 @@ impl<C: Clone + Eq> Machine<C> {
             let abort = slot.abort(Abort::Immediate, self.now, true);
             self.outputs.push_back(abort);
         }
+        self.gave_way = 0;
     }
 
     /// Aborts every epoch whose grace is over.

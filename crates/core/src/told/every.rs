@@ -13,7 +13,7 @@ macro_rules! every {
     (Event, $value:expr, $($more:tt)*) => { match $value {
         Event::Started { .. } | Event::Live { .. } | Event::Superseded { .. }
         | Event::StoppedServing { .. } | Event::WokeLate { .. } | Event::StartTimedOut { .. }
-        | Event::Exited { .. } | Event::RetryScheduled { .. } | Event::BudgetRefilled { .. }
+        | Event::GivesWay { .. } | Event::Exited { .. } | Event::RetryScheduled { .. } | Event::BudgetRefilled { .. }
         | Event::Restarting | Event::Held(_) | Event::GaveUp { .. } | Event::FallbackLost { .. }
         | Event::NotRestarted { .. } | Event::Draining { .. } | Event::DrainTimedOut => {}
         $($more)*
@@ -35,7 +35,7 @@ macro_rules! every {
     (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
         DeadlineReason::StartDeadline(_) | DeadlineReason::Retry | DeadlineReason::FallbackRetry
         | DeadlineReason::Healthy(_) | DeadlineReason::DrainDeadline | DeadlineReason::Grace(_)
-        | DeadlineReason::Withdrawal(_) => {}
+        | DeadlineReason::Withdrawal(_) | DeadlineReason::GiveWay(_) => {}
         $($more)*
     } };
 }

@@ -54,6 +54,7 @@ impl Envoy {
                 stop: StopOptions::default(),
                 repair: true,
                 watchdog: None,
+                wait_for_resources: true,
                 memory_guard: MemoryGuard::Hold,
                 end_is_final: false,
                 last_good: None,
@@ -144,6 +145,14 @@ impl EnvoyBuilder {
     /// Watches the newest live epoch. Default: an Envoy that hangs is not noticed.
     pub fn watchdog(mut self, watchdog: impl Into<Option<Watchdog>>) -> Self {
         self.settings.watchdog = watchdog.into();
+        self
+    }
+
+    /// Sets whether an epoch that starts beside one that serves waits for what its configuration fetches
+    /// until its start deadline, whatever `initial_fetch_timeout` says. Default: true. Without that, Envoy
+    /// goes live without what it did not get in time, and takes the listeners over.
+    pub fn wait_for_resources(mut self, wait: bool) -> Self {
+        self.settings.wait_for_resources = wait;
         self
     }
 

@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicBool;
 #[cfg(feature = "template")]
 use super::rendered::PerEpoch;
 use crate::admin::Refused;
-use crate::bootstrap::{Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES};
+use crate::bootstrap::{
+    Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES, fetches_listeners,
+};
 use handover_files::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
@@ -185,22 +187,7 @@ impl EnvoyConfig {
         let has_a_socket = |address: &ListenAddress| *address != ListenAddress::Other;
         let mut listeners = self.bootstrap.listeners.iter();
         listeners.any(|listener| !listener.internal && listener.addresses.iter().any(has_a_socket))
-            || self.mentions_fetched_listeners()
-    }
-
-    /// The names of the two fields, which nobody else uses.
-    fn mentions_fetched_listeners(&self) -> bool {
-        [
-            "lds_config",
-            "ldsConfig",
-            "lds_resources_locator",
-            "ldsResourcesLocator",
-        ]
-        .iter()
-        .any(|name| {
-            let mut places = self.content.windows(name.len());
-            places.any(|place| place == name.as_bytes())
-        })
+            || fetches_listeners(&self.content)
     }
 
     /// Returns what Handover does otherwise with this configuration, because its admin endpoint answers

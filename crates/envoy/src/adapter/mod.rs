@@ -13,7 +13,8 @@
 //!
 //! What that behaviour is, and what follows from it:
 //!
-//! - A configuration is validated before an epoch is spent on it, while an older one serves.
+//! - A configuration is validated before an epoch is spent on it, while an older one runs
+//!   (`epochs::preparation`).
 //! - An epoch is live when the admin endpoint says LIVE with the expected epoch.
 //! - An epoch that initialises beside an older one is ended with SIGKILL, because its orderly end
 //!   would take the older one along (`Epochs::ending`).
@@ -57,6 +58,7 @@ use tokio::time::{Instant, sleep};
 
 use self::drain::{CutConnections, Drains, Stop, holding};
 use self::epoch_run::StandIns;
+use self::epochs::preparation::LastValid;
 use self::lineage::Lineages;
 use self::records::Records;
 use self::running::{FileId, RunningEpochs};
@@ -75,22 +77,12 @@ pub use self::error::{EnvoyFailed, SetupError};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
+pub use self::running::{EpochListeners, ListenerPurpose, ListenerSeen};
 use self::settings::EnvoySettings;
 pub use self::settings::StopOptions;
 
 /// How often connections are counted while a caller waits until none is left.
 const COUNT: Duration = Duration::from_millis(50);
-
-/// A configuration that Envoy has found valid.
-struct Validated {
-    config: Arc<EnvoyConfig>,
-    /// The reading of the configuration that asked for it.
-    asked: Arc<EnvoyConfig>,
-    binary: FileId,
-    /// Whether it was the text with which Envoy waits for its first resources. If so, the original,
-    /// which says less, is valid too.
-    waits: bool,
-}
 
 /// A real Envoy, run by an [`Agent`](handover_tokio::Agent).
 pub struct Envoy {
@@ -103,8 +95,7 @@ pub struct Envoy {
     records: Records,
     drains: Drains,
     cut: CutConnections,
-    /// The configuration that was found valid last, so that a crash is not answered by a validation.
-    validated: Mutex<Option<Validated>>,
+    last_valid: Mutex<LastValid<FileId>>,
     /// The run directory, where it was made for this adapter alone. It goes last.
     _temporary: Option<TemporaryRunDir>,
 }
@@ -138,7 +129,7 @@ impl Envoy {
             ),
             drains: Drains::default(),
             cut: CutConnections::default(),
-            validated: Mutex::new(None),
+            last_valid: Mutex::default(),
             _temporary: None,
             settings,
         })
@@ -214,6 +205,16 @@ impl Envoy {
     /// Cancel safe: it changes nothing.
     pub async fn held_by(&self) -> Vec<Holding> {
         holding(&self.running).await
+    }
+
+    /// Returns where clients connect to each running epoch: where it listens, and where it has listened
+    /// before a newer one took over. It looks at the sockets of every epoch.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn listeners(&self) -> Vec<EpochListeners> {
+        running::listeners_of_each(&self.running).await
     }
 
     /// Waits until no client has a connection. While the connections of an epoch cannot be counted, it

@@ -43,6 +43,8 @@ pub(super) struct EnvoySettings {
     pub(super) repair: bool,
     /// How the newest live epoch is watched; without it, an Envoy that hangs is not noticed.
     pub(super) watchdog: Option<Watchdog>,
+    /// Whether an epoch beside one that serves waits for its first resources without Envoy's time-out.
+    pub(super) wait_for_resources: bool,
     /// What is done where two epochs do not fit into memory.
     pub(super) memory_guard: MemoryGuard,
     /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as

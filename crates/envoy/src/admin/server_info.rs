@@ -1,6 +1,7 @@
 //! What `/server_info` says.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,6 +16,8 @@ pub struct ServerInfo {
     pub state: ServerState,
     /// The restart epoch of the process that answers.
     pub restart_epoch: u32,
+    /// The number of its worker threads, where the answer has it.
+    pub concurrency: Option<NonZeroU32>,
     /// Envoy's version string: revision, version, and how it was built.
     pub version: String,
     /// What `--hot-restart-version` prints; `disabled` where hot restart is off.
@@ -71,6 +74,8 @@ impl ServerInfo {
         #[derive(Deserialize)]
         struct Options {
             restart_epoch: u32,
+            #[serde(default)]
+            concurrency: u32,
         }
         let raw: Raw =
             serde_json::from_slice(body).map_err(|error| one_line(&error.to_string()))?;
@@ -83,6 +88,7 @@ impl ServerInfo {
                 other => ServerState::Other(one_line(other)),
             },
             restart_epoch: raw.command_line_options.restart_epoch,
+            concurrency: NonZeroU32::new(raw.command_line_options.concurrency),
             version: one_line(&raw.version),
             hot_restart_version: one_line(&raw.hot_restart_version),
             uptime: seconds(&raw.uptime_current_epoch)?,

@@ -6,7 +6,8 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminPaths(Vec<PathMatcher>);
 
-/// One entry of `admin.allow_paths`: a `StringMatcher`.
+/// One entry of `admin.allow_paths`, or one pattern of a [`StatsMatcher`](super::StatsMatcher): a
+/// `StringMatcher` of Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathMatcher {
@@ -85,7 +86,7 @@ impl AdminPaths {
 
 impl PathMatcher {
     /// Compares a path, or returns `None` where the pattern is unknown.
-    fn matches(&self, path: &str) -> Option<bool> {
+    pub(super) fn matches(&self, path: &str) -> Option<bool> {
         let folded = |text: &str| {
             if self.ignore_case {
                 text.to_ascii_lowercase()

@@ -28,6 +28,33 @@ pub(super) struct Document {
     pub(super) admin: Option<Admin>,
     #[serde(alias = "staticResources")]
     pub(super) static_resources: Option<StaticResources>,
+    #[serde(alias = "statsConfig")]
+    pub(super) stats_config: Option<StatsConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object (stats_config)")]
+pub(super) struct StatsConfig {
+    #[serde(alias = "statsMatcher")]
+    pub(super) stats_matcher: Option<StatsMatcher>,
+}
+
+/// Of the fields one is set; more than one is an error of Envoy's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object (stats_matcher)")]
+pub(super) struct StatsMatcher {
+    #[serde(alias = "rejectAll")]
+    pub(super) reject_all: Option<Flag>,
+    #[serde(alias = "exclusionList")]
+    pub(super) exclusion_list: Option<ListMatcher>,
+    #[serde(alias = "inclusionList")]
+    pub(super) inclusion_list: Option<ListMatcher>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object (a ListStringMatcher)")]
+pub(super) struct ListMatcher {
+    pub(super) patterns: Option<Vec<Option<StringMatcher>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +104,15 @@ pub(super) struct Listener {
     pub(super) enable_reuse_port: Option<Flag>,
     #[serde(alias = "internalListener")]
     pub(super) internal_listener: Option<IgnoredAny>,
+    #[serde(alias = "udpListenerConfig")]
+    pub(super) udp_listener_config: Option<UdpListenerConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object (udp_listener_config)")]
+pub(super) struct UdpListenerConfig {
+    #[serde(alias = "quicOptions")]
+    pub(super) quic_options: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -31,6 +31,7 @@ static_resources:
     - address: {socket_address: {address: "::1", port_value: 81}}
     filter_chains: [{filters: [{name: x, typed_config: {"@type": y, port_value: [nonsense]}}]}]
   - address: {socket_address: {address: 0.0.0.0, port_value: 443, protocol: UDP}}
+    udp_listener_config: {quic_options: {}}
   - address: {pipe: {path: /run/web.sock}}
   - address: {envoy_internal_address: {server_listener_name: x}}
   - {}

@@ -13,8 +13,9 @@ use granit_parser::{Event, ScalarStyle, Span};
 use super::BootstrapError;
 use super::events::{Events, Problem};
 use super::shape::{
-    AdditionalAddress, Address, Admin, Document, FromText, Listener, Pipe, RegexMatcher,
-    SocketAddress, StaticResources, StringMatcher,
+    AdditionalAddress, Address, Admin, Document, FromText, ListMatcher, Listener, Pipe,
+    RegexMatcher, SocketAddress, StaticResources, StatsConfig, StatsMatcher, StringMatcher,
+    UdpListenerConfig,
 };
 
 /// Reads the first document of a text. `most_anchored` is the most nodes that an anchor may be on or
@@ -99,6 +100,41 @@ impl<'a> Walk<'a> {
             "static_resources" | "staticResources" => {
                 document.static_resources = self.message(Self::static_resources)?;
             }
+            "stats_config" | "statsConfig" => {
+                document.stats_config = self.message(Self::stats_config)?;
+            }
+            _ => self.pass()?,
+        }
+        Ok(())
+    }
+
+    fn stats_config(&mut self, key: &str, config: &mut StatsConfig) -> Read<()> {
+        match key {
+            "stats_matcher" | "statsMatcher" => {
+                config.stats_matcher = self.message(Self::stats_matcher)?;
+            }
+            _ => self.pass()?,
+        }
+        Ok(())
+    }
+
+    fn stats_matcher(&mut self, key: &str, matcher: &mut StatsMatcher) -> Read<()> {
+        match key {
+            "reject_all" | "rejectAll" => matcher.reject_all = self.scalar(key)?,
+            "exclusion_list" | "exclusionList" => {
+                matcher.exclusion_list = self.message(Self::list_matcher)?;
+            }
+            "inclusion_list" | "inclusionList" => {
+                matcher.inclusion_list = self.message(Self::list_matcher)?;
+            }
+            _ => self.pass()?,
+        }
+        Ok(())
+    }
+
+    fn list_matcher(&mut self, key: &str, list: &mut ListMatcher) -> Read<()> {
+        match key {
+            "patterns" => list.patterns = self.list(Self::string_matcher)?,
             _ => self.pass()?,
         }
         Ok(())
@@ -162,6 +198,21 @@ impl<'a> Walk<'a> {
             "internal_listener" | "internalListener" => {
                 let node = self.node()?;
                 listener.internal_listener = (!node.is_null()).then_some(serde::de::IgnoredAny);
+                self.pass_rest(&node)?;
+            }
+            "udp_listener_config" | "udpListenerConfig" => {
+                listener.udp_listener_config = self.message(Self::udp_listener_config)?;
+            }
+            _ => self.pass()?,
+        }
+        Ok(())
+    }
+
+    fn udp_listener_config(&mut self, key: &str, config: &mut UdpListenerConfig) -> Read<()> {
+        match key {
+            "quic_options" | "quicOptions" => {
+                let node = self.node()?;
+                config.quic_options = (!node.is_null()).then_some(serde::de::IgnoredAny);
                 self.pass_rest(&node)?;
             }
             _ => self.pass()?,

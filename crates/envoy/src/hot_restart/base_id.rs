@@ -325,12 +325,12 @@ impl OwnedBaseId {
     }
 }
 
-fn lock_path(id: BaseId, host: &HostPaths) -> PathBuf {
+pub(super) fn lock_path(id: BaseId, host: &HostPaths) -> PathBuf {
     host.locks.join(format!("{LOCK}{id}{DOT_LOCK}"))
 }
 
 /// The base ids whose lock file was written by an owner of this name, lowest first. The owner may live.
-fn ids_left_by(instance: &str, host: &HostPaths) -> Vec<BaseId> {
+pub(super) fn ids_left_by(instance: &str, host: &HostPaths) -> Vec<BaseId> {
     // A directory that cannot be read is told when a lock is taken in it.
     let locks = std::fs::read_dir(&host.locks).into_iter().flatten();
     let mut left: Vec<BaseId> = locks

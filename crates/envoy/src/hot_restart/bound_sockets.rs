@@ -5,8 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use handover_netutil::proc_net::{sockets_of, unix_socket};
+
 use super::BaseId;
-use crate::proc_net::{sockets_of, unix_socket};
 
 /// One socket of an Envoy that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,14 @@ pub(super) struct Socket {
 /// The sockets that are bound under a base id, by whichever process but our own: what we have bound
 /// there stands in for an Envoy that is dead.
 pub(super) fn sockets(proc: &Path, base_id: BaseId) -> io::Result<Vec<Socket>> {
+    let all = bound(proc)?.into_iter();
+    Ok(all
+        .filter_map(|(id, socket)| (id == base_id).then_some(socket))
+        .collect())
+}
+
+/// The same under every base id, each with its own.
+pub(super) fn bound(proc: &Path) -> io::Result<Vec<(BaseId, Socket)>> {
     let table = std::fs::read(proc.join("net/unix"))?;
     // Names are bytes of anybody's choice; Envoy's are ASCII.
     let table = String::from_utf8_lossy(&table);
@@ -36,10 +45,9 @@ pub(super) fn sockets(proc: &Path, base_id: BaseId) -> io::Result<Vec<Socket>> {
                 .parse()
                 .ok()?;
             // The base id times 10, plus the restart epoch modulo 3.
-            (number / 10 == u64::from(base_id.get())).then(|| Socket {
-                name: name.to_owned(),
-                inode,
-            })
+            let base_id = BaseId::new(u32::try_from(number / 10).ok()?).ok()?;
+            let name = name.to_owned();
+            Some((base_id, Socket { name, inode }))
         })
         .collect())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::wire::{Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest};
+use super::wire::{Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest, WhoRequest};
 use crate::operator::{Next, Request, Wait};
 
 /// What is asked.
@@ -16,6 +16,7 @@ pub(crate) enum Ask {
     Drain(DrainRequest),
     Undrain,
     Stop(StopRequest),
+    Who(WhoRequest),
 }
 
 impl Ask {
@@ -25,7 +26,7 @@ impl Ask {
             Self::Reload(request) => request.wait || request.now,
             Self::Drain(request) => request.wait,
             Self::Stop(request) => request.wait,
-            Self::Status | Self::Undrain => false,
+            Self::Status | Self::Undrain | Self::Who(_) => false,
         }
     }
 
@@ -39,6 +40,7 @@ impl Ask {
         };
         match self {
             Self::Status => Request::Status,
+            Self::Who(_) => Request::Who,
             Self::Reload(request) => Request::Reload {
                 next: match (request.cold, request.if_changed) {
                     (true, _) => Next::Cold,
@@ -63,7 +65,7 @@ impl Ask {
             Self::Reload(request) => (request.wait, request.timeout_ms),
             Self::Drain(request) => (request.wait, request.timeout_ms),
             Self::Stop(request) => (request.wait, request.timeout_ms),
-            Self::Status | Self::Undrain => (false, None),
+            Self::Status | Self::Undrain | Self::Who(_) => (false, None),
         }
     }
 
@@ -89,6 +91,7 @@ impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, flags): (_, &[(bool, &str)]) = match self {
             Self::Status => ("status", &[]),
+            Self::Who(_) => ("who", &[]),
             Self::Reload(request) => (
                 "reload",
                 &[
@@ -105,6 +108,14 @@ impl fmt::Display for Ask {
         f.write_str(name)?;
         for (_, flag) in flags.iter().filter(|(set, _)| *set) {
             write!(f, " {flag}")?;
+        }
+        if let Self::Who(request) = self {
+            if let Some(epoch) = request.epoch {
+                write!(f, " --epoch {epoch}")?;
+            }
+            if let Some(peers) = request.end {
+                write!(f, " --end {peers}")?;
+            }
         }
         Ok(())
     }
@@ -150,6 +161,12 @@ mod tests {
         });
         assert_eq!(ask.to_string(), "reload --wait --cold");
         assert_eq!(Ask::Undrain.to_string(), "undrain");
+        let ask = Ask::Who(WhoRequest {
+            end: "10.0.0.7".parse().ok(),
+            epoch: Some(3),
+            ..WhoRequest::default()
+        });
+        assert_eq!(ask.to_string(), "who --epoch 3 --end 10.0.0.7");
     }
 
     #[test]

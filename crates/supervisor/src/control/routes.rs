@@ -13,12 +13,13 @@ use super::ask::{Answer, Ask};
 use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 5] = [
+const PATHS: [(&str, Method); 6] = [
     (wire::STATUS, Method::GET),
     (wire::RELOAD, Method::POST),
     (wire::DRAIN, Method::POST),
     (wire::UNDRAIN, Method::POST),
     (wire::STOP, Method::POST),
+    (wire::WHO, Method::POST),
 ];
 
 /// Reads what a request asks for.
@@ -44,6 +45,7 @@ where
             let UndrainRequest {} = parse(&body)?;
             Ask::Undrain
         }
+        wire::WHO => Ask::Who(parse(&body)?),
         _ => Ask::Stop(parse(&body)?),
     };
     ask.check()
@@ -145,6 +147,11 @@ mod any_request;
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
     use super::*;
 
     #[test]
@@ -171,5 +178,70 @@ mod tests {
         ] {
             assert_eq!(parse(bad).unwrap_err().code, Code::BadRequest);
         }
+    }
+
+    /// The body of a client that goes while it sends.
+    struct BreaksOff;
+
+    impl Body for BreaksOff {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+
+    /// What is asked, or the status of the refusal and the methods that it names.
+    async fn asked(method: &str, path: &str, body: impl Into<Bytes>) -> String {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Full::new(body.into())).unwrap();
+        let refusal = match read(request).await {
+            Ok(ask) => return format!("{method} {path}: {ask:?}"),
+            Err(refusal) => refusal,
+        };
+        let code = refusal.code;
+        let response = respond(&Err(refusal));
+        assert_eq!(response.status(), code.status());
+        let allowed = response.headers().get(ALLOW);
+        format!("{method} {path}: {code:?}, allowed: {allowed:?}")
+    }
+
+    #[tokio::test]
+    async fn each_path_is_asked_by_its_method() {
+        let mut lines = Vec::new();
+        for (path, _) in PATHS {
+            for method in ["GET", "POST"] {
+                lines.push(asked(method, path, "").await);
+            }
+        }
+        lines.push(asked("GET", "/v1/nothing", "").await);
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        GET /v1/status: Status
+        POST /v1/status: MethodNotAllowed, allowed: Some("GET")
+        GET /v1/reload: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/reload: Reload(ReloadRequest { wait: false, now: false, cold: false, if_changed: false, timeout_ms: None })
+        GET /v1/drain: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/drain: Drain(DrainRequest { wait: false, timeout_ms: None })
+        GET /v1/undrain: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/undrain: Undrain
+        GET /v1/stop: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/stop: Stop(StopRequest { now: false, wait: false, timeout_ms: None })
+        GET /v1/nothing: NotFound, allowed: None
+        "#);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_told_from_one_that_breaks_off() {
+        let full = format!("{:1$}", "{}", wire::MAX_REQUEST);
+        let fits = asked("POST", wire::STOP, full.clone()).await;
+        assert!(fits.contains(": Stop("), "{fits}");
+        let refused = asked("POST", wire::STOP, full + " ").await;
+        assert!(refused.contains(": TooLarge,"), "{refused}");
+        let refusal = body(BreaksOff).await.unwrap_err();
+        assert_eq!(refusal.code, Code::BadRequest);
     }
 }

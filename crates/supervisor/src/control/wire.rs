@@ -2,7 +2,14 @@
 //!
 //! A later handover may add fields and error codes; what is here keeps its name and its meaning.
 
+mod who;
+
 use serde::{Deserialize, Serialize};
+
+pub use who::{
+    ClientConnection, ConnectionsOfEpoch, EndedConnections, Peers, PeersError, Sort, Who,
+    WhoRequest,
+};
 
 /// The version of everything in this file, and the first part of each path.
 pub const API: u32 = 1;
@@ -18,10 +25,13 @@ pub const UNDRAIN: &str = "/v1/undrain";
 /// Takes a [`StopRequest`], by `POST`.
 pub const STOP: &str = "/v1/stop";
 
+/// Takes a [`WhoRequest`], by `POST`.
+pub const WHO: &str = "/v1/who";
+
 /// The largest body of a request, in bytes.
 pub const MAX_REQUEST: usize = 4 << 10;
 /// The largest answer that a client reads, in bytes.
-pub const MAX_ANSWER: usize = 1 << 20;
+pub const MAX_ANSWER: usize = 2 << 20;
 
 /// The body of `POST /v1/reload`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,6 +322,8 @@ pub enum Reply {
     Drained(Drained),
     /// To `stop`.
     Stopped(Stopped),
+    /// To `who`.
+    Who(Box<Who>),
 }
 
 /// The answer to what was not done.

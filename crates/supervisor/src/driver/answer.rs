@@ -6,10 +6,11 @@ use handover_core::{Epoch, Urgency};
 use handover_tokio::Status;
 use tracing::warn;
 
-use super::Driver;
 use super::status::{Known, held_in_words, status};
+use super::{Done, Driver, who};
 use crate::control::wire::{
     self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
+    WhoRequest,
 };
 use crate::control::{Answer, Ask, PendingAsk};
 use crate::operator::{self, AskId, Overview, Progress, Report, WaitedFor};
@@ -33,13 +34,23 @@ where
         let proxy = Arc::clone(&self.world.proxy);
         let done = match answer {
             Ok(operator::Reply::Status(overview)) => {
-                let known = self.known(*overview);
+                // A look has come just before.
+                let status = status(self.known(*overview), &self.told, self.facts.clone());
+                Ok(Reply::Status(Box::new(status)))
+            }
+            Ok(operator::Reply::Who) => {
+                let request = match asked.ask {
+                    Ask::Who(request) => request,
+                    Ask::Status | Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => {
+                        WhoRequest::default()
+                    }
+                };
                 let current = self.status.clone();
+                let first_seen = Arc::clone(&self.first_seen);
                 self.work.spawn(async move {
-                    let facts = proxy.facts().await;
-                    let status = status(known, &current.borrow(), facts);
-                    send(asked, Ok(Reply::Status(Box::new(status))));
-                    None
+                    let answer = who::answer(&*proxy, current, first_seen, request).await;
+                    send(asked, answer);
+                    Done::Nothing
                 });
                 return;
             }
@@ -53,7 +64,7 @@ where
                 self.work.spawn(async move {
                     refusal.lines = proxy.held_by().await;
                     send(asked, Err(refusal));
-                    None
+                    Done::Nothing
                 });
                 return;
             }
@@ -113,6 +124,7 @@ where
             stands_in: overview.stands_in,
             problem: overview.problem,
             ready: overview.ready,
+            listening: overview.listening,
             counters: self.world.counted.get(),
             watching: self.world.files.watching(),
         }
@@ -158,6 +170,7 @@ where
                     WaitedFor::Read => late(format!("the files were not read within {limit}")),
                     WaitedFor::Live => not_live_yet(&limit.to_string(), &self.status.borrow()),
                     WaitedFor::Proxy => late(format!("the proxy has not answered within {limit}")),
+                    WaitedFor::Look => late(format!("the processes were not seen within {limit}")),
                     WaitedFor::Clients => {
                         late(format!("clients are still connected after {limit}"))
                     }

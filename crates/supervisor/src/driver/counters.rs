@@ -51,6 +51,7 @@ impl Counted {
             | Event::Live { .. }
             | Event::StoppedServing { .. }
             | Event::WokeLate { .. }
+            | Event::GivesWay { .. }
             | Event::BudgetRefilled { .. }
             | Event::Held(_)
             | Event::Restarting
@@ -132,5 +133,21 @@ mod tests {
             hand_overs: 0,
         };
         assert_eq!(counted.get(), expected);
+    }
+
+    #[tokio::test]
+    async fn it_counts_until_the_agent_has_ended_and_goes_on_after_events_that_it_missed() {
+        let (sender, events) = broadcast::channel(2);
+        let hand_over = || Event::Superseded {
+            epoch: Epoch::ZERO,
+            by: Epoch::new(1),
+        };
+        for _ in 0..3 {
+            sender.send(hand_over()).unwrap();
+        }
+        drop(sender);
+        let counted = Arc::new(Counted::default());
+        Arc::clone(&counted).follow(events).await;
+        assert_eq!(counted.get().hand_overs, 2);
     }
 }

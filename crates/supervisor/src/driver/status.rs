@@ -13,8 +13,10 @@ pub(super) struct Known {
     /// Whether what is desired is only there because the files ask for nothing that can be run.
     pub(super) stands_in: bool,
     pub(super) problem: Option<String>,
-    /// Whether an epoch serves, as far as the operator knows.
+    /// Whether an epoch serves, as the operator has seen.
     pub(super) ready: bool,
+    /// Whether clients can connect, if that was seen.
+    pub(super) listening: Option<bool>,
     pub(super) counters: wire::Counters,
     pub(super) watching: wire::Watching,
 }
@@ -25,10 +27,8 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         let facts = facts.epochs.get(&info.epoch)?;
         Some(facts.config.clone())
     });
-    // The agent may have moved on since the operator was asked.
-    let is_live = known.ready && status.epochs.iter().any(|info| live(&info));
-    let deaf = is_live && nobody_listens(status, &facts);
-    let ready = is_live && !deaf;
+    let ready = known.ready;
+    let deaf = known.listening == Some(false);
     let problem = known.problem;
     let processes = status
         .epochs
@@ -94,19 +94,6 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
 const NOBODY_LISTENS: &str =
     "no epoch has a listening socket beside its admin endpoint, so no client can connect";
 
-/// Whether every running epoch is known to have no socket on which clients could connect. One that
-/// cannot be seen is taken at its word.
-fn nobody_listens(status: &Status, facts: &Facts) -> bool {
-    let mut processes = status
-        .epochs
-        .iter()
-        .filter(|info| info.purpose != Purpose::Drain);
-    processes.all(|info| {
-        let facts = facts.epochs.get(&info.epoch);
-        facts.is_some_and(|facts| facts.listens == Some(false))
-    })
-}
-
 /// A moment is told as the time until then: nobody outside knows when the agent started.
 pub(super) fn held_in_words(held: Held, status: &Status) -> String {
     match held {
@@ -127,7 +114,7 @@ pub(super) fn held_in_words(held: Held, status: &Status) -> String {
     }
 }
 
-fn state_of(state: EpochState) -> wire::EpochState {
+pub(super) fn state_of(state: EpochState) -> wire::EpochState {
     match state {
         EpochState::Starting => wire::EpochState::Starting,
         EpochState::Live => wire::EpochState::Live,
@@ -158,20 +145,24 @@ mod tests {
         }
     }
 
-    fn told(
+    fn told(ready: bool, listening: Option<bool>, problem: Option<&str>) -> wire::Status {
+        told_of(vec![epoch(0, EpochState::Live)], |known, _| {
+            known.problem = problem.map(str::to_owned);
+            (known.ready, known.listening) = (ready, listening);
+        })
+    }
+
+    /// Each process runs with a configuration of its own.
+    fn told_of(
         epochs: Vec<EpochInfo>,
-        listens: &[Option<bool>],
-        problem: Option<&str>,
+        change: impl FnOnce(&mut Known, &mut Status),
     ) -> wire::Status {
-        let config = wire::Configuration {
-            source: "envoy.yaml".to_owned(),
-            hash: None,
-        };
-        let facts = epochs.iter().zip(listens).map(|(info, listens)| {
+        let config = |source: String| wire::Configuration { source, hash: None };
+        let facts = epochs.iter().map(|info| {
             let facts = EpochFacts {
-                pid: 1,
-                config: config.clone(),
-                listens: *listens,
+                pid: 100 + info.epoch.number(),
+                config: config(format!("of epoch {}", info.epoch)),
+                listens: None,
                 active_connections: None,
                 rss_bytes: None,
             };
@@ -181,7 +172,7 @@ mod tests {
             epochs: facts.collect(),
             ..Facts::default()
         };
-        let status = Status {
+        let mut status = Status {
             phase: Phase::Running,
             standing: Standing::Live(Epoch::ZERO),
             epochs,
@@ -191,42 +182,82 @@ mod tests {
             last_failure: None,
             started: Instant::now(),
         };
-        let known = Known {
+        let mut known = Known {
             name: "x".to_owned(),
-            desired: config.clone(),
+            desired: config("envoy.yaml".to_owned()),
             stands_in: false,
-            problem: problem.map(str::to_owned),
+            problem: None,
             ready: true,
+            listening: Some(true),
             watching: wire::Watching::default(),
             counters: wire::Counters::default(),
         };
+        change(&mut known, &mut status);
         super::status(known, &status, facts)
     }
 
     #[tokio::test]
-    async fn nothing_is_ready_while_no_epoch_listens() {
-        let live = || vec![epoch(0, EpochState::Live)];
-        let deaf = told(live(), &[Some(false)], None);
+    async fn what_nobody_can_connect_to_is_a_problem() {
+        let deaf = told(false, Some(false), None);
         assert_eq!((deaf.ready, deaf.state), (false, wire::State::Starting));
         assert_eq!(deaf.problem.as_deref(), Some(NOBODY_LISTENS));
         assert!(!deaf.current_is_desired);
-        let deaf = told(live(), &[Some(false)], Some("envoy.yaml: no such field"));
+        let deaf = told(false, Some(false), Some("envoy.yaml: no such field"));
         assert_eq!(deaf.problem.as_deref(), Some("envoy.yaml: no such field"));
-        let fine = told(live(), &[Some(true)], None);
-        assert_eq!((fine.ready, fine.state), (true, wire::State::Live));
-        assert_eq!(fine.problem, None);
     }
 
     #[tokio::test]
-    async fn what_cannot_be_seen_is_taken_at_its_word() {
-        let live = || vec![epoch(0, EpochState::Live)];
-        assert!(told(live(), &[None], None).ready);
-        // It has ended since, or has no process.
-        assert!(told(live(), &[], None).ready);
-        // A newer one that is not seen live has the listeners.
-        let both = vec![epoch(0, EpochState::Live), epoch(1, EpochState::Starting)];
-        assert!(told(both.clone(), &[Some(false), Some(true)], None).ready);
-        assert!(!told(both, &[Some(false), Some(false)], None).ready);
-        assert!(!told(vec![epoch(0, EpochState::Starting)], &[Some(true)], None).ready);
+    async fn what_was_seen_to_serve_or_cannot_be_seen_is_none() {
+        for listening in [Some(true), None] {
+            let fine = told(true, listening, None);
+            assert_eq!((fine.ready, fine.state), (true, wire::State::Live));
+            assert_eq!(fine.problem, None);
+            assert!(fine.current_is_desired);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_serves_is_what_is_desired_unless_something_says_otherwise() {
+        let of = |change: fn(&mut Known, &mut Status)| {
+            told_of(vec![epoch(0, EpochState::Live)], change).current_is_desired
+        };
+        assert!(of(|_, _| {}));
+        assert!(!of(|_, status| status.standing = Standing::Nothing));
+        assert!(!of(|known, _| known.stands_in = true));
+        assert!(!of(
+            |known, _| known.problem = Some("no such field".to_owned())
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_newest_live_epoch_is_current_and_a_drain_is_no_process() {
+        let mut drain = epoch(3, EpochState::Live);
+        drain.purpose = Purpose::Drain;
+        let epochs = vec![
+            epoch(0, EpochState::Draining),
+            epoch(1, EpochState::Live),
+            epoch(2, EpochState::Starting),
+            drain,
+        ];
+        let seen = told_of(epochs[..3].to_vec(), |_, _| {});
+        let current = seen.current.map(|current| current.source);
+        assert_eq!(current.as_deref(), Some("of epoch 1"));
+        let drained = told_of(epochs, |_, _| {});
+        let pids: Vec<_> = drained.epochs.iter().map(|epoch| epoch.pid).collect();
+        assert_eq!(pids, [Some(100), Some(101), Some(102)]);
+    }
+
+    #[tokio::test]
+    async fn why_a_start_is_held_is_told_in_words() {
+        let held = |held| {
+            let live = vec![epoch(0, EpochState::Live)];
+            let told = told_of(live, |_, status| status.held = Some(held));
+            told.held.unwrap_or_default()
+        };
+        // The clock runs, so only the hour is certain.
+        let retry = held(Held::Retry(Timestamp::new(Duration::from_secs(7_199))));
+        assert!(retry.starts_with("a retry is due in 1h 59m "), "{retry}");
+        let cap = Held::Cap { running: 2 };
+        assert_eq!(held(cap), "2 epochs run already");
     }
 }

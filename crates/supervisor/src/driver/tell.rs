@@ -10,7 +10,12 @@ use crate::operator::{Again, Call, EndedBy, Event, Reception};
 
 pub(super) fn asked(asked: &PendingAsk) {
     let (ask, pid) = (asked.ask, asked.pid.unwrap_or_default());
-    if ask == Ask::Status {
+    let changes_nothing = match ask {
+        Ask::Status => true,
+        Ask::Who(request) => request.end.is_none(),
+        Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => false,
+    };
+    if changes_nothing {
         debug!(pid, "process {pid} asks at the control socket: {ask}");
     } else {
         info!(pid, "process {pid} asks at the control socket: {ask}");

@@ -4,13 +4,16 @@ use std::error::Error;
 
 use async_trait::async_trait;
 use handover_core::Epoch;
-use handover_envoy::{EndedEpoch, Envoy, EnvoyFailed, OnRequestError};
+use handover_envoy::{
+    EndedEpoch, Envoy, EnvoyFailed, ListenerPurpose, ListenerSeen, OnRequestError,
+};
+use handover_netutil::connections::LocalAddress;
 use handover_process::Signal;
 use handover_tokio::error_chain;
 
 use crate::control::wire::{Configuration, LastExit};
 use crate::operator::{Refusal, Report};
-use crate::{EpochFacts, Facts, Operate};
+use crate::{EpochFacts, EpochListeners, Facts, Listener, Operate, Purpose};
 
 #[async_trait]
 impl Operate for Envoy {
@@ -66,6 +69,17 @@ impl Operate for Envoy {
         unknown.map(|holding| holding.to_string()).collect()
     }
 
+    async fn listeners(&self) -> Option<Vec<EpochListeners>> {
+        let epochs = Envoy::listeners(self).await.into_iter();
+        let epochs = epochs.map(|epoch| EpochListeners {
+            epoch: epoch.epoch,
+            pid: epoch.pid,
+            listeners: epoch.listeners.into_iter().map(listener).collect(),
+            not_seen: epoch.not_seen,
+        });
+        Some(epochs.collect())
+    }
+
     async fn without_clients(&self) {
         Envoy::without_clients(self).await;
     }
@@ -82,6 +96,16 @@ impl Operate for Envoy {
             _ => Vec::new(),
         }
     }
+}
+
+fn listener(seen: ListenerSeen) -> (LocalAddress, Listener) {
+    let purpose = match seen.purpose {
+        ListenerPurpose::Clients => Purpose::Clients,
+        ListenerPurpose::Excluded => Purpose::Excluded,
+        ListenerPurpose::Admin => Purpose::Admin,
+    };
+    let name = seen.name;
+    (seen.address, Listener { name, purpose })
 }
 
 fn refused(error: &OnRequestError) -> Refusal {

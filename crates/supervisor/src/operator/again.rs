@@ -66,7 +66,10 @@ impl<C: Clone + Eq> Operator<C> {
     /// A read or a change that is under way is newer than what the agent has given up.
     pub(super) fn notice_a_shortage(&mut self) {
         match self.agent.standing {
-            Standing::Live(_) if self.attempt.is_none() => self.pause = Pause::default(),
+            // The further try itself may be under way.
+            Standing::Live(_) if self.attempt.is_none() && self.read.is_none() => {
+                self.pause = Pause::default();
+            }
             Standing::GivenUp(epoch) => {
                 let is_newest = self.read.is_none() && self.change.is_none_or(|open| open.taken_in);
                 let tries_start = self

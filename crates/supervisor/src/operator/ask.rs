@@ -25,6 +25,8 @@ impl fmt::Display for AskId {
 pub enum Request {
     /// The present state. It is answered immediately.
     Status,
+    /// Who is connected, or the end of some connections. It is answered immediately.
+    Who,
     /// Read the files as they are at this moment, and run what they ask for.
     Reload {
         /// Whether the next epoch starts although nothing has changed.
@@ -92,6 +94,8 @@ impl Wait {
 pub enum Reply<C> {
     /// The state of the operator. The driver adds what the agent, the proxy and the files show.
     Status(Box<Overview<C>>),
+    /// Leave to look. The driver looks who is connected, ends what was asked for, and answers.
+    Who,
     /// What became of a reload.
     Reloaded {
         /// How far it is.
@@ -142,8 +146,10 @@ pub struct Overview<C> {
     pub stands_in: bool,
     /// Why the last read failed, until a read succeeds.
     pub problem: Option<String>,
-    /// Whether an epoch serves, as far as the operator was told.
+    /// Whether an epoch is live, and a look has found nothing that keeps clients out.
     pub ready: bool,
+    /// Whether clients can connect, if an epoch is live and its sockets can be seen.
+    pub listening: Option<bool>,
     /// How urgently everything has to end, if it has.
     pub urgency: Option<Urgency>,
 }
@@ -220,6 +226,8 @@ pub enum WaitedFor {
     Proxy,
     /// Clients were connected.
     Clients,
+    /// The processes were being looked at.
+    Look,
     /// Something was running.
     End,
 }
@@ -230,6 +238,7 @@ impl fmt::Display for WaitedFor {
             Self::Read => "the files were still being read",
             Self::Live => "the configuration was not live",
             Self::Proxy => "the proxy had not answered",
+            Self::Look => "the processes were still being looked at",
             Self::Clients => "clients were still connected",
             Self::End => "something was still running",
         })

@@ -110,6 +110,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Offered { .. }
             | AskState::Call(_)
             | AskState::Clients(_)
+            | AskState::Look(_)
             | AskState::End => None,
         });
     }
@@ -158,10 +159,11 @@ impl<C: Clone + Eq> Operator<C> {
             return Reception::Ignored(Ignored::Unchanged);
         }
         let was_ending = self.is_ending();
-        self.agent = view;
+        let before = core::mem::replace(&mut self.agent, view);
         if self.is_ending() && !was_ending {
             self.wind_down();
         }
+        self.epochs_changed(&before);
         self.notice_a_shortage();
         self.hurry();
         Reception::Accepted

@@ -72,12 +72,17 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// Rule: a bug in the driver must not take the proxies along, so they are drained.
     pub(super) fn broken(&mut self, message: String) -> Reception {
-        if matches!(self.fault, Some(Fault::Panic(_))) {
-            return Reception::Ignored(Ignored::Unchanged);
+        let is_first = !matches!(self.fault, Some(Fault::Panic(_)));
+        if is_first {
+            self.fault = Some(Fault::Panic(message));
+            let _at_least_as_urgent = self.end(Urgency::Drain, EndedBy::Panic);
         }
-        self.fault = Some(Fault::Panic(message));
-        let _at_least_as_urgent = self.end(Urgency::Drain, EndedBy::Panic);
-        Reception::Accepted
+        // It may be the look that has panicked.
+        let gave_up_a_look = self.give_up_looking();
+        match is_first || gave_up_a_look {
+            true => Reception::Accepted,
+            false => Reception::Ignored(Ignored::Unchanged),
+        }
     }
 
     /// Rule: urgency only rises.
@@ -124,6 +129,7 @@ impl<C: Clone + Eq> Operator<C> {
         self.change = None;
         self.releasing = None;
         self.calls.clear();
+        let _its_asks_are_answered = self.give_up_looking();
         self.answer_each(|ask| {
             Some(match ask.state {
                 AskState::End => Ok(Reply::Ended(ending.clone())),
@@ -131,6 +137,7 @@ impl<C: Clone + Eq> Operator<C> {
                 | AskState::Offered { .. }
                 | AskState::Change(_)
                 | AskState::Call(_)
+                | AskState::Look(_)
                 | AskState::Clients(_) => Err(Refusal::Ending),
             })
         });

@@ -4,6 +4,7 @@
 //! breaks a promise; the compiler names such a driver when a variant is added. What is only told,
 //! such as [`Event`], is not closed.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -23,6 +24,10 @@ pub struct ChangeId(pub u64);
 /// The number of a call to the proxy. A later call has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
+
+/// The number of a look at the processes. A later look has a higher number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookId(pub u64);
 
 /// What the driver tells the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,7 +92,16 @@ pub enum Input<C> {
         /// What was seen.
         result: Clients,
     },
-    /// A part of the driver has panicked, with this message.
+    /// A look at the processes was done.
+    Looked {
+        /// Its number, from [`Output::Look`].
+        look: LookId,
+        /// Whether clients can connect to each running epoch: `None` where that cannot be seen, as for
+        /// an epoch that is not named.
+        listens: BTreeMap<Epoch, Option<bool>>,
+    },
+    /// A part of the driver has panicked, with this message. A look that is under way is not waited
+    /// for any longer.
     Broken(String),
 }
 
@@ -138,6 +152,9 @@ pub enum Output<C> {
         /// What the proxy shall do.
         what: Call,
     },
+    /// Look at the processes of the proxy, and answer with [`Input::Looked`]. There is one look at a
+    /// time. The status that is answered next shows what it has found.
+    Look(LookId),
     /// Wait until no client is connected, and answer with [`Input::ClientsWatched`]. The wait ends
     /// when the ask was answered or its client has gone.
     WatchClients {
@@ -257,9 +274,6 @@ pub struct AgentView {
     pub standing: Standing,
     /// The running epochs, oldest first.
     pub epochs: Vec<EpochView>,
-    /// Whether an epoch has a listening socket for clients; `None` where that was not or cannot be
-    /// seen.
-    pub listening: Option<bool>,
     /// The epoch that failed last, if it failed because the operating system was short of something.
     pub shortage: Option<Shortage>,
 }
@@ -271,7 +285,6 @@ impl Default for AgentView {
             phase: Phase::Running,
             standing: Standing::Nothing,
             epochs: Vec::new(),
-            listening: None,
             shortage: None,
         }
     }
@@ -290,12 +303,6 @@ impl AgentView {
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.phase != Phase::Running
-    }
-
-    /// Returns whether an epoch serves traffic. It does not while nothing is seen to listen.
-    #[must_use]
-    pub fn serves(&self) -> bool {
-        !self.is_ending() && self.live().is_some() && self.listening != Some(false)
     }
 
     pub(super) fn desired_starts(&self) -> bool {
@@ -370,7 +377,8 @@ pub enum Clients {
 /// What a service manager is told, in the terms of `sd_notify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notification {
-    /// An epoch serves, and no reload is under way. It comes once at the start and once after each
+    /// An epoch is live, a look has found nothing that keeps clients out, and no reload is under way. It
+    /// comes once at the start and once after each
     /// [`Notification::Reloading`].
     Ready,
     /// A reload has begun. It comes only after [`Notification::Ready`].
@@ -385,7 +393,7 @@ pub enum Notification {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Summary {
-    /// Nothing serves yet, or any more.
+    /// Nothing is seen to serve yet, or any more.
     Starting,
     /// The desired configuration serves.
     Serving(Epoch),
@@ -555,6 +563,8 @@ pub enum DeadlineReason {
     Limit(AskId),
     /// When to try again what failed for lack of something: from the failure until a newer read.
     Again(Again),
+    /// When to look at the processes again: while an epoch is live and nothing is seen to listen.
+    Look,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -563,6 +573,7 @@ impl fmt::Display for DeadlineReason {
             Self::Limit(ask) => write!(f, "ask {ask} has waited for long enough"),
             Self::Again(Again::Read) => f.write_str("read again"),
             Self::Again(Again::Start) => f.write_str("start again"),
+            Self::Look => f.write_str("look again whether anything listens"),
         }
     }
 }

@@ -45,6 +45,7 @@ mod ask;
 mod calls;
 mod changes;
 mod ending;
+mod looks;
 mod messages;
 mod notify;
 mod reading;
@@ -59,6 +60,7 @@ use handover_core::{Epoch, Timestamp, Urgency};
 use self::again::{Attempt, Pause};
 use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
+use self::looks::Looks;
 use self::notify::Told;
 use self::reading::{OpenRead, Wanted};
 
@@ -67,8 +69,8 @@ pub use self::ask::{
 };
 pub use self::messages::{
     Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
-    EpochView, Event, Fault, Ignored, Input, Inputs, Notification, Output, ReadFailure, ReadId,
-    Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
+    EpochView, Event, Fault, Ignored, Input, Inputs, LookId, Notification, Output, ReadFailure,
+    ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
 };
 
 /// How an operator decides where there is a choice.
@@ -119,14 +121,16 @@ pub enum OnTerminate {
 /// What it relies on:
 ///
 /// - The agent runs from the beginning, before anything is applied.
-/// - [`Output::Read`], [`Output::Call`], [`Output::Release`] and [`Output::WatchClients`] are answered
-///   in the end. A change is answered by one [`Input::TakenIn`]; unless it was denied, by one
+/// - [`Output::Read`], [`Output::Call`], [`Output::Look`], [`Output::Release`] and
+///   [`Output::WatchClients`] are answered in the end, or a panic is reported. A change is answered by one [`Input::TakenIn`]; unless it was denied, by one
 ///   [`Input::Settled`] as well.
 /// - Every state of the agent that stays is told by [`Input::AgentChanged`], and the end of its task by
 ///   [`Input::AgentEnded`]. After a [`Input::TakenIn`] no older state is told.
 /// - A new ask has a higher number than every ask before.
 ///
 /// ```
+/// use std::collections::BTreeMap;
+///
 /// use handover_core::{Epoch, Outcome, Timestamp};
 /// use handover_supervisor::operator::{
 ///     Input, Inputs, Operator, Output, Reading, Settings, Settlement, Signal, TakenIn,
@@ -156,6 +160,7 @@ pub enum OnTerminate {
 ///             }
 ///             Output::Release(epoch) => inputs.push(Input::Released { epoch, connections: None }),
 ///             Output::Call { call, .. } => inputs.push(Input::CallDone { call, result: Ok(None) }),
+///             Output::Look(look) => inputs.push(Input::Looked { look, listens: BTreeMap::new() }),
 ///             Output::Answer { ask, answer } => println!("answer to {ask}: {answer:?}"),
 ///             Output::Notify(notification) => println!("{notification:?}"),
 ///             Output::Event(event) => println!("{event:?}"),
@@ -198,6 +203,7 @@ pub struct Operator<C> {
     calls: VecDeque<QueuedCall>,
     called: u64,
     agent: AgentView,
+    looks: Looks,
     /// The epoch that is being released from the cap.
     releasing: Option<Releasing>,
     /// What is tried again.
@@ -239,6 +245,8 @@ enum AskState {
     Change(changes::Followed),
     /// For a call to the proxy.
     Call(CallId),
+    /// For this look at the processes.
+    Look(LookId),
     /// Until no client is connected; the epoch that was live at the drain.
     Clients(Option<Epoch>),
     /// For the end.
@@ -255,6 +263,7 @@ impl OpenAsk {
             AskState::Read { .. } => WaitedFor::Read,
             AskState::Offered { .. } | AskState::Change(_) => WaitedFor::Live,
             AskState::Call(_) => WaitedFor::Proxy,
+            AskState::Look(_) => WaitedFor::Look,
             AskState::Clients(_) => WaitedFor::Clients,
             AskState::End => WaitedFor::End,
         }
@@ -301,6 +310,7 @@ impl<C: Clone + Eq> Operator<C> {
             calls: VecDeque::new(),
             called: 0,
             agent: AgentView::default(),
+            looks: Looks::default(),
             releasing: None,
             attempt: None,
             pause: Pause::default(),
@@ -331,6 +341,7 @@ impl<C: Clone + Eq> Operator<C> {
             match deadline.reason {
                 DeadlineReason::Limit(ask) => self.limit_passed(ask),
                 DeadlineReason::Again(what) => self.try_again(what),
+                DeadlineReason::Look => self.look_again(),
             }
         }
         self.notify();
@@ -350,7 +361,8 @@ impl<C: Clone + Eq> Operator<C> {
                 reason: DeadlineReason::Limit(ask.id),
             })
         });
-        limits.chain(self.attempt_deadline()).min()
+        let tries = self.attempt_deadline().into_iter();
+        limits.chain(tries).chain(self.look_deadline()).min()
     }
 
     fn take(&mut self, input: Input<C>) -> Reception {
@@ -367,6 +379,7 @@ impl<C: Clone + Eq> Operator<C> {
             | Input::Released { .. }
             | Input::CallDone { .. }
             | Input::ClientsWatched { .. }
+            | Input::Looked { .. }
             | Input::Broken(_)
                 if self.ended.is_some() =>
             {
@@ -384,6 +397,7 @@ impl<C: Clone + Eq> Operator<C> {
             }
             Input::CallDone { call, result } => self.call_done(call, result),
             Input::ClientsWatched { ask, result } => self.clients_watched(ask, result),
+            Input::Looked { look, listens } => self.looked(look, &listens),
             Input::Broken(message) => self.broken(message),
         }
     }
@@ -395,22 +409,31 @@ impl<C: Clone + Eq> Operator<C> {
         }
         self.newest_ask = Some(id);
         let wait = match request {
-            Request::Status | Request::Undrain => Wait::No,
+            Request::Status | Request::Who | Request::Undrain => Wait::No,
             Request::Reload { wait, .. } | Request::Drain { wait } | Request::Stop { wait, .. } => {
                 wait
             }
         };
+        let since = self.now;
         let ask = |state| OpenAsk {
             id,
-            since: self.now,
+            since,
             wait,
             state,
         };
         match request {
-            Request::Status => {
+            // There is nothing left to look at.
+            Request::Status if self.ended.is_some() => {
                 let overview = self.overview();
                 self.answer(id, Ok(Reply::Status(overview.into())));
             }
+            Request::Status => {
+                let look = self.look_for_a_status();
+                let open = ask(AskState::Look(look));
+                self.asks.push(open);
+            }
+            // Connections hold an end up as well, so it is answered then too.
+            Request::Who => self.answer(id, Ok(Reply::Who)),
             Request::Stop { now, wait } => {
                 let open = ask(AskState::End);
                 self.stop(open, now, wait);

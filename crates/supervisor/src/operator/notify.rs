@@ -22,18 +22,19 @@ impl<C: Clone + Eq> Operator<C> {
         }
     }
 
-    /// Rule: ready means that an epoch serves at this moment.
+    /// Rule: ready means that the present epochs were looked at, and clients can connect to one.
     ///
     /// The first time, a newer change may be under way: what serves already is not kept waiting for
     /// it. After a reload it is ready again once that reload has come to its end, whichever.
     pub(super) fn notify(&mut self) {
         let is_quiet = self.read.is_none() && self.change.is_none();
+        let is_seen_ready = self.is_ready() && self.looks.are_current();
         match self.told {
             Told::Nothing | Told::Ready | Told::Reloading if self.is_ending() => {
                 self.tell(Told::Stopping, Notification::Stopping);
             }
-            Told::Nothing if self.is_ready() => self.tell(Told::Ready, Notification::Ready),
-            Told::Reloading if is_quiet && self.is_ready() => {
+            Told::Nothing if is_seen_ready => self.tell(Told::Ready, Notification::Ready),
+            Told::Reloading if is_quiet && is_seen_ready => {
                 self.tell(Told::Ready, Notification::Ready);
             }
             Told::Nothing | Told::Reloading | Told::Ready | Told::Stopping => {}
@@ -63,7 +64,10 @@ impl<C: Clone + Eq> Operator<C> {
         }
         match (self.agent.live(), self.agent.standing) {
             (None, _) => Summary::Starting,
-            (Some(epoch), _) if self.agent.listening == Some(false) => Summary::NotListening(epoch),
+            (Some(epoch), _) if self.looks.listening() == Some(false) => {
+                Summary::NotListening(epoch)
+            }
+            (Some(_), _) if !self.looks.let_clients_in() => Summary::Starting,
             (Some(epoch), Standing::Live(desired)) if desired == epoch => Summary::Serving(epoch),
             (Some(epoch), _) => Summary::ServingAnother(epoch),
         }

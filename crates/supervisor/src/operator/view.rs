@@ -2,13 +2,16 @@
 
 use handover_core::Urgency;
 
-use super::{AskId, AskState, CallId, ChangeId, Ending, Operator, Overview, ReadId, WaitedFor};
+use super::{
+    AskId, AskState, CallId, ChangeId, Ending, LookId, Operator, Overview, ReadId, WaitedFor,
+};
 
 impl<C: Clone + Eq> Operator<C> {
-    /// Returns whether an epoch serves, as far as the driver has told.
+    /// Returns whether an epoch is live, and a look has found nothing that keeps clients out. Sockets
+    /// that cannot be seen do not.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.is_ending() && self.agent.serves()
+        !self.is_ending() && self.agent.live().is_some() && self.looks.let_clients_in()
     }
 
     /// Returns whether the end has begun.
@@ -41,6 +44,12 @@ impl<C: Clone + Eq> Operator<C> {
         Some(self.change?.id)
     }
 
+    /// Returns the look at the processes that is under way.
+    #[must_use]
+    pub fn looking(&self) -> Option<LookId> {
+        self.looks.open()
+    }
+
     /// Returns the calls to the proxy: the one that is under way, then those that wait for their turn.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
         self.calls.iter().map(super::calls::QueuedCall::id)
@@ -67,6 +76,7 @@ impl<C: Clone + Eq> Operator<C> {
             stands_in: wanted.is_some_and(|wanted| wanted.stands_in),
             problem: self.problem.as_ref().map(|report| report.message.clone()),
             ready: self.is_ready(),
+            listening: self.looks.listening(),
             urgency: self.urgency,
         }
     }

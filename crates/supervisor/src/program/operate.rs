@@ -1,6 +1,7 @@
 //! What a program can be asked while it runs: that it ends, and how it has ended. A drain that is
 //! not its end is nothing that programs have in common.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,7 +15,7 @@ use super::watched::describe;
 use super::{Program, ProgramError};
 use crate::control::wire::LastExit;
 use crate::operator::{Refusal, Report};
-use crate::{EpochFacts, Facts, Operate};
+use crate::{EpochFacts, EpochListeners, Facts, Operate};
 
 /// The process that ended last.
 #[derive(Debug, Default)]
@@ -109,6 +110,18 @@ impl Operate for Program {
 
     async fn undrain(&self) -> Result<Option<Epoch>, Refusal> {
         Err(not_for_exec("undrain"))
+    }
+
+    async fn listeners(&self) -> Option<Vec<EpochListeners>> {
+        let listeners: BTreeMap<_, _> = self.settings.sockets.listeners().collect();
+        let epochs = self.running.children().into_iter();
+        let epochs = epochs.map(|(epoch, child, _)| EpochListeners {
+            epoch,
+            pid: child.pid(),
+            listeners: listeners.clone(),
+            not_seen: Vec::new(),
+        });
+        Some(epochs.collect())
     }
 
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {

@@ -3,8 +3,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use handover_netutil::connections::LocalAddress;
 use handover_netutil::{Listen, ListenError};
 use handover_process::Command;
+
+use crate::Listener;
 
 /// Listening sockets with their names, in the order in which they are passed.
 #[derive(Debug)]
@@ -47,6 +50,18 @@ impl Sockets {
         self.listeners
             .iter()
             .filter_map(|(_, listener)| listener.local_addr().ok())
+    }
+
+    /// Returns where clients connect, with the names of the sockets.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (LocalAddress, Listener)> + '_ {
+        self.listeners.iter().filter_map(|(name, listener)| {
+            let address = listener.local_addr().ok()?;
+            let listener = Listener {
+                name: Some(name.clone()),
+                ..Listener::default()
+            };
+            Some((LocalAddress::Tcp(address), listener))
+        })
     }
 
     /// Takes back what an epoch has changed about blocking. Call it while no epoch runs: an event loop

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use handover_core::{Timestamp, Urgency};
+use handover_core::{Epoch, EpochState, Timestamp, Urgency};
 use handover_supervisor::operator::{
-    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Event, Input, Inputs, Next,
+    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Event, Input, Inputs, LookId, Next,
     Notification, Operator, Output, Progress, ReadFailure, ReadId, Reading, Reception, Refusal,
     Reply, Request, Settings, Settlement, Signal, TakenIn,
 };
@@ -18,19 +18,21 @@ pub(crate) struct Violation {
 }
 
 /// Every promise. The model shows each as a property.
-pub(crate) const INVARIANTS: [&str; 16] = [
+pub(crate) const INVARIANTS: [&str; 18] = [
     "every_ask_is_answered_once",
     "newest_read_wins",
     "a_read_is_pending_at_most_once",
     "what_was_read_is_asked_for_as_wished",
     "no_apply_after_terminate",
     "urgency_never_falls",
-    "ready_only_if_something_serves",
+    "ready_only_if_something_is_seen_to_serve",
     "notifications_come_in_turn",
     "an_answer_tells_what_happened",
     "proxy_calls_take_turns",
     "clients_are_watched_for_open_asks_only",
     "one_epoch_is_released_at_a_time",
+    "there_is_one_look_at_a_time",
+    "a_status_follows_a_look_that_began_after_it",
     "the_end_comes_once_and_last",
     "what_is_due_is_done",
     "what_is_ignored_changes_nothing",
@@ -54,9 +56,19 @@ pub(crate) struct Checker<C> {
     next: Next,
     pub(crate) call: Option<CallId>,
     pub(crate) watched: BTreeSet<AskId>,
-    pub(crate) releasing: Option<handover_core::Epoch>,
+    pub(crate) releasing: Option<Epoch>,
     pub(crate) urgency: Option<Urgency>,
     pub(crate) view: AgentView,
+    pub(crate) look: Option<LookId>,
+    looks: u64,
+    /// Whether the epochs have changed since the look began.
+    overtaken: bool,
+    /// What was seen since an epoch is live: whether clients can connect, if that can be seen.
+    seen: Option<Option<bool>>,
+    /// Whether that was seen of the present epochs.
+    seen_now: bool,
+    /// The looks that were begun before each status was asked for.
+    statuses: BTreeMap<AskId, u64>,
     told: Option<Notification>,
     denied: bool,
     ended: bool,
@@ -94,6 +106,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             releasing: None,
             urgency: None,
             view: AgentView::default(),
+            look: None,
+            looks: 0,
+            overtaken: false,
+            seen: None,
+            seen_now: false,
+            statuses: BTreeMap::new(),
             told: None,
             denied: false,
             ended: false,
@@ -154,11 +172,45 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         self.urgency.is_some() || self.denied || self.ended || self.view.is_ending()
     }
 
-    /// Whether an epoch is live and nothing is known to keep clients out.
+    /// Whether an epoch is live, and a look has found nothing that keeps clients out.
     fn serves(&self) -> bool {
-        let mut epochs = self.view.epochs.iter();
-        epochs.any(|view| view.state == handover_core::EpochState::Live)
-            && self.view.listening.unwrap_or(true)
+        is_live(&self.view) && self.seen.is_some_and(|seen| seen != Some(false))
+    }
+
+    fn see(&mut self, view: &AgentView) {
+        let before = std::mem::replace(&mut self.view, view.clone());
+        if !is_live(view) {
+            (self.seen, self.seen_now) = (None, false);
+            return;
+        }
+        let newest = |view: &AgentView| {
+            let live = view.epochs.iter().filter(|epoch| epoch.state == LIVE);
+            live.map(|epoch| epoch.epoch).max()
+        };
+        let numbers = |view: &AgentView| -> BTreeSet<_> {
+            view.epochs.iter().map(|epoch| epoch.epoch).collect()
+        };
+        if newest(&before) != newest(view) || !numbers(&before).is_subset(&numbers(view)) {
+            self.overtaken = true;
+            self.seen_now = false;
+        }
+    }
+
+    fn looked(&mut self, listens: &BTreeMap<Epoch, Option<bool>>) {
+        self.look = None;
+        if self.overtaken || !is_live(&self.view) {
+            return;
+        }
+        let numbers = self.view.epochs.iter().map(|epoch| epoch.epoch);
+        let seen: BTreeSet<Option<bool>> = numbers
+            .map(|epoch| listens.get(&epoch).copied().flatten())
+            .collect();
+        self.seen = Some(match seen.contains(&Some(true)) {
+            true => Some(true),
+            false if seen.contains(&None) => None,
+            false => Some(false),
+        });
+        self.seen_now = true;
     }
 
     /// Notes what the input tells.
@@ -167,6 +219,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             if self.newest_ask.is_none_or(|newest| newest < *ask) {
                 self.newest_ask = Some(*ask);
                 self.open.insert(*ask);
+                if *request == Request::Status {
+                    self.statuses.insert(*ask, self.looks);
+                }
                 if let Request::Reload { .. } = request {
                     self.reloads.insert(*ask, None);
                 }
@@ -182,6 +237,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             self.open.remove(ask);
             self.watched.remove(ask);
             self.reloads.remove(ask);
+            self.statuses.remove(ask);
         }
         if self.ended {
             return Cause::Other;
@@ -205,7 +261,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 result: TakenIn::Denied,
                 ..
             } if accepted => self.denied = true,
-            Input::AgentChanged(view) => self.view = view.clone(),
+            Input::AgentChanged(view) => self.see(view),
+            Input::Looked { look, listens } if self.look == Some(*look) => self.looked(listens),
+            // It may be the look that has panicked.
+            Input::Broken(_) => self.look = None,
             Input::AgentEnded(_) => self.ended = true,
             Input::CallDone { call, .. } if self.call == Some(*call) => self.call = None,
             Input::ClientsWatched { ask, .. } => {
@@ -223,7 +282,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Input::Settled { .. }
             | Input::Released { .. }
             | Input::CallDone { .. }
-            | Input::Broken(_) => {}
+            | Input::Looked { .. } => {}
         }
         Cause::Other
     }
@@ -308,9 +367,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Release(epoch) => {
                 let before = self.releasing.replace(*epoch);
                 let drains = self.view.epochs.iter().any(|view| {
-                    view.epoch == *epoch
-                        && view.state == handover_core::EpochState::Draining
-                        && !view.released
+                    view.epoch == *epoch && view.state == EpochState::Draining && !view.released
                 });
                 let one = before.is_none() && drains;
                 ensure(one, "one_epoch_is_released_at_a_time", told)?;
@@ -318,6 +375,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Call { call, .. } => {
                 let before = self.call.replace(*call);
                 ensure(before.is_none_or(|_| false), "proxy_calls_take_turns", told)?;
+            }
+            Output::Look(look) => {
+                let one = self.look.is_none() && look.0 > self.looks && !self.ended;
+                ensure(one, "there_is_one_look_at_a_time", told)?;
+                self.look = Some(*look);
+                self.looks = look.0;
+                self.overtaken = false;
             }
             Output::WatchClients { ask, .. } => {
                 let open = self.open.contains(ask) && self.watched.insert(*ask);
@@ -327,6 +391,15 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 let open = self.open.remove(ask);
                 ensure(open, "every_ask_is_answered_once", told)?;
                 self.watched.remove(ask);
+                let begun = self.statuses.remove(ask);
+                if let (Some(begun), Ok(_)) = (begun, answer) {
+                    let seen = match input {
+                        Some(Input::Looked { look, .. }) => look.0 > begun && !self.overtaken,
+                        // It is not looked at what has ended.
+                        _ => self.ended,
+                    };
+                    ensure(seen, "a_status_follows_a_look_that_began_after_it", told)?;
+                }
                 let followed = self.reloads.remove(ask).flatten();
                 let is_its_own = match input {
                     Some(Input::TakenIn { change, .. } | Input::Settled { change, .. }) => {
@@ -391,12 +464,14 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
     }
 
     fn notified(&mut self, notification: Notification) -> Result<(), Violation> {
-        let serves = !self.is_ending() && self.serves();
+        let serves = !self.is_ending() && self.serves() && self.seen_now;
         let is_quiet = self.read.is_none();
         let ready = notification == Notification::Ready;
-        ensure(!ready || serves, "ready_only_if_something_serves", || {
-            format!("{:?}", self.view)
-        })?;
+        ensure(
+            !ready || serves,
+            "ready_only_if_something_is_seen_to_serve",
+            || format!("{:?}", self.view),
+        )?;
         let in_turn = match (self.told, notification) {
             (None, Notification::Ready) | (Some(Notification::Ready), Notification::Reloading) => {
                 true
@@ -436,8 +511,16 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             }
             (Ok(Reply::Ended(_)), _) => self.ended,
             (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
+            (Ok(Reply::Who), input) => matches!(
+                input,
+                Some(Input::Asked {
+                    request: Request::Who,
+                    ..
+                })
+            ),
             (Ok(Reply::Status(overview)), _) => {
                 overview.ready == (!self.is_ending() && self.serves())
+                    && overview.listening == self.seen.flatten()
             }
             (
                 Err(Refusal::Ending),
@@ -466,6 +549,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         if self.ended {
             // Nothing that is under way counts any more.
             (self.read, self.call, self.releasing) = (None, None, None);
+            self.look = None;
             self.watched.clear();
         }
         ensure(
@@ -481,6 +565,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             operator.calls().next() == self.call,
             "proxy_calls_take_turns",
             || format!("{:?}", self.call),
+        )?;
+        ensure(
+            operator.looking() == self.look,
+            "there_is_one_look_at_a_time",
+            || format!("{:?} and {:?}", operator.looking(), self.look),
         )?;
         let watched: BTreeSet<AskId> = operator.watched().collect();
         ensure(
@@ -502,6 +591,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             || "the agent has ended and the operator has not".to_owned(),
         )
     }
+}
+
+const LIVE: EpochState = EpochState::Live;
+
+fn is_live(view: &AgentView) -> bool {
+    view.epochs.iter().any(|epoch| epoch.state == LIVE)
 }
 
 /// Whether a call drains, for the worlds that are played.

@@ -16,4 +16,5 @@ mod run;
 mod scenarios;
 mod script;
 mod table;
+mod words;
 mod world;

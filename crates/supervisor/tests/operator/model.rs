@@ -21,6 +21,8 @@ use crate::world::{Deed, World, view};
 struct Set {
     name: &'static str,
     settings: Settings,
+    /// Whether a look is a deed.
+    looks: bool,
     deeds: Vec<(Deed, u8)>,
     sights: Vec<&'static str>,
 }
@@ -38,7 +40,10 @@ impl Model for Set {
     fn init_states(&self) -> Vec<State> {
         let left = self.deeds.iter().map(|(_, often)| *often).collect();
         vec![State {
-            world: World::new(self.settings),
+            world: match self.looks {
+                true => World::with_looks(self.settings),
+                false => World::new(self.settings),
+            },
             left,
         }]
     }
@@ -89,7 +94,7 @@ fn invariants() -> Vec<Property<Set>> {
             })),*]
         };
     }
-    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17)
 }
 
 /// What must be seen, so that a model cannot be true by being empty.
@@ -109,6 +114,12 @@ fn sights() -> Vec<Property<Set>> {
         }),
         Property::sometimes("releases", |_, state: &State| {
             state.world.checker.releasing.is_some()
+        }),
+        Property::sometimes("nothing_listens", |_, state: &State| {
+            matches!(state.world.operator.overview().listening, Some(false))
+        }),
+        Property::sometimes("a_status_waits_for_the_next_look", |_, state: &State| {
+            state.world.operator.looking().is_some() && state.world.operator.asks().count() == 2
         }),
         Property::sometimes("tries_again", |_, state: &State| {
             let operator = &state.world.operator;
@@ -145,6 +156,7 @@ fn sets(large: bool) -> Vec<Set> {
         Set {
             name: "reloads",
             settings: Settings::default(),
+            looks: false,
             deeds: vec![
                 (reload(Next::Renew, false, LIMITED), 1),
                 (reload(Next::IfDifferent, false, Wait::No), 1),
@@ -166,6 +178,7 @@ fn sets(large: bool) -> Vec<Set> {
         Set {
             name: "inputs and cold restarts",
             settings: Settings::default(),
+            looks: false,
             deeds: vec![
                 (reload(Next::Cold, false, Wait::Unlimited), 1),
                 (Deed::Signal(Signal::HangUp), 1),
@@ -183,6 +196,7 @@ fn sets(large: bool) -> Vec<Set> {
         Set {
             name: "the end",
             settings: Settings::default(),
+            looks: false,
             deeds: vec![
                 (
                     Deed::Ask(Request::Stop {
@@ -218,6 +232,7 @@ fn sets(large: bool) -> Vec<Set> {
                 on_terminate: OnTerminate::Stop,
                 no_cold_restart: Some("not for this proxy"),
             },
+            looks: false,
             deeds: vec![
                 (Deed::Signal(Signal::Terminate), 2 + more),
                 (
@@ -239,6 +254,7 @@ fn sets(large: bool) -> Vec<Set> {
         Set {
             name: "drains",
             settings: Settings::default(),
+            looks: false,
             deeds: vec![
                 (Deed::Ask(Request::Drain { wait: LIMITED }), 1),
                 (
@@ -263,6 +279,7 @@ fn sets(large: bool) -> Vec<Set> {
         Set {
             name: "hurried reloads",
             settings: Settings::default(),
+            looks: false,
             deeds: vec![
                 (reload(Next::Renew, true, Wait::No), 1),
                 (reload(Next::IfDifferent, true, LIMITED), 1),
@@ -282,6 +299,7 @@ fn sets(large: bool) -> Vec<Set> {
         Set {
             name: "shortages",
             settings: Settings::default(),
+            looks: false,
             deeds: vec![
                 (Deed::FilesChanged, 1 + more),
                 (read(0, 0), 3),
@@ -290,13 +308,37 @@ fn sets(large: bool) -> Vec<Set> {
                 (live(), 1),
                 (given_up(), 1),
                 (Deed::See(view("short")), 1 + more),
-                (Deed::See(view("deaf")), more),
                 (Deed::See(view("live")), 1),
                 (Deed::Timeout, 2 + more),
                 (Deed::Signal(Signal::Terminate), more),
                 (Deed::End(true), more),
             ],
             sights: vec!["tries_again", "ready"],
+        },
+        Set {
+            name: "looks",
+            settings: Settings::default(),
+            looks: true,
+            deeds: vec![
+                (Deed::See(view("live")), 2),
+                (Deed::See(view("none")), 1),
+                (Deed::See(view("next")), 1),
+                (Deed::See(view("starting")), more),
+                (Deed::Ask(Request::Status), 2),
+                (Deed::Go { oldest: true }, more),
+                (Deed::Look(Some(true)), 1),
+                (Deed::Look(Some(false)), 1),
+                (Deed::Look(None), 1),
+                (Deed::Timeout, 1),
+                (Deed::Break, 1),
+                (Deed::End(true), 1),
+            ],
+            sights: vec![
+                "finished",
+                "ready",
+                "nothing_listens",
+                "a_status_waits_for_the_next_look",
+            ],
         },
     ]
 }

@@ -13,7 +13,16 @@ use proptest::prelude::*;
 
 use crate::world::{Deed, World, view};
 
-const VIEWS: [&str; 6] = ["live", "deaf", "cap", "released", "starting", "short"];
+const VIEWS: [&str; 8] = [
+    "live",
+    "none",
+    "restarting",
+    "next",
+    "cap",
+    "released",
+    "starting",
+    "short",
+];
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -43,6 +52,7 @@ fn request() -> impl Strategy<Value = Request> {
     let next = prop_oneof![Just(Next::IfDifferent), Just(Next::Renew), Just(Next::Cold)];
     prop_oneof![
         1 => Just(Request::Status),
+        1 => Just(Request::Who),
         6 => (next, any::<bool>(), wait()).prop_map(|(next, hurry, wait)| Request::Reload {
             next,
             hurry,
@@ -93,6 +103,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::See(view("ending"))),
         6 => prop::bool::weighted(0.8).prop_map(|done| Deed::Call { done }),
         4 => prop::bool::weighted(0.8).prop_map(|gone| Deed::Clients { gone }),
+        8 => prop_oneof![Just(Some(true)), Just(Some(false)), Just(None)].prop_map(Deed::Look),
         6 => Just(Deed::Release),
         1 => prop::bool::weighted(0.8).prop_map(Deed::End),
         1 => Just(Deed::Break),
@@ -108,7 +119,7 @@ proptest! {
         settings in settings(),
         deeds in vec(deed(), 1..80),
     ) {
-        let mut world = World::new(settings);
+        let mut world = World::with_looks(settings);
         for deed in &deeds {
             world.play(deed);
             if let Some((promise, what)) = world.broken() {

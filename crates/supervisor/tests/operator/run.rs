@@ -1,7 +1,7 @@
 //! Runs a script on a new operator, checks every step, and keeps what was seen.
 
 use handover_core::Timestamp;
-use handover_supervisor::operator::{Input, Operator, Output, Reception};
+use handover_supervisor::operator::{Input, LookId, Operator, Output, Reception};
 
 use crate::check::{Checker, Violation};
 use crate::script::Script;
@@ -20,6 +20,7 @@ struct World {
     operator: Operator<String>,
     checker: Checker<String>,
     steps: Vec<Step>,
+    looks_are_scripted: bool,
 }
 
 /// Runs the script, and returns its transcript.
@@ -42,6 +43,7 @@ pub(crate) fn transcript(script: &Script) -> Result<String, String> {
         operator,
         checker,
         steps: vec![begun],
+        looks_are_scripted: script.looks_are_scripted,
     };
     for line in &script.lines {
         world.let_time_pass(line.at)?;
@@ -67,6 +69,15 @@ impl World {
         Ok(())
     }
 
+    /// What a look at a proxy finds to which clients can connect.
+    fn all_listen(&self, look: LookId) -> Input<String> {
+        let epochs = self.checker.view.epochs.iter();
+        Input::Looked {
+            look,
+            listens: epochs.map(|view| (view.epoch, Some(true))).collect(),
+        }
+    }
+
     fn step(
         &mut self,
         at: Timestamp,
@@ -81,7 +92,16 @@ impl World {
                 outputs.map(|outputs| (Reception::Accepted, outputs))
             }
         };
-        let (reception, outputs) = given.map_err(|violation| broken(words, &violation))?;
+        let (reception, mut outputs) = given.map_err(|violation| broken(words, &violation))?;
+        while !self.looks_are_scripted
+            && let Some(look) = self.operator.looking()
+        {
+            outputs.retain(|output| *output != Output::Look(look));
+            let seen = self.all_listen(look);
+            let given = self.checker.give(&mut self.operator, at, seen);
+            let (_, more) = given.map_err(|violation| broken(words, &violation))?;
+            outputs.extend(more);
+        }
         self.steps.push(Step {
             at,
             words: words.to_owned(),

@@ -61,8 +61,10 @@ scenarios! {
     cold_reload_is_not_for_every_proxy
     cold_reload_that_was_refused_is_not_owed
     change_that_is_denied
+    denial_ends_what_has_begun
     hurried_reload_releases_one_after_another
     hurried_reload_that_nothing_holds
+    release_of_another_epoch_is_ignored
     hurried_reload_waits_for_a_retry
     hurried_reload_of_what_is_held_already
     hurried_reload_with_wait
@@ -92,17 +94,28 @@ scenarios! {
     forwarded_signal
     short_read_is_tried_again
     pauses_grow_up_to_a_minute
+    pauses_grow_while_the_agent_changes
     newer_read_takes_the_place_of_a_further_try
     short_start_is_tried_again
     failure_of_another_epoch_is_no_shortage
     short_start_is_not_noticed_during_a_read
+    ready_is_told_after_the_first_look
     ready_is_not_told_while_nothing_listens
+    sockets_that_cannot_be_seen_are_taken_at_their_word
+    ready_again_after_a_look_at_the_next_epoch
+    lost_listeners_show_in_the_next_status
+    pauses_between_looks_grow_up_to_a_minute
+    statuses_during_a_look_share_the_next_one
+    look_that_is_overtaken_counts_for_nobody
+    look_that_panics_is_not_waited_for
+    status_while_everything_ends
     ready_while_a_newer_change_starts
     ready_again_after_a_reload_that_failed
     ready_again_once_something_serves
     crash_of_the_only_epoch_shows_in_the_status
     number_of_an_ask_is_used_once
     what_is_over_is_ignored
+    who_is_answered_while_everything_ends
 }
 
 fn transcript(text: &str) -> String {

@@ -18,22 +18,26 @@
 //! | `read N ok NAME [inputs=I]`, `read N failed`, `read N short` | a read has ended |
 //! | `taken N changed\|unchanged\|denied` | the agent has received a change |
 //! | `settled N live:E\|replaced\|given_up:E\|stayed\|ended` | a change has come to its end |
-//! | `agent [PHASE] STANDING EPOCHS.. [deaf] [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired and `!` where released |
+//! | `agent [PHASE] STANDING EPOCHS.. [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired and `!` where released |
 //! | `released E [N]` | an epoch was released, which had so many connections |
 //! | `called N ok [E]\|failed\|unsupported` | a call to the proxy has returned |
 //! | `clients N gone\|unknown` | what was seen of the clients |
 //! | `ended drained\|skipped\|killed\|gave_up\|panicked` | the agent has ended |
 //! | `broken` | a part of the driver has panicked |
+//! | `looked N [E=yes\|no\|unknown ..]` | a look at the processes was done: whether clients can connect to each epoch |
 //! | `wait` | nothing; what is due until then is done |
+//!
+//! With `settings looks=scripted` each look is answered by a line. Otherwise it is answered at once, by a
+//! proxy to which clients can connect, and the transcript does not show it.
 
 use std::str::SplitWhitespace;
 use std::time::Duration;
 
 use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, Next, OnTerminate,
-    ReadFailure, ReadId, Reading, Refusal, Report, Request, Settings, Settlement, Shortage, Signal,
-    TakenIn, Wait,
+    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, LookId, Next,
+    OnTerminate, ReadFailure, ReadId, Reading, Refusal, Report, Request, Settings, Settlement,
+    Shortage, Signal, TakenIn, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -43,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) title: String,
     pub(crate) settings: Settings,
     pub(crate) stand_in: Option<Reading<String>>,
+    /// Whether each look is answered by a line.
+    pub(crate) looks_are_scripted: bool,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -61,6 +67,7 @@ pub(crate) fn parse(script: &str) -> Parsed<Script> {
         title: String::new(),
         settings: Settings::default(),
         stand_in: None,
+        looks_are_scripted: false,
         lines: Vec::new(),
     };
     let mut now = Timestamp::ZERO;
@@ -101,6 +108,7 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         Some(("on_terminate", "stop")) => script.settings.on_terminate = OnTerminate::Stop,
         Some(("cold", "yes")) => script.settings.no_cold_restart = None,
         Some(("cold", "no")) => script.settings.no_cold_restart = Some("not for this proxy"),
+        Some(("looks", "scripted")) => script.looks_are_scripted = true,
         Some(("stand_in", name)) => {
             script.stand_in = Some(Reading {
                 config: name.to_owned(),
@@ -109,7 +117,8 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         }
         _ => {
             return Err(format!(
-                "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no` and `stand_in=NAME`"
+                "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted` and \
+                 `stand_in=NAME`"
             ));
         }
     }
@@ -201,6 +210,10 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
                 other => return unknown(other),
             },
         }),
+        "looked" => Some(Input::Looked {
+            look: LookId(number(next(&mut words)?)?),
+            listens: words.by_ref().map(listens).collect::<Parsed<_>>()?,
+        }),
         "ended" => Some(Input::AgentEnded(match next(&mut words)? {
             "drained" => Ok(Outcome::Drained),
             "skipped" => Ok(Outcome::DrainSkipped),
@@ -240,6 +253,18 @@ fn epoch(word: &str) -> Parsed<Epoch> {
     Ok(Epoch::new(number))
 }
 
+/// `E=yes`, `E=no` or `E=unknown`.
+fn listens(word: &str) -> Parsed<(Epoch, Option<bool>)> {
+    let (epoch, listens) = word.split_once('=').ok_or("write `E=yes|no|unknown`")?;
+    let listens = match listens {
+        "yes" => Some(true),
+        "no" => Some(false),
+        "unknown" => None,
+        other => return unknown(other),
+    };
+    Ok((self::epoch(epoch)?, listens))
+}
+
 fn signal(word: &str) -> Parsed<Signal> {
     Ok(match word {
         "TERM" => Signal::Terminate,
@@ -267,6 +292,7 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
     }
     Ok(match kind {
         "status" => Request::Status,
+        "who" => Request::Who,
         "undrain" => Request::Undrain,
         "drain" => Request::Drain { wait },
         "stop" => Request::Stop { now, wait },
@@ -353,8 +379,6 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
                     };
                 }
                 "stopping" => view.phase = Phase::Stopping(Outcome::DrainSkipped),
-                "deaf" => view.listening = Some(false),
-                "listening" => view.listening = Some(true),
                 other => return unknown(other),
             },
         }

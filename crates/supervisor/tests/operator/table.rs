@@ -87,6 +87,7 @@ fn state(operator: &Operator<String>) -> Vec<String> {
             WaitedFor::Read => "the read",
             WaitedFor::Live => "its change",
             WaitedFor::Proxy => "the proxy",
+            WaitedFor::Look => "the look",
             WaitedFor::Clients => "the clients",
             WaitedFor::End => "the end",
         };
@@ -120,6 +121,7 @@ fn output(output: &Output<String>) -> Vec<String> {
             };
             format!("WATCH CLIENTS for {ask}{unless}")
         }
+        Output::Look(look) => format!("LOOK {}", look.0),
         Output::Forward(signal) => format!("FORWARD {signal}"),
         Output::Answer { ask, answer } => match answer {
             Ok(reply) => format!("ANSWER {ask}: {}", replied(reply)),
@@ -162,6 +164,7 @@ fn replied(reply: &Reply<String>) -> String {
             let ready = if overview.ready { "ready" } else { "not ready" };
             format!("{ready}, wants {desired}, {problem}")
         }
+        Reply::Who => "may look".to_owned(),
         Reply::Reloaded {
             progress,
             changed,

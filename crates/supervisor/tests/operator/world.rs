@@ -1,12 +1,13 @@
 //! An operator with its checker, and what the world owes it: the answers that a driver, an agent, a
 //! proxy and clients have yet to give. The model and the random tests play it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handover_core::{Epoch, EpochState, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, Operator, Output,
-    ReadFailure, ReadId, Reading, Report, Request, Settings, Settlement, Shortage, Signal, TakenIn,
+    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, LookId, Operator,
+    Output, ReadFailure, ReadId, Reading, Report, Request, Settings, Settlement, Shortage, Signal,
+    TakenIn,
 };
 
 use crate::check::{Checker, Violation};
@@ -37,6 +38,8 @@ pub(crate) enum Deed {
     /// The oldest change that was taken in is settled.
     Settle(Settlement),
     See(AgentView),
+    /// The look ends, and every epoch was seen so.
+    Look(Option<bool>),
     Call {
         done: bool,
     },
@@ -54,6 +57,8 @@ pub(crate) enum Deed {
 pub(crate) struct World {
     pub(crate) operator: Operator<u8>,
     pub(crate) checker: Checker<u8>,
+    /// Whether a look finds at once that clients can connect.
+    looks_at_once: bool,
     now: Timestamp,
     asks: u64,
     offered: BTreeSet<ChangeId>,
@@ -63,6 +68,7 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Makes a world in which a look finds at once that clients can connect.
     pub(crate) fn new(settings: Settings) -> Self {
         let mut operator = Operator::new(settings);
         let watched = Checker::watch(&mut operator, settings, None);
@@ -70,12 +76,21 @@ impl World {
         Self {
             operator,
             checker,
+            looks_at_once: true,
             now: Timestamp::ZERO,
             asks: 0,
             offered: BTreeSet::new(),
             taken: BTreeSet::new(),
             broken: None,
             detail: String::new(),
+        }
+    }
+
+    /// Makes a world in which a look is a deed.
+    pub(crate) fn with_looks(settings: Settings) -> Self {
+        Self {
+            looks_at_once: false,
+            ..Self::new(settings)
         }
     }
 
@@ -116,6 +131,13 @@ impl World {
         }
         let given = self.checker.give(&mut self.operator, self.now, input);
         self.note(given.map(|(_, outputs)| outputs));
+        while self.looks_at_once
+            && self.broken.is_none()
+            && let Some(seen) = self.input(&Deed::Look(Some(true)))
+        {
+            let given = self.checker.give(&mut self.operator, self.now, seen);
+            self.note(given.map(|(_, outputs)| outputs));
+        }
         true
     }
 
@@ -170,6 +192,13 @@ impl World {
                 return None;
             }
             Deed::See(view) => Input::AgentChanged(view.clone()),
+            Deed::Look(listens) => {
+                let epochs = self.checker.view.epochs.iter();
+                Input::Looked {
+                    look: self.checker.look?,
+                    listens: epochs.map(|view| (view.epoch, *listens)).collect(),
+                }
+            }
             Deed::Call { done } => Input::CallDone {
                 call: self.checker.call?,
                 result: match done {
@@ -242,6 +271,9 @@ impl World {
                 false => Settlement::Live(Epoch::ZERO),
             }));
         }
+        if self.checker.look.is_some() {
+            return Some(Deed::Look(Some(true)));
+        }
         if self.checker.call.is_some() {
             return Some(Deed::Call { done: true });
         }
@@ -300,7 +332,7 @@ impl World {
     /// Whether results of what is over are ignored.
     pub(crate) fn ignores_what_is_over(&self) -> bool {
         let mut operator = self.operator.clone();
-        let unknown: [Input<u8>; 4] = [
+        let unknown: [Input<u8>; 5] = [
             Input::ReadDone {
                 read: ReadId(u64::MAX),
                 result: Ok(Reading {
@@ -315,6 +347,10 @@ impl World {
             Input::CallDone {
                 call: CallId(u64::MAX),
                 result: Ok(None),
+            },
+            Input::Looked {
+                look: LookId(u64::MAX),
+                listens: BTreeMap::new(),
             },
             Input::AskGone(AskId(u64::MAX)),
         ];
@@ -351,9 +387,16 @@ pub(crate) fn view(name: &str) -> AgentView {
             epochs: vec![epoch(0, EpochState::Live, true)],
             ..base
         },
-        "deaf" => AgentView {
-            listening: Some(false),
-            ..view("live")
+        "none" => base,
+        "restarting" => AgentView {
+            standing: Standing::Pending(Held::Starting(Epoch::ZERO)),
+            epochs: vec![epoch(0, EpochState::Starting, true)],
+            ..base
+        },
+        "next" => AgentView {
+            standing: Standing::Live(Epoch::new(1)),
+            epochs: vec![epoch(1, EpochState::Live, true)],
+            ..base
         },
         "cap" => capped,
         "released" => {

@@ -5,4 +5,5 @@
 mod control;
 mod examples;
 mod panics;
+mod readiness;
 mod support;

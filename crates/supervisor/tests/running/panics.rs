@@ -1,5 +1,8 @@
 //! A bug of a proxy or of a source must not take what runs along.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use handover_supervisor::agent::core::Outcome;
 use handover_supervisor::control::{Answered, Client, wire};
 use handover_supervisor::operator::Notification;
@@ -47,7 +50,11 @@ async fn a_second_panic_drains_what_runs_without_the_operator() {
 #[tokio::test]
 async fn a_panic_of_the_proxy_drains_what_runs_and_whoever_asked_is_answered() {
     let place = Place::with("one");
-    let running = Running::start(place.supervisor(Plain { is_shy: true }));
+    let proxy = Plain::default();
+    let is_shy = Arc::clone(&proxy.is_shy);
+    let running = Running::start(place.supervisor(proxy));
+    status_when(&place, "epoch 0", |status| status.ready).await;
+    is_shy.store(true, Ordering::SeqCst);
     let socket = place.socket();
     let answer = Client::new(&socket).get(wire::STATUS).await.unwrap();
     let Answered::Refused(refusal) = answer else {

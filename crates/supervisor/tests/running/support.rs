@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +23,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Plain {
     /// Whether it has a bug that shows when it is asked about itself.
-    pub(crate) is_shy: bool,
+    pub(crate) is_shy: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -56,7 +57,7 @@ impl Proxy for Plain {
 #[async_trait]
 impl Operate for Plain {
     async fn facts(&self) -> Facts {
-        assert!(!self.is_shy, "of the proxy");
+        assert!(!self.is_shy.load(Ordering::SeqCst), "of the proxy");
         Facts::default()
     }
 }

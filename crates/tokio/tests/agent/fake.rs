@@ -99,6 +99,9 @@ impl Fake {
                     "a start is withdrawn: {}",
                     control.is_withdrawn()
                 ));
+                if control.gives_way() {
+                    self.note(format_args!("it gives way"));
+                }
                 if config == Config::NeverLiveAndSlow {
                     control.will_not_go_live();
                     sleep(Duration::from_secs(2)).await;

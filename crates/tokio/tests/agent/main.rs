@@ -4,9 +4,11 @@
 
 mod fake;
 mod renew;
+mod reports;
 mod restart;
 mod retire;
 mod withdraw;
+mod words;
 
 use std::future::pending;
 use std::time::Duration;

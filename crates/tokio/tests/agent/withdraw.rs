@@ -5,8 +5,8 @@ use std::time::Duration;
 use handover_core::{Epoch, Policy, Urgency};
 use tokio::time::{advance, sleep};
 
-use crate::GOOD;
 use crate::fake::{Config, World, start};
+use crate::{BETTER, GOOD};
 
 async fn starting_beside_a_live_one(config: Config) -> World {
     let world = start(Policy {
@@ -47,6 +47,30 @@ async fn a_start_that_takes_no_notice_is_drained_once_it_is_live() {
     insta::assert_snapshot!(
         "a_start_that_takes_no_notice_is_drained_once_it_is_live",
         world.finish().await
+    );
+}
+
+/// Asks for another configuration while the start does not come to an end.
+async fn gives_way(config: Config) -> String {
+    let world = starting_beside_a_live_one(config).await;
+    let epoch = world.handle.apply_and_wait(BETTER).await;
+    assert_eq!(epoch.expect("it goes live"), Epoch::new(1));
+    world.finish().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_has_taken_nothing_over_gives_way_to_a_newer_configuration() {
+    insta::assert_snapshot!(
+        "a_start_that_has_taken_nothing_over_gives_way_to_a_newer_configuration",
+        gives_way(Config::NeverLive).await
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_requests_gives_way_and_finishes_them() {
+    insta::assert_snapshot!(
+        "a_start_with_requests_gives_way_and_finishes_them",
+        gives_way(Config::NeverLiveAndSlow).await
     );
 }
 

@@ -74,6 +74,11 @@ pub(crate) struct TerminationArgs {
 }
 
 impl TerminationArgs {
+    /// Returns whether the flag for the longest drain, or its own variable, is set.
+    pub(crate) fn is_given(&self) -> bool {
+        self.termination_drain.is_some()
+    }
+
     /// Returns the longest drain. `istio` is the value of [`ISTIO_VARIABLE`], if it is set.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ fn short(hash: &str) -> &str {
         .unwrap_or(hash)
 }
 
-fn span(seconds: u64) -> humantime::FormattedDuration {
+pub(super) fn span(seconds: u64) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(seconds))
 }
 

@@ -1,8 +1,38 @@
 //! What is asked for.
 
-use super::{Model, State, Wish, is_live, is_told};
+use std::time::Duration;
+
+use handover_core::{Advance, Epoch, Output, Timestamp};
+
+use super::{Life, Model, State, Wish, is_live, is_told};
 
 impl Model {
+    /// When the start that keeps a new wish waiting makes room for it.
+    pub(super) fn room_is_made(&self) -> Option<(Timestamp, u32)> {
+        let patience = self.policy.give_way_after? * 2_u32.pow(self.made_room);
+        let patience = patience.min(self.policy.start_deadline.unwrap_or(Duration::MAX));
+        let wish = self.wish.as_ref()?;
+        let (&epoch, newest) = self.running.last_key_value()?;
+        let is_new = wish.used == 0 && wish.not_before.is_none() && wish.over.is_none();
+        let waits = self.life == Life::Running
+            && self.policy.advance == Advance::WhenLive
+            && !self.running.values().any(is_told)
+            && newest.state == (State::Starting { withdrawn: None })
+            && !self.is_wished(newest)
+            && self.policy.start_deadline != Some(patience);
+        (is_new && waits).then(|| (newest.born.after(patience), epoch))
+    }
+
+    pub(super) fn make_room(&mut self) {
+        if let Some((_, epoch)) = self.room_is_made().filter(|(at, _)| *at <= self.now) {
+            self.made_room = 5.min(self.made_room + 1);
+            self.running.get_mut(&epoch).unwrap().state = State::Starting {
+                withdrawn: Some(self.now),
+            };
+            self.acts.push(Output::Withdraw(Epoch::new(epoch)));
+        }
+    }
+
     pub(super) fn desire(&mut self, config: &str) {
         if self.wish.as_ref().is_some_and(|wish| wish.config == config) {
             return;

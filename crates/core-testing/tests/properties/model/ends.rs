@@ -32,8 +32,9 @@ impl Model {
 
     fn withdraw_starts(&mut self) {
         for (&epoch, proxy) in &mut self.running {
-            if let State::Starting { withdrawn } = &mut proxy.state {
-                *withdrawn = Some(self.now);
+            if let State::Starting { withdrawn } = &mut proxy.state
+                && withdrawn.replace(self.now).is_none()
+            {
                 self.acts.push(Output::Withdraw(Epoch::new(epoch)));
             }
         }

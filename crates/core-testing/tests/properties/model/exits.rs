@@ -12,6 +12,11 @@ impl Model {
             return;
         };
         self.acts.push(Output::Cleanup(Epoch::new(epoch)));
+        let dropped =
+            matches!(proxy.state, State::Starting { withdrawn: Some(_) }) && exit == Exit::Aborted;
+        if is_starting(&proxy) && !dropped {
+            self.made_room = 0;
+        }
         if self.life != Life::Running {
             let had_clients = is_live(&proxy)
                 || proxy.state == (State::Draining { released: false })
@@ -19,14 +24,13 @@ impl Model {
             let is_drain = proxy.config.is_none() && !is_told(&proxy);
             let unasked =
                 is_live(&proxy) && matches!(self.life, Life::Draining { drain: None, .. });
-            let dropped = matches!(proxy.state, State::Starting { withdrawn: Some(_) })
-                && exit == Exit::Aborted;
             self.undrained |=
                 unasked || (exit != Exit::Clean && !dropped && (had_clients || is_drain));
             return self.go_on();
         }
         let severity = match (proxy.state, exit) {
             (State::Told { late: false, .. }, _) => return self.go_on(),
+            _ if dropped => return self.go_on(),
             (_, Exit::Failed(severity)) => severity,
             (State::Told { late: true, .. }, _) | (_, Exit::Aborted) => Severity::Transient,
             (_, Exit::Clean) => return self.ended(epoch, &proxy),

@@ -26,6 +26,8 @@ pub(crate) struct Model {
     wish: Option<Wish>,
     /// The last good configuration, after its epoch has failed.
     spare: Option<Wish>,
+    /// How often in a row a start has made room for another wish.
+    made_room: u32,
     /// Clients were lost since the terminate, or the drain was.
     undrained: bool,
     acts: Vec<Act>,
@@ -111,6 +113,7 @@ impl Model {
             running: BTreeMap::new(),
             wish: None,
             spare: None,
+            made_room: 0,
             undrained: false,
             acts: Vec::new(),
         }
@@ -161,6 +164,7 @@ impl Model {
             };
             match due {
                 (_, 0, epoch) => {
+                    self.made_room = 0;
                     self.tell(epoch, Abort::Immediate, true);
                     self.go_on();
                 }
@@ -175,6 +179,7 @@ impl Model {
                 (_, 3, epoch) => self.trust(epoch),
                 (_, 4, _) => self.stop(Outcome::DrainTimedOut),
                 (_, 5, _) => self.end_all_graces(),
+                (_, 7, _) => self.make_room(),
                 _ => self.stop(self.drained()),
             }
         }
@@ -253,6 +258,7 @@ impl Model {
                 }
             }
         }
+        timers.extend(self.room_is_made().map(|(at, epoch)| (at, 7, epoch)));
         timers
     }
 
@@ -267,6 +273,7 @@ impl Model {
             since: self.now,
             trusted: false,
         };
+        self.made_room = 0;
         if !proxy.is_spare {
             self.spare = None;
             for other in self.running.values_mut() {
@@ -344,7 +351,10 @@ impl Model {
     /// Does what can be done.
     fn go_on(&mut self) {
         match self.life {
-            Life::Running => self.pursue(),
+            Life::Running => {
+                self.pursue();
+                self.make_room();
+            }
             Life::Draining {
                 drain: Some(drain), ..
             } => {

@@ -277,4 +277,42 @@ mod tests {
             "unknown connections of epoch 1: no table"
         );
     }
+
+    #[test]
+    fn what_is_unknown_holds_and_what_has_ended_does_not() {
+        let epoch = Epoch::new(2);
+        let web = ListenerConnections {
+            listener: "web".to_owned(),
+            active: 2,
+        };
+        let of = |counted| {
+            let held = held(epoch, counted);
+            let held: Vec<_> = held.iter().map(ToString::to_string).collect();
+            held.join("; ")
+        };
+        assert_eq!(
+            of(Ok(vec![web])),
+            "2 connections on listener web of epoch 2"
+        );
+        assert_eq!(of(Err(UnknownCount::of_ended())), "");
+        let unknown = of(Err(UnknownCount::of_running()));
+        let start = "unknown connections of epoch 2: not from outside: ";
+        assert!(unknown.starts_with(start), "{unknown}");
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_remembered_for_the_next_epoch_until_it_is_taken_back_or_a_stop_begins() {
+        let running = RunningEpochs::new(crate::admin::Exclude::default());
+        let drains = Drains::default();
+        assert!(!drains.is_drained() && !drains.stop_drains());
+        for drained in [true, false, true] {
+            let told = drains.change(&running, drained).await.unwrap();
+            assert_eq!((told, drains.is_drained()), (None, drained));
+        }
+        drains.begin_stop();
+        assert!(drains.stop_drains());
+        let error = drains.change(&running, false).await.unwrap_err();
+        assert!(matches!(error, OnRequestError::Stopping), "{error}");
+        assert!(drains.is_drained());
+    }
 }

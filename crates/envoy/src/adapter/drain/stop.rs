@@ -272,3 +272,31 @@ pub(in crate::adapter) fn not_drained(
         Err(error) => EnvoyFailed::Lost(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_epoch_held_last_is_what_was_cut() {
+        let cut = CutConnections::default();
+        let web = |active| ListenerConnections {
+            listener: "web".to_owned(),
+            active,
+        };
+        cut.note_held(Epoch::ZERO, &Ok(vec![web(1)]));
+        cut.note_held(Epoch::ZERO, &Ok(vec![web(3)]));
+        cut.note_held(Epoch::new(1), &Err(UnknownCount::of_running()));
+        cut.note_held(Epoch::new(2), &Ok(vec![web(1)]));
+        cut.note_held(Epoch::new(2), &Err(UnknownCount::of_ended()));
+        assert_eq!(cut.all(), [""; 0]);
+        cut.add_what_was_held();
+        let all = cut.all();
+        let [held, unknown] = &all[..] else {
+            panic!("{all:?}");
+        };
+        assert_eq!(held, "3 connections on listener web of epoch 0");
+        assert!(unknown.starts_with("unknown connections (not from outside: "));
+        assert!(unknown.ends_with(") of epoch 1"), "{unknown}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Starting an epoch: what is checked before, and how it follows on the one that runs.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -9,18 +9,18 @@ use handover_core::Epoch;
 use handover_process::{Command, Signal};
 use handover_tokio::{RunControl, error_chain};
 
+use super::super::epochs::preparation::{Origin, Preparation, Step, Text};
 use super::super::epochs::succession::{OtherVersion, Succession, needs_version, succession};
 use super::super::lineage::Lineage;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
 use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
-use super::super::{Envoy, EnvoyConfig, EnvoyFailed, Validated};
+use super::super::{Envoy, EnvoyConfig, EnvoyFailed};
 use super::initializing_flag;
 use super::side_by_side::begin_beside;
 use crate::bootstrap::wait_for_first_resources;
 use crate::rejection_reason::{Listening, RejectionReason};
-use crate::text::is_about_reading;
-use crate::validate::{Verdict, validate};
+use crate::validate::validate;
 use crate::version::{BinaryError, check_binary, hot_restart_version};
 
 /// Validates the configuration where an older epoch would suffer from a bad one, and starts Envoy with
@@ -51,7 +51,9 @@ pub(super) async fn launch(
     };
     let lineage = match envoy.running.newest() {
         None => {
-            starting.write(config.content())?;
+            starting
+                .prepare(Preparation::alone(starting.origin()))
+                .await?;
             envoy.lineages.begin(epoch)?
         }
         Some(older) => starting.follow_on(&older).await?,
@@ -121,7 +123,9 @@ impl Starting<'_> {
                 why,
             });
         }
-        self.write_and_validate().await?;
+        let waits = envoy.settings.wait_for_resources && envoy.running.table().any_serves();
+        self.prepare(Preparation::beside(self.origin(), waits))
+            .await?;
         let Succession::SideBySide(OtherVersion { found, running }) = succession else {
             initializing_flag::check(envoy, &older.lineage)?;
             envoy.running.note_listening().await;
@@ -147,82 +151,48 @@ impl Starting<'_> {
         Ok(succession(running, found, old, new))
     }
 
-    /// Writes the configuration of an epoch beside an older one, and lets Envoy validate what was
-    /// written. While the older one serves, the new one waits for its first resources as long as its
-    /// start deadline allows: otherwise Envoy goes live without what it did not get in time, and takes
-    /// the listeners over.
-    async fn write_and_validate(&self) -> Result<(), EnvoyFailed> {
-        let (config, epoch) = (self.config, self.epoch);
-        let any_serves = self.envoy.running.table().any_serves();
-        if any_serves {
-            let why = match that_waits(config).await {
-                Ok(None) => None,
-                Ok(Some(waits)) => {
-                    let file = self.write(&waits)?;
-                    match self.validate(&file, true).await {
-                        // What is wrong may be wrong with the original as well, which decides.
-                        Err(EnvoyFailed::Rejected { message, .. }) => Some(message),
-                        result => return result,
-                    }
-                }
-                Err(why) => Some(why),
-            };
-            let file = self.write(config.content())?;
-            self.validate(&file, false).await?;
-            if let Some(why) = why {
-                tracing::warn!(
-                    epoch = epoch.number(),
-                    "{config}: epoch {epoch} may serve before it has fetched all resources, because \
-                     initial_fetch_timeout cannot be set: {why}"
-                );
-            }
-            return Ok(());
+    fn origin(&self) -> Origin<FileId> {
+        Origin {
+            asked: Arc::clone(self.asked),
+            config: Arc::clone(self.config),
+            binary: self.binary,
         }
-        let file = self.write(config.content())?;
-        self.validate(&file, false).await
     }
 
-    /// Lets Envoy validate what was written, unless this reading of the configuration was found valid
-    /// already and is tried again. A configuration that is equal but was read again, or one that serves
-    /// already and is renewed, may come with other certificates.
-    async fn validate(&self, file: &Path, waits: bool) -> Result<(), EnvoyFailed> {
-        let (envoy, config, binary) = (self.envoy, self.config, self.binary);
-        let asked = self.asked;
-        let is_known = |known: &Validated| {
-            Arc::ptr_eq(&known.asked, asked)
-                && known.config == *config
-                && known.binary == binary
-                && known.waits >= waits
-                && !envoy.running.any_live_with(asked)
-        };
-        if envoy.validated.lock().await.as_ref().is_some_and(is_known) {
-            return Ok(());
-        }
-        let source = || config.source().to_owned();
-        match validate(&envoy.settings.binary, &envoy.args, file).await {
-            Verdict::Valid => {
-                *envoy.validated.lock().await = Some(Validated {
-                    config: Arc::clone(config),
-                    asked: Arc::clone(asked),
-                    binary,
-                    waits,
-                });
-                Ok(())
-            }
-            Verdict::Rejected { message } if is_about_reading(&message, file) => {
-                Err(EnvoyFailed::Unreadable {
-                    config: source(),
-                    file: file.to_owned(),
-                })
-            }
-            Verdict::Rejected { message } => Err(EnvoyFailed::Rejected {
-                config: source(),
-                message,
-            }),
-            Verdict::CouldNotRun(error) => Err(EnvoyFailed::NotValidated {
-                config: source(),
-                source: error,
-            }),
+    /// Writes the text of the epoch, and lets Envoy validate it where the preparation asks for that.
+    async fn prepare(
+        &self,
+        (mut preparation, mut step): (Preparation<FileId>, Step),
+    ) -> Result<(), EnvoyFailed> {
+        let (envoy, config, epoch) = (self.envoy, self.config, self.epoch);
+        let file = envoy.run_dir.file(epoch.number(), config.format());
+        loop {
+            step = match step {
+                Step::Rewrite => preparation.handle_rewritten(that_waits(config).await),
+                Step::Write(text) => {
+                    match &text {
+                        Text::Original => self.write(config.content())?,
+                        Text::Waiting(text) => self.write(text)?,
+                    };
+                    let is_live = envoy.running.any_live_with(self.asked);
+                    preparation.handle_written(&*envoy.last_valid.lock().await, is_live)
+                }
+                Step::Validate => {
+                    let verdict = validate(&envoy.settings.binary, &envoy.args, &file).await;
+                    let mut last = envoy.last_valid.lock().await;
+                    preparation.handle_verdict(verdict, &file, &mut last)?
+                }
+                Step::Done { not_waiting } => {
+                    if let Some(why) = not_waiting {
+                        tracing::warn!(
+                            epoch = epoch.number(),
+                            "{config}: epoch {epoch} may serve before it has fetched all resources, \
+                             because initial_fetch_timeout cannot be set: {why}"
+                        );
+                    }
+                    return Ok(());
+                }
+            };
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::epochs::old_epoch::{Look, OldEpoch, Step};
 use super::super::running::{EnvoyProcess, now};
 use super::EpochRun;
 use super::side_by_side::KeptListening;
-use crate::proc_net::is_stopped;
+use crate::stopped::is_stopped;
 
 impl EpochRun<'_> {
     /// Lets the epoch give way to one of another lineage, reports it released once its last

@@ -1,7 +1,7 @@
-//! Giving a start up, because the agent terminates before the epoch is live.
+//! Giving a start up, because the agent terminates before the epoch is live, or for a newer desire.
 //!
-//! An epoch that has taken nothing over is dropped, so that the one that serves drains at once. One
-//! that has is let go live, and is drained itself. Which of both it is, changes within a millisecond:
+//! An epoch that has taken nothing over is dropped, so that the one that serves drains at once, or
+//! the newer desire is started. One that has is let go live. On a terminate it is drained then. Which of both it is, changes within a millisecond:
 //! Envoy starts to accept connections, then tells its parent to stop listening, and then says LIVE.
 //! So the epoch is stopped first, which keeps it from going on; then what it has said already has the
 //! time to take effect; then both are looked at. What cannot be seen is not taken for nothing.
@@ -14,7 +14,7 @@ use handover_process::{Child, ExitCause, Signal, WaitError};
 use tokio::time::sleep;
 
 use super::super::epochs::Withdrawal;
-use super::super::epochs::withdrawal::{Answer, has_taken_nothing, may_serve, says_live};
+use super::super::epochs::withdrawal::{Answer, Taken, may_serve, says_live, taken};
 use super::super::running::EnvoyProcess;
 use super::{EpochRun, kill};
 use crate::admin::Exclude;
@@ -22,6 +22,9 @@ use crate::syn_filter::keep_new_connections_away;
 
 /// How long a parent gets to do what its child has asked for. It takes less than 5 ms.
 const IN_FLIGHT: Duration = Duration::from_millis(20);
+
+/// The pause before an epoch is looked at again of which nothing could be seen.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl EpochRun<'_> {
     /// Waits until the epoch's start is withdrawn, ends it where it has taken nothing over, and
@@ -56,40 +59,57 @@ impl EpochRun<'_> {
         self.end(Abort::Graceful).await
     }
 
-    /// Ends the epoch if its parent still listens and it has no client itself.
+    /// Ends the epoch if its parent still listens and it has no client itself. What cannot be seen is
+    /// looked at again, until the epoch is live.
     async fn drop_beside(&self, parent: Option<&EnvoyProcess>) -> Result<ExitCause, WaitError> {
         let EnvoyProcess { epoch, child, .. } = &*self.process;
-        let stopped = Stopped::stop(child);
-        sleep(IN_FLIGHT).await;
-        let has_closed = match parent {
-            Some(parent) => {
-                let everybody = Exclude::default();
-                let running = &self.envoy.running;
-                running.has_closed_to_clients(parent, &everybody).await
+        while !self.envoy.running.table().is_live(*epoch) {
+            let stopped = Stopped::stop(child);
+            sleep(IN_FLIGHT).await;
+            match self.taken_from(parent).await {
+                Taken::Nothing if self.envoy.running.table().give_up_start(*epoch) => {
+                    tracing::info!(
+                        epoch = epoch.number(),
+                        "epoch {epoch} has not taken over and is dropped"
+                    );
+                    // Its orderly end would take its parent along.
+                    let ended = kill(child).await;
+                    drop(stopped);
+                    let serves_on = self.process.control.gives_way();
+                    if let Some(parent) = parent.filter(|_| !serves_on) {
+                        self.let_drain(parent).await;
+                    }
+                    return ended;
+                }
+                Taken::Nothing | Taken::Something => break,
+                Taken::Unknown => {}
             }
-            None => None,
-        };
-        let has_clients = self.envoy.running.has_clients(&self.process).await;
-        let may_drop = has_taken_nothing(has_closed, has_clients);
-        if !may_drop || !self.envoy.running.table().give_up_start(*epoch) {
             drop(stopped);
-            tracing::info!(
+            tracing::debug!(
                 epoch = epoch.number(),
-                "epoch {epoch} has taken over, or may have: it goes live and is drained"
+                "it cannot be seen whether epoch {epoch} has taken over"
             );
-            return std::future::pending().await;
+            sleep(LOOK_AGAIN).await;
         }
         tracing::info!(
             epoch = epoch.number(),
-            "epoch {epoch} has not taken over and is dropped"
+            "epoch {epoch} has taken over: its start continues"
         );
-        // Its orderly end would take its parent along.
-        let ended = kill(child).await;
-        drop(stopped);
-        if let Some(parent) = parent {
-            self.let_drain(parent).await;
-        }
-        ended
+        std::future::pending().await
+    }
+
+    /// Looks at what the epoch has taken over.
+    async fn taken_from(&self, parent: Option<&EnvoyProcess>) -> Taken {
+        let running = &self.envoy.running;
+        let has_closed = match parent {
+            Some(parent) => {
+                let everybody = Exclude::default();
+                running.has_closed_to_clients(parent, &everybody).await
+            }
+            // It has ended, and listens no more.
+            None => Some(true),
+        };
+        taken(has_closed, running.has_clients(&self.process).await)
     }
 
     /// Lets the parent close its listeners where it can no longer be asked, because this epoch took

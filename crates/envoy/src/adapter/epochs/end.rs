@@ -409,4 +409,26 @@ mod tests {
         };
         means(&other, &FINAL);
     }
+
+    #[test]
+    fn why_it_was_killed_is_told_in_words() {
+        let why = [
+            KillReason::Hung {
+                silent_for: Duration::from_secs(30),
+            },
+            KillReason::Refuses {
+                why: "403".to_owned(),
+            },
+            KillReason::Overstayed,
+            KillReason::KeptListening,
+        ]
+        .map(|reason| reason.to_string())
+        .join("\n");
+        insta::assert_snapshot!(why, @r"
+        it was killed: it did not answer for 30s
+        it was killed: it cannot be seen live, because 403
+        it was killed: it did not end at its parent-shutdown time
+        it was killed: it did not close its listeners
+        ");
+    }
 }

@@ -17,7 +17,8 @@
 //! report that once the newer one has ended.
 //!
 //! Beside the table there are the decisions about one epoch, in the order of its life: how it follows
-//! on the newest one ([`succession`]), why it is not live yet ([`start`]), whether it may be dropped
+//! on the newest one ([`succession`]), which text it runs and whether that must be validated
+//! ([`preparation`]), why it is not live yet ([`start`]), whether it may be dropped
 //! when its start is withdrawn ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it
 //! once a newer one is live ([`old_epoch`]), whether it has finished its work ([`draining`]), and what
 //! its end means ([`end`]).
@@ -25,6 +26,7 @@
 pub(super) mod draining;
 pub(super) mod end;
 pub(super) mod old_epoch;
+pub(super) mod preparation;
 pub(super) mod silence;
 pub(super) mod start;
 pub(super) mod succession;

@@ -332,7 +332,8 @@ mod tests {
         let mut followed = Followed::new();
         let due = followed.at(300);
         followed.old.handle_pause(due, due + LATE);
-        assert_eq!(followed.look(20_000, overstayed), [Step::Kill]);
+        let late = u64::try_from(LATE.as_millis()).unwrap();
+        assert_eq!(followed.look(301 + late, overstayed), [Step::Kill]);
     }
 
     #[test]
@@ -345,6 +346,11 @@ mod tests {
         let mut followed = Followed::new();
         assert_eq!(followed.look(20_000, overstayed), []);
         assert_eq!(followed.look(40_000, overstayed), [Step::Kill]);
+        let no_gap = Look {
+            took: LOOK_AROUND,
+            ..overstayed
+        };
+        assert_eq!(Followed::new().look(20_000, no_gap), [Step::Kill]);
     }
 
     #[test]

@@ -6,13 +6,27 @@
 
 use crate::admin::{ServerInfo, ServerState};
 
-/// Returns whether an epoch with a parent has taken nothing over: the parent is seen to listen, and
-/// the epoch is seen to have no client.
-pub(in crate::adapter) fn has_taken_nothing(
+/// What an epoch has taken over from its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::adapter) enum Taken {
+    /// The parent was seen to listen, and the epoch to have no client.
+    Nothing,
+    /// The parent was seen not to listen, or the epoch to have a client.
+    Something,
+    /// That could not be seen. An Envoy that is just being loaded, for example, has no sockets yet.
+    Unknown,
+}
+
+/// Returns what an epoch with a parent has taken over.
+pub(in crate::adapter) fn taken(
     parent_has_closed: Option<bool>,
     has_clients: Option<bool>,
-) -> bool {
-    parent_has_closed == Some(false) && has_clients == Some(false)
+) -> Taken {
+    match (parent_has_closed, has_clients) {
+        (Some(false), Some(false)) => Taken::Nothing,
+        (Some(true), _) | (_, Some(true)) => Taken::Something,
+        (None, _) | (_, None) => Taken::Unknown,
+    }
 }
 
 /// What an epoch without a parent answers at its admin endpoint.
@@ -51,6 +65,7 @@ mod tests {
         Answer::Info(Box::new(ServerInfo {
             state,
             restart_epoch,
+            concurrency: None,
             version: "1.40.0".to_owned(),
             hot_restart_version: "11.104".to_owned(),
             uptime: Duration::ZERO,
@@ -63,12 +78,22 @@ mod tests {
         let seen = [None, Some(false), Some(true)];
         for parent_has_closed in seen {
             for has_clients in seen {
-                assert_eq!(
-                    has_taken_nothing(parent_has_closed, has_clients),
-                    (parent_has_closed, has_clients) == (Some(false), Some(false)),
-                    "{parent_has_closed:?} {has_clients:?}"
-                );
+                let both = (parent_has_closed, has_clients);
+                let is_nothing = taken(parent_has_closed, has_clients) == Taken::Nothing;
+                assert_eq!(is_nothing, both == (Some(false), Some(false)), "{both:?}");
             }
+        }
+    }
+
+    #[test]
+    fn one_that_was_seen_to_have_taken_something_is_not_looked_at_again() {
+        for seen in [None, Some(false), Some(true)] {
+            assert_eq!(taken(Some(true), seen), Taken::Something);
+            assert_eq!(taken(seen, Some(true)), Taken::Something);
+        }
+        for seen in [None, Some(false)] {
+            assert_eq!(taken(None, seen), Taken::Unknown);
+            assert_eq!(taken(seen, None), Taken::Unknown);
         }
     }
 

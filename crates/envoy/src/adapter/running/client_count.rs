@@ -36,6 +36,29 @@ impl UnknownCount {
     }
 }
 
+#[cfg(test)]
+impl UnknownCount {
+    /// That of an epoch that has ended.
+    pub(in crate::adapter) fn of_ended() -> Self {
+        Self {
+            outside: NotSeen::Ended,
+            statistics: None,
+        }
+    }
+
+    /// That of an epoch that runs.
+    pub(in crate::adapter) fn of_running() -> Self {
+        Self {
+            outside: NotSeen::Late,
+            statistics: Some(AdminError::TimedOut {
+                address: "127.0.0.1:9901".parse().unwrap(),
+                path: "/stats",
+                limit: Duration::from_secs(1),
+            }),
+        }
+    }
+}
+
 impl std::error::Error for UnknownCount {}
 
 impl fmt::Display for UnknownCount {
@@ -165,5 +188,29 @@ impl CountClients for LiveClients<'_> {
         self.running
             .has_closed_to_clients(self.process, exclude)
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_counted_is_unknown_unless_it_has_ended() {
+        let on = |active| ListenerConnections {
+            listener: "web".to_owned(),
+            active,
+        };
+        assert_eq!(Count::from(&Ok(vec![])), Count::Open(0));
+        assert_eq!(Count::from(&Ok(vec![on(2), on(3)])), Count::Open(5));
+        assert_eq!(Count::from(&Err(UnknownCount::of_ended())), Count::Ended);
+        let unknown = Err(UnknownCount::of_running());
+        assert_eq!(Count::from(&unknown), Count::Unknown);
+    }
+
+    #[test]
+    fn it_is_told_why_neither_way_of_counting_works() {
+        insta::assert_snapshot!(UnknownCount::of_running(), @"not from outside: it closed its listeners before they were seen; not by the statistics: the admin endpoint 127.0.0.1:9901 did not answer /stats within 1s");
+        insta::assert_snapshot!(UnknownCount::of_ended(), @"not from outside: it has ended");
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::ListenerPurpose;
 use crate::admin::{AdminAddress, Exclude, ListenerConnections};
 use crate::bootstrap::{Bootstrap, ListenAddress, Listener};
 use crate::connections::{Listening, LocalAddress, Uncountable};
@@ -103,6 +104,25 @@ impl Clients {
     }
 }
 
+/// A listening socket of an Envoy: its name in the configuration, and what its connections are for.
+pub(in crate::adapter::running) fn known_by(
+    address: &LocalAddress,
+    listening: &Listening,
+    bootstrap: &Bootstrap,
+    exclude: &Exclude,
+) -> (Option<String>, ListenerPurpose) {
+    if admin_address(&bootstrap.admin, listening).as_ref() == Some(address) {
+        return (None, ListenerPurpose::Admin);
+    }
+    let listener = listener_at(address, &bootstrap.listeners, false);
+    let name = listener.map(|listener| listener.name.clone());
+    let purpose = match is_excluded(address, listener, exclude) {
+        true => ListenerPurpose::Excluded,
+        false => ListenerPurpose::Clients,
+    };
+    (name.filter(|name| !name.is_empty()), purpose)
+}
+
 /// The name of the listener at this address, unless its connections do not count.
 fn name_of(address: &LocalAddress, listeners: &[Listener], exclude: &Exclude) -> Option<String> {
     let listener = listener_at(address, listeners, false);
@@ -111,14 +131,19 @@ fn name_of(address: &LocalAddress, listeners: &[Listener], exclude: &Exclude) ->
     }
     // One that has come by LDS, without a `stat_prefix`, has the name of its address too.
     let name = listener.and_then(Listener::stat_name);
-    Some(name.unwrap_or_else(|| address.to_string()))
+    Some(name.unwrap_or_else(|| in_statistics(address)))
 }
 
 fn is_excluded(address: &LocalAddress, listener: Option<&Listener>, exclude: &Exclude) -> bool {
     let by_port = matches!(address, LocalAddress::Tcp(at) if exclude.ports.contains(&at.port()));
     by_port
         || listener.is_some_and(|listener| exclude.means(listener))
-        || exclude.means_in_statistics(&address.to_string())
+        || exclude.means_in_statistics(&in_statistics(address))
+}
+
+/// An address as Envoy's statistics name a listener there.
+fn in_statistics(address: &LocalAddress) -> String {
+    address.to_string().replace(':', "_")
 }
 
 /// The listener of the configuration with this address, or with a port that the kernel has chosen.

@@ -2,6 +2,7 @@
 
 mod client_count;
 mod clients;
+mod listeners;
 mod sockets;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ use crate::capture::exit_status;
 use crate::connections::Listening;
 use crate::failure::Failure;
 use crate::rejection_reason::RejectionReason;
+
+pub(super) use self::listeners::of_each as listeners_of_each;
+pub use self::listeners::{EpochListeners, ListenerPurpose, ListenerSeen};
 
 pub(super) use self::client_count::{LiveClients, TIME_TO_END, UnknownCount};
 pub(super) use self::sockets::off_the_runtime;

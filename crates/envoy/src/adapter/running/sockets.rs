@@ -118,7 +118,11 @@ impl RunningEpochs {
         Some(!counted.ok()?.is_empty())
     }
 
-    async fn clients(&self, process: &EnvoyProcess, exclude: &Exclude) -> Result<Clients, NotSeen> {
+    pub(super) async fn clients(
+        &self,
+        process: &EnvoyProcess,
+        exclude: &Exclude,
+    ) -> Result<Clients, NotSeen> {
         if !self.runs(process) {
             return Err(NotSeen::Ended);
         }
@@ -149,6 +153,11 @@ impl RunningEpochs {
 }
 
 impl EnvoyProcess {
+    /// Returns where it was seen to listen.
+    pub(super) fn seen_listening(&self) -> Listening {
+        self.listening().clone().unwrap_or_default()
+    }
+
     fn note_listening(&self, listening: Listening) {
         self.listening().get_or_insert_default().extend(listening);
     }

@@ -1,6 +1,10 @@
-//! Counting the connections of clients to a process from outside: exactly, for this process alone, and
-//! whatever it tells of itself. An old epoch has lost its admin endpoint to the new one, and the
-//! statistics of an Envoy may leave connections out, or contain those of its parent.
+//! The connections of clients to a process, seen from outside.
+//!
+//! The tables of the host are exact, and belong to this process alone, whatever it reports of itself.
+//! They can be counted ([`accepted`]), looked at one by one ([`look`]) and closed ([`close`]).
+
+mod closing;
+mod looking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,6 +22,9 @@ use crate::proc_net::{
 };
 use crate::sock_diag::Protocol;
 
+pub use closing::{CloseError, Closing, close, still_held};
+pub use looking::{Connection, ConnectionState, Looked, Traffic, look};
+
 /// Why connections could not be counted.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the sockets of process {pid} in {}", path.display())]
@@ -32,7 +39,7 @@ pub struct ConnectionsError {
     pub source: io::Error,
 }
 
-/// Where a process listens for connections. It shows as Envoy's statistics name a listener there.
+/// Where a process listens for connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalAddress {
     /// A TCP address.
@@ -43,17 +50,16 @@ pub enum LocalAddress {
 
 impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Tcp(address) => address.to_string(),
-            Self::Unix(name) => name.clone(),
-        };
-        f.write_str(&name.replace(':', "_"))
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(name) => f.write_str(name),
+        }
     }
 }
 
-/// A socket that takes traffic which cannot be counted from outside.
+/// A socket that takes traffic which cannot be counted from outside. It is closed on purpose: code that
+/// counts must know what each kind means for its count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum Uncountable {
     /// UDP has no connections that the kernel knows of.
     Udp(SocketAddr),
@@ -74,7 +80,7 @@ impl fmt::Display for Uncountable {
     }
 }
 
-/// Where a process listens, the admin endpoint of an Envoy included.
+/// Where a process listens, such as the admin endpoint of an Envoy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
     /// Where connections can be counted.
@@ -122,7 +128,7 @@ impl Listening {
             // What has a peer, or a port that the kernel has chosen, belongs to a client: of DNS, or
             // of a collector of statistics.
             if unseen.remove(&socket.inode).is_some()
-                && !socket.has_peer
+                && !socket.has_peer()
                 && !chosen_by_kernel.contains(&socket.local.port())
             {
                 let udp = Uncountable::Udp(socket.local);
@@ -159,8 +165,14 @@ pub fn listening_ports(pid: u32) -> Result<BTreeSet<u16>, ConnectionsError> {
     Ok(addresses.map(|address| address.port()).collect())
 }
 
-/// The TCP addresses on which a process listens.
-pub(crate) fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, ConnectionsError> {
+/// Returns the TCP addresses on which a process listens.
+///
+/// It blocks while it reads `/proc`.
+///
+/// # Errors
+///
+/// [`ConnectionsError`], also where the process has ended or belongs to another user.
+pub fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, ConnectionsError> {
     let mut addresses = BTreeSet::new();
     own_sockets(pid)?;
     each_tcp_socket(&directory(pid), |socket, _| {
@@ -184,7 +196,7 @@ pub(crate) fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, Connections
 /// [`ConnectionsError`], also where the process has ended or belongs to another user.
 ///
 /// ```
-/// use handover_envoy::connections::{Listening, LocalAddress, accepted};
+/// use handover_netutil::connections::{Listening, LocalAddress, accepted};
 ///
 /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
 /// let address = LocalAddress::Tcp(listener.local_addr()?);
@@ -237,12 +249,10 @@ pub fn accepted(
     Ok(counts)
 }
 
-/// Which of the addresses on which a process listens takes connections to this one: the same, or else
-/// one that stands for all, of the same family first.
-pub(crate) fn accepted_at(
-    local: SocketAddr,
-    addresses: &BTreeSet<SocketAddr>,
-) -> Option<SocketAddr> {
+/// Returns which of the addresses on which a process listens takes connections to this one: the same, or
+/// else one that stands for all, of the same family first.
+#[must_use]
+pub fn accepted_at(local: SocketAddr, addresses: &BTreeSet<SocketAddr>) -> Option<SocketAddr> {
     if addresses.contains(&local) {
         return Some(local);
     }

@@ -1,4 +1,4 @@
-//! Sockets and processes as `/proc` shows them.
+//! Sockets as `/proc` shows them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,18 +9,12 @@ use std::path::{Path, PathBuf};
 
 use crate::sock_diag::{Protocol, inet_sockets};
 
-/// Whether a process is stopped by a signal. One that cannot be seen is not; nor is one that a
-/// debugger holds, which no signal continues.
-pub(crate) fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which is in parentheses and may hold any byte.
-    let end = stat.iter().rposition(|byte| *byte == b')');
-    let state = end.and_then(|end| stat.get(end + 2));
-    state == Some(&b'T')
-}
-
-/// The inodes of the sockets that a process has open, each with one of its descriptors there.
-pub(crate) fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
+/// Returns the inodes of the sockets that a process has open, each with one of its descriptors there.
+///
+/// # Errors
+///
+/// Where the list of its descriptors cannot be read.
+pub fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
     let mut sockets = BTreeMap::new();
     for entry in std::fs::read_dir(process.join("fd"))? {
         // A descriptor may be closed between the listing and the look at it.
@@ -45,8 +39,12 @@ pub(crate) fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
 }
 
 /// Calls `visit` for each TCP socket of a process, as the tables of its own network namespace show
-/// it, with one of its descriptors there. An error comes with the file that could not be read.
-pub(crate) fn each_tcp_socket(
+/// it, with one of its descriptors there.
+///
+/// # Errors
+///
+/// The file that could not be read, and why.
+pub fn each_tcp_socket(
     process: &Path,
     mut visit: impl FnMut(InetSocket, RawFd),
 ) -> Result<(), (PathBuf, io::Error)> {
@@ -80,7 +78,7 @@ pub(crate) fn each_inet_socket(
 }
 
 /// One that cannot be looked at is not.
-fn is_in_our_network(process: &Path) -> bool {
+pub(crate) fn is_in_our_network(process: &Path) -> bool {
     let namespace = |process: &Path| std::fs::read_link(process.join("ns/net")).ok();
     let ours = namespace(Path::new("/proc/self"));
     ours.is_some() && ours == namespace(process)
@@ -114,7 +112,11 @@ pub(crate) fn in_table(
 }
 
 /// Calls `visit` for each Unix stream socket with a name in the network namespace of a process.
-pub(crate) fn each_unix_stream(
+///
+/// # Errors
+///
+/// The file that could not be read, and why.
+pub fn each_unix_stream(
     process: &Path,
     mut visit: impl FnMut(UnixStreamSocket<'_>),
 ) -> Result<(), (PathBuf, io::Error)> {
@@ -141,27 +143,38 @@ fn each_line(path: &Path, mut visit: impl FnMut(&str)) -> io::Result<()> {
 
 /// One line of `/proc/net/tcp`, `udp`, or one of their tables of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InetSocket {
-    /// An IPv4 address that IPv6 has mapped is the IPv4 address.
-    pub(crate) local: SocketAddr,
-    pub(crate) has_peer: bool,
+pub struct InetSocket {
+    /// Its own end. An IPv4 address that IPv6 has mapped is the IPv4 address.
+    pub local: SocketAddr,
+    /// The other end; an unspecified address without a port where there is none.
+    pub remote: SocketAddr,
     /// The kernel's number of the state.
-    pub(crate) state: u8,
-    pub(crate) inode: u64,
+    pub state: u8,
+    /// The inode of the socket.
+    pub inode: u64,
 }
 
 impl InetSocket {
-    pub(crate) const LISTEN: u8 = 0x0a;
+    /// The kernel's number of the state of a listening socket.
+    pub const LISTEN: u8 = 0x0a;
 
-    /// Whether there is a connection of which at least one direction is open, or not yet known to be
+    /// Returns whether there is another end.
+    #[must_use]
+    pub fn has_peer(&self) -> bool {
+        self.remote.port() != 0
+    }
+
+    /// Returns whether there is a connection of which at least one direction is open, or not yet known to be
     /// closed at both ends: established, `FIN_WAIT1`, `FIN_WAIT2`, `CLOSE_WAIT`, `LAST_ACK` or
     /// `CLOSING`. Which process has it is another question: the kernel finishes without one.
-    pub(crate) fn is_connection(&self) -> bool {
+    #[must_use]
+    pub fn is_connection(&self) -> bool {
         matches!(self.state, 0x01 | 0x04 | 0x05 | 0x08 | 0x09 | 0x0b)
     }
 
     /// Reads a line; the heading and what has another form is `None`.
-    pub(crate) fn parse(line: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_ascii_whitespace();
         let local = fields.nth(1)?;
         let remote = fields.next()?;
@@ -169,7 +182,7 @@ impl InetSocket {
         let inode = fields.nth(5)?;
         Some(Self {
             local: address(local)?,
-            has_peer: address(remote)?.port() != 0,
+            remote: address(remote)?,
             state: u8::from_str_radix(state, 16).ok()?,
             inode: inode.parse().ok()?,
         })
@@ -200,12 +213,15 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// One named stream socket of `/proc/net/unix`. An accepted connection has the name of the listening
 /// socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UnixStreamSocket<'a> {
-    pub(crate) inode: u64,
-    pub(crate) listens: bool,
-    pub(crate) is_connected: bool,
+pub struct UnixStreamSocket<'a> {
+    /// The inode of the socket.
+    pub inode: u64,
+    /// Whether it waits for connections.
+    pub listens: bool,
+    /// Whether it is one end of a connection.
+    pub is_connected: bool,
     /// With `@` for each NUL.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
 }
 
 impl<'a> UnixStreamSocket<'a> {
@@ -223,8 +239,9 @@ impl<'a> UnixStreamSocket<'a> {
     }
 }
 
-/// One bound name of `/proc/net/unix`: the socket's inode and its name, with `@` for each NUL.
-pub(crate) fn unix_socket(line: &str) -> Option<(u64, &str)> {
+/// Reads one bound name of `/proc/net/unix`: the socket's inode and its name, with `@` for each NUL.
+#[must_use]
+pub fn unix_socket(line: &str) -> Option<(u64, &str)> {
     let mut fields = line.splitn(8, ' ');
     let inode = fields.nth(6)?;
     // The inode is padded to five places.
@@ -247,7 +264,7 @@ mod tests {
         let mapped = v4.replace("0100007F:4DE2", "0000000000000000FFFF00000100007F:4DE2");
         let established = InetSocket {
             local: "127.0.0.1:19938".parse().unwrap(),
-            has_peer: true,
+            remote: "127.0.0.1:35898".parse().unwrap(),
             state: 1,
             inode: 24970,
         };
@@ -256,7 +273,7 @@ mod tests {
         assert!(established.is_connection());
         let listens = InetSocket {
             local: "[::1]:19939".parse().unwrap(),
-            has_peer: false,
+            remote: "[::]:0".parse().unwrap(),
             state: InetSocket::LISTEN,
             inode: 24971,
         };
@@ -297,32 +314,6 @@ mod tests {
             UnixStreamSocket::parse(&line("00000000", "0002", "01")),
             None
         );
-    }
-
-    #[test]
-    fn a_process_is_stopped_until_it_is_continued() {
-        use rustix::process::{Pid, Signal, kill_process};
-
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
-        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        let stopped_is = |wanted| {
-            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-            while is_stopped(child.id()) != wanted {
-                assert!(std::time::Instant::now() < end, "stopped is not {wanted}");
-                std::thread::yield_now();
-            }
-        };
-        stopped_is(false);
-        kill_process(pid, Signal::STOP).unwrap();
-        stopped_is(true);
-        kill_process(pid, Signal::CONT).unwrap();
-        stopped_is(false);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!is_stopped(child.id()));
     }
 
     #[test]

@@ -1,0 +1,366 @@
+//! Looking at each connection of some processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{
+    ConnectionsError, Copies, Listening, LocalAddress, Uncountable, directory, ephemeral_ports,
+};
+use crate::proc_net::{
+    InetSocket, each_inet_socket, each_unix_stream, is_in_our_network, sockets_of,
+};
+use crate::sock_diag::{Kernel, Protocol, SocketId, TcpSocket};
+
+/// The most descriptors that are copied to find out whether they listen.
+const MOST_COPIES: usize = 4_096;
+
+/// What was seen of some processes that belong together.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Where they listen.
+    pub listening: Listening,
+    /// The TCP connections, and the connections to named Unix sockets, in the order of their inodes. A
+    /// connection that several of the processes share is in the list once.
+    pub connections: Vec<Connection>,
+    /// What could not be read.
+    pub unread: Vec<ConnectionsError>,
+}
+
+/// One connection of a process.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The inode of the socket. No other open socket of this host has the same.
+    pub inode: u64,
+    /// A process that has it open.
+    pub pid: u32,
+    /// One of the descriptors there.
+    pub descriptor: RawFd,
+    /// The own end. For a Unix socket it is the name of the listening socket.
+    pub local: LocalAddress,
+    /// The other end of a TCP connection.
+    pub peer: Option<SocketAddr>,
+    /// The process at the other end of a Unix connection, when it connected. Unknown where the
+    /// descriptor may not be copied, or where that process is in another process namespace.
+    pub peer_pid: Option<u32>,
+    /// What is open of the connection.
+    pub state: ConnectionState,
+    /// What it has carried, where the kernel tells.
+    pub traffic: Option<Traffic>,
+    /// What the kernel knows it by, where it was asked.
+    pub(super) id: Option<SocketId>,
+}
+
+/// What is open of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Both directions.
+    Open,
+    /// The peer has closed its side.
+    ClosedByPeer,
+    /// The process has closed its side.
+    ClosedHere,
+    /// Both have, and the last acknowledgement is missing.
+    Closing,
+}
+
+/// What a connection has carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// The bytes from the peer.
+    pub received: u64,
+    /// The bytes to the peer, as far as the peer has acknowledged them.
+    pub sent: u64,
+    /// How long no data has gone in either direction.
+    pub idle: Duration,
+    /// The least age of the connection: the longest time since anything has happened on it. The kernel
+    /// keeps no time of its beginning.
+    pub at_least: Duration,
+}
+
+impl Connection {
+    /// Returns an open connection of a process, of which nothing more is known.
+    #[must_use]
+    pub fn new(inode: u64, pid: u32, descriptor: RawFd, local: LocalAddress) -> Self {
+        Self {
+            inode,
+            pid,
+            descriptor,
+            local,
+            peer: None,
+            peer_pid: None,
+            state: ConnectionState::Open,
+            traffic: None,
+            id: None,
+        }
+    }
+}
+
+/// Looks at the connections of several groups of processes, and returns one result for each group.
+///
+/// It reads each table of the host once for each network namespace, and needs some hundred
+/// milliseconds per hundred thousand connections. It blocks meanwhile. Bytes and times are those of TCP
+/// in our own network namespace; elsewhere they are unknown.
+#[must_use]
+pub fn look(groups: &[BTreeSet<u32>]) -> Vec<Looked> {
+    let mut looked: Vec<Looked> = groups.iter().map(|_| Looked::default()).collect();
+    // The sockets of each network namespace: in which group, process and descriptor each is open.
+    let mut namespaces: BTreeMap<PathBuf, Namespace> = BTreeMap::new();
+    for (group, pids) in groups.iter().enumerate() {
+        for pid in pids {
+            let path = directory(*pid);
+            let read = sockets_of(&path).and_then(|sockets| {
+                let namespace = std::fs::read_link(path.join("ns/net"))?;
+                Ok((namespace, sockets))
+            });
+            match read {
+                Ok((namespace, sockets)) => {
+                    let known = namespaces.entry(namespace).or_insert_with(|| Namespace {
+                        process: *pid,
+                        open: BTreeMap::new(),
+                    });
+                    for (inode, descriptor) in sockets {
+                        let open = Open {
+                            group,
+                            pid: *pid,
+                            descriptor,
+                        };
+                        known.open.entry(inode).or_insert(open);
+                    }
+                }
+                Err(source) => {
+                    if let Some(looked) = looked.get_mut(group) {
+                        let pid = *pid;
+                        looked.unread.push(ConnectionsError { pid, path, source });
+                    }
+                }
+            }
+        }
+    }
+    for namespace in namespaces.into_values() {
+        namespace.look(&mut looked);
+    }
+    for looked in &mut looked {
+        looked
+            .connections
+            .sort_by_key(|connection| connection.inode);
+    }
+    looked
+}
+
+/// Where a socket is open.
+#[derive(Clone, Copy)]
+struct Open {
+    group: usize,
+    pid: u32,
+    descriptor: RawFd,
+}
+
+impl Open {
+    fn connection(self, inode: u64, local: LocalAddress) -> Connection {
+        Connection::new(inode, self.pid, self.descriptor, local)
+    }
+}
+
+/// A TCP socket that is open in a group.
+struct Found {
+    socket: InetSocket,
+    id: Option<SocketId>,
+    traffic: Option<Traffic>,
+}
+
+struct Namespace {
+    /// A process that is in it.
+    process: u32,
+    open: BTreeMap<u64, Open>,
+}
+
+impl Namespace {
+    fn look(mut self, looked: &mut [Looked]) {
+        let path = directory(self.process);
+        let mut copies = AllCopies::default();
+        let tcp = self.tcp_sockets();
+        let tcp = tcp.unwrap_or_else(|error| {
+            self.note_unread(looked, &error);
+            Vec::new()
+        });
+        for Found {
+            socket,
+            id,
+            traffic,
+        } in tcp
+        {
+            let Some(open) = self.open.remove(&socket.inode) else {
+                continue;
+            };
+            let Some(looked) = looked.get_mut(open.group) else {
+                continue;
+            };
+            let local = LocalAddress::Tcp(socket.local);
+            if socket.state == InetSocket::LISTEN {
+                looked.listening.addresses.insert(local);
+                if copies.of(open.pid).is_transparent(open.descriptor) {
+                    let transparent = Uncountable::Transparent(socket.local);
+                    looked.listening.uncountable.insert(transparent);
+                }
+            } else if socket.is_connection() {
+                looked.connections.push(Connection {
+                    peer: Some(socket.remote),
+                    state: ConnectionState::of_tcp(socket.state),
+                    traffic,
+                    id,
+                    ..open.connection(socket.inode, local)
+                });
+            }
+        }
+        let unix = each_unix_stream(&path, |socket| {
+            let Some(open) = self.open.remove(&socket.inode) else {
+                return;
+            };
+            let Some(looked) = looked.get_mut(open.group) else {
+                return;
+            };
+            let local = LocalAddress::Unix(socket.name.to_owned());
+            if socket.listens {
+                looked.listening.addresses.insert(local);
+            } else if socket.is_connected {
+                looked.connections.push(Connection {
+                    peer_pid: copies.of(open.pid).peer_process(open.descriptor),
+                    ..open.connection(socket.inode, local)
+                });
+            }
+        });
+        let ports = ephemeral_ports();
+        let udp = each_inet_socket(&path, Protocol::Udp, |socket| {
+            if let Some(open) = self.open.remove(&socket.inode)
+                && let Some(looked) = looked.get_mut(open.group)
+                && !socket.has_peer()
+                && !ports.contains(&socket.local.port())
+            {
+                let udp = Uncountable::Udp(socket.local);
+                looked.listening.uncountable.insert(udp);
+            }
+        });
+        for error in unix.err().into_iter().chain(udp.err()) {
+            self.note_unread(looked, &error);
+        }
+        // Every listening socket of the namespace is in the tables.
+        for open in self.open.values().take(MOST_COPIES) {
+            if let Some(looked) = looked.get_mut(open.group)
+                && copies.of(open.pid).listens(open.descriptor)
+            {
+                let elsewhere = Uncountable::OtherNamespace;
+                looked.listening.uncountable.insert(elsewhere);
+            }
+        }
+    }
+
+    /// The TCP sockets of the namespace that are open in a group, with more about each where the
+    /// kernel answers.
+    fn tcp_sockets(&self) -> Result<Vec<Found>, (PathBuf, std::io::Error)> {
+        let path = directory(self.process);
+        let is_open = |inode| self.open.contains_key(&inode);
+        if is_in_our_network(&path)
+            && let Ok(sockets) = Kernel::open().and_then(|kernel| kernel.tcp_sockets(is_open))
+        {
+            let sockets = sockets.into_iter();
+            let known = sockets.map(|TcpSocket { socket, id, info }| {
+                let traffic = info.map(|info| {
+                    let [sent, received, _] = info.since;
+                    Traffic {
+                        received: info.received,
+                        sent: info.acknowledged,
+                        idle: sent.min(received),
+                        at_least: info.since.into_iter().max().unwrap_or_default(),
+                    }
+                });
+                Found {
+                    socket,
+                    id: Some(id),
+                    traffic,
+                }
+            });
+            return Ok(known.collect());
+        }
+        let mut sockets = Vec::new();
+        each_inet_socket(&path, Protocol::Tcp, |socket| {
+            if is_open(socket.inode) {
+                sockets.push(Found {
+                    socket,
+                    id: None,
+                    traffic: None,
+                });
+            }
+        })?;
+        Ok(sockets)
+    }
+
+    /// Notes for every group of this namespace that a table could not be read.
+    fn note_unread(&self, looked: &mut [Looked], (path, error): &(PathBuf, std::io::Error)) {
+        let groups: BTreeSet<usize> = self.open.values().map(|open| open.group).collect();
+        for group in groups {
+            if let Some(looked) = looked.get_mut(group) {
+                looked.unread.push(ConnectionsError {
+                    pid: self.process,
+                    path: path.clone(),
+                    source: std::io::Error::new(error.kind(), error.to_string()),
+                });
+            }
+        }
+    }
+}
+
+/// Copies of descriptors of several processes.
+#[derive(Default)]
+struct AllCopies(BTreeMap<u32, Copies>);
+
+impl AllCopies {
+    fn of(&mut self, pid: u32) -> &Copies {
+        self.0.entry(pid).or_insert_with(|| Copies::of(pid))
+    }
+}
+
+impl Copies {
+    /// The process that has connected to a Unix socket.
+    fn peer_process(&self, descriptor: RawFd) -> Option<u32> {
+        let copy: OwnedFd = self.get(descriptor)?;
+        peer_process(&copy)
+    }
+}
+
+/// The process that has connected to a Unix socket. The wrapper of another crate takes no process id
+/// of zero, which is what the kernel says of a process in another process namespace.
+#[expect(unsafe_code, reason = "a call of the operating system")]
+fn peer_process(socket: &OwnedFd) -> Option<u32> {
+    let mut peer = MaybeUninit::<libc::ucred>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `peer`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            peer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    // SAFETY: three numbers, for which all zeros are as good as what the kernel has written.
+    let peer = unsafe { peer.assume_init() };
+    let pid = u32::try_from(peer.pid).ok();
+    pid.filter(|pid| result == 0 && *pid != 0)
+}
+
+impl ConnectionState {
+    fn of_tcp(state: u8) -> Self {
+        match state {
+            0x04 | 0x05 => Self::ClosedHere,
+            0x08 => Self::ClosedByPeer,
+            0x09 | 0x0b => Self::Closing,
+            _ => Self::Open,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+// A match that names every variant of an enum, and takes further arms. `told.rs` compiles it inside of the
+// crate and outside.
+macro_rules! every {
+    (Event, $value:expr, $($more:tt)*) => { match $value {
+        Event::Ending { .. } | Event::NextIsDue(_) | Event::NotRead(_) | Event::NotTakenIn(_)
+        | Event::Unchanged(_) | Event::Short(_) | Event::TriesAgain(_) | Event::Called { .. }
+        | Event::DrainTooLate => {}
+        $($more)*
+    } };
+    (Summary, $value:expr, $($more:tt)*) => { match $value {
+        Summary::Starting | Summary::Serving(_) | Summary::ServingAnother(_)
+        | Summary::NotListening(_) | Summary::Draining | Summary::Stopping => {}
+        $($more)*
+    } };
+    (Ignored, $value:expr, $($more:tt)*) => { match $value {
+        Ignored::Stale | Ignored::UnknownAsk | Ignored::UsedAsk | Ignored::Ending
+        | Ignored::Unchanged | Ignored::Finished => {}
+        $($more)*
+    } };
+    (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
+        DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look => {}
+        $($more)*
+    } };
+}
