@@ -1,53 +1,30 @@
 //! How much memory a process has taken, with those it has started.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The most processes that are counted. A server has a worker for each processor, and hardly ever more
-/// than one.
-const MOST: usize = 1024;
+use crate::family::family;
 
-/// Returns how many bytes a process and its descendants have taken for themselves: memory that no file
-/// on a disk holds as well, and what is swapped out of it. So it is about what another process that
-/// does the same will take. What several of them share counts in parts, where the kernel tells.
+/// Returns how many bytes a child of this process and [those that belong to it](crate::family) have taken
+/// for themselves: memory that no file on a disk holds as well, and what is swapped out of it. So it is
+/// about what another process that does the same will take. What several of them share counts in parts,
+/// where the kernel tells.
 ///
 /// # Errors
 ///
-/// What the operating system says if the process cannot be looked at. Descendants that cannot be looked
-/// at are left out.
-pub fn used_by(process: u32) -> io::Result<u64> {
-    let mut used = private(&directory(process))?;
-    let mut seen = BTreeSet::from([process]);
-    let mut next = vec![process];
-    while let Some(parent) = next.pop() {
-        for child in children(&directory(parent)) {
-            if seen.len() < MOST && seen.insert(child) {
-                next.push(child);
-                used = used.saturating_add(private(&directory(child)).unwrap_or(0));
-            }
-        }
-    }
-    Ok(used)
+/// What the operating system says if the child cannot be looked at. Others that cannot be looked at are
+/// left out.
+pub fn used_by(child: u32) -> io::Result<u64> {
+    let family = family(child)?;
+    let used = private(&directory(child))?;
+    let others = family.into_iter().filter(|process| *process != child);
+    let of_others = others.filter_map(|process| private(&directory(process)).ok());
+    Ok(of_others.fold(used, u64::saturating_add))
 }
 
 fn directory(process: u32) -> PathBuf {
     Path::new("/proc").join(process.to_string())
-}
-
-/// The children of all threads. Without `CONFIG_PROC_CHILDREN` there is no such list.
-fn children(process: &Path) -> Vec<u32> {
-    let threads = fs::read_dir(process.join("task")).into_iter().flatten();
-    let lists = threads.flatten().filter_map(|thread| {
-        let list = fs::read_to_string(thread.path().join("children")).ok()?;
-        Some(
-            list.split(' ')
-                .filter_map(|id| id.trim().parse().ok())
-                .collect::<Vec<u32>>(),
-        )
-    });
-    lists.flatten().collect()
 }
 
 fn private(process: &Path) -> io::Result<u64> {
@@ -94,23 +71,26 @@ mod tests {
     }
 
     #[test]
-    fn those_that_a_process_has_started_count_as_well() {
-        let own = used_by(std::process::id()).unwrap();
-        assert!(own > 64 << 10, "{own}");
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
+    fn those_that_a_child_has_started_count_as_well() {
+        let mut child = std::process::Command::new("sh")
+            .args([
+                "-c",
+                "read line; sh -c 'x=$(head -c 8000000 /dev/zero | tr \"\\0\" x); read line'",
+            ])
+            .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let children = children(&directory(std::process::id()));
-        let found = children.contains(&child.id());
-        child.kill().unwrap();
+        let id = child.id();
+        let used = || used_by(id).unwrap();
+        let alone = used();
+        assert!(alone > 0 && alone < 4_000_000, "{alone}");
+        io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while used() < alone + 8_000_000 {
+            assert!(std::time::Instant::now() < end, "{}", used());
+        }
+        drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(found, "{children:?}");
-    }
-
-    #[test]
-    fn a_process_that_is_not_there_cannot_be_looked_at() {
-        // Above the largest process id of Linux.
-        assert!(used_by(1 << 23).is_err());
+        assert!(used_by(id).is_err());
     }
 }
