@@ -208,7 +208,8 @@ mod tests {
             ..group(128, 10, 0)
         };
         assert_eq!(check(MIB, &[stalled(59)]), Ok(()));
-        let short = check(MIB, &[group(128, 10, 0), stalled(60)]).unwrap_err();
+        // It would fit, to the last byte.
+        let short = check(118 * MIB, &[group(128, 10, 0), stalled(60)]).unwrap_err();
         assert_eq!(
             short.to_string(),
             "in 60 % of the last ten seconds everything in the control group /sys/fs/cgroup/pod waited \

@@ -118,8 +118,13 @@ async fn an_epoch_that_goes_live_while_drained_is_drained_and_nobody_loses_a_req
     let envoy = require_envoy!();
     let world = World::start(&envoy, &[]);
     world.site.ask(&["drain"]).is(0, "epoch 0 drains");
-    world.hand_over("v1", 1);
-    assert_eq!(ready(&world.site), Some(503));
+    world.site.write("v1");
+    // It drains from the moment on in which it is seen live, so Envoy may not be seen as that.
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    world.served_by("v1");
+    eventually(LIMIT, "epoch 1 to drain", || {
+        (ready(&world.site) == Some(503)).then_some(())
+    });
     world.site.ask(&["undrain"]).is(0, "epoch 1 does not drain");
     assert_eq!(ready(&world.site), Some(200));
     world.hand_over("v2", 2);

@@ -190,7 +190,7 @@ pub(crate) struct StopArgs {
 pub(crate) struct WhoArgs {
     /// Close the connections of this peer, or of `all`, then list what is left.
     ///
-    /// PEER is IP, IP:PORT, [IPv6]:PORT, or pid:PID for the client of a Unix socket. Without --epoch,
+    /// PEER is `IP`, `IP:PORT`, `[IPv6]:PORT`, or `pid:PID` for the client of a Unix socket. Without --epoch,
     /// only connections to epochs that are ending are closed.
     #[arg(long, value_name = "PEER|all")]
     pub(crate) end: Option<Peers>,

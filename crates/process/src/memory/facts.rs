@@ -160,7 +160,7 @@ mod tests {
                 ("memory.current", "400\n"),
                 ("memory.stat", STAT),
                 ("memory.swap.max", "200\n"),
-                ("memory.swap.current", "50\n"),
+                ("memory.swap.current", "150\n"),
                 (
                     "memory.pressure",
                     "some avg10=9.00 avg60=0.00 avg300=0.00 total=1\nfull avg10=61.25 avg60=0.00 avg300=0.00 total=1\n",
@@ -193,7 +193,7 @@ mod tests {
                 limit: 1000,
                 used: 400,
                 freeable: 42,
-                swap: 120,
+                swap: 50,
                 stalled: Some(61),
             },
         ];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::family::family;
 
-/// Returns how many bytes a child of this process and [those that belong to it](crate::family) have taken
+/// Returns how many bytes a child of this process and [those that belong to it](crate::family()) have taken
 /// for themselves: memory that no file on a disk holds as well, and what is swapped out of it. So it is
 /// about what another process that does the same will take. What several of them share counts in parts,
 /// where the kernel tells.

@@ -230,6 +230,8 @@ mod tests {
         POST /v1/undrain: Undrain
         GET /v1/stop: MethodNotAllowed, allowed: Some("POST")
         POST /v1/stop: Stop(StopRequest { now: false, wait: false, timeout_ms: None })
+        GET /v1/who: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/who: Who(WhoRequest { epoch: None, sort: Age, limit: None, end: None })
         GET /v1/nothing: NotFound, allowed: None
         "#);
     }
