@@ -6,8 +6,8 @@
 //! ```no_run
 //! use handover_process::memory;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let child = 4711;
-//! memory::check(memory::used_by(child)?, &memory::bounds())?;
+//! let running = 4711;
+//! memory::check(memory::used_by(running)?, &memory::bounds())?;
 //! # Ok(())
 //! # }
 //! ```

@@ -1,30 +1,56 @@
 //! How much memory a process has taken, with those it has started.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::family::family;
+/// The most processes that are counted. A server has a worker for each processor, and hardly ever more
+/// than one.
+const MOST: usize = 1024;
 
-/// Returns how many bytes a child of this process and [those that belong to it](crate::family()) have taken
-/// for themselves: memory that no file on a disk holds as well, and what is swapped out of it. So it is
-/// about what another process that does the same will take. What several of them share counts in parts,
-/// where the kernel tells.
+/// Returns how many bytes a process and its descendants have taken for themselves: memory that no file
+/// on a disk holds as well, and what is swapped out of it. So it is about what another process that
+/// does the same will take. What several of them share counts in parts, where the kernel tells.
+///
+/// A hand-over waits for the result. So only the process and its descendants are looked at, and not all
+/// processes of the host, as [`family`](crate::family()) does to find also those whose parents have ended.
 ///
 /// # Errors
 ///
-/// What the operating system says if the child cannot be looked at. Others that cannot be looked at are
-/// left out.
-pub fn used_by(child: u32) -> io::Result<u64> {
-    let family = family(child)?;
-    let used = private(&directory(child))?;
-    let others = family.into_iter().filter(|process| *process != child);
-    let of_others = others.filter_map(|process| private(&directory(process)).ok());
-    Ok(of_others.fold(used, u64::saturating_add))
+/// What the operating system says if the process cannot be looked at. Descendants that cannot be looked
+/// at are left out.
+pub fn used_by(process: u32) -> io::Result<u64> {
+    let mut used = private(&directory(process))?;
+    let mut seen = BTreeSet::from([process]);
+    let mut next = vec![process];
+    while let Some(parent) = next.pop() {
+        for child in children(&directory(parent)) {
+            if seen.len() < MOST && seen.insert(child) {
+                next.push(child);
+                used = used.saturating_add(private(&directory(child)).unwrap_or(0));
+            }
+        }
+    }
+    Ok(used)
 }
 
 fn directory(process: u32) -> PathBuf {
     Path::new("/proc").join(process.to_string())
+}
+
+/// The children of all threads. Without `CONFIG_PROC_CHILDREN` there is no such list.
+fn children(process: &Path) -> Vec<u32> {
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten();
+    let lists = threads.flatten().filter_map(|thread| {
+        let list = fs::read_to_string(thread.path().join("children")).ok()?;
+        Some(
+            list.split(' ')
+                .filter_map(|id| id.trim().parse().ok())
+                .collect::<Vec<u32>>(),
+        )
+    });
+    lists.flatten().collect()
 }
 
 fn private(process: &Path) -> io::Result<u64> {
