@@ -78,6 +78,12 @@ impl Bound {
         free.saturating_add(self.freeable.min(self.used))
             .saturating_add(self.swap)
     }
+
+    /// Returns what another process needs here that takes so many bytes: not more than all that run here
+    /// have taken. Processes of one server share memory, which was counted for each of them.
+    fn at_most(&self, needed: u64) -> u64 {
+        needed.min(self.used.saturating_sub(self.freeable))
+    }
 }
 
 /// There is too little memory for another process beside those that run.
@@ -129,12 +135,14 @@ impl std::error::Error for MemoryShort {
 /// [`MemoryShort`] with the tightest bound that is too tight, or with one whose processes wait for memory
 /// most of the time.
 pub fn check(needed: u64, bounds: &[Bound]) -> Result<(), MemoryShort> {
-    let tightest = bounds.iter().min_by_key(|bound| bound.available());
-    let too_tight = tightest.filter(|bound| bound.available() < needed);
+    let too_tight = bounds
+        .iter()
+        .filter(|bound| bound.available() < bound.at_most(needed))
+        .min_by_key(|bound| bound.available());
     let stalls = |bound: &&Bound| bound.stalled.is_some_and(|share| share >= STALLED);
     match too_tight.or_else(|| bounds.iter().find(stalls)) {
         Some(bound) => Err(MemoryShort {
-            needed,
+            needed: bound.at_most(needed),
             bound: bound.clone(),
         }),
         None => Ok(()),
@@ -202,14 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn what_several_share_is_not_thought_to_be_needed_several_times() {
+        // Eight workers that share 50 MiB count for 400, and all that runs takes 60.
+        assert_eq!(check(400 * MIB, &[group(128, 60, 0)]), Ok(()));
+        let short = check(400 * MIB, &[group(128, 70, 0)]).unwrap_err();
+        assert_eq!(short.needed, 70 * MIB);
+    }
+
+    #[test]
     fn where_everything_waits_for_memory_nothing_more_is_started() {
         let stalled = |share| Bound {
             stalled: Some(share),
             ..group(128, 10, 0)
         };
         assert_eq!(check(MIB, &[stalled(59)]), Ok(()));
-        // It would fit, to the last byte.
-        let short = check(118 * MIB, &[group(128, 10, 0), stalled(60)]).unwrap_err();
+        let short = check(MIB, &[group(128, 10, 0), stalled(60)]).unwrap_err();
         assert_eq!(
             short.to_string(),
             "in 60 % of the last ten seconds everything in the control group /sys/fs/cgroup/pod waited \
