@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::envoy_bin::report_skip;
 use crate::limit::poll;
 
+/// What a group caches of files.
+const CACHED: [&str; 2] = ["inactive_file", "active_file"];
+
 /// How long its processes may take to leave it.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -90,17 +93,26 @@ impl Group {
         );
     }
 
-    /// What its processes use, in bytes.
+    /// Sets the limit so that its processes have so many bytes left, in bytes. What it caches of files does
+    /// not count, because the kernel takes that back.
     ///
     /// # Panics
     ///
-    /// If the kernel does not tell.
-    #[must_use]
+    /// If the kernel does not tell the use, or takes no limit.
     #[track_caller]
-    pub fn used(&self) -> u64 {
-        let text = fs::read_to_string(self.directory.join(self.usage));
-        let text = text.expect("the kernel tells the use");
-        text.trim().parse().expect("the use is a number")
+    pub fn leave(&self, bytes: u64) {
+        let read = |file: &str| {
+            fs::read_to_string(self.directory.join(file)).expect("the kernel tells the use")
+        };
+        let used: u64 = read(self.usage).trim().parse().expect("a number");
+        let cached = read("memory.stat");
+        let cached = cached.lines().filter_map(|line| {
+            let (name, value) = line.split_once(' ')?;
+            let counts = CACHED.contains(&name);
+            counts.then(|| value.parse::<u64>().expect("a number"))
+        });
+        let needed = used.saturating_sub(cached.sum());
+        self.limit(needed.saturating_add(bytes));
     }
 
     /// Where a process writes its id to join.

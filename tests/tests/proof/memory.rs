@@ -66,7 +66,7 @@ fn a_hand_over_waits_for_memory_and_what_serves_goes_on() {
         .by("sh", &["-c", JOIN, &group.members()])
         .start();
     supervisor.wait_for_line("epoch 0 is live", LIMIT);
-    group.limit(group.used() + (4 << 20));
+    group.leave(4 << 20);
     site.write("v1");
     let why = supervisor.wait_for_line("epoch 1 failed: ", LIMIT);
     for part in [

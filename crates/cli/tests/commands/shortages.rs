@@ -261,7 +261,7 @@ fn greedy_in(group: &Group, file: &Path, guard: &str) -> Running {
     let running = Running::start(&mut command);
     running.says("epoch 0 is live");
     running.stdout.wait_for("ready");
-    group.limit(group.used() + (20 << 20));
+    group.leave(20 << 20);
     running
 }
 
