@@ -39,6 +39,14 @@ pub struct ConnectionsError {
     pub source: io::Error,
 }
 
+impl ConnectionsError {
+    /// Returns what tells that this path of a process could not be read.
+    #[must_use]
+    pub fn new(pid: u32, path: PathBuf, source: io::Error) -> Self {
+        Self { pid, path, source }
+    }
+}
+
 /// Where a process listens for connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalAddress {

@@ -225,3 +225,45 @@ fn a_connection_ages_from_the_first_look_where_the_kernel_says_nothing() {
     assert_eq!(age(vec![epoch(0, EpochState::Live, vec![])], 31), None);
     assert_eq!(age(unix(), 60), Some((peer(), None)));
 }
+
+#[test]
+fn the_list_of_an_epoch_that_is_named_has_no_other() {
+    let named = WhoRequest {
+        epoch: Some(1),
+        ..WhoRequest::default()
+    };
+    let who = report(sorted_out(hand_over()), named, None);
+    let epochs: Vec<_> = who.epochs.iter().map(|epoch| epoch.epoch).collect();
+    assert_eq!(epochs, [1]);
+}
+
+#[test]
+fn a_process_that_cannot_be_read_is_told_unless_it_is_a_worker_that_has_ended() {
+    let seen = |pid, kind: ErrorKind, connections: Vec<Connection>| {
+        let mut looked_at = epoch(0, EpochState::Live, connections);
+        let unread = &mut looked_at.looked.as_mut().unwrap().unread;
+        unread.push(ConnectionsError::new(pid, "/proc/7/fd".into(), kind.into()));
+        let who = report(sorted_out(vec![looked_at]), WhoRequest::default(), None);
+        let epoch = who.epochs.into_iter().next().unwrap();
+        (epoch.connections, epoch.not_seen.join("; "))
+    };
+    let (program, worker) = (100, 7);
+    // It may end between two looks, and has no connection then.
+    let ended = seen(worker, ErrorKind::NotFound, vec![]);
+    assert_eq!(ended, (Some(0), String::new()));
+    for (pid, kind) in [
+        (program, ErrorKind::NotFound),
+        (worker, ErrorKind::PermissionDenied),
+    ] {
+        let (connections, why) = seen(pid, kind, vec![]);
+        assert_eq!(connections, None);
+        assert!(why.contains("/proc/7/fd"), "{why}");
+        let has_remedy = why.contains("CAP_SYS_PTRACE");
+        assert_eq!(has_remedy, kind == ErrorKind::PermissionDenied, "{why}");
+    }
+    // What was seen of the others counts.
+    let client = connection(1, "127.0.0.1:80", "10.0.0.7:5000", 1, 1);
+    let (connections, why) = seen(worker, ErrorKind::PermissionDenied, vec![client]);
+    assert_eq!(connections, Some(0), "it is on no listener");
+    assert!(!why.is_empty());
+}

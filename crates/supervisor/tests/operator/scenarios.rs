@@ -106,6 +106,7 @@ scenarios! {
     lost_listeners_show_in_the_next_status
     pauses_between_looks_grow_up_to_a_minute
     statuses_during_a_look_share_the_next_one
+    look_only_when_who_listens_may_have_changed
     look_that_is_overtaken_counts_for_nobody
     look_that_panics_is_not_waited_for
     status_while_everything_ends
