@@ -15,10 +15,10 @@ pub struct Stranger {
 }
 
 impl Stranger {
-    /// Returns a user that can run `program`. Reports a skip of `test` and returns `None` if this process is not
-    /// root, or another user cannot reach the program.
+    /// Returns a user that can run these programs. Reports a skip of `test` and returns `None` if this process is
+    /// not root, or another user cannot reach one of them.
     #[must_use]
-    pub fn new(test: &str, program: &Path) -> Option<Self> {
+    pub fn new(test: &str, programs: &[&Path]) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             report_skip(test, "only root can become another user");
             return None;
@@ -28,12 +28,7 @@ impl Stranger {
         let flags = ids.into_iter().chain(["--clear-groups".to_owned()]);
         let flags = flags.collect();
         let stranger = Self { user, flags };
-        let tried = stranger.run([program, Path::new("--version")]).output();
-        if !tried.is_ok_and(|output| output.status.success()) {
-            report_skip(test, "another user cannot run the program");
-            return None;
-        }
-        Some(stranger)
+        may_run(test, &stranger.flags(), programs).then_some(stranger)
     }
 
     /// Returns the flags of `setpriv` with which a program runs as this user.
@@ -61,4 +56,23 @@ impl Stranger {
         let status = self.run(["prlimit", "--pid", &pid, words]).status();
         assert!(status.is_ok_and(|status| status.success()), "{words}");
     }
+}
+
+/// Returns whether each of these programs can be run as the user that `setpriv` becomes with these flags. Reports
+/// a skip of `test` if not: the directory of the build may be closed to others.
+#[must_use]
+pub fn may_run(test: &str, flags: &[&str], programs: &[&Path]) -> bool {
+    let may = |program: &&Path| {
+        // The rights of root go with the first program that is executed, which is the shell.
+        let shell = ["sh", "-c", "exec \"$0\" --version"];
+        let mut command = Command::new("setpriv");
+        let command = command.args(flags).args(shell).arg(program);
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    let closed = programs.iter().find(|program| !may(program));
+    if let Some(program) = closed {
+        let why = format!("another user cannot run {}", program.display());
+        report_skip(test, &why);
+    }
+    closed.is_none()
 }

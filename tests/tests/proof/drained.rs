@@ -11,7 +11,8 @@ use handover_test_support::envoy_config::replace_file;
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
-use handover_test_support::supervisor::{Launch, Signal, Supervisor};
+use handover_test_support::stranger::may_run;
+use handover_test_support::supervisor::{Launch, Signal, Supervisor, handover_bin};
 use rustix::process::{Pid, kill_process};
 
 use crate::world::{LIMIT, Site};
@@ -264,19 +265,13 @@ async fn without_privileges_it_drains_with_one_line_at_most_about_what_it_may_no
     let site = Site::new();
     let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let is_root = site.dir.path().metadata().expect("it is there").uid() == 0;
-    let version = Launch::handover().arg("--version");
-    if !is_root
-        || version
-            .by("setpriv", &as_nobody)
-            .start()
-            .wait_exit(LIMIT)
-            .code()
-            != Some(0)
-    {
-        return report_skip(
-            "without_privileges_it_drains_with_one_line_at_most_about_what_it_may_not",
-            "only root can run it as nobody, where nobody may reach it",
-        );
+    let test =
+        "proof::drained::without_privileges_it_drains_with_one_line_at_most_about_what_it_may_not";
+    if !is_root {
+        return report_skip(test, "only root can run it as nobody");
+    }
+    if !may_run(test, &as_nobody, &[&handover_bin(), &envoy]) {
+        return;
     }
     site.write("v0");
     for path in [site.dir.path(), &site.file()] {

@@ -4,26 +4,21 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use handover_test_support::limit::eventually;
-use handover_test_support::supervisor::{Launch, Signal};
-use handover_test_support::{envoy_bin::report_skip, require_envoy};
+use handover_test_support::require_envoy;
+use handover_test_support::stranger::may_run;
+use handover_test_support::supervisor::{Launch, Signal, handover_bin};
 
 use crate::world::{LIMIT, Site};
 
 /// As whom a container without rights runs.
 const NOBODY: [&str; 4] = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
-/// Whether we may become another user. Where we may not, it is told.
-fn may_be_nobody(test: &str) -> bool {
-    let tried = Command::new("setpriv").args(NOBODY).arg("true").status();
-    let may = tried.is_ok_and(|status| status.success());
-    if !may {
-        let test = format!("proof::places::{test}");
-        report_skip(&test, "this process may not become another user");
-    }
-    may
+/// Whether we may become another user, who can run Handover and Envoy. If not, it is told.
+fn may_be_nobody(test: &str, envoy: &Path) -> bool {
+    let test = format!("proof::places::{test}");
+    may_run(&test, &NOBODY, &[&handover_bin(), envoy])
 }
 
 fn mode(path: &Path, mode: u32) {
@@ -89,7 +84,10 @@ fn the_configurations_of_a_killed_one_are_removed_by_the_next_start() {
 #[test]
 fn a_volume_that_everybody_can_write_to_does_for_one_without_rights() {
     let envoy = require_envoy!();
-    if !may_be_nobody("a_volume_that_everybody_can_write_to_does_for_one_without_rights") {
+    if !may_be_nobody(
+        "a_volume_that_everybody_can_write_to_does_for_one_without_rights",
+        &envoy,
+    ) {
         return;
     }
     let site = Site::new();
@@ -134,7 +132,10 @@ fn a_volume_that_everybody_can_write_to_does_for_one_without_rights() {
 #[test]
 fn a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read() {
     let envoy = require_envoy!();
-    if !may_be_nobody("a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read") {
+    if !may_be_nobody(
+        "a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read",
+        &envoy,
+    ) {
         return;
     }
     let site = Site::new();

@@ -15,7 +15,7 @@ fn with_no_process_left_the_running_envoy_serves_on_and_the_change_follows() {
     let envoy = require_envoy!();
     let test =
         "proof::shortages::with_no_process_left_the_running_envoy_serves_on_and_the_change_follows";
-    let Some(stranger) = Stranger::new(test, &handover_bin()) else {
+    let Some(stranger) = Stranger::new(test, &[&handover_bin(), &envoy]) else {
         return;
     };
     let site = Site::new();

@@ -57,7 +57,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_handover");
 #[test]
 fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
     let test = "commands::shortages::with_no_process_left_a_change_waits_and_what_serves_goes_on";
-    let Some(stranger) = Stranger::new(test, Path::new(BINARY)) else {
+    let Some(stranger) = Stranger::new(test, &[Path::new(BINARY)]) else {
         return;
     };
     let (_dir, file) = watched();
@@ -93,7 +93,7 @@ fn with_no_process_left_a_change_waits_and_what_serves_goes_on() {
 fn without_a_process_at_the_start_it_ends_with_the_name_of_the_limit() {
     let test =
         "commands::shortages::without_a_process_at_the_start_it_ends_with_the_name_of_the_limit";
-    let Some(stranger) = Stranger::new(test, Path::new(BINARY)) else {
+    let Some(stranger) = Stranger::new(test, &[Path::new(BINARY)]) else {
         return;
     };
     let words = ["prlimit", "--nproc=1", BINARY, "exec", "--", "sleep", "600"];
@@ -167,7 +167,7 @@ fn with_few_descriptors_a_template_is_not_called_wrong() {
 #[test]
 fn with_few_processes_a_template_is_not_called_wrong() {
     let test = "commands::shortages::with_few_processes_a_template_is_not_called_wrong";
-    let Some(stranger) = Stranger::new(test, Path::new(BINARY)) else {
+    let Some(stranger) = Stranger::new(test, &[Path::new(BINARY)]) else {
         return;
     };
     let (_dir, file) = watched();
