@@ -108,6 +108,8 @@ scenarios! {
     statuses_during_a_look_share_the_next_one
     look_only_when_who_listens_may_have_changed
     look_that_is_overtaken_counts_for_nobody
+    look_for_a_status_that_is_overtaken_is_made_again
+    look_that_is_overtaken_by_the_end_is_not_made_again
     look_that_panics_is_not_waited_for
     status_while_everything_ends
     ready_while_a_newer_change_starts
