@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
-use handover_core::{Event, GaveUp, OnExhausted, Outcome};
+use handover_core::{Event, GaveUp, OnExhausted, Outcome, Purpose};
 use handover_test_support::envoy_config::Break;
 use handover_test_support::require_envoy;
 use rustix::process::Signal;
@@ -74,7 +74,10 @@ async fn an_epoch_that_was_healthy_is_started_again_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_was_not_healthy_yet_is_started_again_after_a_delay() {
     let envoy = require_envoy!();
-    let mut world = World::with(&envoy, healthy_after(LIMIT)).await;
+    let mut setup = healthy_after(LIMIT);
+    // On probation the configuration that served before would serve meanwhile.
+    setup.policy.probation = None;
+    let mut world = World::with(&envoy, setup).await;
     let mut outages = Vec::new();
     for number in 1..=3 {
         // Not waiting for responses: that alone may take as long as health does.
@@ -87,6 +90,35 @@ async fn an_epoch_that_was_not_healthy_yet_is_started_again_after_a_delay() {
     }
     let (median, worst) = median_and_worst(outages);
     println!("=== newest epoch killed after 50 ms live: outage median {median:?}, worst {worst:?}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_served_before_serves_while_one_that_died_on_probation_waits_for_its_retry() {
+    let envoy = require_envoy!();
+    let mut setup = Setup::brisk();
+    // So long that nothing but what served before can end the outage.
+    setup.policy.retry = Retry::new(3, LIMIT).with_reset_after(LIMIT);
+    setup.policy.probation = Some(LIMIT);
+    let mut world = World::with(&envoy, setup).await;
+    world.hand_over("v1", 1).await;
+    world.events();
+    let newest = world.process(1);
+    newest.send(Signal::KILL);
+    let killed = Instant::now();
+    world
+        .until("the end of the killed epoch", |_| !newest.is_running())
+        .await;
+    let outage = world.next_success().await.duration_since(killed);
+    println!("=== killed on probation: outage {outage:?} until the one before serves");
+    world.served_by("v0").await;
+    let events = world.events();
+    assert_eq!(delays(&events), [LIMIT], "the retry is still to come");
+    let is_fallback = |event: &Event| {
+        let purpose = Purpose::Fallback;
+        matches!(event, Event::Started { purpose: it, .. } if *it == purpose)
+    };
+    assert!(events.iter().any(is_fallback), "{events:?}");
     world.finish().await;
 }
 

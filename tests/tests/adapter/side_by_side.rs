@@ -278,6 +278,8 @@ async fn a_new_epoch_that_dies_is_started_again_beside_the_old_one() {
     let binary = Binary::new(&envoy);
     let mut setup = Setup::brisk();
     setup.parent_shutdown_time = Duration::from_secs(30);
+    // On probation the old binary would serve meanwhile, and the retry wait for the cap.
+    setup.policy.probation = None;
     // A request of the old one that outlasts all that happens here.
     setup.load.slow = Some((1, Duration::from_secs(6)));
     let world = World::with(&binary.path(), setup).await;
