@@ -46,7 +46,9 @@ pub use handover_tokio as agent;
 pub use handover_watch as watch;
 
 pub use files::Files;
-pub use operate::{EpochFacts, EpochListeners, Facts, Listener, Operate, Purpose};
+pub use operate::{
+    EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,
+};
 pub use signals::Signals;
 pub use source::{BoxError, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};

@@ -85,6 +85,17 @@ pub trait Operate: Proxy {
         None
     }
 
+    /// Looks at an epoch that is on probation, and returns what was seen of it.
+    ///
+    /// The supervisor calls it about once a second, and ends a call that takes too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time. A dropped look counts as one that has seen nothing.
+    async fn examine(&self, _epoch: Epoch) -> Examination {
+        Examination::default()
+    }
+
     /// Returns what a drain that was not done in time has cut, in words.
     fn cut(&self) -> Option<String> {
         None
@@ -122,4 +133,26 @@ pub struct EpochFacts {
     pub active_connections: Option<u64>,
     /// The memory it has in RAM, in bytes, shared pages included.
     pub rss_bytes: Option<u64>,
+}
+
+/// What was seen of an epoch while it is on probation. What cannot be seen is `None`, and proves nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Examination {
+    /// Why the proxy does not answer to its supervisor (its admin endpoint is silent), if it does not.
+    pub silent: Option<String>,
+    /// What clients could reach before, by name, and cannot with this epoch, although its configuration does not take it away.
+    pub missing: Option<Vec<String>>,
+    /// What is still waited for (warming), by name.
+    pub warming: Option<Vec<String>>,
+    /// Requests so far, merged over all epochs.
+    pub requests: Option<Totals>,
+}
+
+/// Requests since the first epoch. Both counts only ever grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Totals {
+    /// All requests that were answered or given up.
+    pub all: u64,
+    /// Those of them that failed (5xx), or found no upstream connection.
+    pub failed: u64,
 }
