@@ -37,6 +37,7 @@ mod supervisor;
 pub mod sysexits;
 #[cfg(any(test, doctest))]
 mod told;
+mod verify;
 mod who;
 
 // What the signatures of this crate name.
@@ -52,6 +53,7 @@ pub use operate::{
 pub use signals::Signals;
 pub use source::{BoxError, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};
+pub use verify::Verify;
 
 /// The example of the README.
 #[cfg(doctest)]

@@ -16,6 +16,7 @@ use handover_tokio::Proxy;
 use crate::control::wire::{Configuration, LastExit};
 use crate::operator::{Refusal, Report};
 
+pub use crate::operator::{Examination, Totals};
 pub use listeners::{EpochListeners, Listener, Purpose};
 
 /// A proxy whose processes can be looked at and spoken to while they run.
@@ -133,26 +134,4 @@ pub struct EpochFacts {
     pub active_connections: Option<u64>,
     /// The memory it has in RAM, in bytes, shared pages included.
     pub rss_bytes: Option<u64>,
-}
-
-/// What was seen of an epoch while it is on probation. What cannot be seen is `None`, and proves nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Examination {
-    /// Why the proxy does not answer to its supervisor (its admin endpoint is silent), if it does not.
-    pub silent: Option<String>,
-    /// What clients could reach before, by name, and cannot with this epoch, although its configuration does not take it away.
-    pub missing: Option<Vec<String>>,
-    /// What is still waited for (warming), by name.
-    pub warming: Option<Vec<String>>,
-    /// Requests so far, merged over all epochs.
-    pub requests: Option<Totals>,
-}
-
-/// Requests since the first epoch. Both counts only ever grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Totals {
-    /// All requests that were answered or given up.
-    pub all: u64,
-    /// Those of them that failed (5xx), or found no upstream connection.
-    pub failed: u64,
 }
