@@ -129,12 +129,10 @@ fn share(totals: Totals) -> String {
     percent(share.map_or(0, |share| u64::try_from(share).unwrap_or(u64::MAX)))
 }
 
-/// A time for people: whole milliseconds below a second, or else whole seconds.
+/// A time for people, in whole seconds and at least one.
 fn whole(span: Duration) -> Duration {
-    match span.as_secs() {
-        0 => Duration::from_millis(u64::from(span.subsec_millis())),
-        seconds => Duration::from_secs(seconds),
-    }
+    let rounded = span.saturating_add(Duration::from_millis(500));
+    Duration::from_secs(rounded.as_secs().max(1))
 }
 
 #[cfg(test)]
