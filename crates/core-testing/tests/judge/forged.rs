@@ -43,7 +43,8 @@ const GIVES_WAY: &str =
 const ON_PROBATION: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n\
                             10s desire B\n11s live 1\n12s wait";
 
-const PASSES: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n6s wait";
+const PASSES: &str =
+    "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n6s wait";
 
 const UNFIT: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n\
                      10s desire B\n11s live 1\n12s unfit 1";
@@ -343,6 +344,7 @@ forged! {
     a_restart_that_aborts_nothing: RestartBeginsAnew, RESTART, |step| {
         omit(step, |it| matches!(it, Output::Abort { .. }));
         step.after.epochs[0].state = EpochState::Live;
+        step.after.epochs[0].on_probation = true;
         step.after.current = step.before.current.clone();
     };
     a_restart_that_is_charged: RestartBeginsAnew,
