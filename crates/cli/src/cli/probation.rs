@@ -43,7 +43,7 @@ pub(crate) struct ProbationArgs {
 
     /// On probation: this command must end with 0. It is run by /bin/sh -c. Repeat it for more.
     ///
-    /// It finds the number of the epoch in HANDOVER_EPOCH. What is left of it after its end or after
+    /// It finds the number of the epoch in `HANDOVER_EPOCH`. What is left of it after its end or after
     /// --verify-timeout is killed. The codes 126 and 127 mean that it could not be run, and prove
     /// nothing. The variable takes one command.
     #[arg(long, value_name = "CMD", env = "HANDOVER_VERIFY")]

@@ -33,7 +33,7 @@ pub(super) struct Compared {
 
 /// Returns how far apart the samples are.
 pub(super) fn spacing(probation: Duration) -> Duration {
-    INTERVAL.max(probation / SAMPLES)
+    INTERVAL.max(probation.checked_div(SAMPLES).unwrap_or_default())
 }
 
 impl Requests {
@@ -44,7 +44,9 @@ impl Requests {
             if difference(last.totals, sample.totals).is_none() {
                 // They have begun anew, as after a cold restart.
                 self.0.clear();
-            } else if sample.at < last.at.after(spacing(probation) / 2) {
+            }
+            let apart = spacing(probation).checked_div(2).unwrap_or_default();
+            if !self.0.is_empty() && sample.at < last.at.after(apart) {
                 return;
             }
         }
