@@ -240,6 +240,7 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         Event::Held(held) => format!("the next change waits: {held}"),
         Event::FallbackLost { .. } => "the last good configuration fails too".to_owned(),
         Event::NotRestarted { epoch } => format!("epoch {epoch} ended and is not started again"),
-        _ => return None,
+        Event::Unfit { epoch, .. } => format!("epoch {epoch} is found unfit"),
+        Event::ProbationPassed { .. } | Event::BeyondCap { .. } | _ => return None,
     })
 }
