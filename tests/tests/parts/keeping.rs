@@ -124,21 +124,17 @@ async fn what_has_not_passed_its_probation_never_replaces_what_is_kept() {
     assert!(started.elapsed() >= PROBATION);
     assert_eq!(good.digest, Digest::of(first.as_bytes()));
 
-    // One is found unfit, so the first one is started again, and passes.
+    // One is found unfit, so the first one is started again. It has passed already.
     let mut events = handle.events();
     let second = format!("{first}\n# unfit\n");
     let unfit = handle.apply_and_wait(config(&second)).await.unwrap();
     handle.unfit(unfit, "it answers nobody");
     let back = unfit.next().unwrap();
-    let passed = async {
-        loop {
-            let event = events.recv().await.unwrap();
-            if matches!(event, Event::ProbationPassed { epoch } if epoch == back) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(LIMIT, passed).await.unwrap();
+    let is_back = |event: &Event| matches!(event, Event::Live { epoch, .. } if *epoch == back);
+    until("the first serves again", || {
+        events.try_recv().ok().filter(is_back)
+    })
+    .await;
     // Another one is followed by a third one before it has passed.
     let hurried = format!("{first}\n# hurried\n");
     handle.apply_and_wait(config(&hurried)).await.unwrap();
