@@ -20,7 +20,7 @@ pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
-pub(crate) use evidence::{Kept, RequestCounter};
+pub(crate) use evidence::{Fetched, Kept, RequestCounter};
 pub use exclude::{BadNamePattern, Exclude, NamePattern};
 pub use listeners::ActiveListener;
 pub(crate) use listeners::{Place, is_same_place};

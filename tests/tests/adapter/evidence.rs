@@ -283,6 +283,8 @@ async fn resources_of_fetched_listeners_that_do_not_come_are_waited_for() {
     while Instant::now() < merged {
         let seen = examine(&world, 1).await;
         assert_eq!(seen.waits_for.as_deref(), Some(&waits[..]));
+        // The older one never had a certificate.
+        assert_eq!(seen.lost.as_deref(), Some(&waits[..1]));
         sleep(Duration::from_millis(500)).await;
     }
 
@@ -302,7 +304,8 @@ async fn resources_of_fetched_listeners_that_do_not_come_are_waited_for() {
         let mut waits = seen.waits_for.iter().flatten();
         !waits.any(|name| name == "routes routes (RDS)")
     };
-    until(&world, 1, "the routes to come", has_routes).await;
+    let seen = until(&world, 1, "the routes to come", has_routes).await;
+    assert_eq!(seen.lost, Some(vec![]));
     ends(world).await;
 }
 

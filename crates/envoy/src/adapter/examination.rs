@@ -15,8 +15,8 @@ use crate::admin::{ActiveListener, AdminClient, Place};
 use crate::bootstrap::ListenAddress;
 use crate::stopped::is_stopped;
 
-/// How long each answer may take. Envoy needs 10 ms for 1,000 listeners, and somewhat more for the
-/// statistics of 1,000 clusters beside them.
+/// How long each answer may take. With 1,000 listeners and 1,000 clusters, Envoy 1.40 needs 7 ms for the
+/// listeners, and 60 ms for the slowest of the statistics.
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// How much longer the start of an epoch may take so that the look at the older one comes to its
@@ -39,6 +39,9 @@ pub struct Examination {
     /// clusters that are warming, and resources of which no version was ever received. Envoy goes live
     /// without the latter after `initial_fetch_timeout`.
     pub waits_for: Option<Vec<String>>,
+    /// Resources that the older epoch had received and this one has not, in words. They are part of
+    /// what it waits for.
+    pub lost: Option<Vec<String>>,
     /// How many clusters there are.
     pub clusters: Option<ClusterCounts>,
     /// The requests of clients, over all epochs.
@@ -225,11 +228,11 @@ async fn ask(admin: &AdminClient, with_requests: bool) -> Answers {
             false => None,
         }
     };
-    let (warming, not_received, requests) =
-        tokio::join!(admin.warming_listeners(), admin.not_received(), requests);
+    let (warming, fetched, requests) =
+        tokio::join!(admin.warming_listeners(), admin.fetched(), requests);
     Answers {
         warming: Some(warming),
-        not_received: Some(not_received),
+        fetched: Some(fetched),
         requests,
         ..answers
     }

@@ -256,9 +256,9 @@ impl Envoy {
     /// Looks at what a live epoch can do, through its admin endpoint. Each look asks `/listeners`,
     /// `/init_dump` and, three times, `/stats`; with missing listeners also `/config_dump`.
     ///
-    /// Each answer is waited for a second at most, and is a few megabytes at most. The questions cost
-    /// the main thread of Envoy 1.40 about 1 ms, and 80 ms with 1,000 listeners and 1,000 clusters; its
-    /// workers do not notice.
+    /// Each answer is waited for a second at most, and is 4 MiB at most. A look takes 1.5 ms of the main
+    /// thread of Envoy 1.40 with 10 listeners and 10 clusters, and 130 ms with 1,000 of each. Its
+    /// workers go on meanwhile.
     ///
     /// Nothing is known of an epoch that is not the newest one: a newer epoch has the admin endpoint.
     ///

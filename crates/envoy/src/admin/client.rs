@@ -1,11 +1,11 @@
 //! The calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::evidence;
+use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
 use super::init_dump;
 use super::listeners::{self, ActiveListener};
@@ -304,15 +304,12 @@ impl AdminClient {
         stats::parse(&body).map_err(|why| self.unexpected(STATS, why))
     }
 
-    /// Asks `/stats`, and returns what has never been received of all that is fetched, in words, and the
-    /// gauges of warming listeners and of clusters.
+    /// Asks `/stats`, and returns what is fetched, with the gauges of warming listeners and of clusters.
     ///
     /// # Errors
     ///
     /// [`AdminError`].
-    pub(crate) async fn not_received(
-        &self,
-    ) -> Result<(Vec<String>, BTreeMap<String, u64>), AdminError> {
+    pub(crate) async fn fetched(&self) -> Result<Fetched, AdminError> {
         let query = stats_query("TextReadouts", false, evidence::VERSIONS);
         let body = self.call(Method::GET, STATS, &query, MAX_STATS).await?;
         let texts = evidence::texts(&body).map_err(|why| self.unexpected(STATS, why))?;
@@ -323,8 +320,7 @@ impl AdminClient {
         };
         let body = self.stats_in_use("Gauges", filter).await?;
         let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
-        let gauges = gauges.into_iter().collect();
-        Ok((evidence::not_received(&texts, &gauges), gauges))
+        Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
     }
 
     async fn stats_in_use(&self, kind: &str, filter: &str) -> Result<Vec<u8>, AdminError> {

@@ -117,22 +117,34 @@ impl Kept {
     }
 }
 
-/// Returns the names of the statistics among `texts` whose resources have not come. A control plane may
-/// leave the version empty, so the `gauges` decide: the number is unset or 0 until resources have come.
-pub(super) fn not_received(
-    texts: &[(String, String)],
-    gauges: &BTreeMap<String, u64>,
-) -> Vec<String> {
-    let empty = texts.iter().filter(|(_, text)| text.is_empty());
-    let names = empty.filter_map(|(name, _)| name.strip_suffix(VERSION_TEXT));
-    names
-        .filter(|name| {
-            gauges
-                .get(&format!("{name}.version"))
-                .is_none_or(|&it| it == 0)
-        })
-        .map(subscription)
-        .collect()
+/// What an Envoy fetches, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// What has come.
+    pub(crate) received: Vec<String>,
+    /// What has not come so far.
+    pub(crate) awaited: Vec<String>,
+    /// The gauges of listeners and clusters that were ever set.
+    pub(crate) gauges: BTreeMap<String, u64>,
+}
+
+/// Tells what has come by the versions in `texts`. A control plane may leave the version empty, so the
+/// `gauges` decide then: the number is unset or 0 until resources have come.
+pub(super) fn fetched(texts: &[(String, String)], gauges: BTreeMap<String, u64>) -> Fetched {
+    let mut fetched = Fetched::default();
+    for (name, text) in texts {
+        let Some(name) = name.strip_suffix(VERSION_TEXT) else {
+            continue;
+        };
+        let number = gauges.get(&format!("{name}.version"));
+        let has_come = !text.is_empty() || number.is_some_and(|number| *number != 0);
+        match has_come {
+            true => fetched.received.push(subscription(name)),
+            false => fetched.awaited.push(subscription(name)),
+        }
+    }
+    fetched.gauges = gauges;
+    fetched
 }
 
 /// Returns what is fetched, for people, by the name in the statistics.
@@ -224,8 +236,17 @@ sds.lines.version_text: \"7
         assert_eq!(texts.len(), 11);
         let gauges = [("sds.empty.version", 5), ("sds.zero.version", 0)];
         let gauges = gauges.map(|(name, value)| (name.to_owned(), value)).into();
+        let fetched = fetched(&texts, gauges);
         assert_eq!(
-            not_received(&texts, &gauges),
+            fetched.received,
+            [
+                "secret empty (SDS)",
+                "secret there (SDS)",
+                "secret lines (SDS)"
+            ]
+        );
+        assert_eq!(
+            fetched.awaited,
             [
                 "endpoints of cluster api (EDS)",
                 "clusters (CDS)",
@@ -292,7 +313,7 @@ sds.lines.version_text: \"7
             text in r#"((http|tcp|sds|\.|rds|version_text|: |"|\n|[a-z ]){0,30})"#,
             bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
         ) {
-            let _named = texts(text.as_bytes()).map(|texts| not_received(&texts, &BTreeMap::new()));
+            let _named = texts(text.as_bytes()).map(|texts| fetched(&texts, BTreeMap::new()));
             let _counted = RequestCounter::of(&text);
             let _read = texts(&bytes);
         }

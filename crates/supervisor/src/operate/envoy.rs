@@ -86,10 +86,19 @@ impl Operate for Envoy {
 
     async fn examine(&self, epoch: Epoch) -> Examination {
         let seen = Envoy::examine(self, epoch).await;
-        let missing = seen.missing.map(|missing| {
-            let missing = missing.iter();
-            missing.map(ToString::to_string).collect()
+        let listeners = seen.missing.map(|missing| {
+            let listeners = missing.iter();
+            listeners.map(ToString::to_string).collect::<Vec<_>>()
         });
+        let lost = seen.lost.map(|lost| {
+            let lost = lost.iter();
+            lost.map(|resource| format!("what needs {resource}"))
+                .collect::<Vec<_>>()
+        });
+        let missing = match (listeners, lost) {
+            (None, None) => None,
+            (listeners, lost) => Some([listeners, lost].into_iter().flatten().flatten().collect()),
+        };
         Examination {
             silent: seen.silent,
             missing,

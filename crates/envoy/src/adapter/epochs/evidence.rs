@@ -23,7 +23,7 @@ use handover_tokio::error_chain;
 use super::absence::{Listeners, missing};
 use crate::adapter::EnvoyConfig;
 use crate::adapter::examination::{ClusterCounts, Examination, RequestTotals};
-use crate::admin::{ActiveListener, AdminError, Kept, RequestCounter};
+use crate::admin::{ActiveListener, AdminError, Fetched, Kept, RequestCounter};
 use crate::bootstrap::fetches_listeners;
 
 /// How old a look at an epoch may be that has lost its admin endpoint to a start that has failed.
@@ -58,6 +58,7 @@ struct Before {
 struct Seen {
     listeners: Vec<ActiveListener>,
     waits_for: Option<Vec<String>>,
+    received: Option<Vec<String>>,
 }
 
 /// What an admin endpoint answers.
@@ -66,14 +67,11 @@ pub(in crate::adapter) struct Answers {
     pub(in crate::adapter) listeners: Result<Vec<ActiveListener>, AdminError>,
     /// The listeners that are warming, in words. `None` where this was not asked.
     pub(in crate::adapter) warming: Option<Result<Vec<String>, AdminError>>,
-    /// What was never received, in words, and the gauges of listeners and clusters.
-    pub(in crate::adapter) not_received: Option<NotReceived>,
+    /// What is fetched.
+    pub(in crate::adapter) fetched: Option<Result<Fetched, AdminError>>,
     /// The counters of requests that are not zero.
     pub(in crate::adapter) requests: Option<Result<Vec<(String, u64)>, AdminError>>,
 }
-
-/// What was never received, in words, and the gauges of listeners and clusters.
-pub(in crate::adapter) type NotReceived = Result<(Vec<String>, BTreeMap<String, u64>), AdminError>;
 
 impl Answers {
     /// Makes those of an endpoint that was not asked for anything else.
@@ -81,9 +79,16 @@ impl Answers {
         Self {
             listeners,
             warming: None,
-            not_received: None,
+            fetched: None,
             requests: None,
         }
+    }
+
+    /// Returns what is fetched, if all of it is known.
+    fn fetched(&self, config: &EnvoyConfig) -> Option<&Fetched> {
+        let fetched = self.fetched.as_ref()?.as_ref().ok()?;
+        let is_whole = Kept::by(&config.bootstrap().stats).versions;
+        is_whole.then_some(fetched)
     }
 
     /// Returns why the endpoint is silent, if it is. Whatever comes back shows that somebody is awake.
@@ -128,9 +133,11 @@ impl Evidence {
         let seen = answers.and_then(|answers| {
             let listeners = answers.listeners.as_ref().ok()?.clone();
             let (waits_for, is_whole) = waits_for(answers, &subject.config);
+            let fetched = answers.fetched(&subject.config);
             Some(Seen {
                 listeners,
                 waits_for: is_whole.then_some(waits_for),
+                received: fetched.map(|fetched| fetched.received.clone()),
             })
         });
         if seen.is_none()
@@ -199,6 +206,16 @@ impl Evidence {
         }
         let is_known = is_whole && waited != Some(None);
         examination.waits_for = (is_known || !waits.is_empty()).then_some(waits);
+        examination.lost = before.and_then(|before| {
+            let received = before.seen.as_ref()?.received.as_ref()?;
+            let awaited = answers.fetched(&subject.config)?.awaited.iter();
+            Some(
+                awaited
+                    .filter(|name| received.contains(name))
+                    .cloned()
+                    .collect(),
+            )
+        });
         examination.clusters = clusters(answers);
         if let Some(Ok(counters)) = &answers.requests
             && Kept::by(&subject.config.bootstrap().stats).requests
@@ -231,9 +248,11 @@ fn waits_for(answers: &Answers, config: &EnvoyConfig) -> (Vec<String>, bool) {
         Some(Ok(warming)) => waits.extend(warming.iter().cloned()),
         Some(Err(_)) | None => is_whole = false,
     }
-    match &answers.not_received {
-        Some(Ok((names, gauges))) => {
-            waits.extend(names.iter().cloned());
+    match &answers.fetched {
+        Some(Ok(Fetched {
+            awaited, gauges, ..
+        })) => {
+            waits.extend(awaited.iter().cloned());
             let unnamed = |gauge: &str, named: usize| {
                 let all = gauges.get(gauge).copied().unwrap_or_default();
                 all.saturating_sub(u64::try_from(named).unwrap_or(u64::MAX))
@@ -260,7 +279,7 @@ fn waits_for(answers: &Answers, config: &EnvoyConfig) -> (Vec<String>, bool) {
 
 /// How many clusters there are. A gauge that was never set is not in the answer.
 fn clusters(answers: &Answers) -> Option<ClusterCounts> {
-    let Some(Ok((_, gauges))) = &answers.not_received else {
+    let Some(Ok(Fetched { gauges, .. })) = &answers.fetched else {
         return None;
     };
     let active = *gauges.get("cluster_manager.active_clusters")?;
@@ -286,7 +305,7 @@ fn not_seen(answers: &Answers, config: &EnvoyConfig) -> Vec<String> {
         "warming listeners",
         warming.and_then(|it| it.as_ref().err()),
     );
-    let received = answers.not_received.as_ref();
+    let received = answers.fetched.as_ref();
     note(
         "missing resources",
         received.and_then(|it| it.as_ref().err()),

@@ -53,11 +53,14 @@ fn listeners(names: &[&str]) -> Vec<ActiveListener> {
 
 /// The answers of an epoch with these listeners, which waits for these resources.
 fn answers(active: &[&str], waits: &[&str]) -> Answers {
-    let waits = waits.iter().map(ToString::to_string).collect();
+    let fetched = Fetched {
+        awaited: waits.iter().map(ToString::to_string).collect(),
+        ..Fetched::default()
+    };
     Answers {
         listeners: Ok(listeners(active)),
         warming: Some(Ok(Vec::new())),
-        not_received: Some(Ok((waits, BTreeMap::new()))),
+        fetched: Some(Ok(fetched)),
         requests: Some(Ok(Vec::new())),
     }
 }
@@ -66,7 +69,10 @@ fn with_gauges<const N: usize>(gauges: [(&str, u64); N], warming: &[&str]) -> An
     let gauges = gauges.map(|(name, value)| (name.to_owned(), value)).into();
     Answers {
         warming: Some(Ok(warming.iter().map(ToString::to_string).collect())),
-        not_received: Some(Ok((Vec::new(), gauges))),
+        fetched: Some(Ok(Fetched {
+            gauges,
+            ..Fetched::default()
+        })),
         ..answers(&[], &[])
     }
 }
@@ -218,6 +224,38 @@ fn what_the_older_one_waited_for_too_is_no_evidence() {
     // The first epoch follows on none.
     let of_the_first = waits(&mut Evidence::default(), 0, answers(&[], &["new"]));
     assert_eq!(of_the_first, Some(vec!["new".to_owned()]));
+}
+
+#[test]
+fn what_the_older_one_had_received_and_the_newer_one_has_not_is_lost() {
+    let fetched = |received: &str, awaited: &str| {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let fetched = Fetched {
+            received: words(received),
+            awaited: words(awaited),
+            ..Fetched::default()
+        };
+        Answers {
+            fetched: Some(Ok(fetched)),
+            ..answers(&[], &[])
+        }
+    };
+    let lost = |older: &Answers, newer: &Answers| {
+        let mut evidence = Evidence::default();
+        evidence.remember(fetching(0), true, Some(older), Instant::now());
+        let seen = evidence.examine(&fetching(1), Some(newer), false);
+        seen.lost.map(|names| names.join(" "))
+    };
+    let older = fetched("cert routes", "late");
+    let lacks = fetched("routes", "cert late new");
+    assert_eq!(lost(&older, &lacks).as_deref(), Some("cert"));
+    assert_eq!(lost(&older, &fetched("cert", "")).as_deref(), Some(""));
+    let forbidden = || Answers {
+        fetched: Some(Err(forbidden())),
+        ..answers(&[], &[])
+    };
+    assert_eq!(lost(&older, &forbidden()), None);
+    assert_eq!(lost(&forbidden(), &lacks), None);
 }
 
 #[test]
