@@ -278,10 +278,10 @@ fn stats_matcher(configuration: &ConfigurationFacts) -> Verdict {
 }
 
 fn probation_statistics(configuration: &ConfigurationFacts) -> Verdict {
-    match &configuration.stats_limits {
-        Some(limits) => Verdict::warning(
+    match configuration.bootstrap.stats.hidden_evidence() {
+        Some(hidden) => Verdict::warning(
             "left out, or only Envoy can judge",
-            limits.clone(),
+            hidden,
             "let stats_matcher keep what ends with `version`, `version_text`, `downstream_rq_completed`, \
              `downstream_rq_5xx`, `downstream_cx_total`, `downstream_cx_no_route` or \
              `upstream_cx_connect_attempts_exceeded`",
