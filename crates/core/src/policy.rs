@@ -136,6 +136,7 @@ impl Policy {
             },
             start_deadline: Some(Duration::from_secs(60)),
             give_way_after: Some(Duration::from_secs(2)),
+            probation: Some(Duration::from_secs(10)),
             // With a third epoch, Envoy's hot restart protocol ends the oldest one at once and
             // cuts its long requests.
             max_epochs: Some(2),

@@ -344,6 +344,7 @@ forged! {
     a_restart_that_aborts_nothing: RestartBeginsAnew, RESTART, |step| {
         omit(step, |it| matches!(it, Output::Abort { .. }));
         step.after.epochs[0].state = EpochState::Live;
+        step.after.epochs[0].on_probation = true;
         step.after.current = step.before.current.clone();
     };
     a_restart_that_is_charged: RestartBeginsAnew,

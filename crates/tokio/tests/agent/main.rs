@@ -7,6 +7,7 @@ mod renew;
 mod reports;
 mod restart;
 mod retire;
+mod unfit;
 mod withdraw;
 mod words;
 
