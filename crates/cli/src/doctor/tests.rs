@@ -226,7 +226,7 @@ fn a_good_host_has_no_finding_but_information() {
     insta::assert_snapshot!("good_host", report.text());
     assert_eq!(
         Report::new(&good(), false).text(),
-        "0 errors, 0 warnings in 29 checks"
+        "0 errors, 0 warnings in 30 checks"
     );
     assert_eq!(report.exit_code().number(), 0);
     assert!(examine_at_start(&good()).is_empty());
