@@ -107,9 +107,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 
-    /// Keep the configuration that went live last in this directory, and reports of crashes.
+    /// Keep the last good configuration in this directory, and reports of crashes.
     ///
-    /// See --fallback. A crash is every end of an epoch that was not asked for. The last ten reports
+    /// A configuration is good once it has passed its probation. See --fallback. A crash is every end of an epoch that was not asked for. The last ten reports
     /// are kept.
     #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -200,8 +200,8 @@ pub(crate) struct RunArgs {
 pub(crate) enum Fallback {
     /// Run nothing, and end with 65.
     Nothing,
-    /// Run the configuration that went live last, from --state-dir. Handover keeps watching the
-    /// broken file and switches once it is valid.
+    /// Run the last good configuration, from --state-dir. Handover keeps watching the broken file and
+    /// switches once it is valid.
     LastKnownGood,
 }
 

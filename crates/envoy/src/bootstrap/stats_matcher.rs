@@ -1,6 +1,7 @@
 //! Which statistics an Envoy keeps.
 
 use super::{PathMatcher, path_matcher, shape};
+use crate::admin::Kept;
 
 /// Which statistics Envoy keeps: `stats_config.stats_matcher`.
 ///
@@ -36,6 +37,13 @@ impl StatsMatcher {
         except
             .or_else(|| matcher.inclusion_list.map(patterns).map(Self::Only))
             .unwrap_or_default()
+    }
+
+    /// Returns what Handover does not see of an epoch on probation, because statistics are left out: a
+    /// sentence for people. What only Envoy can judge counts as left out.
+    #[must_use]
+    pub fn hidden_evidence(&self) -> Option<String> {
+        Kept::by(self).limits()
     }
 
     /// Returns whether Envoy keeps the statistic of this name, or `None` where only Envoy knows.
