@@ -14,6 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Attempt {
     what: Again,
     /// When it failed.
@@ -23,6 +24,7 @@ pub(super) struct Attempt {
 
 /// The pause before the next further try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Pause(Duration);
 
 impl Default for Pause {

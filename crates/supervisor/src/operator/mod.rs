@@ -36,7 +36,8 @@
 //! Each file beside this one has one job: `messages` is what goes in and out, `ask` what clients ask and are
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
-//! something, `notify` tells the service manager, `view` is what an operator shows of itself.
+//! something, `notify` tells the service manager, `rename`
+//! leaves the content of configurations out, `view` is what an operator shows of itself.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -49,6 +50,7 @@ mod looks;
 mod messages;
 mod notify;
 mod reading;
+mod rename;
 mod view;
 
 use alloc::collections::VecDeque;
@@ -67,23 +69,31 @@ use self::reading::{OpenRead, Wanted};
 pub use self::ask::{
     AskId, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait, WaitedFor,
 };
+pub use self::rename::Rename;
+
 pub use self::messages::{
     Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
     EpochView, Event, Fault, Ignored, Input, Inputs, LookId, Notification, Output, ReadFailure,
     ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
 };
 
+/// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
+type Constant = &'static str;
+
 /// How an operator decides where there is a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     /// What the first signal to end leads to.
     pub on_terminate: OnTerminate,
     /// Why the proxy cannot be restarted cold, if it cannot.
-    pub no_cold_restart: Option<&'static str>,
+    #[serde(deserialize_with = "rename::constant")]
+    pub no_cold_restart: Option<Constant>,
 }
 
 /// What the first signal to end leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum OnTerminate {
     /// A drain, then the end.
     #[default]
@@ -180,6 +190,7 @@ pub enum OnTerminate {
 /// assert_eq!(finished.map(|ending| ending.agent), Some(Ok(Outcome::Drained)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Operator<C> {
     settings: Settings,
     now: Timestamp,
@@ -223,6 +234,7 @@ pub struct Operator<C> {
 
 /// An ask that was not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 struct OpenAsk {
     id: AskId,
     since: Timestamp,
@@ -232,6 +244,7 @@ struct OpenAsk {
 
 /// What an open ask waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 enum AskState {
     /// For the newest read.
     Read { hurry: bool },

@@ -6,6 +6,7 @@ use super::{Notification, Operator, Output, Summary};
 
 /// What the service manager was told last, apart from the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) enum Told {
     Nothing,
     Ready,
