@@ -29,6 +29,7 @@ use crate::operator::{
     self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input, LookId,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
 };
+use crate::recorder::Recorded;
 use crate::supervisor::Ended;
 use crate::{Facts, Files, Operate, Signals, Source};
 use counters::Counted;
@@ -47,6 +48,8 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) agent: JoinHandle<Outcome>,
     pub(crate) exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     pub(crate) notify: Box<dyn FnMut(Notification) + Send>,
+    /// What records the operator's steps.
+    pub(crate) recorded: Option<Recorded<P::Config>>,
 }
 
 /// Runs an operator in the world.
@@ -130,6 +133,9 @@ where
     /// Not cancel safe: an output may be lost.
     pub(crate) async fn turn(&mut self) -> Option<Ending> {
         while let Some(output) = self.operator.poll_output() {
+            if let Some(recorded) = &mut self.world.recorded {
+                recorded.operator_output(&output);
+            }
             if let Output::Finish(ending) = output {
                 return Some(ending);
             }
@@ -141,6 +147,9 @@ where
             None => self.next().await,
         };
         let now = Timestamp::new(self.started.elapsed());
+        if let Some(recorded) = &mut self.world.recorded {
+            recorded.operator_step(&self.operator, now, input.as_ref());
+        }
         match input {
             Some(input) => {
                 let reception = self.operator.handle_input(now, input);

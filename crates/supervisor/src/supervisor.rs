@@ -17,6 +17,7 @@ use crate::driver::{Driver, World};
 use crate::operator::{
     Ending, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
+use crate::recorder::Recorder;
 use crate::{Files, Operate, Signals, Source, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
@@ -33,6 +34,7 @@ pub struct Supervisor<P: Operate, S> {
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
+    recorder: Option<Recorder>,
 }
 
 /// Makes a [`Supervisor`]. Every setting has a default.
@@ -48,6 +50,7 @@ pub struct Builder<P: Operate, S> {
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
+    recorder: Option<Recorder>,
 }
 
 /// Why there is no supervisor.
@@ -97,6 +100,7 @@ where
             on_terminate: OnTerminate::default(),
             exit_code: Box::new(Ended::exit_code),
             notify: Box::new(log_notification),
+            recorder: None,
         }
     }
 
@@ -157,7 +161,13 @@ where
             }
             None => Operator::new(settings),
         };
-        let handle = self.agent.handle();
+        let mut agent = self.agent;
+        let recorded = self.recorder.as_ref().map(|recorder| {
+            let (of_agent, of_operator) = recorder.tape();
+            agent.observe(Box::new(of_agent));
+            of_operator
+        });
+        let handle = agent.handle();
         let counted = Arc::new(Counted::default());
         // It ends with the agent.
         tokio::spawn(Arc::clone(&counted).follow(handle.events()));
@@ -172,7 +182,8 @@ where
                 counted,
                 control,
                 signals,
-                agent: tokio::spawn(self.agent.run(std::future::pending())),
+                agent: tokio::spawn(agent.run(std::future::pending())),
+                recorded,
                 exit_code: self.exit_code,
                 notify: self.notify,
             },
@@ -193,6 +204,9 @@ where
         };
         let ended = driver.ended(ending);
         driver.close().await;
+        if let Some(recorder) = self.recorder {
+            recorder.close().await;
+        }
         Ok(ended)
     }
 }
@@ -250,6 +264,12 @@ where
         self
     }
 
+    /// Records the inputs and outputs of both machines.
+    pub fn record(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
     /// Checks the policy and reads the watched files, which blocks. Nothing is started yet.
     ///
     /// # Errors
@@ -272,6 +292,7 @@ where
             on_terminate: self.on_terminate,
             exit_code: self.exit_code,
             notify: self.notify,
+            recorder: self.recorder,
         })
     }
 }

@@ -96,11 +96,9 @@ impl<P: Proxy + ?Sized> Agent<P> {
         })
     }
 
-    /// Returns the agent with this observer of its machine's steps.
-    #[must_use]
-    pub fn with_observer(mut self, observer: Box<dyn Observer<P::Config>>) -> Self {
+    /// Lets this observer watch each step of the machine, in place of one before.
+    pub fn observe(&mut self, observer: Box<dyn Observer<P::Config>>) {
         self.observer = Some(observer);
-        self
     }
 
     /// Returns a handle to this agent.

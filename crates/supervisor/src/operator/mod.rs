@@ -81,8 +81,9 @@ pub use self::messages::{
 type Constant = &'static str;
 
 /// How an operator decides where there is a choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Settings {
     /// What the first signal to end leads to.
     pub on_terminate: OnTerminate,
@@ -92,8 +93,19 @@ pub struct Settings {
 }
 
 /// What the first signal to end leads to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum OnTerminate {
     /// A drain, then the end.
     #[default]
@@ -189,8 +201,7 @@ pub enum OnTerminate {
 /// }
 /// assert_eq!(finished.map(|ending| ending.agent), Some(Ok(Outcome::Drained)));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Operator<C> {
     settings: Settings,
     now: Timestamp,
@@ -233,8 +244,7 @@ pub struct Operator<C> {
 }
 
 /// An ask that was not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct OpenAsk {
     id: AskId,
     since: Timestamp,
@@ -243,8 +253,7 @@ struct OpenAsk {
 }
 
 /// What an open ask waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 enum AskState {
     /// For the newest read.
     Read { hurry: bool },
