@@ -52,7 +52,7 @@ impl Cli {
 }
 
 /// The command, for which an empty variable is an unset one, and so is one that switches a flag off.
-fn command() -> Command {
+pub(super) fn command() -> Command {
     let without_unset = |arg: Arg| match arg.get_env().is_some_and(|name| is_unset(&arg, name)) {
         true => arg.env(Resettable::Reset),
         false => arg,

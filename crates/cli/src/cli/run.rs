@@ -14,6 +14,7 @@ use super::control::ControlArgs;
 use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
+use super::record::RecordArgs;
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
@@ -105,12 +106,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 
-    /// Keep the configuration that went live last in this directory, and reports of crashes.
+    /// Keep the configuration that went live last in this directory, reports of crashes and a recording.
     ///
-    /// See --fallback. A crash is every end of an epoch that was not asked for. The last ten reports
-    /// are kept.
+    /// See --fallback and --record. A crash is every end of an epoch that was not asked for. The last
+    /// ten reports are kept.
     #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) recorded: RecordArgs,
 
     /// What to run if the configuration is unusable when handover starts.
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_FALLBACK")]

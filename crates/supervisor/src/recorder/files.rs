@@ -9,6 +9,7 @@ use handover_files::PrivateDir;
 use rustix::fs::OFlags;
 
 use super::format::{Begin, HEADER, Note};
+use super::lines::{LAST_LINES, OLD_LINES};
 use super::writer::Place;
 
 /// The file that is written.
@@ -49,6 +50,9 @@ impl Files {
     /// records that it has as well.
     pub(super) fn open(dir: PrivateDir, begin: Begin, limits: Limits) -> io::Result<(Self, u64)> {
         let mut file = open(&dir.path().join(NEW))?;
+        // What the last run has printed stays until the next one. There may be none.
+        let lines = dir.path().join(LAST_LINES);
+        fs::rename(&lines, dir.path().join(OLD_LINES)).ok();
         let found = look(&mut file, limits)?;
         let (whole, records) = match found {
             Found::Room { bytes, records } => (bytes, records),
@@ -112,6 +116,11 @@ impl Place for Files {
 
     fn path(&self) -> PathBuf {
         self.dir.path().join(NEW)
+    }
+
+    fn write_last_lines(&mut self, text: &str) -> io::Result<()> {
+        let written = self.dir.write(LAST_LINES, text.as_bytes());
+        written.map(drop).map_err(io::Error::other)
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod files;
 mod format;
+mod lines;
 mod read;
 mod redact;
 mod replay;
@@ -30,14 +31,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handover_files::{DirectoryError, LockFile, PrivateDir, TryLock};
+use handover_process::OutputSink;
 use serde_json::Value;
 
 use files::{Files, LIMITS, Limits};
+use lines::{Keeping, LastLines};
 use tape::Tape;
 use writer::{PAUSE, Writer};
 
 pub use files::{NEW, OLD};
 pub use format::{Begin, NoRecord, Note, Record, Sign, Who};
+pub use lines::{LAST_LINES, OLD_LINES};
 pub use read::{Problem, ReadError, Recording, is_recording};
 pub use replay::{AgentStep, Difference, OperatorStep, Replayed, Step, Watch, replay};
 pub(crate) use tape::Recorded;
@@ -64,6 +68,7 @@ pub struct Recorder {
     limits: Limits,
     records: u64,
     bytes: u64,
+    lines: LastLines,
 }
 
 /// Why nothing is recorded.
@@ -132,12 +137,26 @@ impl Recorder {
         };
         let (files, records) = Files::open(dir, begin, limits).map_err(failed)?;
         let bytes = files.whole();
-        let writer = Writer::start(files, Some(lock), PAUSE).map_err(failed)?;
+        let lines = LastLines::default();
+        let writer = Writer::start(files, Some(lock), lines.clone(), PAUSE).map_err(failed)?;
         Ok(Self {
             writer,
             limits,
             records,
             bytes,
+            lines,
+        })
+    }
+
+    /// Returns a sink that passes each line on to this one, and keeps the last lines of each process in the
+    /// file [`LAST_LINES`]. They are written as they are, so they may hold what a process prints of its
+    /// configuration.
+    #[must_use]
+    pub fn keep_lines(&self, output: Arc<dyn OutputSink>) -> Arc<dyn OutputSink> {
+        Arc::new(Keeping {
+            inner: output,
+            lines: self.lines.clone(),
+            writer: self.writer.clone(),
         })
     }
 

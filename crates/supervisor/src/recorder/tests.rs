@@ -668,12 +668,16 @@ impl Place for Disk {
     fn path(&self) -> PathBuf {
         PathBuf::from("disk")
     }
+
+    fn write_last_lines(&mut self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
 fn a_full_disk_costs_records_and_they_are_counted_when_it_has_room_again() {
     let disk = Disk::default();
-    let writer = Writer::start(disk.clone(), None, Duration::ZERO).unwrap();
+    let writer = Writer::start(disk.clone(), None, LastLines::default(), Duration::ZERO).unwrap();
     let tape = Arc::new(Mutex::new(Tape::new(writer.clone(), LIMITS, 0, 0)));
     let recorded = |who| Recorded::new(&tape, who);
     let mut world = World::with(recorded(Who::Agent), recorded(Who::Operator));
@@ -713,7 +717,7 @@ fn a_full_disk_costs_records_and_they_are_counted_when_it_has_room_again() {
 fn a_disk_that_hangs_costs_records_and_never_a_step() {
     let disk = Disk::default();
     let hangs = disk.0.lock().unwrap();
-    let writer = Writer::start(disk.clone(), None, Duration::ZERO).unwrap();
+    let writer = Writer::start(disk.clone(), None, LastLines::default(), Duration::ZERO).unwrap();
     let tape = Arc::new(Mutex::new(Tape::new(writer.clone(), small(500), 0, 0)));
     let recorded = |who| Recorded::new(&tape, who);
     let mut world = World::with(recorded(Who::Agent), recorded(Who::Operator));

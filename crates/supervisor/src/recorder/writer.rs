@@ -4,15 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use handover_files::LockFile;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::format::Note;
+use super::lines::LastLines;
 
 /// How many lines wait at most.
 const QUEUED_LINES: usize = 512;
@@ -23,10 +24,18 @@ const BATCH: usize = 64 << 10;
 /// The pause between two tries to write again.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
 
+/// How long the last lines of processes wait for more.
+const LINES_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every sender is gone.
+struct Disconnected;
+
 /// What the writer is told.
 enum Message {
     Line(String),
     Rotate,
+    /// A process has printed something.
+    Lines,
     End(oneshot::Sender<()>),
 }
 
@@ -63,6 +72,7 @@ impl Writer {
     pub(super) fn start(
         place: impl Place + Send + 'static,
         lock: Option<LockFile>,
+        lines: LastLines,
         pause: Duration,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUED_LINES);
@@ -74,6 +84,8 @@ impl Writer {
             failed: None,
             dropped: 0,
             rotation_is_due: false,
+            lines,
+            lines_due: None,
             _lock: lock,
         };
         thread::Builder::new()
@@ -111,6 +123,12 @@ impl Writer {
         self.sender.try_send(Message::Rotate).map_err(|_| Full)
     }
 
+    /// Lets the last lines of processes be written soon.
+    pub(super) fn lines_are_new(&self) {
+        // While the queue is full, they are written with the next ones.
+        let _full = self.sender.try_send(Message::Lines);
+    }
+
     /// How often lines were lost on the way to the file.
     pub(super) fn gaps(&self) -> u64 {
         self.shared.gaps.load(Ordering::Relaxed)
@@ -144,6 +162,8 @@ pub(super) trait Place {
     fn sync(&self) -> io::Result<()>;
     /// The file that is written, for people.
     fn path(&self) -> PathBuf;
+    /// Replaces the file with the last lines of processes.
+    fn write_last_lines(&mut self, text: &str) -> io::Result<()>;
 }
 
 struct Thread<P> {
@@ -155,6 +175,9 @@ struct Thread<P> {
     /// The lines that were lost since the last success.
     dropped: u64,
     rotation_is_due: bool,
+    lines: LastLines,
+    /// When the last lines must be written.
+    lines_due: Option<Instant>,
     /// The files are ours as long as this is held.
     _lock: Option<LockFile>,
 }
@@ -162,8 +185,8 @@ struct Thread<P> {
 impl<P: Place> Thread<P> {
     fn run(mut self, receiver: &Receiver<Message>) {
         let mut batch = String::new();
-        while let Ok(message) = receiver.recv() {
-            let mut next = Some(message);
+        while let Ok(message) = self.next(receiver) {
+            let mut next = message;
             while let Some(message) = next {
                 match message {
                     Message::Line(line) => batch.push_str(&line),
@@ -171,8 +194,13 @@ impl<P: Place> Thread<P> {
                         self.write(&mut batch);
                         self.rotate();
                     }
+                    Message::Lines => {
+                        let soon = Instant::now().checked_add(LINES_PAUSE);
+                        self.lines_due = self.lines_due.or(soon);
+                    }
                     Message::End(done) => {
                         self.write(&mut batch);
+                        self.write_last_lines();
                         self.write_lines(&Note::End { at: now() }.line(), 1);
                         // That the disk does not take it was told when it began to.
                         let _refused = self.place.sync();
@@ -187,8 +215,33 @@ impl<P: Place> Thread<P> {
                 };
             }
             self.write(&mut batch);
+            if self.lines_due.is_some_and(|due| due <= Instant::now()) {
+                self.lines_due = None;
+                self.write_last_lines();
+            }
         }
         self.write(&mut batch);
+        self.write_last_lines();
+    }
+
+    /// Waits for the next message, or until the last lines are due.
+    fn next(&self, receiver: &Receiver<Message>) -> Result<Option<Message>, Disconnected> {
+        let Some(due) = self.lines_due else {
+            return receiver.recv().map(Some).map_err(|_| Disconnected);
+        };
+        match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(message) => Ok(Some(message)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Disconnected),
+        }
+    }
+
+    fn write_last_lines(&mut self) {
+        if let Some(text) = self.lines.news()
+            && let Err(error) = self.place.write_last_lines(&text)
+        {
+            debug!("cannot write the last lines: {error}");
+        }
     }
 
     /// Writes what has been gathered, or counts it as lost.
