@@ -13,7 +13,8 @@ pub(crate) struct RecordArgs {
     /// Record the last 10,000 inputs and outputs of handover's decisions in --state-dir.
     ///
     /// `handover simulate DIR` replays the recording, and `handover report` packs it. It holds no
-    /// configuration, no text and no secret, and takes at most 3 MB. Without --state-dir nothing is recorded.
+    /// configuration and no text, and takes at most 3 MB. The last lines of each process are kept beside
+    /// it. Without --state-dir nothing is recorded.
     #[arg(long, value_enum, value_name = "WHETHER")]
     #[arg(env = "HANDOVER_RECORD", default_value = "yes")]
     pub(crate) record: Record,
@@ -22,9 +23,9 @@ pub(crate) struct RecordArgs {
 /// Whether what is decided is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Record {
-    /// It is, if there is a state directory.
+    /// Record, if there is a state directory.
     Yes,
-    /// It is not.
+    /// Record nothing, and keep no last lines.
     No,
 }
 

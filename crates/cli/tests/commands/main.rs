@@ -22,6 +22,7 @@ mod help;
 mod logs;
 mod print_command;
 mod readiness;
+mod recorder;
 mod shortages;
 mod signals;
 mod support;

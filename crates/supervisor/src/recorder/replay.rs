@@ -14,15 +14,15 @@ use crate::operator::{self, Operator};
 
 /// One replayed step of a machine.
 #[derive(Clone, Debug)]
-pub struct Step<I, O, R> {
+pub struct Step<I, O, R, D> {
     /// The time of the machine.
     pub at: Timestamp,
     /// The wall clock at that time, if the saved state tells it.
     pub wall: Option<SystemTime>,
     /// What the machine took; `None` if it handled its deadline.
     pub input: Option<I>,
-    /// The reason of the deadline, as it was recorded.
-    pub deadline: Option<String>,
+    /// The reason of the deadline that was due, if one was.
+    pub due: Option<D>,
     /// What became of the input in the replay.
     pub reception: Option<R>,
     /// The outputs of the replay.
@@ -32,10 +32,19 @@ pub struct Step<I, O, R> {
 }
 
 /// A step of the machine that decides which epoch runs. A configuration is a number.
-pub type AgentStep =
-    Step<handover_core::Input<u64>, handover_core::Output<u64>, handover_core::Reception>;
+pub type AgentStep = Step<
+    handover_core::Input<u64>,
+    handover_core::Output<u64>,
+    handover_core::Reception,
+    handover_core::DeadlineReason,
+>;
 /// A step of the operator. A configuration is a number.
-pub type OperatorStep = Step<operator::Input<u64>, operator::Output<u64>, operator::Reception>;
+pub type OperatorStep = Step<
+    operator::Input<u64>,
+    operator::Output<u64>,
+    operator::Reception,
+    operator::DeadlineReason,
+>;
 
 /// Where a replay differs from what was recorded, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +77,7 @@ pub struct Replayed {
     pub steps: u64,
     /// The steps and states that differ.
     pub differences: u64,
-    /// The records that could not be replayed: the state or the beginning of their step is missing.
+    /// The inputs and deadlines that could not be replayed, because no state is known before them.
     pub left_out: u64,
     /// The states that cannot be restored.
     pub unusable_states: u64,
@@ -120,23 +129,33 @@ trait Plays: Sized + DeserializeOwned + PartialEq {
     type Input: DeserializeOwned;
     type Output: Serialize;
     type Reception;
+    type Due;
 
     /// Whether it is a state that a machine can be in, as far as can be told.
     fn is_sound(&self) -> bool;
+    /// What is due at this time.
+    fn due(&self, at: Timestamp) -> Option<Self::Due>;
     fn give(&mut self, at: Timestamp, input: Option<&Self::Input>) -> Option<Self::Reception>;
     fn output(&mut self) -> Option<Self::Output>;
     fn show(&self, step: &StepOf<Self>, watch: &mut impl Watch);
 }
 
-type StepOf<M> = Step<<M as Plays>::Input, <M as Plays>::Output, <M as Plays>::Reception>;
+type StepOf<M> =
+    Step<<M as Plays>::Input, <M as Plays>::Output, <M as Plays>::Reception, <M as Plays>::Due>;
 
 impl Plays for Machine<u64> {
     type Input = handover_core::Input<u64>;
     type Output = handover_core::Output<u64>;
     type Reception = handover_core::Reception;
+    type Due = handover_core::DeadlineReason;
 
     fn is_sound(&self) -> bool {
         self.policy().check().is_ok()
+    }
+
+    fn due(&self, at: Timestamp) -> Option<Self::Due> {
+        let due = self.poll_timeout().filter(|due| due.at <= at)?;
+        Some(due.reason)
     }
 
     fn give(&mut self, at: Timestamp, input: Option<&Self::Input>) -> Option<Self::Reception> {
@@ -162,9 +181,15 @@ impl Plays for Operator<u64> {
     type Input = operator::Input<u64>;
     type Output = operator::Output<u64>;
     type Reception = operator::Reception;
+    type Due = operator::DeadlineReason;
 
     fn is_sound(&self) -> bool {
         true
+    }
+
+    fn due(&self, at: Timestamp) -> Option<Self::Due> {
+        let due = self.poll_timeout().filter(|due| due.at <= at)?;
+        Some(due.reason)
     }
 
     fn give(&mut self, at: Timestamp, input: Option<&Self::Input>) -> Option<Self::Reception> {
@@ -224,10 +249,13 @@ impl<M: Plays> Player<M> {
         match sign {
             Sign::State => self.restore(at, value, watch, replayed),
             Sign::Missing => self.lose(watch, replayed),
-            Sign::Output => match &mut self.open {
-                Some((_, recorded)) => recorded.push(value.clone()),
-                None => replayed.left_out = replayed.left_out.saturating_add(1),
-            },
+            // The outputs of a step whose beginning is in an earlier file, or that a new machine has at once,
+            // belong to no step.
+            Sign::Output => {
+                if let Some((_, recorded)) = &mut self.open {
+                    recorded.push(value.clone());
+                }
+            }
             Sign::Input | Sign::Deadline => {
                 self.close(true, watch, replayed);
                 let input = match sign {
@@ -240,15 +268,13 @@ impl<M: Plays> Player<M> {
                     self.machine = None;
                     return;
                 };
+                let due = machine.due(at).filter(|_| input.is_none());
                 let reception = machine.give(at, input.as_ref());
                 let outputs = std::iter::from_fn(|| machine.output()).collect();
                 let step = Step {
                     at,
                     wall: self.began.and_then(|began| began.checked_add(at.elapsed())),
-                    deadline: value
-                        .as_str()
-                        .filter(|_| input.is_none())
-                        .map(str::to_owned),
+                    due,
                     input,
                     reception,
                     outputs,

@@ -12,8 +12,9 @@ use super::redact::Names;
 use super::writer::{self, Writer};
 use crate::operator::{self, Inputs, Operator, Rename};
 
-/// How many configurations are known before those that no machine has any more are forgotten.
-const KNOWN: usize = 16;
+/// How many configurations are known before those that no machine has any more are forgotten. Each one that
+/// is known stays in memory.
+const KNOWN: usize = 4;
 
 /// What both machines share.
 pub(super) struct Tape<C> {

@@ -99,7 +99,7 @@ impl Watch for Shown {
         let mut name = |config: &u64| name(*config);
         let what = match (&step.input, step.reception) {
             (Some(input), Some(reception)) => What::Input(input.map_config(&mut name), reception),
-            _ => What::Timeout(None),
+            _ => What::Timeout(step.due),
         };
         let outputs = step.outputs.iter().map(|it| it.map_config(&mut name));
         let shown = Step {
@@ -291,9 +291,9 @@ fn zero(began: Option<SystemTime>) -> String {
 }
 
 fn cause(step: &OperatorStep) -> String {
-    match (&step.input, &step.deadline) {
+    match (&step.input, step.due) {
         (Some(input), _) => format!("{input:?}"),
-        (None, Some(deadline)) => format!("({deadline})"),
+        (None, Some(due)) => format!("({due})"),
         (None, None) => "(nothing was due)".to_owned(),
     }
 }
