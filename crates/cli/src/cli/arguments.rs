@@ -82,22 +82,23 @@ pub(crate) struct Described {
 /// Returns the arguments that were given, without what could be a secret. There are none where the words
 /// cannot be parsed.
 pub(crate) fn described(words: &[OsString], from: From) -> Vec<Described> {
-    let Some((command, matches)) = parsed(words, from) else {
+    let Some((command, name, matches)) = parsed(words, from) else {
         return Vec::new();
     };
-    let args = command.get_arguments();
+    let command = command.find_subcommand(name);
+    let args = command.into_iter().flat_map(Command::get_arguments);
     args.filter_map(|arg| describe(arg, &matches)).collect()
 }
 
 /// Returns the path that an argument has among these words.
 pub(crate) fn path(words: &[OsString], id: &str) -> Option<PathBuf> {
-    let (_, matches) = parsed(words, From::Words)?;
+    let (_, _, matches) = parsed(words, From::Words)?;
     let path = matches.try_get_one::<PathBuf>(id).ok()??;
     Some(path.clone())
 }
 
-/// The command of these words, and what they say.
-fn parsed(words: &[OsString], from: From) -> Option<(Command, ArgMatches)> {
+/// All commands, the name of the one of these words, and what they say.
+fn parsed(words: &[OsString], from: From) -> Option<(Command, String, ArgMatches)> {
     let mut command = match from {
         From::WordsAndVariables => environment::command(),
         From::Words => Cli::command().mut_subcommands(|command| {
@@ -109,7 +110,7 @@ fn parsed(words: &[OsString], from: From) -> Option<(Command, ArgMatches)> {
     };
     let mut matches = command.try_get_matches_from_mut(words).ok()?;
     let (name, matches) = matches.remove_subcommand()?;
-    Some((command.find_subcommand(name)?.clone(), matches))
+    Some((command, name, matches))
 }
 
 fn describe(arg: &Arg, matches: &ArgMatches) -> Option<Described> {

@@ -1,6 +1,7 @@
 //! The same machine with other names for its configurations.
 
 use super::Machine;
+use super::probation::Condemned;
 use super::pursuit::Pursuit;
 use super::slot::Slot;
 use crate::{Input, Output, Target};
@@ -32,6 +33,7 @@ impl<C> Machine<C> {
             slots,
             desired,
             fallback,
+            condemned,
             generations,
             gave_way,
             drain_failed,
@@ -47,6 +49,10 @@ impl<C> Machine<C> {
             slots: slots.iter().map(|slot| slot.map_config(rename)).collect(),
             desired: desired.as_ref().map(|pursuit| pursuit.map_config(rename)),
             fallback: fallback.as_ref().map(|pursuit| pursuit.map_config(rename)),
+            condemned: condemned.as_ref().map(|condemned| Condemned {
+                config: rename(&condemned.config),
+                epoch: condemned.epoch,
+            }),
             generations: *generations,
             gave_way: *gave_way,
             drain_failed: *drain_failed,
@@ -113,6 +119,7 @@ impl<C> Input<C> {
             Self::StoppedServing(epoch) => Input::StoppedServing(*epoch),
             Self::Released(epoch) => Input::Released(*epoch),
             Self::Withdrawn(epoch) => Input::Withdrawn(*epoch),
+            Self::Unfit(epoch) => Input::Unfit(*epoch),
             Self::Exited(epoch, exit) => Input::Exited(*epoch, *exit),
             Self::Terminate(urgency) => Input::Terminate(*urgency),
         }

@@ -35,6 +35,7 @@ pub(super) enum State {
         since: Timestamp,
         /// It has been live for the policy's `reset_after`.
         healthy: bool,
+        trial: Trial,
     },
     Draining {
         /// It has nothing left to lose and does not count towards the cap.
@@ -48,6 +49,18 @@ pub(super) enum State {
         /// It was aborted because it did not go live in time, which is a failure.
         timed_out: bool,
     },
+}
+
+/// What is known of whether a live epoch serves as well as the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(super) enum Trial {
+    /// It may yet be found unfit.
+    OnProbation,
+    /// Nothing was found while it was on probation, or the policy has none, or it had served before.
+    Passed,
+    /// It serves worse than the one before.
+    Unfit,
 }
 
 /// The state of a running epoch.
@@ -83,6 +96,10 @@ pub struct EpochInfo {
     pub released: bool,
     /// Whether its start was withdrawn, and no answer has come yet.
     pub withdrawn: bool,
+    /// Whether the epoch is live and on [`Policy::probation`](crate::Policy::probation).
+    pub on_probation: bool,
+    /// Whether the epoch is live and was found [unfit](crate::Input::Unfit).
+    pub unfit: bool,
 }
 
 impl<C> Slot<C> {
@@ -139,6 +156,26 @@ impl<C> Slot<C> {
 
     pub(super) fn is_live(&self) -> bool {
         matches!(self.state, State::Live { .. })
+    }
+
+    fn trial(&self) -> Option<Trial> {
+        match self.state {
+            State::Live { trial, .. } => Some(trial),
+            State::Starting { .. } | State::Draining { .. } | State::Aborting { .. } => None,
+        }
+    }
+
+    pub(super) fn is_on_probation(&self) -> bool {
+        self.trial() == Some(Trial::OnProbation)
+    }
+
+    pub(super) fn is_unfit(&self) -> bool {
+        self.trial() == Some(Trial::Unfit)
+    }
+
+    /// Whether it is live and worth going back to.
+    pub(super) fn is_proven(&self) -> bool {
+        self.trial() == Some(Trial::Passed)
     }
 
     pub(super) fn is_draining(&self) -> bool {

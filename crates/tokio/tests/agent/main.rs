@@ -8,6 +8,7 @@ mod renew;
 mod reports;
 mod restart;
 mod retire;
+mod unfit;
 mod withdraw;
 mod words;
 
