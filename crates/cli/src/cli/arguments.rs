@@ -5,13 +5,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _};
 use serde::Serialize;
 
-use super::{Cli, environment};
+use super::Cli;
+
+/// The commands that record.
+const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
@@ -58,16 +62,6 @@ const SHOWN: [&str; 40] = [
     "watch",
 ];
 
-/// Where arguments are taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    /// The words of a command line alone, because the variables of this process are not those of the
-    /// instance.
-    Words,
-    /// The words, and the variables of this process.
-    WordsAndVariables,
-}
-
 /// An argument that was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Described {
@@ -79,38 +73,58 @@ pub(crate) struct Described {
     from: &'static str,
 }
 
-/// Returns the arguments that were given, without what could be a secret. There are none where the words
-/// cannot be parsed.
-pub(crate) fn described(words: &[OsString], from: From) -> Vec<Described> {
-    let Some((command, name, matches)) = parsed(words, from) else {
+/// The arguments of this process, once they are parsed.
+static OWN: OnceLock<Vec<Described>> = OnceLock::new();
+
+/// Keeps the arguments of this process, its variables among them, without what could be a secret. To parse
+/// them again for a recording would cost memory for the rest of the process.
+pub(super) fn remember(command: &Command, matches: &ArgMatches) {
+    if let Some((name, matches)) = matches.subcommand()
+        && RECORDING.contains(&name)
+    {
+        // Those of the first parse are the ones that count.
+        let _kept = OWN.set(describe_all(command, name, matches));
+    }
+}
+
+/// Returns the arguments of this process.
+pub(crate) fn own() -> &'static [Described] {
+    OWN.get().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Returns the arguments among the words of another process, without what could be a secret. The variables of
+/// this process do not count. There are none where the words cannot be parsed.
+pub(crate) fn described(words: &[OsString]) -> Vec<Described> {
+    let Some((command, name, matches)) = parsed(words) else {
         return Vec::new();
     };
-    let command = command.find_subcommand(name);
-    let args = command.into_iter().flat_map(Command::get_arguments);
-    args.filter_map(|arg| describe(arg, &matches)).collect()
+    describe_all(&command, &name, &matches)
 }
 
 /// Returns the path that an argument has among these words.
 pub(crate) fn path(words: &[OsString], id: &str) -> Option<PathBuf> {
-    let (_, _, matches) = parsed(words, From::Words)?;
+    let (_, _, matches) = parsed(words)?;
     let path = matches.try_get_one::<PathBuf>(id).ok()??;
     Some(path.clone())
 }
 
 /// All commands, the name of the one of these words, and what they say.
-fn parsed(words: &[OsString], from: From) -> Option<(Command, String, ArgMatches)> {
-    let mut command = match from {
-        From::WordsAndVariables => environment::command(),
-        From::Words => Cli::command().mut_subcommands(|command| {
-            command.mut_args(|arg| match arg.get_env() {
-                Some(_) => arg.env(Resettable::Reset),
-                None => arg,
-            })
-        }),
-    };
+fn parsed(words: &[OsString]) -> Option<(Command, String, ArgMatches)> {
+    let mut command = Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| match arg.get_env() {
+            Some(_) => arg.env(Resettable::Reset),
+            None => arg,
+        })
+    });
     let mut matches = command.try_get_matches_from_mut(words).ok()?;
     let (name, matches) = matches.remove_subcommand()?;
     Some((command, name, matches))
+}
+
+fn describe_all(command: &Command, name: &str, matches: &ArgMatches) -> Vec<Described> {
+    let command = command.find_subcommand(name);
+    let args = command.into_iter().flat_map(Command::get_arguments);
+    args.filter_map(|arg| describe(arg, matches)).collect()
 }
 
 fn describe(arg: &Arg, matches: &ArgMatches) -> Option<Described> {
@@ -161,7 +175,7 @@ mod tests {
 
     fn of(words: &[&str]) -> Vec<(String, Vec<String>)> {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
-        let described = described(&words, From::Words).into_iter();
+        let described = described(&words).into_iter();
         described.map(|it| (it.argument, it.values)).collect()
     }
 
@@ -227,7 +241,7 @@ mod tests {
     #[test]
     fn each_argument_that_is_shown_is_one_of_run_or_exec() {
         let command = Cli::command();
-        let supervising = ["run", "exec"]
+        let supervising = RECORDING
             .into_iter()
             .filter_map(|name| command.find_subcommand(name));
         let known: Vec<_> = supervising

@@ -33,10 +33,9 @@ impl RecordArgs {
     /// Begins the recording. That there is none is no reason not to serve.
     pub(crate) fn recorder(self, state_dir: Option<&Path>) -> Option<Recorder> {
         let dir = state_dir.filter(|_| self.record == Record::Yes)?;
-        let words: Vec<_> = std::env::args_os().collect();
         let about = serde_json::json!({
             "handover": env!("CARGO_PKG_VERSION"),
-            "arguments": arguments::described(&words, arguments::From::WordsAndVariables),
+            "arguments": arguments::own(),
         });
         match Recorder::open(dir, about) {
             Ok(recorder) => Some(recorder),

@@ -47,10 +47,8 @@ fn unpacked(archive: &Path) -> Vec<(String, String)> {
 
 fn file<'a>(files: &'a [(String, String)], name: &str) -> &'a str {
     let file = files.iter().find(|(known, _)| known == name);
-    file.map_or_else(
-        || panic!("{name} is not packed: {files:?}"),
-        |(_, text)| text,
-    )
+    assert!(file.is_some(), "{name} is not packed: {files:?}");
+    &file.unwrap().1
 }
 
 fn summary(files: &[(String, String)]) -> Value {

@@ -256,33 +256,42 @@ impl<M: Plays> Player<M> {
                     recorded.push(value.clone());
                 }
             }
-            Sign::Input | Sign::Deadline => {
-                self.close(true, watch, replayed);
-                let input = match sign {
-                    Sign::Input => M::Input::deserialize(value).map(Some),
-                    _ => Ok(None),
-                };
-                let (Some(machine), Ok(input)) = (&mut self.machine, input) else {
-                    replayed.left_out = replayed.left_out.saturating_add(1);
-                    // From here on the machine is not known.
-                    self.machine = None;
-                    return;
-                };
-                let due = machine.due(at).filter(|_| input.is_none());
-                let reception = machine.give(at, input.as_ref());
-                let outputs = std::iter::from_fn(|| machine.output()).collect();
-                let step = Step {
-                    at,
-                    wall: self.began.and_then(|began| began.checked_add(at.elapsed())),
-                    due,
-                    input,
-                    reception,
-                    outputs,
-                    difference: None,
-                };
-                self.open = Some((step, Vec::new()));
+            Sign::Input => {
+                let input = M::Input::deserialize(value).ok();
+                self.step(at, input.map(Some), watch, replayed);
             }
+            Sign::Deadline => self.step(at, Some(None), watch, replayed),
         }
+    }
+
+    /// Begins a step, with an input or a deadline; none is an input that cannot be read.
+    fn step(
+        &mut self,
+        at: Timestamp,
+        input: Option<Option<M::Input>>,
+        watch: &mut impl Watch,
+        replayed: &mut Replayed,
+    ) {
+        self.close(true, watch, replayed);
+        let (Some(machine), Some(input)) = (&mut self.machine, input) else {
+            replayed.left_out = replayed.left_out.saturating_add(1);
+            // From here on the machine is not known.
+            self.machine = None;
+            return;
+        };
+        let due = machine.due(at).filter(|_| input.is_none());
+        let reception = machine.give(at, input.as_ref());
+        let outputs = std::iter::from_fn(|| machine.output()).collect();
+        let step = Step {
+            at,
+            wall: self.began.and_then(|began| began.checked_add(at.elapsed())),
+            input,
+            due,
+            reception,
+            outputs,
+            difference: None,
+        };
+        self.open = Some((step, Vec::new()));
     }
 
     fn restore(

@@ -64,7 +64,7 @@ impl Process {
 
     /// The words of its command line, without what could be a secret.
     pub(super) fn arguments(&self) -> Value {
-        let described = described(&self.words, arguments::From::Words);
+        let described = described(&self.words);
         serde_json::to_value(described).unwrap_or_default()
     }
 
