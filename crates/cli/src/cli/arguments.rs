@@ -132,7 +132,7 @@ fn describe(arg: &Arg, matches: &ArgMatches) -> Option<Described> {
     let from = match matches.value_source(id)? {
         ValueSource::CommandLine => "command line",
         ValueSource::EnvVariable => "variable",
-        _ => return None,
+        ValueSource::DefaultValue | _ => return None,
     };
     let values = matches.get_raw(id).into_iter().flatten();
     let is_shown = SHOWN.contains(&id) || !arg.get_possible_values().is_empty();

@@ -64,7 +64,7 @@ pub(super) async fn run(args: &ReportArgs) -> Result<ExitCode, Fatal> {
             arguments = arguments.or(begun);
         }
         None => {
-            parts.missing("the instance has no state directory, so nothing is recorded".to_owned())
+            parts.missing("the instance has no state directory, so nothing is recorded".to_owned());
         }
     }
     let status = asked.as_ref().ok().map(|(status, _)| status);
@@ -201,11 +201,11 @@ impl Parts {
 /// What the last run said of itself.
 fn begun(recording: &Recording) -> Option<Value> {
     let records = recording.parts.iter().flat_map(|part| &part.records);
-    let begins = records.filter_map(|record| match record {
+    let mut begins = records.rev().filter_map(|record| match record {
         Some(Record::Note(Note::Begin(begin))) => Some(begin.about.get("arguments")?.clone()),
         _ => None,
     });
-    begins.last()
+    begins.next()
 }
 
 /// The newest crash reports in a directory, oldest first.

@@ -240,6 +240,8 @@ fn sentence(event: &Event, status: &Status) -> Option<String> {
         Event::Held(held) => format!("the next change waits: {held}"),
         Event::FallbackLost { .. } => "the last good configuration fails too".to_owned(),
         Event::NotRestarted { epoch } => format!("epoch {epoch} ended and is not started again"),
-        _ => return None,
+        Event::ProbationPassed { .. } | Event::Unfit { .. } | Event::BeyondCap { .. } | _ => {
+            return None;
+        }
     })
 }

@@ -122,9 +122,9 @@ impl Process {
             return Err(format!("it took longer than {DOCTOR:?}"));
         };
         // 1 and 2 are findings.
-        match ended.map_err(|error| error.to_string())? {
-            ExitCause::Code(0..=2) => {}
-            other => return Err(format!("it ended with {other}")),
+        let ended = ended.map_err(|error| error.to_string())?;
+        if !matches!(ended, ExitCause::Code(0..=2)) {
+            return Err(format!("it ended with {ended}"));
         }
         let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
         match serde_json::from_slice::<Value>(&found) {
