@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what each word means.
 
+pub(crate) mod arguments;
 pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -12,6 +13,8 @@ pub(crate) mod global;
 pub(crate) mod policy;
 pub(crate) mod private_ips;
 pub(crate) mod probation;
+pub(crate) mod record;
+pub(crate) mod report;
 pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod simulate;
@@ -23,6 +26,7 @@ use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
 use private_ips::PrivateIpsArgs;
+use report::ReportArgs;
 use resolve::ResolveArgs;
 use run::{RunArgs, ValidateArgs};
 use simulate::SimulateArgs;
@@ -55,6 +59,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Validate(ValidateArgs),
     Doctor(DoctorArgs),
+    Report(ReportArgs),
     Resolve(ResolveArgs),
     PrivateIps(PrivateIpsArgs),
     Simulate(SimulateArgs),

@@ -10,6 +10,7 @@ mod envoy_config;
 mod exec;
 mod print_command;
 mod private_ips;
+mod report;
 mod resolve;
 mod run;
 mod simulate;
@@ -48,6 +49,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Demo(args) => demo::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Report(args) => report::run(&args).await,
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),

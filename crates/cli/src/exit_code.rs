@@ -23,6 +23,8 @@ pub(crate) struct ExitCode(u8);
 impl ExitCode {
     /// Everything went as asked.
     pub(crate) const CLEAN: Self = Self(0);
+    /// `simulate` only: the replay of a recording differs from what was recorded.
+    pub(crate) const DIFFERENT: Self = Self(1);
     /// `demo` only: a request was lost.
     pub(crate) const LOSS: Self = Self(1);
     /// `doctor` only: there are warnings.

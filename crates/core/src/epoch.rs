@@ -7,6 +7,7 @@ use core::fmt;
 /// A new epoch is exactly one higher than the highest running one, or 0 if none runs, as Envoy's
 /// hot restart protocol requires. The number of an exited epoch is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Epoch(u32);
 
 impl Epoch {

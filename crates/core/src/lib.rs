@@ -17,6 +17,9 @@
 //! **Which types first.** [`Machine`], [`Input`], [`Output`]; then [`Policy`] and its three
 //! presets. Everything else is a part of these. The crate `handover-core-testing` has the named
 //! invariants, a checker that watches a machine from outside, and scenarios as text.
+//!
+//! **Features.** `serde` saves and restores a machine, its inputs and its outputs.
+//! [`Machine::map_config`] leaves the content of configurations out before that. It adds no `std`.
 
 #![no_std]
 #![forbid(unsafe_code)]

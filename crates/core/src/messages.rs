@@ -10,6 +10,7 @@ use crate::{Epoch, EpochState, Timestamp, Urgency};
 /// The enum is closed: callers create its values. So the compiler finds each generator and model
 /// that lacks a new input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Input<C> {
     /// Run the proxy with this configuration.
     Desire(C),
@@ -79,6 +80,7 @@ pub enum Input<C> {
 
 /// How an epoch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Exit {
     /// The epoch ended without an error.
     Clean,
@@ -90,6 +92,7 @@ pub enum Exit {
 
 /// Whether a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Severity {
     /// A retry can help: a port in use, a crash.
     Transient,
@@ -101,6 +104,7 @@ pub enum Severity {
 ///
 /// The enum is closed, because a driver cannot start what it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Target<C> {
     /// Serve with this configuration.
     Serve(C),
@@ -111,6 +115,7 @@ pub enum Target<C> {
 
 /// How an epoch must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Abort {
     /// The epoch may finish its current requests.
     Graceful,
@@ -123,6 +128,7 @@ pub enum Abort {
 ///
 /// The enum is closed, so a driver that ignores a new command does not compile. [`Event`] may grow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Output<C> {
     /// Start this epoch. Report [`Input::Live`] once it serves, and [`Input::Exited`] once it has
     /// ended.
@@ -185,6 +191,7 @@ pub enum Output<C> {
 
 /// How the machine's work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Outcome {
     /// The end was asked for, and everything was drained, or there was nothing to drain.
@@ -215,6 +222,7 @@ pub enum Outcome {
 
 /// Why the desired configuration was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum GaveUp {
     /// Its retries are spent.
@@ -227,6 +235,7 @@ pub enum GaveUp {
 
 /// What an epoch was started for, without the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Purpose {
     /// To serve with the desired configuration.
     Desired,
@@ -239,6 +248,7 @@ pub enum Purpose {
 /// A report for people and metrics. Nothing depends on it, and a later version may report more. So
 /// a `match` on it needs an arm for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Event {
     /// The epoch was started.
@@ -370,6 +380,7 @@ pub enum Event {
 /// The reason why the desired configuration cannot be started yet. Each reason ends by an input or
 /// a deadline, and then the machine decides again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Held {
     /// This epoch is not live yet.
@@ -431,6 +442,7 @@ impl fmt::Display for GaveUp {
 
 /// What became of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[must_use = "an input may have been denied"]
 pub enum Reception {
     /// The input was accepted, and outputs may follow.
@@ -443,6 +455,7 @@ pub enum Reception {
 
 /// Why an input changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Ignored {
     /// The configuration already is the desired one.
@@ -459,6 +472,7 @@ pub enum Ignored {
 
 /// Why a desire or a cold restart was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Denied {
     /// The machine drains or stops, and starts no configuration any more.
@@ -493,6 +507,7 @@ impl core::error::Error for Denied {}
 /// The time at which the caller must call
 /// [`Machine::handle_timeout`](crate::Machine::handle_timeout), and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Deadline {
     /// The time of the deadline.
     pub at: Timestamp,
@@ -502,6 +517,7 @@ pub struct Deadline {
 
 /// The reason of a deadline. Each variant says in which state the deadline exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum DeadlineReason {
     /// When to give up waiting for this epoch to go live: while it starts.

@@ -23,6 +23,7 @@ use crate::Severity;
 /// assert!(policy.check().is_ok());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Policy {
     /// The number of retries of a failed configuration, and their delays.
     pub retry: Retry,
@@ -68,6 +69,7 @@ pub struct Policy {
 
 /// When the next epoch may be started after the newest one was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Advance {
     /// Start the next epoch only once the newest one is live or has exited.
     WhenLive,
@@ -77,6 +79,7 @@ pub enum Advance {
 
 /// What the failure of an epoch means for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnFailure {
     /// The other epochs continue. Only a failure of the newest epoch costs a retry.
     KeepServing,
@@ -87,6 +90,7 @@ pub enum OnFailure {
 /// What happens when the desired configuration is given up, because its retries are spent or
 /// because a retry cannot help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnExhausted {
     /// Report it, abort every epoch and finish.
     Stop,
@@ -99,6 +103,7 @@ pub enum OnExhausted {
 
 /// What a clean exit of the newest epoch means while nobody asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnCleanExit {
     /// The exit counts as wanted, and the configuration is not started again.
     Stay,

@@ -24,6 +24,7 @@ pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// operating system's instant, a timestamp can be built in a test, compared in a snapshot, hashed
 /// by a model checker and written to a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timestamp(Duration);
 
 impl Timestamp {

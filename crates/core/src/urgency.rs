@@ -7,6 +7,7 @@ use core::fmt;
 /// Urgency only rises: the strongest one so far counts. A weaker or equal one changes nothing. The
 /// sender decides whether a second request means more than the first, for example a signal handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Urgency {
     /// Drain every epoch, then end.
     Drain,

@@ -27,6 +27,7 @@ use crate::Retry;
 /// assert_eq!(budget.take(&retry, 0), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Budget {
     left: u32,
     used: u32,

@@ -9,6 +9,7 @@ use crate::span::from_nanos;
 /// Jitter only shortens delays. So the longest delay and the total of a [`Retry`](crate::Retry)
 /// remain upper bounds with any jitter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Jitter(u8);
 
 impl Jitter {

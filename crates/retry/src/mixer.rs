@@ -11,6 +11,7 @@
 /// Generators" (OOPSLA 2014): one addition and two multiplications per number, eight bytes of
 /// state, no bad seed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SplitMix64 {
     state: u64,
 }

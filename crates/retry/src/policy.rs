@@ -23,6 +23,7 @@ use crate::{Delays, Jitter, span::from_nanos};
 /// ```
 #[doc(alias = "DefaultRetry")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Retry {
     /// The number of retries before the caller gives up. With 0 the first failure is final.
     #[doc(alias = "MaxRetries")]

@@ -31,6 +31,7 @@ use crate::operator::{
     self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input, LookId,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
 };
+use crate::recorder::Recorded;
 use crate::supervisor::Ended;
 use crate::{Facts, Files, Operate, Signals, Source, Verify};
 use counters::Counted;
@@ -53,6 +54,8 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) verify: Arc<[Verify]>,
     /// How long each part of a look at such an epoch may take.
     pub(crate) time_limit: Duration,
+    /// What records the operator's steps.
+    pub(crate) recorded: Option<Recorded<P::Config>>,
 }
 
 /// Runs an operator in the world.
@@ -139,6 +142,9 @@ where
     /// Not cancel safe: an output may be lost.
     pub(crate) async fn turn(&mut self) -> Option<Ending> {
         while let Some(output) = self.operator.poll_output() {
+            if let Some(recorded) = &mut self.world.recorded {
+                recorded.operator_output(&output);
+            }
             if let Output::Finish(ending) = output {
                 return Some(ending);
             }
@@ -150,6 +156,9 @@ where
             None => self.next().await,
         };
         let now = Timestamp::new(self.started.elapsed());
+        if let Some(recorded) = &mut self.world.recorded {
+            recorded.operator_step(&self.operator, now, input.as_ref());
+        }
         match input {
             Some(input) => {
                 let reception = self.operator.handle_input(now, input);

@@ -31,6 +31,7 @@ mod files;
 mod operate;
 pub mod operator;
 pub mod program;
+pub mod recorder;
 mod signals;
 mod source;
 mod supervisor;

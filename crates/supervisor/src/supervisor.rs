@@ -18,6 +18,7 @@ use crate::driver::{Driver, World};
 use crate::operator::{
     Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
+use crate::recorder::Recorder;
 use crate::{Files, Operate, Signals, Source, Verify, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
@@ -37,6 +38,7 @@ pub struct Supervisor<P: Operate, S> {
     probation: Option<Duration>,
     evidence: EvidenceRules,
     verify: Vec<Verify>,
+    recorder: Option<Recorder>,
 }
 
 /// Makes a [`Supervisor`]. Every setting has a default.
@@ -54,6 +56,7 @@ pub struct Builder<P: Operate, S> {
     notify: Box<dyn FnMut(Notification) + Send>,
     evidence: EvidenceRules,
     verify: Vec<Verify>,
+    recorder: Option<Recorder>,
 }
 
 /// Why there is no supervisor.
@@ -105,6 +108,7 @@ where
             notify: Box::new(log_notification),
             evidence: EvidenceRules::default(),
             verify: Vec::new(),
+            recorder: None,
         }
     }
 
@@ -167,7 +171,13 @@ where
             }
             None => Operator::new(settings),
         };
-        let handle = self.agent.handle();
+        let mut agent = self.agent;
+        let recorded = self.recorder.as_ref().map(|recorder| {
+            let (of_agent, of_operator) = recorder.tape();
+            agent.observe(Box::new(of_agent));
+            of_operator
+        });
+        let handle = agent.handle();
         let counted = Arc::new(Counted::default());
         // It ends with the agent.
         tokio::spawn(Arc::clone(&counted).follow(handle.events()));
@@ -182,7 +192,8 @@ where
                 counted,
                 control,
                 signals,
-                agent: tokio::spawn(self.agent.run(std::future::pending())),
+                agent: tokio::spawn(agent.run(std::future::pending())),
+                recorded,
                 exit_code: self.exit_code,
                 notify: self.notify,
                 verify: self.verify.into(),
@@ -205,6 +216,9 @@ where
         };
         let ended = driver.ended(ending);
         driver.close().await;
+        if let Some(recorder) = self.recorder {
+            recorder.close().await;
+        }
         Ok(ended)
     }
 }
@@ -275,6 +289,12 @@ where
         self
     }
 
+    /// Records the inputs and outputs of both machines.
+    pub fn record(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
     /// Checks the policy and reads the watched files, which blocks. Nothing is started yet.
     ///
     /// # Errors
@@ -301,6 +321,7 @@ where
             probation,
             evidence: self.evidence,
             verify: self.verify,
+            recorder: self.recorder,
         })
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::control::{Orders, Report};
 use crate::handle::{Applied, ApplyError, Events, NotLive};
 use crate::status::{FoundUnfit, NotLiveInTime};
-use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
+use crate::{Failure, Handle, Observer, Proxy, RunControl, RunError, Status, log};
 
 /// Runs a [`Proxy`] under a [`Policy`]: the driver of a [`Machine`].
 ///
@@ -44,6 +44,7 @@ pub struct Agent<P: Proxy + ?Sized> {
     last_failure: Option<Failure>,
     /// The epoch that stands for the drain, once it was started.
     drain: Option<Epoch>,
+    observer: Option<Box<dyn Observer<P::Config>>>,
 }
 
 /// What became of a configuration that was asked for.
@@ -93,7 +94,13 @@ impl<P: Proxy + ?Sized> Agent<P> {
             events: Events::default(),
             last_failure: None,
             drain: None,
+            observer: None,
         })
+    }
+
+    /// Lets this observer watch each step of the machine, in place of one before.
+    pub fn observe(&mut self, observer: Box<dyn Observer<P::Config>>) {
+        self.observer = Some(observer);
     }
 
     /// Returns a handle to this agent.
@@ -140,7 +147,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                     is_shut_down = true;
                     self.feed(Input::Terminate(Urgency::Drain));
                 }
-                () = wait_for(deadline, self.started) => self.machine.handle_timeout(self.now()),
+                () = wait_for(deadline, self.started) => self.handle_timeout(),
             }
             while self.runs.try_join_next().is_some() {}
         }
@@ -159,7 +166,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                     Input::Renew(config) | Input::Restart(config)
                         if self.machine.desired() == Some(config)
                 );
-                let reception = self.machine.handle_input(self.now(), input);
+                let reception = self.handle_input(input);
                 if reception == Reception::Accepted && !is_awaited {
                     for waiter in self.waiters.drain(..) {
                         // The caller may have stopped waiting.
@@ -187,7 +194,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
 
     /// Keeps the evidence only if the machine takes it for one: it may come too late.
     fn found_unfit(&mut self, epoch: Epoch, evidence: String) {
-        let reception = self.machine.handle_input(self.now(), Input::Unfit(epoch));
+        let reception = self.handle_input(Input::Unfit(epoch));
         match reception {
             Reception::Accepted => {
                 self.last_failure = Some(Failure {
@@ -202,14 +209,33 @@ impl<P: Proxy + ?Sized> Agent<P> {
 
     /// Feeds an input that nobody waits for an answer to; one that comes too late is ignored.
     fn feed(&mut self, input: Input<P::Config>) {
-        if let Reception::Ignored(why) = self.machine.handle_input(self.now(), input) {
+        if let Reception::Ignored(why) = self.handle_input(input) {
             tracing::debug!("ignored an input: {why}");
         }
+    }
+
+    fn handle_input(&mut self, input: Input<P::Config>) -> Reception {
+        let now = self.now();
+        if let Some(observer) = &mut self.observer {
+            observer.step_begins(&self.machine, now, Some(&input));
+        }
+        self.machine.handle_input(now, input)
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now();
+        if let Some(observer) = &mut self.observer {
+            observer.step_begins(&self.machine, now, None);
+        }
+        self.machine.handle_timeout(now);
     }
 
     /// Carries out every output, in order.
     fn carry_out(&mut self) {
         while let Some(output) = self.machine.poll_output() {
+            if let Some(observer) = &mut self.observer {
+                observer.output(&output);
+            }
             match output {
                 Output::Start { epoch, target } => self.start(epoch, target),
                 Output::Abort { epoch, how } => {

@@ -75,6 +75,7 @@ mod agent;
 mod control;
 mod handle;
 mod log;
+mod observer;
 mod proxy;
 mod status;
 #[cfg(any(test, doctest))]
@@ -85,6 +86,7 @@ pub use handover_core as core;
 pub use agent::Agent;
 pub use control::RunControl;
 pub use handle::{Applied, ApplyError, Followed, Handle, NotLive};
+pub use observer::Observer;
 pub use proxy::{Proxy, RunError};
 pub use status::{Failure, Status, error_chain};
 

@@ -6,7 +6,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::Cli;
+use super::{Cli, arguments};
 
 /// What switches a flag off that takes no value; the rest switches it on.
 const NO: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
@@ -18,7 +18,11 @@ impl Cli {
     ///
     /// What is wrong with the words or the variables, or the help that was asked for.
     pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches_from(words);
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(words);
+        if let Ok(matches) = &matches {
+            arguments::remember(&command, matches);
+        }
         match matches.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)) {
             // With every variable in it, set or not.
             Err(error) if error.kind() == ErrorKind::DisplayHelp => Err(Self::command()

@@ -1,6 +1,7 @@
 //! `handover exec`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,6 +11,7 @@ use super::control::ControlArgs;
 use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
+use super::record::RecordArgs;
 
 /// Supervise any server: the next process takes over on the same sockets.
 ///
@@ -84,6 +86,13 @@ pub(crate) struct ExecArgs {
         default_value = "TERM"
     )]
     pub(crate) stop_signal: Signal,
+
+    /// Keep a recording in this directory; see --record.
+    #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) recorded: RecordArgs,
 
     #[command(flatten)]
     pub(crate) ready: ReadyArgs,

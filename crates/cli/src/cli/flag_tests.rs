@@ -84,6 +84,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "record",
+        "commands::recorder::without_a_state_directory_or_where_it_is_switched_off_nothing_is_recorded",
+    ),
+    (
+        "run",
         "fallback",
         "proof::keeping::a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one",
     ),
@@ -321,6 +326,31 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "exec",
         "memory-guard",
         "commands::shortages::a_second_process_that_does_not_fit_is_started_where_that_is_asked_for",
+    ),
+    (
+        "exec",
+        "state-dir",
+        "commands::recorder::a_killed_run_with_changes_and_failures_is_replayed_without_a_difference",
+    ),
+    (
+        "exec",
+        "record",
+        "commands::recorder::without_a_state_directory_or_where_it_is_switched_off_nothing_is_recorded",
+    ),
+    (
+        "report",
+        "output",
+        "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",
+    ),
+    (
+        "report",
+        "force",
+        "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",
+    ),
+    (
+        "report",
+        "state-dir",
+        "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",
     ),
     (
         "exec",
@@ -634,7 +664,9 @@ const TARGET_TEST: &str =
 const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doctor";
 
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let clients = ["status", "reload", "drain", "undrain", "stop", "who"];
+    let clients = [
+        "status", "reload", "drain", "undrain", "stop", "who", "report",
+    ];
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));

@@ -16,6 +16,7 @@ use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::probation::parse_percent;
+use super::record::RecordArgs;
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
@@ -107,12 +108,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 
-    /// Keep the last good configuration in this directory, and reports of crashes.
+    /// Keep the last good configuration in this directory, reports of crashes and a recording.
     ///
-    /// A configuration is good once it has passed its probation. See --fallback. A crash is every end of an epoch that was not asked for. The last ten reports
-    /// are kept.
+    /// A configuration is good once it has passed its probation. See --fallback and --record. A crash is
+    /// every end of an epoch that was not asked for. The last ten reports are kept.
     #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) recorded: RecordArgs,
 
     /// What to run if the configuration is unusable when handover starts.
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_FALLBACK")]

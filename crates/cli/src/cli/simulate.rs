@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Run a script against the state machine and print each step
+/// Run a script against the state machine, or replay a recording, and print each step
 ///
-/// The clock is simulated, and no process is started. A script has one input per
-/// line, after its time:
+/// The clock is simulated, and no process is started. FILE is a script, a recording
+/// of `run` or `exec`, or the state directory with the recording: see
+/// docs/recorder.md. A script has one input per line, after its time:
 ///
 ///   # A failed epoch 1 is tried again beside a good epoch 0.
 ///   policy resilient retries=3
@@ -30,12 +31,14 @@ use clap::Args;
     verbatim_doc_comment,
     after_long_help = "\
 Exit codes:
-   0  the script ran to its end
+   0  the script ran to its end, or the replay did what was recorded
+   1  the replay differs from what was recorded
   64  the command line is wrong
-  65  the script is invalid or cannot be read, or an invariant was broken"
+  65  the script or recording is invalid or cannot be read, or an invariant was
+      broken"
 )]
 pub(crate) struct SimulateArgs {
-    /// The script to run. `-` reads standard input.
+    /// The script or recording. `-` reads standard input.
     #[arg(value_name = "FILE")]
     pub(crate) script: PathBuf,
 

@@ -181,7 +181,7 @@ fn sentence(released: &Released) -> String {
 }
 
 /// The socket of the instance that is meant. A flag wins over a variable.
-fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
+pub(super) fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
     let wanted = match (&target.socket, &target.name) {
         (Some(path), _) => Selector::Socket(path.clone()),
         (None, Some(name)) => Selector::Name(name.clone()),

@@ -39,7 +39,13 @@ async fn supervise(
     output: Arc<dyn OutputSink>,
 ) -> Result<ExitCode, Fatal> {
     let instance = Instance::open(&args.control, &Directory::new(None))?;
+    let recorder = args.recorded.recorder(args.state_dir.as_deref());
+    let output = match &recorder {
+        Some(recorder) => recorder.keep_lines(output),
+        None => output,
+    };
     let (supervisor, _) = prepare(args, output).await?;
+    let supervisor = supervisor.record(recorder);
     let supervisor = instance.control(supervisor).build()?;
     supervise::supervise(supervisor, signals, DRAIN_TIME_FLAG).await
 }

@@ -106,6 +106,11 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     }
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
+    let recorder = args.recorded.recorder(args.state_dir.as_deref());
+    let output = match &recorder {
+        Some(recorder) => recorder.keep_lines(output),
+        None => output,
+    };
     let on_terminate = match args.native_sidecar {
         true => OnTerminate::Stop,
         false => OnTerminate::Drain,
@@ -164,7 +169,8 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         .verify(probes)
         .watch(watched)
         .rescan(rescan)
-        .on_terminate(on_terminate);
+        .on_terminate(on_terminate)
+        .record(recorder);
     let supervisor = instance.control(supervisor).build()?;
     doctor::log_beside_the_start(settings, places, first, supervisor.handle().status());
     Ok(Prepared {

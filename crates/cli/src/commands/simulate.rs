@@ -1,4 +1,6 @@
-//! `handover simulate`: the state machine by itself, from a script.
+//! `handover simulate`: the state machine by itself, from a script, or both machines from a recording.
+
+mod replay;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -10,6 +12,7 @@ use handover_core::{
     Severity, Target,
 };
 use handover_core_testing::scenario::{RunError, Scenario, Step, Transcript, What};
+use handover_supervisor::recorder::is_recording;
 use serde_json::{Value, json};
 
 use crate::cli::simulate::SimulateArgs;
@@ -18,8 +21,18 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
 pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Fatal> {
+    if args.script.is_dir() {
+        return replay::run(&replay::read_directory(&args.script)?, args.json);
+    }
     let script = read(&args.script).or_exit(ExitCode::CONFIG)?;
     let name = name(&args.script);
+    if is_recording(&script) {
+        let recording = replay::of_bytes(Path::new(&name), &script)?;
+        return replay::run(&recording, args.json);
+    }
+    let script = String::from_utf8(script)
+        .with_context(|| format!("reading the script {name}, which is no text"))
+        .or_exit(ExitCode::CONFIG)?;
     let scenario = Scenario::parse(&script)
         .with_context(|| format!("reading the script {name}"))
         .or_exit(ExitCode::CONFIG)?;
@@ -41,7 +54,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Fatal> {
     Ok(ExitCode::CLEAN)
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path == Path::new("-") {
         return read_all(std::io::stdin()).context("reading the script from standard input");
     }
@@ -54,9 +67,9 @@ fn read(path: &Path) -> anyhow::Result<String> {
 const MAX_SCRIPT: u64 = 16 << 20;
 
 /// Reads to the end, within limits: not each file has one.
-fn read_all(file: impl std::io::Read) -> std::io::Result<String> {
-    let mut script = String::new();
-    let read = file.take(MAX_SCRIPT + 1).read_to_string(&mut script)?;
+fn read_all(file: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let mut script = Vec::new();
+    let read = file.take(MAX_SCRIPT + 1).read_to_end(&mut script)?;
     if u64::try_from(read).is_ok_and(|read| read <= MAX_SCRIPT) {
         Ok(script)
     } else {

@@ -325,7 +325,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     let line = format!(
         "doctor --all --config-path {path} --template --envoy-path /bin/true --base-id 77777 --drain-time 20s \
          --parent-shutdown-time 30s --watch {dir} --rescan-interval none --watch-binary --concurrency 2 \
-         --run-dir {dir} --run-dir-group 0 --lock-dir {dir}/locks --state-dir {dir} \
+         --run-dir {dir} --run-dir-group 0 --lock-dir {dir}/locks --state-dir {dir} --record no \
          --fallback last-known-good --termination-log {dir}/log --hung-after 5s --on-hung report \
          --no-repair --native-sidecar --print-command --name web --socket {dir}/web.sock \
          --service-cluster c --service-node n --local-address-ip-version v4 --termination-drain 9s \

@@ -241,6 +241,10 @@ fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
         assert!(stdout(&status).contains("\"name\": \"web\""), "{status:?}");
         let who = ask(&["who", "--json"], target);
         assert!(stdout(&who).contains("\"epochs\""), "{who:?}");
+        let archive = dir.join("report.tar.gz");
+        let output = ["report", "--force", "--output", archive.to_str().unwrap()];
+        let report = ask(&output, target);
+        assert_eq!(report.status.code(), Some(0), "{report:?}");
     }
     let stopped = ask(&["stop", "--now"], targets[1]);
     assert_eq!(stopped.status.code(), Some(0), "{}", stderr(&stopped));

@@ -23,6 +23,7 @@ mod logs;
 mod print_command;
 mod probation;
 mod readiness;
+mod recorder;
 mod shortages;
 mod signals;
 mod support;

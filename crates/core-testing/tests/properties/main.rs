@@ -15,4 +15,5 @@ mod generate;
 mod model;
 mod progress;
 mod reference;
+mod saved;
 mod script;

@@ -30,7 +30,7 @@
 //! its budget, `desire` what is asked for, `reconcile` what is started next, `exits` what follows
 //! from an exit, `give_way` how a start makes room for a newer desire, `stop` the way to the end,
 //! `timers` the deadlines, `view` what a machine tells of itself, `canonical` the one machine that
-//! stands for all which do the same.
+//! stands for all which do the same, `rename` the same machine with other names of configurations.
 
 mod canonical;
 mod desire;
@@ -39,6 +39,7 @@ mod give_way;
 mod probation;
 mod pursuit;
 mod reconcile;
+mod rename;
 mod slot;
 mod stop;
 #[cfg(test)]
@@ -134,6 +135,7 @@ pub use self::view::Standing;
 /// # Ok::<(), handover_core::PolicyError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Machine<C> {
     policy: Policy,
     random: SplitMix64,
@@ -164,6 +166,7 @@ pub struct Machine<C> {
 
 /// The stage of the machine's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Phase {
     /// The machine keeps the desired configuration running.
     Running,

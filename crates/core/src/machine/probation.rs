@@ -11,6 +11,7 @@ use crate::{Epoch, Event, GaveUp, Ignored, Policy, Reception};
 
 /// A configuration that was found unfit, and the epoch that it was found of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Condemned<C> {
     pub(super) config: C,
     pub(super) epoch: Epoch,

@@ -12,6 +12,7 @@ pub(super) const NO_DESIRE: u64 = 0;
 
 /// A configuration, its retry budget and how far its pursuit has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Pursuit<C> {
     pub(super) config: C,
     /// Which desire this is, from 1; the epochs started for it carry the same number.
@@ -22,6 +23,7 @@ pub(super) struct Pursuit<C> {
 
 /// Whether a configuration may be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Stage {
     /// It may be started, or it runs.
     Ready,

@@ -5,6 +5,7 @@ use crate::{Abort, Epoch, Output, Purpose, Timestamp};
 
 /// An epoch from its start until its exit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Slot<C> {
     pub(super) epoch: Epoch,
     pub(super) purpose: Purpose,
@@ -24,6 +25,7 @@ pub(super) struct Slot<C> {
 
 /// Where an epoch is in its life; the picture is in the [module](super) that owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum State {
     Starting {
         /// When the machine asked for the start to be given up, if it has.
@@ -51,6 +53,7 @@ pub(super) enum State {
 
 /// What is known of whether a live epoch serves as well as the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Trial {
     /// It may yet be found unfit.
     OnProbation,
@@ -62,6 +65,7 @@ pub(super) enum Trial {
 
 /// The state of a running epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum EpochState {
     /// The epoch was started, and has not reported that it serves.
     Starting,
@@ -75,6 +79,7 @@ pub enum EpochState {
 
 /// A running epoch, as [`Machine::epochs`](super::Machine::epochs) shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct EpochInfo {
     /// The number of the epoch.
     pub epoch: Epoch,

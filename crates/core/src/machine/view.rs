@@ -6,6 +6,7 @@ use crate::{Epoch, EpochInfo, Held, LOOK_AROUND, Outcome, Policy, Timestamp};
 
 /// The state of the desired configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Standing {
     /// No configuration was desired yet.
     Nothing,

@@ -11,7 +11,9 @@ use handover_core::{Epoch, Urgency};
 use super::{Ending, Probation, Unfit};
 
 /// The number of an ask, chosen by the driver. Each new ask has a higher number than all before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct AskId(pub u64);
 
 impl fmt::Display for AskId {
@@ -21,7 +23,7 @@ impl fmt::Display for AskId {
 }
 
 /// What a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Request {
     /// The present state. It is answered immediately.
     Status,
@@ -55,7 +57,19 @@ pub enum Request {
 }
 
 /// What a successful read leads to; the strongest wish since the last one counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum Next {
     /// The next epoch, if what was read differs from what was asked for last.
     #[default]
@@ -67,7 +81,9 @@ pub enum Next {
 }
 
 /// Whether an answer waits until what was asked for has happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Wait {
     /// It tells only that the request was taken in.
     #[default]
@@ -92,7 +108,7 @@ impl Wait {
 }
 
 /// The answer to an ask that was granted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Reply<C> {
     /// The state of the operator. The driver adds what the agent, the proxy and the files show.
     Status(Box<Overview<C>>),
@@ -120,7 +136,7 @@ pub enum Reply<C> {
 }
 
 /// How far a reload is when its client is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Progress {
     /// The agent has taken the change in.
     Asked,
@@ -131,7 +147,7 @@ pub enum Progress {
 }
 
 /// An epoch that holds no start any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Released {
     /// Its number.
     pub epoch: Epoch,
@@ -140,7 +156,7 @@ pub struct Released {
 }
 
 /// The state of the operator, for a status.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Overview<C> {
     /// The configuration that was asked for last.
     pub desired: Option<C>,
@@ -161,7 +177,7 @@ pub struct Overview<C> {
 }
 
 /// Why an ask was not granted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
     /// The proxy cannot do that.
     NotSupported(Report),
@@ -222,7 +238,9 @@ impl fmt::Display for Refusal {
 }
 
 /// What an ask was waiting for when its limit passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum WaitedFor {
     /// The files were being read.
     Read,
@@ -255,7 +273,7 @@ impl fmt::Display for WaitedFor {
 }
 
 /// An error in words. The operator passes it on and looks at no part of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Report {
     /// The error and its causes on one line.
     pub message: String,

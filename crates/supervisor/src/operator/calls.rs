@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A call that is under way or waits for its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct QueuedCall {
     id: CallId,
     what: Call,

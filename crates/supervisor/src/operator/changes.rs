@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The newest change, while it is not settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct OpenChange {
     pub(super) id: ChangeId,
     /// Whether the agent has taken it in, so that the state it shows is about it.
@@ -18,7 +18,7 @@ pub(super) struct OpenChange {
 }
 
 /// A change that an ask follows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Followed {
     pub(super) change: ChangeId,
     pub(super) changed: bool,
@@ -30,7 +30,7 @@ pub(super) struct Followed {
 }
 
 /// An epoch that is being released from the cap, until the agent shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Releasing {
     epoch: Epoch,
     /// Whether the driver has done it.

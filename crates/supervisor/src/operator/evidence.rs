@@ -31,7 +31,7 @@ const SPARE: Duration = Duration::from_millis(500);
 const NAMES: usize = 3;
 
 /// What was seen of an epoch while it is on probation. What cannot be seen is `None`, and proves nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Examination {
     /// Why the proxy does not answer to its supervisor (its admin endpoint is silent), if it does not.
     pub silent: Option<String>,
@@ -44,7 +44,9 @@ pub struct Examination {
 }
 
 /// Requests since the first epoch. Both counts only ever grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Totals {
     /// All requests that were answered or given up.
     pub all: u64,
@@ -53,7 +55,7 @@ pub struct Totals {
 }
 
 /// What counts as evidence against an epoch on probation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct EvidenceRules {
     /// In so many looks in a row a probe must fail, or the proxy be silent. Zero counts as one.
     pub failures: u32,
@@ -75,7 +77,9 @@ impl Default for EvidenceRules {
 }
 
 /// A difference between two shares of failed requests. It is shown in percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct ErrorRise(u16);
 
 impl ErrorRise {
@@ -102,7 +106,7 @@ impl fmt::Display for ErrorRise {
 }
 
 /// What one look has shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Seen {
     /// What the proxy has shown of the epoch; `None` if it did not answer in time.
     pub proxy: Option<Examination>,
@@ -111,7 +115,7 @@ pub struct Seen {
 }
 
 /// The result of one probe.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Probed {
     /// The probe, as the user knows it.
     pub name: String,
@@ -120,7 +124,7 @@ pub struct Probed {
 }
 
 /// What became of a probe.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ProbeResult {
     /// What was asked for was there.
     Passed,
@@ -131,7 +135,7 @@ pub enum ProbeResult {
 }
 
 /// What the looks at one epoch have shown so far.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Judge {
     rules: EvidenceRules,
     /// The end of the probation.
@@ -154,7 +158,7 @@ pub(super) struct Judge {
 }
 
 /// What a look has led to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Verdict {
     /// Why the epoch is unfit, in a sentence, if it is.
     pub(super) evidence: Option<String>,

@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is known of the listeners.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Looks {
     /// The look that is under way.
     open: Option<OpenLook>,
@@ -42,7 +42,7 @@ pub(super) struct Looks {
     pause: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct OpenLook {
     id: LookId,
     /// Whether the epochs have changed since it began.
@@ -50,7 +50,7 @@ struct OpenLook {
 }
 
 /// Whether clients can connect to an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 enum Listening {
     /// Nobody has looked since an epoch is live.
     NotLooked,

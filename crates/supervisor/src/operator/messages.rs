@@ -15,27 +15,37 @@ use super::ask::{AskId, Refusal, Reply, Report, Request};
 use super::evidence::Seen;
 
 /// The number of a read. A later read has a higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct ReadId(pub u64);
 
 /// The number of a change that the agent is asked for. A later change has a higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct ChangeId(pub u64);
 
 /// The number of a call to the proxy. A later call has a higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct CallId(pub u64);
 
 /// The number of a look at the processes. A later look has a higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct LookId(pub u64);
 
 /// The number of a look at an epoch on probation. A later look has a higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct ExaminationId(pub u64);
 
 /// What the driver tells the operator.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Input<C> {
     /// The process received this signal.
     Signal(Signal),
@@ -119,7 +129,7 @@ pub enum Input<C> {
 
 /// What the operator tells the driver: commands, which must be carried out in order, and what is for
 /// people and service managers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Output<C> {
     /// Begin to read what the files ask for, in place of any read before; answer with
     /// [`Input::ReadDone`].
@@ -211,7 +221,9 @@ pub enum Output<C> {
 }
 
 /// The signals that the operator answers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Signal {
     /// SIGTERM.
     Terminate,
@@ -241,7 +253,7 @@ impl fmt::Display for Signal {
 }
 
 /// What the files ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Reading<C> {
     /// The configuration.
     pub config: C,
@@ -251,11 +263,23 @@ pub struct Reading<C> {
 
 /// A digest of everything beside the configuration that a new epoch reads: certificates, for example,
 /// or the binary. An equal configuration with other inputs leads to the next epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Inputs(pub [u8; 32]);
 
 /// Why a read has led to nothing that can be run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ReadFailure {
     /// What is wrong.
     pub report: Report,
@@ -265,7 +289,9 @@ pub struct ReadFailure {
 }
 
 /// What the agent made of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum TakenIn {
     /// It is desired from here on.
     Changed,
@@ -276,7 +302,7 @@ pub enum TakenIn {
 }
 
 /// How a change that was taken in has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Settlement {
     /// It is live with this epoch.
     Live(Epoch),
@@ -296,7 +322,7 @@ pub enum Settlement {
 }
 
 /// What the operator has to know of the agent's state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct AgentView {
     /// Where the agent is in its life.
     pub phase: Phase,
@@ -348,7 +374,7 @@ impl AgentView {
 }
 
 /// An epoch as the operator sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct EpochView {
     /// Its number.
     pub epoch: Epoch,
@@ -392,7 +418,7 @@ impl From<EpochInfo> for EpochView {
 }
 
 /// An epoch that failed because the operating system was short of something.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Shortage {
     /// Its number.
     pub epoch: Epoch,
@@ -401,7 +427,9 @@ pub struct Shortage {
 }
 
 /// What the proxy is called for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Call {
     /// To let health checks fail until further notice.
     Drain,
@@ -410,7 +438,7 @@ pub enum Call {
 }
 
 /// What was seen of the clients.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Clients {
     /// None is connected.
     Gone,
@@ -419,7 +447,7 @@ pub enum Clients {
 }
 
 /// What a service manager is told, in the terms of `sd_notify`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Notification {
     /// An epoch is live, a look has found nothing that keeps clients out, and no reload is under way. It
     /// comes once at the start and once after each
@@ -434,7 +462,9 @@ pub enum Notification {
 }
 
 /// The state of everything in a few words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[non_exhaustive]
 pub enum Summary {
     /// Nothing is seen to serve yet, or any more.
@@ -472,7 +502,7 @@ impl fmt::Display for Summary {
 }
 
 /// Something that people want to know. Nothing depends on it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// The end has begun, or is more urgent from here on.
@@ -513,7 +543,9 @@ pub enum Event {
 }
 
 /// What has asked for the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum EndedBy {
     /// A signal.
     Signal(Signal),
@@ -526,7 +558,9 @@ pub enum EndedBy {
 }
 
 /// What is tried again without anybody asking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Again {
     /// Reading the files.
     Read,
@@ -535,7 +569,7 @@ pub enum Again {
 }
 
 /// How everything has ended. The driver turns it into an exit code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Ending {
     /// How the agent's work ended, or the message of its panic.
     pub agent: Result<Outcome, String>,
@@ -548,7 +582,7 @@ pub struct Ending {
 }
 
 /// What made the operator end everything by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Fault {
     /// The first read has failed, so there was nothing to run.
     NotRead(ReadFailure),
@@ -557,7 +591,9 @@ pub enum Fault {
 }
 
 /// What became of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Reception {
     /// It was taken in; outputs may follow.
     Accepted,
@@ -566,7 +602,9 @@ pub enum Reception {
 }
 
 /// Why an input changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[non_exhaustive]
 pub enum Ignored {
     /// It is over, or a newer one has taken its place.
@@ -598,7 +636,9 @@ impl fmt::Display for Ignored {
 
 /// When the driver must call [`Operator::handle_timeout`](super::Operator::handle_timeout), and what
 /// for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Deadline {
     /// The moment.
     pub at: Timestamp,
@@ -607,7 +647,9 @@ pub struct Deadline {
 }
 
 /// What a deadline is for. Each says when it is set; where it is not, there is no such deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[non_exhaustive]
 pub enum DeadlineReason {
     /// When to answer that the limit has passed: while an ask with a limit is open.

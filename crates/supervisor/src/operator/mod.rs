@@ -37,7 +37,8 @@
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
-//! what has failed, `notify` tells the service manager, `view` is what an operator shows of itself.
+//! what has failed, `notify` tells the service manager, `rename` leaves the content of configurations out, `view`
+//! is what an operator shows of itself.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -51,6 +52,7 @@ mod looks;
 mod messages;
 mod notify;
 mod reading;
+mod rename;
 mod requests;
 mod trial;
 mod view;
@@ -75,6 +77,8 @@ pub use self::ask::{
 pub use self::evidence::{
     ErrorRise, EvidenceRules, Examination, ProbeResult, Probed, Seen, Totals,
 };
+pub use self::rename::Rename;
+
 pub use self::messages::{
     Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
     EpochView, Event, ExaminationId, Fault, Ignored, Input, Inputs, LookId, Notification, Output,
@@ -82,13 +86,19 @@ pub use self::messages::{
 };
 pub use self::trial::{Probation, Unfit};
 
+/// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
+type Constant = &'static str;
+
 /// How an operator decides where there is a choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Settings {
     /// What the first signal to end leads to.
     pub on_terminate: OnTerminate,
     /// Why the proxy cannot be restarted cold, if it cannot.
-    pub no_cold_restart: Option<&'static str>,
+    #[serde(deserialize_with = "rename::constant")]
+    pub no_cold_restart: Option<Constant>,
     /// How long an epoch is on probation, as [`Policy::probation`](handover_core::Policy::probation) says.
     pub probation: Option<Duration>,
     /// What counts as evidence against an epoch on probation.
@@ -96,7 +106,19 @@ pub struct Settings {
 }
 
 /// What the first signal to end leads to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum OnTerminate {
     /// A drain, then the end.
     #[default]
@@ -195,7 +217,7 @@ pub enum OnTerminate {
 /// }
 /// assert_eq!(finished.map(|ending| ending.agent), Some(Ok(Outcome::Drained)));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Operator<C> {
     settings: Settings,
     now: Timestamp,
@@ -239,7 +261,7 @@ pub struct Operator<C> {
 }
 
 /// An ask that was not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct OpenAsk {
     id: AskId,
     since: Timestamp,
@@ -250,7 +272,7 @@ struct OpenAsk {
 }
 
 /// What an open ask waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 enum AskState {
     /// For the newest read.
     Read { hurry: bool },

@@ -5,7 +5,7 @@ use handover_core::{Phase, Standing, Urgency};
 use super::{Notification, Operator, Output, Summary};
 
 /// What the service manager was told last, apart from the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) enum Told {
     Nothing,
     Ready,

@@ -8,7 +8,7 @@ use super::{
 use handover_core::Urgency;
 
 /// What was asked for last.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Wanted<C> {
     pub(super) reading: Reading<C>,
     /// Whether it stands in for what the files ask for, which cannot be used.
@@ -16,7 +16,7 @@ pub(super) struct Wanted<C> {
 }
 
 /// A read that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct OpenRead {
     pub(super) id: ReadId,
     /// Whether the files have to be looked at before.

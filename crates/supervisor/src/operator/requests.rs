@@ -14,18 +14,18 @@ const LEAST: u64 = 100;
 const SAMPLES: u32 = 60;
 
 /// The counters at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Sample {
     pub(super) at: Timestamp,
     pub(super) totals: Totals,
 }
 
 /// The counters of the last time, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Requests(VecDeque<Sample>);
 
 /// The requests before a hand-over and since, and the time that each count has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Compared {
     before: (Totals, Duration),
     since: (Totals, Duration),

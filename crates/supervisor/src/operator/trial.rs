@@ -27,7 +27,7 @@ use super::{
 const OVERTIME: Duration = Duration::from_secs(1);
 
 /// What is known of epochs on probation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) struct Trials {
     open: Option<OpenExamination>,
     begun: u64,
@@ -42,19 +42,19 @@ pub(super) struct Trials {
 }
 
 /// An unfit epoch, and when it was started.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct Found {
     unfit: Unfit,
     started: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct OpenExamination {
     id: ExaminationId,
     since: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct Trial {
     epoch: Epoch,
     /// It tells two epochs of one number apart.
@@ -63,7 +63,7 @@ struct Trial {
 }
 
 /// An epoch that was found unfit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Unfit {
     /// Its number.
     pub epoch: Epoch,
@@ -72,7 +72,7 @@ pub struct Unfit {
 }
 
 /// An epoch that is on probation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Probation {
     /// Its number.
     pub epoch: Epoch,

@@ -68,6 +68,13 @@ impl Drop for Unfinished<'_> {
 }
 
 impl Fake {
+    pub(crate) fn new(log: Log) -> Self {
+        Self {
+            started: Instant::now(),
+            log,
+        }
+    }
+
     fn note(&self, line: std::fmt::Arguments<'_>) {
         self.log.add(self.started, line);
     }
@@ -184,10 +191,7 @@ pub(crate) struct World {
 
 pub(crate) fn start(policy: Policy) -> World {
     let log = Log::default();
-    let proxy = Fake {
-        started: Instant::now(),
-        log: log.clone(),
-    };
+    let proxy = Fake::new(log.clone());
     let agent = Agent::new(Arc::new(proxy), policy).expect("the policy can be honoured");
     let handle = agent.handle();
     let running = tokio::spawn(agent.run(std::future::pending()));

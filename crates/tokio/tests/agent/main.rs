@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a proxy that panics is one of the cases")]
 
 mod fake;
+mod observe;
 mod renew;
 mod reports;
 mod restart;

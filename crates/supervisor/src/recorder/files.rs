@@ -1,0 +1,193 @@
+//! The two files of a recording: the one that is written, and the one before it.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use handover_files::PrivateDir;
+use rustix::fs::OFlags;
+
+use super::format::{Begin, HEADER, Note};
+use super::lines::{LAST_LINES, OLD_LINES};
+use super::writer::Place;
+
+/// The file that is written.
+pub const NEW: &str = "recording";
+/// The file before it.
+pub const OLD: &str = "recording.old";
+
+/// How much one file holds. Two of them hold at least as many records, and at most twice as many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The records after which a new file begins.
+    pub(super) records: u64,
+    /// The bytes after which a new file begins.
+    pub(super) bytes: u64,
+    /// The bytes that a file never exceeds.
+    pub(super) hard: u64,
+}
+
+/// Ten thousand inputs and outputs, unless they are unusually long.
+pub(super) const LIMITS: Limits = Limits {
+    records: 10_000,
+    bytes: 1 << 20,
+    hard: (1 << 20) + (256 << 10),
+};
+
+/// The file that is written.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: PrivateDir,
+    begin: Begin,
+    file: File,
+    /// The bytes of whole records. What follows them is a record that was written in part.
+    whole: u64,
+}
+
+impl Files {
+    /// Goes on with the file of an earlier run if it has room, and begins a new one otherwise. Returns the
+    /// records that it has as well.
+    pub(super) fn open(dir: PrivateDir, begin: Begin, limits: Limits) -> io::Result<(Self, u64)> {
+        let mut file = open(&dir.path().join(NEW))?;
+        // What the last run has printed stays until the next one. There may be none.
+        let lines = dir.path().join(LAST_LINES);
+        fs::rename(&lines, dir.path().join(OLD_LINES)).ok();
+        let found = look(&mut file, limits)?;
+        let (whole, records) = match found {
+            Found::Room { bytes, records } => (bytes, records),
+            Found::Empty => (0, 0),
+            Found::Other => {
+                file = next_file(dir.path(), &file)?;
+                (0, 0)
+            }
+        };
+        let mut files = Self {
+            dir,
+            begin,
+            file,
+            whole,
+        };
+        if whole == 0 {
+            files.write(header().as_bytes())?;
+        }
+        let note = Note::Begin(Box::new(files.begin.clone()));
+        files.write(note.line().as_bytes())?;
+        Ok((files, records))
+    }
+
+    /// The bytes of whole records.
+    pub(super) fn whole(&self) -> u64 {
+        self.whole
+    }
+}
+
+impl Place for Files {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        let written = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        self.whole = self.whole.saturating_add(written);
+        Ok(())
+    }
+
+    fn repair(&mut self) -> io::Result<()> {
+        self.file.set_len(self.whole)
+    }
+
+    /// The file that was written becomes the one before, and is on the disk then.
+    fn rotate(&mut self, at: String) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.file = next_file(self.dir.path(), &self.file)?;
+        self.whole = 0;
+        let begin = Begin {
+            at,
+            continues: true,
+            ..self.begin.clone()
+        };
+        let note = Note::Begin(Box::new(begin)).line();
+        self.write(format!("{}{note}", header()).as_bytes())?;
+        // The names are on the disk once the directory is.
+        File::open(self.dir.path())?.sync_all()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(NEW)
+    }
+
+    fn write_last_lines(&mut self, text: &str) -> io::Result<()> {
+        let written = self.dir.write(LAST_LINES, text.as_bytes());
+        written.map(drop).map_err(io::Error::other)
+    }
+}
+
+fn header() -> String {
+    format!("{HEADER}\n")
+}
+
+/// What an earlier run has left.
+enum Found {
+    Empty,
+    /// A recording of this version with room for more.
+    Room {
+        bytes: u64,
+        records: u64,
+    },
+    /// A full one, or something else.
+    Other,
+}
+
+fn look(file: &mut File, limits: Limits) -> io::Result<Found> {
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(Found::Empty);
+    }
+    if length >= limits.bytes {
+        return Ok(Found::Other);
+    }
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(limits.bytes).read_to_end(&mut text)?;
+    let records = text.iter().filter(|byte| **byte == b'\n').count();
+    let records = u64::try_from(records).unwrap_or(u64::MAX);
+    if !text.starts_with(header().as_bytes()) || records >= limits.records {
+        return Ok(Found::Other);
+    }
+    let mut bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    if text.last() != Some(&b'\n') {
+        // The last record of a run that was killed; it ends here, so that the next one is whole.
+        file.write_all(b"\n")?;
+        bytes = bytes.saturating_add(1);
+    }
+    Ok(Found::Room { bytes, records })
+}
+
+/// Opens a file of mode 0600 for appending. Neither a link is followed nor a pipe waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Makes the present file the one before, and opens a new one.
+fn next_file(dir: &Path, present: &File) -> io::Result<File> {
+    let path = dir.join(NEW);
+    // Somebody may have removed it, or put something else in its place.
+    if handover_files::is_at(present, &path)? {
+        fs::rename(&path, dir.join(OLD))?;
+    }
+    open(&path)
+}
