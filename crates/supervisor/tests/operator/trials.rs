@@ -101,7 +101,21 @@ impl Trials {
                 let is_backed = std::mem::take(&mut self.is_due) || self.has_risen(settings);
                 ensure(is_backed && !evidence.is_empty(), BACKED)
             }
-            _ => Ok(()),
+            Output::Read { .. }
+            | Output::CancelRead(_)
+            | Output::Apply { .. }
+            | Output::Renew { .. }
+            | Output::Restart { .. }
+            | Output::Terminate(_)
+            | Output::Release(_)
+            | Output::Call { .. }
+            | Output::Look(_)
+            | Output::WatchClients { .. }
+            | Output::Forward(_)
+            | Output::Answer { .. }
+            | Output::Notify(_)
+            | Output::Event(_)
+            | Output::Finish(_) => Ok(()),
         }
     }
 
