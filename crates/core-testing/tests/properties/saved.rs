@@ -29,10 +29,10 @@ proptest! {
             }
             let input = line.input.as_ref().map(|input| input.map_config(&mut name));
             let (said, outputs) = step(&mut machine, line.at, line.input.clone());
-            let (said_by_other, outputs_of_other) = step(&mut other, line.at, input.map(through_json));
+            let (said_by_other, outputs_of_other) = step(&mut other, line.at, input.as_ref().map(through_json));
             prop_assert_eq!(said, said_by_other);
             let outputs: Vec<_> =
-                outputs.iter().map(|output| through_json(output.map_config(&mut name))).collect();
+                outputs.iter().map(|output| through_json(&output.map_config(&mut name))).collect();
             prop_assert_eq!(outputs, outputs_of_other);
             prop_assert_eq!(machine.poll_timeout(), other.poll_timeout());
         }
@@ -59,6 +59,6 @@ fn restored(machine: &Machine<char>) -> Machine<char> {
     serde_json::from_str(&serde_json::to_string(machine).unwrap()).unwrap()
 }
 
-fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: T) -> T {
-    serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap()
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }

@@ -386,3 +386,22 @@ impl<M: Plays> Player<M> {
         self.machine = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn evidence_is_not_compared_and_everything_else_is() {
+        let unfit = |epoch, evidence| [json!({"Unfit": {"epoch": epoch, "evidence": evidence}})];
+        assert!(are_alike(&unfit(1, "~a/20"), &unfit(1, "~b/31")));
+        assert!(!are_alike(&unfit(1, "~a/20"), &unfit(2, "~a/20")));
+        assert!(!are_alike(&unfit(1, "~a/20"), &[]));
+        let probe = |name| [json!({"Event": {"ProbeUnknown": {"probe": name, "why": "~c/3"}}})];
+        assert!(!are_alike(&probe("~a/20"), &probe("~b/31")));
+        let none = [json!({"Unfit": {"epoch": 1, "evidence": null}})];
+        assert!(!are_alike(&unfit(1, "~a/20"), &none));
+    }
+}

@@ -1,5 +1,7 @@
 //! What is recorded can be read and replayed, whatever becomes of the files.
 
+mod chosen;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -8,23 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use handover_core::{
-    Epoch, EpochState, Exit, Input, Machine, Phase, Policy, Severity, Standing, Timestamp, Urgency,
-};
+use handover_core::{Epoch, Exit, Input, Machine, Policy, Severity, Timestamp, Urgency};
 use handover_tokio::Observer as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 
+use self::chosen::{request, seen, view};
 use super::files::{LIMITS, Limits};
 use super::format::{HEADER, LONGEST_LINE};
 use super::tape::{Recorded, Tape};
 use super::writer::{Place, Writer};
 use super::*;
 use crate::operator::{
-    self, AgentView, AskId, CallId, ChangeId, Clients, EpochView, Examination, ExaminationId,
-    Inputs, LookId, Next, Operator, ProbeResult, Probed, ReadFailure, ReadId, Reading, Refusal,
-    Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Wait,
+    self, AskId, CallId, ChangeId, Clients, ExaminationId, Inputs, LookId, Operator, ReadFailure,
+    ReadId, Reading, Refusal, Report, Settings, Settlement, Signal, TakenIn,
 };
 
 /// It is in every configuration and every text.
@@ -85,7 +85,7 @@ impl World {
     /// One step of one of the machines, chosen by two numbers.
     fn step(&mut self, what: u8, number: u8) {
         self.at += Duration::from_millis(u64::from(number) * 37) + Duration::from_nanos(13);
-        if what % 2 == 0 {
+        if what.is_multiple_of(2) {
             self.agent_step(what / 2, number);
         } else {
             self.operator_step(what / 2, number);
@@ -140,7 +140,7 @@ impl World {
                 read: self.operator.reading().unwrap_or(ReadId(newest)),
                 result: Err(ReadFailure {
                     report: report(number),
-                    shortage: number % 2 == 0,
+                    shortage: number.is_multiple_of(2),
                 }),
             }),
             5 => Some(operator::Input::TakenIn {
@@ -169,7 +169,7 @@ impl World {
             }),
             13 | 14 => Some(operator::Input::Looked {
                 look: self.operator.looking().unwrap_or(LookId(newest)),
-                listens: BTreeMap::from([(Epoch::ZERO, Some(number % 2 == 0))]),
+                listens: BTreeMap::from([(Epoch::ZERO, Some(number.is_multiple_of(2)))]),
             }),
             15 if number == 201 => Some(operator::Input::Broken(MARKER.to_owned())),
             15..=18 => {
@@ -192,66 +192,6 @@ impl World {
         while let Some(output) = self.operator.poll_output() {
             self.of_operator.operator_output(&output);
         }
-    }
-}
-
-fn request(number: u8) -> Request {
-    let wait = match number % 3 {
-        0 => Wait::No,
-        1 => Wait::Unlimited,
-        _ => Wait::AtMost(Duration::from_secs(1)),
-    };
-    match number % 5 {
-        0 => Request::Status,
-        1 => Request::Reload {
-            next: Next::Cold,
-            hurry: false,
-            through_probation: number % 2 == 0,
-            wait,
-        },
-        2 => Request::Reload {
-            next: Next::Renew,
-            hurry: true,
-            through_probation: number % 2 == 1,
-            wait,
-        },
-        3 => Request::Drain { wait },
-        _ => Request::Undrain,
-    }
-}
-
-/// What tells of missing things and failed probes, in texts that are to be left out.
-fn seen(number: u8) -> Seen {
-    Seen {
-        proxy: Some(Examination {
-            missing: Some(vec![MARKER.to_owned()]),
-            silent: (number % 3 == 0).then(|| MARKER.to_owned()),
-            ..Examination::default()
-        }),
-        probes: vec![Probed {
-            name: MARKER.to_owned(),
-            result: ProbeResult::Failed(MARKER.to_owned()),
-        }],
-    }
-}
-
-fn view(number: u8) -> AgentView {
-    AgentView {
-        phase: Phase::Running,
-        standing: Standing::Live(Epoch::ZERO),
-        epochs: vec![EpochView {
-            epoch: Epoch::new(u32::from(number % 2)),
-            state: EpochState::Live,
-            started: Timestamp::ZERO,
-            desired: number % 3 == 0,
-            released: false,
-            on_probation: number % 5 == 0,
-            unfit: false,
-        }],
-        shortage: (number % 7 == 0).then(|| Shortage {
-            epoch: Epoch::ZERO,
-            what: MARKER.to_owned(),
-        }),
     }
 }
 
@@ -508,6 +448,8 @@ fn the_files_stay_small_and_hold_the_last_ten_thousand_records() {
         "{:?}",
         heard.differences
     );
+    // Each file has its states, so each input is replayed.
+    assert_eq!(sum.left_out, 0, "{sum:?}");
     for path in Recording::files_in(dir.path()) {
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", path.display());
@@ -721,6 +663,12 @@ fn a_full_disk_costs_records_and_they_are_counted_when_it_has_room_again() {
     go(&mut world);
     let state = disk.0.lock().unwrap();
     assert!(state.written.len() > before);
+    let text = String::from_utf8(state.written.clone()).unwrap();
+    let (_, after) = text.split_once("{\"dropped\":").unwrap();
+    assert!(
+        after.contains(" agent = ") && after.contains(" operator = "),
+        "{after}"
+    );
     let mut recording = Recording::default();
     let bytes = [format!("{HEADER}\n").as_bytes(), &state.written].concat();
     recording.add(Path::new("x"), &bytes).unwrap();
