@@ -98,6 +98,7 @@ impl Bytes<'_> {
             start_deadline: self.optional(1, 5),
             give_way_after: self.optional(1, 4),
             max_epochs: [None, Some(2), Some(3)][usize::from(self.below(3))],
+            probation: self.optional(1, 6),
             abort_grace: seconds(self.below(4)),
             drain_deadline: self.optional(0, 4),
         }
@@ -117,7 +118,8 @@ impl Bytes<'_> {
             27..=29 => Input::StoppedServing(epoch),
             30..=31 => Input::Released(epoch),
             32..=33 => Input::Withdrawn(epoch),
-            34..=43 => exited(Exit::Failed(Severity::Transient)),
+            34..=36 => Input::Unfit(epoch),
+            37..=43 => exited(Exit::Failed(Severity::Transient)),
             44..=47 => exited(Exit::Failed(Severity::Permanent)),
             48..=54 => exited(Exit::Clean),
             55..=58 => exited(Exit::Aborted),

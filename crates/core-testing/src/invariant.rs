@@ -68,6 +68,13 @@ pub enum Invariant {
     /// A start gives way once it was let be for as long as the policy says, and only to a
     /// configuration that was asked for since and has not failed. Until then there is a deadline.
     GivesWayToANewerDesire,
+    /// A live epoch passes its probation once it is over, and not before. Then there is nothing to go
+    /// back to.
+    ProbationEndsOnTime,
+    /// What is found unfit on its probation is said so once. If an older good configuration is known, that
+    /// one replaces it at once, and what was found unfit is given up if it is the desired one.
+    /// Neither it nor one that fails on its probation takes the place of the good one.
+    UnfitMakesRoom,
     /// While the machine drains, the start of each starting epoch was withdrawn. If nothing can be
     /// drained beside it, it has a deadline.
     NoStartOutlivesTerminate,
@@ -109,6 +116,8 @@ impl Invariant {
         Self::AbortsEscalate,
         Self::WithdrawnAtMostOnce,
         Self::GivesWayToANewerDesire,
+        Self::ProbationEndsOnTime,
+        Self::UnfitMakesRoom,
         Self::NoStartOutlivesTerminate,
         Self::LooksBeforeLateDeadlines,
         Self::DrainedMeansDrained,

@@ -234,6 +234,38 @@ scenarios! {
     istio_change_while_aborting
     istio_exit_after_the_retry_delay
     istio_unasked_abort
+    probation_passed
+    unfit
+    unfit_beyond_the_cap
+    unfit_first_epoch
+    unfit_and_the_next_one_is_unfit_too
+    unfit_after_its_probation
+    unfit_without_a_probation
+    unfit_without_holding
+    unfit_while_it_starts
+    unfit_while_terminating
+    terminate_while_the_good_one_starts
+    unfit_and_the_good_one_fails
+    unfit_then_it_dies
+    unfit_then_it_stops_serving
+    unfit_is_remembered
+    unfit_and_renewed
+    unfit_of_a_renewal
+    unfit_while_a_newer_one_starts
+    unfit_while_a_newer_one_starts_and_fails
+    unfit_while_the_cap_holds_a_newer_one
+    flood_on_probation
+    flood_before_any_has_passed
+    crash_on_probation
+    crash_on_probation_beside_a_newer_one
+    clean_exit_on_probation_stays
+    restart_on_probation
+    unfit_after_a_restart
+    gap_on_probation
+    gap_and_unfit
+    desire_the_good_one_on_probation
+    unfit_without_waiting_for_live
+    unfit_under_abort_all
 }
 
 fn transcript(script: &str) -> String {

@@ -74,6 +74,8 @@ fn with_distinct_spans(policy: Policy) -> Policy {
             reset_after: None,
             ..policy.retry
         },
+        // Nor does what is seen of an epoch, which only leads to the start of another.
+        probation: None,
         start_deadline: policy.start_deadline.map(|_| Duration::from_millis(60_007)),
         give_way_after: policy.give_way_after.map(|_| Duration::from_millis(2_003)),
         drain_deadline: Some(Duration::from_millis(7_019)),
@@ -234,6 +236,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
         Step::Give(Input::StoppedServing(epoch)) => {
             format!("`StoppedServing({})`", whose(epoch))
         }
+        Step::Give(Input::Unfit(epoch)) => format!("`Unfit({})`", whose(epoch)),
         Step::Give(Input::Withdrawn(epoch)) => format!("`Withdrawn({})`", whose(epoch)),
         Step::Give(Input::Released(epoch)) => format!("`Released({})`", whose(epoch)),
         Step::Give(Input::Exited(epoch, _)) => format!("`Exited({})`", whose(epoch)),
@@ -246,6 +249,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
             DeadlineReason::DrainDeadline => "the drain deadline",
             DeadlineReason::Grace(_) => "the grace is over",
             DeadlineReason::GiveWay(_) => "a start gives way",
+            DeadlineReason::Probation(_) => "an epoch has passed its probation",
             DeadlineReason::Withdrawal(_) => "the grace of a withdrawn start is over",
             _ => "a deadline",
         }

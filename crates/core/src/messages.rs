@@ -58,6 +58,18 @@ pub enum Input<C> {
     /// It finishes its requests and exits by itself, so it counts as draining. While the machine
     /// does not terminate, nothing else ends the epoch before a newer one is live.
     Withdrawn(Epoch),
+    /// What was seen of the live epoch says that it serves worse than the one before. It counts only
+    /// while the epoch is on [`Policy::probation`](crate::Policy::probation).
+    ///
+    /// If the configuration that served before is known, and the policy holds the last good one, that
+    /// configuration is started at once as the next epoch. The unfit epoch serves until the new one
+    /// does. No start waits for [`Policy::max_epochs`](crate::Policy::max_epochs) meanwhile. If the
+    /// unfit configuration is the desired one, it is given up as [`GaveUp::Unfit`]. It is remembered:
+    /// a later desire for it gives it up at once, while something else serves. Only a renewal or a
+    /// cold restart tries it again.
+    ///
+    /// If there is nothing to go back to, the epoch serves on, and that it is unfit is only reported.
+    Unfit(Epoch),
     /// The epoch has ended, and no part of it runs any more.
     Exited(Epoch, Exit),
     /// End everything with this urgency. The strongest urgency so far counts. A weaker or equal one
@@ -209,6 +221,8 @@ pub enum GaveUp {
     BudgetSpent,
     /// It failed, and no retry can help.
     Permanent,
+    /// It went live, and was found [unfit](Input::Unfit).
+    Unfit,
 }
 
 /// What an epoch was started for, without the configuration.
@@ -289,6 +303,28 @@ pub enum Event {
         delay: Duration,
         /// The retries that are left after this one.
         retries_left: u32,
+    },
+    /// The epoch has been live for the whole of its [probation](crate::Policy::probation), and was not
+    /// found unfit.
+    ProbationPassed {
+        /// The number of the epoch.
+        epoch: Epoch,
+    },
+    /// The epoch was found [unfit](Input::Unfit) while it was on probation.
+    Unfit {
+        /// The number of the epoch.
+        epoch: Epoch,
+        /// Whether the configuration that served before takes its place.
+        replaced: bool,
+    },
+    /// The epoch was started although [`Policy::max_epochs`](crate::Policy::max_epochs) epochs run,
+    /// because an unfit one serves until then. A proxy that cannot run so many may end the oldest one, and cut
+    /// its connections.
+    BeyondCap {
+        /// The number of the epoch.
+        epoch: Epoch,
+        /// How many others run and count towards the cap.
+        running: u32,
     },
     /// The epoch stayed live so long that the budget of its configuration is full again.
     BudgetRefilled {
@@ -388,6 +424,7 @@ impl fmt::Display for GaveUp {
         f.write_str(match self {
             Self::BudgetSpent => "its retries are spent",
             Self::Permanent => "a retry cannot help",
+            Self::Unfit => "it was found unfit",
         })
     }
 }
@@ -483,6 +520,8 @@ pub enum DeadlineReason {
     Withdrawal(Epoch),
     /// When to withdraw this start: while a newer desire waits for it.
     GiveWay(Epoch),
+    /// When this epoch has passed its probation: while it is live and on probation.
+    Probation(Epoch),
 }
 
 impl fmt::Display for DeadlineReason {
@@ -498,6 +537,7 @@ impl fmt::Display for DeadlineReason {
                 write!(f, "epoch {epoch} must have exited or gone live")
             }
             Self::GiveWay(epoch) => write!(f, "epoch {epoch} gives way"),
+            Self::Probation(epoch) => write!(f, "epoch {epoch} passes its probation"),
         }
     }
 }

@@ -55,6 +55,13 @@ pub struct Policy {
     /// The time that a gracefully aborted epoch has to exit. Then it is aborted immediately. With
     /// zero every abort is immediate.
     pub abort_grace: Duration,
+    /// The time after live in which an epoch may be found [unfit](crate::Input::Unfit). `None` is no
+    /// time at all.
+    ///
+    /// Until it is over, the configuration that served before is the last good one. Under
+    /// [`OnExhausted::HoldLastGood`] it is gone back to when the new one is found unfit. It also serves
+    /// while a new one that fails waits for its retry, and it is held if that one is given up.
+    pub probation: Option<Duration>,
     /// The longest drain after a terminate. Then it is cut. `None` is no limit.
     pub drain_deadline: Option<Duration>,
 }
@@ -148,6 +155,7 @@ impl Policy {
     ///   in time.
     /// - [`PolicyError::NoTimeBeforeGivingWay`]: with a `give_way_after` of zero, a burst of changes
     ///   would end each start that it meets.
+    /// - [`PolicyError::NoTimeForProbation`]: with a `probation` of zero, nothing could be seen in it.
     /// - [`PolicyError::NoTimeToProveHealth`]: with a `retry.reset_after` of zero, a proxy that
     ///   crashes as soon as it is live would be restarted without a pause and without end.
     pub const fn check(&self) -> Result<(), PolicyError> {
@@ -159,6 +167,9 @@ impl Policy {
         }
         if let Some(Duration::ZERO) = self.give_way_after {
             return Err(PolicyError::NoTimeBeforeGivingWay);
+        }
+        if let Some(Duration::ZERO) = self.probation {
+            return Err(PolicyError::NoTimeForProbation);
         }
         if let Some(Duration::ZERO) = self.retry.reset_after {
             return Err(PolicyError::NoTimeToProveHealth);
@@ -182,6 +193,7 @@ impl Default for Policy {
             on_exhausted: OnExhausted::Stop,
             on_clean_exit: OnCleanExit::Stay,
             abort_grace: Duration::from_secs(5),
+            probation: None,
             drain_deadline: None,
         }
     }
@@ -197,6 +209,8 @@ pub enum PolicyError {
     NoTimeToStart,
     /// `give_way_after` is zero.
     NoTimeBeforeGivingWay,
+    /// `probation` is zero.
+    NoTimeForProbation,
     /// `retry.reset_after` is zero.
     NoTimeToProveHealth,
 }
@@ -216,6 +230,10 @@ impl fmt::Display for PolicyError {
             Self::NoTimeBeforeGivingWay => f.write_str(
                 "give_way_after is zero, so a burst of changes would end every start: \
                  give the time a start is let be, or leave it out",
+            ),
+            Self::NoTimeForProbation => f.write_str(
+                "probation is zero, so nothing could be seen in it: \
+                 give the time a configuration may be found unfit in, or leave it out",
             ),
             Self::NoTimeToProveHealth => f.write_str(
                 "retry.reset_after is zero, so a crash loop would never be slowed down: \

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::control::{Orders, Report};
 use crate::handle::{Applied, ApplyError, Events, NotLive};
-use crate::status::NotLiveInTime;
+use crate::status::{FoundUnfit, NotLiveInTime};
 use crate::{Failure, Handle, Proxy, RunControl, RunError, Status, log};
 
 /// Runs a [`Proxy`] under a [`Policy`]: the driver of a [`Machine`].
@@ -63,6 +63,8 @@ pub(crate) enum Message<C> {
     /// The epoch's run has returned.
     Exited(Epoch, Result<(), RunError>),
     Terminate(Urgency),
+    /// The epoch is unfit, and this was seen.
+    Unfit(Epoch, String),
 }
 
 impl<P: Proxy + ?Sized> Agent<P> {
@@ -178,7 +180,23 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 let exit = self.exit_of(epoch, result);
                 self.feed(Input::Exited(epoch, exit));
             }
+            Message::Unfit(epoch, evidence) => self.found_unfit(epoch, evidence),
             Message::Terminate(urgency) => self.feed(Input::Terminate(urgency)),
+        }
+    }
+
+    /// Keeps the evidence only if the machine takes it for one: it may come too late.
+    fn found_unfit(&mut self, epoch: Epoch, evidence: String) {
+        let reception = self.machine.handle_input(self.now(), Input::Unfit(epoch));
+        match reception {
+            Reception::Accepted => {
+                self.last_failure = Some(Failure {
+                    epoch,
+                    error: Arc::new(FoundUnfit(evidence)),
+                });
+            }
+            Reception::Ignored(why) => tracing::debug!("ignored that {epoch} is unfit: {why}"),
+            Reception::Denied(why) => tracing::debug!("ignored that {epoch} is unfit: {why}"),
         }
     }
 
@@ -237,6 +255,14 @@ impl<P: Proxy + ?Sized> Agent<P> {
         if let Event::GivesWay { epoch, .. } = event {
             // That it is withdrawn follows as an output of its own.
             self.order(*epoch, |orders| orders.gives_way = true);
+        }
+        if let Event::ProbationPassed { epoch } = event {
+            self.order(*epoch, |orders| orders.proven = true);
+        }
+        if let Event::Live { epoch, .. } = event {
+            let mut epochs = self.machine.epochs();
+            let is_proven = epochs.any(|it| it.epoch == *epoch && !it.on_probation);
+            self.order(*epoch, |orders| orders.proven = is_proven);
         }
         // Such an epoch is aborted, so its own run need not tell of a failure.
         if let Event::StartTimedOut { epoch } = event {

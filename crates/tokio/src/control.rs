@@ -33,6 +33,8 @@ pub(crate) struct Orders {
     pub(crate) abort: Option<Abort>,
     /// Whether its start deadline has passed before it was live.
     pub(crate) late: bool,
+    /// Whether it has passed its probation, or has had nothing to prove.
+    pub(crate) proven: bool,
 }
 
 impl RunControl {
@@ -133,6 +135,25 @@ impl RunControl {
             Some(by) => by,
             // The agent is gone, and everything is told to stop, which is more.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the epoch has passed its probation: it was live for the whole of
+    /// [`Policy::probation`](handover_core::Policy::probation), and was not found
+    /// [unfit](crate::Handle::unfit). Without a probation, and for the configuration that had served
+    /// before, that is when it goes live. It never returns if the epoch is unfit or ends before.
+    ///
+    /// What is kept as good over restarts must wait for this.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped.
+    pub async fn proven(&self) {
+        let mut orders = self.orders.clone();
+        let agent_is_gone = orders.wait_for(|orders| orders.proven).await.is_err();
+        if agent_is_gone {
+            // Then nobody will say so any more.
+            std::future::pending::<()>().await;
         }
     }
 

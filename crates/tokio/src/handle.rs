@@ -278,6 +278,17 @@ impl<C> Handle<C> {
         let _ended = self.send(Message::Reported(epoch, Report::Released));
     }
 
+    /// Reports that this live epoch serves worse than the one before, with what was seen, as a sentence.
+    /// It counts only while the epoch is on its
+    /// [`Policy::probation`](handover_core::Policy::probation); see [`Input::Unfit`] for what follows.
+    ///
+    /// The evidence is the [`Status::last_failure`] of the epoch from then on. So whoever waits for
+    /// the configuration hears it.
+    pub fn unfit(&self, epoch: Epoch, evidence: impl Into<String>) {
+        // An agent that has ended has nothing to go back to.
+        let _ended = self.send(Message::Unfit(epoch, evidence.into()));
+    }
+
     /// Ends the agent with this urgency. The strongest urgency so far counts. A weaker or equal one
     /// changes nothing.
     pub fn terminate(&self, urgency: Urgency) {

@@ -56,6 +56,21 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
                 "epoch {epoch} is not live after {ms} ms and gives way to a newer configuration"
             );
         }
+        Event::ProbationPassed { epoch } => {
+            info!(
+                epoch = epoch.number(),
+                "epoch {epoch} has passed its probation"
+            );
+        }
+        Event::Unfit { epoch, replaced } => unfit(*epoch, *replaced, failure),
+        Event::BeyondCap { epoch, running } => {
+            warn!(
+                epoch = epoch.number(),
+                running,
+                "epoch {epoch} is started beside {running} others, which is beyond the limit; \
+                 connections of the oldest one may be cut"
+            );
+        }
         Event::Exited { epoch, exit, .. } => exited(*epoch, *exit, failure),
         Event::RetryScheduled {
             purpose,
@@ -131,6 +146,25 @@ fn exited(epoch: Epoch, exit: Exit, failure: Option<&Failure>) {
             let reason = reason.as_deref().unwrap_or("no reason is known");
             warn!(epoch = number, "epoch {epoch} failed: {reason}");
         }
+    }
+}
+
+fn unfit(epoch: Epoch, replaced: bool, failure: Option<&Failure>) {
+    let number = epoch.number();
+    let evidence = failure
+        .filter(|failure| failure.epoch == epoch)
+        .map(Failure::message);
+    let evidence = evidence.as_deref().unwrap_or("no reason is known");
+    if replaced {
+        error!(
+            epoch = number,
+            "epoch {epoch} is replaced by what served before: {evidence}"
+        );
+    } else {
+        error!(
+            epoch = number,
+            "epoch {epoch} serves on, because nothing is known to go back to: {evidence}"
+        );
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Failure {
     /// The number of the epoch.
     pub epoch: Epoch,
     /// The error that [`Proxy::run`](crate::Proxy::run) returned, without its
-    /// [`RunError`](crate::RunError), or that the epoch was not live in time.
+    /// [`RunError`](crate::RunError), or that the epoch was not live in time, or the evidence that it is
+    /// [unfit](crate::Handle::unfit).
     pub error: Arc<dyn Error + Send + Sync>,
 }
 
@@ -59,6 +60,11 @@ impl Eq for Failure {}
 #[derive(Debug, thiserror::Error)]
 #[error("it was not live within {}", time(*.0))]
 pub(crate) struct NotLiveInTime(pub(crate) Option<Duration>);
+
+/// A live epoch was found unfit, and this was seen.
+#[derive(Debug, thiserror::Error)]
+#[error("it was found unfit: {0}")]
+pub(crate) struct FoundUnfit(pub(crate) String);
 
 fn time(deadline: Option<Duration>) -> String {
     // Without a deadline there is none to be missed.

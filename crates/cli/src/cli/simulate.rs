@@ -18,7 +18,7 @@ use clap::Args;
 ///   2s     wait
 ///
 /// The inputs are `desire NAME`, `renew NAME`, `restart NAME`, `live N`,
-/// `stopped_serving N`, `released N`, `withdrawn N`,
+/// `stopped_serving N`, `released N`, `withdrawn N`, `unfit N`,
 /// `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`.
 /// NAME is a configuration, and N the number of an epoch.
 ///

@@ -188,6 +188,15 @@ fn event_of(event: &Event) -> Value {
         } => json!({
             "event": "budget_refilled", "epoch": epoch.number(), "retries_left": retries_left,
         }),
+        Event::ProbationPassed { epoch } => {
+            json!({ "event": "probation_passed", "epoch": epoch.number() })
+        }
+        Event::Unfit { epoch, replaced } => json!({
+            "event": "unfit", "epoch": epoch.number(), "replaced": replaced,
+        }),
+        Event::BeyondCap { epoch, running } => json!({
+            "event": "beyond_cap", "epoch": epoch.number(), "running": running,
+        }),
         Event::Restarting => json!({ "event": "restarting" }),
         Event::Held(held) => json!({ "event": "held", "why": held.to_string() }),
         Event::GaveUp {
@@ -199,6 +208,7 @@ fn event_of(event: &Event) -> Value {
             "why": match why {
                 GaveUp::BudgetSpent => "budget_spent",
                 GaveUp::Permanent => "permanent",
+                GaveUp::Unfit => "unfit",
                 _ => "other",
             },
         }),
@@ -221,7 +231,7 @@ fn epoch(info: &EpochInfo) -> Value {
         "purpose": purpose_of(info.purpose),
         "desired": info.desired,
         "released": info.released,
-        "withdrawn": info.withdrawn,
+        "withdrawn": info.withdrawn, "on_probation": info.on_probation, "unfit": info.unfit,
         "started_ms": millis(info.started.elapsed()),
     })
 }

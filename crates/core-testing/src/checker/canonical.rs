@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use handover_core::{CANONICAL_NOW, Canonical, Epoch, Machine, Phase, Timestamp};
 
-use super::record::{Pursuit, Stage, Watched};
+use super::record::{Pursuit, Stage, Trial, Watched};
 use super::{Checker, StepRecord};
 
 impl<C: Clone + Eq> Checker<C> {
@@ -39,6 +39,7 @@ impl<C: Clone + Eq> Checker<C> {
             info.map_or(CANONICAL_NOW, |it| it.started)
         };
         let enough = machine.policy().retry.reset_after.filter(|_| is_running);
+        let probation = machine.policy().probation.filter(|_| is_running);
         let watched = |(epoch, it): (&Epoch, &Watched<C>)| {
             let epoch = names.epoch(*epoch);
             let enough = enough.filter(|_| it.is_live());
@@ -51,11 +52,18 @@ impl<C: Clone + Eq> Checker<C> {
                 purpose: it.purpose,
                 started: started(epoch),
                 live: it.live.map(|since| {
-                    let span = enough.filter(|_| !it.trusted);
-                    span.map_or(CANONICAL_NOW, |span| {
-                        let end = names.moment(since.after(span)).elapsed();
-                        Timestamp::new(end.saturating_sub(span))
-                    })
+                    let enough = enough.filter(|_| !it.trusted);
+                    let probation = probation.filter(|_| it.is_on_probation());
+                    let mut spans = [enough, probation].into_iter().flatten();
+                    match (spans.next(), spans.next()) {
+                        (None, _) => CANONICAL_NOW,
+                        (Some(span), other) if other.is_none_or(|other| other == span) => {
+                            let end = names.moment(since.after(span)).elapsed();
+                            Timestamp::new(end.saturating_sub(span))
+                        }
+                        // Two ends and one beginning: it stays what it is.
+                        (Some(_), _) => names.time(since),
+                    }
                 }),
                 fallback: it.is_fallback() && is_running,
                 outdated: it.outdated && it.is_asked_for() && is_running,
@@ -66,6 +74,11 @@ impl<C: Clone + Eq> Checker<C> {
                 withdrawn: it.withdrawn,
                 contested: it.contested && is_running && it.may_serve(),
                 trusted: it.trusted && enough.is_some(),
+                trial: if is_running && it.is_live() {
+                    it.trial
+                } else {
+                    Trial::None
+                },
                 late: it.late && is_running,
                 aborted: it.aborted,
             };
@@ -77,6 +90,11 @@ impl<C: Clone + Eq> Checker<C> {
             to_clean: self.to_clean.clone(),
             desired: pursuit(&self.desired),
             fallback: pursuit(&self.fallback),
+            condemned: self
+                .condemned
+                .as_ref()
+                .filter(|_| is_running)
+                .and_then(|config| names.config(config)),
             now: CANONICAL_NOW,
             // It matters only while something is put off, or may be in this very moment.
             woke: self

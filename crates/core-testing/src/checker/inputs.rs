@@ -2,7 +2,7 @@
 
 use handover_core::{Epoch, Exit, GaveUp, Input, Purpose, Severity};
 
-use super::record::{Owed, Pursuit, Stage, Watched};
+use super::record::{Owed, Pursuit, Stage, Trial, Watched};
 use super::rules::{self, Cost, Part};
 use super::{Checker, StepRecord};
 
@@ -12,6 +12,7 @@ impl<C: Clone + Eq> Checker<C> {
         match input {
             Input::Desire(config) => self.desire(config),
             Input::Renew(config) => {
+                self.condemned.take_if(|it| it == config);
                 for watched in self.running.values_mut() {
                     watched.outdated = true;
                 }
@@ -37,6 +38,7 @@ impl<C: Clone + Eq> Checker<C> {
                     watched.drains = true;
                 }
             }
+            Input::Unfit(epoch) => self.found_unfit(*epoch),
             Input::Released(epoch) => {
                 if let Some(watched) = self.running.get_mut(epoch) {
                     watched.released = true;
@@ -81,12 +83,43 @@ impl<C: Clone + Eq> Checker<C> {
         }
         self.desired = Some(Pursuit::new(config.clone()));
         self.renewing = false;
+        // What was found unfit is not tried again while there is better.
+        if self.condemned.as_ref() == Some(config) {
+            let has_better = self.is_served_well() || self.fallback.is_some();
+            if has_better && !self.current().is_some_and(|it| self.is_desired(it)) {
+                self.step.owed = Some(Owed::GiveUp(GaveUp::Unfit));
+            } else {
+                self.condemned = None;
+            }
+        }
+    }
+
+    fn found_unfit(&mut self, epoch: Epoch) {
+        let replaced = self.fallback.is_some();
+        let watched = self.running.get(&epoch);
+        let is_desired = watched.is_some_and(|it| self.is_desired(it));
+        let gives_up = replaced && is_desired;
+        // A renewal asks for it again already.
+        let desired = self.desired.as_ref().map(|it| &it.config);
+        let is_renewed = !is_desired && watched.is_some_and(|it| it.config.as_ref() == desired);
+        self.step.owed = Some(Owed::Unfit {
+            epoch,
+            replaced,
+            gives_up,
+        });
+        if let Some(watched) = self.running.get_mut(&epoch) {
+            watched.trial = Trial::Lost;
+            watched.outdated |= replaced;
+            let holds = rules::holds(&self.policy);
+            self.condemned = watched.config.clone().filter(|_| holds && !is_renewed);
+        }
     }
 
     /// What served until then is the last good one, should the desired one fail.
     fn restart(&mut self, config: &C) {
+        self.condemned.take_if(|it| it == config);
         let serving = self.running.values().rev().find(|it| it.is_live());
-        let last_good = match serving {
+        let last_good = match serving.filter(|it| !self.has_proven_less(it)) {
             Some(serving) => serving.config.clone(),
             None => self.fallback.take().map(|it| it.config),
         };
@@ -104,12 +137,18 @@ impl<C: Clone + Eq> Checker<C> {
 
     fn live(&mut self, epoch: Epoch) {
         self.gave_way = 0;
-        if self.running.get(&epoch).is_some_and(|it| !it.is_fallback()) {
+        let is_new = self.running.get(&epoch).is_some_and(|it| !it.is_fallback());
+        if is_new && self.policy.probation.is_some() && rules::holds(&self.policy) {
+            self.keep_a_good_one(epoch);
+        } else if is_new {
             // What serves from here on is the last good one, should it fail.
-            self.fallback = None;
-            for watched in self.running.values_mut() {
-                watched.fallback = false;
-            }
+            self.forget_fallback();
+        }
+        if is_new
+            && self.policy.probation.is_some()
+            && let Some(watched) = self.running.get_mut(&epoch)
+        {
+            watched.trial = Trial::Begun;
         }
         for (other, watched) in &mut self.running {
             if *other == epoch {
@@ -119,9 +158,37 @@ impl<C: Clone + Eq> Checker<C> {
         }
     }
 
+    /// Until it has passed its probation, there is something better than the epoch that goes live.
+    fn keep_a_good_one(&mut self, epoch: Epoch) {
+        let serves = |it: &&Watched<C>| it.is_live();
+        if self.running.range(epoch..).any(|(_, it)| serves(&it)) {
+            return;
+        }
+        let before = self.running.range(..epoch).rev().map(|(_, it)| it);
+        let before = before.clone().find(serves).cloned();
+        if let Some(before) = before
+            && !before.is_fallback()
+            && !before.is_unfit()
+            && !self.has_proven_less(&before)
+        {
+            self.forget_fallback();
+            self.fallback = before.config.map(Pursuit::new);
+        }
+        let new = self.running.get(&epoch).and_then(|it| it.config.clone());
+        match &mut self.fallback {
+            Some(fallback) if Some(&fallback.config) == new.as_ref() => self.forget_fallback(),
+            Some(fallback) => fallback.stage = Stage::Due,
+            None => {}
+        }
+    }
+
     /// What it ran is started again, for nothing.
     fn lose_to_a_newer_start(&mut self, was: &Watched<C>) {
         let is_desired = self.is_desired(was);
+        if !is_desired && self.has_proven_less(was) {
+            // There is better, and whether that waits for a retry of its own is another matter.
+            return;
+        }
         if !is_desired && rules::holds(&self.policy) {
             self.become_fallback(was);
         }
@@ -144,7 +211,7 @@ impl<C: Clone + Eq> Checker<C> {
     }
 
     fn become_fallback(&mut self, was: &Watched<C>) {
-        if !was.is_fallback() {
+        if !was.is_fallback() && !self.has_proven_less(was) {
             self.fallback = was.config.clone().map(Pursuit::new);
         }
     }
@@ -174,6 +241,10 @@ impl<C: Clone + Eq> Checker<C> {
         let owed = match cost {
             Cost::Nothing => None,
             Cost::Stays if part == Part::Desired => {
+                if watched.is_live() {
+                    // Its work is done, and nothing is to come back in its place.
+                    self.forget_fallback();
+                }
                 self.set_desired_stage(Stage::NotRestarted);
                 Some(Owed::Stay(Purpose::Desired))
             }
@@ -187,6 +258,7 @@ impl<C: Clone + Eq> Checker<C> {
             }
             Cost::GivenUp => Some(Owed::GiveUp(GaveUp::Permanent)),
             Cost::Retry => self.owe_retry(watched),
+            Cost::FallbackRetry if self.has_proven_less(watched) => None,
             Cost::FallbackRetry => {
                 self.become_fallback(watched);
                 self.owe_fallback_retry(watched)

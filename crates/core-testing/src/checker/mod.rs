@@ -52,8 +52,10 @@ pub struct Checker<C> {
     to_clean: Vec<Epoch>,
     /// What was asked for last; nothing once it was handed out by a panic.
     desired: Option<Pursuit<C>>,
-    /// What served last and has failed.
+    /// What served last and has failed, or has made room for one that is on probation.
     fallback: Option<Pursuit<C>>,
+    /// What was found unfit last.
+    condemned: Option<C>,
     now: Timestamp,
     /// When the machine noticed last that it had missed deadlines.
     woke: Option<Timestamp>,
@@ -87,6 +89,8 @@ struct StepRecord {
     gives_way: Option<Epoch>,
     /// The start whose event has not come yet.
     unannounced: Option<Started>,
+    /// The start that is beyond the cap, beside so many, and whose event has not come yet.
+    beyond_cap: Option<(Epoch, u32)>,
     /// The epoch that was started last.
     fresh: Option<Epoch>,
     /// The desired configuration is given up with nothing to hold, so that the panic must come.
@@ -103,6 +107,7 @@ impl<C: Clone + Eq> Checker<C> {
             to_clean: Vec::new(),
             desired: None,
             fallback: None,
+            condemned: None,
             now: Timestamp::ZERO,
             woke: None,
             restarting: false,
@@ -267,10 +272,40 @@ impl<C: Clone + Eq> Checker<C> {
 
     /// Whether clients are served. Where nothing waits for live, a start is taken for serving.
     fn is_serving(&self) -> bool {
+        self.running.values().any(|it| self.serves(it))
+    }
+
+    /// Whether clients are served by an epoch that was not found unfit.
+    fn is_served_well(&self) -> bool {
+        let mut running = self.running.values();
+        running.any(|it| self.serves(it) && !it.is_unfit())
+    }
+
+    fn serves(&self, watched: &Watched<C>) -> bool {
         let from_start = !rules::waits(&self.policy);
-        self.running
-            .values()
-            .any(|it| it.is_live() || (from_start && it.is_starting() && !it.is_drain()))
+        watched.is_live() || (from_start && watched.is_starting() && !watched.is_drain())
+    }
+
+    fn has_unfit(&self) -> bool {
+        self.running.values().any(Watched::is_unfit)
+    }
+
+    /// Whether the fallback is better than what this epoch ran.
+    fn has_proven_less(&self, watched: &Watched<C>) -> bool {
+        self.fallback.is_some() && (watched.is_on_probation() || watched.is_unfit())
+    }
+
+    /// When the probation of this epoch is over.
+    fn end_of_trial(&self, watched: &Watched<C>) -> Option<Timestamp> {
+        let since = watched.live.filter(|_| watched.is_on_probation())?;
+        Some(since.after(self.policy.probation?))
+    }
+
+    fn forget_fallback(&mut self) {
+        self.fallback = None;
+        for watched in self.running.values_mut() {
+            watched.fallback = false;
+        }
     }
 
     /// Whether something else is left once the desired configuration is given up.

@@ -7,7 +7,7 @@ use handover_core::{
     Abort, Epoch, Event, GaveUp, Outcome, Output, Phase, Purpose, Target, Urgency,
 };
 
-use super::record::{Owed, Stage, Started, Watched, waiting};
+use super::record::{Owed, Stage, Started, Trial, Watched, waiting};
 use super::{Checker, rules};
 use crate::invariant::ensure;
 use crate::{Invariant, View, Violation};
@@ -85,7 +85,7 @@ impl<C: Clone + Eq> Checker<C> {
         )?;
         let started = Started {
             epoch,
-            beside_serving: self.is_serving(),
+            beside_good: self.is_served_well(),
             beside_desired: self.current().is_some_and(|it| self.is_desired(it)),
         };
         let config = match target {
@@ -109,7 +109,7 @@ impl<C: Clone + Eq> Checker<C> {
         })
     }
 
-    fn check_serve_start(&self, epoch: Epoch) -> Result<(), Violation> {
+    fn check_serve_start(&mut self, epoch: Epoch) -> Result<(), Violation> {
         ensure(
             self.urgency.is_none(),
             Invariant::NoServeStartAfterTerminate,
@@ -117,7 +117,10 @@ impl<C: Clone + Eq> Checker<C> {
         )?;
         let counted = self.counted();
         let fits = self.policy.max_epochs.is_none_or(|max| counted < max);
-        ensure(fits, Invariant::CapRespected, || {
+        // What serves badly is replaced at once, and then that is said.
+        let replaces = self.has_unfit();
+        self.step.beyond_cap = (!fits).then_some((epoch, counted));
+        ensure(fits || replaces, Invariant::CapRespected, || {
             format!("{epoch} beside {counted} others")
         })
     }
@@ -238,6 +241,20 @@ impl<C: Clone + Eq> Checker<C> {
             }
             Event::StartTimedOut { epoch } => self.start_timed_out(*epoch),
             Event::GivesWay { epoch, .. } => self.gives_way(*epoch),
+            Event::ProbationPassed { epoch } => self.probation_passed(*epoch),
+            Event::Unfit { epoch, replaced } => self.called_unfit(*epoch, *replaced),
+            Event::BeyondCap { epoch, running } => {
+                let due = self.step.beyond_cap.take();
+                ensure(
+                    due == Some((*epoch, *running)),
+                    Invariant::CapRespected,
+                    || {
+                        format!(
+                            "{epoch} is called beyond the cap, beside {running}; that is: {due:?}"
+                        )
+                    },
+                )
+            }
             Event::RetryScheduled {
                 purpose,
                 delay,
@@ -269,6 +286,38 @@ impl<C: Clone + Eq> Checker<C> {
             | Event::DrainTimedOut
             | _ => Ok(()),
         }
+    }
+
+    /// A probation is passed when it is over, and then there is nothing better any more.
+    fn probation_passed(&mut self, epoch: Epoch) -> Result<(), Violation> {
+        let watched = self.running.get(&epoch);
+        let end = watched.and_then(|it| self.end_of_trial(it));
+        let is_over = end.is_some_and(|end| self.is_due(end));
+        self.forget_fallback();
+        if let Some(watched) = self.running.get_mut(&epoch) {
+            watched.trial = Trial::None;
+        }
+        ensure(is_over, Invariant::ProbationEndsOnTime, || {
+            format!("{epoch} has passed its probation, which ends at {end:?}")
+        })
+    }
+
+    fn called_unfit(&mut self, epoch: Epoch, replaced: bool) -> Result<(), Violation> {
+        let owed = self.step.owed.take();
+        let called = |gives_up| {
+            Some(Owed::Unfit {
+                epoch,
+                replaced,
+                gives_up,
+            })
+        };
+        if owed == called(true) {
+            self.step.owed = Some(Owed::GiveUp(GaveUp::Unfit));
+            return Ok(());
+        }
+        ensure(owed == called(false), Invariant::UnfitMakesRoom, || {
+            format!("{epoch} is called unfit, replaced: {replaced}, owed: {owed:?}")
+        })
     }
 
     /// The event must be the one that is owed.
@@ -316,7 +365,7 @@ impl<C: Clone + Eq> Checker<C> {
             if !rules::holds(&self.policy) {
                 return Err(wrong(Invariant::HoldsLastGood, "the policy holds none"));
             }
-            if started.beside_serving || desired_is_due {
+            if started.beside_good || desired_is_due {
                 return Err(wrong(asked, "there is better"));
             }
         } else if started.beside_desired {

@@ -27,6 +27,8 @@ pub(super) struct Watched<C> {
     pub(super) contested: bool,
     /// It was live for the policy's `reset_after`, and that was seen.
     pub(super) trusted: bool,
+    /// Whether it may be found unfit, and whether it was.
+    pub(super) trial: Trial,
     /// It did not go live in time.
     pub(super) late: bool,
     pub(super) aborted: Option<Abort>,
@@ -53,6 +55,7 @@ impl<C> Watched<C> {
             withdrawn: false,
             contested: false,
             trusted: false,
+            trial: Trial::None,
             late: false,
             aborted: None,
         }
@@ -88,6 +91,16 @@ impl<C> Watched<C> {
         self.fallback && self.is_asked_for()
     }
 
+    /// Whether it serves and may be found unfit.
+    pub(super) fn is_on_probation(&self) -> bool {
+        self.is_live() && self.trial == Trial::Begun
+    }
+
+    /// Whether it serves and was found unfit.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.is_live() && self.trial == Trial::Lost
+    }
+
     /// As the machine must show it.
     pub(super) fn state(&self) -> EpochState {
         if let Some(how) = self.aborted {
@@ -100,6 +113,17 @@ impl<C> Watched<C> {
             EpochState::Starting
         }
     }
+}
+
+/// How the probation of an epoch has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Trial {
+    /// There is none, or it was passed.
+    None,
+    /// It has begun with the epoch going live.
+    Begun,
+    /// The epoch was found unfit.
+    Lost,
 }
 
 /// A configuration that is to run.
@@ -156,6 +180,12 @@ pub(super) enum Owed {
     },
     GiveUp(GaveUp),
     LoseFallback,
+    /// The epoch is called unfit, and replaced or not; then the desired configuration may be given up.
+    Unfit {
+        epoch: Epoch,
+        replaced: bool,
+        gives_up: bool,
+    },
     Stay(Purpose),
     End,
 }
@@ -164,8 +194,8 @@ pub(super) enum Owed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Started {
     pub(super) epoch: Epoch,
-    /// Whether anything served before it.
-    pub(super) beside_serving: bool,
+    /// Whether anything served well before it.
+    pub(super) beside_good: bool,
     /// Whether the desired configuration was current before it.
     pub(super) beside_desired: bool,
 }

@@ -26,10 +26,22 @@ impl<C: Clone + Eq> Checker<C> {
         let is_paid = match step.owed {
             None => ended == self.proxy_ended,
             Some(Owed::End) => ended,
-            Some(Owed::Retry { .. } | Owed::GiveUp(_) | Owed::LoseFallback | Owed::Stay(_)) => {
-                false
-            }
+            Some(
+                Owed::Retry { .. }
+                | Owed::GiveUp(_)
+                | Owed::LoseFallback
+                | Owed::Unfit { .. }
+                | Owed::Stay(_),
+            ) => false,
         };
+        ensure(
+            !matches!(step.owed, Some(Owed::Unfit { .. })),
+            Invariant::UnfitMakesRoom,
+            || format!("nobody says {:?}", step.owed),
+        )?;
+        ensure(step.beyond_cap.is_none(), Invariant::CapRespected, || {
+            format!("nobody says that {:?} is beyond the cap", step.beyond_cap)
+        })?;
         ensure(is_paid, Invariant::FailureCostsWhatThePolicySays, || {
             format!("still owed: {:?}, {:?}", step.owed, after.phase)
         })?;
@@ -73,7 +85,18 @@ impl<C: Clone + Eq> Checker<C> {
             }
         }
         self.handle_all_due(|_| true);
-        Ok(())
+        let is_over = |it: &Watched<C>| self.end_of_trial(it).is_some_and(|end| self.is_due(end));
+        let overdue = self.running.iter().find(|(_, it)| is_over(it));
+        ensure(
+            overdue.is_none() || after.phase != Phase::Running,
+            Invariant::ProbationEndsOnTime,
+            || {
+                format!(
+                    "{:?} is still on probation",
+                    overdue.map(|(epoch, _)| epoch)
+                )
+            },
+        )
     }
 
     /// What must be true whenever all outputs have been taken.
@@ -120,6 +143,8 @@ impl<C: Clone + Eq> Checker<C> {
             desired: self.is_desired(it),
             released: it.released && it.state() == EpochState::Draining,
             withdrawn: it.withdrawn && it.is_starting(),
+            on_probation: it.is_on_probation() && is_running,
+            unfit: it.is_unfit(),
         });
         // On the way to the end nothing is desired any more.
         let shown = after.epochs.iter().map(|it| EpochInfo {
@@ -294,6 +319,7 @@ impl<C: Clone + Eq> Checker<C> {
                 self.policy.max_epochs.is_some_and(|max| running >= max)
                     && running == self.counted()
                     && may_end
+                    && !self.has_unfit()
             }
             Held::NumbersUsedUp => of(Epoch::new(u32::MAX)).is_some(),
             // From here on, what holds it is not an epoch; then the fallback must not be forgotten.
@@ -303,7 +329,7 @@ impl<C: Clone + Eq> Checker<C> {
                     Stage::Waiting(at) => Some(due(at, self.woke)),
                     Stage::Due | Stage::Started | Stage::GivenUp(_) | Stage::NotRestarted => None,
                 };
-                let fallback = self.fallback.as_ref().filter(|_| !self.is_serving());
+                let fallback = self.fallback.as_ref().filter(|_| !self.is_served_well());
                 let fallback = fallback.and_then(|it| waits_until(it.stage));
                 let first = [waits_until(stage), fallback].into_iter().flatten().min();
                 first == Some(at) && next.is_some_and(|next| next.at <= at)
@@ -314,7 +340,7 @@ impl<C: Clone + Eq> Checker<C> {
         }
     }
 
-    /// Whether the last good configuration must be started: nothing serves, and it need not wait.
+    /// Whether the last good configuration must be started: nothing serves well, and it need not wait.
     fn fallback_is_due(&self) -> bool {
         let is_due = self
             .fallback
@@ -324,6 +350,6 @@ impl<C: Clone + Eq> Checker<C> {
             .running
             .values()
             .any(|it| it.is_starting() && it.purpose == Purpose::Fallback);
-        is_due && !is_starting && !self.is_serving()
+        is_due && !is_starting && !self.is_served_well()
     }
 }

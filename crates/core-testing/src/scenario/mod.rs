@@ -19,13 +19,13 @@
 //! | `policy NAME KEY=VALUE ...` | the policy: a preset (`default`, `istio_1_2`, `resilient`) and what differs |
 //! | `50ms`, `2s`, `1m`, `0` | a time since the start, in `ns`, `us`, `ms`, `s` or `m`; with `+` since the line before |
 //! | `9s!` | the same, but deadlines before it are missed, as by a driver that was stopped |
-//! | `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N` | the inputs |
+//! | `desire NAME`, `renew NAME`, `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, `unfit N` | the inputs |
 //! | `terminate drain\|stop\|kill` | the end, with this urgency |
 //! | `exit N clean\|failed\|permanent\|aborted` | the exit of an epoch |
 //! | `wait` | no input, only a timeout: deadlines until then fire, later ones do not |
 //!
 //! The keys of a policy: `retries`, `initial`, `max_interval`, `reset_after`, `start_deadline`,
-//! `give_way_after`, `max_epochs`, `grace`, `drain` (each a number or a time, or `none`), `advance`
+//! `give_way_after`, `max_epochs`, `grace`, `probation`, `drain` (each a number or a time, or `none`), `advance`
 //! (`when_live`, `at_once`), `on_failure` (`keep_serving`, `abort_all`), `on_exhausted` (`stop`,
 //! `hold`), `on_clean_exit` (`stay`, `restart`, `stop`).
 

@@ -114,6 +114,7 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
         ["live", epoch] => Input::Live(read_epoch(epoch)?),
         ["stopped_serving", epoch] => Input::StoppedServing(read_epoch(epoch)?),
         ["withdrawn", epoch] => Input::Withdrawn(read_epoch(epoch)?),
+        ["unfit", epoch] => Input::Unfit(read_epoch(epoch)?),
         ["released", epoch] => Input::Released(read_epoch(epoch)?),
         ["exit", epoch, how] => Input::Exited(read_epoch(epoch)?, read_exit(how)?),
         ["terminate", urgency] => Input::Terminate(read_urgency(urgency)?),
@@ -123,7 +124,7 @@ fn read_input(words: &[&str]) -> Result<Option<Input<String>>, String> {
             return Err(format!(
                 "`{what}` is not an input; the inputs are `desire NAME`, `renew NAME`, \
                  `restart NAME`, `live N`, `stopped_serving N`, `released N`, `withdrawn N`, \
-                 `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`"
+                 `unfit N`, `exit N clean|failed|permanent|aborted`, `terminate drain|stop|kill` and `wait`"
             ));
         }
     }))
@@ -190,6 +191,7 @@ fn set(policy: &mut Policy, key: &str, value: &str) -> Result<(), String> {
         "give_way_after" => policy.give_way_after = unless_none(value, read_span)?,
         "max_epochs" => policy.max_epochs = unless_none(value, read_number)?,
         "grace" => policy.abort_grace = read_span(value)?,
+        "probation" => policy.probation = unless_none(value, read_span)?,
         "drain" => policy.drain_deadline = unless_none(value, read_span)?,
         "advance" => {
             policy.advance = one_of(
@@ -232,7 +234,7 @@ fn set(policy: &mut Policy, key: &str, value: &str) -> Result<(), String> {
             return Err(format!(
                 "`{key}` is not a key of a policy; the keys are `retries`, `initial`, \
                  `max_interval`, `reset_after`, `start_deadline`, `give_way_after`, `max_epochs`, \
-                 `grace`, `drain`, `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`"
+                 `grace`, `probation`, `drain`, `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`"
             ));
         }
     }

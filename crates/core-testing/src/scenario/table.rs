@@ -174,6 +174,15 @@ fn event(event: &Event) -> Option<String> {
         } => {
             format!("{epoch} is healthy, {retries_left} left")
         }
+        Event::ProbationPassed { epoch } => format!("{epoch} has passed its probation"),
+        Event::Unfit {
+            epoch,
+            replaced: true,
+        } => format!("{epoch} is unfit"),
+        Event::Unfit { epoch, .. } => format!("{epoch} is unfit, and nothing can replace it"),
+        Event::BeyondCap { epoch, running } => {
+            format!("{epoch} beside {running} others, beyond the cap")
+        }
         Event::Restarting => "cold restart".into(),
         Event::Held(held) => format!("held: {held}"),
         Event::GaveUp {
@@ -216,6 +225,12 @@ fn epoch(info: &EpochInfo) -> String {
     }
     if info.withdrawn {
         text.push_str(", withdrawn");
+    }
+    if info.on_probation {
+        text.push_str(", on probation");
+    }
+    if info.unfit {
+        text.push_str(", unfit");
     }
     text
 }

@@ -40,6 +40,7 @@ pub(super) fn input(input: &Input<String>) -> String {
         Input::StoppedServing(epoch) => format!("stopped_serving {epoch}"),
         Input::Released(epoch) => format!("released {epoch}"),
         Input::Withdrawn(epoch) => format!("withdrawn {epoch}"),
+        Input::Unfit(epoch) => format!("unfit {epoch}"),
         Input::Exited(epoch, exit) => format!("exit {epoch} {}", how(*exit)),
         Input::Terminate(urgency) => format!("terminate {urgency}"),
     }
@@ -79,8 +80,8 @@ fn policy(policy: &Policy) -> String {
     };
     format!(
         "policy default retries={} initial={} max_interval={} reset_after={} start_deadline={} \
-         give_way_after={} max_epochs={max_epochs} grace={} drain={} advance={advance} on_failure={on_failure} \
-         on_exhausted={on_exhausted} on_clean_exit={on_clean_exit}",
+         give_way_after={} max_epochs={max_epochs} grace={} probation={} drain={} advance={advance} \
+         on_failure={on_failure} on_exhausted={on_exhausted} on_clean_exit={on_clean_exit}",
         policy.retry.max_retries,
         span(policy.retry.initial_interval),
         optional(policy.retry.max_interval),
@@ -88,6 +89,7 @@ fn policy(policy: &Policy) -> String {
         optional(policy.start_deadline),
         optional(policy.give_way_after),
         span(policy.abort_grace),
+        optional(policy.probation),
         optional(policy.drain_deadline),
     )
 }

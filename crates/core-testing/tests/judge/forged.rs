@@ -40,6 +40,14 @@ const WAITED_FOR: &str =
 const GIVES_WAY: &str =
     "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n5s desire C";
 
+const ON_PROBATION: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n\
+                            10s desire B\n11s live 1\n12s wait";
+
+const PASSES: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n6s wait";
+
+const UNFIT: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n\
+                     10s desire B\n11s live 1\n12s unfit 1";
+
 const DRAINED: &str = "0 desire A\n1s live 0\n2s terminate drain\n3s exit 0 clean\n4s exit 1 clean";
 
 fn zero() -> Epoch {
@@ -62,6 +70,34 @@ forged! {
     };
     a_start_above_the_cap: CapRespected, CAP, |step| {
         step.outputs.extend(start(2, "C", Purpose::Desired));
+    };
+    a_start_beyond_the_cap_that_is_not_said: CapRespected, UNFIT, |step| {
+        omit(step, |it| matches!(it, Output::Event(Event::BeyondCap { .. })));
+    };
+    a_start_within_the_cap_that_is_called_beyond_it: CapRespected, SERVING, |step| {
+        let event = Event::BeyondCap { epoch: zero(), running: 2 };
+        step.outputs.push(Output::Event(event));
+    };
+    a_probation_that_does_not_end: ProbationEndsOnTime, PASSES, |step| {
+        omit(step, |it| matches!(it, Output::Event(Event::ProbationPassed { .. })));
+    };
+    a_probation_that_ends_too_early: ProbationEndsOnTime, ON_PROBATION, |step| {
+        step.outputs.push(Output::Event(Event::ProbationPassed { epoch: one() }));
+    };
+    an_unfit_epoch_that_is_not_called_so: UnfitMakesRoom, UNFIT, |step| {
+        omit(step, |it| !matches!(it, Output::Start { .. }));
+    };
+    an_unfit_epoch_that_is_not_replaced: UnfitMakesRoom, UNFIT, |step| {
+        change(step, |event| if let Event::Unfit { replaced, .. } = event {
+            *replaced = false;
+        });
+    };
+    a_fit_epoch_that_is_called_unfit: UnfitMakesRoom, ON_PROBATION, |step| {
+        let event = Event::Unfit { epoch: one(), replaced: true };
+        step.outputs.push(Output::Event(event));
+    };
+    an_unfit_configuration_that_is_not_given_up: FailureCostsWhatThePolicySays, UNFIT, |step| {
+        omit(step, |it| matches!(it, Output::Event(Event::GaveUp { .. })));
     };
     an_exit_without_cleanup: CleanupExactlyOnce, FAILED, |step| {
         omit(step, |it| matches!(it, Output::Cleanup(_)));

@@ -155,6 +155,9 @@ fn deeds(info: EpochInfo, max_epochs: Option<u32>) -> Vec<Input<usize>> {
     if info.withdrawn {
         deeds.push(Input::Withdrawn(epoch));
     }
+    if info.on_probation {
+        deeds.push(Input::Unfit(epoch));
+    }
     if info.state == EpochState::Live {
         deeds.push(Input::StoppedServing(epoch));
     }
@@ -204,6 +207,12 @@ fn invariants() -> Vec<Property<Agent>> {
         }),
         Property::always("no_start_outlives_terminate", |_, it: &State| {
             it.keeps(Invariant::NoStartOutlivesTerminate)
+        }),
+        Property::always("probation_ends_on_time", |_, it: &State| {
+            it.keeps(Invariant::ProbationEndsOnTime)
+        }),
+        Property::always("unfit_makes_room", |_, it: &State| {
+            it.keeps(Invariant::UnfitMakesRoom)
         }),
         Property::always("starts_what_is_asked_for", |_, it: &State| {
             it.keeps(Invariant::StartsWhatIsAskedFor)
@@ -332,6 +341,12 @@ impl Agent {
                     let is_running = it.machine.phase() == Phase::Running;
                     is_running && it.machine.epochs().any(|info| info.withdrawn)
                 },
+            ));
+        }
+        if policy.probation.is_some() {
+            sights.push(Property::sometimes(
+                "an epoch that is found unfit serves",
+                |_, it: &State| it.machine.epochs().any(|info| info.unfit),
             ));
         }
         if policy.start_deadline.is_some() || policy.on_failure == OnFailure::AbortAll {

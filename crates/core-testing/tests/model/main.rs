@@ -7,7 +7,7 @@
 //! shows that these do the same (`tests/properties/canonical.rs`). So the states are finite without a bound
 //! on the length of a run, on the changes, the starts, the terminates or the time. What is bounded:
 //! how many epochs run at once and how many configurations are told apart at once. Starts give way in a
-//! set of its own. Time passes from
+//! set of its own, and so does probation. Time passes from
 //! deadline to deadline, and in the large set in steps between them too.
 //!
 //! `cargo xtask model` explores the large set. The tests here explore the small one.
@@ -54,6 +54,11 @@ fn every_promise_is_kept_where_starts_give_way() {
 #[test]
 fn every_promise_is_kept_by_a_driver_that_is_stopped_now_and_then() {
     explore_all(sets::with_gaps(is_large()));
+}
+
+#[test]
+fn every_promise_is_kept_on_probation() {
+    explore_all(sets::with_probation(is_large()));
 }
 
 fn is_large() -> bool {

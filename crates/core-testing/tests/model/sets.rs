@@ -115,6 +115,53 @@ pub(crate) fn with_giving_way(large: bool) -> Vec<(String, Agent)> {
     models
 }
 
+/// Policies with a probation, in which an epoch may be found unfit. The ages of live epochs multiply
+/// the states, and so does what is gone back to.
+pub(crate) fn with_probation(large: bool) -> Vec<(String, Agent)> {
+    let resilient = Policy::resilient();
+    let without_health = Policy {
+        retry: Retry {
+            reset_after: None,
+            ..resilient.retry
+        },
+        ..resilient
+    };
+    let tries = |name: &str, policy, epochs, renewals| {
+        let mut model = bounded(policy, 1, epochs, 2, None);
+        model.policy.probation = Some(UNIT);
+        model.renewals = renewals;
+        (format!("{name}, on probation"), model)
+    };
+    // What is started beyond the cap needs a third epoch.
+    let without_deadline = Policy {
+        start_deadline: None,
+        ..without_health
+    };
+    let mut models = vec![tries("resilient", without_deadline, 3, Renewals::None)];
+    if large {
+        let name = "resilient, with start deadline";
+        models.push(tries(name, without_health, 3, Renewals::None));
+        models.push(tries(
+            "resilient, with health",
+            resilient,
+            3,
+            Renewals::None,
+        ));
+        let (name, model) = tries("resilient, with gaps", without_health, 2, Renewals::None);
+        models.push((
+            name,
+            Agent {
+                gaps: true,
+                ..model
+            },
+        ));
+        for (name, policy) in combinations() {
+            models.push(tries(&name, policy, 2, Renewals::OfAny));
+        }
+    }
+    models
+}
+
 /// The presets, few epochs and configurations, and a driver that is stopped now and then. The large
 /// set has each combination of a policy's enums as well.
 pub(crate) fn with_gaps(large: bool) -> Vec<(String, Agent)> {
@@ -217,6 +264,8 @@ fn bounded(
             start_deadline: policy.start_deadline.map(|_| UNIT),
             // Where starts give way is a set of its own: their ages multiply the states.
             give_way_after: None,
+            // So is probation.
+            probation: None,
             abort_grace: policy.abort_grace.min(UNIT),
             drain_deadline: Some(UNIT),
             ..policy

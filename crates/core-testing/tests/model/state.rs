@@ -118,6 +118,7 @@ impl State {
             Input::StoppedServing(unknown),
             Input::Released(unknown),
             Input::Withdrawn(unknown),
+            Input::Unfit(unknown),
             exited,
         ];
         for info in self.machine.epochs() {
@@ -126,6 +127,9 @@ impl State {
             }
             if info.state != EpochState::Live {
                 inputs.push(Input::StoppedServing(info.epoch));
+            }
+            if !info.on_probation && !info.unfit {
+                inputs.push(Input::Unfit(info.epoch));
             }
             if !info.withdrawn {
                 inputs.push(Input::Withdrawn(info.epoch));

@@ -117,6 +117,7 @@ fn translate(
         Input::StoppedServing(it) => Input::StoppedServing(epoch(it)),
         Input::Released(it) => Input::Released(epoch(it)),
         Input::Withdrawn(it) => Input::Withdrawn(epoch(it)),
+        Input::Unfit(it) => Input::Unfit(epoch(it)),
         Input::Exited(it, exit) => Input::Exited(epoch(it), *exit),
         Input::Terminate(urgency) => Input::Terminate(*urgency),
     }
@@ -176,6 +177,11 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
             } => {
                 format!("refilled {:?} {retries_left}", place(epoch))
             }
+            Event::ProbationPassed { epoch } => format!("passed {:?}", place(epoch)),
+            Event::Unfit { epoch, replaced } => format!("unfit {:?} {replaced}", place(epoch)),
+            Event::BeyondCap { epoch, running } => {
+                format!("beyond the cap {:?} {running}", place(epoch))
+            }
             Event::Held(held) => match held {
                 Held::Starting(epoch) => format!("held: starting {:?}", place(epoch)),
                 Held::Aborting(epoch) => format!("held: aborting {:?}", place(epoch)),
@@ -220,6 +226,7 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
         DeadlineReason::Healthy(epoch) => format!("health {:?}", place(epoch)),
         DeadlineReason::Grace(epoch) => format!("grace {:?}", place(epoch)),
         DeadlineReason::GiveWay(epoch) => format!("give way {:?}", place(epoch)),
+        DeadlineReason::Probation(epoch) => format!("probation {:?}", place(epoch)),
         DeadlineReason::Withdrawal(epoch) => format!("withdrawal {:?}", place(epoch)),
         reason @ (DeadlineReason::Retry
         | DeadlineReason::FallbackRetry
@@ -282,6 +289,16 @@ fn what_makes_no_difference_is_not_in_the_image() {
             "policy default\n0 desire B\n1s live 0\n2s desire A\n3s live 1\n9s wait",
         ),
         (
+            "how long an epoch has been live that has passed its probation",
+            "policy resilient reset_after=none probation=2s\n0 desire A\n1s live 0\n9s wait",
+            "policy resilient reset_after=none probation=2s\n0 desire A\n3s live 0\n9s wait",
+        ),
+        (
+            "what was found unfit, once the machine drains",
+            "policy resilient probation=9s\n0 desire A\n1s live 0\n2s unfit 0\n20s terminate drain",
+            "policy resilient probation=9s\n0 desire A\n1s live 0\n20s terminate drain",
+        ),
+        (
             "when an epoch was aborted immediately",
             "policy resilient grace=0\n0 desire A\n1s restart B\n9s wait",
             "policy resilient grace=0\n0 desire A\n5s restart B\n9s wait",
@@ -315,6 +332,21 @@ fn what_makes_a_difference_is_in_the_image() {
             "how long an epoch has been live, where health counts",
             "policy resilient\n0 desire A\n1s live 0\n9s wait",
             "policy resilient\n0 desire A\n5s live 0\n9s wait",
+        ),
+        (
+            "how long an epoch has been on probation",
+            "policy resilient reset_after=none probation=9s\n0 desire A\n1s live 0\n5s wait",
+            "policy resilient reset_after=none probation=9s\n0 desire A\n2s live 0\n5s wait",
+        ),
+        (
+            "what is gone back to from an epoch on probation",
+            "policy resilient probation=9s\n0 desire A\n1s live 0\n20s desire B\n21s live 1\n22s exit 0 clean",
+            "policy resilient probation=9s\n0 desire B\n21s live 0",
+        ),
+        (
+            "which configuration was found unfit",
+            "policy resilient probation=9s\n0 desire A\n1s live 0\n2s unfit 0\n20s wait",
+            "policy resilient probation=9s\n0 desire A\n1s live 0\n20s wait",
         ),
         (
             "when an epoch was aborted gracefully",

@@ -92,6 +92,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         option::of((1_u64..6).prop_map(Duration::from_secs)),
         option::of((1_u64..4).prop_map(Duration::from_secs)),
         option::of(2_u32..4),
+        option::of((1_u64..6).prop_map(Duration::from_secs)),
         span(),
         option::of(span()),
     );
@@ -104,8 +105,9 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         start_deadline: when.0,
         give_way_after: when.1,
         max_epochs: when.2,
-        abort_grace: when.3,
-        drain_deadline: when.4,
+        probation: when.3,
+        abort_grace: when.4,
+        drain_deadline: when.5,
     })
 }
 
@@ -133,6 +135,7 @@ fn input() -> impl Strategy<Value = Input<String>> {
         2 => epoch().prop_map(Input::StoppedServing),
         2 => epoch().prop_map(Input::Released),
         2 => epoch().prop_map(Input::Withdrawn),
+        4 => epoch().prop_map(Input::Unfit),
         16 => (epoch(), exit()).prop_map(|(epoch, exit)| Input::Exited(epoch, exit)),
         2 => urgency().prop_map(Input::Terminate),
     ]

@@ -9,8 +9,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::probation::Condemned;
 use super::pursuit::{NO_DESIRE, Pursuit, Stage};
-use super::slot::{Slot, State};
+use super::slot::{Slot, State, Trial};
 use super::{Machine, Phase};
 use crate::{Abort, Epoch, Held, Outcome, Timestamp};
 
@@ -93,6 +94,9 @@ impl<C: Clone + Eq> Names<C> {
                 note(&mut names.generations, &pursuit.generation);
                 note(&mut names.configs, &pursuit.config);
             }
+            if let Some(condemned) = &machine.condemned {
+                note(&mut names.configs, &condemned.config);
+            }
             for slot in machine.slots.iter().rev() {
                 if slot.generation != NO_DESIRE {
                     note(&mut names.generations, &slot.generation);
@@ -126,6 +130,14 @@ impl<C: Clone + Eq> Names<C> {
             slots: slots.collect(),
             desired: pursuit(&machine.desired),
             fallback: pursuit(&machine.fallback),
+            condemned: machine
+                .condemned
+                .as_ref()
+                .filter(|_| is_running)
+                .map(|it| Condemned {
+                    config: self.config(&it.config),
+                    epoch: Epoch::ZERO,
+                }),
             generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
             gave_way: if is_running { machine.gave_way } else { 0 },
             // What it means is in the outcome from then on.
@@ -161,6 +173,25 @@ impl<C: Clone + Eq> Names<C> {
     fn beginning<D>(&self, machine: &Machine<D>, from: Timestamp, span: Duration) -> Timestamp {
         let end = self.moment(machine, from.after(span));
         Timestamp::new(end.elapsed().saturating_sub(span))
+    }
+
+    /// When an epoch went live that has one, both or none of these times before it. What ends at one
+    /// moment, because it is put off, may begin at one; but both together have one beginning.
+    fn live_since<D>(
+        &self,
+        machine: &Machine<D>,
+        since: Timestamp,
+        health: Option<Duration>,
+        probation: Option<Duration>,
+    ) -> Timestamp {
+        match (health, probation) {
+            (None, None) => CANONICAL_NOW,
+            (Some(span), None) | (None, Some(span)) => self.beginning(machine, since, span),
+            (Some(health), Some(probation)) if health == probation => {
+                self.beginning(machine, since, health)
+            }
+            (Some(_), Some(_)) => self.time(since),
+        }
     }
 
     /// An epoch that does not run keeps away from the numbers of those that do.
@@ -203,6 +234,7 @@ impl<C: Clone + Eq> Names<C> {
         let is_draining = matches!(machine.phase, Phase::Draining { epoch: None, .. });
         let start_deadline = machine.policy.start_deadline.filter(|_| !slot.is_drain());
         let health = machine.policy.retry.reset_after.filter(|_| is_running);
+        let probation = machine.policy.probation.filter(|_| is_running);
         let grace = machine.policy.abort_grace;
         Slot {
             epoch: self.epoch(slot.epoch),
@@ -228,11 +260,19 @@ impl<C: Clone + Eq> Names<C> {
             },
             contested: slot.contested && is_running && (slot.is_starting() || slot.is_live()),
             state: match slot.state {
-                State::Live { since, healthy } => State::Live {
-                    since: health
-                        .filter(|_| !healthy)
-                        .map_or(CANONICAL_NOW, |span| self.beginning(machine, since, span)),
+                State::Live {
+                    since,
+                    healthy,
+                    trial,
+                } => State::Live {
+                    since: self.live_since(
+                        machine,
+                        since,
+                        health.filter(|_| !healthy),
+                        probation.filter(|_| trial == Trial::OnProbation),
+                    ),
                     healthy: healthy && health.is_some(),
+                    trial: if is_running { trial } else { Trial::Passed },
                 },
                 State::Aborting {
                     how,

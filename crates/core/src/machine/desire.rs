@@ -27,6 +27,7 @@ impl<C: Clone + Eq> Machine<C> {
             self.fallback.take_if(|it| it.config == config);
         }
         self.desired = Some(self.new_pursuit(config));
+        self.refuse_condemned();
         self.reconcile();
         Reception::Accepted
     }
@@ -39,6 +40,7 @@ impl<C: Clone + Eq> Machine<C> {
         if self.phase != Phase::Running {
             return Reception::Denied(Denied::Terminating);
         }
+        self.pardon(&config);
         for slot in &mut self.slots {
             slot.outdated = true;
         }
@@ -59,6 +61,7 @@ impl<C: Clone + Eq> Machine<C> {
         if self.is_restarting_with(&config) {
             return Reception::Ignored(Ignored::UnderWay);
         }
+        self.pardon(&config);
         // What ends here has served until then: where the policy holds the last good one, it is
         // what to come back to should the new one fail.
         self.fallback = self
@@ -127,6 +130,7 @@ impl<C: Clone + Eq> Machine<C> {
             return None;
         }
         let live = self.slots.iter().rev().find(|slot| slot.is_live());
+        let live = live.filter(|slot| !self.has_proven_less(slot));
         match (live, &self.fallback) {
             (Some(live), _) => Some((live.generation, live.config.clone()?)),
             (None, Some(fallback)) => Some((fallback.generation, fallback.config.clone())),

@@ -106,6 +106,10 @@ impl<C: Clone + Eq> Machine<C> {
                 self.reconcile();
             }
             Consequence::Stays => {
+                if slot.is_live() {
+                    // It has done what it was wanted for, so there is nothing to go back from.
+                    self.fallback = None;
+                }
                 if let Some(desired) = &mut self.desired {
                     desired.stage = Stage::NotRestarted;
                 }
@@ -157,6 +161,7 @@ impl<C: Clone + Eq> Machine<C> {
                 State::Live {
                     since,
                     healthy: false,
+                    ..
                 },
                 Some(enough),
             ) => self.due(since.after(enough)) <= self.now,
@@ -198,6 +203,9 @@ impl<C: Clone + Eq> Machine<C> {
         let random = self.random();
         let healthy = self.is_healthy(&slot);
         let epoch = slot.epoch;
+        if self.has_proven_less(&slot) {
+            return self.reconcile();
+        }
         self.make_fallback(slot);
         let Some(fallback) = &mut self.fallback else {
             return self.reconcile();
@@ -226,7 +234,7 @@ impl<C: Clone + Eq> Machine<C> {
 
     /// Makes what the epoch ran the fallback, with a full budget, unless it is that already.
     fn make_fallback(&mut self, slot: Slot<C>) {
-        if self.runs_fallback(&slot) {
+        if self.runs_fallback(&slot) || self.has_proven_less(&slot) {
             return;
         }
         let Some(config) = slot.config else { return };

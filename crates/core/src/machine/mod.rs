@@ -36,6 +36,7 @@ mod canonical;
 mod desire;
 mod exits;
 mod give_way;
+mod probation;
 mod pursuit;
 mod reconcile;
 mod slot;
@@ -51,6 +52,7 @@ use core::fmt;
 
 use handover_retry::SplitMix64;
 
+use self::probation::{Condemned, first_trial};
 use self::pursuit::Pursuit;
 use self::slot::{Slot, State};
 use crate::policy::waits_for_live;
@@ -143,9 +145,11 @@ pub struct Machine<C> {
     /// The running epochs, by number; the newest is the last.
     slots: Vec<Slot<C>>,
     desired: Option<Pursuit<C>>,
-    /// The configuration that served last, from the end of its epoch until another goes live.
-    /// Only a policy that holds the last good one has it.
+    /// The configuration that served last, from the end of its epoch until another goes live, or until
+    /// that one has passed its probation. Only a policy that holds the last good one has it.
     fallback: Option<Pursuit<C>>,
+    /// The configuration that was found unfit last.
+    condemned: Option<Condemned<C>>,
     /// How many desires have been taken in, renewals and cold restarts among them. An epoch carries
     /// the number of the one that it was started for.
     generations: u64,
@@ -204,6 +208,7 @@ impl<C: Clone + Eq> Machine<C> {
             slots: Vec::with_capacity(4),
             desired: None,
             fallback: None,
+            condemned: None,
             generations: 0,
             gave_way: 0,
             drain_failed: false,
@@ -224,6 +229,7 @@ impl<C: Clone + Eq> Machine<C> {
                 | Input::StoppedServing(_)
                 | Input::Released(_)
                 | Input::Withdrawn(_)
+                | Input::Unfit(_)
                 | Input::Exited(..)
                 | Input::Terminate(_) => Reception::Ignored(Ignored::Finished),
             };
@@ -236,6 +242,7 @@ impl<C: Clone + Eq> Machine<C> {
             Input::StoppedServing(epoch) => self.stopped_serving(epoch),
             Input::Released(epoch) => self.released(epoch),
             Input::Withdrawn(epoch) => self.withdrawn(epoch),
+            Input::Unfit(epoch) => self.unfit(epoch),
             Input::Exited(epoch, exit) => self.exited(epoch, exit),
             Input::Terminate(urgency) => self.terminate(urgency),
         }
@@ -271,20 +278,20 @@ impl<C: Clone + Eq> Machine<C> {
         if !slot.is_starting() || slot.is_drain() {
             return Reception::Ignored(Ignored::OutOfOrder);
         }
+        let had_served = self
+            .fallback
+            .as_ref()
+            .is_some_and(|fallback| fallback.generation == slot.generation);
         slot.state = State::Live {
             since: now,
             healthy: false,
+            trial: first_trial(&self.policy, had_served),
         };
         self.gave_way = 0;
         let after = now.since(slot.started);
         self.event(Event::Live { epoch, after });
-        // Whatever else serves is the last good configuration from here on.
-        if self
-            .slots
-            .iter()
-            .any(|slot| slot.epoch == epoch && !self.runs_fallback(slot))
-        {
-            self.fallback = None;
+        if !had_served {
+            self.choose_last_good(epoch);
         }
         if let Some(by) = self
             .slots
@@ -388,10 +395,19 @@ impl<C: Clone + Eq> Machine<C> {
 
     /// Whether any epoch serves. Where nothing waits for live, a start is taken for serving.
     fn is_serving(&self) -> bool {
+        self.is_served_by(Slot::is_live)
+    }
+
+    /// Whether an epoch serves that was not found unfit.
+    fn is_served_well(&self) -> bool {
+        self.is_served_by(|slot| slot.is_live() && !slot.is_unfit())
+    }
+
+    fn is_served_by(&self, is_server: impl Fn(&Slot<C>) -> bool) -> bool {
         let started_serves = !waits_for_live(&self.policy);
         self.slots
             .iter()
-            .any(|slot| slot.is_live() || (started_serves && slot.is_starting()))
+            .any(|slot| is_server(slot) || (started_serves && slot.is_starting()))
     }
 
     fn advance_to(&mut self, now: Timestamp) {

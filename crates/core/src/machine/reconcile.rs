@@ -71,11 +71,11 @@ impl<C: Clone + Eq> Machine<C> {
             Stage::GivenUp { epoch, why } => Err(Plan::GiveUp(epoch, why)),
             Stage::NotRestarted => Err(Plan::Hold(Held::NotRestarted)),
         };
-        // The fallback is started only while nothing serves and the desired configuration, which
-        // always comes first, may not be started.
+        // The fallback is started only while nothing serves, or what serves is unfit, and the desired
+        // configuration, which always comes first, may not be started.
         let purpose = match (purpose, &self.fallback) {
             (Ok(purpose), _) => purpose,
-            (Err(otherwise), Some(fallback)) if !self.is_serving() => match fallback.stage {
+            (Err(otherwise), Some(fallback)) if !self.is_served_well() => match fallback.stage {
                 Stage::Waiting(at) => {
                     let at = self.due(at);
                     let retry = desired.stage.waits_until().map(|at| self.due(at));
@@ -93,7 +93,7 @@ impl<C: Clone + Eq> Machine<C> {
             return Plan::Hold(held);
         }
         let running = self.counted_epochs();
-        if self.policy.max_epochs.is_some_and(|max| running >= max) {
+        if self.is_at_cap(running) && !self.has_unfit() {
             return Plan::Hold(Held::Cap { running });
         }
         match self.next_epoch() {
@@ -173,12 +173,24 @@ impl<C: Clone + Eq> Machine<C> {
             .then_some(Held::Starting(newest.epoch))
     }
 
+    fn is_at_cap(&self, running: u32) -> bool {
+        self.policy.max_epochs.is_some_and(|max| running >= max)
+    }
+
+    /// Rule: what serves badly is replaced at once, whatever the cap is. To wait for the end of another
+    /// epoch would cost more than the connections of that one.
+    fn has_unfit(&self) -> bool {
+        self.slots.iter().any(Slot::is_unfit)
+    }
+
     fn counted_epochs(&self) -> u32 {
         let counted = self.slots.iter().filter(|slot| !slot.is_released()).count();
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
     fn start(&mut self, purpose: Purpose, epoch: Epoch) {
+        let running = self.counted_epochs();
+        let beyond_cap = purpose != Purpose::Drain && self.is_at_cap(running);
         let (config, generation) = match purpose {
             Purpose::Desired | Purpose::Fallback => {
                 let pursuit = if purpose == Purpose::Desired {
@@ -213,6 +225,9 @@ impl<C: Clone + Eq> Machine<C> {
         self.reported = None;
         self.outputs.push_back(Output::Start { epoch, target });
         self.event(Event::Started { epoch, purpose });
+        if beyond_cap {
+            self.event(Event::BeyondCap { epoch, running });
+        }
     }
 
     /// Says once why what is desired is held. A retry, giving up and a clean exit have events of

@@ -33,6 +33,7 @@ pub(super) enum State {
         since: Timestamp,
         /// It has been live for the policy's `reset_after`.
         healthy: bool,
+        trial: Trial,
     },
     Draining {
         /// It has nothing left to lose and does not count towards the cap.
@@ -46,6 +47,17 @@ pub(super) enum State {
         /// It was aborted because it did not go live in time, which is a failure.
         timed_out: bool,
     },
+}
+
+/// What is known of whether a live epoch serves as well as the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Trial {
+    /// It may yet be found unfit.
+    OnProbation,
+    /// Nothing was found while it was on probation, or the policy has none, or it had served before.
+    Passed,
+    /// It serves worse than the one before.
+    Unfit,
 }
 
 /// The state of a running epoch.
@@ -79,6 +91,10 @@ pub struct EpochInfo {
     pub released: bool,
     /// Whether its start was withdrawn, and no answer has come yet.
     pub withdrawn: bool,
+    /// Whether the epoch is live and on [`Policy::probation`](crate::Policy::probation).
+    pub on_probation: bool,
+    /// Whether the epoch is live and was found [unfit](crate::Input::Unfit).
+    pub unfit: bool,
 }
 
 impl<C> Slot<C> {
@@ -135,6 +151,26 @@ impl<C> Slot<C> {
 
     pub(super) fn is_live(&self) -> bool {
         matches!(self.state, State::Live { .. })
+    }
+
+    fn trial(&self) -> Option<Trial> {
+        match self.state {
+            State::Live { trial, .. } => Some(trial),
+            State::Starting { .. } | State::Draining { .. } | State::Aborting { .. } => None,
+        }
+    }
+
+    pub(super) fn is_on_probation(&self) -> bool {
+        self.trial() == Some(Trial::OnProbation)
+    }
+
+    pub(super) fn is_unfit(&self) -> bool {
+        self.trial() == Some(Trial::Unfit)
+    }
+
+    /// Whether it is live and worth going back to.
+    pub(super) fn is_proven(&self) -> bool {
+        self.trial() == Some(Trial::Passed)
     }
 
     pub(super) fn is_draining(&self) -> bool {

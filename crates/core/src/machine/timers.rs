@@ -9,7 +9,7 @@
 //! was put off is handled at its new moment: nothing is put off while one of them is due.
 
 use super::pursuit::{Pursuit, Stage};
-use super::slot::{Slot, State};
+use super::slot::{Slot, State, Trial};
 use super::{Machine, Phase};
 use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, LATE, LOOK_AROUND, Outcome, Timestamp};
 
@@ -82,12 +82,14 @@ impl<C: Clone + Eq> Machine<C> {
             .slots
             .iter()
             .filter_map(|slot| self.deadline_of_slot(slot));
+        let of_trials = self.slots.iter().filter_map(|slot| self.end_of_trial(slot));
         let of_withdrawal = self.withdrawal();
         let of_newer_desire = self.giving_way();
         of_machine
             .into_iter()
             .flatten()
             .chain(of_slots)
+            .chain(of_trials)
             .chain(of_withdrawal)
             .chain(of_newer_desire)
     }
@@ -114,6 +116,7 @@ impl<C: Clone + Eq> Machine<C> {
             State::Live {
                 since,
                 healthy: false,
+                ..
             } if self.phase == Phase::Running => {
                 let span = self.policy.retry.reset_after?;
                 Some(Deadline {
@@ -136,6 +139,26 @@ impl<C: Clone + Eq> Machine<C> {
                 ..
             } => None,
         }
+    }
+
+    /// When an epoch that is on probation has passed it.
+    fn end_of_trial(&self, slot: &Slot<C>) -> Option<Deadline> {
+        let State::Live {
+            since,
+            trial: Trial::OnProbation,
+            ..
+        } = slot.state
+        else {
+            return None;
+        };
+        let span = self
+            .policy
+            .probation
+            .filter(|_| self.phase == Phase::Running)?;
+        Some(Deadline {
+            at: since.after(span),
+            reason: DeadlineReason::Probation(slot.epoch),
+        })
     }
 
     /// Does what the deadline is for, after which it is gone.
@@ -162,6 +185,7 @@ impl<C: Clone + Eq> Machine<C> {
             DeadlineReason::Withdrawal(_) => self.stop(self.outcome_of_drain()),
             DeadlineReason::GiveWay(_) => self.give_way_if_due(),
             DeadlineReason::Healthy(epoch) => self.trust(epoch),
+            DeadlineReason::Probation(epoch) => self.pass_probation(epoch),
         }
     }
 

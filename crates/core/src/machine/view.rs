@@ -54,6 +54,8 @@ impl<C: Clone + Eq> Machine<C> {
             desired: !slot.is_drain() && self.runs_desired(slot),
             released: slot.is_released(),
             withdrawn: slot.withdrawn().is_some(),
+            on_probation: slot.is_on_probation() && self.phase == Phase::Running,
+            unfit: slot.is_unfit(),
         })
     }
 

@@ -7,13 +7,14 @@ macro_rules! every {
         $($more)*
     } };
     (GaveUp, $value:expr, $($more:tt)*) => { match $value {
-        GaveUp::BudgetSpent | GaveUp::Permanent => {}
+        GaveUp::BudgetSpent | GaveUp::Permanent | GaveUp::Unfit => {}
         $($more)*
     } };
     (Event, $value:expr, $($more:tt)*) => { match $value {
         Event::Started { .. } | Event::Live { .. } | Event::Superseded { .. }
         | Event::StoppedServing { .. } | Event::WokeLate { .. } | Event::StartTimedOut { .. }
         | Event::GivesWay { .. } | Event::Exited { .. } | Event::RetryScheduled { .. } | Event::BudgetRefilled { .. }
+        | Event::ProbationPassed { .. } | Event::Unfit { .. } | Event::BeyondCap { .. }
         | Event::Restarting | Event::Held(_) | Event::GaveUp { .. } | Event::FallbackLost { .. }
         | Event::NotRestarted { .. } | Event::Draining { .. } | Event::DrainTimedOut => {}
         $($more)*
@@ -35,7 +36,8 @@ macro_rules! every {
     (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
         DeadlineReason::StartDeadline(_) | DeadlineReason::Retry | DeadlineReason::FallbackRetry
         | DeadlineReason::Healthy(_) | DeadlineReason::DrainDeadline | DeadlineReason::Grace(_)
-        | DeadlineReason::Withdrawal(_) | DeadlineReason::GiveWay(_) => {}
+        | DeadlineReason::Withdrawal(_) | DeadlineReason::GiveWay(_)
+        | DeadlineReason::Probation(_) => {}
         $($more)*
     } };
 }

@@ -140,6 +140,8 @@ mod tests {
             purpose: Purpose::Desired,
             desired: true,
             withdrawn: false,
+            on_probation: false,
+            unfit: false,
             started: Timestamp::new(Duration::ZERO),
             released: false,
         }

@@ -53,10 +53,12 @@ impl Model {
             proxy.is_spare &= !was_spare;
         }
         self.wish = Some(Wish::new(config));
+        self.remember_the_bad();
         self.go_on();
     }
 
     pub(super) fn renew(&mut self, config: &str) {
+        self.forgive(config);
         for proxy in self.running.values_mut() {
             proxy.is_past = true;
         }
@@ -65,7 +67,9 @@ impl Model {
     }
 
     pub(super) fn restart(&mut self, config: &str) {
+        self.forgive(config);
         let live = self.running.values().find(|it| is_live(it));
+        let live = live.filter(|it| !self.is_worse(it));
         let live = live.and_then(|it| it.config.clone());
         let good = live.or_else(|| Some(self.spare.take()?.config));
         self.spare = good

@@ -64,6 +64,9 @@ impl Model {
                 return self.stop(Outcome::ProxyEnded { epoch });
             }
             (Role::Wished, OnCleanExit::Stay) => {
+                if is_live(proxy) {
+                    self.drop_spare();
+                }
                 let wish = self.wish.as_mut().unwrap();
                 wish.over = Some(Over::EndedCleanly);
                 wish.not_before = None;
@@ -86,7 +89,9 @@ impl Model {
                 self.retry(epoch, healthy);
             }
             (OnFailure::KeepServing, Role::Wished) => self.retry(epoch, healthy),
-            (OnFailure::KeepServing, Role::Good) if self.may_hold() => self.spare(proxy, healthy),
+            (OnFailure::KeepServing, Role::Good) if self.may_hold() && !self.is_worse(proxy) => {
+                self.spare(proxy, healthy);
+            }
             (OnFailure::KeepServing, Role::Good | Role::Other) => self.go_on(),
         }
     }
@@ -96,7 +101,7 @@ impl Model {
         if self.is_wished(proxy) {
             let wish = self.wish.as_mut().unwrap();
             (wish.over, wish.not_before) = (None, None);
-        } else if self.may_hold() {
+        } else if self.may_hold() && !self.is_worse(proxy) {
             let spare = self.spare.take().filter(|_| proxy.is_spare);
             let spare = spare.unwrap_or_else(|| Wish::new(proxy.config.as_ref().unwrap()));
             self.spare = Some(Wish {
@@ -109,7 +114,7 @@ impl Model {
 
     pub(super) fn was_healthy(&self, proxy: &Proxy) -> bool {
         match (proxy.state, self.policy.retry.reset_after) {
-            (State::Live { since, trusted }, Some(enough)) => {
+            (State::Live { since, trusted, .. }, Some(enough)) => {
                 trusted || self.due(since.after(enough)) <= self.now
             }
             _ => false,

@@ -4,6 +4,7 @@
 mod desires;
 mod ends;
 mod exits;
+mod trials;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(crate) struct Model {
     wish: Option<Wish>,
     /// The last good configuration, after its epoch has failed.
     spare: Option<Wish>,
+    /// What was found unfit last, and of which epoch.
+    bad: Option<(String, u32)>,
     /// How often in a row a start has made room for another wish.
     made_room: u32,
     /// Clients were lost since the terminate, or the drain was.
@@ -70,6 +73,7 @@ enum State {
     Live {
         since: Timestamp,
         trusted: bool,
+        trial: Trial,
     },
     Draining {
         released: bool,
@@ -79,6 +83,14 @@ enum State {
         at: Timestamp,
         late: bool,
     },
+}
+
+/// Whether a live one must still prove itself, has, or could not.
+#[derive(Clone, Copy, PartialEq)]
+enum Trial {
+    Begun,
+    Over,
+    Lost,
 }
 
 /// A configuration to get running.
@@ -113,6 +125,7 @@ impl Model {
             running: BTreeMap::new(),
             wish: None,
             spare: None,
+            bad: None,
             made_room: 0,
             undrained: false,
             acts: Vec::new(),
@@ -140,6 +153,7 @@ impl Model {
             Input::Desire(_) | Input::Renew(_) | Input::Restart(_) => {}
             Input::Live(epoch) => self.live(epoch.number()),
             Input::StoppedServing(epoch) => self.stopped_serving(epoch.number()),
+            Input::Unfit(epoch) => self.unfit(epoch.number()),
             Input::Released(epoch) => self.released(epoch.number()),
             Input::Withdrawn(epoch) => self.withdrawn(epoch.number()),
             Input::Exited(epoch, exit) => self.exited(epoch.number(), *exit),
@@ -180,6 +194,7 @@ impl Model {
                 (_, 4, _) => self.stop(Outcome::DrainTimedOut),
                 (_, 5, _) => self.end_all_graces(),
                 (_, 7, _) => self.make_room(),
+                (_, 8, epoch) => self.passed(epoch),
                 _ => self.stop(self.drained()),
             }
         }
@@ -229,6 +244,7 @@ impl Model {
                 State::Live {
                     since,
                     trusted: false,
+                    ..
                 } if running => {
                     let span = self.policy.retry.reset_after;
                     timers.extend(span.map(|span| (since.after(span), 3, epoch)));
@@ -246,6 +262,7 @@ impl Model {
                 | State::Told { .. } => {}
             }
         }
+        timers.extend(self.ends_of_trials());
         if let Life::Draining { drain: None, .. } = self.life
             && !self.has_anything_to_drain()
         {
@@ -269,16 +286,18 @@ impl Model {
         if !is_starting(proxy) || proxy.config.is_none() {
             return;
         }
+        let is_new = !proxy.is_spare;
+        let tried = is_new && self.policy.probation.is_some();
         proxy.state = State::Live {
             since: self.now,
             trusted: false,
+            trial: if tried { Trial::Begun } else { Trial::Over },
         };
         self.made_room = 0;
-        if !proxy.is_spare {
-            self.spare = None;
-            for other in self.running.values_mut() {
-                other.is_spare = false;
-            }
+        if tried && self.may_hold() {
+            self.keep_a_spare(epoch);
+        } else if is_new {
+            self.drop_spare();
         }
         let newest_live = self
             .running
@@ -388,7 +407,7 @@ impl Model {
         }
         let (config, is_spare) = match (wish.over, wish.not_before, &self.spare) {
             (None, None, _) => (wish.config.clone(), false),
-            (_, _, Some(spare)) if !self.is_serving() && spare.not_before.is_none() => {
+            (_, _, Some(spare)) if !self.is_served_well() && spare.not_before.is_none() => {
                 (spare.config.clone(), true)
             }
             (Some(Over::GivenUp(epoch, why)), _, None) if !self.is_serving() => {
@@ -401,7 +420,8 @@ impl Model {
             .values()
             .filter(|it| it.state != (State::Draining { released: true }));
         let counted = u32::try_from(counted.count()).unwrap();
-        if !self.is_busy() && self.policy.max_epochs.is_none_or(|max| counted < max) {
+        let fits = self.policy.max_epochs.is_none_or(|max| counted < max);
+        if !self.is_busy() && (fits || self.running.values().any(is_bad)) {
             self.start(Some(config), is_spare);
         }
     }
@@ -529,6 +549,11 @@ fn is_starting(proxy: &Proxy) -> bool {
 
 fn is_live(proxy: &Proxy) -> bool {
     matches!(proxy.state, State::Live { .. })
+}
+
+fn is_bad(proxy: &Proxy) -> bool {
+    let trial = Trial::Lost;
+    matches!(proxy.state, State::Live { trial: it, .. } if it == trial)
 }
 
 fn is_draining(proxy: &Proxy) -> bool {
