@@ -43,7 +43,8 @@ const GIVES_WAY: &str =
 const ON_PROBATION: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n\
                             10s desire B\n11s live 1\n12s wait";
 
-const PASSES: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n6s wait";
+const PASSES: &str =
+    "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n6s wait";
 
 const UNFIT: &str = "policy resilient probation=5s reset_after=none\n0 desire A\n1s live 0\n\
                      10s desire B\n11s live 1\n12s unfit 1";

@@ -27,6 +27,8 @@ pub enum Manner {
     Refused,
     /// With bytes that are no resource.
     Garbage,
+    /// Without any resource, as a control plane does that has just started and knows nothing yet.
+    Empty,
 }
 
 /// What has happened to the requests of a kind.
@@ -115,6 +117,10 @@ impl State {
             Manner::Answers | Manner::Slow(_) => {}
             Manner::Silent => return None,
             Manner::Refused | Manner::Garbage => version.push_str("-wrong"),
+            Manner::Empty => {
+                version.push_str("-empty");
+                resources.clear();
+            }
         }
         if manner == Manner::Refused {
             resources
@@ -280,6 +286,10 @@ mod tests {
         let garbage = state.answer("n", Kind::Routes, &all).unwrap();
         assert!(garbage.garbage);
         assert_ne!(garbage.version, good.version);
+        state.behave(Kind::Routes, Manner::Empty);
+        let empty = state.answer("n", Kind::Routes, &all).unwrap();
+        assert!(empty.resources.is_empty());
+        assert_ne!(empty.version, good.version);
         state.behave(Kind::Routes, Manner::Slow(Duration::ZERO));
         assert_eq!(state.answer("n", Kind::Routes, &all), Some(good));
     }

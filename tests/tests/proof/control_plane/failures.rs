@@ -6,11 +6,10 @@ use std::thread;
 use std::time::Instant;
 
 use handover_test_support::control_plane::{Kind, Manner, Transport};
-use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
 use handover_test_support::supervisor::Signal;
 
-use super::{BEYOND, Case, SLOW, Setup, side_by_side};
+use super::{BEYOND, Case, GIVEN_UP, SLOW, Setup, side_by_side};
 use crate::world::LIMIT;
 
 /// All that can happen to a source which the configuration itself names.
@@ -70,25 +69,52 @@ fn every_failure(envoy: &Path, setup: Setup) {
     );
     assert_eq!(lost, 0, "{}", case.title);
 
-    let before = case.counted();
-    case.behave(Manner::Refused);
-    case.change("v3");
-    case.wait_live(4);
-    eventually(LIMIT, "the new epoch to refuse what it gets", || {
-        case.has_refused().then_some(())
-    });
-    thread::sleep(BEYOND);
-    case.behave(Manner::Answers);
-    case.served_by("v3");
-    case.row(
-        before,
-        "wrong, then back",
-        "live without it until it is back",
-    );
+    let wrong = match case.setup.transport {
+        Transport::Grpc => [("wrong", Manner::Refused), ("empty", Manner::Empty)],
+        Transport::Rest => [("wrong", Manner::Refused), ("garbage", Manner::Garbage)],
+    };
+    for ((what, manner), epoch) in wrong.into_iter().zip(4..) {
+        if manner == Manner::Empty && case.setup.asks_by_name() {
+            is_waited_for(&case, what, manner, epoch);
+        } else {
+            is_not_waited_for(&case, what, manner, epoch);
+        }
+    }
     if case.setup.transport == Transport::Grpc {
         assert_ne!(case.seen().refused.len(), 0, "{}", case.title);
     }
     case.end();
+}
+
+/// An answer that lacks what was asked for by name is no answer.
+fn is_waited_for(case: &Case, what: &str, manner: Manner, epoch: u32) {
+    let (old, new) = (format!("v{}", epoch - 1), format!("v{epoch}"));
+    let before = case.counted();
+    case.behave(manner);
+    case.change(&new);
+    let starts = format!("starting epoch {epoch}");
+    case.supervisor.wait_for_line(&starts, LIMIT);
+    thread::sleep(BEYOND);
+    case.served_by(&old);
+    assert!(!case.is_live(epoch), "{}", case.title);
+    case.behave(Manner::Answers);
+    case.served_by(&new);
+    let lost = case.row(before, &format!("{what}, then back"), "waits, then live");
+    assert_eq!(lost, 0, "{}", case.title);
+}
+
+/// An answer is an answer to Envoy, a wrong one too: the new epoch takes over without the resource.
+fn is_not_waited_for(case: &Case, what: &str, manner: Manner, epoch: u32) {
+    let name = format!("v{epoch}");
+    let before = case.counted();
+    case.behave(manner);
+    case.change(&name);
+    case.wait_live(epoch);
+    thread::sleep(GIVEN_UP);
+    case.behave(Manner::Answers);
+    case.served_by(&name);
+    let what = format!("{what}, then back");
+    case.row(before, &what, "live without it until it is back");
 }
 
 /// The kinds for which a configuration names a source.

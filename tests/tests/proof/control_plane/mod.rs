@@ -5,16 +5,16 @@
 
 mod failures;
 mod inside;
+mod mistakes;
 mod reports;
 
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use handover_test_support::control_plane::fetching::{Addresses, Fetching};
+use handover_test_support::control_plane::fetching::{Addresses, Fetching, Mistake};
 use handover_test_support::control_plane::{ControlPlane, Kind, Manner, Seen, Transport};
 use handover_test_support::envoy_config::replace_file;
-use handover_test_support::http;
 use handover_test_support::limit::eventually;
 use handover_test_support::load::{Load, Mix};
 use handover_test_support::ports::Port;
@@ -41,6 +41,8 @@ struct Setup {
     given_up: Duration,
     /// Whether the configuration itself names the last kind as well.
     in_place: bool,
+    /// What is wrong with it, although Envoy takes it.
+    mistake: Option<Mistake>,
 }
 
 impl Setup {
@@ -50,7 +52,14 @@ impl Setup {
             fetched: fetched.to_vec(),
             given_up: GIVEN_UP,
             in_place: false,
+            mistake: None,
         }
+    }
+
+    /// Whether Envoy asks for what fails by its name.
+    fn asks_by_name(&self) -> bool {
+        let all = [Kind::Listener, Kind::Cluster];
+        self.fetched.last().is_some_and(|kind| !all.contains(kind))
     }
 
     /// Gives the control plane what the configuration with this name fetches, and writes its file.
@@ -65,6 +74,9 @@ impl Setup {
             Fetching::new(plane, self.transport, &self.fetched, addresses).given_up(self.given_up);
         if self.in_place {
             config = config.also_in_place(site.dir.path().join("in-place.sock"));
+        }
+        if let Some(mistake) = self.mistake {
+            config = config.mistake(mistake);
         }
         replace_file(&site.file(), config.publish(name).as_bytes());
     }
@@ -125,6 +137,15 @@ impl Case {
             .write(&self.site, &self.secured, &self.plane, name);
     }
 
+    /// Changes to a configuration that Envoy takes and that is wrong.
+    fn change_wrongly(&self, name: &str, mistake: Mistake) {
+        let setup = Setup {
+            mistake: Some(mistake),
+            ..self.setup.clone()
+        };
+        setup.write(&self.site, &self.secured, &self.plane, name);
+    }
+
     fn behave(&self, manner: Manner) {
         let kind = self.setup.fetched.last().expect("something is fetched");
         self.plane.behave(*kind, manner);
@@ -164,15 +185,6 @@ impl Case {
             > 0
     }
 
-    /// Whether an epoch has refused a resource.
-    fn has_refused(&self) -> bool {
-        let path = "/stats?filter=update_rejected";
-        let stats = http::get(self.site.admin.addr(), path, Duration::from_secs(5));
-        let text = stats.map(|stats| stats.text()).unwrap_or_default();
-        let mut counts = text.lines().filter_map(|line| line.rsplit(' ').next());
-        counts.any(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
-    }
-
     /// Prints what has happened since `before`, and returns how many requests were lost.
     fn row(&self, before: Counted, what: &str, happened: &str) -> u64 {
         let now = self.counted();
@@ -199,7 +211,7 @@ impl Case {
 }
 
 /// Runs the cases beside each other; a panic of one is a panic of the test.
-fn side_by_side(cases: impl IntoIterator<Item = Setup>, run: impl Fn(Setup) + Sync) {
+fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, run: impl Fn(T) + Sync) {
     thread::scope(|scope| {
         for case in cases {
             let run = &run;
