@@ -187,7 +187,7 @@ impl<'a> Fetching<'a> {
         let certificates = json!([{"name": "certificate", "sds_config": self.source()}]);
         let tls = transport_socket(
             "DownstreamTlsContext",
-            json!({"tls_certificate_sds_secret_configs": certificates}),
+            &json!({"tls_certificate_sds_secret_configs": certificates}),
         );
         let routes = ("route_config", to_cluster("backend"));
         let secured = listener("secured", self.addresses.secured, routes, Some(tls));
@@ -271,7 +271,7 @@ impl<'a> Fetching<'a> {
             "typed_extension_protocol_options": {options: typed(options, once)},
             "transport_socket": transport_socket(
                 "UpstreamTlsContext",
-                json!({"validation_context": authority})
+                &json!({"validation_context": authority})
             )
         })
     }
@@ -302,7 +302,7 @@ fn to_cluster(cluster: &str) -> Value {
     ]}]})
 }
 
-fn transport_socket(message: &str, common: Value) -> Value {
+fn transport_socket(message: &str, common: &Value) -> Value {
     let message = format!("envoy.extensions.transport_sockets.tls.v3.{message}");
     json!({"name": "tls", "typed_config": typed(&message, json!({"common_tls_context": common}))})
 }

@@ -81,7 +81,7 @@ impl ControlPlane {
         let addr = port.addr();
         let thread = thread::Builder::new()
             .name("control-plane".to_owned())
-            .spawn(move || serve::run(addr, of_thread, stopped))
+            .spawn(move || serve::run(addr, &of_thread, stopped))
             .expect("a thread for the control plane");
         let plane = Self {
             port,

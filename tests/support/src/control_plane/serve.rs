@@ -19,14 +19,14 @@ use super::state::Shared;
 use super::{rest, stream};
 
 /// Serves until `stopped`, which also resolves when its sender is dropped.
-pub(super) fn run(addr: SocketAddr, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
+pub(super) fn run(addr: SocketAddr, shared: &Arc<Shared>, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("the control plane's runtime needs only file descriptors");
     runtime.block_on(async {
         tokio::select! {
-            () = come_and_go(addr, &shared) => {}
+            () = come_and_go(addr, shared) => {}
             // An error means that the control plane was dropped, which asks the same.
             _ = stopped => {}
         }
