@@ -11,6 +11,7 @@ mod flag_tests;
 pub(crate) mod global;
 pub(crate) mod policy;
 pub(crate) mod private_ips;
+pub(crate) mod probation;
 pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod simulate;
@@ -92,4 +93,4 @@ An epoch is one start of the supervised program; epochs are numbered from 0.
 A TIME has a unit: 300ms, 45s, 1m 30s.
 Each flag has an environment variable, shown beside it. The flag wins over the
 variable, and an empty variable counts as unset. If a flag may be repeated, its
-variable takes a list with commas.";
+variable takes a list with commas, except HANDOVER_VERIFY and _VERIFY_HTTP.";

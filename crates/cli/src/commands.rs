@@ -15,6 +15,7 @@ mod run;
 mod simulate;
 mod tcp_address;
 mod validate;
+mod verify;
 
 use std::io::Write as _;
 

@@ -46,6 +46,9 @@ fn main() {
                 | Output::Release(_)
                 | Output::Call { .. }
                 | Output::Look(_)
+                | Output::Examine { .. }
+                | Output::CancelExamine(_)
+                | Output::Unfit { .. }
                 | Output::WatchClients { .. }
                 | Output::Forward(_)
                 | Output::Answer { .. }

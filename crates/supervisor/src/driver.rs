@@ -6,6 +6,7 @@
 
 mod answer;
 pub(crate) mod counters;
+mod examine;
 mod status;
 mod tell;
 pub(crate) mod unwind;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use handover_core::{Epoch, Outcome, Timestamp, Urgency};
 use handover_runtime::{Shortage, panic_message};
@@ -30,7 +32,7 @@ use crate::operator::{
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
 };
 use crate::supervisor::Ended;
-use crate::{Facts, Files, Operate, Signals, Source};
+use crate::{Facts, Files, Operate, Signals, Source, Verify};
 use counters::Counted;
 use who::SharedFirstSeen;
 
@@ -47,6 +49,10 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) agent: JoinHandle<Outcome>,
     pub(crate) exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     pub(crate) notify: Box<dyn FnMut(Notification) + Send>,
+    /// What the user wants to see of an epoch on probation.
+    pub(crate) verify: Arc<[Verify]>,
+    /// How long each part of a look at such an epoch may take.
+    pub(crate) time_limit: Duration,
 }
 
 /// Runs an operator in the world.
@@ -74,6 +80,8 @@ pub(crate) struct Driver<P: Operate, S> {
     looking: Option<ReadId>,
     /// The read that is under way.
     reading: Option<AbortHandle>,
+    /// The look at an epoch on probation that is under way.
+    examining: Option<AbortHandle>,
     /// Those whose clients are being watched.
     watching: BTreeMap<AskId, AbortHandle>,
     /// When each connection of a client was seen first.
@@ -111,6 +119,7 @@ where
             work: JoinSet::new(),
             looking: None,
             reading: None,
+            examining: None,
             watching: BTreeMap::new(),
             first_seen: SharedFirstSeen::default(),
         }
@@ -318,6 +327,14 @@ where
                 self.work
                     .spawn(async move { Done::Looked(look, proxy.facts().await) });
             }
+            Output::Examine {
+                examination,
+                epoch,
+                probes,
+            } => self.examine(examination, epoch, probes),
+            Output::CancelExamine(_) => self.cancel_examination(),
+            // The agent says so in the log, with what is started in its place.
+            Output::Unfit { epoch, evidence } => handle.unfit(epoch, evidence),
             Output::WatchClients {
                 ask,
                 unless_unknown,

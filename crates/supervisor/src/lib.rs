@@ -37,6 +37,7 @@ mod supervisor;
 pub mod sysexits;
 #[cfg(any(test, doctest))]
 mod told;
+mod verify;
 mod who;
 
 // What the signatures of this crate name.
@@ -46,10 +47,13 @@ pub use handover_tokio as agent;
 pub use handover_watch as watch;
 
 pub use files::Files;
-pub use operate::{EpochFacts, EpochListeners, Facts, Listener, Operate, Purpose};
+pub use operate::{
+    EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,
+};
 pub use signals::Signals;
 pub use source::{BoxError, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};
+pub use verify::Verify;
 
 /// The example of the README.
 #[cfg(doctest)]

@@ -16,6 +16,7 @@ use handover_tokio::Proxy;
 use crate::control::wire::{Configuration, LastExit};
 use crate::operator::{Refusal, Report};
 
+pub use crate::operator::{Examination, Totals};
 pub use listeners::{EpochListeners, Listener, Purpose};
 
 /// A proxy whose processes can be looked at and spoken to while they run.
@@ -83,6 +84,17 @@ pub trait Operate: Proxy {
     /// at the processes. The supervisor finds the connections itself, in the tables of the host.
     async fn listeners(&self) -> Option<Vec<EpochListeners>> {
         None
+    }
+
+    /// Looks at an epoch that is on probation, and returns what was seen of it.
+    ///
+    /// The supervisor calls it about once a second, and ends a call that takes too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time. A dropped look counts as one that has seen nothing.
+    async fn examine(&self, _epoch: Epoch) -> Examination {
+        Examination::default()
     }
 
     /// Returns what a drain that was not done in time has cut, in words.

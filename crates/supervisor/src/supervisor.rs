@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use handover_core::{GaveUp, Outcome, Policy, PolicyError};
 use handover_tokio::{Agent, Failure, Handle};
@@ -15,9 +16,9 @@ use crate::driver::counters::Counted;
 use crate::driver::unwind::caught;
 use crate::driver::{Driver, World};
 use crate::operator::{
-    Ending, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
+    Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
-use crate::{Files, Operate, Signals, Source, sysexits};
+use crate::{Files, Operate, Signals, Source, Verify, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -33,6 +34,9 @@ pub struct Supervisor<P: Operate, S> {
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
+    probation: Option<Duration>,
+    evidence: EvidenceRules,
+    verify: Vec<Verify>,
 }
 
 /// Makes a [`Supervisor`]. Every setting has a default.
@@ -48,6 +52,8 @@ pub struct Builder<P: Operate, S> {
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
+    evidence: EvidenceRules,
+    verify: Vec<Verify>,
 }
 
 /// Why there is no supervisor.
@@ -97,6 +103,8 @@ where
             on_terminate: OnTerminate::default(),
             exit_code: Box::new(Ended::exit_code),
             notify: Box::new(log_notification),
+            evidence: EvidenceRules::default(),
+            verify: Vec::new(),
         }
     }
 
@@ -149,6 +157,8 @@ where
         let settings = Settings {
             on_terminate: self.on_terminate,
             no_cold_restart: P::NO_COLD_RESTART,
+            probation: self.probation,
+            evidence: self.evidence,
         };
         let operator = match self.source.stand_in() {
             Some(config) => {
@@ -175,6 +185,8 @@ where
                 agent: tokio::spawn(self.agent.run(std::future::pending())),
                 exit_code: self.exit_code,
                 notify: self.notify,
+                verify: self.verify.into(),
+                time_limit: self.evidence.time_limit,
             },
         );
         let mut has_panicked = false;
@@ -250,12 +262,26 @@ where
         self
     }
 
+    /// Judges an epoch on probation by these rules. How long it is on probation is said by the
+    /// [policy](Self::policy).
+    pub fn evidence(mut self, rules: EvidenceRules) -> Self {
+        self.evidence = rules;
+        self
+    }
+
+    /// Makes these probes once a second while an epoch is on probation.
+    pub fn verify(mut self, probes: impl IntoIterator<Item = Verify>) -> Self {
+        self.verify.extend(probes);
+        self
+    }
+
     /// Checks the policy and reads the watched files, which blocks. Nothing is started yet.
     ///
     /// # Errors
     ///
     /// When the policy cannot be honoured, or when the files are missing or cannot be read.
     pub fn build(self) -> Result<Supervisor<P, S>, BuildError> {
+        let probation = self.policy.probation;
         let agent = Agent::new(Arc::clone(&self.proxy), self.policy)?;
         let files = Files::watch(&self.watched, self.source.programs(), self.rescan)?;
         if let Some(problem) = files.problem().filter(|_| self.source.stand_in().is_none()) {
@@ -272,6 +298,9 @@ where
             on_terminate: self.on_terminate,
             exit_code: self.exit_code,
             notify: self.notify,
+            probation,
+            evidence: self.evidence,
+            verify: self.verify,
         })
     }
 }

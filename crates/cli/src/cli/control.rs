@@ -126,6 +126,12 @@ pub(crate) struct ReloadArgs {
     #[arg(long)]
     pub(crate) if_changed: bool,
 
+    /// With --wait: wait until the probation of the configuration is over as well.
+    ///
+    /// If the configuration is found unfit, the exit code is 65, and the evidence is printed.
+    #[arg(long, requires = "wait")]
+    pub(crate) through_probation: bool,
+
     #[command(flatten)]
     pub(crate) timeout: TimeoutArgs,
 
@@ -256,7 +262,7 @@ const RELOAD_EXIT_CODES: &str = "\
 Exit codes:
    0  success; with --wait, the configuration is live
   64  the command line is wrong
-  65  the configuration was rejected, or given up
+  65  the configuration was rejected, given up, or found unfit on probation
   69  there is no such instance, it is ending, or it does not support this
   75  time was up; the reload continues";
 

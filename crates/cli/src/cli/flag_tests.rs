@@ -248,6 +248,76 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "proof::memory::a_hand_over_waits_for_memory_and_what_serves_goes_on",
     ),
     (
+        "run",
+        "probation",
+        "commands::probation::a_verify_command_that_fails_leads_back_to_what_served_before",
+    ),
+    (
+        "run",
+        "verify",
+        "commands::probation::a_verify_command_that_fails_leads_back_to_what_served_before",
+    ),
+    (
+        "run",
+        "verify-failures",
+        "commands::probation::a_first_epoch_that_is_unfit_is_reported_and_serves_on",
+    ),
+    (
+        "run",
+        "verify-timeout",
+        "commands::probation::a_verify_command_that_hangs_has_failed_after_its_time",
+    ),
+    (
+        "run",
+        "verify-tcp",
+        "commands::probation::a_probe_that_is_refused_is_evidence",
+    ),
+    (
+        "run",
+        "verify-http",
+        "commands::probation::a_probe_that_is_refused_is_evidence",
+    ),
+    (
+        "run",
+        "max-error-rise",
+        "commands::probation::what_cannot_be_verified_is_refused",
+    ),
+    (
+        "exec",
+        "probation",
+        "commands::probation::a_verify_command_that_fails_leads_back_to_what_served_before",
+    ),
+    (
+        "exec",
+        "verify",
+        "commands::probation::a_verify_command_that_fails_leads_back_to_what_served_before",
+    ),
+    (
+        "exec",
+        "verify-failures",
+        "commands::probation::a_first_epoch_that_is_unfit_is_reported_and_serves_on",
+    ),
+    (
+        "exec",
+        "verify-timeout",
+        "commands::probation::a_verify_command_that_hangs_has_failed_after_its_time",
+    ),
+    (
+        "exec",
+        "verify-tcp",
+        "commands::probation::a_probe_that_is_refused_is_evidence",
+    ),
+    (
+        "exec",
+        "verify-http",
+        "commands::probation::a_probe_that_is_refused_is_evidence",
+    ),
+    (
+        "reload",
+        "through-probation",
+        "commands::probation::a_reload_through_the_probation_tells_how_it_has_ended",
+    ),
+    (
         "exec",
         "memory-guard",
         "commands::shortages::a_second_process_that_does_not_fit_is_started_where_that_is_asked_for",

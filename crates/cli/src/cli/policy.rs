@@ -8,6 +8,7 @@ use handover_core::{OnCleanExit, OnExhausted, Policy};
 use handover_process::memory::Guard;
 
 use super::duration::{self, Limit};
+use super::probation::ProbationArgs;
 
 /// The policy flags of `run` and `exec`. The defaults are those of `Policy::resilient`.
 #[derive(Args, Clone, Debug)]
@@ -119,6 +120,9 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_MEMORY_GUARD")]
     #[arg(default_value = "hold")]
     pub(crate) memory_guard: MemoryGuard,
+
+    #[command(flatten)]
+    pub(crate) probation: ProbationArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -173,6 +177,7 @@ impl PolicyArgs {
             },
             start_deadline: self.start_deadline.0,
             give_way_after: self.give_way_after.0,
+            probation: self.probation.probation.0,
             max_epochs: Some(self.max_epochs),
             on_exhausted: match self.on_exhausted {
                 WhenExhausted::Hold => OnExhausted::HoldLastGood,
@@ -213,12 +218,13 @@ mod tests {
     fn each_flag_changes_its_part() {
         let flags = "x --start-deadline none --give-way-after 5s --max-retries 3 --retry-interval 1s \
             --retry-max-interval none --reset-after 1m --on-exit stop --on-exhausted stop \
-            --max-epochs 3 --abort-grace 2s";
+            --max-epochs 3 --abort-grace 2s --probation 30s";
         let only = Only::try_parse_from(flags.split_whitespace()).unwrap();
         let expected = Policy {
             retry: Retry::new(3, Duration::from_secs(1)).with_reset_after(Duration::from_secs(60)),
             start_deadline: None,
             give_way_after: Some(Duration::from_secs(5)),
+            probation: Some(Duration::from_secs(30)),
             max_epochs: Some(3),
             on_exhausted: OnExhausted::Stop,
             on_clean_exit: OnCleanExit::Stop,

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use handover_supervisor::operator::ErrorRise;
 
 use super::control::ControlArgs;
 use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
+use super::probation::parse_percent;
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
@@ -138,6 +140,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_HUNG")]
     #[arg(default_value = "restart")]
     pub(crate) on_hung: OnHung,
+
+    /// On probation: the share of failed requests may rise by this much, such as 5%.
+    ///
+    /// The share since live is compared with that of the same time before. Both sides need 100 requests.
+    /// Without the flag, requests are not compared: an upstream that fails in the same moment is not the
+    /// fault of the configuration. With it, Envoy is asked once a second, also while nothing changes.
+    #[arg(long, value_name = "PERCENT", env = "HANDOVER_MAX_ERROR_RISE")]
+    #[arg(value_parser = parse_percent, help_heading = "Probation")]
+    pub(crate) max_error_rise: Option<ErrorRise>,
 
     /// Never write to Envoy's shared memory.
     ///

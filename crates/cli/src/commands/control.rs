@@ -53,6 +53,7 @@ pub(super) async fn reload(args: &ReloadArgs) -> Result<ExitCode, Fatal> {
         now: args.now,
         cold: args.cold,
         if_changed: args.if_changed,
+        through_probation: args.through_probation,
         timeout_ms: timeout_ms(args.wait, args.timeout),
     };
     let limit = args.timeout.limit();

@@ -11,7 +11,8 @@ use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
 use handover_supervisor::{Builder, Signals, Supervisor};
 
-use super::tcp_address::{to_connect_to, to_listen_on};
+use super::tcp_address::{split_url, to_connect_to, to_listen_on};
+use super::verify;
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
 use crate::cli::policy::OnExit;
@@ -47,6 +48,7 @@ async fn supervise(
 pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
     let policy = args.policy.policy(Some(args.drain_time));
     policy.check().or_exit(ExitCode::USAGE)?;
+    verify::judge(&args.policy.probation, false)?;
     check_names(&args.fd_name, args.listen.len())
 }
 
@@ -60,6 +62,8 @@ pub(crate) async fn prepare(
     prepare_threads()?;
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
+    let probes = verify::probes(&args.policy.probation).await?;
+    let rules = args.policy.probation.rules(None);
     let sockets = bind(&wanted, &args.fd_name, args.nonblocking)?;
     let addresses = sockets.addresses().collect();
     let policy = args.policy.policy(Some(args.drain_time));
@@ -84,6 +88,8 @@ pub(crate) async fn prepare(
     } = &args.watched;
     let supervisor = Supervisor::builder(Arc::new(program), source)
         .policy(policy)
+        .evidence(rules)
+        .verify(probes)
         .watch(watch)
         .rescan(rescan_interval.0);
     Ok((supervisor, addresses))
@@ -196,14 +202,6 @@ async fn readiness(args: &ReadyArgs, listening: &[SocketAddr]) -> Result<Readine
     Ok(Readiness::Probe(args.live_after, probe))
 }
 
-/// Host and port, and the path, of `http://HOST:PORT/PATH`; the path may be left out.
-fn split_url(url: &str) -> Option<(&str, &str)> {
-    let rest = url.strip_prefix("http://")?;
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let path = if path.is_empty() { "/" } else { path };
-    (!authority.is_empty()).then_some((authority, path))
-}
-
 /// Whether a connection to `address` reaches the socket that listens on `listening`.
 fn answers(listening: &SocketAddr, address: SocketAddr) -> bool {
     let same_ip = match listening.ip() {
@@ -217,15 +215,6 @@ fn answers(listening: &SocketAddr, address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_split_into_where_and_what() {
-        assert_eq!(split_url("http://a:1/x/y"), Some(("a:1", "/x/y")));
-        assert_eq!(split_url("http://[::1]:80"), Some(("[::1]:80", "/")));
-        for bad in ["https://a:1/", "a:1/x", "http://", "http:///x"] {
-            assert_eq!(split_url(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_socket_on_all_addresses_answers_on_each() {

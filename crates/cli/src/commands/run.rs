@@ -22,6 +22,7 @@ use super::doctor;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
+use super::verify;
 use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
@@ -123,6 +124,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
+    let probes = verify::probes(&args.policy.probation).await?;
     let binary = envoy_binary(&args.envoy.envoy_path)?;
     let arguments = arguments(&args).await;
     let settings = doctor::settings(&args, limit, EnvoyArgs::new(arguments.clone()), None);
@@ -158,6 +160,8 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     let first = source.first();
     let supervisor = Supervisor::builder(Arc::new(envoy), source)
         .policy(policy)
+        .evidence(args.policy.probation.rules(args.max_error_rise))
+        .verify(probes)
         .watch(watched)
         .rescan(rescan)
         .on_terminate(on_terminate);
@@ -176,6 +180,7 @@ pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
         .policy(Some(limit))
         .check()
         .or_exit(ExitCode::USAGE)?;
+    verify::judge(&args.policy.probation, args.max_error_rise.is_some())?;
     base_id(args)?;
     if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
         return Err(Fatal::usage(

@@ -34,6 +34,14 @@ pub(super) async fn to_connect_to(flag: &str, text: &str) -> Result<SocketAddr, 
     }
 }
 
+/// Host and port, and the path, of `http://HOST:PORT/PATH`; the path may be left out.
+pub(super) fn split_url(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("http://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    (!authority.is_empty()).then_some((authority, path))
+}
+
 async fn resolve(flag: &str, text: &str) -> Result<SocketAddr, Fatal> {
     resolve_addr(text).await.map_err(|error| {
         let code = ExitCode::of_resolve(&error);
@@ -128,6 +136,15 @@ impl std::fmt::Display for Mistake {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_split_into_where_and_what() {
+        assert_eq!(split_url("http://a:1/x/y"), Some(("a:1", "/x/y")));
+        assert_eq!(split_url("http://[::1]:80"), Some(("[::1]:80", "/")));
+        for bad in ["https://a:1/", "a:1/x", "http://", "http:///x"] {
+            assert_eq!(split_url(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn each_other_kind_of_socket_is_known_by_its_usual_spelling() {

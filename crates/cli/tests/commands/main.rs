@@ -21,6 +21,7 @@ mod flags;
 mod help;
 mod logs;
 mod print_command;
+mod probation;
 mod readiness;
 mod shortages;
 mod signals;

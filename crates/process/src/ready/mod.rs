@@ -19,4 +19,4 @@ mod read_burst;
 
 pub use notify::{Notice, NotifySocket};
 pub use pipe::{ReadyPipe, ReadyPipeError};
-pub use probe::{InvalidPath, Probe, ProbeError};
+pub use probe::{InvalidHost, InvalidPath, Probe, ProbeError};

@@ -14,8 +14,14 @@ use tokio::time::{sleep, timeout};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     address: SocketAddr,
-    /// The whole HTTP request; none if a connection is all that is asked for.
-    request: Option<String>,
+    /// What is asked for by HTTP; none if a connection is all that is asked for.
+    request: Option<Request>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Request {
+    host: String,
+    path: String,
 }
 
 /// Why a server is not taken as ready.
@@ -82,6 +88,13 @@ pub struct InvalidPath {
     path: String,
 }
 
+/// A host that cannot be named in an HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot be named in a request: a host has printable ASCII characters only", host.escape_debug())]
+pub struct InvalidHost {
+    host: String,
+}
+
 /// How long one question may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// The pause after the first question. It doubles with each one, up to [`LONGEST_PAUSE`].
@@ -109,16 +122,31 @@ impl Probe {
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidPath { path: path.into() });
         }
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: handover\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-        );
         Ok(Self {
             address,
-            request: Some(request),
+            request: Some(Request {
+                host: address.to_string(),
+                path: path.to_owned(),
+            }),
         })
     }
 
-    /// Asks once.
+    /// Names this host, with its port, in the HTTP request. Otherwise the address is named.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidHost`] if it is empty, or has spaces or control characters.
+    pub fn with_host(mut self, host: &str) -> Result<Self, InvalidHost> {
+        if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidHost { host: host.into() });
+        }
+        if let Some(request) = &mut self.request {
+            host.clone_into(&mut request.host);
+        }
+        Ok(self)
+    }
+
+    /// Asks once, for at most a second.
     ///
     /// # Errors
     ///
@@ -132,6 +160,24 @@ impl Probe {
         timeout(ANSWER_LIMIT, self.ask())
             .await
             .unwrap_or(Err(ProbeError::NoAnswer { address }))
+    }
+
+    /// Asks once, and waits for the answer for at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Why the server is not ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the connection is closed.
+    pub async fn check_within(&self, limit: Duration) -> Result<(), ProbeError> {
+        let late = ProbeError::NotInTime {
+            address: self.address,
+            limit,
+            last: None,
+        };
+        timeout(limit, self.ask()).await.unwrap_or(Err(late))
     }
 
     /// Asks until the server is ready: at once, then after 5 ms, 10 ms and so on up to every 200 ms.
@@ -169,6 +215,10 @@ impl Probe {
         let Some(request) = &self.request else {
             return Ok(());
         };
+        let Request { host, path } = request;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: handover\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        );
         let broken = |source| ProbeError::Exchange { address, source };
         connection
             .write_all(request.as_bytes())
@@ -285,6 +335,53 @@ mod tests {
         let probe = Probe::http(address, "/").unwrap();
         let error = probe.check().await.unwrap_err();
         assert!(matches!(error, ProbeError::NoAnswer { .. }), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_waited_for_as_long_as_wanted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let probe = Probe::http(address, "/").unwrap();
+        let limit = Duration::from_secs(7);
+        let before = tokio::time::Instant::now();
+        let error = probe.check_within(limit).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{address} was not ready within 7s")
+        );
+        assert!(before.elapsed() >= limit);
+    }
+
+    #[tokio::test]
+    async fn a_host_is_named_in_place_of_the_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let count = connection.read(&mut request).await.unwrap();
+            connection
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+                .await
+                .unwrap();
+            String::from_utf8(request[..count].to_vec()).unwrap()
+        });
+        let probe = Probe::http(address, "/").unwrap();
+        let probe = probe.with_host("www.example.com:80").unwrap();
+        probe.check_within(Duration::from_secs(60)).await.unwrap();
+        let request = server.await.unwrap();
+        assert!(
+            request.contains("\r\nHost: www.example.com:80\r\n"),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn a_host_cannot_smuggle_a_second_request() {
+        let probe = Probe::http("127.0.0.1:80".parse().unwrap(), "/").unwrap();
+        for bad in ["", "a b", "a\r\nX: y", "\u{e9}"] {
+            assert!(probe.clone().with_host(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Ask {
                 },
                 hurry: request.now,
                 wait,
+                through_probation: request.through_probation,
             },
             Self::Drain(_) => Request::Drain { wait },
             Self::Undrain => Request::Undrain,
@@ -76,6 +77,13 @@ impl Ask {
             return Err(Refusal::new(Code::BadRequest, message));
         }
         if let Self::Reload(request) = self
+            && request.through_probation
+            && !request.wait
+        {
+            let message = "`through_probation` goes with `wait` only";
+            return Err(Refusal::new(Code::BadRequest, message));
+        }
+        if let Self::Reload(request) = self
             && request.cold
             && (request.now || request.if_changed)
         {
@@ -99,6 +107,7 @@ impl fmt::Display for Ask {
                     (request.now, "--now"),
                     (request.cold, "--cold"),
                     (request.if_changed, "--if-changed"),
+                    (request.through_probation, "--through-probation"),
                 ],
             ),
             Self::Drain(request) => ("drain", &[(request.wait, "--wait")]),
@@ -172,7 +181,12 @@ mod tests {
     #[test]
     fn the_least_that_is_asked_for_is_the_next_epoch_and_no_wait() {
         let asked = |request| Ask::Reload(request).request();
-        let reload = |next, hurry, wait| Request::Reload { next, hurry, wait };
+        let reload = |next, hurry, wait| Request::Reload {
+            next,
+            hurry,
+            wait,
+            through_probation: false,
+        };
         let plain = ReloadRequest::default();
         assert_eq!(asked(plain), reload(Next::Renew, false, Wait::No));
         let careful = ReloadRequest {
@@ -203,6 +217,27 @@ mod tests {
         };
         assert!(ask(true).check().is_ok());
         assert_eq!(ask(false).check().unwrap_err().code, Code::BadRequest);
+    }
+
+    #[test]
+    fn through_the_probation_is_a_longer_wait() {
+        let ask = |wait| {
+            Ask::Reload(ReloadRequest {
+                wait,
+                through_probation: true,
+                ..ReloadRequest::default()
+            })
+        };
+        assert_eq!(ask(false).check().unwrap_err().code, Code::BadRequest);
+        let waits = ask(true).check().unwrap();
+        assert_eq!(waits.to_string(), "reload --wait --through-probation");
+        let Request::Reload {
+            through_probation, ..
+        } = waits.request()
+        else {
+            panic!("{waits}");
+        };
+        assert!(through_probation);
     }
 
     #[test]

@@ -223,7 +223,7 @@ mod tests {
         GET /v1/status: Status
         POST /v1/status: MethodNotAllowed, allowed: Some("GET")
         GET /v1/reload: MethodNotAllowed, allowed: Some("POST")
-        POST /v1/reload: Reload(ReloadRequest { wait: false, now: false, cold: false, if_changed: false, timeout_ms: None })
+        POST /v1/reload: Reload(ReloadRequest { wait: false, now: false, cold: false, if_changed: false, through_probation: false, timeout_ms: None })
         GET /v1/drain: MethodNotAllowed, allowed: Some("POST")
         POST /v1/drain: Drain(DrainRequest { wait: false, timeout_ms: None })
         GET /v1/undrain: MethodNotAllowed, allowed: Some("POST")

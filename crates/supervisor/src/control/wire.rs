@@ -45,6 +45,9 @@ pub struct ReloadRequest {
     pub cold: bool,
     /// Start no epoch where nothing has changed.
     pub if_changed: bool,
+    /// With `wait`: answer only once the probation of the configuration is over.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub through_probation: bool,
     /// With `wait`: for how long at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -120,11 +123,35 @@ pub struct Status {
     pub last_exit: Option<LastExit>,
     /// The epoch that failed last; one that was never started can fail too.
     pub last_failure: Option<LastFailure>,
+    /// The epoch that is on probation.
+    #[serde(default)]
+    pub probation: Option<Probation>,
+    /// The epoch that was found unfit last, until what is desired has passed its probation.
+    #[serde(default)]
+    pub unfit: Option<Unfit>,
     /// What has happened so far.
     pub counters: Counters,
     /// How the files are watched.
     #[serde(default)]
     pub watching: Watching,
+}
+
+/// An epoch that is live and has yet to prove itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probation {
+    /// The number of the epoch.
+    pub epoch: u32,
+    /// For how long it is still on probation, in whole seconds.
+    pub seconds_left: u64,
+}
+
+/// An epoch that was live, and served worse than the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfit {
+    /// The number of the epoch.
+    pub epoch: u32,
+    /// Why, in a sentence.
+    pub evidence: String,
 }
 
 /// How the files are watched.

@@ -125,6 +125,18 @@ where
             problem: overview.problem,
             ready: overview.ready,
             listening: overview.listening,
+            probation: overview.probation.map(|probation| wire::Probation {
+                epoch: probation.epoch.number(),
+                seconds_left: probation
+                    .until
+                    .elapsed()
+                    .saturating_sub(self.started.elapsed())
+                    .as_secs(),
+            }),
+            unfit: overview.unfit.map(|unfit| wire::Unfit {
+                epoch: unfit.epoch.number(),
+                evidence: unfit.evidence,
+            }),
             counters: self.world.counted.get(),
             watching: self.world.files.watching(),
         }
@@ -169,6 +181,9 @@ where
                 match waited_for {
                     WaitedFor::Read => late(format!("the files were not read within {limit}")),
                     WaitedFor::Live => not_live_yet(&limit.to_string(), &self.status.borrow()),
+                    WaitedFor::Probation => late(format!(
+                        "live, and still on probation after {limit}: the wait has taken too long for it"
+                    )),
                     WaitedFor::Proxy => late(format!("the proxy has not answered within {limit}")),
                     WaitedFor::Look => late(format!("the processes were not seen within {limit}")),
                     WaitedFor::Clients => {

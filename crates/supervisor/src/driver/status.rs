@@ -17,6 +17,8 @@ pub(super) struct Known {
     pub(super) ready: bool,
     /// Whether clients can connect, if that was seen.
     pub(super) listening: Option<bool>,
+    pub(super) probation: Option<wire::Probation>,
+    pub(super) unfit: Option<wire::Unfit>,
     pub(super) counters: wire::Counters,
     pub(super) watching: wire::Watching,
 }
@@ -85,6 +87,8 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
                 epoch: failure.epoch.number(),
                 message: failure.message(),
             }),
+        probation: known.probation,
+        unfit: known.unfit,
         counters: known.counters,
         watching: known.watching,
     }
@@ -192,6 +196,8 @@ mod tests {
             ready: true,
             listening: Some(true),
             watching: wire::Watching::default(),
+            probation: None,
+            unfit: None,
             counters: wire::Counters::default(),
         };
         change(&mut known, &mut status);

@@ -72,6 +72,9 @@ pub(super) fn event(event: &Event, name: &str) {
             what: Call::Undrain,
             refusal: Some(refusal),
         } => warn!("taking the drain back failed: {refusal}"),
+        Event::ProbeUnknown { probe, why } => {
+            warn!("{probe} could not be tried, so it proves nothing: {why}");
+        }
         Event::DrainTooLate => info!("a drain has no effect any more: everything is ending"),
     }
 }

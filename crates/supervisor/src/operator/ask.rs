@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use handover_core::{Epoch, Urgency};
 
-use super::Ending;
+use super::{Ending, Probation, Unfit};
 
 /// The number of an ask, chosen by the driver. Each new ask has a higher number than all before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,8 @@ pub enum Request {
         hurry: bool,
         /// Whether the answer waits until the configuration is live.
         wait: Wait,
+        /// Whether such a wait goes on until the probation of the configuration is over.
+        through_probation: bool,
     },
     /// Make the health checks of the proxy fail, so that clients go elsewhere.
     Drain {
@@ -152,6 +154,10 @@ pub struct Overview<C> {
     pub listening: Option<bool>,
     /// How urgently everything has to end, if it has.
     pub urgency: Option<Urgency>,
+    /// The epoch that is on probation, if one is.
+    pub probation: Option<Probation>,
+    /// The epoch that was found unfit last, until what is desired has passed its probation.
+    pub unfit: Option<Unfit>,
 }
 
 /// Why an ask was not granted.
@@ -222,6 +228,8 @@ pub enum WaitedFor {
     Read,
     /// The configuration was not live yet.
     Live,
+    /// The configuration was on probation.
+    Probation,
     /// The proxy had not answered.
     Proxy,
     /// Clients were connected.
@@ -237,6 +245,7 @@ impl fmt::Display for WaitedFor {
         f.write_str(match self {
             Self::Read => "the files were still being read",
             Self::Live => "the configuration was not live",
+            Self::Probation => "the configuration was still on probation",
             Self::Proxy => "the proxy had not answered",
             Self::Look => "the processes were still being looked at",
             Self::Clients => "clients were still connected",

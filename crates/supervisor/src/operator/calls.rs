@@ -110,6 +110,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Read { .. }
             | AskState::Offered { .. }
             | AskState::Change(_)
+            | AskState::Probation(_)
             | AskState::Clients(_)
             | AskState::Look(_)
             | AskState::End => None,

@@ -38,7 +38,7 @@ pub(super) struct Releasing {
 }
 
 impl Followed {
-    fn reply<C>(&self, progress: Progress) -> Reply<C> {
+    pub(super) fn reply<C>(&self, progress: Progress) -> Reply<C> {
         Reply::Reloaded {
             progress,
             changed: self.changed,
@@ -70,7 +70,10 @@ impl<C: Clone + Eq> Operator<C> {
                     self.wind_down();
                 }
             }
-            TakenIn::Changed => self.follow(change, Progress::Asked),
+            TakenIn::Changed => {
+                self.another_is_desired(change);
+                self.follow(change, Progress::Asked);
+            }
             TakenIn::Unchanged => {
                 self.event(Event::Unchanged(change));
                 self.follow(change, Progress::Unchanged);
@@ -106,6 +109,7 @@ impl<C: Clone + Eq> Operator<C> {
                 Some(Ok(followed.reply(followed.taken_in)))
             }
             AskState::Change(_)
+            | AskState::Probation(_)
             | AskState::Read { .. }
             | AskState::Offered { .. }
             | AskState::Call(_)
@@ -123,6 +127,7 @@ impl<C: Clone + Eq> Operator<C> {
             self.served = self.wanted.as_ref().map(|wanted| wanted.reading.inputs);
         }
         let before = self.asks.len();
+        let goes_on = matches!(result, Settlement::Live(_)) && self.wait_through_probation(change);
         self.answer_each(|ask| {
             let AskState::Change(followed) = &ask.state else {
                 return None;
@@ -135,6 +140,8 @@ impl<C: Clone + Eq> Operator<C> {
                 return Some(Ok(followed.reply(followed.taken_in)));
             }
             Some(match result {
+                // Everything ends before its probation does.
+                Settlement::Live(_) if ask.through_probation => Err(Refusal::Ending),
                 Settlement::Live(epoch) => Ok(followed.reply(Progress::Live(*epoch))),
                 Settlement::Replaced => Err(Refusal::Replaced),
                 Settlement::GivenUp { epoch, report } => Err(Refusal::GivenUp {
@@ -145,11 +152,33 @@ impl<C: Clone + Eq> Operator<C> {
                 Settlement::Ended => Err(Refusal::Ending),
             })
         });
-        if is_newest || self.asks.len() < before {
+        self.answer_after_probation();
+        if is_newest || goes_on || self.asks.len() < before {
             Reception::Accepted
         } else {
             Reception::Ignored(Ignored::Stale)
         }
+    }
+
+    /// Lets those wait on who wait through the probation. Returns whether there are any.
+    fn wait_through_probation(&mut self, change: ChangeId) -> bool {
+        if self.is_ending() {
+            return false;
+        }
+        let mut goes_on = false;
+        for ask in &mut self.asks {
+            if let AskState::Change(followed) = &ask.state
+                && followed.change == change
+                && ask.through_probation
+                && ask.wait.waits()
+            {
+                let mut followed = followed.clone();
+                followed.hurries = false;
+                ask.state = AskState::Probation(followed);
+                goes_on = true;
+            }
+        }
+        goes_on
     }
 
     pub(super) fn agent_changed(&mut self, view: AgentView) -> Reception {
@@ -164,6 +193,8 @@ impl<C: Clone + Eq> Operator<C> {
             self.wind_down();
         }
         self.epochs_changed(&before);
+        self.trials_changed();
+        self.answer_after_probation();
         self.notice_a_shortage();
         self.hurry();
         Reception::Accepted

@@ -112,6 +112,7 @@ impl<C: Clone + Eq> Operator<C> {
             matches!(ask.state, AskState::Read { .. }).then_some(Err(Refusal::Ending))
         });
         self.refuse_queued_calls();
+        self.stop_examining();
     }
 
     /// Rule: every ask that is open is answered before the operator finishes.
@@ -136,6 +137,7 @@ impl<C: Clone + Eq> Operator<C> {
                 AskState::Read { .. }
                 | AskState::Offered { .. }
                 | AskState::Change(_)
+                | AskState::Probation(_)
                 | AskState::Call(_)
                 | AskState::Look(_)
                 | AskState::Clients(_) => Err(Refusal::Ending),

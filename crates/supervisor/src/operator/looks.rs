@@ -218,6 +218,7 @@ impl<C: Clone + Eq> Operator<C> {
             AskState::Read { .. }
             | AskState::Offered { .. }
             | AskState::Change(_)
+            | AskState::Probation(_)
             | AskState::Call(_)
             | AskState::Clients(_)
             | AskState::End => None,

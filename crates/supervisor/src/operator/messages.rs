@@ -12,6 +12,7 @@ use core::fmt;
 use handover_core::{Epoch, EpochInfo, EpochState, Outcome, Phase, Standing, Timestamp, Urgency};
 
 use super::ask::{AskId, Refusal, Reply, Report, Request};
+use super::evidence::Seen;
 
 /// The number of a read. A later read has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,10 @@ pub struct CallId(pub u64);
 /// The number of a look at the processes. A later look has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookId(pub u64);
+
+/// The number of a look at an epoch on probation. A later look has a higher number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExaminationId(pub u64);
 
 /// What the driver tells the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +105,13 @@ pub enum Input<C> {
         /// an epoch that is not named.
         listens: BTreeMap<Epoch, Option<bool>>,
     },
+    /// A look at an epoch on probation was done.
+    Examined {
+        /// Its number, from [`Output::Examine`].
+        examination: ExaminationId,
+        /// What was seen.
+        seen: Seen,
+    },
     /// A part of the driver has panicked, with this message. A look that is under way is not waited
     /// for any longer.
     Broken(String),
@@ -155,6 +167,24 @@ pub enum Output<C> {
     /// Look at the processes of the proxy, and answer with [`Input::Looked`]. There is one look at a
     /// time. The status that is answered next shows what it has found.
     Look(LookId),
+    /// Look at this epoch, and answer with [`Input::Examined`]. There is one such look at a time.
+    Examine {
+        /// Its number.
+        examination: ExaminationId,
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether the probes of the user are made as well.
+        probes: bool,
+    },
+    /// Give up this look at an epoch. Its result would be ignored.
+    CancelExamine(ExaminationId),
+    /// Tell the agent that this epoch is unfit, as by [`Input::Unfit`](handover_core::Input::Unfit).
+    Unfit {
+        /// Its number.
+        epoch: Epoch,
+        /// Why, in a sentence.
+        evidence: String,
+    },
     /// Wait until no client is connected, and answer with [`Input::ClientsWatched`]. The wait ends
     /// when the ask was answered or its client has gone.
     WatchClients {
@@ -328,11 +358,22 @@ pub struct EpochView {
     pub desired: bool,
     /// Whether it was released from the cap.
     pub released: bool,
+    /// When it was started, by the clock of the agent. Two epochs of one number differ in it.
+    pub started: Timestamp,
+    /// Whether it is live and has yet to prove itself.
+    pub on_probation: bool,
+    /// Whether it was found unfit.
+    pub unfit: bool,
 }
 
 impl EpochView {
     pub(super) fn holds_the_cap(&self) -> bool {
         self.state == EpochState::Draining && !self.released
+    }
+
+    /// Whether evidence against it counts.
+    pub(super) fn is_tried(&self) -> bool {
+        self.state == EpochState::Live && self.on_probation && !self.unfit
     }
 }
 
@@ -343,6 +384,9 @@ impl From<EpochInfo> for EpochView {
             state: info.state,
             desired: info.desired,
             released: info.released,
+            started: info.started,
+            on_probation: info.on_probation,
+            unfit: info.unfit,
         }
     }
 }
@@ -457,6 +501,13 @@ pub enum Event {
         /// Why the proxy did not do it, if so.
         refusal: Option<Refusal>,
     },
+    /// A probe of an epoch on probation could not be made, so that it proves nothing.
+    ProbeUnknown {
+        /// The probe.
+        probe: String,
+        /// Why.
+        why: String,
+    },
     /// A drain that a signal asked for has no effect, because everything ends.
     DrainTooLate,
 }
@@ -565,6 +616,10 @@ pub enum DeadlineReason {
     Again(Again),
     /// When to look at the processes again: while an epoch is live and nothing is seen to listen.
     Look,
+    /// When to look at an epoch: while one is on probation, or requests are counted for the next one.
+    Examine,
+    /// When to give up such a look: while it is under way.
+    ExaminationLimit,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -574,6 +629,8 @@ impl fmt::Display for DeadlineReason {
             Self::Again(Again::Read) => f.write_str("read again"),
             Self::Again(Again::Start) => f.write_str("start again"),
             Self::Look => f.write_str("look again whether anything listens"),
+            Self::Examine => f.write_str("look again at what serves"),
+            Self::ExaminationLimit => f.write_str("the look at what serves has taken too long"),
         }
     }
 }

@@ -36,7 +36,8 @@
 //! Each file beside this one has one job: `messages` is what goes in and out, `ask` what clients ask and are
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
-//! something, `notify` tells the service manager, `view` is what an operator shows of itself.
+//! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
+//! what has failed, `notify` tells the service manager, `view` is what an operator shows of itself.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -45,10 +46,13 @@ mod ask;
 mod calls;
 mod changes;
 mod ending;
+mod evidence;
 mod looks;
 mod messages;
 mod notify;
 mod reading;
+mod requests;
+mod trial;
 mod view;
 
 use alloc::collections::VecDeque;
@@ -63,15 +67,20 @@ use self::changes::{OpenChange, Releasing};
 use self::looks::Looks;
 use self::notify::Told;
 use self::reading::{OpenRead, Wanted};
+use self::trial::Trials;
 
 pub use self::ask::{
     AskId, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait, WaitedFor,
 };
+pub use self::evidence::{
+    ErrorRise, EvidenceRules, Examination, ProbeResult, Probed, Seen, Totals,
+};
 pub use self::messages::{
     Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
-    EpochView, Event, Fault, Ignored, Input, Inputs, LookId, Notification, Output, ReadFailure,
-    ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
+    EpochView, Event, ExaminationId, Fault, Ignored, Input, Inputs, LookId, Notification, Output,
+    ReadFailure, ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
 };
+pub use self::trial::{Probation, Unfit};
 
 /// How an operator decides where there is a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,6 +89,10 @@ pub struct Settings {
     pub on_terminate: OnTerminate,
     /// Why the proxy cannot be restarted cold, if it cannot.
     pub no_cold_restart: Option<&'static str>,
+    /// How long an epoch is on probation, as [`Policy::probation`](handover_core::Policy::probation) says.
+    pub probation: Option<Duration>,
+    /// What counts as evidence against an epoch on probation.
+    pub evidence: EvidenceRules,
 }
 
 /// What the first signal to end leads to.
@@ -122,7 +135,8 @@ pub enum OnTerminate {
 ///
 /// - The agent runs from the beginning, before anything is applied.
 /// - [`Output::Read`], [`Output::Call`], [`Output::Look`], [`Output::Release`] and
-///   [`Output::WatchClients`] are answered in the end, or a panic is reported. A change is answered by one [`Input::TakenIn`]; unless it was denied, by one
+///   [`Output::WatchClients`] are answered in the end, or a panic is reported. [`Output::Examine`] need
+///   not be. A change is answered by one [`Input::TakenIn`]; unless it was denied, by one
 ///   [`Input::Settled`] as well.
 /// - Every state of the agent that stays is told by [`Input::AgentChanged`], and the end of its task by
 ///   [`Input::AgentEnded`]. After a [`Input::TakenIn`] no older state is told.
@@ -160,6 +174,8 @@ pub enum OnTerminate {
 ///             }
 ///             Output::Release(epoch) => inputs.push(Input::Released { epoch, connections: None }),
 ///             Output::Call { call, .. } => inputs.push(Input::CallDone { call, result: Ok(None) }),
+///             // No epoch is on probation here.
+///             Output::Examine { .. } | Output::CancelExamine(_) | Output::Unfit { .. } => {}
 ///             Output::Look(look) => inputs.push(Input::Looked { look, listens: BTreeMap::new() }),
 ///             Output::Answer { ask, answer } => println!("answer to {ask}: {answer:?}"),
 ///             Output::Notify(notification) => println!("{notification:?}"),
@@ -204,6 +220,7 @@ pub struct Operator<C> {
     called: u64,
     agent: AgentView,
     looks: Looks,
+    trials: Trials,
     /// The epoch that is being released from the cap.
     releasing: Option<Releasing>,
     /// What is tried again.
@@ -227,6 +244,8 @@ struct OpenAsk {
     id: AskId,
     since: Timestamp,
     wait: Wait,
+    /// Whether a wait for a change goes on until its probation is over.
+    through_probation: bool,
     state: AskState,
 }
 
@@ -243,6 +262,8 @@ enum AskState {
     },
     /// For its change to be started, or to be live.
     Change(changes::Followed),
+    /// For the end of the probation of its change.
+    Probation(changes::Followed),
     /// For a call to the proxy.
     Call(CallId),
     /// For this look at the processes.
@@ -262,6 +283,7 @@ impl OpenAsk {
         match self.state {
             AskState::Read { .. } => WaitedFor::Read,
             AskState::Offered { .. } | AskState::Change(_) => WaitedFor::Live,
+            AskState::Probation(_) => WaitedFor::Probation,
             AskState::Call(_) => WaitedFor::Proxy,
             AskState::Look(_) => WaitedFor::Look,
             AskState::Clients(_) => WaitedFor::Clients,
@@ -311,6 +333,7 @@ impl<C: Clone + Eq> Operator<C> {
             called: 0,
             agent: AgentView::default(),
             looks: Looks::default(),
+            trials: Trials::default(),
             releasing: None,
             attempt: None,
             pause: Pause::default(),
@@ -342,6 +365,8 @@ impl<C: Clone + Eq> Operator<C> {
                 DeadlineReason::Limit(ask) => self.limit_passed(ask),
                 DeadlineReason::Again(what) => self.try_again(what),
                 DeadlineReason::Look => self.look_again(),
+                DeadlineReason::Examine => self.examine(),
+                DeadlineReason::ExaminationLimit => self.give_up_examining(),
             }
         }
         self.notify();
@@ -362,7 +387,9 @@ impl<C: Clone + Eq> Operator<C> {
             })
         });
         let tries = self.attempt_deadline().into_iter();
-        limits.chain(tries).chain(self.look_deadline()).min()
+        let looks = self.look_deadline().into_iter();
+        let looks = looks.chain(self.examination_deadline());
+        limits.chain(tries).chain(looks).min()
     }
 
     fn take(&mut self, input: Input<C>) -> Reception {
@@ -380,6 +407,7 @@ impl<C: Clone + Eq> Operator<C> {
             | Input::CallDone { .. }
             | Input::ClientsWatched { .. }
             | Input::Looked { .. }
+            | Input::Examined { .. }
             | Input::Broken(_)
                 if self.ended.is_some() =>
             {
@@ -398,6 +426,7 @@ impl<C: Clone + Eq> Operator<C> {
             Input::CallDone { call, result } => self.call_done(call, result),
             Input::ClientsWatched { ask, result } => self.clients_watched(ask, result),
             Input::Looked { look, listens } => self.looked(look, &listens),
+            Input::Examined { examination, seen } => self.examined(examination, &seen),
             Input::Broken(message) => self.broken(message),
         }
     }
@@ -414,11 +443,19 @@ impl<C: Clone + Eq> Operator<C> {
                 wait
             }
         };
+        let through_probation = matches!(
+            request,
+            Request::Reload {
+                through_probation: true,
+                ..
+            }
+        );
         let since = self.now;
         let ask = |state| OpenAsk {
             id,
             since,
             wait,
+            through_probation,
             state,
         };
         match request {

@@ -3,7 +3,8 @@
 use handover_core::Urgency;
 
 use super::{
-    AskId, AskState, CallId, ChangeId, Ending, LookId, Operator, Overview, ReadId, WaitedFor,
+    AskId, AskState, CallId, ChangeId, Ending, ExaminationId, LookId, Operator, Overview, ReadId,
+    WaitedFor,
 };
 
 impl<C: Clone + Eq> Operator<C> {
@@ -50,6 +51,12 @@ impl<C: Clone + Eq> Operator<C> {
         self.looks.open()
     }
 
+    /// Returns the look at an epoch on probation, or at what serves, that is under way.
+    #[must_use]
+    pub fn examining(&self) -> Option<ExaminationId> {
+        self.trials.open()
+    }
+
     /// Returns the calls to the proxy: the one that is under way, then those that wait for their turn.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
         self.calls.iter().map(super::calls::QueuedCall::id)
@@ -78,6 +85,8 @@ impl<C: Clone + Eq> Operator<C> {
             ready: self.is_ready(),
             listening: self.looks.listening(),
             urgency: self.urgency,
+            probation: self.trials.probation(),
+            unfit: self.trials.unfit().cloned(),
         }
     }
 }

@@ -4,7 +4,7 @@ macro_rules! every {
     (Event, $value:expr, $($more:tt)*) => { match $value {
         Event::Ending { .. } | Event::NextIsDue(_) | Event::NotRead(_) | Event::NotTakenIn(_)
         | Event::Unchanged(_) | Event::Short(_) | Event::TriesAgain(_) | Event::Called { .. }
-        | Event::DrainTooLate => {}
+        | Event::ProbeUnknown { .. } | Event::DrainTooLate => {}
         $($more)*
     } };
     (Summary, $value:expr, $($more:tt)*) => { match $value {
@@ -18,7 +18,8 @@ macro_rules! every {
         $($more)*
     } };
     (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
-        DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look => {}
+        DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look
+        | DeadlineReason::Examine | DeadlineReason::ExaminationLimit => {}
         $($more)*
     } };
 }

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use handover_core::{Epoch, EpochState, Timestamp, Urgency};
+use handover_core::{Epoch, EpochState, Standing, Timestamp, Urgency};
 use handover_supervisor::operator::{
     Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Event, Input, Inputs, LookId, Next,
     Notification, Operator, Output, Progress, ReadFailure, ReadId, Reading, Reception, Refusal,
-    Reply, Request, Settings, Settlement, Signal, TakenIn,
+    Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
 };
+
+use crate::trials::{self, Trials};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(crate) struct Violation {
 }
 
 /// Every promise. The model shows each as a property.
-pub(crate) const INVARIANTS: [&str; 18] = [
+pub(crate) const INVARIANTS: [&str; 23] = [
     "every_ask_is_answered_once",
     "newest_read_wins",
     "a_read_is_pending_at_most_once",
@@ -37,6 +39,11 @@ pub(crate) const INVARIANTS: [&str; 18] = [
     "what_is_due_is_done",
     "what_is_ignored_changes_nothing",
     "getters_show_what_was_told",
+    trials::TRIED_ONLY,
+    trials::ONE,
+    trials::ONCE,
+    trials::BACKED,
+    trials::SEEN,
 ];
 
 /// What was told and what was said so far.
@@ -69,6 +76,10 @@ pub(crate) struct Checker<C> {
     seen_now: bool,
     /// The looks that were begun before each status was asked for.
     statuses: BTreeMap<AskId, u64>,
+    pub(crate) trials: Trials,
+    now: Timestamp,
+    /// The reloads that wait through the probation, and those of them whose change was live.
+    through: BTreeMap<AskId, bool>,
     told: Option<Notification>,
     denied: bool,
     ended: bool,
@@ -112,6 +123,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             seen: None,
             seen_now: false,
             statuses: BTreeMap::new(),
+            trials: Trials::default(),
+            now: Timestamp::ZERO,
+            through: BTreeMap::new(),
             told: None,
             denied: false,
             ended: false,
@@ -129,6 +143,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         now: Timestamp,
         input: Input<C>,
     ) -> Step<C> {
+        self.now = self.now.max(now);
         let before = operator.clone();
         let reception = operator.handle_input(now, input.clone());
         let quiet = matches!(reception, Reception::Ignored(_));
@@ -154,6 +169,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         operator: &mut Operator<C>,
         now: Timestamp,
     ) -> Result<Vec<Output<C>>, Violation> {
+        self.now = self.now.max(now);
         operator.handle_timeout(now);
         let outputs = self.outputs(operator, &Cause::Other, None)?;
         let left = operator.poll_timeout().filter(|left| left.at <= now);
@@ -179,6 +195,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
 
     fn see(&mut self, view: &AgentView) {
         let before = std::mem::replace(&mut self.view, view.clone());
+        self.trials.see(view, self.is_ending());
         if !is_live(view) {
             (self.seen, self.seen_now) = (None, false);
             return;
@@ -222,8 +239,16 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 if *request == Request::Status {
                     self.statuses.insert(*ask, self.looks);
                 }
-                if let Request::Reload { .. } = request {
+                if let Request::Reload {
+                    wait,
+                    through_probation,
+                    ..
+                } = request
+                {
                     self.reloads.insert(*ask, None);
+                    if *through_probation && *wait != Wait::No {
+                        self.through.insert(*ask, false);
+                    }
                 }
                 if let Request::Reload { next, .. } = request
                     && !(*next == Next::Cold && self.settings.no_cold_restart.is_some())
@@ -238,7 +263,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             self.watched.remove(ask);
             self.reloads.remove(ask);
             self.statuses.remove(ask);
+            self.through.remove(ask);
         }
+        self.trials.take(input, &self.settings);
         if self.ended {
             return Cause::Other;
         }
@@ -282,7 +309,17 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Input::Settled { .. }
             | Input::Released { .. }
             | Input::CallDone { .. }
+            | Input::Examined { .. }
             | Input::Looked { .. } => {}
+        }
+        if let Input::Settled {
+            change,
+            result: Settlement::Live(_),
+        } = input
+        {
+            for (ask, was_live) in &mut self.through {
+                *was_live |= self.reloads.get(ask) == Some(&Some(*change));
+            }
         }
         Cause::Other
     }
@@ -332,6 +369,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             "the_end_comes_once_and_last",
             told,
         )?;
+        let tried = self
+            .trials
+            .output(output, self.now, &self.view, &self.settings);
+        tried.or_else(|promise| ensure(false, promise, told))?;
         match output {
             Output::Read { read, .. } => {
                 ensure(!self.is_ending(), "no_apply_after_terminate", told)?;
@@ -401,7 +442,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     ensure(seen, "a_status_follows_a_look_that_began_after_it", told)?;
                 }
                 let followed = self.reloads.remove(ask).flatten();
+                let was_live = self.through.remove(ask).unwrap_or_default();
                 let is_its_own = match input {
+                    // Another one is desired, or the probation of its own is over.
+                    Some(Input::TakenIn { .. } | Input::Settled { .. }) if was_live => true,
                     Some(Input::TakenIn { change, .. } | Input::Settled { change, .. }) => {
                         followed == Some(*change)
                     }
@@ -409,8 +453,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 };
                 // A change that is denied begins the end, which refuses others as well.
                 let is_its_own = is_its_own || *answer == Err(Refusal::Ending);
+                let is_backed = match was_live {
+                    true => self.is_over(answer) || matches!(answer, Err(Refusal::TimedOut { .. })),
+                    false => self.is_backed(answer, input),
+                };
                 ensure(
-                    is_its_own && self.is_backed(answer, input),
+                    is_its_own && is_backed,
                     "an_answer_tells_what_happened",
                     told,
                 )?;
@@ -426,9 +474,38 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 )?;
                 self.finished = true;
             }
-            Output::Event(_) | Output::Forward(_) => {}
+            Output::Event(_)
+            | Output::Forward(_)
+            | Output::Examine { .. }
+            | Output::CancelExamine(_)
+            | Output::Unfit { .. } => {}
         }
         Ok(())
+    }
+
+    /// Whether the answer to an ask that waits through the probation tells how the probation has ended.
+    fn is_over(&self, answer: &Result<Reply<C>, Refusal>) -> bool {
+        let standing = self.view.standing;
+        match answer {
+            Ok(Reply::Reloaded {
+                progress: Progress::Live(epoch),
+                ..
+            }) => {
+                let mut epochs = self.view.epochs.iter();
+                let is_tried =
+                    epochs.any(|view| view.epoch == *epoch && (view.on_probation || view.unfit));
+                standing == Standing::Live(*epoch) && !is_tried
+            }
+            Err(Refusal::GivenUp { epoch, .. }) => {
+                let mut epochs = self.view.epochs.iter();
+                standing == Standing::GivenUp(*epoch)
+                    || epochs.any(|view| view.epoch == *epoch && view.unfit)
+            }
+            Err(Refusal::NotRestarted) => standing == Standing::NotRestarted,
+            Err(Refusal::Ending) => self.is_ending() || standing == Standing::Ending,
+            Err(Refusal::Replaced) => true,
+            Ok(_) | Err(_) => false,
+        }
     }
 
     fn change(
@@ -546,6 +623,21 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
 
     /// Compares what the operator shows with what it was told and has said.
     fn state(&mut self, operator: &Operator<C>) -> Result<(), Violation> {
+        // The end of the agent, a denial and a signal end every probation as well.
+        let view = self.view.clone();
+        self.trials.see(&view, self.is_ending());
+        let tried = self.trials.state();
+        tried.or_else(|promise| ensure(false, promise, || format!("{:?}", self.trials)))?;
+        let overview = operator.overview();
+        ensure(
+            operator.examining() == self.trials.open
+                && overview.probation.map(|trial| trial.epoch)
+                    == trials::tried(&view)
+                        .filter(|_| !self.is_ending())
+                        .map(|tried| tried.epoch),
+            trials::ONE,
+            || format!("{:?} and {:?}", overview.probation, self.trials),
+        )?;
         if self.ended {
             // Nothing that is under way counts any more.
             (self.read, self.call, self.releasing) = (None, None, None);

@@ -16,5 +16,6 @@ mod run;
 mod scenarios;
 mod script;
 mod table;
+mod trials;
 mod words;
 mod world;

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn, Wait,
+    ErrorRise, EvidenceRules, Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn,
+    Wait, WaitedFor,
 };
 use stateright::{Checker as _, Model, Property};
 
 use crate::check::INVARIANTS;
-use crate::world::{Deed, World, view};
+use crate::world::{Deed, Sight, World, view};
 
 /// What can happen, and how often each deed at most.
 #[derive(Clone, Debug)]
@@ -94,7 +95,7 @@ fn invariants() -> Vec<Property<Set>> {
             })),*]
         };
     }
-    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17)
+    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22)
 }
 
 /// What must be seen, so that a model cannot be true by being empty.
@@ -121,6 +122,17 @@ fn sights() -> Vec<Property<Set>> {
         Property::sometimes("a_status_waits_for_the_next_look", |_, state: &State| {
             state.world.operator.looking().is_some() && state.world.operator.asks().count() == 2
         }),
+        Property::sometimes("found_unfit", |_, state: &State| {
+            state.world.operator.overview().unfit.is_some()
+        }),
+        Property::sometimes("waits_through_a_probation", |_, state: &State| {
+            let mut asks = state.world.operator.asks();
+            asks.any(|(_, what)| what == WaitedFor::Probation)
+        }),
+        Property::sometimes("counts_requests", |_, state: &State| {
+            let operator = &state.world.operator;
+            operator.examining().is_some() && operator.overview().probation.is_none()
+        }),
         Property::sometimes("tries_again", |_, state: &State| {
             let operator = &state.world.operator;
             operator.asks().next().is_none() && operator.poll_timeout().is_some()
@@ -129,7 +141,12 @@ fn sights() -> Vec<Property<Set>> {
 }
 
 fn reload(next: Next, hurry: bool, wait: Wait) -> Deed {
-    Deed::Ask(Request::Reload { next, hurry, wait })
+    Deed::Ask(Request::Reload {
+        next,
+        hurry,
+        wait,
+        through_probation: false,
+    })
 }
 
 fn read(config: u8, inputs: u8) -> Deed {
@@ -231,6 +248,7 @@ fn sets(large: bool) -> Vec<Set> {
             settings: Settings {
                 on_terminate: OnTerminate::Stop,
                 no_cold_restart: Some("not for this proxy"),
+                ..Settings::default()
             },
             looks: false,
             deeds: vec![
@@ -314,6 +332,75 @@ fn sets(large: bool) -> Vec<Set> {
                 (Deed::End(true), more),
             ],
             sights: vec!["tries_again", "ready"],
+        },
+        Set {
+            name: "probations",
+            settings: Settings {
+                probation: Some(Duration::from_secs(3)),
+                evidence: EvidenceRules {
+                    failures: 2,
+                    ..EvidenceRules::default()
+                },
+                ..Settings::default()
+            },
+            looks: false,
+            deeds: vec![
+                (Deed::See(view("tried first")), more),
+                (Deed::See(view("tried")), 2),
+                (Deed::See(view("next")), 1),
+                (Deed::See(view("unfit")), 1),
+                (Deed::Examine(Sight::Silent), 2),
+                (Deed::Examine(Sight::Hung), more),
+                (Deed::Examine(Sight::Missing), 1 + more),
+                (Deed::Examine(Sight::Warming), 1 + more),
+                (Deed::Examine(Sight::Unknown), 1),
+                (Deed::Timeout, 4),
+                (Deed::Signal(Signal::Terminate), 1),
+                (Deed::Break, more),
+            ],
+            sights: vec!["ready", "found_unfit"],
+        },
+        Set {
+            name: "reloads through a probation",
+            settings: Settings {
+                probation: Some(Duration::from_secs(3)),
+                evidence: EvidenceRules {
+                    failures: 1,
+                    max_error_rise: ErrorRise::from_hundredths(500),
+                    ..EvidenceRules::default()
+                },
+                ..Settings::default()
+            },
+            looks: false,
+            deeds: vec![
+                (
+                    Deed::Ask(Request::Reload {
+                        next: Next::Renew,
+                        hurry: false,
+                        wait: LIMITED,
+                        through_probation: true,
+                    }),
+                    1,
+                ),
+                (Deed::FilesChanged, more),
+                (read(0, 0), 2),
+                (Deed::Take(TakenIn::Changed), 2),
+                (live(), 1),
+                (Deed::See(view("live")), 1),
+                (Deed::See(view("tried")), 1),
+                (Deed::See(view("next")), more),
+                (Deed::See(view("unfit")), 1),
+                (Deed::Examine(Sight::Probe { made: true }), 1),
+                (Deed::Examine(Sight::Probe { made: false }), more),
+                (Deed::Timeout, 2 + more),
+                (Deed::See(view("ending")), 1),
+            ],
+            sights: vec![
+                "ready",
+                "found_unfit",
+                "waits_through_a_probation",
+                "counts_requests",
+            ],
         },
         Set {
             name: "looks",

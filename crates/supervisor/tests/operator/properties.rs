@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn, Wait,
+    ErrorRise, EvidenceRules, Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn,
+    Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::world::{Deed, World, view};
+use crate::world::{Deed, Sight, World, view};
 
-const VIEWS: [&str; 8] = [
+const VIEWS: [&str; 12] = [
     "live",
     "none",
     "restarting",
@@ -22,6 +23,10 @@ const VIEWS: [&str; 8] = [
     "released",
     "starting",
     "short",
+    "tried first",
+    "tried",
+    "tried",
+    "unfit",
 ];
 
 fn config() -> ProptestConfig {
@@ -34,10 +39,22 @@ fn config() -> ProptestConfig {
 fn settings() -> impl Strategy<Value = Settings> {
     let on_terminate = prop_oneof![Just(OnTerminate::Drain), Just(OnTerminate::Stop)];
     let no_cold = prop_oneof![3 => Just(None), 1 => Just(Some("not for this proxy"))];
-    (on_terminate, no_cold).prop_map(|(on_terminate, no_cold_restart)| Settings {
-        on_terminate,
-        no_cold_restart,
-    })
+    let rise = prop_oneof![Just(None), Just(ErrorRise::from_hundredths(500))];
+    let evidence = (1_u32..4, rise).prop_map(|(failures, max_error_rise)| EvidenceRules {
+        failures,
+        max_error_rise,
+        ..EvidenceRules::default()
+    });
+    let probation = (2_u64..12).prop_map(|seconds| Some(Duration::from_secs(seconds)));
+    let settings = (on_terminate, no_cold, probation, evidence);
+    settings.prop_map(
+        |(on_terminate, no_cold_restart, probation, evidence)| Settings {
+            on_terminate,
+            no_cold_restart,
+            probation,
+            evidence,
+        },
+    )
 }
 
 fn wait() -> impl Strategy<Value = Wait> {
@@ -53,11 +70,14 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         1 => Just(Request::Status),
         1 => Just(Request::Who),
-        6 => (next, any::<bool>(), wait()).prop_map(|(next, hurry, wait)| Request::Reload {
-            next,
-            hurry,
-            wait,
-        }),
+        6 => (next, any::<bool>(), wait(), any::<bool>()).prop_map(
+            |(next, hurry, wait, through_probation)| Request::Reload {
+                next,
+                hurry,
+                wait,
+                through_probation,
+            },
+        ),
         2 => wait().prop_map(|wait| Request::Drain { wait }),
         1 => Just(Request::Undrain),
         1 => (any::<bool>(), wait()).prop_map(|(now, wait)| Request::Stop { now, wait }),
@@ -84,6 +104,19 @@ fn settlement() -> impl Strategy<Value = Settlement> {
     ]
 }
 
+fn sight() -> impl Strategy<Value = Sight> {
+    prop_oneof![
+        2 => Just(Sight::Unknown),
+        2 => Just(Sight::Fine),
+        6 => Just(Sight::Silent),
+        2 => Just(Sight::Hung),
+        6 => Just(Sight::Missing),
+        4 => Just(Sight::Warming),
+        6 => prop::bool::weighted(0.8).prop_map(|made| Sight::Probe { made }),
+        6 => (0_u8..9, 0_u8..90).prop_map(|(hundreds, failed)| Sight::Requests(hundreds, failed)),
+    ]
+}
+
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         3 => signal().prop_map(Deed::Signal),
@@ -104,10 +137,11 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => prop::bool::weighted(0.8).prop_map(|done| Deed::Call { done }),
         4 => prop::bool::weighted(0.8).prop_map(|gone| Deed::Clients { gone }),
         8 => prop_oneof![Just(Some(true)), Just(Some(false)), Just(None)].prop_map(Deed::Look),
+        24 => sight().prop_map(Deed::Examine),
         6 => Just(Deed::Release),
         1 => prop::bool::weighted(0.8).prop_map(Deed::End),
         1 => Just(Deed::Break),
-        6 => Just(Deed::Timeout),
+        16 => Just(Deed::Timeout),
     ]
 }
 

@@ -119,6 +119,28 @@ scenarios! {
     number_of_an_ask_is_used_once
     what_is_over_is_ignored
     who_is_answered_while_everything_ends
+    unfit_after_live
+    silent_once_is_nothing
+    silent_three_times
+    missing_in_one_look_is_nothing
+    missing_while_something_is_warming
+    warming_that_ends_is_nothing
+    probe_fails_three_times
+    probe_recovers_after_two
+    errors_rise
+    quiet_minute_proves_nothing
+    errors_as_before_prove_nothing
+    unfit_first_epoch
+    flood_of_changes_on_probation
+    terminate_on_probation
+    reload_through_a_probation_that_is_passed
+    reload_through_a_probation_that_is_not
+    reload_through_a_probation_is_replaced
+    reload_through_a_probation_outlasts_a_crash
+    reload_times_out_on_probation
+    look_that_hangs
+    unfit_is_not_what_the_agent_found
+    another_epoch_of_the_same_number_is_judged_anew
 }
 
 fn transcript(text: &str) -> String {

@@ -12,32 +12,36 @@
 //! | line | input |
 //! | --- | --- |
 //! | `signal TERM\|INT\|QUIT\|HUP\|USR1\|USR2` | a signal |
-//! | `ask N status`, `ask N undrain`, `ask N drain`, `ask N stop`, `ask N reload`, with `--wait`, `--timeout TIME`, `--now`, `--cold`, `--if-changed` | a client asks |
+//! | `ask N status`, `ask N undrain`, `ask N drain`, `ask N stop`, `ask N reload`, with `--wait`, `--timeout TIME`, `--now`, `--cold`, `--if-changed`, `--through-probation` | a client asks |
 //! | `gone N` | the client of an ask has gone |
 //! | `changed` | the watched files hold something else |
 //! | `read N ok NAME [inputs=I]`, `read N failed`, `read N short` | a read has ended |
 //! | `taken N changed\|unchanged\|denied` | the agent has received a change |
 //! | `settled N live:E\|replaced\|given_up:E\|stayed\|ended` | a change has come to its end |
-//! | `agent [PHASE] STANDING EPOCHS.. [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired and `!` where released |
+//! | `agent [PHASE] STANDING EPOCHS.. [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired, `!` where released, `?` on probation and `-` where unfit |
 //! | `released E [N]` | an epoch was released, which had so many connections |
 //! | `called N ok [E]\|failed\|unsupported` | a call to the proxy has returned |
 //! | `clients N gone\|unknown` | what was seen of the clients |
 //! | `ended drained\|skipped\|killed\|gave_up\|panicked` | the agent has ended |
 //! | `broken` | a part of the driver has panicked |
 //! | `looked N [E=yes\|no\|unknown ..]` | a look at the processes was done: whether clients can connect to each epoch |
+//! | `examined N ok\|hung\|silent [missing=A,B] [warming=A] [requests=ALL/FAILED] [probes=pass,fail,unknown]` | a look at what serves was done |
 //! | `wait` | nothing; what is due until then is done |
 //!
 //! With `settings looks=scripted` each look is answered by a line. Otherwise it is answered at once, by a
 //! proxy to which clients can connect, and the transcript does not show it.
+//!
+//! With `settings probation=TIME` there is a probation of that length, with `failures=N` in a row, and
+//! with `rise=PERCENT` the requests are counted.
 
 use std::str::SplitWhitespace;
 use std::time::Duration;
 
 use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, LookId, Next,
-    OnTerminate, ReadFailure, ReadId, Reading, Refusal, Report, Request, Settings, Settlement,
-    Shortage, Signal, TakenIn, Wait,
+    AgentView, AskId, CallId, ChangeId, Clients, EpochView, ErrorRise, Examination, ExaminationId,
+    Input, Inputs, LookId, Next, OnTerminate, ProbeResult, Probed, ReadFailure, ReadId, Reading,
+    Refusal, Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -109,6 +113,14 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         Some(("cold", "yes")) => script.settings.no_cold_restart = None,
         Some(("cold", "no")) => script.settings.no_cold_restart = Some("not for this proxy"),
         Some(("looks", "scripted")) => script.looks_are_scripted = true,
+        Some(("probation", span)) => script.settings.probation = Some(time(span)?),
+        Some(("failures", count)) => {
+            script.settings.evidence.failures = count.parse().map_err(|_| "`failures=N`")?;
+        }
+        Some(("rise", percent)) => {
+            let percent: u16 = percent.parse().map_err(|_| "`rise=PERCENT`")?;
+            script.settings.evidence.max_error_rise = ErrorRise::from_hundredths(percent * 100);
+        }
         Some(("stand_in", name)) => {
             script.stand_in = Some(Reading {
                 config: name.to_owned(),
@@ -117,8 +129,8 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         }
         _ => {
             return Err(format!(
-                "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted` and \
-                 `stand_in=NAME`"
+                "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted`, \
+                 `probation=TIME`, `failures=N`, `rise=PERCENT` and `stand_in=NAME`"
             ));
         }
     }
@@ -210,6 +222,10 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
                 other => return unknown(other),
             },
         }),
+        "examined" => Some(Input::Examined {
+            examination: ExaminationId(number(next(&mut words)?)?),
+            seen: seen(&mut words)?,
+        }),
         "looked" => Some(Input::Looked {
             look: LookId(number(next(&mut words)?)?),
             listens: words.by_ref().map(listens).collect::<Parsed<_>>()?,
@@ -265,6 +281,61 @@ fn listens(word: &str) -> Parsed<(Epoch, Option<bool>)> {
     Ok((self::epoch(epoch)?, listens))
 }
 
+/// What a look at what serves has shown.
+fn seen(words: &mut SplitWhitespace<'_>) -> Parsed<Seen> {
+    let mut seen = Seen {
+        proxy: match next(words)? {
+            "ok" => Some(Examination::default()),
+            "silent" => Some(Examination {
+                silent: Some("connection refused".to_owned()),
+                ..Examination::default()
+            }),
+            "hung" => None,
+            other => return unknown(other),
+        },
+        probes: Vec::new(),
+    };
+    let names = |list: &str| Some(list.split(',').map(str::to_owned).collect());
+    for word in words {
+        let (what, value) = word.split_once('=').ok_or("write `WHAT=VALUE`")?;
+        if what == "probes" {
+            seen.probes = value
+                .split(',')
+                .enumerate()
+                .map(probed)
+                .collect::<Parsed<_>>()?;
+            continue;
+        }
+        let proxy = seen
+            .proxy
+            .as_mut()
+            .ok_or("it hung, and has shown nothing")?;
+        match what {
+            "missing" => proxy.missing = names(value),
+            "warming" => proxy.warming = names(value),
+            "requests" => {
+                let (all, failed) = value.split_once('/').ok_or("write `requests=ALL/FAILED`")?;
+                let (all, failed) = (number(all)?, number(failed)?);
+                proxy.requests = Some(Totals { all, failed });
+            }
+            other => return unknown(other),
+        }
+    }
+    Ok(seen)
+}
+
+fn probed((index, result): (usize, &str)) -> Parsed<Probed> {
+    Ok(Probed {
+        name: format!("--verify check-{index}"),
+        result: match result {
+            "pass" => ProbeResult::Passed,
+            "fail" => ProbeResult::Failed("exited with code 1: not there".to_owned()),
+            "unknown" => ProbeResult::Unknown("no process can be made".to_owned()),
+            other => return unknown(other),
+        },
+    })
+}
+
 fn signal(word: &str) -> Parsed<Signal> {
     Ok(match word {
         "TERM" => Signal::Terminate,
@@ -280,11 +351,13 @@ fn signal(word: &str) -> Parsed<Signal> {
 fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
     let kind = next(words)?;
     let (mut wait, mut now, mut wish) = (Wait::No, false, Next::Renew);
+    let mut through_probation = false;
     while let Some(word) = words.next() {
         match word {
             "--wait" => wait = Wait::Unlimited,
             "--timeout" => wait = Wait::AtMost(time(next(words)?)?),
             "--now" => now = true,
+            "--through-probation" => through_probation = true,
             "--cold" => wish = Next::Cold,
             "--if-changed" => wish = Next::IfDifferent,
             other => return unknown(other),
@@ -300,6 +373,7 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
             next: wish,
             hurry: now,
             wait,
+            through_probation,
         },
         other => return unknown(other),
     })
@@ -336,7 +410,7 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
     let mut view = AgentView::default();
     for word in words {
         if let Some((epoch, state)) = word.split_once('=') {
-            let name = state.trim_end_matches(['*', '!']);
+            let name = state.trim_end_matches(['*', '!', '?', '-']);
             view.epochs.push(EpochView {
                 epoch: self::epoch(epoch)?,
                 state: match name {
@@ -348,6 +422,9 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
                 },
                 desired: state.contains('*'),
                 released: state.contains('!'),
+                started: Timestamp::ZERO,
+                on_probation: state.contains('?'),
+                unfit: state.contains('-'),
             });
             continue;
         }

@@ -2,8 +2,8 @@
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Call, EndedBy, Ending, Event, Fault, Notification, Operator, Output, Progress, Reception,
-    Refusal, Released, Reply, WaitedFor,
+    Call, EndedBy, Ending, Event, Fault, Notification, Operator, Output, Probation, Progress,
+    Reception, Refusal, Released, Reply, WaitedFor,
 };
 
 use crate::run::Step;
@@ -77,6 +77,12 @@ fn state(operator: &Operator<String>) -> Vec<String> {
     if let Some(change) = operator.changing() {
         words.push(format!("changes {}", change.0));
     }
+    if let Some(probation) = overview.probation {
+        words.push(format!("{} on probation", probation.epoch));
+    }
+    if let Some(unfit) = overview.unfit {
+        words.push(format!("{} unfit", unfit.epoch));
+    }
     let calls: Vec<String> = operator.calls().map(|call| call.0.to_string()).collect();
     if !calls.is_empty() {
         words.push(format!("calls {}", calls.join(", ")));
@@ -86,6 +92,7 @@ fn state(operator: &Operator<String>) -> Vec<String> {
         let what = match for_what {
             WaitedFor::Read => "the read",
             WaitedFor::Live => "its change",
+            WaitedFor::Probation => "the end of its probation",
             WaitedFor::Proxy => "the proxy",
             WaitedFor::Look => "the look",
             WaitedFor::Clients => "the clients",
@@ -121,6 +128,20 @@ fn output(output: &Output<String>) -> Vec<String> {
             };
             format!("WATCH CLIENTS for {ask}{unless}")
         }
+        Output::Examine {
+            examination,
+            epoch,
+            probes,
+        } => {
+            let probes = if *probes { " with the probes" } else { "" };
+            format!("EXAMINE {}: epoch {epoch}{probes}", examination.0)
+        }
+        Output::CancelExamine(examination) => format!("CANCEL EXAMINE {}", examination.0),
+        Output::Unfit { epoch, evidence } => {
+            return std::iter::once(format!("UNFIT {epoch}:"))
+                .chain(wrapped(evidence))
+                .collect();
+        }
         Output::Look(look) => format!("LOOK {}", look.0),
         Output::Forward(signal) => format!("FORWARD {signal}"),
         Output::Answer { ask, answer } => match answer {
@@ -133,6 +154,23 @@ fn output(output: &Output<String>) -> Vec<String> {
         Output::Finish(ending) => format!("FINISH: {}", finished(ending)),
     };
     vec![line]
+}
+
+/// A long sentence, in lines.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().unwrap();
+        if !last.is_empty() && last.len() + word.len() > 44 {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines.iter().map(|line| format!("  {line}")).collect()
 }
 
 fn in_capitals(notification: Notification) -> &'static str {
@@ -162,7 +200,14 @@ fn replied(reply: &Reply<String>) -> String {
             let desired = overview.desired.as_deref().unwrap_or("nothing");
             let problem = overview.problem.as_deref().unwrap_or("no problem");
             let ready = if overview.ready { "ready" } else { "not ready" };
-            format!("{ready}, wants {desired}, {problem}")
+            let probation = overview.probation.map(|probation| {
+                let Probation { epoch, until } = probation;
+                format!(", {epoch} on probation until {until}")
+            });
+            let unfit = overview.unfit.as_ref();
+            let unfit = unfit.map(|unfit| format!(", {} unfit", unfit.epoch));
+            let (probation, unfit) = (probation.unwrap_or_default(), unfit.unwrap_or_default());
+            format!("{ready}, wants {desired}, {problem}{probation}{unfit}")
         }
         Reply::Who => "may look".to_owned(),
         Reply::Reloaded {
@@ -234,6 +279,7 @@ fn told(event: &Event) -> String {
             None => format!("{} done", called(*what)),
             Some(refusal) => format!("{} {}", called(*what), refused(refusal)),
         },
+        Event::ProbeUnknown { probe, why } => format!("{probe} not tried: {why}"),
         Event::DrainTooLate => "too late for a drain".to_owned(),
         other => format!("{other:?}"),
     }

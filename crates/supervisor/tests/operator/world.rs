@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handover_core::{Epoch, EpochState, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Input, Inputs, LookId, Operator,
-    Output, ReadFailure, ReadId, Reading, Report, Request, Settings, Settlement, Shortage, Signal,
-    TakenIn,
+    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Examination, ExaminationId, Input,
+    Inputs, LookId, Operator, Output, ProbeResult, Probed, ReadFailure, ReadId, Reading, Report,
+    Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals, WaitedFor,
 };
 
 use crate::check::{Checker, Violation};
@@ -40,6 +40,8 @@ pub(crate) enum Deed {
     See(AgentView),
     /// The look ends, and every epoch was seen so.
     Look(Option<bool>),
+    /// The look at what serves ends.
+    Examine(Sight),
     Call {
         done: bool,
     },
@@ -51,6 +53,61 @@ pub(crate) enum Deed {
     Break,
     /// The next deadline is reached.
     Timeout,
+}
+
+/// What a look at what serves has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sight {
+    /// Nothing can be seen.
+    Unknown,
+    Fine,
+    Silent,
+    Hung,
+    Missing,
+    Warming,
+    /// The probe of the user fails, or cannot be made.
+    Probe {
+        made: bool,
+    },
+    /// So many hundreds of requests, and how many of each hundred failed.
+    Requests(u8, u8),
+}
+
+impl Sight {
+    fn seen(self) -> Seen {
+        let named = || Some(vec!["web".to_owned()]);
+        let mut proxy = Examination::default();
+        let mut probes = Vec::new();
+        match self {
+            Self::Unknown => {}
+            Self::Hung => return Seen::default(),
+            Self::Fine => {
+                proxy.missing = Some(Vec::new());
+                proxy.warming = Some(Vec::new());
+            }
+            Self::Silent => proxy.silent = Some("no answer".to_owned()),
+            Self::Missing => proxy.missing = named(),
+            Self::Warming => (proxy.missing, proxy.warming) = (named(), named()),
+            Self::Probe { made } => probes.push(Probed {
+                name: "--verify".to_owned(),
+                result: match made {
+                    true => ProbeResult::Failed("exited with code 1".to_owned()),
+                    false => ProbeResult::Unknown("no process".to_owned()),
+                },
+            }),
+            Self::Requests(hundreds, failed) => {
+                let hundreds = u64::from(hundreds);
+                proxy.requests = Some(Totals {
+                    all: hundreds * 100,
+                    failed: hundreds * u64::from(failed),
+                });
+            }
+        }
+        Seen {
+            proxy: Some(proxy),
+            probes,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -199,6 +256,10 @@ impl World {
                     listens: epochs.map(|view| (view.epoch, *listens)).collect(),
                 }
             }
+            Deed::Examine(sight) => Input::Examined {
+                examination: self.checker.trials.open?,
+                seen: sight.seen(),
+            },
             Deed::Call { done } => Input::CallDone {
                 call: self.checker.call?,
                 result: match done {
@@ -274,6 +335,10 @@ impl World {
         if self.checker.look.is_some() {
             return Some(Deed::Look(Some(true)));
         }
+        let mut waits = self.operator.asks();
+        if waits.any(|(_, what)| what == WaitedFor::Probation) && !self.agent_ends() {
+            return Some(Deed::See(view("next")));
+        }
         if self.checker.call.is_some() {
             return Some(Deed::Call { done: true });
         }
@@ -300,8 +365,7 @@ impl World {
             }
             let deed = world.fair_deed().unwrap_or_else(|| {
                 let waits = world.operator.asks();
-                let mut for_others = waits
-                    .filter(|(_, what)| *what != handover_supervisor::operator::WaitedFor::End);
+                let mut for_others = waits.filter(|(_, what)| *what != WaitedFor::End);
                 // All has been answered that anybody but the end could answer.
                 match (for_others.next(), told) {
                     (Some(_), _) => Deed::Break,
@@ -332,7 +396,11 @@ impl World {
     /// Whether results of what is over are ignored.
     pub(crate) fn ignores_what_is_over(&self) -> bool {
         let mut operator = self.operator.clone();
-        let unknown: [Input<u8>; 5] = [
+        let unknown: [Input<u8>; 6] = [
+            Input::Examined {
+                examination: ExaminationId(u64::MAX),
+                seen: Seen::default(),
+            },
             Input::ReadDone {
                 read: ReadId(u64::MAX),
                 result: Ok(Reading {
@@ -371,6 +439,13 @@ pub(crate) fn view(name: &str) -> AgentView {
         state,
         desired,
         released: false,
+        started: Timestamp::ZERO,
+        on_probation: false,
+        unfit: false,
+    };
+    let tried = |view| EpochView {
+        on_probation: true,
+        ..view
     };
     let base = AgentView::default();
     let capped = AgentView {
@@ -398,6 +473,28 @@ pub(crate) fn view(name: &str) -> AgentView {
             epochs: vec![epoch(1, EpochState::Live, true)],
             ..base
         },
+        "tried first" => AgentView {
+            standing: Standing::Live(Epoch::ZERO),
+            epochs: vec![tried(epoch(0, EpochState::Live, true))],
+            ..base
+        },
+        "tried" => AgentView {
+            standing: Standing::Live(Epoch::new(1)),
+            epochs: vec![
+                epoch(0, EpochState::Draining, false),
+                tried(epoch(1, EpochState::Live, true)),
+            ],
+            ..base
+        },
+        "unfit" => {
+            let mut unfit = epoch(1, EpochState::Live, false);
+            unfit.unfit = true;
+            AgentView {
+                standing: Standing::GivenUp(Epoch::new(1)),
+                epochs: vec![unfit, epoch(2, EpochState::Starting, false)],
+                ..base
+            }
+        }
         "cap" => capped,
         "released" => {
             let mut view = capped;

@@ -26,6 +26,18 @@ pub(super) fn table(status: &Status) -> String {
     if let Some(problem) = &status.problem {
         fact("problem", &plain(problem));
     }
+    if let Some(probation) = &status.probation {
+        let left = span(probation.seconds_left);
+        let epoch = probation.epoch;
+        fact(
+            "on probation",
+            &format_args!("epoch {epoch}, for another {left}"),
+        );
+    }
+    if let Some(unfit) = &status.unfit {
+        let evidence = plain(&unfit.evidence);
+        fact("unfit", &format_args!("epoch {}: {evidence}", unfit.epoch));
+    }
     for problem in &status.watching.problems {
         fact("watching", &plain(problem));
     }
@@ -174,7 +186,9 @@ pub(super) fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use handover_supervisor::control::wire::{API, Counters, LastExit, LastFailure, Watching};
+    use handover_supervisor::control::wire::{
+        API, Counters, LastExit, LastFailure, Probation, Unfit, Watching,
+    };
 
     fn configuration(hash: char) -> Configuration {
         Configuration {
@@ -213,6 +227,8 @@ mod tests {
             }],
             last_exit: None,
             last_failure: None,
+            probation: None,
+            unfit: None,
             counters: Counters {
                 started: 1,
                 ..Counters::default()
@@ -233,6 +249,26 @@ mod tests {
         EPOCH  STATE         PID         AGE  CONNECTIONS    MEMORY  CONFIGURATION
             0  live         4711    1h 2m 5s           12   66.1 MB  aaaaaaaaaaaa
         ");
+    }
+
+    #[test]
+    fn an_epoch_on_probation_and_an_unfit_one_are_told() {
+        let mut status = status();
+        status.probation = Some(Probation {
+            epoch: 2,
+            seconds_left: 7,
+        });
+        status.unfit = Some(Unfit {
+            epoch: 1,
+            evidence: "--verify `x` has failed\u{1b}[2J".to_owned(),
+        });
+        let table = table(&status);
+        let told: Vec<&str> = table.lines().skip(3).take(2).collect();
+        let expected = [
+            "on probation epoch 2, for another 7s",
+            "unfit        epoch 1: --verify `x` has failed\\u{1b}[2J",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

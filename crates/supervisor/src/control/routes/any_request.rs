@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn any_body_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), text in r#"\{("(wait|now|cold|if_changed|timeout_ms|x)": ?(true|false|null|-?[0-9]{1,22}|\[|"a"),?){0,4}\}?"#) {
+    fn any_body_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), text in r#"\{("(wait|now|cold|if_changed|through_probation|timeout_ms|x)": ?(true|false|null|-?[0-9]{1,22}|\[|"a"),?){0,4}\}?"#) {
         for body in [&bytes[..], text.as_bytes()] {
             let refused = [
                 parse::<ReloadRequest>(body).err(),
@@ -182,9 +182,10 @@ proptest! {
     #[test]
     fn a_request_is_read_as_it_was_written(
         (wait, now, cold, if_changed) in any::<(bool, bool, bool, bool)>(),
+        through_probation in any::<bool>(),
         timeout_ms in any::<Option<u64>>(),
     ) {
-        let request = ReloadRequest { wait, now, cold, if_changed, timeout_ms };
+        let request = ReloadRequest { wait, now, cold, if_changed, through_probation, timeout_ms };
         let written = serde_json::to_vec(&request).unwrap();
         prop_assert_eq!(parse::<ReloadRequest>(&written).unwrap(), request);
     }
