@@ -136,6 +136,7 @@ pub(crate) const CHECKS: &[Check] = &[
     configuration::ADMIN_REACHABLE,
     configuration::ADMIN_PATHS,
     configuration::STATS_MATCHER,
+    configuration::PROBATION_STATISTICS,
     configuration::DRAIN_TIMEOUT,
     transports::CONCURRENCY,
     transports::REUSE_PORT,

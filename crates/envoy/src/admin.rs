@@ -2,9 +2,11 @@
 
 mod address;
 mod client;
+mod evidence;
 mod exchange;
 mod exclude;
 mod init_dump;
+mod listeners;
 mod live;
 mod paths;
 mod retry;
@@ -18,7 +20,10 @@ pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
+pub(crate) use evidence::{Fetched, Kept, RequestCounter};
 pub use exclude::{BadNamePattern, Exclude, NamePattern};
+pub use listeners::ActiveListener;
+pub(crate) use listeners::{Place, is_same_place};
 pub use live::{LivePoll, NotLive};
 pub(crate) use paths::Refused;
 pub use server_info::{ServerInfo, ServerState};

@@ -1,4 +1,4 @@
-//! The last-known-good configuration: the one that went live last, kept over restarts.
+//! The last-known-good configuration: the last one that has passed its probation, kept over restarts.
 //!
 //! A cold start on a configuration that Envoy rejects would leave nothing to serve with. What is kept
 //! here can serve instead, if the operator wants that.
@@ -33,7 +33,7 @@ const LATEST_UNIX_MS: u64 = 253_402_300_799_999;
 /// The longest header that is read: a path is 4 KiB at most, and JSON makes it six times as long.
 const MAX_HEADER: usize = 64 << 10;
 
-/// Keeps the configuration that went live last in a state directory.
+/// Keeps the last good configuration in a state directory.
 ///
 /// Several processes may use one directory; the last to store wins, and none reads half a file.
 ///

@@ -94,9 +94,10 @@ pub use handover_runtime;
 pub use handover_tokio;
 
 pub use adapter::{
-    ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed, EpochListeners,
-    EpochOverview, Holding, HungAction, ListenerPurpose, ListenerSeen, NotSideBySide,
-    OnRequestError, Overview, SetupError, StopOptions, Watchdog,
+    ClusterCounts, ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed,
+    EpochListeners, EpochOverview, Examination, Holding, HungAction, ListenerPurpose, ListenerSeen,
+    MissingListener, NotSideBySide, OnRequestError, Overview, RequestTotals, SetupError,
+    StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]

@@ -15,6 +15,7 @@
 mod bad_configurations;
 mod base_id;
 mod children;
+mod evidence;
 mod first_resources;
 mod hand_over;
 mod hung;

@@ -94,6 +94,7 @@ impl Setup {
 
 pub(crate) struct World {
     pub(crate) handle: Handle<Arc<EnvoyConfig>>,
+    pub(crate) envoy: Arc<Envoy>,
     running: JoinHandle<Outcome>,
     events: broadcast::Receiver<Event>,
     backend: Backend,
@@ -134,12 +135,14 @@ impl World {
         let builder = builder(envoy, base_id.number(), dir.path()).args(args);
         let proxy = (setup.settings)(builder).build();
         let proxy = Arc::new(proxy.expect("the settings are good"));
-        let agent = Agent::new(proxy, setup.policy).expect("the policy can be honoured");
+        let agent =
+            Agent::new(Arc::clone(&proxy), setup.policy).expect("the policy can be honoured");
         let handle = agent.handle();
         let events = handle.events();
         let running = tokio::spawn(agent.run(std::future::pending()));
         Self {
             handle,
+            envoy: proxy,
             running,
             events,
             backend: Backend::start(),
@@ -382,6 +385,8 @@ impl World {
     /// Waits for the end of the agent, which must leave nothing.
     pub(crate) async fn outcome(self) -> Outcome {
         let outcome = within(LIMIT, "the end of the agent", self.running).await;
+        // It has the lock of the base id.
+        drop(self.envoy);
         self.leftovers.assert_nothing_left(Duration::from_secs(10));
         outcome.expect("the agent does not panic")
     }

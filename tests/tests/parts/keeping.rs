@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use handover_core::{Outcome, Policy};
+use handover_core::{Event, Outcome, Policy};
 use handover_envoy::Digest;
 use handover_envoy::args::ArgsOptions;
 use handover_envoy::last_good::{LastGood, LastKnownGood};
@@ -89,6 +89,72 @@ async fn what_went_live_is_kept_and_what_crashed_is_reported() {
     let outcome = running.await.unwrap();
     assert_eq!(outcome, Outcome::Drained);
     assert_eq!(reports.list().unwrap(), before, "a stop is no crash");
+}
+
+/// A cold start on one that was found unfit would serve nobody, and an older one is known to be good.
+#[tokio::test]
+async fn what_has_not_passed_its_probation_never_replaces_what_is_kept() {
+    // Longer than an old epoch lives, which the third change waits for.
+    const PROBATION: Duration = Duration::from_secs(5);
+    let binary = require_envoy!();
+    let host = Host::new(binary);
+    let state = host.run.path().join("state");
+    let last_good = LastKnownGood::open(&state).unwrap();
+    let reports = CrashReports::open(&state).unwrap();
+    let proxy = Arc::new(envoy(&host, &last_good, &reports).unwrap());
+    let policy = Policy {
+        probation: Some(PROBATION),
+        ..Policy::resilient()
+    };
+    let agent = Agent::new(Arc::clone(&proxy), policy).unwrap();
+    let handle = agent.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(agent.run(async move {
+        stopped.await.ok();
+    }));
+    let config = |text: &str| {
+        let source = Path::new("/etc/envoy.yaml");
+        Arc::new(EnvoyConfig::parse(source, text.as_bytes().to_vec()).unwrap())
+    };
+
+    let first = host.config(host.web);
+    let started = Instant::now();
+    handle.apply_and_wait(config(&first)).await.unwrap();
+    let good = until("the first is kept", || last_good.load().unwrap()).await;
+    assert!(started.elapsed() >= PROBATION);
+    assert_eq!(good.digest, Digest::of(first.as_bytes()));
+
+    // One is found unfit, so the first one is started again. It has passed already.
+    let mut events = handle.events();
+    let second = format!("{first}\n# unfit\n");
+    let unfit = handle.apply_and_wait(config(&second)).await.unwrap();
+    handle.unfit(unfit, "it answers nobody");
+    let back = unfit.next().unwrap();
+    let is_back = |event: &Event| matches!(event, Event::Live { epoch, .. } if *epoch == back);
+    until("the first serves again", || {
+        events.try_recv().ok().filter(is_back)
+    })
+    .await;
+    // Another one is followed by a third one before it has passed.
+    let hurried = format!("{first}\n# hurried\n");
+    handle.apply_and_wait(config(&hurried)).await.unwrap();
+    let third = format!("{first}\n# the third\n");
+    handle.apply_and_wait(config(&third)).await.unwrap();
+    let never = [second, hurried].map(|text| Digest::of(text.as_bytes()));
+    let kept = until("the third is kept", || {
+        let kept = LastKnownGood::open(&state)
+            .unwrap()
+            .load()
+            .unwrap()
+            .unwrap();
+        assert!(!never.contains(&kept.digest));
+        (kept.digest != good.digest).then_some(kept)
+    })
+    .await;
+    assert_eq!(kept.digest, Digest::of(third.as_bytes()));
+
+    stop.send(()).unwrap();
+    assert_eq!(running.await.unwrap(), Outcome::Drained);
 }
 
 fn envoy(

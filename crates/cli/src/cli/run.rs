@@ -107,7 +107,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", env = "HANDOVER_LOCK_DIR")]
     pub(crate) lock_dir: Option<PathBuf>,
 
-    /// Keep the configuration that went live last in this directory, and reports of crashes.
+    /// Keep the last configuration that passed its probation in this directory, and reports of crashes.
     ///
     /// See --fallback. A crash is every end of an epoch that was not asked for. The last ten reports
     /// are kept.
@@ -200,7 +200,7 @@ pub(crate) struct RunArgs {
 pub(crate) enum Fallback {
     /// Run nothing, and end with 65.
     Nothing,
-    /// Run the configuration that went live last, from --state-dir. Handover keeps watching the
+    /// Run the last configuration that passed its probation, from --state-dir. Handover keeps watching the
     /// broken file and switches once it is valid.
     LastKnownGood,
 }

@@ -27,7 +27,10 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     match file.verdict(&binary, &arguments, &config).await? {
         Verdict::Valid => {
             let path = escaped(&path.display().to_string(), &[]);
-            if let Some(limits) = config.admin_limits() {
+            for limits in [config.admin_limits(), config.stats_limits()]
+                .into_iter()
+                .flatten()
+            {
                 // Nobody reads it where standard error is closed, and the verdict is the same.
                 let _unread = writeln!(std::io::stderr(), "warning: {path}: {limits}");
             }

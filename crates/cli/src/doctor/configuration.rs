@@ -58,6 +58,18 @@ pub(super) const STATS_MATCHER: Check = Check {
     judge: |facts| on_configuration(facts, |_, configuration| stats_matcher(configuration)),
 };
 
+pub(super) const PROBATION_STATISTICS: Check = Check {
+    name: "probation-statistics",
+    about: "whether `stats_matcher` leaves out what shows on probation that an epoch cannot do its work",
+    worst: Severity::Warning,
+    logged: false,
+    judge: |facts| {
+        on_configuration(facts, |_, configuration| {
+            probation_statistics(configuration)
+        })
+    },
+};
+
 pub(super) const DRAIN_TIMEOUT: Check = Check {
     name: "drain-timeout",
     about: "`drain_timeout` of HTTP connection managers against `--termination-drain` and `--drain-time`",
@@ -263,6 +275,22 @@ fn stats_matcher(configuration: &ConfigurationFacts) -> Verdict {
         "the gauges of listeners are kept",
         "connections can be counted by them",
     )
+}
+
+fn probation_statistics(configuration: &ConfigurationFacts) -> Verdict {
+    match &configuration.stats_limits {
+        Some(limits) => Verdict::warning(
+            "left out, or only Envoy can judge",
+            limits.clone(),
+            "let stats_matcher keep what ends with `version`, `version_text`, `downstream_rq_completed`, \
+             `downstream_rq_5xx`, `downstream_cx_total`, `downstream_cx_no_route` or \
+             `upstream_cx_connect_attempts_exceeded`",
+        ),
+        None => Verdict::good(
+            "versions and requests are kept",
+            "a probation sees resources that have not come, and can count failed requests",
+        ),
+    }
 }
 
 fn drain_timeout(facts: &Facts, configuration: &ConfigurationFacts) -> Verdict {

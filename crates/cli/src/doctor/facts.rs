@@ -146,6 +146,8 @@ pub(crate) struct ConfigurationFacts {
     pub(crate) refused: Option<String>,
     /// What is done otherwise because of `admin.allow_paths`.
     pub(crate) limits: Option<String>,
+    /// What a probation does not see because of `stats_matcher`.
+    pub(crate) stats_limits: Option<String>,
     pub(crate) fetches_listeners: bool,
     pub(crate) drain_timeouts: Known<Vec<DrainTimeout>>,
 }

@@ -280,6 +280,7 @@ pub(crate) fn file_facts(path: &Path, unwanted: &AtomicBool) -> anyhow::Result<C
                 bootstrap: Bootstrap::parse_unless(&content, format, unwanted)?,
                 refused: Some(error.to_string()),
                 limits: None,
+                stats_limits: None,
                 fetches_listeners: fetches_listeners(&content),
                 drain_timeouts: drain_timeouts(&content, format, unwanted)
                     .map_err(|error| Unknown(error.to_string())),
@@ -297,6 +298,7 @@ pub(crate) fn config_facts(config: &EnvoyConfig) -> ConfigurationFacts {
         bootstrap: config.bootstrap().clone(),
         refused: None,
         limits: config.admin_limits(),
+        stats_limits: config.stats_limits(),
         fetches_listeners: fetches_listeners(config.content()),
         drain_timeouts: timeouts.map_err(|error| Unknown(error.to_string())),
     }

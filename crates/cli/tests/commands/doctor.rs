@@ -66,7 +66,7 @@ fn severity<'a>(report: &'a Value, name: &str) -> &'a str {
 }
 
 /// The host that runs this test may have faults of its own, so only these checks are looked at.
-const OF_THE_CONFIGURATION: [&str; 8] = [
+const OF_THE_CONFIGURATION: [&str; 9] = [
     "base-id",
     "envoy-binary",
     "configuration",
@@ -74,6 +74,7 @@ const OF_THE_CONFIGURATION: [&str; 8] = [
     "admin-reachable",
     "admin-paths",
     "stats-matcher",
+    "probation-statistics",
     "drain-timeout",
 ];
 
@@ -109,7 +110,7 @@ fn a_bad_configuration_has_errors_with_value_reason_and_remedy() {
     let (code, report) = site.examine(&site.path(), &flags, &[]);
     assert_eq!(code, 2, "{report}");
     assert_eq!(severity(&report, "admin-paths"), "error", "{report}");
-    for name in ["stats-matcher", "drain-timeout"] {
+    for name in ["stats-matcher", "probation-statistics", "drain-timeout"] {
         assert_eq!(severity(&report, name), "warning", "{report}");
     }
     let timeout = finding(&report, "drain-timeout");
@@ -120,7 +121,12 @@ fn a_bad_configuration_has_errors_with_value_reason_and_remedy() {
             .starts_with("1h at line "),
         "{timeout}"
     );
-    for name in ["admin-paths", "stats-matcher", "drain-timeout"] {
+    for name in [
+        "admin-paths",
+        "stats-matcher",
+        "probation-statistics",
+        "drain-timeout",
+    ] {
         for field in ["about", "value", "reason", "remedy"] {
             assert!(
                 !finding(&report, name)[field].as_str().unwrap().is_empty(),

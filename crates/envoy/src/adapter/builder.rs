@@ -170,7 +170,9 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Keeps the configuration that went live last. Default: it is not kept.
+    /// Keeps the configuration that was live last and has passed its probation. Without a probation
+    /// ([`Policy::probation`](handover_core::Policy::probation)), that is the one that went live last.
+    /// Default: it is not kept.
     pub fn last_good(mut self, last_good: impl Into<Option<LastKnownGood>>) -> Self {
         self.settings.last_good = last_good.into();
         self

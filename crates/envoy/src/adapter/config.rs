@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 #[cfg(feature = "template")]
 use super::rendered::PerEpoch;
-use crate::admin::Refused;
+use crate::admin::{Kept, Refused};
 use crate::bootstrap::{
     Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES, fetches_listeners,
 };
@@ -195,6 +195,13 @@ impl EnvoyConfig {
     #[must_use]
     pub fn admin_limits(&self) -> Option<String> {
         Refused::by(&self.bootstrap.admin_paths).otherwise()
+    }
+
+    /// Returns what Handover does not see of an epoch on probation, because `stats_matcher` leaves out
+    /// statistics: a sentence for people.
+    #[must_use]
+    pub fn stats_limits(&self) -> Option<String> {
+        Kept::by(&self.bootstrap.stats).limits()
     }
 
     /// Returns what Handover has read from the configuration.

@@ -8,6 +8,7 @@
 //! - `epoch_run`: one epoch from its configuration to its end;
 //! - `lineage`: epochs that hand over to each other under one base id;
 //! - `drain`: letting clients go before a stop, and on request;
+//! - `examination`: whether a live epoch can do its work;
 //! - `records`, `overview`: what is kept and reported of each epoch;
 //! - `settings`, `builder`, `config`, `rendered`, `error`: what goes in and what comes out.
 //!
@@ -37,6 +38,7 @@ mod drain;
 mod epoch_run;
 mod epochs;
 mod error;
+mod examination;
 mod lineage;
 mod overview;
 mod records;
@@ -74,6 +76,8 @@ pub use self::drain::{Holding, OnRequestError};
 pub use self::epoch_run::{HungAction, Watchdog};
 pub use self::epochs::succession::NotSideBySide;
 pub use self::error::{EnvoyFailed, SetupError};
+use self::examination::SharedEvidence;
+pub use self::examination::{ClusterCounts, Examination, MissingListener, RequestTotals};
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
@@ -93,6 +97,7 @@ pub struct Envoy {
     running: RunningEpochs,
     stand_ins: StandIns,
     records: Records,
+    evidence: SharedEvidence,
     drains: Drains,
     cut: CutConnections,
     last_valid: Mutex<LastValid<FileId>>,
@@ -127,6 +132,7 @@ impl Envoy {
                 settings.reports.clone(),
                 settings.binary.clone(),
             ),
+            evidence: SharedEvidence::default(),
             drains: Drains::default(),
             cut: CutConnections::default(),
             last_valid: Mutex::default(),
@@ -245,6 +251,22 @@ impl Envoy {
             last_ended: self.records.last_ended(),
             drained: self.is_drained(),
         }
+    }
+
+    /// Looks at what a live epoch can do, through its admin endpoint. Each look asks `/listeners`,
+    /// `/init_dump` and, three times, `/stats`; with missing listeners also `/config_dump`.
+    ///
+    /// Each answer is waited for a second at most, and is 4 MiB at most. A look takes 1.5 ms of the main
+    /// thread of Envoy 1.40 with 10 listeners and 10 clusters, and 130 ms with 1,000 of each. Its
+    /// workers go on meanwhile.
+    ///
+    /// Nothing is known of an epoch that is not the newest one: a newer epoch has the admin endpoint.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the next look sees what a dropped one has not.
+    pub async fn examine(&self, epoch: Epoch) -> Examination {
+        examination::examine(self, epoch).await
     }
 
     /// Returns what a stop has cut, because clients still had it at the end of its time or nobody

@@ -1,5 +1,5 @@
 //! What is kept of each epoch: in memory how it ended, and in the state directory its configuration
-//! once it is live, and a report if it ends otherwise than asked.
+//! once it has passed its probation, and a report if it ends otherwise than asked.
 //!
 //! Threads of their own wait for the disk. A full disk costs a warning, never an epoch, and is tried
 //! again.
@@ -43,8 +43,8 @@ pub(super) struct Records {
     versions: Mutex<BTreeMap<Epoch, String>>,
     /// The epoch that ended last.
     last_ended: Mutex<Option<EndedEpoch>>,
-    /// How many epochs went live.
-    live: AtomicU64,
+    /// How many epochs have passed their probation.
+    proven: AtomicU64,
     /// Which of them has its configuration kept: a slow disk must not let an older one win.
     stored: Arc<Mutex<u64>>,
     /// Places for reports that are being written.
@@ -72,7 +72,7 @@ impl Records {
             binary,
             versions: Mutex::default(),
             last_ended: Mutex::default(),
-            live: AtomicU64::default(),
+            proven: AtomicU64::default(),
             stored: Arc::default(),
             places: Arc::new(Semaphore::new(WAITING_REPORTS)),
         }
@@ -83,21 +83,27 @@ impl Records {
         lock(&self.last_ended).clone()
     }
 
-    /// Keeps the configuration of an epoch that has just gone live.
-    pub(super) fn keep_last_good(&self, epoch: Epoch, config: &EnvoyConfig, info: &ServerInfo) {
-        let version = EnvoyVersion::parse(&info.version)
+    /// Notes which version of Envoy an epoch is that has just gone live. Returns what is kept with its
+    /// configuration, should it pass its probation.
+    pub(super) fn note_live(&self, epoch: Epoch, info: &ServerInfo) -> WentLive {
+        let envoy = EnvoyVersion::parse(&info.version)
             .map_or_else(|| info.version.clone(), |version| version.to_string());
-        lock(&self.versions).insert(epoch, version.clone());
+        lock(&self.versions).insert(epoch, envoy.clone());
+        WentLive {
+            at: SystemTime::now(),
+            envoy,
+        }
+    }
+
+    /// Keeps the configuration of an epoch that has passed its probation. One that was found unfit
+    /// must not replace the last good one.
+    pub(super) fn keep_last_good(&self, epoch: Epoch, config: &EnvoyConfig, live: WentLive) {
         let Some(last_good) = self.last_good.clone() else {
             return;
         };
-        let turn = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+        let turn = self.proven.fetch_add(1, Ordering::Relaxed) + 1;
         let stored = Arc::clone(&self.stored);
         let config = config.clone();
-        let live = WentLive {
-            at: SystemTime::now(),
-            envoy: version,
-        };
         let work = Arc::new(move || {
             let mut stored = lock(&stored);
             if *stored > turn {

@@ -50,7 +50,7 @@ pub(super) struct EnvoySettings {
     /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as
     /// permanent.
     pub(super) end_is_final: bool,
-    /// Where the configuration that went live last is kept, if it is.
+    /// Where the configuration is kept that has passed its probation last, if it is.
     pub(super) last_good: Option<LastKnownGood>,
     /// Where the ends of epochs that nobody asked for are reported, if they are.
     pub(super) reports: Option<CrashReports>,

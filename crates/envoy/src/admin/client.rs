@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
+use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
 use super::init_dump;
+use super::listeners::{self, ActiveListener};
 use super::stats::{self, ListenerConnections};
 use super::{AdminAddress, Exclude, ServerInfo};
 use crate::bootstrap::{Listener, MAX_BYTES};
@@ -19,6 +21,9 @@ const MAX_STATS: usize = 4 << 20;
 const MAX_SERVER_INFO: usize = MAX_BYTES;
 /// The largest other answer that is read.
 const MAX_OTHER: usize = 64 << 10;
+
+/// Where the statistics are.
+const STATS: &str = "/stats";
 
 /// Asks one Envoy's admin endpoint.
 ///
@@ -250,6 +255,79 @@ impl AdminClient {
         init_dump::parse(&body).map_err(|why| self.unexpected(path, why))
     }
 
+    /// Asks `/init_dump`, and returns the listeners that are warming, each with what it waits for, in
+    /// words.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn warming_listeners(&self) -> Result<Vec<String>, AdminError> {
+        let path = "/init_dump";
+        let body = self.call(Method::GET, path, "", MAX_STATS).await?;
+        init_dump::warming(&body).map_err(|why| self.unexpected(path, why))
+    }
+
+    /// Asks `/listeners`, and returns the listeners that are active. Those that are warming or draining,
+    /// and that of the admin endpoint, are not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn active_listeners(&self) -> Result<Vec<ActiveListener>, AdminError> {
+        let path = "/listeners";
+        let body = self
+            .call(Method::GET, path, "?format=json", MAX_STATS)
+            .await?;
+        listeners::active(&body).map_err(|why| self.unexpected(path, why))
+    }
+
+    /// Asks `/config_dump`, and returns the fetched listeners that Envoy has refused, each with the
+    /// reason. No other part of the configuration is in the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn refused_listeners(&self) -> Result<Vec<(String, String)>, AdminError> {
+        let path = "/config_dump";
+        let query = "?resource=dynamic_listeners&mask=name,error_state.details";
+        let body = self.call(Method::GET, path, query, MAX_STATS).await?;
+        listeners::refused(&body).map_err(|why| self.unexpected(path, why))
+    }
+
+    /// Asks `/stats`, and returns the counters of requests that are not zero.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn request_counters(&self) -> Result<Vec<(String, u64)>, AdminError> {
+        let body = self.stats_in_use("Counters", evidence::REQUESTS).await?;
+        stats::parse(&body).map_err(|why| self.unexpected(STATS, why))
+    }
+
+    /// Asks `/stats`, and returns what is fetched, with the gauges of warming listeners and of clusters.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn fetched(&self) -> Result<Fetched, AdminError> {
+        let query = stats_query("TextReadouts", false, evidence::VERSIONS);
+        let body = self.call(Method::GET, STATS, &query, MAX_STATS).await?;
+        let texts = evidence::texts(&body).map_err(|why| self.unexpected(STATS, why))?;
+        // The numbers cost more, and decide only where a text is empty.
+        let filter = match texts.iter().any(|(_, text)| text.is_empty()) {
+            true => evidence::MANAGERS_AND_VERSIONS,
+            false => evidence::MANAGERS,
+        };
+        let body = self.stats_in_use("Gauges", filter).await?;
+        let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
+        Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
+    }
+
+    async fn stats_in_use(&self, kind: &str, filter: &str) -> Result<Vec<u8>, AdminError> {
+        let query = stats_query(kind, true, filter);
+        self.call(Method::GET, STATS, &query, MAX_STATS).await
+    }
+
     /// Asks `/stats`, and returns the counters and gauges whose name matches the regular expression
     /// (RE2 syntax, not anchored). Histograms and text values are left out.
     ///
@@ -438,6 +516,12 @@ impl AdminClient {
             why,
         }
     }
+}
+
+/// The query for statistics of one kind, or for those only of them that were ever set.
+pub(super) fn stats_query(kind: &str, in_use: bool, filter: &str) -> String {
+    let in_use = if in_use { "&usedonly" } else { "" };
+    format!("?type={kind}{in_use}&filter={}", percent_encoded(filter))
 }
 
 /// Percent-encodes a query value: all but RFC 3986's unreserved characters.

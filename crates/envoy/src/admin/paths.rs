@@ -1,15 +1,15 @@
 //! Which paths of the admin endpoint Handover asks for: a configuration may refuse some
 //! (`admin.allow_paths`).
 
-use super::client::percent_encoded;
-use super::stats;
+use super::client::{percent_encoded, stats_query};
+use super::{evidence, stats};
 use crate::bootstrap::AdminPaths;
 
 /// The path without which an epoch cannot be seen live.
 const NEEDED: &str = "/server_info";
 
 /// The others, each with what is done otherwise where it is refused.
-const USED: [(&str, &str); 5] = [
+const USED: [(&str, &str); 7] = [
     (
         "/healthcheck/fail",
         "a stop does not make health checks fail and counts connections from outside, and \
@@ -20,7 +20,20 @@ const USED: [(&str, &str); 5] = [
         "/drain_listeners",
         "a stop keeps new connections away from outside and counts the open ones there",
     ),
-    ("/stats", "a stop counts connections from outside"),
+    (
+        "/stats",
+        "a stop counts connections from outside, and a probation sees neither failed requests nor \
+         resources that have not come",
+    ),
+    (
+        "/listeners",
+        "a probation does not see that an epoch lacks listeners",
+    ),
+    (
+        "/init_dump",
+        "a late start is explained without what the epoch waits for, and a probation does not see \
+         that a listener is warming",
+    ),
     (
         "/ready",
         "`handover drain` and `handover undrain` are refused",
@@ -41,11 +54,17 @@ impl Refused {
     pub(crate) fn by(paths: &AdminPaths) -> Self {
         let refuses = |path: &str| {
             // Envoy compares the path together with its query.
+            let query = |query: String| format!("{path}{query}");
             let asked = match path {
-                "/stats" => format!("{path}?filter={}", percent_encoded(stats::ACTIVE)),
-                _ => path.to_owned(),
+                "/stats" => vec![
+                    query(format!("?filter={}", percent_encoded(stats::ACTIVE))),
+                    query(stats_query("Counters", true, evidence::REQUESTS)),
+                ],
+                "/listeners" => vec![query("?format=json".to_owned())],
+                _ => vec![path.to_owned()],
             };
-            paths.allows(&asked) == Some(false)
+            let mut asked = asked.iter();
+            asked.any(|asked| paths.allows(asked) == Some(false))
         };
         Self {
             needed: refuses(NEEDED).then_some(NEEDED),
@@ -87,14 +106,17 @@ mod tests {
             refused("[{safe_regex: {regex: '/.*'}}]"),
             Refused::default()
         );
-        let drains_worse =
-            refused("[{exact: /server_info}, {prefix: /healthcheck}, {prefix: /dr}]");
+        let drains_worse = refused(
+            "[{exact: /server_info}, {prefix: /healthcheck}, {prefix: /dr}, {prefix: /listeners}]",
+        );
         assert_eq!(drains_worse.needed, None);
         assert_eq!(
             drains_worse.otherwise().unwrap(),
             "admin.allow_paths refuses paths that Handover asks for: without /stats a stop counts \
-             connections from outside; without /ready `handover drain` and `handover undrain` are \
-             refused"
+             connections from outside, and a probation sees neither failed requests nor resources that \
+             have not come; without /init_dump a late start is explained without what the epoch waits \
+             for, and a probation does not see that a listener is warming; without /ready `handover \
+             drain` and `handover undrain` are refused"
         );
         assert_eq!(refused("[{prefix: /stats}]").needed, Some("/server_info"));
         // An exact path allows no query.
@@ -108,5 +130,11 @@ mod tests {
                 .contains("without /stats")
         );
         assert_eq!(refused("[{custom: {}}]"), Refused::default());
+        let without_query = refused("[{safe_regex: {regex: '/[^l].*'}}, {exact: /listeners}]");
+        assert_eq!(
+            without_query.otherwise().unwrap(),
+            "admin.allow_paths refuses paths that Handover asks for: without /listeners a probation \
+             does not see that an epoch lacks listeners"
+        );
     }
 }

@@ -13,7 +13,7 @@ use handover_tokio::error_chain;
 
 use crate::control::wire::{Configuration, LastExit};
 use crate::operator::{Refusal, Report};
-use crate::{EpochFacts, EpochListeners, Facts, Listener, Operate, Purpose};
+use crate::{EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals};
 
 #[async_trait]
 impl Operate for Envoy {
@@ -82,6 +82,32 @@ impl Operate for Envoy {
 
     async fn without_clients(&self) {
         Envoy::without_clients(self).await;
+    }
+
+    async fn examine(&self, epoch: Epoch) -> Examination {
+        let seen = Envoy::examine(self, epoch).await;
+        let listeners = seen.missing.map(|missing| {
+            let listeners = missing.iter();
+            listeners.map(ToString::to_string).collect::<Vec<_>>()
+        });
+        let lost = seen.lost.map(|lost| {
+            let lost = lost.iter();
+            lost.map(|resource| format!("what needs {resource}"))
+                .collect::<Vec<_>>()
+        });
+        let missing = match (listeners, lost) {
+            (None, None) => None,
+            (listeners, lost) => Some([listeners, lost].into_iter().flatten().flatten().collect()),
+        };
+        Examination {
+            silent: seen.silent,
+            missing,
+            warming: seen.waits_for,
+            requests: seen.requests.map(|requests| Totals {
+                all: requests.all,
+                failed: requests.failed,
+            }),
+        }
     }
 
     fn cut(&self) -> Option<String> {

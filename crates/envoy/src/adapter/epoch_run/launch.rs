@@ -11,6 +11,7 @@ use handover_tokio::{RunControl, error_chain};
 
 use super::super::epochs::preparation::{Origin, Preparation, Step, Text};
 use super::super::epochs::succession::{OtherVersion, Succession, needs_version, succession};
+use super::super::examination::{looking_before_start, starting_alone};
 use super::super::lineage::Lineage;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
@@ -51,12 +52,13 @@ pub(super) async fn launch(
     };
     let lineage = match envoy.running.newest() {
         None => {
+            starting_alone(envoy);
             starting
                 .prepare(Preparation::alone(starting.origin()))
                 .await?;
             envoy.lineages.begin(epoch)?
         }
-        Some(older) => starting.follow_on(&older).await?,
+        Some(older) => looking_before_start(envoy, starting.follow_on(&older)).await?,
     };
     let file = envoy.run_dir.file(epoch.number(), config.format());
     envoy.stand_ins.vacate(&lineage, epoch).await;

@@ -20,6 +20,7 @@ mod until_live;
 mod watchdog;
 mod withdrawal;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use handover_core::{Abort, Epoch};
@@ -36,6 +37,7 @@ use super::running::{EnvoyProcess, now};
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::failure::Failure;
 use crate::hot_restart::RepairError;
+use crate::last_good::WentLive;
 use crate::text::{is_about_reading, one_line};
 
 pub(super) use self::stand_ins::StandIns;
@@ -201,16 +203,28 @@ impl EpochRun<'_> {
             // Its end is under way.
             return std::future::pending().await;
         }
-        envoy
-            .records
-            .keep_last_good(process.epoch, &process.config, &info);
+        let live = envoy.records.note_live(process.epoch, &info);
         process.control.live();
         tokio::select! {
+            // One that has passed its probation just before is good, whatever follows.
+            biased;
+            never = self.keep_once_proven(live) => match never {},
             _ = process.control.retired() => envoy.running.table().retire(process.epoch),
             () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung() => return KillReason::Hung { silent_for },
         }
         self.follow_to_the_end().await
+    }
+
+    /// Keeps the configuration as the last good one once the epoch has passed its probation.
+    async fn keep_once_proven(&self, live: WentLive) -> Infallible {
+        let (envoy, process) = (self.envoy, &*self.process);
+        process.control.proven().await;
+        envoy.running.table().prove(process.epoch);
+        envoy
+            .records
+            .keep_last_good(process.epoch, &process.config, live);
+        std::future::pending().await
     }
 
     /// Ends the epoch as it was told to.

@@ -21,10 +21,12 @@
 //! ([`preparation`]), why it is not live yet ([`start`]), whether it may be dropped
 //! when its start is withdrawn ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it
 //! once a newer one is live ([`old_epoch`]), whether it has finished its work ([`draining`]), and what
-//! its end means ([`end`]).
+//! its end means ([`end`]). What it lacks beside an older one is found by [`evidence`] and [`absence`].
 
+mod absence;
 pub(super) mod draining;
 pub(super) mod end;
+pub(super) mod evidence;
 pub(super) mod old_epoch;
 pub(super) mod preparation;
 pub(super) mod silence;
@@ -67,6 +69,8 @@ struct Running {
     started: Started,
     /// When it was first seen live.
     live_since: Option<Instant>,
+    /// Whether it has passed its probation.
+    proven: bool,
     /// Whether its start was given up before it was live.
     given_up: bool,
     /// Whether it listens on nothing any more, because a newer epoch has been live.
@@ -110,6 +114,7 @@ impl Epochs {
         let running = Running {
             started,
             live_since: None,
+            proven: false,
             given_up: false,
             replaced: false,
             dismissed: false,
@@ -168,6 +173,20 @@ impl Epochs {
         let mut newest_first = self.running.iter().rev();
         let (epoch, _) = newest_first.find(|(_, running)| running.is_live())?;
         Some(*epoch)
+    }
+
+    /// Notes that a live epoch has passed its probation.
+    pub(super) fn prove(&mut self, epoch: Epoch) {
+        if let Some(running) = self.running.get_mut(&epoch) {
+            running.proven = true;
+        }
+    }
+
+    /// Returns the newest epoch if it is live, and whether it has passed its probation. It has the admin
+    /// endpoint then: a newer one takes that over as it starts.
+    pub(super) fn newest_if_live(&self) -> Option<(Epoch, bool)> {
+        let (epoch, running) = self.running.last_key_value()?;
+        running.is_live().then_some((*epoch, running.proven))
     }
 
     /// Returns whether the epoch was seen live.

@@ -1,0 +1,375 @@
+//! Whether an epoch that is live can do its work, from what its admin endpoint answers.
+//!
+//! What was there before must be known before the next epoch is started, because that takes the
+//! admin endpoint over. So the epoch that serves is looked at before each start:
+//!
+//! ```text
+//!   the epoch that serves           what is remembered
+//!   has passed its probation   ──>  this look at it; nothing, if it was not seen
+//!   is on probation itself     ──>  what was remembered of the one before; this look, if there was none
+//!   there is none              ──>  nothing
+//! ```
+//!
+//! So an epoch that lacks something is never the measure for the next one, and one that has followed
+//! a failed start is compared with what served before that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use handover_core::Epoch;
+use handover_tokio::error_chain;
+
+use super::absence::{Listeners, missing};
+use crate::adapter::EnvoyConfig;
+use crate::adapter::examination::{ClusterCounts, Examination, RequestTotals};
+use crate::admin::{ActiveListener, AdminError, Fetched, Kept, RequestCounter};
+use crate::bootstrap::fetches_listeners;
+
+/// How old a look at an epoch may be that has lost its admin endpoint to a start that has failed.
+const OLDEST: Duration = Duration::from_secs(60);
+
+/// What was seen of the running epochs.
+#[derive(Debug, Default)]
+pub(in crate::adapter) struct Evidence {
+    before: Option<Before>,
+    counted: Counted,
+}
+
+/// The process of an epoch, which is live.
+#[derive(Clone, Debug)]
+pub(in crate::adapter) struct Subject {
+    pub(in crate::adapter) epoch: Epoch,
+    pub(in crate::adapter) pid: u32,
+    pub(in crate::adapter) config: Arc<EnvoyConfig>,
+}
+
+/// The epoch with which newer ones are compared.
+#[derive(Debug)]
+struct Before {
+    subject: Subject,
+    is_proven: bool,
+    seen: Option<Seen>,
+    at: Instant,
+}
+
+/// What was seen of it.
+#[derive(Clone, Debug)]
+struct Seen {
+    listeners: Vec<ActiveListener>,
+    waits_for: Option<Vec<String>>,
+    received: Option<Vec<String>>,
+}
+
+/// What an admin endpoint answers.
+#[derive(Debug)]
+pub(in crate::adapter) struct Answers {
+    pub(in crate::adapter) listeners: Result<Vec<ActiveListener>, AdminError>,
+    /// The listeners that are warming, in words. `None` where this was not asked.
+    pub(in crate::adapter) warming: Option<Result<Vec<String>, AdminError>>,
+    /// What is fetched.
+    pub(in crate::adapter) fetched: Option<Result<Fetched, AdminError>>,
+    /// The counters of requests that are not zero.
+    pub(in crate::adapter) requests: Option<Result<Vec<(String, u64)>, AdminError>>,
+}
+
+impl Answers {
+    /// Makes those of an endpoint that was not asked for anything else.
+    pub(in crate::adapter) fn only(listeners: Result<Vec<ActiveListener>, AdminError>) -> Self {
+        Self {
+            listeners,
+            warming: None,
+            fetched: None,
+            requests: None,
+        }
+    }
+
+    /// Returns what is fetched, if all of it is known.
+    fn fetched(&self, config: &EnvoyConfig) -> Option<&Fetched> {
+        let fetched = self.fetched.as_ref()?.as_ref().ok()?;
+        let is_whole = Kept::by(&config.bootstrap().stats).versions;
+        is_whole.then_some(fetched)
+    }
+
+    /// Returns why the endpoint is silent, if it is. Whatever comes back shows that somebody is awake.
+    pub(in crate::adapter) fn silence(&self) -> Option<String> {
+        match &self.listeners {
+            Err(
+                error @ (AdminError::Connect { .. }
+                | AdminError::Http { .. }
+                | AdminError::TimedOut { .. }),
+            ) => Some(error_chain(error)),
+            Err(
+                AdminError::TooLarge { .. }
+                | AdminError::Status { .. }
+                | AdminError::Unexpected { .. }
+                | AdminError::NoGauge { .. },
+            )
+            | Ok(_) => None,
+        }
+    }
+}
+
+impl Evidence {
+    /// Returns whether the epoch that serves must be looked at before another one is started.
+    pub(in crate::adapter) fn must_look(&self, is_proven: bool) -> bool {
+        is_proven || self.before.as_ref().is_none_or(|before| !before.is_proven)
+    }
+
+    /// Takes in that an epoch is about to be started beside none.
+    pub(in crate::adapter) fn forget(&mut self) {
+        self.before = None;
+    }
+
+    /// Takes in a look at the epoch that serves, before another one is started. `None` stands for a look
+    /// that was not over in time.
+    pub(in crate::adapter) fn remember(
+        &mut self,
+        subject: Subject,
+        is_proven: bool,
+        answers: Option<&Answers>,
+        now: Instant,
+    ) {
+        let seen = answers.and_then(|answers| {
+            let listeners = answers.listeners.as_ref().ok()?.clone();
+            let (waits_for, is_whole) = waits_for(answers, &subject.config);
+            let fetched = answers.fetched(&subject.config);
+            Some(Seen {
+                listeners,
+                waits_for: is_whole.then_some(waits_for),
+                received: fetched.map(|fetched| fetched.received.clone()),
+            })
+        });
+        if seen.is_none()
+            && let Some(before) = &mut self.before
+            && before.subject.pid == subject.pid
+            && now.saturating_duration_since(before.at) <= OLDEST
+        {
+            // A start that has failed has taken its admin endpoint away.
+            before.is_proven = is_proven;
+            return;
+        }
+        self.before = Some(Before {
+            subject,
+            is_proven,
+            seen,
+            at: now,
+        });
+    }
+
+    /// Takes in what an epoch has answered, and returns what that shows: `None` if it was not certain
+    /// that this epoch has the endpoint. A child waits for its parent, so where an older epoch of its
+    /// lineage is stopped, its silence is not its own.
+    pub(in crate::adapter) fn examine(
+        &mut self,
+        subject: &Subject,
+        answers: Option<&Answers>,
+        older_is_stopped: bool,
+    ) -> Examination {
+        let nothing = |why: &str| Examination {
+            not_seen: vec![why.to_owned()],
+            ..Examination::default()
+        };
+        let Some(answers) = answers else {
+            return nothing("a newer epoch has the admin endpoint, or is about to take it over");
+        };
+        let silent = answers.silence();
+        if silent.is_some() {
+            return match older_is_stopped {
+                true => nothing("the epoch waits for an older one, which is stopped"),
+                false => Examination {
+                    silent,
+                    ..Examination::default()
+                },
+            };
+        }
+        let mut examination = Examination {
+            not_seen: not_seen(answers, &subject.config),
+            ..Examination::default()
+        };
+        let before = self.before_of(subject);
+        if let Ok(listeners) = &answers.listeners {
+            examination.missing = before.and_then(|before| {
+                let seen = before.seen.as_ref()?;
+                let older = listeners_of(&before.subject.config, &seen.listeners);
+                Some(missing(older, listeners_of(&subject.config, listeners)))
+            });
+            examination.listeners = Some(listeners.clone());
+        }
+        let (mut waits, is_whole) = waits_for(answers, &subject.config);
+        let waited = before.map(|before| before.seen.as_ref()?.waits_for.as_ref());
+        match waited {
+            // What the older one has waited for says nothing against the newer one.
+            Some(Some(waited)) => waits.retain(|name| !waited.contains(name)),
+            Some(None) => waits.clear(),
+            None => {}
+        }
+        let is_known = is_whole && waited != Some(None);
+        examination.waits_for = (is_known || !waits.is_empty()).then_some(waits);
+        examination.lost = before.and_then(|before| {
+            let received = before.seen.as_ref()?.received.as_ref()?;
+            let awaited = answers.fetched(&subject.config)?.awaited.iter();
+            Some(
+                awaited
+                    .filter(|name| received.contains(name))
+                    .cloned()
+                    .collect(),
+            )
+        });
+        examination.clusters = clusters(answers);
+        if let Some(Ok(counters)) = &answers.requests
+            && Kept::by(&subject.config.bootstrap().stats).requests
+        {
+            examination.requests = self.counted.handle_counters(subject.pid, counters);
+        }
+        examination
+    }
+
+    /// The epoch with which this one is compared. An epoch is not compared with itself.
+    fn before_of(&self, subject: &Subject) -> Option<&Before> {
+        let before = self.before.as_ref();
+        before.filter(|before| before.subject.epoch < subject.epoch)
+    }
+}
+
+fn listeners_of<'a>(config: &'a EnvoyConfig, active: &'a [ActiveListener]) -> Listeners<'a> {
+    Listeners {
+        active,
+        configured: &config.bootstrap().listeners,
+        fetches: fetches_listeners(config.content()),
+    }
+}
+
+/// What an epoch waits for, and whether that is all of it.
+fn waits_for(answers: &Answers, config: &EnvoyConfig) -> (Vec<String>, bool) {
+    let mut waits = Vec::new();
+    let mut is_whole = Kept::by(&config.bootstrap().stats).versions;
+    match &answers.warming {
+        Some(Ok(warming)) => waits.extend(warming.iter().cloned()),
+        Some(Err(_)) | None => is_whole = false,
+    }
+    match &answers.fetched {
+        Some(Ok(Fetched {
+            awaited, gauges, ..
+        })) => {
+            waits.extend(awaited.iter().cloned());
+            let unnamed = |gauge: &str, named: usize| {
+                let all = gauges.get(gauge).copied().unwrap_or_default();
+                all.saturating_sub(u64::try_from(named).unwrap_or(u64::MAX))
+            };
+            let named = waits
+                .iter()
+                .filter(|name| name.starts_with("listener "))
+                .count();
+            match unnamed("listener_manager.total_listeners_warming", named) {
+                0 => {}
+                1 => waits.push("a warming listener".to_owned()),
+                more => waits.push(format!("{more} warming listeners")),
+            }
+            match unnamed("cluster_manager.warming_clusters", 0) {
+                0 => {}
+                1 => waits.push("a warming cluster".to_owned()),
+                more => waits.push(format!("{more} warming clusters")),
+            }
+        }
+        Some(Err(_)) | None => is_whole = false,
+    }
+    (waits, is_whole)
+}
+
+/// How many clusters there are. A gauge that was never set is not in the answer.
+fn clusters(answers: &Answers) -> Option<ClusterCounts> {
+    let Some(Ok(Fetched { gauges, .. })) = &answers.fetched else {
+        return None;
+    };
+    let active = *gauges.get("cluster_manager.active_clusters")?;
+    let warming = gauges.get("cluster_manager.warming_clusters");
+    Some(ClusterCounts {
+        active,
+        warming: warming.copied().unwrap_or_default(),
+    })
+}
+
+/// What could not be looked at, and why.
+fn not_seen(answers: &Answers, config: &EnvoyConfig) -> Vec<String> {
+    let kept = Kept::by(&config.bootstrap().stats);
+    let mut not_seen = Vec::new();
+    let mut note = |what: &str, error: Option<&AdminError>| {
+        if let Some(error) = error {
+            not_seen.push(format!("{what}: {}", error_chain(error)));
+        }
+    };
+    note("listeners", answers.listeners.as_ref().err());
+    let warming = answers.warming.as_ref();
+    note(
+        "warming listeners",
+        warming.and_then(|it| it.as_ref().err()),
+    );
+    let received = answers.fetched.as_ref();
+    note(
+        "missing resources",
+        received.and_then(|it| it.as_ref().err()),
+    );
+    let requests = answers.requests.as_ref();
+    note("requests", requests.and_then(|it| it.as_ref().err()));
+    if !kept.versions {
+        not_seen.push("missing resources: stats_matcher leaves out their versions".to_owned());
+    }
+    if !kept.requests {
+        not_seen.push("requests: stats_matcher leaves out their counters".to_owned());
+    } else if let Some(Ok(counters)) = &answers.requests
+        && is_mixed(counters)
+    {
+        let why = "requests: a listener has the stat_prefix `admin`, as the admin endpoint has";
+        not_seen.push(why.to_owned());
+    }
+    not_seen
+}
+
+fn is_mixed(counters: &[(String, u64)]) -> bool {
+    let mut counters = counters.iter();
+    counters
+        .any(|(name, value)| *value > 0 && RequestCounter::of(name) == Some(RequestCounter::Mixed))
+}
+
+/// The requests of all epochs so far, as far as they were seen.
+///
+/// The counters of an epoch begin at zero. Those that its parent has not reported yet, of a few seconds
+/// at most, are added to them, and so is what the parent counts while it drains. So what each
+/// epoch has counted is added up here.
+#[derive(Debug, Default)]
+struct Counted {
+    /// The process that was asked last.
+    pid: Option<u32>,
+    last: BTreeMap<String, u64>,
+    totals: RequestTotals,
+}
+
+impl Counted {
+    /// Takes in the counters of a process, and returns the totals, or `None` where they count the
+    /// questions at the admin endpoint as well.
+    fn handle_counters(&mut self, pid: u32, counters: &[(String, u64)]) -> Option<RequestTotals> {
+        if self.pid != Some(pid) {
+            self.pid = Some(pid);
+            self.last.clear();
+        }
+        let mut last = BTreeMap::new();
+        for (name, value) in counters {
+            let before = self.last.get(name).copied().unwrap_or_default();
+            // A counter that has fallen was reset, and counts from zero again.
+            let more = value.checked_sub(before).unwrap_or(*value);
+            let total = match RequestCounter::of(name) {
+                Some(RequestCounter::All) => &mut self.totals.all,
+                Some(RequestCounter::Failed) => &mut self.totals.failed,
+                Some(RequestCounter::Mixed) | None => continue,
+            };
+            *total = total.saturating_add(more);
+            last.insert(name.clone(), *value);
+        }
+        self.last = last;
+        (!is_mixed(counters)).then_some(self.totals)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,406 @@
+use std::io::ErrorKind;
+
+use super::*;
+use crate::admin::AdminAddress;
+use crate::bootstrap::ListenAddress;
+
+const PATH: &str = "/listeners";
+
+fn admin() -> AdminAddress {
+    "127.0.0.1:9901".parse().unwrap()
+}
+
+fn timed_out() -> AdminError {
+    AdminError::TimedOut {
+        address: admin(),
+        path: PATH,
+        limit: Duration::from_secs(1),
+    }
+}
+
+fn forbidden() -> AdminError {
+    AdminError::Status {
+        address: admin(),
+        path: PATH,
+        status: 403,
+        body: String::new(),
+    }
+}
+
+fn config(more: &str) -> Arc<EnvoyConfig> {
+    let text = format!("{{admin: {{address: {{pipe: {{path: /a}}}}}}, {more}}}");
+    Arc::new(EnvoyConfig::parse("envoy.yaml".as_ref(), text.into_bytes()).unwrap())
+}
+
+/// An epoch that fetches its listeners; its process has the number of the epoch and 100.
+fn fetching(epoch: u32) -> Subject {
+    Subject {
+        epoch: Epoch::new(epoch),
+        pid: 100 + epoch,
+        config: config("dynamic_resources: {lds_config: {ads: {}}}"),
+    }
+}
+
+fn listeners(names: &[&str]) -> Vec<ActiveListener> {
+    let names = names.iter();
+    names
+        .map(|name| ActiveListener {
+            name: (*name).to_owned(),
+            addresses: vec![ListenAddress::Pipe(format!("/{name}").into())],
+        })
+        .collect()
+}
+
+/// The answers of an epoch with these listeners, which waits for these resources.
+fn answers(active: &[&str], waits: &[&str]) -> Answers {
+    let fetched = Fetched {
+        awaited: waits.iter().map(ToString::to_string).collect(),
+        ..Fetched::default()
+    };
+    Answers {
+        listeners: Ok(listeners(active)),
+        warming: Some(Ok(Vec::new())),
+        fetched: Some(Ok(fetched)),
+        requests: Some(Ok(Vec::new())),
+    }
+}
+
+fn with_gauges<const N: usize>(gauges: [(&str, u64); N], warming: &[&str]) -> Answers {
+    let gauges = gauges.map(|(name, value)| (name.to_owned(), value)).into();
+    Answers {
+        warming: Some(Ok(warming.iter().map(ToString::to_string).collect())),
+        fetched: Some(Ok(Fetched {
+            gauges,
+            ..Fetched::default()
+        })),
+        ..answers(&[], &[])
+    }
+}
+
+fn requests<const N: usize>(counters: [(&str, u64); N]) -> Answers {
+    let counters = counters.map(|(name, value)| (name.to_owned(), value));
+    Answers {
+        requests: Some(Ok(counters.into())),
+        ..answers(&[], &[])
+    }
+}
+
+fn missing_of(examination: &Examination) -> Option<Vec<String>> {
+    let missing = examination.missing.as_ref()?.iter();
+    Some(missing.map(|missing| missing.name.clone()).collect())
+}
+
+/// What an epoch with these listeners lacks.
+fn lacks(evidence: &mut Evidence, epoch: u32, active: &[&str]) -> Option<Vec<String>> {
+    let subject = fetching(epoch);
+    missing_of(&evidence.examine(&subject, Some(&answers(active, &[])), false))
+}
+
+/// Takes in a look at an epoch before the next start.
+fn look(evidence: &mut Evidence, epoch: u32, is_proven: bool, active: &[&str], now: Instant) {
+    if evidence.must_look(is_proven) {
+        let answers = answers(active, &[]);
+        evidence.remember(fetching(epoch), is_proven, Some(&answers), now);
+    }
+}
+
+#[test]
+fn an_epoch_is_compared_with_the_one_that_served_before_its_start() {
+    let mut evidence = Evidence::default();
+    assert_eq!(lacks(&mut evidence, 0, &["a"]), None);
+    look(&mut evidence, 0, true, &["a", "b"], Instant::now());
+    assert_eq!(lacks(&mut evidence, 1, &["a"]), Some(vec!["b".to_owned()]));
+    assert_eq!(lacks(&mut evidence, 1, &["a", "b", "c"]), Some(vec![]));
+    // It is not compared with itself.
+    assert_eq!(lacks(&mut evidence, 0, &["a"]), None);
+}
+
+#[test]
+fn one_on_probation_is_no_measure_for_the_next_one() {
+    let mut evidence = Evidence::default();
+    let now = Instant::now();
+    look(&mut evidence, 0, true, &["a", "b"], now);
+    // Epoch 1 lacks one, and is followed before that is judged.
+    look(&mut evidence, 1, false, &["a"], now);
+    assert_eq!(lacks(&mut evidence, 2, &["a"]), Some(vec!["b".to_owned()]));
+    // Epoch 2 has passed without it, so it is the measure.
+    look(&mut evidence, 2, true, &["a"], now);
+    assert_eq!(lacks(&mut evidence, 3, &["a"]), Some(vec![]));
+}
+
+#[test]
+fn where_none_has_passed_the_newest_one_is_the_measure() {
+    let mut evidence = Evidence::default();
+    let now = Instant::now();
+    look(&mut evidence, 0, false, &["a"], now);
+    look(&mut evidence, 1, false, &["a", "b"], now);
+    assert_eq!(lacks(&mut evidence, 2, &["a"]), Some(vec!["b".to_owned()]));
+}
+
+#[test]
+fn what_was_not_seen_before_the_start_is_unknown_and_not_what_was_seen_long_ago() {
+    let mut evidence = Evidence::default();
+    let now = Instant::now();
+    look(&mut evidence, 0, true, &["a", "b"], now);
+    evidence.remember(fetching(1), true, None, now);
+    assert_eq!(lacks(&mut evidence, 2, &["a"]), None);
+    let subject = fetching(2);
+    let seen = evidence.examine(&subject, Some(&answers(&["a"], &["x"])), false);
+    assert_eq!(seen.waits_for, None);
+    // The same for one that forbids the question.
+    let forbidden = Answers::only(Err(forbidden()));
+    evidence.remember(fetching(1), true, Some(&forbidden), now);
+    assert_eq!(lacks(&mut evidence, 2, &["a"]), None);
+    evidence.forget();
+    assert_eq!(lacks(&mut evidence, 2, &["a"]), None);
+}
+
+#[test]
+fn one_that_has_lost_its_admin_endpoint_to_a_failed_start_is_known_for_a_minute() {
+    let mut evidence = Evidence::default();
+    let now = Instant::now();
+    look(&mut evidence, 0, true, &["a", "b"], now);
+    evidence.remember(fetching(0), true, None, now + OLDEST);
+    assert_eq!(lacks(&mut evidence, 1, &["a"]), Some(vec!["b".to_owned()]));
+    let later = now + OLDEST + Duration::from_millis(1);
+    evidence.remember(fetching(0), true, None, later);
+    assert_eq!(lacks(&mut evidence, 1, &["a"]), None);
+}
+
+#[test]
+fn only_an_endpoint_from_which_nothing_comes_is_silent() {
+    let mut evidence = Evidence::default();
+    let subject = fetching(0);
+    let refused = AdminError::Connect {
+        address: admin(),
+        source: ErrorKind::ConnectionRefused.into(),
+    };
+    for (error, is_silent) in [(timed_out(), true), (refused, true), (forbidden(), false)] {
+        let words = error.to_string();
+        let answers = Answers::only(Err(error));
+        let seen = evidence.examine(&subject, Some(&answers), false);
+        assert_eq!(seen.silent.is_some(), is_silent, "{words}");
+        assert_eq!(seen.not_seen.is_empty(), is_silent, "{words}");
+        assert_eq!((seen.missing, seen.waits_for), (None, None));
+    }
+    // One that does not answer is silent, and neither without listeners nor without resources.
+    let silent = Answers::only(Err(timed_out()));
+    let waits = evidence.examine(&subject, Some(&silent), true);
+    assert_eq!(waits.silent, None);
+    assert_eq!(
+        waits.not_seen,
+        ["the epoch waits for an older one, which is stopped"]
+    );
+}
+
+#[test]
+fn an_answer_that_may_be_of_another_epoch_shows_nothing() {
+    let mut evidence = Evidence::default();
+    let seen = evidence.examine(&fetching(0), None, false);
+    assert_eq!(seen.not_seen.len(), 1);
+    assert_eq!(
+        Examination {
+            not_seen: Vec::new(),
+            ..seen
+        },
+        Examination::default()
+    );
+}
+
+#[test]
+fn what_the_older_one_waited_for_too_is_no_evidence() {
+    let mut evidence = Evidence::default();
+    let before = answers(&[], &["old"]);
+    evidence.remember(fetching(0), true, Some(&before), Instant::now());
+    let waits = |evidence: &mut Evidence, epoch, answers| {
+        evidence
+            .examine(&fetching(epoch), Some(&answers), false)
+            .waits_for
+    };
+    let of_both = waits(&mut evidence, 1, answers(&[], &["new", "old"]));
+    assert_eq!(of_both, Some(vec!["new".to_owned()]));
+    let of_the_older = waits(&mut evidence, 1, answers(&[], &["old"]));
+    assert_eq!(of_the_older, Some(vec![]));
+    // The first epoch follows on none.
+    let of_the_first = waits(&mut Evidence::default(), 0, answers(&[], &["new"]));
+    assert_eq!(of_the_first, Some(vec!["new".to_owned()]));
+}
+
+#[test]
+fn what_the_older_one_had_received_and_the_newer_one_has_not_is_lost() {
+    let fetched = |received: &str, awaited: &str| {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let fetched = Fetched {
+            received: words(received),
+            awaited: words(awaited),
+            ..Fetched::default()
+        };
+        Answers {
+            fetched: Some(Ok(fetched)),
+            ..answers(&[], &[])
+        }
+    };
+    let lost = |older: &Answers, newer: &Answers| {
+        let mut evidence = Evidence::default();
+        evidence.remember(fetching(0), true, Some(older), Instant::now());
+        let seen = evidence.examine(&fetching(1), Some(newer), false);
+        seen.lost.map(|names| names.join(" "))
+    };
+    let older = fetched("cert routes", "late");
+    let lacks = fetched("routes", "cert late new");
+    assert_eq!(lost(&older, &lacks).as_deref(), Some("cert"));
+    assert_eq!(lost(&older, &fetched("cert", "")).as_deref(), Some(""));
+    let forbidden = || Answers {
+        fetched: Some(Err(forbidden())),
+        ..answers(&[], &[])
+    };
+    assert_eq!(lost(&older, &forbidden()), None);
+    assert_eq!(lost(&forbidden(), &lacks), None);
+}
+
+#[test]
+fn warming_is_told_by_name_and_else_by_number() {
+    let waits = |answers| {
+        let seen = Evidence::default().examine(&fetching(0), Some(&answers), false);
+        seen.waits_for.map(|names| names.join(", "))
+    };
+    let listeners = "listener_manager.total_listeners_warming";
+    let clusters = "cluster_manager.warming_clusters";
+    assert_eq!(waits(with_gauges([], &[])).unwrap(), "");
+    let named = with_gauges([(listeners, 1)], &["listener a (x)"]);
+    assert_eq!(waits(named).unwrap(), "listener a (x)");
+    let partly = with_gauges([(listeners, 2), (clusters, 1)], &["listener a"]);
+    assert_eq!(
+        waits(partly).unwrap(),
+        "listener a, a warming listener, a warming cluster"
+    );
+    let more = with_gauges([(listeners, 2), (clusters, 3)], &[]);
+    assert_eq!(
+        waits(more).unwrap(),
+        "2 warming listeners, 3 warming clusters"
+    );
+    // What was not asked whole proves nothing by its absence, and still something by what it has.
+    let forbidden_dump = || Some(Err(forbidden()));
+    let empty = Answers {
+        warming: forbidden_dump(),
+        ..answers(&[], &[])
+    };
+    assert_eq!(waits(empty), None);
+    let some = Answers {
+        warming: forbidden_dump(),
+        ..answers(&[], &["x"])
+    };
+    assert_eq!(waits(some).unwrap(), "x");
+}
+
+#[test]
+fn clusters_are_counted_where_the_gauge_is_kept() {
+    let counted = |answers| {
+        Evidence::default()
+            .examine(&fetching(0), Some(&answers), false)
+            .clusters
+    };
+    assert_eq!(counted(with_gauges([], &[])), None);
+    let active = ("cluster_manager.active_clusters", 3);
+    let (active, warming) = (
+        with_gauges([active], &[]),
+        with_gauges([active, ("cluster_manager.warming_clusters", 2)], &[]),
+    );
+    let of = |answers| counted(answers).map(|counts| (counts.active, counts.warming));
+    assert_eq!((of(active), of(warming)), (Some((3, 0)), Some((3, 2))));
+}
+
+/// The totals after each of these answers, of epochs with these numbers.
+fn totals<const N: usize>(looks: [(u32, Answers); N]) -> [Option<(u64, u64)>; N] {
+    let mut evidence = Evidence::default();
+    looks.map(|(epoch, answers)| {
+        let seen = evidence.examine(&fetching(epoch), Some(&answers), false);
+        seen.requests.map(|totals| (totals.all, totals.failed))
+    })
+}
+
+#[test]
+fn requests_of_all_epochs_are_added_up() {
+    let done = |count| ("http.in.downstream_rq_completed", count);
+    let failed = |count| ("http.in.downstream_rq_5xx", count);
+    let seen = totals([
+        (0, requests([])),
+        (0, requests([done(10), failed(1)])),
+        (
+            0,
+            requests([
+                done(30),
+                failed(1),
+                ("http.admin.downstream_rq_completed", 900),
+            ]),
+        ),
+        // The next epoch counts from zero.
+        (1, requests([done(5), failed(2)])),
+        (1, requests([done(6), failed(2)])),
+        // It has counted more before the first look than the one before.
+        (2, requests([done(50)])),
+    ]);
+    let expected = [(0, 0), (10, 1), (30, 1), (35, 3), (36, 3), (86, 3)];
+    assert_eq!(seen, expected.map(Some));
+}
+
+#[test]
+fn counters_that_are_reset_or_removed_take_nothing_back() {
+    let seen = totals([
+        (
+            0,
+            requests([
+                ("http.a.downstream_rq_completed", 10),
+                ("tcp.b.downstream_cx_total", 5),
+            ]),
+        ),
+        (0, requests([("http.a.downstream_rq_completed", 12)])),
+        (
+            0,
+            requests([
+                ("http.a.downstream_rq_completed", 3),
+                ("tcp.b.downstream_cx_no_route", 1),
+            ]),
+        ),
+        (
+            0,
+            requests([
+                ("http.a.downstream_rq_completed", u64::MAX),
+                ("cluster.c.upstream_cx_connect_attempts_exceeded", 2),
+            ]),
+        ),
+    ]);
+    let expected = [(15, 0), (17, 0), (20, 1), (u64::MAX, 3)];
+    assert_eq!(seen, expected.map(Some));
+}
+
+#[test]
+fn requests_are_unknown_where_the_admin_endpoint_or_a_matcher_spoils_their_counters() {
+    let mixed = requests([
+        ("http.in.downstream_rq_completed", 10),
+        ("http.admin.rq_total", 1),
+    ]);
+    assert_eq!(totals([(0, mixed)]), [None]);
+    let counters = [("http.in.downstream_rq_completed", 10)];
+    let mut evidence = Evidence::default();
+    let matcher =
+        "stats_config: {stats_matcher: {inclusion_list: {patterns: [{prefix: http.in}]}}}";
+    let subject = Subject {
+        config: config(matcher),
+        ..fetching(0)
+    };
+    let seen = evidence.examine(&subject, Some(&requests(counters)), false);
+    assert_eq!(seen.requests, None);
+    assert_eq!(
+        seen.not_seen,
+        [
+            "missing resources: stats_matcher leaves out their versions",
+            "requests: stats_matcher leaves out their counters",
+        ]
+    );
+    let refused = Answers {
+        requests: Some(Err(forbidden())),
+        ..answers(&[], &[])
+    };
+    assert_eq!(totals([(0, refused)]), [None]);
+}

@@ -1,0 +1,321 @@
+//! Which statistics tell whether an epoch can do its work, and what they say.
+//!
+//! Envoy walks over all statistics for each question, on its main thread. A question about one kind
+//! of them, and about those only that were ever set, costs a fraction of that.
+
+use std::collections::BTreeMap;
+
+/// The counters of requests and of those that failed.
+///
+/// `upstream_cx_connect_fail` is not among them. It also counts connections that Envoy makes for itself,
+/// to its control plane or for health checks, and attempts after which a retry has succeeded. A failed
+/// HTTP request is counted as 5xx, and a TCP connection without an upstream as
+/// `connect_attempts_exceeded` or `no_route`.
+pub(super) const REQUESTS: &str = concat!(
+    r"^(http\..*\.downstream_rq_(completed|5xx)",
+    r"|http\.admin\.(rq_total|rq_direct_response|rq_redirect|no_route)",
+    r"|tcp\..*\.downstream_cx_(total|no_route)",
+    r"|cluster\..*\.upstream_cx_connect_attempts_exceeded)$"
+);
+
+/// Names like those counters have, to ask a `stats_matcher` about.
+const REQUESTS_LIKE: [&str; 4] = [
+    "http.ingress.downstream_rq_completed",
+    "http.ingress.downstream_rq_5xx",
+    "tcp.ingress.downstream_cx_total",
+    "cluster.backend.upstream_cx_connect_attempts_exceeded",
+];
+
+/// The versions of all resources that are fetched, as texts: empty until the first ones have come.
+pub(super) const VERSIONS: &str = r"\.version_text$";
+
+/// Names like those versions have, as texts and as gauges.
+const VERSIONS_LIKE: [&str; 8] = [
+    "listener_manager.lds.version_text",
+    "cluster_manager.cds.version_text",
+    "sds.certificate.version_text",
+    "http.ingress.rds.routes.version_text",
+    "listener_manager.lds.version",
+    "cluster_manager.cds.version",
+    "sds.certificate.version",
+    "http.ingress.rds.routes.version",
+];
+
+/// How many listeners and clusters there are.
+pub(super) const MANAGERS: &str =
+    r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters)$";
+
+/// The same and the versions of all resources that are fetched, as numbers.
+pub(super) const MANAGERS_AND_VERSIONS: &str = r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters|.*\.version)$";
+
+/// The end of the name of a version.
+const VERSION_TEXT: &str = ".version_text";
+
+/// A statistic that says something about requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestCounter {
+    /// Requests that were answered, or connections through a TCP proxy.
+    All,
+    /// HTTP requests answered with 5xx, or connections of a TCP proxy that found no upstream.
+    Failed,
+    /// It also counts what is asked of the admin endpoint.
+    Mixed,
+}
+
+impl RequestCounter {
+    /// Returns what a statistic of this name counts, if that has to do with requests of clients.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        let own = name.strip_prefix("http.admin.");
+        if let Some(name) = own.filter(|counter| !counter.contains('.')) {
+            // The admin endpoint has no router. Where one has counted, clients have the same prefix.
+            return ["rq_total", "rq_direct_response", "rq_redirect", "no_route"]
+                .contains(&name)
+                .then_some(Self::Mixed);
+        }
+        let (kind, _) = name.split_once('.')?;
+        let (_, counter) = name.rsplit_once('.')?;
+        match (kind, counter) {
+            ("http", "downstream_rq_completed") | ("tcp", "downstream_cx_total") => Some(Self::All),
+            ("http", "downstream_rq_5xx")
+            | ("tcp", "downstream_cx_no_route")
+            | ("cluster", "upstream_cx_connect_attempts_exceeded") => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// How much of the evidence in the statistics a configuration keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Whether all counters of requests are kept.
+    pub(crate) requests: bool,
+    /// Whether all versions of resources are kept.
+    pub(crate) versions: bool,
+}
+
+impl Kept {
+    /// Returns what a probation does not see, for people, if there is anything.
+    pub(crate) fn limits(self) -> Option<String> {
+        let requests =
+            "the counters of requests, so a probation does not see that more of them fail";
+        let versions = "the versions of resources, so a probation does not see that a certificate or \
+                        a route has not come";
+        let limits: Vec<&str> = [(self.requests, requests), (self.versions, versions)]
+            .into_iter()
+            .filter_map(|(kept, limit)| (!kept).then_some(limit))
+            .collect();
+        (!limits.is_empty()).then(|| format!("stats_matcher leaves out {}", limits.join(", and ")))
+    }
+
+    /// Judges by `stats_matcher`. What only Envoy can judge counts as left out.
+    pub(crate) fn by(stats: &crate::bootstrap::StatsMatcher) -> Self {
+        let all = |names: &[&str]| names.iter().all(|name| stats.keeps(name) == Some(true));
+        Self {
+            requests: all(&REQUESTS_LIKE),
+            versions: all(&VERSIONS_LIKE),
+        }
+    }
+}
+
+/// What an Envoy fetches, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// What has come.
+    pub(crate) received: Vec<String>,
+    /// What has not come so far.
+    pub(crate) awaited: Vec<String>,
+    /// The gauges of listeners and clusters that were ever set.
+    pub(crate) gauges: BTreeMap<String, u64>,
+}
+
+/// Tells what has come by the versions in `texts`. A control plane may leave the version empty, so the
+/// `gauges` decide then: the number is unset or 0 until resources have come.
+pub(super) fn fetched(texts: &[(String, String)], gauges: BTreeMap<String, u64>) -> Fetched {
+    let mut fetched = Fetched::default();
+    for (name, text) in texts {
+        let Some(name) = name.strip_suffix(VERSION_TEXT) else {
+            continue;
+        };
+        let number = gauges.get(&format!("{name}.version"));
+        let has_come = !text.is_empty() || number.is_some_and(|number| *number != 0);
+        match has_come {
+            true => fetched.received.push(subscription(name)),
+            false => fetched.awaited.push(subscription(name)),
+        }
+    }
+    fetched.gauges = gauges;
+    fetched
+}
+
+/// Returns what is fetched, for people, by the name in the statistics.
+fn subscription(name: &str) -> String {
+    let part = |prefix: &str, middle: &str| {
+        let rest = name.strip_prefix(prefix)?;
+        let (_, resource) = rest.split_once(middle)?;
+        Some(resource.to_owned())
+    };
+    if name == "listener_manager.lds" {
+        "listeners (LDS)".to_owned()
+    } else if name == "cluster_manager.cds" {
+        "clusters (CDS)".to_owned()
+    } else if let Some(secret) = name.strip_prefix("sds.") {
+        format!("secret {secret} (SDS)")
+    } else if let Some(routes) = part("http.", ".rds.") {
+        format!("routes {routes} (RDS)")
+    } else if let Some(routes) = part("http.", ".scoped_rds.") {
+        format!("scoped routes {routes} (SRDS)")
+    } else if let Some(cluster) = name.strip_prefix("cluster.") {
+        format!("endpoints of cluster {cluster} (EDS)")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Reads the texts of a statistics page: lines of the form `name: "text"`. Others are left out: a text
+/// may have more than one line.
+pub(super) fn texts(body: &[u8]) -> Result<Vec<(String, String)>, String> {
+    let page = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    let texts = page.lines().filter_map(|line| {
+        let (name, text) = line.split_once(": ")?;
+        let text = text.strip_prefix('"')?;
+        let text = text.strip_suffix('"').unwrap_or(text);
+        Some((name.to_owned(), text.to_owned()))
+    });
+    Ok(texts.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::{Bootstrap, Format};
+
+    #[test]
+    fn requests_are_told_from_what_envoy_asks_for_itself() {
+        use RequestCounter::{All, Failed, Mixed};
+        for (name, counts) in [
+            ("http.in.downstream_rq_completed", Some(All)),
+            ("http.a.b.downstream_rq_completed", Some(All)),
+            ("http.in.downstream_rq_5xx", Some(Failed)),
+            ("tcp.in.downstream_cx_total", Some(All)),
+            ("tcp.in.downstream_cx_no_route", Some(Failed)),
+            (
+                "cluster.x.upstream_cx_connect_attempts_exceeded",
+                Some(Failed),
+            ),
+            ("http.admin.downstream_rq_completed", None),
+            ("http.admin.downstream_rq_5xx", None),
+            ("http.admin.rq_total", Some(Mixed)),
+            ("http.admin.x.downstream_rq_completed", Some(All)),
+            ("http.in.rq_total", None),
+            ("cluster.xds.upstream_cx_connect_fail", None),
+            ("listener.x.http.in.downstream_rq_completed", None),
+            ("http.", None),
+            ("", None),
+        ] {
+            assert_eq!(RequestCounter::of(name), counts, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_come_is_named_in_the_words_of_its_source() {
+        let page = "\
+cluster.api.version_text: \"\"
+cluster_manager.cds.version_text: \"\"
+http.a.b.rds.routes:1.version_text: \"\"
+http.a.scoped_rds.s.version_text: \"\"
+listener_manager.lds.version_text: \"\"
+runtime.x.version_text: \"\"
+sds.cert.version_text: \"\"
+sds.empty.version_text: \"\"
+sds.zero.version_text: \"\"
+sds.there.version_text: \"7\"
+sds.lines.version_text: \"7
+8\"
+";
+        let texts = texts(page.as_bytes()).unwrap();
+        assert_eq!(texts.len(), 11);
+        let gauges = [("sds.empty.version", 5), ("sds.zero.version", 0)];
+        let gauges = gauges.map(|(name, value)| (name.to_owned(), value)).into();
+        let fetched = fetched(&texts, gauges);
+        assert_eq!(
+            fetched.received,
+            [
+                "secret empty (SDS)",
+                "secret there (SDS)",
+                "secret lines (SDS)"
+            ]
+        );
+        assert_eq!(
+            fetched.awaited,
+            [
+                "endpoints of cluster api (EDS)",
+                "clusters (CDS)",
+                "routes routes:1 (RDS)",
+                "scoped routes s (SRDS)",
+                "listeners (LDS)",
+                "runtime.x",
+                "secret cert (SDS)",
+                "secret zero (SDS)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_matcher_keeps_the_evidence_or_not() {
+        let kept = |matcher: &str| {
+            let text = format!(
+                "{{admin: {{address: {{pipe: {{path: /a}}}}}}, stats_config: {{stats_matcher: {matcher}}}}}"
+            );
+            let bootstrap = Bootstrap::parse(text.as_bytes(), Format::Yaml).unwrap();
+            let Kept { requests, versions } = Kept::by(&bootstrap.stats);
+            (requests, versions)
+        };
+        assert_eq!(kept("null"), (true, true));
+        assert_eq!(kept("{reject_all: true}"), (false, false));
+        assert_eq!(
+            kept("{exclusion_list: {patterns: [{prefix: http.}]}}"),
+            (false, false)
+        );
+        assert_eq!(
+            kept("{exclusion_list: {patterns: [{suffix: downstream_rq_5xx}]}}"),
+            (false, true)
+        );
+        assert_eq!(
+            kept("{inclusion_list: {patterns: [{contains: version}]}}"),
+            (false, true)
+        );
+        assert_eq!(
+            kept("{inclusion_list: {patterns: [{custom: {}}]}}"),
+            (false, false)
+        );
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_with_what_follows() {
+        let limits = |requests, versions| Kept { requests, versions }.limits();
+        assert_eq!(limits(true, true), None);
+        assert_eq!(
+            limits(true, false).unwrap(),
+            "stats_matcher leaves out the versions of resources, so a probation does not see that a \
+             certificate or a route has not come"
+        );
+        assert_eq!(
+            limits(false, false).unwrap(),
+            "stats_matcher leaves out the counters of requests, so a probation does not see that more \
+             of them fail, and the versions of resources, so a probation does not see that a \
+             certificate or a route has not come"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(
+            text in r#"((http|tcp|sds|\.|rds|version_text|: |"|\n|[a-z ]){0,30})"#,
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
+        ) {
+            let _named = texts(text.as_bytes()).map(|texts| fetched(&texts, BTreeMap::new()));
+            let _counted = RequestCounter::of(&text);
+            let _read = texts(&bytes);
+        }
+    }
+}
