@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::state::spoil;
 use super::{ControlPlane, Kind, TYPES, Transport};
 
 /// A certificate for `secured` that its clients trust, and its key.
@@ -43,6 +44,10 @@ pub enum Mistake {
     Route,
     /// The certificate is one that clients do not trust.
     Certificate,
+    /// Envoy refuses what is fetched.
+    Refused,
+    /// What is fetched by its name is missing, so the question has no answer.
+    Missing,
 }
 
 /// A configuration in which some kinds of resource are fetched and the others stand as they are.
@@ -120,7 +125,13 @@ impl<'a> Fetching<'a> {
         };
         let mut set = |kind: Kind, config: Option<&str>, resource: Vec<Value>| {
             let resources = resource.into_iter().map(|one| typed(kind.message(), one));
-            self.plane.set_for(name, kind, resources.collect());
+            let mut resources: Vec<Value> = resources.collect();
+            match self.mistake {
+                Some(Mistake::Refused) => resources.iter_mut().for_each(|one| spoil(kind, one)),
+                Some(Mistake::Missing) if config.is_none() => resources.clear(),
+                Some(_) | None => {}
+            }
+            self.plane.set_for(name, kind, resources);
             if let (Some(config), Some(fields)) = (config, dynamic.as_object_mut()) {
                 fields.insert(config.to_owned(), self.source());
             }

@@ -136,7 +136,7 @@ impl State {
 }
 
 /// Changes a resource so that Envoy can read it but must refuse it.
-fn spoil(kind: Kind, resource: &mut Value) {
+pub(super) fn spoil(kind: Kind, resource: &mut Value) {
     let set = |resource: &mut Value, pointer: &str, value: Value| {
         if let Some(place) = resource.pointer_mut(pointer) {
             *place = value;

@@ -11,12 +11,7 @@ use super::{Case, GIVEN_UP, Setup, side_by_side};
 
 /// Nothing in the control plane or in Envoy says that it is wrong: its requests are lost until it is changed
 /// back, and the change back loses none.
-fn is_served_until_it_is_changed_back(envoy: &Path, setup: Setup, mistake: Mistake) {
-    let what = match mistake {
-        Mistake::Upstream => "the upstream refuses",
-        Mistake::Route => "the route is gone",
-        Mistake::Certificate => "another certificate",
-    };
+fn is_served_until_it_is_changed_back(envoy: &Path, setup: Setup, mistake: Mistake, what: &str) {
     let case = Case::start(envoy, setup);
     let before = case.counted();
     case.change_wrongly("v1", mistake);
@@ -34,12 +29,12 @@ fn is_served_until_it_is_changed_back(envoy: &Path, setup: Setup, mistake: Mista
 fn a_valid_configuration_that_is_wrong_is_served_until_it_is_changed_back() {
     let envoy = require_envoy!();
     let cases = [
-        (Kind::Endpoints, Mistake::Upstream),
-        (Kind::Routes, Mistake::Route),
-        (Kind::Secret, Mistake::Certificate),
+        (Kind::Endpoints, Mistake::Upstream, "the upstream refuses"),
+        (Kind::Routes, Mistake::Route, "the route is gone"),
+        (Kind::Secret, Mistake::Certificate, "another certificate"),
     ];
-    side_by_side(cases, |(kind, mistake)| {
+    side_by_side(cases, |(kind, mistake, what)| {
         let setup = Setup::new(Transport::Grpc, &[kind]);
-        is_served_until_it_is_changed_back(&envoy, setup, mistake);
+        is_served_until_it_is_changed_back(&envoy, setup, mistake, what);
     });
 }

@@ -11,6 +11,7 @@
 mod failures;
 mod inside;
 mod mistakes;
+mod probation;
 mod reports;
 
 use std::path::Path;
@@ -48,6 +49,34 @@ struct Setup {
     in_place: bool,
     /// What is wrong with it, although Envoy takes it.
     mistake: Option<Mistake>,
+    /// Whether what is live is on probation, and must be served to the load's clients.
+    probation: Probation,
+}
+
+/// What an epoch is judged by once it is live.
+#[derive(Clone, Copy)]
+enum Probation {
+    /// It is believed.
+    None,
+    /// What it can do without being asked.
+    Seen,
+    /// A request to `web`.
+    Asked,
+    /// The share of failed requests.
+    Counted,
+}
+
+impl Probation {
+    fn flags(self, site: &Site) -> Vec<String> {
+        let more = match self {
+            Self::None => return vec!["--probation=0".to_owned()],
+            Self::Seen => Vec::new(),
+            Self::Asked => vec![format!("--verify-http=http://{}/", site.listener.addr())],
+            Self::Counted => vec!["--max-error-rise=5%".to_owned()],
+        };
+        let time = format!("--probation={}s", PROBATION.as_secs());
+        [vec![time], more].concat()
+    }
 }
 
 impl Setup {
@@ -58,6 +87,7 @@ impl Setup {
             given_up: GIVEN_UP,
             in_place: false,
             mistake: None,
+            probation: Probation::None,
         }
     }
 
@@ -87,6 +117,9 @@ impl Setup {
     }
 }
 
+/// How long an epoch is on probation.
+const PROBATION: Duration = Duration::from_secs(10);
+
 /// A supervised Envoy under load whose configuration fetches something.
 struct Case {
     title: String,
@@ -113,8 +146,7 @@ impl Case {
         let supervisor = site
             .launch_with_times(envoy, "1s", "2s")
             .args(["--start-deadline", "15s"])
-            // What is measured is what is lost where nothing is taken back.
-            .env("HANDOVER_PROBATION", "0")
+            .args(setup.probation.flags(&site))
             .start();
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
         let pause = Some(Duration::from_millis(20));
