@@ -45,7 +45,6 @@ pub mod log;
 pub mod ports;
 pub mod process_tag;
 pub mod report;
-pub mod silent_control_plane;
 pub mod stranger;
 pub mod supervisor;
 mod tally;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use handover_core::Epoch;
 use handover_envoy::admin::AdminClient;
 use handover_envoy::{EnvoyConfig, Examination};
-use handover_test_support::control_plane::ControlPlane;
+use handover_test_support::control_plane::{ControlPlane, Kind, Transport};
 use handover_test_support::limit::within;
 use handover_test_support::ports::Port;
 use handover_test_support::{envoy_config, http, require_envoy};
@@ -60,7 +60,7 @@ fn plain(name: &str, port: u16) -> Value {
 
 /// A listener whose routes are fetched. Listeners with the same ones share them.
 fn routed(name: &str, port: u16, routes: &str, timeout: Duration) -> Value {
-    let source = ControlPlane::source(timeout);
+    let source = ControlPlane::source(Transport::Rest, timeout);
     let rds = json!({"route_config_name": routes, "config_source": source});
     listener(name, port, ("rds", rds))
 }
@@ -68,7 +68,7 @@ fn routed(name: &str, port: u16, routes: &str, timeout: Duration) -> Value {
 /// A listener whose certificate is fetched.
 fn secured(name: &str, port: u16, timeout: Duration) -> Value {
     let mut listener = plain(name, port);
-    let source = ControlPlane::source(timeout);
+    let source = ControlPlane::source(Transport::Rest, timeout);
     let chain = listener.pointer_mut("/filter_chains/0");
     let chain = chain.and_then(Value::as_object_mut);
     chain.expect("it has a filter chain").insert(
@@ -135,7 +135,7 @@ fn config(
     let text = json!({
         "node": {"id": "test", "cluster": "test"},
         "admin": {"address": address(world.addresses().1.port())},
-        "static_resources": {"listeners": static_ones, "clusters": [plane.cluster(), dead]},
+        "static_resources": {"listeners": static_ones, "clusters": [plane.cluster(Transport::Rest), dead]},
         "dynamic_resources": dynamic
     });
     world.config_of(&format!("{text:#}"))
@@ -258,7 +258,7 @@ async fn resources_of_fetched_listeners_that_do_not_come_are_waited_for() {
     let kind = format!("{TYPES}config.route.v3.RouteConfiguration");
     let fields = routes.as_object_mut().expect("it was made an object");
     fields.insert("@type".to_owned(), Value::String(kind));
-    plane.set("routes", vec![routes]);
+    plane.set(Kind::Routes, vec![routes]);
     let first = [routed("web", web, "routes", SOON), plain("api", api)];
     let first = offer(&world, "first.json", &first);
     serves(&world, config(&world, &plane, &[], Some(first)), 0).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use handover_core::{Event, Policy, retry::Retry};
 use handover_envoy::EnvoyConfig;
-use handover_test_support::control_plane::ControlPlane;
+use handover_test_support::control_plane::{ControlPlane, Kind, Transport};
 use handover_test_support::load::Mix;
 use handover_test_support::require_envoy;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ fn listener(world: &World, name: &str, fetched: Fetched) -> Value {
         }}]
     });
     if fetched == Fetched::Routes {
-        let source = ControlPlane::source(GIVEN_UP);
+        let source = ControlPlane::source(Transport::Rest, GIVEN_UP);
         manager["rds"] = json!({"route_config_name": "routes", "config_source": source});
     } else {
         manager["route_config"] = routes(name);
@@ -91,7 +91,8 @@ fn backend(world: &World, fetched: Fetched) -> Value {
     let mut cluster = json!({"name": "backend", "connect_timeout": "5s"});
     if fetched == Fetched::Endpoints {
         cluster["type"] = json!("EDS");
-        cluster["eds_cluster_config"] = json!({"eds_config": ControlPlane::source(GIVEN_UP)});
+        cluster["eds_cluster_config"] =
+            json!({"eds_config": ControlPlane::source(Transport::Rest, GIVEN_UP)});
     } else {
         cluster["type"] = json!("STATIC");
         cluster["load_assignment"] = endpoints;
@@ -107,7 +108,7 @@ fn load_assignment(world: &World) -> Value {
 
 /// A configuration with this name, and what the control plane has for it.
 fn config(world: &World, plane: &ControlPlane, name: &str, fetched: Fetched) -> Arc<EnvoyConfig> {
-    let mut clusters = vec![plane.cluster(), backend(world, fetched)];
+    let mut clusters = vec![plane.cluster(Transport::Rest), backend(world, fetched)];
     let mut listeners = vec![];
     let mut dynamic = json!({});
     let listener = listener(world, name, fetched);
@@ -117,18 +118,21 @@ fn config(world: &World, plane: &ControlPlane, name: &str, fetched: Fetched) -> 
     };
     match fetched {
         Fetched::Listeners => {
-            dynamic = json!({"lds_config": ControlPlane::source(GIVEN_UP)});
-            plane.set("listeners", typed("config.listener.v3.Listener", listener));
+            dynamic = json!({"lds_config": ControlPlane::source(Transport::Rest, GIVEN_UP)});
+            plane.set(
+                Kind::Listener,
+                typed("config.listener.v3.Listener", listener),
+            );
         }
         Fetched::Routes => {
             listeners.push(listener);
             let kind = "config.route.v3.RouteConfiguration";
-            plane.set("routes", typed(kind, routes(name)));
+            plane.set(Kind::Routes, typed(kind, routes(name)));
         }
         Fetched::Endpoints => {
             listeners.push(listener);
             let kind = "config.endpoint.v3.ClusterLoadAssignment";
-            plane.set("endpoints", typed(kind, load_assignment(world)));
+            plane.set(Kind::Endpoints, typed(kind, load_assignment(world)));
         }
         Fetched::Authority => {
             listeners.push(listener);
@@ -137,7 +141,7 @@ fn config(world: &World, plane: &ControlPlane, name: &str, fetched: Fetched) -> 
             secured["transport_socket"] = json!({"name": "tls", "typed_config": {
                 "@type": format!("{TYPES}extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
                 "common_tls_context": {"validation_context_sds_secret_config": {
-                    "name": "authority", "sds_config": ControlPlane::source(GIVEN_UP)
+                    "name": "authority", "sds_config": ControlPlane::source(Transport::Rest, GIVEN_UP)
                 }}
             }});
             clusters.push(secured);
@@ -145,7 +149,7 @@ fn config(world: &World, plane: &ControlPlane, name: &str, fetched: Fetched) -> 
                 "trusted_ca": {"inline_string": AUTHORITY}
             }});
             let kind = "extensions.transport_sockets.tls.v3.Secret";
-            plane.set("secrets", typed(kind, secret));
+            plane.set(Kind::Secret, typed(kind, secret));
         }
         Fetched::Certificate => {
             let mut secured = listener.clone();
@@ -154,7 +158,7 @@ fn config(world: &World, plane: &ControlPlane, name: &str, fetched: Fetched) -> 
             secured["filter_chains"][0]["transport_socket"] = json!({"name": "tls", "typed_config": {
                 "@type": format!("{TYPES}extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
                 "common_tls_context": {"tls_certificate_sds_secret_configs": [{
-                    "name": "certificate", "sds_config": ControlPlane::source(GIVEN_UP)
+                    "name": "certificate", "sds_config": ControlPlane::source(Transport::Rest, GIVEN_UP)
                 }]}
             }});
             listeners.extend([listener, secured]);

@@ -4,10 +4,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use handover_test_support::control_plane::{ControlPlane, Kind, Manner};
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
-use handover_test_support::silent_control_plane::SilentControlPlane;
 use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, Site, World};
@@ -16,14 +16,14 @@ use crate::world::{LIMIT, Site, World};
 async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() {
     let envoy = require_envoy!();
     let world = World::start(&envoy, &["--start-deadline", "15s"]);
-    let control_plane = SilentControlPlane::away();
+    let control_plane = ControlPlane::silent();
     let config = world.site.config("v1").control_plane(control_plane.addr());
     config.write_to(&world.site.file());
     eventually(LIMIT, "the question for resources", || {
-        control_plane.was_asked().then_some(())
+        control_plane.was_asked(Kind::Listener).then_some(())
     });
     world.supervisor.signal(Signal::STOP);
-    control_plane.answer();
+    control_plane.behave(Kind::Listener, Manner::Answers);
     world.site.admin().wait_live(1, LIMIT);
     // The deadline passes while the supervisor is stopped, and that for long.
     sleep(Duration::from_secs(17));

@@ -11,6 +11,7 @@ mod binary;
 mod changes;
 mod control;
 mod control_drain;
+mod control_plane;
 mod crashes;
 mod demo;
 mod drained;

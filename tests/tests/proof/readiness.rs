@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use handover_test_support::control_plane::ControlPlane;
+use handover_test_support::control_plane::{ControlPlane, Kind, Transport};
 use handover_test_support::limit::eventually;
 use handover_test_support::supervisor::Signal;
 use handover_test_support::{http, require_envoy};
@@ -33,8 +33,8 @@ fn fetched(site: &Site, plane: &ControlPlane) -> (Value, Value) {
     let bootstrap = json!({
         "node": {"id": "test", "cluster": "test"},
         "admin": {"address": at(site.admin.number())},
-        "static_resources": {"clusters": [plane.cluster()]},
-        "dynamic_resources": {"lds_config": ControlPlane::source(Duration::from_secs(1))}
+        "static_resources": {"clusters": [plane.cluster(Transport::Rest)]},
+        "dynamic_resources": {"lds_config": ControlPlane::source(Transport::Rest, Duration::from_secs(1))}
     });
     (bootstrap, listener)
 }
@@ -46,7 +46,7 @@ async fn an_envoy_that_is_live_without_a_listener_is_not_ready_until_one_comes()
     let plane = ControlPlane::start();
     plane.go_away();
     let (bootstrap, listener) = fetched(&site, &plane);
-    plane.set("listeners", vec![listener]);
+    plane.set(Kind::Listener, vec![listener]);
     std::fs::write(site.file(), format!("{bootstrap:#}")).expect("a file");
     let mut supervisor = site.launch(&envoy).start();
     supervisor.wait_for_line("epoch 0 is live", LIMIT);

@@ -3,9 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 
+use handover_test_support::control_plane::{ControlPlane, Kind};
 use handover_test_support::envoy_config::{Break, replace_file};
 use handover_test_support::require_envoy;
-use handover_test_support::silent_control_plane::SilentControlPlane;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{LIMIT, World};
@@ -80,7 +80,7 @@ async fn with_on_hung_report_an_envoy_that_hangs_is_told_and_left_alone() {
 #[tokio::test]
 async fn without_waiting_for_resources_the_configuration_itself_decides() {
     let envoy = require_envoy!();
-    let control_plane = SilentControlPlane::away();
+    let control_plane = ControlPlane::silent();
     let world = World::start(&envoy, &["--wait-for-resources", "no"]);
     let config = world.site.config("v1").control_plane(control_plane.addr());
     let waits = "initial_fetch_timeout: 0s";
@@ -90,7 +90,7 @@ async fn without_waiting_for_resources_the_configuration_itself_decides() {
     replace_file(&world.site.file(), text.as_bytes());
     // It has asked, and goes on without an answer.
     world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
-    assert!(control_plane.was_asked());
+    assert!(control_plane.was_asked(Kind::Listener));
     world.served_by("v1");
     world.finish().await.assert_no_loss();
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use handover_test_support::control_plane::{ControlPlane, Kind};
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
-use handover_test_support::silent_control_plane::SilentControlPlane;
 use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site, World};
@@ -102,13 +102,13 @@ async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
     for by_socket in [false, true] {
         let site = Site::new();
         site.write("v0");
-        let control_plane = SilentControlPlane::away();
+        let control_plane = ControlPlane::silent();
         let mut supervisor = start(site.launch(&envoy).args(WITH_TIME));
         let client = slow_request(&site, 1_500);
         let config = site.config("v1").control_plane(control_plane.addr());
         config.write_to(&site.file());
         eventually(LIMIT, "the question for resources", || {
-            control_plane.was_asked().then_some(())
+            control_plane.was_asked(Kind::Listener).then_some(())
         });
         let asked = Instant::now();
         if by_socket {
@@ -170,12 +170,12 @@ async fn a_stop_while_the_first_epoch_goes_live_cuts_no_request() {
 async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
     let envoy = require_envoy!();
     let site = Site::new();
-    let control_plane = SilentControlPlane::away();
+    let control_plane = ControlPlane::silent();
     let config = site.config("v0").control_plane(control_plane.addr());
     config.write_to(&site.file());
     let mut supervisor = site.launch(&envoy).args(WITH_TIME).start();
     eventually(LIMIT, "the question for resources", || {
-        control_plane.was_asked().then_some(())
+        control_plane.was_asked(Kind::Listener).then_some(())
     });
     let asked = Instant::now();
     supervisor.signal(Signal::TERM);
@@ -191,7 +191,7 @@ async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
 async fn a_corrected_configuration_does_not_wait_for_one_without_its_resources() {
     let envoy = require_envoy!();
     let world = World::start(&envoy, &["--give-way-after", "1s"]);
-    let control_plane = SilentControlPlane::away();
+    let control_plane = ControlPlane::silent();
     for (name, epoch) in [("v1", 1), ("v2", 2)] {
         let waits = world
             .site
@@ -220,12 +220,12 @@ async fn a_corrected_configuration_does_not_wait_for_one_without_its_resources()
 async fn a_corrected_first_configuration_does_not_wait_for_one_without_its_resources() {
     let envoy = require_envoy!();
     let site = Site::new();
-    let control_plane = SilentControlPlane::away();
+    let control_plane = ControlPlane::silent();
     let config = site.config("waits").control_plane(control_plane.addr());
     config.write_to(&site.file());
     let mut supervisor = site.launch(&envoy).args(["--give-way-after", "1s"]).start();
     eventually(LIMIT, "the question for resources", || {
-        control_plane.was_asked().then_some(())
+        control_plane.was_asked(Kind::Listener).then_some(())
     });
     site.write("v0");
     supervisor.wait_for_line("epoch 0 has no clients yet and is ended", LIMIT);

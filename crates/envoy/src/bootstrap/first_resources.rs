@@ -60,6 +60,10 @@ impl From<Problem> for FirstResourcesError {
 /// `config_source` and their like, in either spelling. What is free for users to fill (metadata, a
 /// `google.protobuf.Struct`) is left alone.
 ///
+/// Certificates by `ads` keep their timeout if the configuration also fetches listeners or clusters. A
+/// fetched listener may name the same certificate, and Envoy has one subscription for both only as long as
+/// both sources are written alike. The second subscription would get nothing.
+///
 /// It blocks for as long as reading the configuration several times takes, so call it where that
 /// does no harm. It stops soon after another thread has set `cancelled`.
 ///

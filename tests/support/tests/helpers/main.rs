@@ -5,6 +5,7 @@
     reason = "a helper of a test fails the test, as the test itself would"
 )]
 
+mod control_plane;
 mod envoy;
 mod fake_server;
 mod leftovers;

@@ -17,7 +17,7 @@ pub(super) const FOREVER: &str = "0s";
 
 /// The fields from whose source Envoy fetches resources before it is live. Left out are `lrs_server`
 /// and `odcds.source`: nothing is waited for there.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 20] = [
     "lds_config",
     "ldsConfig",
     "cds_config",
@@ -26,8 +26,6 @@ const SOURCES: [&str; 22] = [
     "edsConfig",
     "leds_config",
     "ledsConfig",
-    "sds_config",
-    "sdsConfig",
     "rtds_config",
     "rtdsConfig",
     // Of routes, virtual hosts, filters, filter chains, and routes of other protocols.
@@ -42,6 +40,12 @@ const SOURCES: [&str; 22] = [
     "default_config_source",
     "defaultConfigSource",
 ];
+
+/// The fields from whose source further messages come, which may name sources of their own.
+const MESSAGES: [&str; 4] = ["lds_config", "ldsConfig", "cds_config", "cdsConfig"];
+
+/// The fields from whose source certificates come.
+const SECRETS: [&str; 2] = ["sds_config", "sdsConfig"];
 
 /// The fields that hold several of them.
 const LISTS_OF_SOURCES: [&str; 2] = ["config_sources", "configSources"];
@@ -93,6 +97,8 @@ pub(super) struct Edit {
     /// What is replaced, in bytes.
     pub(super) at: Range<usize>,
     pub(super) text: String,
+    /// Whether it sets the timeout of certificates on the aggregated stream.
+    shared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +112,20 @@ pub(super) enum Kind {
 enum Role {
     /// Where a source may be.
     Source,
+    /// Where the source of certificates may be.
+    Secret,
     /// Where a list of sources may be.
     Sources,
     /// Within what is the user's own.
     Free,
     /// Anywhere else.
     Other,
+}
+
+impl Role {
+    fn is_source(self) -> bool {
+        matches!(self, Self::Source | Self::Secret)
+    }
 }
 
 /// A collection that is open.
@@ -128,6 +142,8 @@ struct Frame<'a> {
     /// Whether there is no field that a source does not have.
     only_fields: bool,
     has_specifier: bool,
+    /// Whether the source is the aggregated stream.
+    aggregated: bool,
     timeouts: Vec<Timeout>,
     /// Whether `@type` says that the contents are the user's own.
     free: bool,
@@ -161,6 +177,8 @@ struct Anchored {
 struct Alias {
     anchor: usize,
     role: Role,
+    /// Whether it stands for the source of listeners or of clusters.
+    for_messages: bool,
     span: Span,
 }
 
@@ -176,9 +194,18 @@ struct Search<'a> {
     aliases: Vec<Alias>,
     /// The anchors of values that are replaced.
     replaced: BTreeSet<usize>,
+    /// The sources of listeners and clusters, by their event.
+    messages: Vec<usize>,
+    /// The sources that are the aggregated stream, by their event.
+    aggregated: BTreeSet<usize>,
 }
 
 /// The changes that set the timeout of each source, in the order of the text.
+///
+/// Certificates on the aggregated stream are left out if listeners or clusters are fetched. A fetched
+/// listener may name the same certificate with the same source. Envoy has one subscription for both, as
+/// long as both sources are written alike. Otherwise the second one gets nothing, because the control
+/// plane does not send a name again that is subscribed already. The listener then resets every handshake.
 pub(super) fn edits(text: &str, cancelled: &AtomicBool) -> Result<Vec<Edit>, FirstResourcesError> {
     let mut events = Events::new(text, cancelled);
     let mut search = Search {
@@ -190,6 +217,8 @@ pub(super) fn edits(text: &str, cancelled: &AtomicBool) -> Result<Vec<Edit>, Fir
         anchored: BTreeMap::new(),
         aliases: Vec::new(),
         replaced: BTreeSet::new(),
+        messages: Vec::new(),
+        aggregated: BTreeSet::new(),
     };
     let mut index = 0;
     while let Some((event, span)) = events.next()? {
@@ -198,7 +227,11 @@ pub(super) fn edits(text: &str, cancelled: &AtomicBool) -> Result<Vec<Edit>, Fir
     }
     search.sources.sort_unstable();
     search.lookalikes.sort_unstable();
-    search.check_aliases()?;
+    let leaves_shared = search.fetches_messages();
+    search.check_aliases(leaves_shared)?;
+    if leaves_shared {
+        search.edits.retain(|edit| !edit.shared);
+    }
     search.edits.sort_unstable_by_key(|edit| edit.at.start);
     Ok(search.edits)
 }
@@ -251,8 +284,13 @@ impl<'a> Search<'a> {
                     return Err(shape(&span, "a key of the mapping is an alias"));
                 }
                 if !self.timeout(index, 0, span, true) {
-                    let role = self.role();
-                    self.aliases.push(Alias { anchor, role, span });
+                    let (role, for_messages) = (self.role(), self.is_for_messages());
+                    self.aliases.push(Alias {
+                        anchor,
+                        role,
+                        for_messages,
+                        span,
+                    });
                 }
                 self.node_done();
             }
@@ -285,6 +323,7 @@ impl<'a> Search<'a> {
             key: None,
             only_fields: true,
             has_specifier: false,
+            aggregated: false,
             timeouts: Vec::new(),
             free: false,
             edits_before: self.edits.len(),
@@ -303,7 +342,7 @@ impl<'a> Search<'a> {
         if !around.mapping {
             return match around.role {
                 Role::Sources => Role::Source,
-                Role::Source | Role::Free | Role::Other => Role::Other,
+                Role::Source | Role::Secret | Role::Free | Role::Other => Role::Other,
             };
         }
         // A key that is no text has no field's name.
@@ -312,6 +351,8 @@ impl<'a> Search<'a> {
             Role::Other
         } else if FREE.contains(&key) {
             Role::Free
+        } else if SECRETS.contains(&key) {
+            Role::Secret
         } else if SOURCES.contains(&key) {
             Role::Source
         } else if LISTS_OF_SOURCES.contains(&key) {
@@ -327,7 +368,7 @@ impl<'a> Search<'a> {
             return false;
         };
         // Elsewhere, a field of this name is not ours to change.
-        if frame.role != Role::Source || !frame.mapping || frame.key_next {
+        if !frame.role.is_source() || !frame.mapping || frame.key_next {
             return false;
         }
         let Some(key) = frame.key.as_ref().filter(|key| is_timeout(&key.text)) else {
@@ -375,7 +416,7 @@ impl<'a> Search<'a> {
         }
         if frame.mapping && frame.only_fields && frame.has_specifier {
             match frame.role {
-                Role::Source => self.set_timeout(&frame)?,
+                Role::Source | Role::Secret => self.set_timeout(&frame)?,
                 Role::Free => self.lookalikes.push(frame.index),
                 Role::Sources | Role::Other => {}
             }
@@ -386,6 +427,13 @@ impl<'a> Search<'a> {
 
     fn set_timeout(&mut self, source: &Frame<'a>) -> Result<(), FirstResourcesError> {
         self.sources.push(source.index);
+        if self.is_for_messages() {
+            self.messages.push(source.index);
+        }
+        if source.aggregated {
+            self.aggregated.insert(source.index);
+        }
+        let shared = source.role == Role::Secret && source.aggregated;
         for timeout in &source.timeouts {
             if !timeout.replaceable {
                 return Err(shape(&timeout.span, "its value is no scalar on one line"));
@@ -393,12 +441,12 @@ impl<'a> Search<'a> {
             if timeout.anchor != 0 {
                 self.replaced.insert(timeout.anchor);
             }
-            let edit = replacement(self.text, timeout);
+            let edit = replacement(self.text, timeout, shared);
             self.edits
                 .push(edit.ok_or_else(|| shape(&timeout.span, "its value is not found"))?);
         }
         if source.timeouts.is_empty() {
-            let edit = insertion(self.text, source);
+            let edit = insertion(self.text, source, shared);
             self.edits.push(edit.ok_or_else(|| {
                 shape(
                     &source.span,
@@ -409,8 +457,25 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Whether the next node is the source of listeners or of clusters.
+    fn is_for_messages(&self) -> bool {
+        let around = self.frames.last().filter(|around| around.mapping);
+        let key = around.and_then(|around| around.key.as_ref());
+        key.is_some_and(|key| MESSAGES.contains(&&*key.text))
+    }
+
+    /// Whether listeners or clusters are fetched.
+    fn fetches_messages(&self) -> bool {
+        let aliases = self.aliases.iter().filter(|alias| alias.for_messages);
+        let anchored = aliases.filter_map(|alias| self.anchored.get(&alias.anchor));
+        let sources = self.messages.iter().copied();
+        sources
+            .chain(anchored.map(|anchored| anchored.index))
+            .any(|index| self.sources.binary_search(&index).is_ok())
+    }
+
     /// Sees to it that what is changed stands for nothing else at another place.
-    fn check_aliases(&self) -> Result<(), FirstResourcesError> {
+    fn check_aliases(&self, leaves_shared: bool) -> Result<(), FirstResourcesError> {
         let any = |list: &[usize], anchored: &Anchored| {
             let first = list.partition_point(|index| *index < anchored.index);
             list.get(first).is_some_and(|index| *index < anchored.end)
@@ -421,7 +486,11 @@ impl<'a> Search<'a> {
             };
             let is_source = self.sources.binary_search(&anchored.index).is_ok();
             let fits = match alias.role {
-                Role::Source => is_source,
+                // Where certificates are left out, one of both would be changed and the other one not.
+                Role::Source | Role::Secret => {
+                    let is_shared = leaves_shared && self.aggregated.contains(&anchored.index);
+                    is_source && (!is_shared || alias.role == anchored.role)
+                }
                 Role::Sources => anchored.role == Role::Sources,
                 Role::Free => !any(&self.sources, anchored),
                 Role::Other => {
@@ -445,6 +514,7 @@ impl<'a> Frame<'a> {
         let name = &*text;
         if SPECIFIERS.contains(&name) {
             self.has_specifier = true;
+            self.aggregated |= name == "ads";
         } else if !OTHER_FIELDS.contains(&name) && !is_timeout(name) {
             self.only_fields = false;
         }
@@ -458,7 +528,7 @@ fn is_timeout(key: &str) -> bool {
 }
 
 /// The field as the first one of a mapping, or `None` where that has no place for it.
-fn insertion(text: &str, source: &Frame<'_>) -> Option<Edit> {
+fn insertion(text: &str, source: &Frame<'_>, shared: bool) -> Option<Edit> {
     let range = source.span.byte_range()?;
     let (place, field) = if source.flow {
         if text.get(range.clone())? != "{" {
@@ -481,11 +551,12 @@ fn insertion(text: &str, source: &Frame<'_>) -> Option<Edit> {
         index: source.index,
         at: place..place,
         text: field,
+        shared,
     })
 }
 
 /// The value 0 in place of another one.
-fn replacement(text: &str, timeout: &Timeout) -> Option<Edit> {
+fn replacement(text: &str, timeout: &Timeout, shared: bool) -> Option<Edit> {
     let range = timeout.span.byte_range()?;
     let (at, new) = if range.is_empty() {
         // Where nothing is written, the value begins after the colon of its key.
@@ -504,6 +575,7 @@ fn replacement(text: &str, timeout: &Timeout) -> Option<Edit> {
         index: timeout.index,
         at,
         text: new,
+        shared,
     })
 }
 

@@ -116,6 +116,63 @@ fn every_field_that_takes_a_source_is_known() {
     assert!(waits(typed).contains("0s"));
 }
 
+/// A fetched listener that names the same certificate has the source as the control plane writes it. Two
+/// sources that differ are two subscriptions, of which the second one never gets the certificate.
+#[test]
+fn certificates_on_a_stream_that_also_brings_listeners_keep_their_timeout() {
+    let secret = "sds_config: {ads: {}, initial_fetch_timeout: 5s}";
+    for fetched in ["lds_config", "ldsConfig", "cds_config", "cdsConfig"] {
+        for source in ["{ads: {}}", "{path: /x}"] {
+            for order in [[fetched, "sds"], ["sds", fetched]] {
+                let lines = order.map(|field| match field {
+                    "sds" => secret.to_owned(),
+                    fetched => format!("{fetched}: {source}"),
+                });
+                let changed = waits(&lines.join("\n"));
+                assert!(changed.contains(secret), "{changed}");
+                assert_eq!(changed.matches("\"0s\"").count(), 1, "{changed}");
+            }
+        }
+    }
+    for (other, count) in [
+        // Nothing else is fetched, or it brings nothing that names certificates.
+        ("a: 1", 1),
+        ("eds_config: {ads: {}}", 2),
+        ("metadata: {lds_config: {ads: {}}}", 1),
+        ("lds_config: {resource_api_version: V3}", 1),
+        ("lds_config: [{ads: {}}]", 1),
+    ] {
+        let changed = waits(&format!("{secret}\n{other}"));
+        assert_eq!(changed.matches("\"0s\"").count(), count, "{changed}");
+    }
+    // A server of their own has a stream of its own.
+    let own = waits("sds_config: {api_config_source: {}}\nlds_config: {ads: {}}");
+    assert_eq!(own.matches("\"0s\"").count(), 2, "{own}");
+}
+
+#[test]
+fn an_anchor_for_certificates_and_for_what_waits_is_refused() {
+    for text in [
+        "lds_config: &s {ads: {}}\nsds_config: *s",
+        "sds_config: &s {ads: {}}\nlds_config: *s",
+        "lds_config: {path: /x}\neds_config: &s {ads: {}}\nsds_config: *s",
+    ] {
+        assert!(refused(text).contains("alias"), "{text}");
+    }
+    for (text, count) in [
+        ("eds_config: &s {ads: {}}\nsds_config: *s", 1),
+        ("lds_config: &s {api_config_source: {}}\nsds_config: *s", 1),
+        ("lds_config: &s {ads: {}}\ncds_config: *s", 1),
+        (
+            "lds_config: {path: /x}\na: {sds_config: &s {ads: {}}}\nsds_config: *s",
+            1,
+        ),
+    ] {
+        let changed = waits(text);
+        assert_eq!(changed.matches("\"0s\"").count(), count, "{changed}");
+    }
+}
+
 #[test]
 fn what_is_no_source_is_left_alone() {
     for text in [
@@ -222,6 +279,7 @@ fn document() -> impl Strategy<Value = serde_json::Value> {
     ];
     let key = prop_oneof![
         Just("lds_config"),
+        Just("sds_config"),
         Just("configSource"),
         Just("metadata"),
         Just("config_sources"),
@@ -247,46 +305,81 @@ fn document() -> impl Strategy<Value = serde_json::Value> {
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Source,
+    Secret,
+    Listeners,
     Sources,
     Free,
     Other,
 }
 
-/// What the document becomes, by its structure alone.
-fn expected(value: &serde_json::Value, place: Place) -> serde_json::Value {
-    use serde_json::Value;
-    const TIMEOUTS: [&str; 2] = ["initial_fetch_timeout", "initialFetchTimeout"];
-    match value {
-        Value::Array(items) => {
-            let place = match place {
-                Place::Sources => Place::Source,
-                Place::Free => Place::Free,
-                Place::Source | Place::Other => Place::Other,
-            };
-            items.iter().map(|item| expected(item, place)).collect()
+const TIMEOUTS: [&str; 2] = ["initial_fetch_timeout", "initialFetchTimeout"];
+
+impl Place {
+    /// Where an item of a list at this place stands.
+    fn of_item(self) -> Self {
+        match self {
+            Self::Sources => Self::Source,
+            Self::Free => Self::Free,
+            Self::Source | Self::Secret | Self::Listeners | Self::Other => Self::Other,
         }
+    }
+
+    /// Where the value of a field of a mapping at this place stands.
+    fn of_field(self, key: &str) -> Self {
+        match key {
+            _ if self == Self::Free => Self::Free,
+            "lds_config" => Self::Listeners,
+            "sds_config" => Self::Secret,
+            "configSource" => Self::Source,
+            "config_sources" => Self::Sources,
+            "metadata" => Self::Free,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether these fields at this place are a source.
+    fn is_source(self, fields: &serde_json::Map<String, serde_json::Value>) -> bool {
+        const SPECIFIERS: [&str; 3] = ["ads", "self", "path"];
+        let known = |key: &str| {
+            SPECIFIERS.contains(&key) || key == "resourceApiVersion" || TIMEOUTS.contains(&key)
+        };
+        matches!(self, Self::Source | Self::Secret | Self::Listeners)
+            && fields.keys().all(|key| known(key))
+            && SPECIFIERS.iter().any(|key| fields.contains_key(*key))
+    }
+}
+
+/// Whether listeners are fetched anywhere.
+fn fetches_listeners(value: &serde_json::Value, place: Place) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .any(|item| fetches_listeners(item, place.of_item())),
         Value::Object(fields) => {
-            let known = |key: &str| {
-                ["ads", "self", "path", "resourceApiVersion"].contains(&key)
-                    || TIMEOUTS.contains(&key)
-            };
-            let is_source = place == Place::Source
-                && fields.keys().all(|key| known(key))
-                && ["ads", "self", "path"]
+            (place == Place::Listeners && place.is_source(fields))
+                || fields
                     .iter()
-                    .any(|key| fields.contains_key(*key));
+                    .any(|(key, value)| fetches_listeners(value, place.of_field(key)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// What the document becomes, by its structure alone. Certificates on the aggregated stream may be `kept`.
+fn expected(value: &serde_json::Value, place: Place, kept: bool) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .map(|item| expected(item, place.of_item(), kept))
+            .collect(),
+        Value::Object(fields) => {
+            let is_kept = kept && place == Place::Secret && fields.contains_key("ads");
+            let is_source = place.is_source(fields) && !is_kept;
             let mut result: serde_json::Map<String, Value> = fields
                 .iter()
-                .map(|(key, value)| {
-                    let place = match &**key {
-                        _ if place == Place::Free => Place::Free,
-                        "lds_config" | "configSource" => Place::Source,
-                        "config_sources" => Place::Sources,
-                        "metadata" => Place::Free,
-                        _ => Place::Other,
-                    };
-                    (key.clone(), expected(value, place))
-                })
+                .map(|(key, value)| (key.clone(), expected(value, place.of_field(key), kept)))
                 .collect();
             if is_source {
                 if !TIMEOUTS.iter().any(|key| result.contains_key(*key)) {
@@ -338,7 +431,8 @@ fn block(value: &serde_json::Value, indentation: usize, text: &mut String) {
 proptest! {
     #[test]
     fn only_the_timeouts_of_sources_change_in_any_document(value in document()) {
-        let expected = expected(&value, Place::Other);
+        let kept = fetches_listeners(&value, Place::Other);
+        let expected = expected(&value, Place::Other, kept);
         let mut in_block = String::new();
         block(&value, 0, &mut in_block);
         for (text, format) in [
