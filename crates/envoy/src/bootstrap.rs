@@ -14,7 +14,9 @@ mod admin_paths;
 mod drain_timeouts;
 mod events;
 mod first_resources;
+mod long_streams;
 mod position;
+mod scan;
 mod shape;
 mod stats_matcher;
 mod yaml;
@@ -22,6 +24,7 @@ mod yaml;
 pub use admin_paths::{AdminPaths, PathMatcher, PathPattern};
 pub use drain_timeouts::{DrainTimeout, drain_timeouts};
 pub use first_resources::{FirstResourcesError, wait_for_first_resources};
+pub use long_streams::{LongStream, LongStreamKind, long_streams};
 pub use stats_matcher::StatsMatcher;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -141,6 +144,9 @@ pub struct Listener {
     pub internal: bool,
     /// Whether it serves QUIC (`udp_listener_config.quic_options`), as HTTP/3 does.
     pub quic: bool,
+    /// The files of the network namespaces in which its sockets are made
+    /// (`network_namespace_filepath`); empty where all are in that of Envoy.
+    pub network_namespaces: Vec<PathBuf>,
 }
 
 /// One address of a listener.
@@ -397,21 +403,28 @@ fn path_matcher(matcher: shape::StringMatcher) -> PathMatcher {
 
 fn listener(listener: shape::Listener) -> Listener {
     let more = listener.additional_addresses.unwrap_or_default();
+    let more = more.into_iter().flatten().filter_map(|more| more.address);
+    let addresses: Vec<_> = listener.address.into_iter().chain(more).collect();
     Listener {
         name: listener.name.unwrap_or_default(),
         stat_prefix: listener.stat_prefix.unwrap_or_default(),
-        addresses: listener
-            .address
-            .into_iter()
-            .chain(more.into_iter().flatten().filter_map(|more| more.address))
-            .map(listen_address)
-            .collect(),
+        network_namespaces: addresses.iter().filter_map(network_namespace).collect(),
+        addresses: addresses.into_iter().map(listen_address).collect(),
         enable_reuse_port: listener.enable_reuse_port.map(|shape::Flag(flag)| flag),
         internal: listener.internal_listener.is_some(),
         quic: listener
             .udp_listener_config
             .is_some_and(|config| config.quic_options.is_some()),
     }
+}
+
+fn network_namespace(address: &shape::Address) -> Option<PathBuf> {
+    let path = address
+        .socket_address
+        .as_ref()?
+        .network_namespace_filepath
+        .as_ref()?;
+    (!path.is_empty()).then(|| path.into())
 }
 
 fn listen_address(address: shape::Address) -> ListenAddress {

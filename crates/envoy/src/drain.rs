@@ -22,9 +22,11 @@ use handover_runtime::time_limit::timeout_at;
 use tokio::time::{Instant, sleep};
 
 use self::wait::{DrainWait, ListenerCounters, Step};
-use crate::admin::{AdminClient, AdminError, DrainCall, Exclude, ListenerConnections};
+use crate::admin::{
+    AdminAddress, AdminClient, AdminError, DrainCall, Exclude, ListenerConnections,
+};
 use crate::bootstrap::Listener;
-use crate::syn_filter::keep_new_connections_away;
+use crate::syn_filter::{keep_new_connections_away, refuse_new_unix_connections};
 
 /// How to drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +196,13 @@ pub(crate) async fn drain_counting(
             let spared = admin.address().port().into_iter().collect();
             // Without it the drain is a little less kind; that is no reason not to drain.
             if let Err(error) = keep_new_connections_away(child, &spared).await {
+                error.log();
+            }
+            let admin_path = match admin.address() {
+                AdminAddress::Unix(path) => Some(path.as_path()),
+                AdminAddress::Tcp(_) => None,
+            };
+            if let Err(error) = refuse_new_unix_connections(child, admin_path).await {
                 error.log();
             }
         }

@@ -6,17 +6,23 @@
 //! filter on the socket, until the process has accepted all that there are; then the socket can be
 //! closed and nobody is reset. A client whose packet was dropped sends it again a second later, and
 //! is refused if nobody listens any more.
+//!
+//! A Unix socket has no packets to filter. It is shut down for reading instead: the kernel refuses new
+//! connections, and those that wait can still be accepted.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use handover_tokio::error_chain;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use socket2::{SockFilter, SockRef};
+use socket2::{Domain, SockFilter, SockRef};
 use tokio::time::{Instant, sleep};
 
 use handover_netutil::proc_net::sockets_of;
@@ -103,7 +109,8 @@ pub(crate) async fn keep_new_connections_away(
     pid: u32,
     spared: &BTreeSet<u16>,
 ) -> Result<(), FilterError> {
-    let sockets = listening_sockets(pid, spared)?;
+    let spares = |port: Option<u16>| port.is_none_or(|port| spared.contains(&port));
+    let sockets = listening_sockets(pid, |socket| !spares(port_of(socket)))?;
     for socket in &sockets {
         let filtered = SockRef::from(socket).attach_filter(&drop_opening_packets());
         filtered.map_err(|source| FilterError::Filter { pid, source })?;
@@ -120,9 +127,62 @@ pub(crate) async fn keep_new_connections_away(
     Ok(())
 }
 
-/// Copies of the listening TCP sockets of a process. Each of its sockets is asked itself: the tables
-/// of the host take long to read where it has many connections.
-fn listening_sockets(pid: u32, spared: &BTreeSet<u16>) -> Result<Vec<OwnedFd>, FilterError> {
+/// Refuses new connections to every listening Unix socket of a child process, and gives the process
+/// time to accept the connections that there are. The socket with the name `spared` is left alone.
+///
+/// The process must be a child of ours that has not been reaped. Until it closes these sockets they
+/// always look readable to it, and a process that polls them does so in vain. So this is for sockets
+/// that are closed at once afterwards.
+///
+/// # Errors
+///
+/// [`FilterError`]. Some sockets may refuse new connections then.
+///
+/// # Cancel safety
+///
+/// The sockets go on refusing when the future is dropped.
+pub(crate) async fn refuse_new_unix_connections(
+    pid: u32,
+    spared: Option<&Path>,
+) -> Result<(), FilterError> {
+    let sockets = listening_sockets(pid, |socket| {
+        let is_unix = socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
+        is_unix && (spared.is_none() || unix_name(socket).as_deref() != spared)
+    })?;
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    for socket in &sockets {
+        let shut = shutdown(socket, Shutdown::Read).map_err(io::Error::from);
+        shut.map_err(|source| FilterError::Filter { pid, source })?;
+    }
+    drop(sockets);
+    // How many wait in such a socket is not shown without further rights.
+    sleep(AT_LEAST).await;
+    Ok(())
+}
+
+fn port_of(socket: &SockRef<'_>) -> Option<u16> {
+    Some(socket.local_addr().ok()?.as_socket()?.port())
+}
+
+/// The path of a Unix socket, or `@` and its abstract name.
+fn unix_name(socket: &SockRef<'_>) -> Option<PathBuf> {
+    let address = socket.local_addr().ok()?;
+    let name = address.as_abstract_namespace().map(|name| {
+        let mut text = b"@".to_vec();
+        text.extend_from_slice(name);
+        PathBuf::from(OsString::from_vec(text))
+    });
+    name.or_else(|| Some(address.as_pathname()?.to_owned()))
+}
+
+/// Copies of the listening sockets of a process that are meant. Each of its sockets is asked itself:
+/// the tables of the host take long to read where it has many connections.
+fn listening_sockets(
+    pid: u32,
+    is_meant: impl Fn(&SockRef<'_>) -> bool,
+) -> Result<Vec<OwnedFd>, FilterError> {
     let path = PathBuf::from(format!("/proc/{pid}"));
     let descriptors =
         sockets_of(&path).map_err(|source| FilterError::Look { pid, path, source })?;
@@ -142,12 +202,8 @@ fn listening_sockets(pid: u32, spared: &BTreeSet<u16>) -> Result<Vec<OwnedFd>, F
             Err(error) => return Err(reach(error)),
         };
         let asked = SockRef::from(&socket);
-        let port = asked
-            .local_addr()
-            .ok()
-            .and_then(|address| Some(address.as_socket()?.port()));
         let listens = asked.is_listener().unwrap_or(false);
-        if listens && port.is_some_and(|port| !spared.contains(&port)) {
+        if listens && is_meant(&asked) {
             listening.push(socket);
         }
     }
@@ -191,7 +247,9 @@ fn any_waits_for_accept(sockets: &[OwnedFd]) -> bool {
 mod tests {
     use super::*;
     use handover_netutil::proc_net::each_tcp_socket;
+    use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     /// Our own process stands for the child: descriptors of oneself can be had as well.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,6 +282,41 @@ mod tests {
         drop(listener);
         let error = TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// Only names of this test are meant; other tests of this process listen as well, and cannot be
+    /// spared all. So a child stands for the process.
+    #[tokio::test]
+    async fn who_waits_at_a_unix_socket_is_accepted_and_nobody_new_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["clients", "admin"].map(|name| dir.path().join(name));
+        let [clients, admin] = &paths;
+        let listeners = paths.clone().map(|path| UnixListener::bind(path).unwrap());
+        let [listener, _admin] = &listeners;
+        // The child has the sockets as descriptors 0 and 1; it does nothing with them.
+        let [first, second] = listeners
+            .each_ref()
+            .map(|it| OwnedFd::from(it.try_clone().unwrap()));
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .stdin(first)
+            .stdout(second)
+            .spawn()
+            .unwrap();
+        let mut waiting = UnixStream::connect(clients).unwrap();
+        waiting.write_all(b"request").unwrap();
+        let refused = refuse_new_unix_connections(child.id(), Some(admin)).await;
+        let late = UnixStream::connect(clients);
+        let spared = UnixStream::connect(admin);
+        let accepted = listener.accept().map(|(stream, _)| stream);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        refused.unwrap();
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        spared.unwrap();
+        let mut request = [0; 7];
+        accepted.unwrap().read_exact(&mut request).unwrap();
+        assert_eq!(&request, b"request");
     }
 
     #[tokio::test]

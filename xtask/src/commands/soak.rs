@@ -27,7 +27,7 @@ struct Suite {
     limit: Duration,
 }
 
-const SUITES: [Suite; 3] = [
+const SUITES: [Suite; 4] = [
     Suite {
         name: "versions",
         filter: "binary(adapter) & test(/^versions::/)",
@@ -37,6 +37,11 @@ const SUITES: [Suite; 3] = [
         name: "adapter",
         filter: "binary(adapter) - test(/^versions::/)",
         limit: Duration::from_secs(75 * 60),
+    },
+    Suite {
+        name: "transports",
+        filter: "binary(transports)",
+        limit: Duration::from_secs(25 * 60),
     },
     Suite {
         name: "proof",

@@ -97,7 +97,8 @@ pub(super) fn name_of(listener: &Listener) -> String {
     main.map_or_else(|| "without a name".to_owned(), shown)
 }
 
-fn shown(address: &ListenAddress) -> String {
+/// An address as it is shown to people.
+pub(super) fn shown(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Socket { address, port, .. } if address.contains(':') => {
             format!("[{address}]:{port}")

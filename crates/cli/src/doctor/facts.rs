@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use handover_envoy::admin::ServerInfo;
 use handover_envoy::args::EnvoyArgs;
-use handover_envoy::bootstrap::{Bootstrap, DrainTimeout};
+use handover_envoy::bootstrap::{Bootstrap, DrainTimeout, LongStream};
 use handover_envoy::hot_restart::{BaseId, Neighbour};
 use handover_process::memory::Bound;
 use handover_watch::Preview;
@@ -148,6 +148,10 @@ pub(crate) struct ConfigurationFacts {
     pub(crate) limits: Option<String>,
     pub(crate) fetches_listeners: bool,
     pub(crate) drain_timeouts: Known<Vec<DrainTimeout>>,
+    /// What may last long, or has a limit in time of its own.
+    pub(crate) long_streams: Known<Vec<LongStream>>,
+    /// The network namespaces of listeners, each with why it cannot be opened.
+    pub(crate) namespaces: Vec<(PathBuf, Option<String>)>,
 }
 
 /// The admin address.
@@ -156,6 +160,8 @@ pub(crate) struct AdminFacts {
     /// Why this host cannot listen on it, if it cannot.
     pub(crate) cannot_listen: Option<String>,
     pub(crate) answer: AdminAnswer,
+    /// Major and minor version of the Envoy that answers.
+    pub(crate) version: Option<(u32, u32)>,
 }
 
 /// Who answers at the admin address.

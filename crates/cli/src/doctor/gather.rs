@@ -1,5 +1,6 @@
 //! Looking at the host. Every look is bounded in time, needs no rights, and may find nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::future::Future;
@@ -11,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use handover_envoy::admin::{AdminAddress, AdminClient};
-use handover_envoy::bootstrap::{Bootstrap, drain_timeouts, fetches_listeners};
+use handover_envoy::bootstrap::{
+    Bootstrap, BootstrapError, Format, drain_timeouts, fetches_listeners, long_streams,
+};
 use handover_envoy::hot_restart::HostPaths;
 use handover_envoy::version::check_binary;
 use handover_envoy::{ConfigError, EnvoyConfig};
@@ -94,7 +97,7 @@ pub(crate) async fn gather(
         configuration,
     );
     let admin = match &configuration {
-        Ok(configuration) => only(all, admin(&configuration.bootstrap.admin)).await,
+        Ok(configuration) => admin(&configuration.bootstrap.admin).await,
         Err(_) => Err(Unknown("there is no admin address".to_owned())),
     };
     Facts {
@@ -240,10 +243,22 @@ async fn admin(address: &AdminAddress) -> Known<AdminFacts> {
         (AdminAnswer::Envoy(_) | AdminAnswer::Other(_), AdminAddress::Unix(_)) => None,
         (_, AdminAddress::Tcp(address)) => not_of_this_host(address.ip()),
     };
+    let version = match &answer {
+        AdminAnswer::Envoy(info) => version_of(&info.version),
+        AdminAnswer::Nobody | AdminAnswer::Other(_) => None,
+    };
     Ok(AdminFacts {
         cannot_listen,
         answer,
+        version,
     })
+}
+
+/// Major and minor version of what Envoy tells: the revision, the version, and how it was built.
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('/').nth(1)?.split('.');
+    let mut number = || numbers.next()?.parse().ok();
+    Some((number()?, number()?))
 }
 
 fn why_not_listen(address: &AdminAddress) -> Option<String> {
@@ -275,14 +290,11 @@ pub(crate) fn file_facts(path: &Path, unwanted: &AtomicBool) -> anyhow::Result<C
         Ok(config) => Ok(config_facts(&config)),
         Err(error @ ConfigError::AdminRefuses { .. }) => {
             let content = std::fs::read(path)?;
-            let format = handover_envoy::bootstrap::Format::of(path);
+            let format = Format::of(path);
+            let bootstrap = Bootstrap::parse_unless(&content, format, unwanted)?;
             Ok(ConfigurationFacts {
-                bootstrap: Bootstrap::parse_unless(&content, format, unwanted)?,
                 refused: Some(error.to_string()),
-                limits: None,
-                fetches_listeners: fetches_listeners(&content),
-                drain_timeouts: drain_timeouts(&content, format, unwanted)
-                    .map_err(|error| Unknown(error.to_string())),
+                ..facts_of(bootstrap, &content, format, unwanted)
             })
         }
         Err(error) => Err(error.into()),
@@ -292,13 +304,38 @@ pub(crate) fn file_facts(path: &Path, unwanted: &AtomicBool) -> anyhow::Result<C
 /// What a configuration says that `run` can use. It blocks for as long as reading the text takes.
 pub(crate) fn config_facts(config: &EnvoyConfig) -> ConfigurationFacts {
     let never = AtomicBool::new(false);
-    let timeouts = drain_timeouts(config.content(), config.format(), &never);
+    let bootstrap = config.bootstrap().clone();
     ConfigurationFacts {
-        bootstrap: config.bootstrap().clone(),
-        refused: None,
         limits: config.admin_limits(),
-        fetches_listeners: fetches_listeners(config.content()),
-        drain_timeouts: timeouts.map_err(|error| Unknown(error.to_string())),
+        ..facts_of(bootstrap, config.content(), config.format(), &never)
+    }
+}
+
+fn facts_of(
+    bootstrap: Bootstrap,
+    content: &[u8],
+    format: Format,
+    unwanted: &AtomicBool,
+) -> ConfigurationFacts {
+    let unknown = |error: BootstrapError| Unknown(error.to_string());
+    let listeners = bootstrap.listeners.iter();
+    let namespaces: BTreeSet<&PathBuf> = listeners
+        .flat_map(|listener| &listener.network_namespaces)
+        .collect();
+    ConfigurationFacts {
+        namespaces: namespaces
+            .into_iter()
+            .map(|path| {
+                let why = std::fs::metadata(path).err();
+                (path.clone(), why.map(|why| why.to_string()))
+            })
+            .collect(),
+        refused: None,
+        limits: None,
+        fetches_listeners: fetches_listeners(content),
+        drain_timeouts: drain_timeouts(content, format, unwanted).map_err(unknown),
+        long_streams: long_streams(content, format, unwanted).map_err(unknown),
+        bootstrap,
     }
 }
 
@@ -326,6 +363,20 @@ mod tests {
         let facts = timeout(LOOK * 4, hangs).await.unwrap();
         assert_eq!(facts, Err(Unknown("no answer within 5s".to_owned())));
         drop(release);
+    }
+
+    #[test]
+    fn the_version_of_an_envoy_is_found_in_what_it_tells() {
+        for (text, version) in [
+            ("6d9bb7d9/1.40.0/Clean/RELEASE/BoringSSL", Some((1, 40))),
+            ("0/1.41.0-dev/Modified/DEBUG/BoringSSL", Some((1, 41))),
+            ("0/2.0/x", Some((2, 0))),
+            ("0/odd/x", None),
+            ("1.40.0", None),
+            ("", None),
+        ] {
+            assert_eq!(version_of(text), version, "{text}");
+        }
     }
 
     #[test]

@@ -40,6 +40,11 @@ static_resources:
   - name: h3
     address: {socket_address: {address: 0.0.0.0, port_value: 443, protocol: UDP}}
     udp_listener_config: {quic_options: {}}
+  - name: local
+    address: {pipe: {path: /run/web.sock}}
+    filter_chains: [{filters: [{typed_config: {route: {timeout: 3600s}}}]}]
+  - name: pod
+    address: {socket_address: {address: 0.0.0.0, port_value: 80, network_namespace_filepath: /nonexistent/pod}}
 ";
 
 fn configuration(text: &str) -> ConfigurationFacts {
@@ -133,6 +138,7 @@ fn good() -> Facts {
         admin: Ok(AdminFacts {
             cannot_listen: None,
             answer: AdminAnswer::Nobody,
+            version: None,
         }),
         watched: Ok(preview()),
         variables: BTreeMap::from([("TERMINATION_DRAIN_DURATION_SECONDS", "5".to_owned())]),
@@ -181,6 +187,7 @@ fn bad() -> Facts {
     facts.admin = Ok(AdminFacts {
         cannot_listen: None,
         answer: AdminAnswer::Other("an answer that is no JSON".to_owned()),
+        version: None,
     });
     let mut watched = preview();
     watched.mounted_files.push("/etc/envoy/envoy.yaml".into());
@@ -226,7 +233,7 @@ fn a_good_host_has_no_finding_but_information() {
     insta::assert_snapshot!("good_host", report.text());
     assert_eq!(
         Report::new(&good(), false).text(),
-        "0 errors, 0 warnings in 30 checks"
+        "0 errors, 0 warnings in 33 checks"
     );
     assert_eq!(report.exit_code().number(), 0);
     assert!(examine_at_start(&good()).is_empty());
@@ -282,7 +289,7 @@ fn warnings_alone_have_a_code_of_their_own() {
     facts.variables.insert("RESTART_EPOCH", "3".to_owned());
     let report = Report::new(&facts, false);
     assert_eq!(report.exit_code().number(), 1);
-    assert!(report.text().ends_with("0 errors, 1 warning in 30 checks"));
+    assert!(report.text().ends_with("0 errors, 1 warning in 33 checks"));
 }
 
 #[test]
@@ -513,6 +520,123 @@ fn a_drain_timeout_is_compared_with_the_drains() {
     assert_eq!(severity("5s"), Severity::Information);
     assert_eq!(severity("6s"), Severity::Warning);
     assert_eq!(severity("odd"), Severity::Information);
+}
+
+#[test]
+fn udp_is_dark_after_a_change_before_envoy_1_40_alone() {
+    let judged = |version: Option<(u32, u32)>, watch_binary: bool| {
+        let mut facts = good();
+        facts.settings.watch_binary = watch_binary;
+        let udp = GOOD.replace("8080", "53, protocol: UDP");
+        facts.configuration = Ok(configuration(&udp));
+        facts.admin.as_mut().unwrap().version = version;
+        finding(&facts, "udp-listeners")
+    };
+    for (version, severity) in [
+        ((1, 39), Severity::Warning),
+        ((1, 9), Severity::Warning),
+        ((1, 40), Severity::Information),
+        ((2, 0), Severity::Information),
+    ] {
+        let judged = judged(Some(version), false);
+        assert_eq!(judged.severity, severity, "{version:?}");
+    }
+    let old = judged(Some((1, 39)), false);
+    assert_eq!(old.value, "web, with Envoy 1.39");
+    assert!(old.reason.contains("--parent-shutdown-time 1m"), "{old:?}");
+    let unknown = judged(None, false);
+    assert!(
+        unknown.remedy.is_some() && unknown.reason.contains("before Envoy 1.40"),
+        "{unknown:?}"
+    );
+    // A binary whose hot restart speaks another version cannot have the port as well.
+    assert_eq!(judged(Some((1, 40)), true).severity, Severity::Warning);
+}
+
+#[test]
+fn unix_sockets_are_no_fault_unless_two_envoys_need_one() {
+    let judged = |path: &str, watch_binary: bool| {
+        let mut facts = good();
+        facts.settings.watch_binary = watch_binary;
+        let tcp = "socket_address: {address: 0.0.0.0, port_value: 8080}";
+        let unix = GOOD.replace(tcp, &format!("pipe: {{path: \"{path}\"}}"));
+        facts.configuration = Ok(configuration(&unix));
+        finding(&facts, "unix-listeners")
+    };
+    let named = judged("/run/web.sock", false);
+    assert_eq!(named.value, "unix:/run/web.sock");
+    assert_eq!(named.severity, Severity::Information);
+    let unnamed = judged("@web", false);
+    assert_eq!(unnamed.severity, Severity::Information);
+    assert!(unnamed.reason.contains("no permissions"), "{unnamed:?}");
+    for path in ["/run/web.sock", "@web"] {
+        assert_eq!(judged(path, true).severity, Severity::Warning);
+    }
+}
+
+#[test]
+fn the_namespace_of_a_listener_must_be_there() {
+    let judged = |path: &str| {
+        let mut facts = good();
+        let port = format!("8080, network_namespace_filepath: {path}");
+        facts.configuration = Ok(configuration(&GOOD.replace("8080", &port)));
+        finding(&facts, "listener-namespaces")
+    };
+    let there = judged("/proc/self/ns/net");
+    assert_eq!(there.value, "/proc/self/ns/net");
+    assert_eq!(there.severity, Severity::Information);
+    let gone = judged("/nonexistent/pod");
+    assert_eq!(gone.severity, Severity::Error);
+    assert!(
+        gone.value.starts_with("/nonexistent/pod: No such file"),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn what_may_last_long_is_compared_with_the_end_of_an_old_epoch() {
+    let judged = |what: &str| {
+        let mut facts = good();
+        let text = GOOD.replace("drain_timeout: 0.2s", what);
+        facts.configuration = Ok(configuration(&text));
+        finding(&facts, "long-streams")
+    };
+    // The parent-shutdown time is a minute.
+    for short in ["route: {timeout: 60s}", "x: {timeout: 0s}"] {
+        assert_eq!(judged(short).value, "none in the file", "{short}");
+    }
+    let long = judged("route: {timeout: 61s}");
+    assert_eq!(long.severity, Severity::Warning);
+    assert_eq!(long.value, "a route with a timeout of 1m 1s at line 7");
+    for (text, value) in [
+        (
+            "upgrade_configs: [{upgrade_type: websocket}]",
+            "upgrades to websocket at line 7",
+        ),
+        (
+            "route: {timeout: 0s}",
+            "a route without a timeout at line 7",
+        ),
+    ] {
+        let endless = judged(text);
+        assert_eq!(
+            (endless.severity, &*endless.value),
+            (Severity::Information, value)
+        );
+        assert!(
+            endless.remedy.is_some() && endless.reason.contains("1m"),
+            "{endless:?}"
+        );
+    }
+    let two = judged("a: {route: {timeout: 0s}}, b: {route: {timeout: 2h}}, route: {timeout: 90s}");
+    assert_eq!(
+        two.value,
+        "a route with a timeout of 1m 30s at line 7, and 1 more"
+    );
+    let mut facts = good();
+    facts.settings.args = Err(Unknown("odd".to_owned()));
+    let unknown = finding(&facts, "long-streams");
+    assert_eq!((&*unknown.value, &*unknown.reason), ("unknown", "odd"));
 }
 
 #[test]

@@ -1,17 +1,10 @@
 //! How long the HTTP connections of a configuration stay open after they were told to end.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use granit_parser::Event;
-
-use super::events::Events;
+use super::scan::{duration, fields};
 use super::{BootstrapError, Format};
-
-/// The longest text of a duration. Longer scalars with an anchor are none.
-const LONGEST: usize = 32;
 
 /// A `drain_timeout` of an HTTP connection manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,84 +41,21 @@ pub struct DrainTimeout {
 /// # Errors
 ///
 /// [`BootstrapError`] where the text cannot be read.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the parser's events are open to new ones, and those that are no nodes do not matter"
-)]
 pub fn drain_timeouts(
     content: &[u8],
     format: Format,
     cancelled: &AtomicBool,
 ) -> Result<Vec<DrainTimeout>, BootstrapError> {
-    if format == Format::Protobuf {
-        return Err(BootstrapError::Protobuf);
-    }
-    let text = std::str::from_utf8(content).map_err(BootstrapError::NotText)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut events = Events::new(text, cancelled);
-    let mut open: Vec<Open> = Vec::new();
-    let mut anchored: BTreeMap<usize, Cow<'_, str>> = BTreeMap::new();
     let mut found = Vec::new();
-    while let Some((event, span)) = events.next()? {
-        if matches!(event, Event::SequenceEnd | Event::MappingEnd) {
-            open.pop();
-            continue;
+    fields(content, format, cancelled, |field| {
+        if matches!(field.key, "drain_timeout" | "drainTimeout") {
+            found.push(DrainTimeout {
+                time: field.text.and_then(duration),
+                line: field.line,
+            });
         }
-        let is_meant = open.last_mut().is_some_and(|around| around.takes(&event));
-        let scalar = match &event {
-            Event::Scalar(text, _, anchor, _) => {
-                if *anchor != 0 && text.len() <= LONGEST {
-                    anchored.insert(*anchor, text.clone());
-                }
-                Some(text)
-            }
-            Event::Alias(anchor) => anchored.get(anchor),
-            _ => None,
-        };
-        if is_meant {
-            let time = scalar.and_then(|text| duration(text));
-            let line = span.start.line();
-            found.push(DrainTimeout { time, line });
-        }
-        match event {
-            Event::MappingStart(..) => open.push(Open::Mapping { key: None }),
-            Event::SequenceStart(..) => open.push(Open::Sequence),
-            _ => {}
-        }
-    }
+    })?;
     Ok(found)
-}
-
-/// A collection that is open.
-enum Open {
-    Sequence,
-    Mapping {
-        /// Whether the value that comes next is a drain timeout. Without it, a key comes next.
-        key: Option<bool>,
-    },
-}
-
-impl Open {
-    /// Takes a node in, and returns whether it is the value of a drain timeout.
-    fn takes(&mut self, event: &Event<'_>) -> bool {
-        let Self::Mapping { key } = self else {
-            return false;
-        };
-        match key.take() {
-            Some(is_meant) => is_meant,
-            None => {
-                let name = event.scalar().map(|(text, _)| text);
-                *key = Some(matches!(name, Some("drain_timeout" | "drainTimeout")));
-                false
-            }
-        }
-    }
-}
-
-/// A duration as Protobuf's JSON mapping has it: seconds with a fraction, and an `s`.
-fn duration(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.trim().strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]

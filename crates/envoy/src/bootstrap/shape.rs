@@ -136,6 +136,8 @@ pub(super) struct SocketAddress {
     #[serde(alias = "portValue")]
     pub(super) port_value: Option<Port>,
     pub(super) protocol: Option<Protocol>,
+    #[serde(alias = "networkNamespaceFilepath")]
+    pub(super) network_namespace_filepath: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

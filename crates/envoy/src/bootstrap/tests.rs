@@ -28,7 +28,7 @@ static_resources:
     enable_reuse_port: false
     address: {socket_address: {address: 0.0.0.0, port_value: 80}}
     additional_addresses:
-    - address: {socket_address: {address: "::1", port_value: 81}}
+    - address: {socket_address: {address: "::1", port_value: 81, network_namespace_filepath: /run/netns/a}}
     filter_chains: [{filters: [{name: x, typed_config: {"@type": y, port_value: [nonsense]}}]}]
   - address: {socket_address: {address: 0.0.0.0, port_value: 443, protocol: UDP}}
     udp_listener_config: {quic_options: {}}
@@ -39,6 +39,18 @@ static_resources:
     )
     .unwrap();
     insta::assert_debug_snapshot!("listeners", bootstrap);
+}
+
+#[test]
+fn namespaces_of_listeners_are_read_from_json_as_well() {
+    let json =
+        br#"{"admin": {"address": {"pipe": {"path": "/a"}}}, "staticResources": {"listeners": [
+        {"address": {"socketAddress": {"networkNamespaceFilepath": "/run/netns/a"}}},
+        {"address": {"socket_address": {"network_namespace_filepath": ""}}}
+    ]}}"#;
+    let listeners = Bootstrap::parse(json, Format::Json).unwrap().listeners;
+    assert_eq!(listeners[0].network_namespaces, [Path::new("/run/netns/a")]);
+    assert!(listeners[1].network_namespaces.is_empty());
 }
 
 #[test]

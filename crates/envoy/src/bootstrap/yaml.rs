@@ -244,6 +244,9 @@ impl<'a> Walk<'a> {
             "address" => address.address = self.scalar(key)?,
             "port_value" | "portValue" => address.port_value = self.scalar(key)?,
             "protocol" => address.protocol = self.scalar(key)?,
+            "network_namespace_filepath" | "networkNamespaceFilepath" => {
+                address.network_namespace_filepath = self.scalar(key)?;
+            }
             _ => self.pass()?,
         }
         Ok(())
