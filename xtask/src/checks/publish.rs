@@ -52,7 +52,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         package.args(["--package", library.name.as_str()]);
     }
     findings.problems.extend(process::passes(package)?);
-    findings.left("the surface against the last release: the job `semver`");
+    findings.left("the surface against the last release, once there is one: the job `semver`");
     Ok(findings)
 }
 
