@@ -419,6 +419,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_thread_is_prepared_and_only_once() {
+        let pool = pool(start_thread, LIMIT);
+        pool.prepare().unwrap();
+        pool.prepare().unwrap();
+        assert_eq!(pool.state().threads, 1);
+        prepare().unwrap();
+        assert!(Pool::shared().has_threads());
+        assert_eq!(in_time(offload(|| 7)).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn only_work_that_has_not_begun_is_taken_back() {
+        let pool = pool(|_| Err(io::ErrorKind::WouldBlock.into()), LIMIT);
+        let waits = pool.offload(|| 7);
+        assert_eq!(format!("{waits:?}"), "Offloaded { .. }");
+        let number = pool.state().queue.front().unwrap().number;
+        assert!(!pool.withdraw(number + 1));
+        assert!(pool.withdraw(number));
+        assert!(!pool.withdraw(number));
+    }
+
+    #[tokio::test]
     async fn with_as_many_threads_as_there_may_be_work_waits_its_turn() {
         let pool = pool(start_thread, Duration::from_millis(20));
         let mut busy = Vec::new();
