@@ -48,14 +48,6 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// The findings of a check that could not do its work.
-    pub(crate) fn from_error(error: &anyhow::Error) -> Self {
-        Self {
-            problems: vec![format!("{error:#}")],
-            ..Self::default()
-        }
-    }
-
     /// Adds something worth knowing.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());

@@ -63,7 +63,7 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 0)]
         minutes: u64,
     },
-    /// Build the libraries with the oldest version of each dependency that a manifest allows.
+    /// Compile every member with the oldest version of each dependency that a manifest allows.
     MinimalVersions,
     /// Change the libraries in small ways and see whether a test notices; hours.
     Mutants {

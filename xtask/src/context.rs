@@ -100,15 +100,11 @@ impl Context {
 
     /// A member's directory, relative to the root.
     pub(crate) fn directory(&self, member: &str) -> Result<String> {
-        let members = self.members();
-        let package = members
-            .iter()
-            .find(|package| package.name.as_str() == member);
-        let package = package.with_context(|| format!("the workspace has no member `{member}`"))?;
-        let directory = package
-            .manifest_path
-            .parent()
-            .context("a manifest without a directory")?;
+        let mut members = self.members().into_iter();
+        let package = members.find(|package| package.name == member);
+        let directory = package.and_then(|package| package.manifest_path.parent());
+        let directory =
+            directory.with_context(|| format!("the workspace has no member `{member}`"))?;
         Ok(self.relative(directory.as_std_path()))
     }
 
@@ -142,7 +138,7 @@ impl Context {
     }
 
     /// The text of a file of the repository.
-    pub(crate) fn text(&self, relative: &str) -> Result<String> {
+    pub(crate) fn text(&self, relative: impl AsRef<Path>) -> Result<String> {
         Ok(fs_err::read_to_string(self.root.join(relative))?)
     }
 
@@ -213,16 +209,14 @@ impl Context {
         let mut build = self.cargo_words(build);
         build.stderr(std::process::Stdio::inherit());
         let output = process::capture(build)?;
-        let executable = Message::parse_stream(output.as_bytes())
-            .filter_map(std::result::Result::ok)
-            .find_map(|message| {
-                if let Message::CompilerArtifact(artifact) = message {
-                    artifact.executable
-                } else {
-                    None
-                }
-            })
-            .context("`cargo build --package handover` named no executable")?;
+        let executable = Message::parse_stream(output.as_bytes()).find_map(|message| {
+            let Ok(Message::CompilerArtifact(artifact)) = message else {
+                return None;
+            };
+            artifact.executable
+        });
+        let executable =
+            executable.context("`cargo build --package handover` named no executable")?;
         Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))
     }
 

@@ -1,16 +1,17 @@
 //! How a program is started, watched and, when its time is up, ended.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::context::RUN_VARIABLE;
-
-/// How often a running program is looked at.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs a program with its output going straight through. Returns the problem with its end, if any.
 ///
@@ -45,43 +46,39 @@ pub(crate) fn all_pass(commands: impl IntoIterator<Item = Command>) -> Result<bo
 ///
 /// # Errors
 ///
-/// When the program cannot be started or waited for.
+/// When the program cannot be started.
 pub(crate) fn passes_within(
     run_id: &str,
-    mut command: Command,
+    command: Command,
     limit: Duration,
 ) -> Result<Option<String>> {
     let what = describe(&command);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting `{what}`"))?;
-    let deadline = Instant::now() + limit;
-    loop {
-        let status = child
-            .try_wait()
-            .with_context(|| format!("waiting for `{what}`"))?;
-        if let Some(status) = status {
-            return Ok((!status.success()).then(|| format!("`{what}` ended with {status}")));
-        }
-        if Instant::now() >= deadline {
-            end_all(run_id);
-            child
-                .wait()
-                .with_context(|| format!("waiting for `{what}`"))?;
+    let (ended, end) = channel::<()>();
+    thread::scope(|scope| {
+        let watchdog = scope.spawn(move || {
+            let is_over = end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            if is_over {
+                end_all(run_id);
+            }
+            is_over
+        });
+        let problem = passes(command);
+        drop(ended);
+        if watchdog.join().unwrap_or(false) {
             let seconds = limit.as_secs();
             return Ok(Some(format!(
                 "`{what}` ran for more than {seconds} s and was ended"
             )));
         }
-        std::thread::sleep(LOOK);
-    }
+        problem
+    })
 }
 
 /// Runs a program as [`passes_within`], and returns also what it wrote to standard output, which is printed.
 ///
 /// # Errors
 ///
-/// When the program cannot be started or waited for, or its output cannot be kept in the file `log`.
+/// When the program cannot be started, or its output cannot be kept in the file `log`.
 pub(crate) fn logged_within(
     run_id: &str,
     mut command: Command,
@@ -115,44 +112,39 @@ pub(crate) fn capture(mut command: Command) -> Result<String> {
         .with_context(|| format!("`{what}` wrote something that is not text"))
 }
 
-/// The processes that carry this run's mark, with their command lines.
-pub(crate) fn marked(run_id: &str) -> Vec<(Pid, String)> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten();
-    entries
-        .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .filter(|pid| is_marked(*pid, run_id))
-        .map(|pid| (pid, command_line(pid)))
-        .collect()
+/// The processes that carry this run's mark, or all others.
+///
+/// # Errors
+///
+/// When `/proc` cannot be read.
+pub(crate) fn all(run_id: &str, marked: bool) -> Result<Vec<Process>> {
+    let all = procfs::process::all_processes().context("listing all processes")?;
+    let all = all.filter_map(std::result::Result::ok);
+    Ok(all
+        .filter(|process| is_marked(process, run_id) == marked)
+        .collect())
 }
 
 /// Ends every process that carries this run's mark, whatever became of its parent.
 pub(crate) fn end_all(run_id: &str) {
-    for (pid, _) in marked(run_id) {
+    for process in all(run_id, true).into_iter().flatten() {
         // The descriptor pins the process, and the mark is read again after that: a number that went to
         // another process meanwhile is not hit.
-        if let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
-            && is_marked(pid, run_id)
+        if let Some(pid) = Pid::from_raw(process.pid())
+            && let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty())
+            && is_marked(&process, run_id)
         {
             // One that has ended by itself by now is what was wanted.
-            let _: rustix::io::Result<()> = pidfd_send_signal(&process, Signal::KILL);
+            let _: rustix::io::Result<()> = pidfd_send_signal(&descriptor, Signal::KILL);
         }
     }
 }
 
-fn is_marked(pid: Pid, run_id: &str) -> bool {
-    let mark = format!("{RUN_VARIABLE}={run_id}");
-    std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).is_ok_and(|environ| {
-        environ
-            .split(|byte| *byte == 0)
-            .any(|entry| entry == mark.as_bytes())
-    })
-}
-
-fn command_line(pid: Pid) -> String {
-    let bytes =
-        std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
-    text.trim().to_owned()
+fn is_marked(process: &Process, run_id: &str) -> bool {
+    let environment = process.environ().unwrap_or_default();
+    environment
+        .get(OsStr::new(RUN_VARIABLE))
+        .is_some_and(|id| id == run_id)
 }
 
 /// The command as a person would type it.
@@ -166,6 +158,8 @@ pub(crate) fn describe(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// How long a test waits for what should happen at once.
@@ -197,10 +191,31 @@ mod tests {
         assert!(
             ended.is_some_and(|problem| problem.ends_with("ran for more than 1 s and was ended"))
         );
-        while !marked(&run_id).is_empty() {
-            assert!(begun.elapsed() < PLENTY, "{:?} still runs", marked(&run_id));
-            std::thread::sleep(LOOK);
+        while !all(&run_id, true).unwrap().is_empty() {
+            assert!(begun.elapsed() < PLENTY, "something still runs");
+            thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    #[test]
+    fn the_processes_of_a_run_and_all_others_are_told_apart() {
+        let run_id = format!("mark-{}", std::process::id());
+        let own = i32::try_from(std::process::id()).unwrap();
+        let has = |marked, pid| {
+            let all = all(&run_id, marked).unwrap();
+            all.iter().any(|process| process.pid() == pid)
+        };
+        let mut child = shell(&run_id, "read line").stdin(Stdio::piped()).spawn();
+        let child = child.as_mut().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let begun = Instant::now();
+        while !has(true, pid) {
+            assert!(begun.elapsed() < PLENTY, "the mark of {pid} is not seen");
+        }
+        assert!(!has(false, pid) && has(false, own) && !has(true, own));
+        end_all(&run_id);
+        child.wait().unwrap();
+        assert!(!has(true, pid));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What a test run reports: the `JUnit` file of cargo-nextest, and the summary lines of Rust's own harness.
 
 use std::fmt;
-use std::ops::Add;
+use std::ops::AddAssign;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use quick_junit::{Report, TestCase, TestCaseStatus, XmlString};
+use regex_lite::Regex;
 
 /// How a line starts by which a test reports that it did nothing, and why. Large letters or small: nextest
 /// shows what a test prints, whatever it prints it with.
@@ -19,15 +20,11 @@ pub(crate) struct Counts {
     pub(crate) skipped: u64,
 }
 
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-            skipped: self.skipped + other.skipped,
-        }
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
     }
 }
 
@@ -116,23 +113,23 @@ fn skip_line(output: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
-/// The numbers of a summary line of Rust's own harness, or `None` for any other line.
-pub(crate) fn libtest_summary(line: &str) -> Option<Counts> {
-    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let mut counts = Counts::default();
-    for part in numbers.split(';') {
-        let Some((number, what)) = part.trim().split_once(' ') else {
-            continue;
+/// The sum of the summary lines of Rust's own harness, or `None` if there is no such line.
+///
+/// # Errors
+///
+/// When a number of a line is none.
+pub(crate) fn libtest_summaries(output: &str) -> Result<Option<Counts>> {
+    let line = Regex::new(r"(?m)^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")?;
+    let mut sum: Option<Counts> = None;
+    for (_, numbers) in line.captures_iter(output).map(|found| found.extract()) {
+        let [passed, failed, skipped] = numbers.map(str::parse);
+        *sum.get_or_insert_default() += Counts {
+            passed: passed?,
+            failed: failed?,
+            skipped: skipped?,
         };
-        let slot = match what {
-            "passed" => &mut counts.passed,
-            "failed" => &mut counts.failed,
-            "ignored" => &mut counts.skipped,
-            _ => continue,
-        };
-        *slot += number.parse::<u64>().ok()?;
     }
-    Some(counts)
+    Ok(sum)
 }
 
 #[cfg(test)]
@@ -201,12 +198,15 @@ SKIPPED t::bare: and no Envoy</system-err>
     }
 
     #[test]
-    fn summaries_of_the_harness_are_read_and_other_lines_are_none() {
+    fn summaries_of_the_harness_are_added_up_and_other_lines_are_none() {
         let line = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 7 filtered out; finished in 0.00s";
-        let counts = libtest_summary(line).unwrap();
-        assert_eq!(counts.to_string(), "12 passed, 0 failed, 3 skipped");
-        for line in ["", "running 3 tests", "test a ... ok", "1 passed; 2 failed"] {
-            assert_eq!(libtest_summary(line), None, "{line}");
-        }
+        let failed = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured";
+        let counts = libtest_summaries(&format!("a\n{line}\nb\n{failed}\n")).unwrap();
+        assert_eq!(
+            counts.unwrap().to_string(),
+            "13 passed, 2 failed, 3 skipped"
+        );
+        let others = "running 3 tests\ntest a ... ok\n1 passed; 2 failed\n";
+        assert_eq!(libtest_summaries(others).unwrap(), None);
     }
 }

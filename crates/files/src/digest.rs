@@ -126,8 +126,18 @@ mod tests {
             Digest::of(b"").to_string(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+        assert_eq!(Digest::of(b"").as_bytes()[..3], [0xe3, 0xb0, 0xc4]);
         assert_ne!(Digest::of(b"a"), Digest::of(b"b"));
         assert_eq!(Digest::of_parts(&[b"a", b"", b"bc"]), Digest::of(b"abc"));
+    }
+
+    #[test]
+    fn its_text_is_read_and_is_part_of_what_debug_shows() {
+        let (digest, text) = (Digest::of(b"abc"), Digest::of(b"abc").to_string());
+        assert_eq!(text.parse(), Ok(digest));
+        assert_eq!(text.to_uppercase().parse(), Ok(digest));
+        assert_eq!(format!("{digest:?}"), format!("Digest({text})"));
+        assert_eq!(format!("{:?}", Hasher::default()), "Hasher { .. }");
     }
 
     #[test]

@@ -163,4 +163,21 @@ mod tests {
         replace_durably(dir.path(), "file", &[b"x"]).unwrap_err();
         assert_eq!(names(dir.path()), ["file"]);
     }
+
+    #[test]
+    fn what_killed_processes_have_left_is_removed_and_nothing_else() {
+        let dir = dir();
+        let of_others = [".a.new.x", ".other.new", "a.new", ".a.old"];
+        for name in of_others.iter().chain(&[".a.new", ".busy.new"]) {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let writer = File::open(dir.path().join(".busy.new")).unwrap();
+        writer.lock().unwrap();
+        sweep_unfinished(dir.path(), |name| ["a", "busy"].contains(&name));
+        let mut left = of_others.to_vec();
+        left.push(".busy.new");
+        left.sort_unstable();
+        assert_eq!(names(dir.path()), left);
+        sweep_unfinished(&dir.path().join("missing"), |_| true);
+    }
 }

@@ -216,25 +216,33 @@ fn open_own(path: &Path) -> Result<File, LockError> {
         path: path.to_owned(),
         what,
     };
-    let file = open(path).map_err(|error| match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => squatted("is a symbolic link".to_owned()),
-        Ok(found) if found.uid() != user => squatted(format!("belongs to user {}", found.uid())),
-        Ok(found) if !found.is_file() => squatted("is no file".to_owned()),
-        // What is there is ours, or nothing is.
-        Ok(_) | Err(_) => failed(error),
+    let file = open(path).map_err(|error| {
+        let found = std::fs::symlink_metadata(path).ok();
+        match found.and_then(|found| squatter(&found, user)) {
+            Some(what) => squatted(what),
+            None => failed(error),
+        }
     })?;
     let found = file.metadata().map_err(failed)?;
-    if found.uid() != user {
-        return Err(squatted(format!("belongs to user {}", found.uid())));
-    }
-    if !found.is_file() {
-        return Err(squatted("is no file".to_owned()));
+    if let Some(what) = squatter(&found, user) {
+        return Err(squatted(what));
     }
     if found.mode() & 0o077 != 0 {
         let mode = Permissions::from_mode(0o600);
         file.set_permissions(mode).map_err(failed)?;
     }
     Ok(file)
+}
+
+/// Returns what else than a file of this user has its place, if anything else has.
+fn squatter(found: &Metadata, user: u32) -> Option<String> {
+    if found.is_symlink() {
+        Some("is a symbolic link".to_owned())
+    } else if found.uid() != user {
+        Some(format!("belongs to user {}", found.uid()))
+    } else {
+        (!found.is_file()).then(|| "is no file".to_owned())
+    }
 }
 
 /// Returns the text in a lock file, whether or not anybody holds the lock; `None` if it cannot be read.
@@ -392,8 +400,12 @@ mod tests {
         assert!(matches!(refused, LockError::Squatted { what, .. } if what.contains("link")));
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(LockFile::wait_for_own(&path, LIMIT).is_err());
+        let refused = LockFile::wait_for_own(&path, LIMIT).unwrap_err();
+        assert!(matches!(refused, LockError::Squatted { what, .. } if what == "is no file"));
         std::fs::remove_dir(&path).unwrap();
+        let missing = dir.path().join("missing/lock");
+        let refused = LockFile::wait_for_own(&missing, LIMIT).unwrap_err();
+        assert!(matches!(refused, LockError::Os { .. }), "{refused}");
         // What was left by one that was killed, too open, is ours again.
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
@@ -401,7 +413,49 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
         drop(lock);
+        // What others cannot open keeps its mode.
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o1600)).unwrap();
+        let _lock = LockFile::wait_for_own(&path, LIMIT).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o1600);
         assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_place_of_a_lock_is_for_a_file_of_the_user_alone() {
+        let dir = directory();
+        let (path, link) = (dir.path().join("lock"), dir.path().join("link"));
+        std::fs::write(&path, "").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let user = std::fs::metadata(&path).unwrap().uid();
+        let told = |path: &Path, user| {
+            let found = std::fs::symlink_metadata(path).unwrap();
+            squatter(&found, user).unwrap_or_default()
+        };
+        assert_eq!(told(&path, user), "");
+        assert_eq!(told(&link, user), "is a symbolic link");
+        assert_eq!(told(dir.path(), user), "is no file");
+        assert_eq!(told(&path, user + 1), format!("belongs to user {user}"));
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_looked_at_is_an_error_and_one_that_is_missing_is_none() {
+        let dir = directory();
+        let path = dir.path().join("lock");
+        let file = open(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        assert!(!is_at(&file, &dir.path().join("missing")).unwrap());
+        assert!(is_at(&file, &path.join("below a file")).is_err());
+    }
+
+    #[test]
+    fn an_owner_is_not_read_through_a_link() {
+        let dir = directory();
+        let (path, link) = (dir.path().join("lock"), dir.path().join("link"));
+        let _lock = LockFile::try_lock(&path, "front").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_owner(&path).is_some() && is_held(&path));
+        assert!(read_owner(&link).is_none() && !is_held(&link));
     }
 
     #[test]

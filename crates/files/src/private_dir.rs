@@ -150,18 +150,14 @@ impl PrivateDir {
         if owner == rustix::process::geteuid().as_raw() && mode & 0o022 == 0 {
             return Ok(Self::known(path, &metadata));
         }
-        match make_below(path) {
-            Err(DirectoryError::CreateDir { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                Err(DirectoryError::Untrusted {
-                    path: path.to_owned(),
-                    owner,
-                    mode,
-                })
-            }
-            made => made,
-        }
+        make_below(path).map_err(|error| {
+            let untrusted = DirectoryError::Untrusted {
+                path: path.to_owned(),
+                owner,
+                mode,
+            };
+            if is_refused(&error) { untrusted } else { error }
+        })
     }
 
     /// Makes a directory with mode 0700 whose path follows from our user, so that others could have
@@ -283,6 +279,14 @@ impl PrivateDir {
             Err(source) => Err(DirectoryError::Remove { path, source }),
         }
     }
+}
+
+/// Returns whether we may not make a directory.
+fn is_refused(error: &DirectoryError) -> bool {
+    let DirectoryError::CreateDir { source, .. } = error else {
+        return false;
+    };
+    source.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Makes the directory of our user below, with mode 0700, or takes back the one that is there.
@@ -408,6 +412,10 @@ mod tests {
         assert_eq!(PrivateDir::create(parent.path()).unwrap(), own);
         assert_eq!(mode(own.path()), 0o700);
         assert!(file.exists());
+        // What only its owner may not do is left to its owner.
+        fs::set_permissions(own.path(), permissions(0o500)).unwrap();
+        assert_eq!(PrivateDir::create(parent.path()).unwrap(), own);
+        assert_eq!(mode(own.path()), 0o500);
         // What is at its place and is not a directory of ours is not used.
         let elsewhere = temporary();
         fs::remove_dir_all(own.path()).unwrap();
@@ -520,5 +528,53 @@ mod tests {
             dir.remove("part2.yaml"),
             Err(DirectoryError::Remove { .. })
         ));
+    }
+
+    #[test]
+    fn a_file_system_that_is_in_the_way_is_told_with_a_remedy() {
+        let told = |kind: io::ErrorKind| {
+            let (path, source) = (PathBuf::from("run"), io::Error::from(kind));
+            DirectoryError::CreateDir { path, source }.to_string()
+        };
+        assert!(told(io::ErrorKind::ReadOnlyFilesystem).contains("read-only: choose"));
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(told(kind).contains("no room left: make some"));
+        }
+        let other = told(io::ErrorKind::PermissionDenied);
+        assert_eq!(other, "cannot create the directory run");
+    }
+
+    #[test]
+    fn only_a_directory_that_we_may_not_make_is_one_that_others_can_change() {
+        let failed = |kind: io::ErrorKind| DirectoryError::CreateDir {
+            path: PathBuf::from("run"),
+            source: io::Error::from(kind),
+        };
+        assert!(is_refused(&failed(io::ErrorKind::PermissionDenied)));
+        assert!(!is_refused(&failed(io::ErrorKind::StorageFull)));
+        let path = PathBuf::from("run");
+        assert!(!is_refused(&DirectoryError::Replaced { path }));
+    }
+
+    /// The kernel lets nobody make anything there.
+    #[test]
+    fn what_cannot_be_made_is_told_with_the_cause_and_not_as_missing() {
+        let sysfs = Path::new("/sys");
+        let DirectoryError::CreateDir { source, .. } = make_below(sysfs).unwrap_err() else {
+            panic!("something has the place of our directory");
+        };
+        assert_ne!(source.kind(), io::ErrorKind::NotFound);
+        let error = write_new(&sysfs.join("handover"), b"", None).unwrap_err();
+        assert_ne!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn neither_a_link_nor_a_file_is_opened_as_a_directory() {
+        let parent = temporary();
+        let (link, file) = (parent.path().join("link"), parent.path().join("file"));
+        std::os::unix::fs::symlink(parent.path(), &link).unwrap();
+        fs::write(&file, "").unwrap();
+        assert!(open(parent.path()).is_ok());
+        assert!(open(&link).is_err() && open(&file).is_err());
     }
 }

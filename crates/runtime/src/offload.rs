@@ -380,6 +380,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_thread_is_asked_for_now_and_then_and_not_all_the_time() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let start_the_first = |pool| match ASKED.fetch_add(1, Ordering::SeqCst) {
+            0 => start_thread(pool),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let pool = pool(start_the_first, LIMIT);
+        let (release, busy) = occupy(&pool).await;
+        let mut waits = pool.offload(|| 7);
+        let began = Instant::now();
+        let waited = tokio::time::timeout(ASK_AGAIN * 2, &mut waits).await;
+        assert!(waited.is_err());
+        let most = 3 + began.elapsed().as_millis() / ASK_AGAIN.as_millis();
+        let asked = ASKED.load(Ordering::SeqCst);
+        assert!((2..=most).contains(&(asked as u128)), "{asked} of {most}");
+        drop(release);
+        in_time(waits).await.unwrap();
+        in_time(busy).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn hanging_work_holds_others_only_until_a_thread_can_be_started() {
         static LEFT: AtomicUsize = AtomicUsize::new(1);
         let pool = pool(|pool| start_one_of(&LEFT, pool), LIMIT);
@@ -416,6 +437,28 @@ mod tests {
         assert!(matches!(error, OffloadError::NoThread(_)));
         LEFT.store(1, Ordering::SeqCst);
         assert_eq!(in_time(pool.offload(|| 7)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn one_thread_is_prepared_and_only_once() {
+        let pool = pool(start_thread, LIMIT);
+        pool.prepare().unwrap();
+        pool.prepare().unwrap();
+        assert_eq!(pool.state().threads, 1);
+        prepare().unwrap();
+        assert!(Pool::shared().has_threads());
+        assert_eq!(in_time(offload(|| 7)).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn only_work_that_has_not_begun_is_taken_back() {
+        let pool = pool(|_| Err(io::ErrorKind::WouldBlock.into()), LIMIT);
+        let waits = pool.offload(|| 7);
+        assert_eq!(format!("{waits:?}"), "Offloaded { .. }");
+        let number = pool.state().queue.front().unwrap().number;
+        assert!(!pool.withdraw(number + 1));
+        assert!(pool.withdraw(number));
+        assert!(!pool.withdraw(number));
     }
 
     #[tokio::test]

@@ -158,6 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_failed_by_another_start_asked_for_a_process_too() {
+        let inner = StartError::from(io::Error::from_raw_os_error(11));
+        let outer = StartError::from(io::Error::other(inner));
+        assert_eq!(Shortage::of(&outer), Some(Shortage::Processes));
+    }
+
+    #[test]
+    fn each_shortage_is_named_with_the_limit_that_was_reached() {
+        for (shortage, named) in [
+            (Shortage::OpenFiles, "RLIMIT_NOFILE"),
+            (Shortage::OpenFilesOfHost, "fs.file-max"),
+            (Shortage::Processes, "pids.max"),
+            (Shortage::Memory, "memory"),
+            (Shortage::Space, "space"),
+            (Shortage::Quota, "quota"),
+        ] {
+            assert!(shortage.to_string().contains(named), "{shortage}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_for_good_is_no_shortage() {
         for number in [1, 2, 13, 30] {
             let error = Outer(io::Error::from_raw_os_error(number));

@@ -112,6 +112,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_moment_was_missed_once_it_is_later_than_a_running_process_is() {
+        let at = Instant::now();
+        assert!(!was_missed(at));
+        advance(LATE).await;
+        assert!(!was_missed(at));
+        advance(Duration::from_millis(1)).await;
+        assert!(was_missed(at));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_gap_puts_a_limit_off_once() {
         let waiting = tokio::spawn(timeout(SECOND, pending::<()>()));
         tokio::task::yield_now().await;

@@ -78,8 +78,7 @@ pub(super) fn doctests(context: &Context) -> Result<Findings> {
     let (problem, output) = process::logged_within(&context.run_id, run, &log, LIMIT)?;
     findings.problems.extend(problem);
 
-    let summaries = output.lines().filter_map(report::libtest_summary);
-    findings.counts = summaries.reduce(|all, more| all + more);
+    findings.counts = report::libtest_summaries(&output)?;
     if findings.counts.is_none() {
         findings.problem("no summary was printed: how many examples ran is unknown");
     }
@@ -107,19 +106,18 @@ fn all_pass(commands: impl IntoIterator<Item = Command>) -> Result<Findings> {
 }
 
 fn combinations<'a>(features: &[&'a str]) -> Vec<Vec<&'a str>> {
-    if features.len() > POWERSET_UP_TO {
-        let alone = features.iter().map(|feature| vec![*feature]);
-        return [vec![], features.to_vec()]
-            .into_iter()
-            .chain(alone)
-            .collect();
+    let many = features.len() > POWERSET_UP_TO;
+    let mut sets = vec![Vec::new()];
+    for feature in features {
+        sets.extend(
+            sets.clone()
+                .into_iter()
+                .map(|set| [set, vec![*feature]].concat()),
+        );
+        sets.retain(|set| !many || set.len() <= 1);
     }
-    features.iter().fold(vec![Vec::new()], |sets, feature| {
-        let with = sets
-            .iter()
-            .map(|set| [set.as_slice(), &[*feature]].concat());
-        sets.iter().cloned().chain(with).collect()
-    })
+    sets.extend(many.then(|| features.to_vec()));
+    sets
 }
 
 #[cfg(test)]
@@ -134,7 +132,7 @@ mod unit {
         let lengths = combinations(&["a", "b", "c", "d", "e"]);
         assert_eq!(
             lengths.iter().map(Vec::len).collect::<Vec<_>>(),
-            [0, 5, 1, 1, 1, 1, 1]
+            [0, 1, 1, 1, 1, 1, 5]
         );
     }
 }

@@ -5,7 +5,7 @@
 //! compared as trycmd compares it, by the same library: `...` stands for any lines, `[..]` for any characters.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,10 +48,8 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
 }
 
 fn is_documentation(file: &str) -> bool {
-    let markdown = Path::new(file)
-        .extension()
-        .is_some_and(|extension| extension == "md");
-    markdown && (!file.contains('/') || file.starts_with("docs/") || file.starts_with("crates/"))
+    let is_page = Path::new(file).extension() == Some(OsStr::new("md"));
+    is_page && (!file.contains('/') || file.starts_with("docs/") || file.starts_with("crates/"))
 }
 
 /// What is wrong with a block of commands. It runs if its tag asks for that.
@@ -109,10 +107,7 @@ fn run(
         shell.current_dir(directory.path());
     }
     tests::environment(context, &mut shell)?;
-    shell.env(
-        "PATH",
-        search_path(context, &directory.path().join(".bin"))?,
-    );
+    shell.env("PATH", search_path(context)?);
     println!("--> {name}");
     let (problem, output) = process::logged_within(&context.run_id, shell, &log, LIMIT)?;
     let failed = problem.map(|problem| format!("`{name}` failed: {problem}"));
@@ -131,19 +126,14 @@ fn difference(shown: &str, output: &str) -> Option<String> {
     (actual != expected).then(|| format!("shows another output than the commands print:\n{output}"))
 }
 
-/// The search path with a directory in front where `handover` and `envoy` are the ones under test.
-fn search_path(context: &Context, directory: &Path) -> Result<OsString> {
-    fs_err::create_dir(directory)?;
+/// The search path with the directories in front where the `handover` and the `envoy` under test are.
+fn search_path(context: &Context) -> Result<OsString> {
     let envoy = envoy::installed(context.target(), envoy::DEFAULT_VERSION);
-    for (name, program) in [
-        ("handover", context.handover()?),
-        ("envoy", envoy.as_path()),
-    ] {
-        fs_err::os::unix::fs::symlink(program, directory.join(name))?;
-    }
+    let programs = [context.handover()?, &envoy];
+    let own = programs.into_iter().filter_map(Path::parent);
     let rest = std::env::var_os("PATH").unwrap_or_default();
-    let parts = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&rest));
-    std::env::join_paths(parts).context("putting the search path together")
+    std::env::join_paths(own.map(Path::to_owned).chain(std::env::split_paths(&rest)))
+        .context("putting the search path together")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Tests and commands leave no process, socket or file behind.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use procfs::process::{FDTarget, MMapPath, Process};
 
 use super::Findings;
 use crate::context::Context;
@@ -48,22 +48,22 @@ impl Trace {
     /// When the kernel's tables cannot be read.
     pub(crate) fn take(run_id: &str) -> Result<Self> {
         let mut found = BTreeSet::new();
-        for name in names_in(Path::new("/dev/shm"))? {
-            if name.starts_with(SHARED_MEMORY) && !mapped_by_others(&name, run_id) {
+        let memory = names_in(Path::new("/dev/shm"))?;
+        let sockets = procfs::net::unix().context("reading /proc/net/unix")?;
+        // Who holds them is looked at afterwards, so that what begins meanwhile is not taken for ours.
+        let others = process::all(run_id, false)?;
+        for name in memory.iter().filter(|name| name.starts_with(SHARED_MEMORY)) {
+            if !others.iter().any(|process| has_mapped(process, name)) {
                 found.insert(format!("the shared memory /dev/shm/{name}"));
             }
         }
-        let sockets = fs_err::read_to_string("/proc/net/unix").context("reading /proc/net/unix")?;
-        for line in sockets.lines() {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            if let Some((inode, name)) = fields.get(6).zip(fields.get(7))
-                && name.starts_with(SOCKET)
-                && !held_by_others(inode, run_id)
-            {
-                found.insert(format!(
-                    "the abstract socket {}",
-                    name.trim_end_matches('@')
-                ));
+        let held: BTreeSet<u64> = others.iter().flat_map(sockets_of).collect();
+        for socket in sockets {
+            let path = socket.path.unwrap_or_default();
+            let name = path.to_string_lossy();
+            if name.starts_with(SOCKET) && !held.contains(&socket.inode) {
+                let name = name.trim_end_matches('@');
+                found.insert(format!("the abstract socket {name}"));
             }
         }
         let temporary = std::env::temp_dir();
@@ -77,60 +77,35 @@ impl Trace {
 }
 
 fn left_behind(context: &Context) -> Result<Vec<String>> {
-    let mut left: Vec<String> = process::marked(&context.run_id)
-        .into_iter()
-        .map(|(pid, command)| format!("the process {} still runs: {command}", pid.as_raw_nonzero()))
-        .collect();
-    for name in names_in(context.temp())? {
-        left.push(format!("a test left `{name}` in its temporary directory"));
-    }
+    let running = process::all(&context.run_id, true)?;
+    let running = running.iter().map(|process| {
+        let command = process.cmdline().unwrap_or_default().join(" ");
+        format!("the process {} still runs: {command}", process.pid())
+    });
+    let files = names_in(context.temp())?;
+    let files = files
+        .iter()
+        .map(|name| format!("a test left `{name}` in its temporary directory"));
     let after = Trace::take(&context.run_id)?;
-    left.extend(
-        after
-            .0
-            .difference(&context.before.0)
-            .map(|item| format!("{item} was left behind")),
-    );
-    Ok(left)
+    let traces = after.0.difference(&context.before.0);
+    let traces = traces.map(|item| format!("{item} was left behind"));
+    Ok(running.chain(files).chain(traces).collect())
 }
 
-/// Whether a process that does not belong to this run has the file mapped.
-fn mapped_by_others(name: &str, run_id: &str) -> bool {
-    others(run_id, |process| {
-        fs_err::read_to_string(process.join("maps"))
-            .is_ok_and(|maps| maps.contains(&format!("/{name}")))
+fn has_mapped(process: &Process, name: &str) -> bool {
+    let mut maps = process.maps().into_iter().flatten();
+    maps.any(|map| matches!(map.pathname, MMapPath::Path(path) if path.ends_with(name)))
+}
+
+/// The inodes of the sockets that a process has open.
+fn sockets_of(process: &Process) -> impl Iterator<Item = u64> {
+    let descriptors = process.fd().into_iter().flatten();
+    descriptors.filter_map(|descriptor| {
+        let FDTarget::Socket(inode) = descriptor.ok()?.target else {
+            return None;
+        };
+        Some(inode)
     })
-}
-
-/// Whether a process that does not belong to this run has the socket open.
-fn held_by_others(inode: &str, run_id: &str) -> bool {
-    let Ok(inode) = inode.parse::<u64>() else {
-        return false;
-    };
-    others(run_id, |process| {
-        let descriptors = fs_err::read_dir(process.join("fd")).into_iter().flatten();
-        descriptors
-            .filter_map(std::result::Result::ok)
-            .any(|entry| {
-                entry
-                    .path()
-                    .metadata()
-                    .is_ok_and(|metadata| metadata.ino() == inode)
-            })
-    })
-}
-
-/// Whether `holds` is true for the directory below `/proc` of any process without this run's mark.
-fn others(run_id: &str, holds: impl Fn(&Path) -> bool) -> bool {
-    let ours: BTreeSet<String> = process::marked(run_id)
-        .iter()
-        .map(|(pid, _)| pid.as_raw_nonzero().to_string())
-        .collect();
-    let names = names_in(Path::new("/proc")).unwrap_or_default();
-    names
-        .iter()
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && !ours.contains(*name))
-        .any(|name| holds(&Path::new("/proc").join(name)))
 }
 
 fn names_in(directory: &Path) -> Result<Vec<String>> {
@@ -139,4 +114,29 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
         .filter_map(std::result::Result::ok)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_has_mapped_and_open_is_seen() {
+        let own = Process::myself().unwrap();
+        let program = std::env::current_exe().unwrap();
+        let name = program.file_name().unwrap().to_str().unwrap();
+        assert!(has_mapped(&own, name));
+        assert!(!has_mapped(&own, &name[1..]));
+
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let descriptor = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        let inode = std::fs::metadata(descriptor).unwrap().ino();
+        assert!(sockets_of(&own).any(|open| open == inode));
+        drop(socket);
+        assert!(!sockets_of(&own).any(|open| open == inode));
+    }
 }

@@ -1,8 +1,6 @@
 //! Licences, bans, duplicate versions, sources and excused advisories are those of `deny.toml`, and no excuse
 //! there outlives its cause. cargo-deny, which takes minutes to build, reads the same file in the workflow.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result};
 use cargo_metadata::Package;
 use serde::Deserialize;
@@ -67,12 +65,9 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let deny: Deny = context.toml(FILE)?;
     let all = built(context, &deny, "normal,build,dev")?;
-    let allowed = deny
-        .licenses
-        .allow
-        .iter()
-        .map(|name| spdx::Licensee::parse(name));
+    let allowed = deny.licenses.allow.iter();
     let allowed: Vec<_> = allowed
+        .map(|name| spdx::Licensee::parse(name))
         .collect::<Result<_, _>>()
         .with_context(|| format!("{FILE}: [licenses] allow"))?;
     for package in &all {
@@ -93,23 +88,16 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     }
     // Two versions weigh something only in what is built without the tests; cargo-deny counts so too.
     let shipped = built(context, &deny, "normal,build")?;
-    duplicates(&deny.bans.skip, &shipped, &mut findings);
+    duplicates(&deny.bans.skip, shipped, &mut findings);
     for ignored in &deny.advisories.ignore {
-        let name = ignored
-            .reason
-            .split('`')
-            .nth(1)
-            .filter(|_| ignored.reason.starts_with('`'));
-        match name {
-            None => findings.problem(format!(
-                "{FILE}: the reason of {} does not start with its `crate`",
-                ignored.subject
-            )),
-            Some(name) if all.iter().any(|package| package.name.as_str() == name) => {}
-            Some(name) => findings.problem(format!(
-                "{FILE}: {} excuses `{name}`, which is not used: take it out",
-                ignored.subject
-            )),
+        let excused = ignored.reason.strip_prefix('`');
+        let excused = excused.and_then(|rest| Some(rest.split_once('`')?.0));
+        if !all.iter().any(|used| excused == Some(used.name.as_str())) {
+            findings.problem(format!(
+                "{FILE}: {} excuses {}: its reason must start with a `crate` that is used, or take it out",
+                ignored.subject,
+                excused.unwrap_or("no crate"),
+            ));
         }
     }
     findings.left("advisories that are newer than deny.toml: the job `deny`");
@@ -149,38 +137,27 @@ fn built<'a>(context: &'a Context, deny: &Deny, kinds: &str) -> Result<Vec<&'a P
 }
 
 /// One version of each crate, except for those in `[bans] skip`; and no entry there without need.
-fn duplicates(skips: &[Entry], packages: &[&Package], findings: &mut Findings) {
-    let mut versions: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
-    for package in packages {
-        versions
-            .entry(package.name.as_str())
-            .or_default()
-            .push(package);
-    }
-    versions.retain(|_, versions| versions.len() > 1);
+fn duplicates(skips: &[Entry], packages: Vec<&Package>, findings: &mut Findings) {
+    let mut several = in_several_versions(packages);
     for skip in skips {
-        if !versions
-            .values()
-            .flatten()
-            .any(|package| skip.is_about(package))
-        {
+        if !several.iter().any(|package| skip.is_about(package)) {
+            let subject = &skip.subject;
             findings.problem(format!(
-                "{FILE}: `{}` is skipped without need: take it out",
-                skip.subject
+                "{FILE}: `{subject}` is skipped without need: take it out"
             ));
         }
     }
-    for (name, mut versions) in versions {
-        versions.retain(|package| !skips.iter().any(|skip| skip.is_about(package)));
-        if versions.len() > 1 {
-            let versions: Vec<_> = versions
-                .iter()
-                .map(|package| package.version.to_string())
-                .collect();
-            findings.problem(format!(
-                "{name} is there in the versions {}: align them, or skip one in {FILE} with its reason",
-                versions.join(" and ")
-            ));
-        }
+    several.retain(|package| !skips.iter().any(|skip| skip.is_about(package)));
+    for package in in_several_versions(several) {
+        let (name, version) = (&package.name, &package.version);
+        findings.problem(format!(
+            "{name} {version} is not the only version: align them, or skip one in {FILE} with its reason"
+        ));
     }
+}
+
+fn in_several_versions(mut packages: Vec<&Package>) -> Vec<&Package> {
+    let names: Vec<_> = packages.iter().map(|package| &package.name).collect();
+    packages.retain(|package| names.iter().filter(|name| **name == &package.name).count() > 1);
+    packages
 }

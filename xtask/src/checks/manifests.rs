@@ -1,6 +1,7 @@
 //! Each fact is written once: versions of dependencies, the edition, the compiler, the lints.
 
 use anyhow::{Context as _, Result};
+use regex_lite::Regex;
 use toml::{Table, Value};
 
 use super::Findings;
@@ -40,12 +41,10 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     let pins = root
         .get("workspace")
         .and_then(|workspace| workspace.get("dependencies")?.as_table());
-    for name in pins
-        .into_iter()
-        .flat_map(Table::keys)
-        .filter(|name| !used.contains(name))
-    {
-        findings.problem(format!("Cargo.toml: no member uses `{name}`: take it out"));
+    for name in pins.into_iter().flat_map(Table::keys) {
+        if !used.contains(name) {
+            findings.problem(format!("Cargo.toml: no member uses `{name}`: take it out"));
+        }
     }
     compiler(context, &mut findings)?;
     findings.left("building with the oldest compiler that Cargo.toml promises: the job `msrv`");
@@ -79,11 +78,8 @@ fn compiler(context: &Context, findings: &mut Findings) -> Result<()> {
         .and_then(|member| member.rust_version.as_ref());
     let ours = ours.context("Cargo.toml: [workspace.package] has no rust-version")?;
     for package in &context.metadata.packages {
-        if let Some(needed) = package
-            .rust_version
-            .as_ref()
-            .filter(|needed| *needed > ours)
-        {
+        let needed = package.rust_version.as_ref();
+        if let Some(needed) = needed.filter(|needed| *needed > ours) {
             let (name, version) = (&package.name, &package.version);
             findings.problem(format!(
                 "{name} {version} needs Rust {needed}, the workspace promises {ours}"
@@ -91,41 +87,30 @@ fn compiler(context: &Context, findings: &mut Findings) -> Result<()> {
         }
     }
     let text = format!("{}.{}", ours.major, ours.minor);
+    let repeats = repeats(&text)?;
     let others = context
         .files()?
         .iter()
         .filter(|file| !["Cargo.toml", "Cargo.lock"].contains(&file.as_str()));
     for file in others {
         let content = std::fs::read_to_string(context.root.join(file)).unwrap_or_default();
-        for (index, line) in content
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| repeats(line, &text))
-        {
-            let at = index + 1;
-            findings.problem(format!(
-                "{file}:{at}: repeats the rust-version {text}; refer to the root's Cargo.toml: {}",
-                line.trim()
-            ));
+        for (index, line) in content.lines().enumerate() {
+            if repeats.is_match(line) {
+                let (at, line) = (index + 1, line.trim());
+                findings.problem(format!(
+                    "{file}:{at}: repeats the rust-version {text}; refer to the root's Cargo.toml: {line}"
+                ));
+            }
         }
     }
     Ok(())
 }
 
-/// Whether a line is about the compiler and has `version` as a number of its own.
-fn repeats(line: &str, version: &str) -> bool {
-    let lower = line.to_lowercase();
-    let words = ["rust", "msrv", "toolchain", "compiler"];
-    let mut numbers = line
-        .split(|c: char| !c.is_ascii_digit() && c != '.')
-        .map(|word| word.trim_matches('.'));
-    words.iter().any(|word| lower.contains(word))
-        && numbers.any(|number| {
-            number == version
-                || number
-                    .strip_prefix(version)
-                    .is_some_and(|rest| rest.starts_with('.'))
-        })
+/// Matches a line that is about the compiler and has `version` as a number of its own.
+fn repeats(version: &str) -> Result<Regex> {
+    let number = format!(r"(^|[^\d.])\.*{}(\D|$)", version.replace('.', r"\."));
+    let about = "(?i:rust|msrv|toolchain|compiler)";
+    Ok(Regex::new(&format!("{about}.*{number}|{number}.*{about}"))?)
 }
 
 #[cfg(test)]
@@ -134,13 +119,20 @@ mod tests {
 
     #[test]
     fn a_version_is_repeated_by_itself_and_not_in_a_longer_number() {
-        assert!(repeats("needs Rust 1.42 or newer", "1.42"));
-        assert!(repeats("the compiler is 1.42.", "1.42"));
-        assert!(repeats("toolchain: 1.42.0", "1.42"));
-        assert!(!repeats(
+        let repeats = repeats("1.42").unwrap();
+        for line in [
+            "needs Rust 1.42 or newer",
+            "the compiler is 1.42.",
+            "toolchain: 1.42.0",
+            "1.42 is our MSRV",
+        ] {
+            assert!(repeats.is_match(line), "{line}");
+        }
+        for line in [
             "Rust in 11.42 ms, at 1.423, version 0.1.42",
-            "1.42"
-        ));
-        assert!(!repeats("it took 1.42 s", "1.42"));
+            "it took 1.42 s",
+        ] {
+            assert!(!repeats.is_match(line), "{line}");
+        }
     }
 }

@@ -38,14 +38,12 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut package = context.cargo(["package", "--allow-dirty"]);
     // The profile is that of the workspace, which a package leaves behind: so what is built already is used.
     package.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-    for library in &published {
-        let built = context.target().join("debug/.fingerprint");
-        forget(&built, &format!("{}-", library.name))?;
-        for registry in local_registries()? {
-            forget(&registry, &format!("{}-", library.name))?;
-        }
-    }
+    let mut stale = local_registries()?;
+    stale.push(context.target().join("debug/.fingerprint"));
     for library in published {
+        for directory in &stale {
+            forget(directory, &format!("{}-", library.name))?;
+        }
         let problems = look_at(context, library)?;
         let problems = problems
             .into_iter()
@@ -54,7 +52,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         package.args(["--package", library.name.as_str()]);
     }
     findings.problems.extend(process::passes(package)?);
-    findings.left("the surface against the last release: the job `semver`");
+    findings.left("the surface against the last release, once there is one: the job `semver`");
     Ok(findings)
 }
 
@@ -62,10 +60,8 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
 fn local_registries() -> Result<Vec<PathBuf>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let sources = home
-        .context("there is no home directory")?
-        .join("registry/src");
-    Ok(beginning_with(&sources, "-")?)
+    let home = home.context("there is no home directory")?;
+    beginning_with(&home.join("registry/src"), "-")
 }
 
 /// Removes what earlier runs have left. Cargo takes a version that it has once unpacked or built for the same
@@ -78,20 +74,17 @@ fn forget(directory: &Path, prefix: &str) -> Result<()> {
 }
 
 /// The entries of a directory whose names begin so; none where there is no such directory.
-fn beginning_with(directory: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs_err::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            found.push(entry.path());
-        }
+fn beginning_with(directory: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let entries: Vec<_> = fs_err::read_dir(directory)?.collect::<io::Result<_>>()?;
+    let mut paths: Vec<_> = entries.iter().map(fs_err::DirEntry::path).collect();
+    paths.retain(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+    });
+    Ok(paths)
 }
 
 /// Whether the manifest allows it. A library of the tests says `publish = false`.
@@ -133,13 +126,13 @@ fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
 
     if library.readme.is_some() {
         let directory = context.directory(&library.name)?;
-        let text = context.text(&format!("{directory}/README.md"))?;
+        let text = context.text(format!("{directory}/README.md"))?;
         let page = markdown::read(&text).unwrap_or_default();
         let is_rust = |block: &Block| block.language.starts_with("rust");
         if !page.blocks.iter().any(is_rust) {
             problems.push("its README.md has no example in Rust".to_owned());
         }
-        let source = context.text(&format!("{directory}/src/lib.rs"))?;
+        let source = context.text(format!("{directory}/src/lib.rs"))?;
         if !source.contains("#[doc = include_str!(\"../README.md\")]") {
             problems.push(
                 "no documentation test compiles the example of its README.md: write `#[cfg(doctest)] \

@@ -12,22 +12,30 @@ use crate::process;
 
 const PURE: [&str; 3] = ["handover-core", "handover-core-testing", "handover-retry"];
 
-const METHODS: &[&str] = &[
-    "std::time::Instant::now",
-    "std::time::SystemTime::now",
-    "std::thread::sleep",
-    "std::thread::spawn",
-    "std::env::var",
-    "std::env::var_os",
-    "std::fs::read",
-    "std::fs::write",
-];
-
-const TYPES: &[&str] = &[
-    "std::collections::HashMap",
-    "std::collections::HashSet",
-    "std::time::Instant",
-    "std::time::SystemTime",
+/// What their `clippy.toml` bans at least.
+const BANNED: &[(&str, &[&str])] = &[
+    (
+        "disallowed-methods",
+        &[
+            "std::time::Instant::now",
+            "std::time::SystemTime::now",
+            "std::thread::sleep",
+            "std::thread::spawn",
+            "std::env::var",
+            "std::env::var_os",
+            "std::fs::read",
+            "std::fs::write",
+        ],
+    ),
+    (
+        "disallowed-types",
+        &[
+            "std::collections::HashMap",
+            "std::collections::HashSet",
+            "std::time::Instant",
+            "std::time::SystemTime",
+        ],
+    ),
 ];
 
 /// Targets without an operating system; the crates are compiled for those that are installed.
@@ -79,25 +87,21 @@ fn settings(file: &str, own: &Table, root: &Table, findings: &mut Findings) {
             ));
         }
     }
-    for (key, paths) in [("disallowed-methods", METHODS), ("disallowed-types", TYPES)] {
-        let entries = own
-            .get(key)
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        for path in paths {
-            let part = |entry: &Value, name: &str| Some(entry.get(name)?.as_str()?.to_owned());
-            let entry = entries
-                .iter()
-                .find(|entry| part(entry, "path").as_deref() == Some(path));
-            if entry
-                .and_then(|entry| part(entry, "reason"))
-                .is_none_or(|reason| reason.is_empty())
-            {
-                findings.problem(format!("{file}: `{key}` lacks `{path}` with a reason"));
-            }
+    for (key, paths) in BANNED {
+        let entries = own.get(*key).and_then(Value::as_array);
+        let reason = |path| {
+            let mut entries = entries?.iter();
+            let entry = entries.find(|entry| part(entry, "path") == Some(path))?;
+            part(entry, "reason").filter(|reason| !reason.is_empty())
+        };
+        for path in paths.iter().filter(|path| reason(path).is_none()) {
+            findings.problem(format!("{file}: `{key}` lacks `{path}` with a reason"));
         }
     }
+}
+
+fn part<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
+    entry.get(name)?.as_str()
 }
 
 /// std may be linked for tests or a feature only; and no lint that guards purity is switched off.

@@ -1,9 +1,11 @@
 //! The rules that hold for text of any kind: files of a readable length, links that lead somewhere,
 //! nothing of one machine, no unfinished marks.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
+use regex_lite::Regex;
 
 use super::Findings;
 use crate::context::Context;
@@ -13,16 +15,18 @@ use crate::markdown;
 const LONG: usize = 400;
 const TOO_LONG: usize = 800;
 
-/// What stands in a file only because it was on somebody's machine. In two parts, so that this list does
+/// What no line has, and what a line that has it is told. The words are in two parts, so that this list does
 /// not find itself.
-const OF_ONE_MACHINE: &[[&str; 2]] = &[
-    ["/ro", "ot/"],
-    ["--index", "-url"],
-    ["--extra-index", "-url"],
+const MARKS: [(&str, &str); 2] = [
+    (
+        concat!("/ro", "ot/|--(extra-)?index", "-url|/ho", "me/[\\w.-]+"),
+        "is a thing of one machine",
+    ),
+    (
+        concat!(r"\b(TO", "DO|FIX", "ME|XX", r"X)\b"),
+        "marks what is unfinished: finish it, or open an issue",
+    ),
 ];
-
-/// What marks a thing as not finished, in two parts as well.
-const UNFINISHED: &[[&str; 2]] = &[["TO", "DO"], ["FIX", "ME"], ["XX", "X"]];
 
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
@@ -32,7 +36,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
             continue;
         };
         if !file.ends_with("Cargo.lock") {
-            marks(file, &content, &mut findings);
+            marks(file, &content, &mut findings)?;
         }
         if file.ends_with(".rs") {
             length(file, &content, &mut findings);
@@ -44,29 +48,17 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
     Ok(findings)
 }
 
-fn marks(file: &str, content: &str, findings: &mut Findings) {
-    for (index, line) in content.lines().enumerate() {
-        let at = index + 1;
-        let machine = OF_ONE_MACHINE.iter().map(|parts| parts.concat());
-        for found in machine.filter(|part| line.contains(part)).chain(home(line)) {
-            findings.problem(format!("{file}:{at}: `{found}` is a thing of one machine"));
-        }
-        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
-        for word in words.filter(|word| UNFINISHED.iter().any(|mark| mark.concat() == **word)) {
-            findings.problem(format!(
-                "{file}:{at}: `{word}`: finish it, or open an issue"
-            ));
+fn marks(file: &str, content: &str, findings: &mut Findings) -> Result<()> {
+    for (pattern, told) in MARKS {
+        let pattern = Regex::new(pattern)?;
+        for (index, line) in content.lines().enumerate() {
+            let at = index + 1;
+            for found in pattern.find_iter(line) {
+                findings.problem(format!("{file}:{at}: `{}` {told}", found.as_str()));
+            }
         }
     }
-}
-
-/// The home directory of a person, if the line has one.
-fn home(line: &str) -> Option<String> {
-    let (_, after) = line.split_once(concat!("/ho", "me/"))?;
-    let user = after
-        .split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
-        .next()?;
-    (!user.is_empty()).then(|| format!("{}{user}", concat!("/ho", "me/")))
+    Ok(())
 }
 
 fn length(file: &str, content: &str, findings: &mut Findings) {
@@ -101,13 +93,8 @@ fn links(context: &Context, file: &str, content: &str, findings: &mut Findings) 
             findings.problem(format!("{file}: the link to `{target}` leads nowhere"));
             continue;
         };
-        let is_page = relative
-            .extension()
-            .is_some_and(|extension| extension == "md");
-        if is_page && !anchor.is_empty() {
-            let text = context
-                .text(&relative.to_string_lossy())
-                .unwrap_or_default();
+        if relative.extension() == Some(OsStr::new("md")) && !anchor.is_empty() {
+            let text = context.text(relative).unwrap_or_default();
             let known = markdown::read(&text).unwrap_or_default().anchors;
             if !known.iter().any(|heading| heading == anchor) {
                 findings.problem(format!(
@@ -122,20 +109,37 @@ fn links(context: &Context, file: &str, content: &str, findings: &mut Findings) 
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_home_directory_is_found_and_the_bare_word_is_not() {
-        let path = format!("see {}/anna/x", concat!("/ho", "me"));
-        assert_eq!(home(&path), Some(format!("{}/anna", concat!("/ho", "me"))));
-        assert_eq!(home("the /home directory"), None);
-        assert_eq!(home(&format!("{}/<user>/x", concat!("/ho", "me"))), None);
+    fn found(line: &str) -> Vec<String> {
+        let mut findings = Findings::default();
+        marks("f", line, &mut findings).unwrap();
+        let what = |problem: &String| Some(problem.split('`').nth(1)?.to_owned());
+        findings.problems.iter().filter_map(what).collect()
     }
 
     #[test]
-    fn each_mark_is_found_as_a_word_only() {
-        let mut findings = Findings::default();
-        marks("f", &["TO", "DO: later"].concat(), &mut findings);
-        assert_eq!(findings.problems.len(), 1);
-        marks("f", "TODOS mktemp.XXXXXX", &mut findings);
-        assert_eq!(findings.problems.len(), 1);
+    fn what_is_of_one_machine_is_found_and_the_bare_word_is_not() {
+        let anna = concat!("/ho", "me/anna.b-c_1");
+        assert_eq!(found(&format!("see {anna}/x")), [anna]);
+        assert_eq!(found("the /home directory").len(), 0);
+        assert_eq!(found(concat!("/ho", "me/<user>/x")).len(), 0);
+        for of_one in [
+            concat!("/ro", "ot/"),
+            concat!("--index", "-url"),
+            concat!("--extra-index", "-url"),
+        ] {
+            assert_eq!(found(&format!("with {of_one} x")), [of_one]);
+        }
+    }
+
+    #[test]
+    fn each_mark_of_unfinished_work_is_found_as_a_word_only() {
+        let marks = [
+            concat!("TO", "DO"),
+            concat!("FIX", "ME"),
+            concat!("XX", "X"),
+        ];
+        let line = format!("{}: one, ({}) {}", marks[0], marks[1], marks[2]);
+        assert_eq!(found(&line), marks);
+        assert_eq!(found("TODOS mktemp.XXXXXX TODO_LIST").len(), 0);
     }
 }

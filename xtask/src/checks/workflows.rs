@@ -36,7 +36,7 @@ pub(super) fn check(context: &Context) -> Result<Findings> {
         findings.problem(format!("{SCRIPT} is not executable"));
     }
     for (file, job, calls) in JOBS {
-        let workflow = context.text(&format!("{WORKFLOWS}{file}"))?;
+        let workflow = context.text(format!("{WORKFLOWS}{file}"))?;
         if !job_lines(&workflow, job)
             .iter()
             .any(|line| line.contains(calls))

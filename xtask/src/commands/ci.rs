@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::checks::{ALL, Check, Findings};
 use crate::context::Context;
+use crate::report::Counts;
 
 /// Prints each check's name and what it holds.
 pub(crate) fn list() {
@@ -56,7 +57,13 @@ fn run(chosen: &[&'static Check]) -> Result<bool> {
     for check in chosen {
         println!("\n==> {}: {}", check.name, check.about);
         let begun = Instant::now();
-        let findings = (check.run)(&context).unwrap_or_else(|error| Findings::from_error(&error));
+        let findings = (check.run)(&context).unwrap_or_else(|error| {
+            let problems = vec![format!("{error:#}")];
+            Findings {
+                problems,
+                ..Findings::default()
+            }
+        });
         for note in &findings.notes {
             println!("note: {note}");
         }
@@ -98,9 +105,12 @@ fn summarise(done: &[(&Check, Findings, String)], took: Duration) -> bool {
             println!("    {}", problem.lines().next().unwrap_or_default());
         }
     }
-    let counts = results().filter_map(|findings| findings.counts);
-    if let Some(counts) = counts.reduce(|all, more| all + more) {
-        println!("{counts}");
+    let mut sum: Option<Counts> = None;
+    for counts in results().filter_map(|findings| findings.counts) {
+        *sum.get_or_insert_default() += counts;
+    }
+    if let Some(sum) = sum {
+        println!("{sum}");
     }
     failed == 0
 }

@@ -1,4 +1,4 @@
-//! `minimal-versions`: builds the libraries with the oldest version of each direct dependency that the
+//! `minimal-versions`: compiles every member with the oldest version of each direct dependency that the
 //! manifests allow, so that a lower bound in a manifest is true.
 
 use anyhow::Result;
@@ -22,13 +22,10 @@ pub(super) fn command() -> Result<bool> {
     // How to resolve is an unstable option; the build after it is that of the stable compiler.
     let mut resolve = context.cargo_words("update -Z direct-minimal-versions");
     resolve.current_dir(&copy).env("RUSTC_BOOTSTRAP", "1");
-    let mut build = context.cargo_words("check --locked --all-features --lib");
+    let mut build = context.cargo_words("check --locked --workspace --all-features");
     build.current_dir(&copy).env(
         "CARGO_TARGET_DIR",
         context.scratch()?.join("minimal-target"),
     );
-    for library in context.libraries() {
-        build.args(["--package", library.name.as_str()]);
-    }
     process::all_pass([resolve, build])
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Package;
-use serde::Deserialize;
+use toml::{Table, Value};
 
 use crate::checks::publish::is_published;
 use crate::context::Context;
@@ -14,47 +14,9 @@ use crate::process;
 
 const LIST: &str = "docs/mutants.md";
 
-/// What a library's manifest says below `[package.metadata.mutants]`. One that says nothing is changed
-/// everywhere, and all its tests are run.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Subject {
-    /// The targets whose tests notice, as arguments of `cargo test`: the quick ones, as each change runs them all.
-    tests: Vec<String>,
-    /// Parts of the names of those tests that take too long for that.
-    skip: Vec<String>,
-    /// The packages that have those tests, beside the library's own.
-    packages: Vec<String>,
-    /// The files that are changed, as patterns below the crate; all where there are none.
-    files: Vec<String>,
-    /// The files that are not changed.
-    exclude: Vec<String>,
-    /// How long the tests of one change may take, in seconds. A change that loops for ever costs so much.
-    timeout: u32,
-}
-
-impl Default for Subject {
-    fn default() -> Self {
-        Self {
-            tests: vec!["--lib".to_owned(), "--tests".to_owned()],
-            skip: Vec::new(),
-            packages: Vec::new(),
-            files: Vec::new(),
-            exclude: Vec::new(),
-            timeout: 60,
-        }
-    }
-}
-
-impl Subject {
-    fn of(library: &Package) -> Result<Self> {
-        let Some(said) = library.metadata.get("mutants") else {
-            return Ok(Self::default());
-        };
-        serde_json::from_value(said.clone())
-            .with_context(|| format!("{}: [package.metadata.mutants]", library.manifest_path))
-    }
-}
+/// The configuration of cargo-mutants beside a library's manifest: which files are changed, and which tests
+/// are run for that.
+const CONFIG: &str = "mutants.toml";
 
 /// Runs cargo-mutants for the chosen packages, and compares what survived with the list.
 pub(super) fn command(shard: Option<&str>, packages: &[String]) -> Result<bool> {
@@ -63,15 +25,12 @@ pub(super) fn command(shard: Option<&str>, packages: &[String]) -> Result<bool> 
         bail!("cargo-mutants is not installed: `cargo install cargo-mutants --locked` does it");
     }
     let mut libraries = context.libraries();
-    libraries.retain(|library| is_published(library) || library.metadata.get("mutants").is_some());
-    let is_known = |name: &String| libraries.iter().any(|library| library.name == *name);
-    if let Some(unknown) = packages.iter().find(|name| !is_known(name)) {
-        let known = libraries.iter().map(|library| library.name.as_str());
-        let known: Vec<&str> = known.collect();
-        bail!(
-            "there is no library `{unknown}`; there are {}",
-            known.join(", ")
-        );
+    libraries.retain(|library| is_published(library));
+    let known = libraries.iter().map(|library| library.name.as_str());
+    let known: Vec<&str> = known.collect();
+    if let Some(unknown) = packages.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        bail!("there is no library `{unknown}`; there are {known}");
     }
     let mut survivors = BTreeSet::new();
     for library in &libraries {
@@ -98,50 +57,19 @@ pub(super) fn command(shard: Option<&str>, packages: &[String]) -> Result<bool> 
 
 /// What survived of one package, without line numbers.
 fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTreeSet<String>> {
-    let subject = Subject::of(library)?;
     let name = library.name.as_str();
-    let directory = context.directory(name)?;
+    let config = format!("{}/{CONFIG}", context.directory(name)?);
+    names_files(context, &config)?;
     let scratch = context.scratch()?.join("mutants");
     let output = scratch.join(name);
     let copies = output.join("copies");
     fs_err::create_dir_all(&copies)?;
     // A second job would build everything once more, and fight for the processors.
     let mut mutants = context.cargo_words(&format!(
-        "mutants --all-features --colors never --jobs 1 --build-timeout 600 --timeout {} --package {name}",
-        subject.timeout
+        "mutants --all-features --colors never --jobs 1 --build-timeout 600 --package {name} --config {config}"
     ));
-    // Without this option only the tests of the package that is changed are run.
-    if !subject.packages.is_empty() {
-        let packages = std::iter::once(name).chain(subject.packages.iter().map(String::as_str));
-        mutants.args(packages.flat_map(|package| ["--test-package", package]));
-    }
-    // A name without a file would leave that file out in silence.
-    for file in subject.files.iter().filter(|file| !file.contains('*')) {
-        context
-            .text(&format!("{directory}/{file}"))
-            .with_context(|| format!("{name}: [package.metadata.mutants]"))?;
-    }
-    for (option, patterns) in [("--file", &subject.files), ("--exclude", &subject.exclude)] {
-        mutants.args(
-            patterns
-                .iter()
-                .flat_map(|pattern| [option.to_owned(), format!("{directory}/{pattern}")]),
-        );
-    }
     mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
     mutants.arg("--output").arg(&output);
-    // For the build as well: without them it builds every test, bench and example.
-    mutants.args(
-        subject
-            .tests
-            .iter()
-            .map(|argument| format!("--cargo-arg={argument}")),
-    );
-    // Cargo's arguments, of which there are none, then those of the tests.
-    if !subject.skip.is_empty() {
-        mutants.args(["--", "--"]);
-        mutants.args(subject.skip.iter().flat_map(|name| ["--skip", name]));
-    }
     mutants
         // The copy of the tree, and what is built of it, are on the disk of the target directory. What
         // does not change with a mutant is built once for all packages and parts.
@@ -165,6 +93,18 @@ fn run(context: &Context, library: &Package, shard: Option<&str>) -> Result<BTre
         Some(problem) if !missed.is_file() => bail!("{problem} and left no results"),
         _ => survivors(&missed),
     }
+}
+
+/// Makes sure that each file that a configuration names is there: cargo-mutants would leave it out in silence.
+fn names_files(context: &Context, config: &str) -> Result<()> {
+    let settings: Table = context.toml(config)?;
+    let files = settings.get("examine_globs").and_then(Value::as_array);
+    for file in files.into_iter().flatten().filter_map(Value::as_str) {
+        if !file.contains('*') {
+            context.text(file).with_context(|| config.to_owned())?;
+        }
+    }
+    Ok(())
 }
 
 fn survivors(missed: &Path) -> Result<BTreeSet<String>> {
@@ -210,12 +150,5 @@ mod tests {
             listed(text),
             BTreeSet::from(["a.rs: replace || with &&".to_owned()])
         );
-    }
-
-    #[test]
-    fn a_setting_that_is_not_known_is_an_error() {
-        let parse = |text: &str| serde_json::from_str::<Subject>(text);
-        assert_eq!(parse(r#"{ "files": ["src/a.rs"] }"#).unwrap().timeout, 60);
-        assert!(parse(r#"{ "file": "src/a.rs" }"#).is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! `soak`: the tests on real Envoy in their long form, with every pinned version, once or for as long as
 //! asked.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -63,7 +63,8 @@ const FIGURE: &str = "=== ";
 /// When the versions cannot be installed or nothing can be built.
 pub(super) fn command(minutes: u64) -> Result<bool> {
     let context = Context::new()?;
-    let envoys = envoy::install_all(context.target())?;
+    let envoys = std::env::join_paths(envoy::install_all(context.target())?)
+        .context("the target directory has a colon in its path")?;
     let reports = context.scratch()?.join("soak");
     fs_err::create_dir_all(&reports)?;
     // Before the suites, so that their limits are for the tests alone.
@@ -108,16 +109,15 @@ fn run(
     context: &Context,
     suite: &Suite,
     round: u32,
-    envoys: &[PathBuf],
+    envoys: &OsStr,
     copy: PathBuf,
 ) -> Result<Outcome> {
     let begun = Instant::now();
-    let (problem, results) = run_profile(
-        context,
-        nextest(context, suite, envoys)?,
-        PROFILE,
-        suite.limit,
-    )?;
+    let mut nextest = context.cargo_words(RUN);
+    nextest.args(["--filterset", suite.filter]);
+    nextest.env("HANDOVER_SOAK", "1");
+    nextest.env("HANDOVER_ENVOYS", envoys);
+    let (problem, results) = run_profile(context, nextest, PROFILE, suite.limit)?;
     // The next run writes its report to the same place. One that was broken off has written none.
     let report = report(context, PROFILE);
     if report.is_file() {
@@ -136,17 +136,6 @@ fn run(
         results,
         report: copy,
     })
-}
-
-fn nextest(context: &Context, suite: &Suite, envoys: &[PathBuf]) -> Result<Command> {
-    let envoys = std::env::join_paths(envoys.iter().map(PathBuf::as_path))
-        .context("the target directory has a colon in its path")?;
-    let mut command = context.cargo_words(RUN);
-    command
-        .args(["--filterset", suite.filter])
-        .env("HANDOVER_SOAK", "1")
-        .env("HANDOVER_ENVOYS", envoys);
-    Ok(command)
 }
 
 impl Outcome {

@@ -69,6 +69,7 @@ scenarios! {
     hurried_reload_of_what_is_held_already
     hurried_reload_with_wait
     hurry_waits_for_a_state_of_its_change
+    hurry_outlasts_the_start_of_another_epoch
     terminate_drains_stops_and_kills
     terminate_stops_where_no_drain_is_wanted
     terminate_during_a_read
@@ -112,6 +113,7 @@ scenarios! {
     look_that_is_overtaken_by_the_end_is_not_made_again
     look_that_panics_is_not_waited_for
     status_while_everything_ends
+    status_names_the_newest_live_epoch
     ready_while_a_newer_change_starts
     ready_again_after_a_reload_that_failed
     ready_again_once_something_serves
