@@ -570,7 +570,7 @@ fn a_line_that_is_too_long_is_left_out_and_counted() {
                 value,
                 ..
             } => value.as_u64(),
-            _ => None,
+            Record::Note(_) | Record::Of { .. } => None,
         });
     assert!(missing.is_some_and(|missing| missing >= 1), "{missing:?}");
     let mut long = Recording::default();
@@ -677,7 +677,7 @@ fn a_full_disk_costs_records_and_they_are_counted_when_it_has_room_again() {
     assert_eq!(sum.differences, 0, "{:?}", heard.differences);
     let dropped = heard.notes.iter().find_map(|note| match note {
         Note::Dropped(dropped) => Some(*dropped),
-        _ => None,
+        Note::Begin(_) | Note::End { .. } => None,
     });
     assert!(
         dropped.is_some_and(|dropped| dropped > 0),
