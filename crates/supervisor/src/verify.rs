@@ -1,6 +1,7 @@
 //! What the user wants to see of an epoch on probation.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use handover_core::Epoch;
 use handover_process::ready::Probe;
 use handover_process::{Command, ExitCause, Line};
+use handover_runtime::Shortage;
 use handover_runtime::time_limit::timeout;
 use handover_tokio::error_chain;
 
@@ -63,7 +65,7 @@ impl Verify {
         let result = match &self.how {
             How::Network(probe) => match probe.check_within(limit).await {
                 Ok(()) => ProbeResult::Passed,
-                Err(error) => ProbeResult::Failed(error_chain(&error)),
+                Err(error) => result_of(&error),
             },
             How::Command(command) => run(command, epoch, limit).await,
         };
@@ -71,6 +73,15 @@ impl Verify {
             name: self.name.clone(),
             result,
         }
+    }
+}
+
+/// What a probe has shown that has ended with this error. A shortage here says nothing of the server.
+fn result_of(error: &(dyn Error + 'static)) -> ProbeResult {
+    let problem = error_chain(error);
+    match Shortage::of(error) {
+        Some(_) => ProbeResult::Unknown(problem),
+        None => ProbeResult::Failed(problem),
     }
 }
 
@@ -153,6 +164,16 @@ mod tests {
         let expected = failed("exited with code 3: two | three | four");
         assert_eq!(made(says, LIMIT).await, expected);
         assert_eq!(made("exit 1", LIMIT).await, failed("exited with code 1"));
+    }
+
+    #[test]
+    fn a_shortage_here_proves_nothing_of_the_server() {
+        let refused =
+            std::io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
+        assert!(matches!(result_of(&refused), ProbeResult::Failed(_)));
+        let no_descriptor =
+            std::io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        assert!(matches!(result_of(&no_descriptor), ProbeResult::Unknown(_)));
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handover_core::Epoch;
+use handover_runtime::Shortage;
 use handover_tokio::error_chain;
 
 use super::absence::{Listeners, missing};
@@ -91,9 +92,11 @@ impl Answers {
         is_whole.then_some(fetched)
     }
 
-    /// Returns why the endpoint is silent, if it is. Whatever comes back shows that somebody is awake.
+    /// Returns why the endpoint is silent, if it is. Whatever comes back shows that somebody is awake, and
+    /// a shortage here that it was not asked.
     pub(in crate::adapter) fn silence(&self) -> Option<String> {
         match &self.listeners {
+            Err(error) if Shortage::of(error).is_some() => None,
             Err(
                 error @ (AdminError::Connect { .. }
                 | AdminError::Http { .. }

@@ -175,7 +175,16 @@ fn only_an_endpoint_from_which_nothing_comes_is_silent() {
         address: admin(),
         source: ErrorKind::ConnectionRefused.into(),
     };
-    for (error, is_silent) in [(timed_out(), true), (refused, true), (forbidden(), false)] {
+    let no_descriptor = AdminError::Connect {
+        address: admin(),
+        source: rustix::io::Errno::MFILE.into(),
+    };
+    for (error, is_silent) in [
+        (timed_out(), true),
+        (refused, true),
+        (forbidden(), false),
+        (no_descriptor, false),
+    ] {
         let words = error.to_string();
         let answers = Answers::only(Err(error));
         let seen = evidence.examine(&subject, Some(&answers), false);
