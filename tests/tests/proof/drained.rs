@@ -284,7 +284,9 @@ async fn without_privileges_it_drains_with_one_line_at_most_about_what_it_may_no
     let answer = client.join().expect("the client does not panic");
     assert_eq!(answer.expect("it was not cut").status, 200);
     assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
-    assert_eq!(supervisor.count_lines(" WARN "), 0);
+    // The route of the tests has a longer time limit than this drain.
+    let of_route = supervisor.count_lines("WARN  doctor: long-streams: a route with a timeout");
+    assert_eq!(supervisor.count_lines(" WARN "), of_route);
     assert!(supervisor.count_lines("may be reset") <= 1);
     site.assert_nothing_left();
 }

@@ -69,6 +69,11 @@ async fn a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one() {
         site.write("v0");
         let supervisor = start_with_fallback(&site, &envoy);
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
+        let kept = state_dir(&site).join("last-known-good");
+        eventually(LIMIT, "v0 to be kept again", || {
+            let kept = fs::read_to_string(&kept).ok()?;
+            kept.contains("v0").then_some(())
+        });
         end(supervisor);
     }
     site.assert_nothing_left();

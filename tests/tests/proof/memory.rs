@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use handover_test_support::control_group::{Group, JOIN};
 use handover_test_support::require_envoy;
@@ -41,7 +42,9 @@ fn an_envoy_without_memory_is_told_from_one_that_was_killed() {
     assert_eq!(status.code(), Some(69), "{status}");
     supervisor.wait_for_line("it ran out of memory", LIMIT);
     let reports = fs::read_dir(&state).expect("the state directory");
-    let reports: Vec<_> = reports.flatten().map(|entry| entry.path()).collect();
+    let reports = reports.flatten().map(|entry| entry.path());
+    let is_report = |path: &PathBuf| path.extension().is_some_and(|it| it == "json");
+    let reports: Vec<_> = reports.filter(is_report).collect();
     let [report] = reports.as_slice() else {
         panic!("one report was expected: {reports:?}");
     };

@@ -46,15 +46,18 @@ impl<C: Clone + Eq> Machine<C> {
             let is_better = slot.is_proven() || self.fallback.is_none();
             is_better && !slot.is_unfit() && !self.runs_fallback(slot)
         });
-        if let Some((generation, Some(config))) =
-            before.map(|slot| (slot.generation, slot.config.clone()))
-        {
-            self.fallback = Some(self.pursuit(generation, config));
+        if let Some((before, generation)) = before.map(|slot| (slot.epoch, slot.generation)) {
+            let mut slots = self.slots.iter_mut();
+            let before = slots.find(|slot| slot.epoch == before);
+            // It is retired next, and from then on nobody asks what it runs.
+            if let Some(config) = before.and_then(|slot| slot.config.take()) {
+                self.fallback = Some(self.pursuit(generation, config));
+            }
         }
         let mut slots = self.slots.iter();
         let new = slots.find(|slot| slot.epoch == epoch);
-        let new = new.and_then(|slot| slot.config.clone());
-        self.fallback.take_if(|it| Some(&it.config) == new.as_ref());
+        let new = new.and_then(|slot| slot.config.as_ref());
+        self.fallback.take_if(|it| Some(&it.config) == new);
         if let Some(fallback) = &mut self.fallback {
             fallback.stage = Stage::Ready;
         }
