@@ -170,7 +170,14 @@ fn unfit(epoch: Epoch, replaced: bool, failure: Option<&Failure>) {
 
 fn gave_up(epoch: Epoch, why: GaveUp, holding: bool, failure: Option<&Failure>) {
     let number = epoch.number();
-    if holding {
+    if why == GaveUp::Unfit {
+        // The evidence was logged with the epoch.
+        warn!(
+            epoch = number,
+            "gave up the configuration, because epoch {epoch} was found unfit with it; \
+             it is not tried again unless that is asked for"
+        );
+    } else if holding {
         let reason = failure.map(Failure::message).unwrap_or_default();
         error!(
             epoch = number,

@@ -168,6 +168,42 @@ fn the_epoch_that_stands_for_the_drain_is_no_epoch_for_people() {
 }
 
 #[test]
+fn what_becomes_of_a_probation_is_said_with_the_evidence() {
+    let unfit = |number, replaced| Event::Unfit {
+        epoch: epoch(number),
+        replaced,
+    };
+    let events = [
+        Event::ProbationPassed { epoch: epoch(2) },
+        unfit(2, true),
+        unfit(2, false),
+        unfit(3, true),
+        Event::BeyondCap {
+            epoch: epoch(4),
+            running: 2,
+        },
+        Event::GaveUp {
+            epoch: epoch(2),
+            why: GaveUp::Unfit,
+            holding: true,
+        },
+    ];
+    let logged = lines(|| {
+        for of in events {
+            event(&of, None, Some(&failure(2)));
+        }
+    });
+    insta::assert_snapshot!(logged, @r"
+    INFO  epoch 2 has passed its probation | epoch=2
+    ERROR epoch 2 is replaced by what served before: the port is taken | epoch=2
+    ERROR epoch 2 serves on, because nothing is known to go back to: the port is taken | epoch=2
+    ERROR epoch 3 is replaced by what served before: no reason is known | epoch=3
+    WARN  epoch 4 is started beside 2 others, which is beyond the limit; connections of the oldest one may be cut | epoch=4 running=2
+    WARN  gave up the configuration, because epoch 2 was found unfit with it; it is not tried again unless that is asked for | epoch=2
+    ");
+}
+
+#[test]
 fn what_is_said_beside_the_events() {
     let logged = lines(|| {
         withdraw(epoch(2));
