@@ -3,7 +3,7 @@
 //! A [`Recorder`] writes to two files in a directory of our own user, `recording` and `recording.old`. Each
 //! has at most 10,000 records and little more than a megabyte. When the first one is full it becomes the
 //! second, so at least the last 10,000 records are there once as many were made, unless they are
-//! unusually long. Each file begins with the states of the machines, so each can be [replayed](replay)
+//! unusually long. Each file begins with the states of the machines, so each can be [replayed](replay())
 //! alone.
 //!
 //! **What is not recorded.** No configuration and no text: each has a name, and equal ones have equal
