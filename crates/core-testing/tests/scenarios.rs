@@ -266,6 +266,11 @@ scenarios! {
     desire_the_good_one_on_probation
     unfit_without_waiting_for_live
     unfit_under_abort_all
+    unfit_of_what_is_renewed_meanwhile
+    unfit_while_a_newer_one_starts_is_remembered
+    renewed_start_outlives_the_verdict
+    unfit_renewed_and_back
+    unfit_is_remembered_across_another_renewal
 }
 
 fn transcript(script: &str) -> String {

@@ -386,6 +386,17 @@ mod tests {
     }
 
     #[test]
+    fn a_probation_needs_time() {
+        let policy = Policy {
+            probation: Some(Duration::ZERO),
+            ..Policy::default()
+        };
+        assert_eq!(policy.check(), Err(PolicyError::NoTimeForProbation));
+        let message = PolicyError::NoTimeForProbation.to_string();
+        assert!(message.starts_with("probation is zero"), "{message}");
+    }
+
+    #[test]
     fn health_needs_time() {
         let mut policy = Policy::default();
         policy.retry.reset_after = Some(Duration::ZERO);

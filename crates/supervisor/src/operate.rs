@@ -30,6 +30,10 @@ pub trait Operate: Proxy {
     /// Whether the start of another epoch ends one that was released from the cap.
     const RELEASED_IS_CUT: bool = false;
 
+    /// Whether [`examine`](Self::examine) may show anything. Where it never does and the user has no probes,
+    /// nothing is looked at during a probation.
+    const SHOWS_EVIDENCE: bool = true;
+
     /// Why it cannot be restarted cold, as a sentence, if it cannot.
     const NO_COLD_RESTART: Option<&'static str> = None;
 

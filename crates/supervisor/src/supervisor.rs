@@ -163,6 +163,7 @@ where
             no_cold_restart: P::NO_COLD_RESTART,
             probation: self.probation,
             evidence: self.evidence,
+            nothing_to_examine: !P::SHOWS_EVIDENCE && self.verify.is_empty(),
         };
         let operator = match self.source.stand_in() {
             Some(config) => {

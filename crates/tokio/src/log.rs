@@ -158,7 +158,7 @@ fn unfit(epoch: Epoch, replaced: bool, failure: Option<&Failure>) {
     if replaced {
         error!(
             epoch = number,
-            "epoch {epoch} is replaced by what served before: {evidence}"
+            "epoch {epoch} makes room for what served before: {evidence}"
         );
     } else {
         error!(

@@ -24,7 +24,7 @@ fn a_verify_command_that_fails_leads_back_to_what_served_before() {
     handover.says("epoch 0 has passed its probation");
 
     replace(&config, "two");
-    let line = handover.says("epoch 1 is replaced by what served before: it was found unfit: ");
+    let line = handover.says("epoch 1 makes room for what served before: it was found unfit: ");
     let evidence = "has failed: exited with code 1: checks epoch 1";
     assert!(line.contains("--verify `echo checks epoch"), "{line}");
     assert!(line.contains(evidence), "{line}");
@@ -105,7 +105,7 @@ fn a_verify_command_that_hangs_has_failed_after_its_time() {
     let (handover, config) = place.server("web", &flags);
     handover.says("epoch 0 has passed its probation");
     replace(&config, "two");
-    let line = handover.says("epoch 1 is replaced by what served before: it was found unfit: ");
+    let line = handover.says("epoch 1 makes room for what served before: it was found unfit: ");
     assert!(
         line.contains("has failed: not done within 5s: waits"),
         "{line}"

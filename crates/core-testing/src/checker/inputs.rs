@@ -160,12 +160,8 @@ impl<C: Clone + Eq> Checker<C> {
 
     /// Until it has passed its probation, there is something better than the epoch that goes live.
     fn keep_a_good_one(&mut self, epoch: Epoch) {
-        let serves = |it: &&Watched<C>| it.is_live();
-        if self.running.range(epoch..).any(|(_, it)| serves(&it)) {
-            return;
-        }
-        let before = self.running.range(..epoch).rev().map(|(_, it)| it);
-        let before = before.clone().find(serves).cloned();
+        let mut before = self.running.range(..epoch).rev().map(|(_, it)| it);
+        let before = before.find(|it| it.is_live()).cloned();
         if let Some(before) = before
             && !before.is_fallback()
             && !before.is_unfit()

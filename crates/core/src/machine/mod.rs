@@ -275,16 +275,14 @@ impl<C: Clone + Eq> Machine<C> {
     /// Rule: the newest epoch going live makes every older one draining.
     fn live(&mut self, epoch: Epoch) -> Reception {
         let now = self.now;
+        let mut slots = self.slots.iter();
+        let had_served = slots.any(|slot| slot.epoch == epoch && self.runs_fallback(slot));
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
             return Reception::Ignored(Ignored::UnknownEpoch);
         };
         if !slot.is_starting() || slot.is_drain() {
             return Reception::Ignored(Ignored::OutOfOrder);
         }
-        let had_served = self
-            .fallback
-            .as_ref()
-            .is_some_and(|fallback| fallback.generation == slot.generation);
         slot.state = State::Live {
             since: now,
             healthy: false,

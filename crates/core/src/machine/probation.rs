@@ -38,9 +38,6 @@ impl<C: Clone + Eq> Machine<C> {
             self.fallback = None;
             return;
         }
-        if self.has_newer_live(epoch) {
-            return;
-        }
         let mut older = self.slots.iter().rev().filter(|slot| slot.epoch < epoch);
         let before = older.find(|slot| slot.is_live()).filter(|slot| {
             let is_better = slot.is_proven() || self.fallback.is_none();
@@ -61,12 +58,6 @@ impl<C: Clone + Eq> Machine<C> {
         if let Some(fallback) = &mut self.fallback {
             fallback.stage = Stage::Ready;
         }
-    }
-
-    fn has_newer_live(&self, epoch: Epoch) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| slot.epoch > epoch && slot.is_live())
     }
 
     /// Rule: an unfit epoch makes room for what served before, and what it ran is given up.

@@ -103,6 +103,9 @@ pub struct Settings {
     pub probation: Option<Duration>,
     /// What counts as evidence against an epoch on probation.
     pub evidence: EvidenceRules,
+    /// Whether a look could show nothing of an epoch: its proxy shows nothing, and there is no probe of
+    /// the user. Then none is made.
+    pub nothing_to_examine: bool,
 }
 
 /// What the first signal to end leads to.

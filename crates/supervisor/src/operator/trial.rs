@@ -168,6 +168,7 @@ impl<C: Clone + Eq> Operator<C> {
             return;
         }
         let counts = self.settings.evidence.max_error_rise.is_some()
+            && !self.settings.nothing_to_examine
             && self.settings.probation.is_some()
             && self.agent.live().is_some()
             && !self.is_ending();
@@ -180,9 +181,12 @@ impl<C: Clone + Eq> Operator<C> {
         }
     }
 
-    /// Begins a look at the epoch on probation, or at what serves.
+    /// Begins a look at the epoch on probation, or at what serves, unless it could show nothing.
     pub(super) fn examine(&mut self) {
         self.trials.next = None;
+        if self.settings.nothing_to_examine {
+            return;
+        }
         let tried = self.trials.trial.as_ref().map(|trial| trial.epoch);
         let Some(epoch) = tried.or(self.agent.live()) else {
             return;

@@ -73,6 +73,8 @@ impl Operate for Program {
     /// An old process keeps the time it has.
     const RELEASED_IS_CUT: bool = false;
 
+    const SHOWS_EVIDENCE: bool = false;
+
     const NO_COLD_RESTART: Option<&'static str> = Some(
         "a cold restart is not for exec: each epoch of a program starts afresh, so the next one does \
          all that a cold restart could do, and cuts nobody",

@@ -46,13 +46,15 @@ fn settings() -> impl Strategy<Value = Settings> {
         ..EvidenceRules::default()
     });
     let probation = (2_u64..12).prop_map(|seconds| Some(Duration::from_secs(seconds)));
-    let settings = (on_terminate, no_cold, probation, evidence);
+    let nothing = prop::bool::weighted(0.1);
+    let settings = (on_terminate, no_cold, probation, evidence, nothing);
     settings.prop_map(
-        |(on_terminate, no_cold_restart, probation, evidence)| Settings {
+        |(on_terminate, no_cold_restart, probation, evidence, nothing_to_examine)| Settings {
             on_terminate,
             no_cold_restart,
             probation,
             evidence,
+            nothing_to_examine,
         },
     )
 }

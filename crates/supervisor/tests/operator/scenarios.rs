@@ -136,6 +136,7 @@ scenarios! {
     flood_of_changes_on_probation
     terminate_on_probation
     reload_through_a_probation_that_is_passed
+    nothing_to_examine
     reload_through_a_probation_that_is_not
     reload_through_a_probation_is_replaced
     reload_through_a_probation_outlasts_a_crash

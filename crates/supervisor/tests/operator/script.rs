@@ -31,7 +31,8 @@
 //! With `settings looks=scripted` each look is answered by a line. Otherwise it is answered at once, by a
 //! proxy to which clients can connect, and the transcript does not show it.
 //!
-//! With `settings probation=TIME` there is a probation of that length, with `failures=N` in a row, and
+//! With `settings probation=TIME` there is a probation of that length (with `examine=nothing`, a look could show
+//! nothing), with `failures=N` in a row, and
 //! with `rise=PERCENT` the requests are counted.
 
 use std::str::SplitWhitespace;
@@ -114,6 +115,7 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         Some(("cold", "no")) => script.settings.no_cold_restart = Some("not for this proxy"),
         Some(("looks", "scripted")) => script.looks_are_scripted = true,
         Some(("probation", span)) => script.settings.probation = Some(time(span)?),
+        Some(("examine", "nothing")) => script.settings.nothing_to_examine = true,
         Some(("failures", count)) => {
             script.settings.evidence.failures = count.parse().map_err(|_| "`failures=N`")?;
         }
@@ -130,7 +132,7 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         _ => {
             return Err(format!(
                 "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted`, \
-                 `probation=TIME`, `failures=N`, `rise=PERCENT` and `stand_in=NAME`"
+                 `probation=TIME`, `examine=nothing`, `failures=N`, `rise=PERCENT` and `stand_in=NAME`"
             ));
         }
     }

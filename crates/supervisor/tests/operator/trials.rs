@@ -84,7 +84,8 @@ impl Trials {
                 let counts = settings.evidence.max_error_rise.is_some();
                 let serves = counts && self.tried.is_none() && view.live() == Some(*epoch);
                 let fits = if *probes { is_tried } else { serves };
-                ensure(fits && !self.said, TRIED_ONLY)
+                let may_show = !settings.nothing_to_examine;
+                ensure(fits && may_show && !self.said, TRIED_ONLY)
             }
             Output::CancelExamine(examination) => {
                 let was_open = self.open.take() == Some(*examination);

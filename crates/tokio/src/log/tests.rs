@@ -195,9 +195,9 @@ fn what_becomes_of_a_probation_is_said_with_the_evidence() {
     });
     insta::assert_snapshot!(logged, @r"
     INFO  epoch 2 has passed its probation | epoch=2
-    ERROR epoch 2 is replaced by what served before: the port is taken | epoch=2
+    ERROR epoch 2 makes room for what served before: the port is taken | epoch=2
     ERROR epoch 2 serves on, because nothing is known to go back to: the port is taken | epoch=2
-    ERROR epoch 3 is replaced by what served before: no reason is known | epoch=3
+    ERROR epoch 3 makes room for what served before: no reason is known | epoch=3
     WARN  epoch 4 is started beside 2 others, which is beyond the limit; connections of the oldest one may be cut | epoch=4 running=2
     WARN  gave up the configuration, because epoch 2 was found unfit with it; it is not tried again unless that is asked for | epoch=2
     ");

@@ -24,9 +24,6 @@ impl Model {
 
     /// From one that goes live, there is a way back to what was proven last.
     pub(super) fn keep_a_spare(&mut self, epoch: u32) {
-        if self.running.range(epoch + 1..).any(|(_, it)| is_live(it)) {
-            return;
-        }
         let mut older = self.running.range(..epoch).rev().map(|(_, it)| it);
         let before = older.find(|it| is_live(it)).cloned();
         if let Some(before) = before.filter(|it| !it.is_spare && !is_bad(it) && !self.is_worse(it))
