@@ -79,6 +79,7 @@ mod out_of_memory;
 mod output;
 mod own_signals;
 mod pump;
+mod read_burst;
 pub mod ready;
 mod registry;
 mod signal;

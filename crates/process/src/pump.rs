@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::lines::Lines;
 use super::output::{Line, OutputSink, SharedTail, Source, Stream, Tail};
+use super::read_burst::ReadBurst;
 
 /// The two ends of a pipe.
 #[derive(Debug)]
@@ -105,9 +106,10 @@ struct Pump {
 impl Pump {
     /// Reads until nobody can write any more, and tells when the child's own output is complete.
     async fn run(mut self, mut exited: watch::Receiver<bool>, drained: watch::Sender<bool>) {
+        let burst = ReadBurst::of_output();
         loop {
             // A child that writes without pause must not keep the thread from everything else.
-            tokio::task::coop::consume_budget().await;
+            burst.pause_if_long().await;
             let is_drained = *drained.borrow();
             tokio::select! {
                 biased;
@@ -121,7 +123,9 @@ impl Pump {
                 }
                 ready = self.pipe.readable() => {
                     let result = ready.and_then(|()| self.pipe.try_read(&mut self.buffer));
-                    if self.take(result) == Taken::Closed {
+                    let taken = self.take(result);
+                    burst.note(taken != Taken::Nothing);
+                    if taken == Taken::Closed {
                         drained.send_replace(true);
                         return;
                     }

@@ -15,7 +15,6 @@ pub(crate) mod fuzzing;
 mod notify;
 mod pipe;
 mod probe;
-mod read_burst;
 
 pub use notify::{Notice, NotifySocket};
 pub use pipe::{ReadyPipe, ReadyPipeError};

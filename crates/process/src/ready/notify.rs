@@ -14,7 +14,7 @@ use rustix::process::{Pid, getpgid, getuid};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use super::read_burst::ReadBurst;
+use crate::read_burst::ReadBurst;
 
 /// The socket on which a program tells its state, as under systemd: `sd_notify(3)`.
 ///
@@ -76,7 +76,7 @@ impl NotifySocket {
             return Ok(Self {
                 socket: UnixDatagram::from_std(socket)?,
                 address: format!("@{name}").into(),
-                burst: ReadBurst::default(),
+                burst: ReadBurst::of_messages(),
             });
         }
     }

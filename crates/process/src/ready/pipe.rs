@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
 
-use super::read_burst::ReadBurst;
+use crate::read_burst::ReadBurst;
 
 /// A pipe on which a program writes a line as soon as it serves.
 ///
@@ -48,7 +48,7 @@ impl ReadyPipe {
         let pipe = Self {
             reader: pipe::Receiver::from_owned_fd(reader)?,
             announced: false,
-            burst: ReadBurst::default(),
+            burst: ReadBurst::of_messages(),
         };
         Ok((pipe, writer))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use handover_process::{ExitCause, Line, Stream, Tail, queue};
+use handover_process::{Command, ExitCause, Line, Signal, Stream, Tail, queue};
 
 use super::support::{Recorder, helper, in_time, recorded};
 
@@ -69,6 +69,31 @@ async fn a_consumer_that_stalls_does_not_hold_the_child() {
         kept += 1;
     }
     assert_eq!(kept, 10);
+}
+
+/// The shortest lines cost the most for each byte.
+#[tokio::test]
+async fn a_child_that_writes_without_pause_lets_others_have_their_turn() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let flood = Command::new("yes").output(move |_: &Line<'_>| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let child = flood.spawn().await.unwrap();
+    let (mut before, mut most) = (0, 0);
+    let turns = async {
+        while before < 500_000 {
+            tokio::task::yield_now().await;
+            let now = seen.load(Ordering::Relaxed);
+            most = most.max(now - before);
+            before = now;
+        }
+    };
+    in_time(turns).await;
+    child.signal(Signal::KILL).unwrap();
+    in_time(child.wait()).await.unwrap();
+    // Two bytes a line, and 64 KiB between two pauses.
+    assert!(most <= 2 * 32 * 1024, "{most} lines between two turns");
 }
 
 #[tokio::test]
