@@ -270,6 +270,8 @@ scenarios! {
     unfit_while_a_newer_one_starts_is_remembered
     renewed_start_outlives_the_verdict
     unfit_renewed_and_back
+    unfit_is_forgotten_by_a_restart
+    unfit_twice_then_while_terminating
     unfit_is_remembered_across_another_renewal
 }
 

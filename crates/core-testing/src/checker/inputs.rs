@@ -117,7 +117,7 @@ impl<C: Clone + Eq> Checker<C> {
 
     /// What served until then is the last good one, should the desired one fail.
     fn restart(&mut self, config: &C) {
-        self.condemned.take_if(|it| it == config);
+        self.condemned = None;
         let serving = self.running.values().rev().find(|it| it.is_live());
         let last_good = match serving.filter(|it| !self.has_proven_less(it)) {
             Some(serving) => serving.config.clone(),

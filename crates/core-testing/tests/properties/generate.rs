@@ -39,11 +39,15 @@ impl fmt::Debug for Script {
     }
 }
 
+/// A line, with the time since the one before it.
+type Step = (Duration, bool, Option<Input<String>>);
+
 /// A script under a random policy. Times are short and few, so that moments often coincide.
 pub(crate) fn scenario(lines: usize) -> impl Strategy<Value = Script> {
-    (policy(), vec(line(), 1..=lines)).prop_map(|(policy, steps)| {
+    (policy(), beginning(), vec(line(), 1..=lines)).prop_map(|(policy, first, steps)| {
         let mut at = Timestamp::ZERO;
-        let lines = steps.into_iter().map(|(span, missing_deadlines, input)| {
+        let steps = first.into_iter().chain(steps);
+        let lines = steps.map(|(span, missing_deadlines, input)| {
             at = at.after(span);
             Line {
                 at,
@@ -115,7 +119,36 @@ fn span() -> impl Strategy<Value = Duration> {
     (0_u64..6).prop_map(Duration::from_secs)
 }
 
-fn line() -> impl Strategy<Value = (Duration, bool, Option<Input<String>>)> {
+/// What a script begins with. By chance alone, few would get as far as to a last good configuration.
+fn beginning() -> impl Strategy<Value = Vec<Step>> {
+    let a = || vec![Input::Desire("A".to_owned()), Input::Live(Epoch::ZERO)];
+    let with = |more: &[Input<String>]| a().into_iter().chain(more.iter().cloned()).collect();
+    let (b, one) = (Input::Desire("B".to_owned()), Epoch::new(1));
+    let failed = Input::Exited(one, Exit::Failed(Severity::Transient));
+    let inputs: Vec<Vec<Input<String>>> = vec![
+        a(),
+        with(&[b.clone(), Input::Live(one)]),
+        with(&[b.clone(), Input::Live(one), Input::Unfit(one)]),
+        with(&[b.clone(), Input::Live(one), failed.clone()]),
+        with(&[b, failed]),
+    ];
+    let (long, none) = (Duration::from_secs(40), Duration::ZERO);
+    let span = prop_oneof![2 => Just(long), 1 => Just(none)];
+    let begun = (prop::sample::select(inputs), span).prop_map(move |(inputs, between)| {
+        let change = Input::Desire("B".to_owned());
+        let step = |input| {
+            (
+                if input == change { between } else { none },
+                false,
+                Some(input),
+            )
+        };
+        inputs.into_iter().map(step).collect()
+    });
+    prop_oneof![1 => Just(Vec::new()), 1 => begun]
+}
+
+fn line() -> impl Strategy<Value = Step> {
     let span =
         prop_oneof![4 => Just(Duration::ZERO), 4 => span(), 1 => Just(Duration::from_secs(40))];
     (

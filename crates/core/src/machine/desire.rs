@@ -53,7 +53,8 @@ impl<C: Clone + Eq> Machine<C> {
     /// desired as epoch 0.
     ///
     /// It needs no state of its own. Once every epoch is aborted, nothing can be started before the
-    /// last of them has exited, and then no number is taken.
+    /// last of them has exited, and then no number is taken. What was found unfit beside what ends here is
+    /// forgotten.
     pub(super) fn restart(&mut self, config: C) -> Reception {
         if self.phase != Phase::Running {
             return Reception::Denied(Denied::Terminating);
@@ -61,7 +62,7 @@ impl<C: Clone + Eq> Machine<C> {
         if self.is_restarting_with(&config) {
             return Reception::Ignored(Ignored::UnderWay);
         }
-        self.pardon(&config);
+        self.condemned = None;
         // What ends here has served until then: where the policy holds the last good one, it is
         // what to come back to should the new one fail.
         self.fallback = self

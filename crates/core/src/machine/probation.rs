@@ -65,10 +65,10 @@ impl<C: Clone + Eq> Machine<C> {
         let Some(slot) = self.slots.iter().find(|slot| slot.epoch == epoch) else {
             return Reception::Ignored(Ignored::UnknownEpoch);
         };
-        if slot.is_unfit() {
+        if self.phase == Phase::Running && slot.is_unfit() {
             return Reception::Ignored(Ignored::UnderWay);
         }
-        if !slot.is_on_probation() || self.phase != Phase::Running {
+        if self.phase != Phase::Running || !slot.is_on_probation() {
             return Reception::Ignored(Ignored::OutOfOrder);
         }
         let was_desired = self.runs_desired(slot);

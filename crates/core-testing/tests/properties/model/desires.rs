@@ -67,7 +67,7 @@ impl Model {
     }
 
     pub(super) fn restart(&mut self, config: &str) {
-        self.forgive(config);
+        self.bad = None;
         let live = self.running.values().find(|it| is_live(it));
         let live = live.filter(|it| !self.is_worse(it));
         let live = live.and_then(|it| it.config.clone());
