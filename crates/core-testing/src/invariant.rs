@@ -63,8 +63,12 @@ pub enum Invariant {
     AlwaysFinishes,
     /// An epoch is aborted only while it runs, and each time more urgently.
     AbortsEscalate,
-    /// An epoch's start is withdrawn at most once, while it starts: after a terminate, or to give way.
+    /// An epoch's start is withdrawn at most once, while it starts: after a terminate, to give way, or
+    /// because it is late.
     WithdrawnAtMostOnce,
+    /// A start that is late is withdrawn, unless it was before. It is aborted for that once it has had the
+    /// policy's grace to answer in, and not earlier or later.
+    LateStartsMayAnswer,
     /// A start gives way once it was let be for as long as the policy says, and only to a
     /// configuration that was asked for since and has not failed. Until then there is a deadline.
     GivesWayToANewerDesire,
@@ -115,6 +119,7 @@ impl Invariant {
         Self::AlwaysFinishes,
         Self::AbortsEscalate,
         Self::WithdrawnAtMostOnce,
+        Self::LateStartsMayAnswer,
         Self::GivesWayToANewerDesire,
         Self::ProbationEndsOnTime,
         Self::UnfitMakesRoom,

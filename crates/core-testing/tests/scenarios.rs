@@ -65,6 +65,17 @@ scenarios! {
     clean_exit_before_live_stops
     clean_exit_of_a_draining_epoch
     start_deadline
+    late_start_goes_live
+    late_start_without_an_answer
+    late_start_will_not_go_live
+    late_start_of_the_fallback
+    late_after_giving_way
+    late_just_after_giving_way
+    late_and_asked_for_again
+    late_then_terminate
+    late_then_restart
+    late_under_abort_all
+    gap_in_a_late_start
     start_deadline_spends_the_budget
     give_way
     give_way_at_once

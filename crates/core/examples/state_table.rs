@@ -250,6 +250,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
             DeadlineReason::Grace(_) => "the grace is over",
             DeadlineReason::GiveWay(_) => "a start gives way",
             DeadlineReason::Probation(_) => "an epoch has passed its probation",
+            DeadlineReason::LateStart(_) => "the grace of a late start is over",
             DeadlineReason::Withdrawal(_) => "the grace of a withdrawn start is over",
             _ => "a deadline",
         }

@@ -156,18 +156,20 @@ pub enum Output<C> {
     },
     /// Give up the start of this epoch, unless it serves or has already taken something over from
     /// an older one. The command comes at most once for each start: when a terminate meets a
-    /// starting epoch, or when the start [gives way](Event::GivesWay) to a newer desire. It has three
-    /// answers, and the epoch could have given each one by itself:
+    /// starting epoch, when the start [gives way](Event::GivesWay) to a newer desire, or when it was
+    /// [not live in time](Event::StartTimedOut). It has three answers, and the epoch could have given each
+    /// one by itself:
     ///
     /// - [`Input::Exited`]: it had taken over nothing, and was dropped. With [`Exit::Aborted`] that
-    ///   costs no retry.
+    ///   costs no retry, unless the start is late.
     /// - [`Input::Live`]: it had taken something over, so it goes live. A terminate drains it like
     ///   any live epoch, and a newer desire starts the next epoch beside it.
     /// - [`Input::Withdrawn`]: it will never go live. It finishes its requests and ends by itself; on
     ///   a terminate together with the others.
     ///
     /// A newer desire waits for one of these answers as for any start. An epoch that goes on starting
-    /// is aborted at [`Policy::start_deadline`](crate::Policy::start_deadline).
+    /// is aborted once [`Policy::start_deadline`](crate::Policy::start_deadline) has passed, and
+    /// [`Policy::abort_grace`](crate::Policy::abort_grace) since the command.
     ///
     /// The drain waits for one of these answers while an older epoch has connections that can be
     /// drained. If no other epoch serves, a start without an answer is aborted after
@@ -283,7 +285,9 @@ pub enum Event {
         /// The time since the earliest of these deadlines was due.
         late: Duration,
     },
-    /// The epoch was not live in time and is aborted.
+    /// The epoch was not live in time. Its start is [withdrawn](Output::Withdraw), which follows unless it was
+    /// before, and the epoch is aborted if that is not answered within
+    /// [`Policy::abort_grace`](crate::Policy::abort_grace).
     StartTimedOut {
         /// The number of the epoch.
         epoch: Epoch,
@@ -520,7 +524,7 @@ pub struct Deadline {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum DeadlineReason {
-    /// When to give up waiting for this epoch to go live: while it starts.
+    /// When to [withdraw](Output::Withdraw) this start as late: while the epoch starts.
     StartDeadline(Epoch),
     /// When to start the desired configuration again: after a failure.
     Retry,
@@ -538,12 +542,15 @@ pub enum DeadlineReason {
     GiveWay(Epoch),
     /// When this epoch has passed its probation: while it is live and on probation.
     Probation(Epoch),
+    /// When to abort this epoch, whose start is late: while it was withdrawn and has not answered.
+    LateStart(Epoch),
 }
 
 impl fmt::Display for DeadlineReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StartDeadline(epoch) => write!(f, "epoch {epoch} must be live"),
+            Self::LateStart(epoch) => write!(f, "epoch {epoch}, which is late, is aborted"),
             Self::Retry => f.write_str("retry"),
             Self::FallbackRetry => f.write_str("retry of the fallback"),
             Self::Healthy(epoch) => write!(f, "epoch {epoch} counts as healthy"),

@@ -29,8 +29,9 @@ pub struct Policy {
     pub retry: Retry,
     /// When the next epoch may be started after the newest one was.
     pub advance: Advance,
-    /// The longest time that an epoch may take to go live. Then it is aborted and counts as failed.
-    /// `None` is no limit.
+    /// The longest time that an epoch may take to go live. Then its start is
+    /// [withdrawn](crate::Output::Withdraw), and that it ends counts as a failure. It is aborted if it neither
+    /// ends nor goes live within [`abort_grace`](Self::abort_grace). `None` is no limit.
     pub start_deadline: Option<Duration>,
     /// The time that a start is let be when a newer desire waits for it: another configuration, or a
     /// renewal. Then the start is [withdrawn](crate::Output::Withdraw), which costs no retry. `None`

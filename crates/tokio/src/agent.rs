@@ -290,10 +290,13 @@ impl<P: Proxy + ?Sized> Agent<P> {
             let is_proven = epochs.any(|it| it.epoch == *epoch && !it.on_probation);
             self.order(*epoch, |orders| orders.proven = is_proven);
         }
-        // Such an epoch is aborted, so its own run need not tell of a failure.
+        // Such an epoch is dropped or aborted, so its own run need not tell of a failure.
         if let Event::StartTimedOut { epoch } = event {
-            // The abort follows as an output of its own.
-            self.order(*epoch, |orders| orders.late = true);
+            // That it is withdrawn follows as an output of its own, unless it was before.
+            self.order(*epoch, |orders| {
+                orders.late = true;
+                orders.gives_way |= !orders.withdrawn;
+            });
             self.last_failure = Some(Failure {
                 epoch: *epoch,
                 error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),

@@ -78,16 +78,17 @@ impl RunControl {
         self.orders.borrow().withdrawn
     }
 
-    /// Returns whether the start was withdrawn for a newer desire, and not because the agent
-    /// terminates. Older epochs then serve on, and must not be drained for it.
+    /// Returns whether the start was withdrawn for a newer desire or because it is
+    /// [late](Self::is_late), and not because the agent terminates. Older epochs then serve on, and must
+    /// not be drained for it.
     #[must_use]
     pub fn gives_way(&self) -> bool {
         self.orders.borrow().gives_way
     }
 
-    /// Waits until the start of the epoch is withdrawn: the agent terminates, or a newer desire has
-    /// waited long enough, and the epoch is not live yet. If that has happened already, it returns at
-    /// once. [`gives_way`](Self::gives_way) tells the one from the other.
+    /// Waits until the start of the epoch is withdrawn: the agent terminates, a newer desire has waited
+    /// long enough, or the start deadline has passed, and the epoch is not live yet. If that has happened
+    /// already, it returns at once. [`gives_way`](Self::gives_way) tells the first from the others.
     ///
     /// A proxy answers in one of three ways. If the epoch has taken nothing over from an older one,
     /// the proxy ends it and returns [`RunError::Aborted`](crate::RunError::Aborted) from
@@ -96,8 +97,9 @@ impl RunControl {
     /// Then it must end by itself, and if it gives way, nothing else ends it: under a policy with
     /// [`max_epochs`](handover_core::Policy::max_epochs), the newer desire waits for its end.
     ///
-    /// Without an answer the agent waits as for an epoch that goes live. On a terminate it aborts the
-    /// epoch if nothing else serves, and otherwise at its start deadline.
+    /// Without an answer the agent waits as for an epoch that goes live. It aborts the epoch once the
+    /// start deadline and [`abort_grace`](handover_core::Policy::abort_grace) have passed; on a terminate
+    /// after the grace alone, if nothing else serves.
     ///
     /// # Cancel safety
     ///
@@ -169,8 +171,8 @@ impl RunControl {
         self.orders.borrow().abort
     }
 
-    /// Returns whether the epoch must stop because it was not live by its start deadline. The agent
-    /// counts its end as a failure then. [`Proxy::run`](crate::Proxy::run) may return the reason as
+    /// Returns whether the epoch was not live by its start deadline. Its start is
+    /// [withdrawn](Self::withdrawn) then, and unless it goes live, its end is a failure. [`Proxy::run`](crate::Proxy::run) may return the reason as
     /// [`RunError::Failed`](crate::RunError::Failed) instead of `Aborted`.
     #[must_use]
     pub fn is_late(&self) -> bool {

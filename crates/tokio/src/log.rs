@@ -43,10 +43,7 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
             );
         }
         Event::StartTimedOut { epoch } => {
-            warn!(
-                epoch = epoch.number(),
-                "epoch {epoch} is not live in time and is aborted"
-            );
+            warn!(epoch = epoch.number(), "epoch {epoch} is not live in time");
         }
         Event::GivesWay { epoch, after } => {
             let ms = after.as_millis();

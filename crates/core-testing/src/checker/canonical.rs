@@ -71,7 +71,15 @@ impl<C: Clone + Eq> Checker<C> {
                 released: it.released && (is_running || drains),
                 drains: it.drains,
                 retired: it.retired && it.aborted.is_none(),
-                withdrawn: it.withdrawn,
+                withdrawn: it.withdrawn.map(|asked| {
+                    let grace = self.policy.abort_grace;
+                    if it.is_starting() && self.policy.start_deadline.is_some() {
+                        let end = names.moment(asked.after(grace)).elapsed();
+                        Timestamp::new(end.saturating_sub(grace))
+                    } else {
+                        CANONICAL_NOW
+                    }
+                }),
                 contested: it.contested && is_running && it.may_serve(),
                 trusted: it.trusted && enough.is_some(),
                 trial: if is_running && it.is_live() {

@@ -18,7 +18,7 @@ impl<C: Clone + Eq> Checker<C> {
         let is_untried = desired.used == 0 && matches!(desired.stage, Stage::Due | Stage::Started);
         let waits = newest.is_starting()
             && !newest.is_drain()
-            && !newest.withdrawn
+            && newest.withdrawn.is_none()
             && !self.is_desired(newest);
         (self.urgency.is_none() && all_run_on && is_untried && waits).then_some((*epoch, newest))
     }

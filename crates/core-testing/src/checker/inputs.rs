@@ -33,9 +33,15 @@ impl<C: Clone + Eq> Checker<C> {
                 }
             }
             Input::Withdrawn(epoch) => {
-                self.may_be_started_again(*epoch);
                 if let Some(watched) = self.running.get_mut(epoch) {
+                    let was = watched.clone();
                     watched.drains = true;
+                    watched.late = false;
+                    if was.late && is_running {
+                        self.charge(*epoch, &was, Exit::Failed(Severity::Transient));
+                    } else if !was.late {
+                        self.may_be_started_again(was.is_fallback());
+                    }
                 }
             }
             Input::Unfit(epoch) => self.found_unfit(*epoch),
@@ -45,12 +51,9 @@ impl<C: Clone + Eq> Checker<C> {
                 }
             }
             Input::Exited(epoch, exit) => {
-                if self
-                    .running
-                    .get(epoch)
-                    .is_some_and(|it| it.is_dropped_by(*exit))
-                {
-                    self.may_be_started_again(*epoch);
+                let watched = self.running.get(epoch);
+                if let Some(watched) = watched.filter(|it| it.is_dropped_by(*exit)) {
+                    self.may_be_started_again(watched.is_fallback());
                 }
                 if let Some(watched) = self.running.remove(epoch) {
                     if watched.is_starting() && !watched.is_dropped_by(*exit) {
@@ -63,7 +66,12 @@ impl<C: Clone + Eq> Checker<C> {
                 }
                 self.to_clean.push(*epoch);
             }
-            Input::Terminate(_) => {}
+            Input::Terminate(_) => {
+                // Whoever was asked has the same time from here on.
+                for watched in self.running.values_mut().filter(|_| is_running) {
+                    watched.withdrawn = watched.withdrawn.map(|_| self.now);
+                }
+            }
         }
     }
 
@@ -78,7 +86,7 @@ impl<C: Clone + Eq> Checker<C> {
             .take_if(|it| it.config == *config && !is_tied)
             .is_some();
         for watched in self.running.values_mut() {
-            watched.outdated |= watched.aborted.is_some();
+            watched.outdated |= watched.aborted.is_some() || watched.late;
             watched.fallback &= !was_fallback;
         }
         self.desired = Some(Pursuit::new(config.clone()));
@@ -153,8 +161,10 @@ impl<C: Clone + Eq> Checker<C> {
         for (other, watched) in &mut self.running {
             if *other == epoch {
                 watched.live = Some(self.now);
+                watched.late = false;
             }
             watched.drains |= *other < epoch && watched.aborted.is_none();
+            watched.late &= !watched.drains;
         }
     }
 
@@ -199,9 +209,8 @@ impl<C: Clone + Eq> Checker<C> {
     }
 
     /// The last good one, whose start gave way, is started again for nothing.
-    fn may_be_started_again(&mut self, epoch: Epoch) {
-        let gave_way = self.running.get(&epoch).is_some_and(Watched::is_fallback);
-        if let Some(fallback) = self.fallback.as_mut().filter(|_| gave_way) {
+    fn may_be_started_again(&mut self, was_fallback: bool) {
+        if let Some(fallback) = self.fallback.as_mut().filter(|_| was_fallback) {
             fallback.stage = Stage::Due;
         }
     }

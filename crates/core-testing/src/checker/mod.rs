@@ -8,6 +8,7 @@
 mod canonical;
 mod give_way;
 mod inputs;
+mod late;
 mod outputs;
 mod record;
 mod rules;
@@ -85,6 +86,8 @@ struct StepRecord {
     owed: Option<Owed>,
     /// The failed epoch for which all others are to be aborted.
     aborts_for: Option<Epoch>,
+    /// The start that is late, until it is withdrawn.
+    asks_late: Option<Epoch>,
     /// The start that gives way, until it is withdrawn.
     gives_way: Option<Epoch>,
     /// The start whose event has not come yet.
@@ -184,6 +187,7 @@ impl<C: Clone + Eq> Checker<C> {
             self.let_deadlines_pass(&step.after)?;
         }
         self.check_giving_way(&step.after, step.input.is_none())?;
+        self.check_late_starts(&step.after, step.input.is_none())?;
         self.check_state(&step.after)?;
         self.step = StepRecord::default();
         Ok(())

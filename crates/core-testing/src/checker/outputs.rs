@@ -141,10 +141,21 @@ impl<C: Clone + Eq> Checker<C> {
             });
         };
         let before = watched.aborted.replace(how);
-        let (is_late, is_good) = (watched.late, watched.live.is_some() || watched.drains);
-        let first = rules::first_abort(&self.policy, is_killed || is_late);
+        let (was_late, asked) = (watched.late && before.is_none(), watched.withdrawn);
+        // What is ended for another reason gets its grace, and its end is no failure.
+        watched.late &= how == Abort::Immediate;
+        let is_good = watched.live.is_some() || watched.drains;
+        let is_overdue = was_late && self.has_had_time_to_answer(asked);
+        let first = rules::first_abort(&self.policy, is_killed);
+        let is_first = how == first || (is_overdue && how == Abort::Immediate);
+        let is_for_another = is_ending || aborts_for.is_some_and(|failed| failed != epoch);
         ensure(
-            before.map_or(how == first, |before| before < how),
+            !was_late || is_overdue || is_for_another,
+            Invariant::LateStartsMayAnswer,
+            || format!("{epoch} is late and was aborted, asked: {asked:?}"),
+        )?;
+        ensure(
+            before.map_or(is_first, |before| before < how),
             Invariant::AbortsEscalate,
             || format!("{epoch} was aborted, {how:?} after {before:?}"),
         )?;
@@ -154,10 +165,7 @@ impl<C: Clone + Eq> Checker<C> {
             Invariant::GoodEpochSurvivesBadOne,
             || format!("{epoch} serves and was aborted"),
         )?;
-        let has_cause = is_ending
-            || is_late
-            || before.is_some()
-            || aborts_for.is_some_and(|failed| failed != epoch);
+        let has_cause = is_for_another || is_overdue || before.is_some();
         ensure(has_cause, Invariant::FailureCostsWhatThePolicySays, || {
             format!("{epoch} was aborted for no cause")
         })
@@ -176,11 +184,13 @@ impl<C: Clone + Eq> Checker<C> {
 
     fn withdraw(&mut self, epoch: Epoch) -> Result<(), Violation> {
         let terminated = self.urgency.is_some();
+        let now = self.now;
         let watched = self.running.get_mut(&epoch).filter(|it| it.is_starting());
-        let due = watched.is_some_and(|it| !core::mem::replace(&mut it.withdrawn, true));
+        let due = watched.is_some_and(|it| it.withdrawn.replace(now).is_none());
         let gives_way = self.step.gives_way.take() == Some(epoch);
+        let is_late = self.step.asks_late.take() == Some(epoch);
         ensure(
-            due && (terminated || gives_way),
+            due && (terminated || gives_way || is_late),
             Invariant::WithdrawnAtMostOnce,
             || format!("{epoch} was withdrawn, terminated: {terminated}"),
         )
@@ -388,23 +398,6 @@ impl<C: Clone + Eq> Checker<C> {
                 "again, and without a retry",
             )),
         }
-    }
-
-    fn start_timed_out(&mut self, epoch: Epoch) -> Result<(), Violation> {
-        let span = self.policy.start_deadline;
-        let watched = self.running.get(&epoch).filter(|it| it.is_starting());
-        let end = watched
-            .filter(|it| !it.is_drain())
-            .zip(span)
-            .map(|(it, span)| it.started.after(span));
-        let is_late = end.is_some_and(|end| self.is_due(end));
-        if let Some(watched) = self.running.get_mut(&epoch) {
-            watched.late = true;
-        }
-        self.gave_way = 0;
-        ensure(is_late, Invariant::LooksBeforeLateDeadlines, || {
-            format!("{epoch} is called late, deadline: {end:?}")
-        })
     }
 
     fn retry_scheduled(

@@ -14,7 +14,7 @@ pub(super) struct Watched<C> {
     pub(super) live: Option<Timestamp>,
     /// It was started as the fallback, and that has not become the desired configuration since.
     pub(super) fallback: bool,
-    /// It was started before a renewal, or aborted before the last desire.
+    /// It was started before a renewal, or aborted or late before the last desire.
     pub(super) outdated: bool,
     /// A cold restart ends it, so nothing follows from its exit.
     pub(super) forgiven: bool,
@@ -22,14 +22,15 @@ pub(super) struct Watched<C> {
     /// A newer one is live, or it serves no more.
     pub(super) drains: bool,
     pub(super) retired: bool,
-    pub(super) withdrawn: bool,
+    /// When its start was withdrawn.
+    pub(super) withdrawn: Option<Timestamp>,
     /// A newer one was started to serve while it started or served.
     pub(super) contested: bool,
     /// It was live for the policy's `reset_after`, and that was seen.
     pub(super) trusted: bool,
     /// Whether it may be found unfit, and whether it was.
     pub(super) trial: Trial,
-    /// It did not go live in time.
+    /// It did not go live in time, and has not since.
     pub(super) late: bool,
     pub(super) aborted: Option<Abort>,
 }
@@ -52,7 +53,7 @@ impl<C> Watched<C> {
             released: false,
             drains: false,
             retired: false,
-            withdrawn: false,
+            withdrawn: None,
             contested: false,
             trusted: false,
             trial: Trial::None,
@@ -75,7 +76,7 @@ impl<C> Watched<C> {
 
     /// Whether this exit says that it had taken nothing over when its start was withdrawn.
     pub(super) fn is_dropped_by(&self, exit: Exit) -> bool {
-        self.withdrawn && self.is_starting() && exit == Exit::Aborted
+        self.withdrawn.is_some() && !self.late && self.is_starting() && exit == Exit::Aborted
     }
 
     pub(super) fn is_live(&self) -> bool {

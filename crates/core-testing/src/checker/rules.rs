@@ -75,9 +75,14 @@ pub(super) fn waits(policy: &Policy) -> bool {
     policy.advance == Advance::WhenLive
 }
 
+/// Whether what is asked to end has time to do so by itself.
+pub(super) fn has_grace(policy: &Policy) -> bool {
+    policy.abort_grace > Duration::ZERO
+}
+
 /// How an epoch is told to stop that had not been told before.
 pub(super) fn first_abort(policy: &Policy, at_once: bool) -> Abort {
-    if at_once || policy.abort_grace == Duration::ZERO {
+    if at_once || !has_grace(policy) {
         Abort::Immediate
     } else {
         Abort::Graceful

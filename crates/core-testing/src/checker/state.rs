@@ -142,7 +142,7 @@ impl<C: Clone + Eq> Checker<C> {
             started: it.started,
             desired: self.is_desired(it),
             released: it.released && it.state() == EpochState::Draining,
-            withdrawn: it.withdrawn && it.is_starting(),
+            withdrawn: it.withdrawn.is_some() && it.is_starting(),
             on_probation: it.is_on_probation() && is_running,
             unfit: it.is_unfit(),
         });
@@ -237,9 +237,9 @@ impl<C: Clone + Eq> Checker<C> {
     fn check_starts(&self, after: &View<C>) -> Result<(), Violation> {
         let mut starts = self.running.values().filter(|it| it.is_starting());
         let drains = matches!(after.phase, Phase::Draining { .. });
-        let forgotten = starts.any(|it| !it.is_drain() && (!it.withdrawn || !drains));
+        let forgotten = starts.any(|it| !it.is_drain() && (it.withdrawn.is_none() || !drains));
         // What is aborted has its own deadline, and what serves or drains is what is waited for.
-        let is_waited_for = |it: &Watched<C>| !(it.withdrawn && it.is_starting());
+        let is_waited_for = |it: &Watched<C>| it.withdrawn.is_none() || !it.is_starting();
         let waits_for_nothing = !self.running.values().any(is_waited_for);
         ensure(
             !forgotten && (!waits_for_nothing || after.deadline.is_some()),

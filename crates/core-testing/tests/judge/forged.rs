@@ -37,6 +37,9 @@ const CAP: &str = "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live
 const WAITED_FOR: &str =
     "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n3s desire C";
 
+const LATE: &str =
+    "policy resilient start_deadline=5s\n0 desire A\n50ms live 0\n10s desire B\n15s wait";
+
 const GIVES_WAY: &str =
     "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n5s desire C";
 
@@ -505,6 +508,24 @@ forged! {
     what_serves_is_withdrawn: WithdrawnAtMostOnce,
         "0 desire A\n1s live 0\n2s terminate drain", |step| {
         step.outputs.push(Output::Withdraw(zero()));
+    };
+    a_late_start_that_is_not_asked: LateStartsMayAnswer, LATE, |step| {
+        omit(step, |it| matches!(it, Output::Withdraw(_)));
+        step.after.epochs[1].withdrawn = false;
+    };
+    a_late_start_that_is_aborted_at_once: LateStartsMayAnswer, LATE, |step| {
+        step.outputs.push(Output::Abort { epoch: one(), how: Abort::Immediate });
+        step.after.epochs[1].state = EpochState::Aborting(Abort::Immediate);
+        step.after.epochs[1].withdrawn = false;
+    };
+    a_late_start_without_a_deadline: LateStartsMayAnswer, LATE, |step| {
+        step.after.deadline = None;
+    };
+    a_late_start_that_is_not_aborted: LateStartsMayAnswer,
+        "policy resilient start_deadline=5s\n0 desire A\n50ms live 0\n10s desire B\n20s wait", |step| {
+        omit(step, |it| matches!(it, Output::Abort { .. }));
+        step.after.epochs[1].state = EpochState::Starting;
+        step.after.epochs[1].withdrawn = true;
     };
     a_start_that_gives_way_too_early: GivesWayToANewerDesire, WAITED_FOR, |step| {
         step.outputs.push(gives_way(1));

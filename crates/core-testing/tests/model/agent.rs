@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use handover_core::{
-    Advance, EpochInfo, EpochState, Exit, Held, Input, LOOK_AROUND, OnCleanExit, OnExhausted,
-    OnFailure, Outcome, Phase, Policy, Purpose, Severity, Urgency,
+    Advance, DeadlineReason, EpochInfo, EpochState, Exit, Held, Input, LOOK_AROUND, OnCleanExit,
+    OnExhausted, OnFailure, Outcome, Phase, Policy, Purpose, Severity, Urgency,
 };
 use handover_core_testing::Invariant;
 use stateright::{Model, Property};
@@ -332,6 +332,15 @@ impl Agent {
             sights.push(Property::sometimes(
                 "a change waits for a start",
                 |_, it: &State| matches!(it.machine.held(), Some(Held::Starting(_))),
+            ));
+        }
+        if policy.start_deadline.is_some() && !policy.abort_grace.is_zero() {
+            sights.push(Property::sometimes(
+                "a late start may answer",
+                |_, it: &State| {
+                    let next = it.machine.poll_timeout().map(|next| next.reason);
+                    matches!(next, Some(DeadlineReason::LateStart(_)))
+                },
             ));
         }
         if policy.advance == Advance::WhenLive && policy.give_way_after.is_some() {

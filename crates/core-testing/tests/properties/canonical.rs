@@ -227,6 +227,7 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
         DeadlineReason::Grace(epoch) => format!("grace {:?}", place(epoch)),
         DeadlineReason::GiveWay(epoch) => format!("give way {:?}", place(epoch)),
         DeadlineReason::Probation(epoch) => format!("probation {:?}", place(epoch)),
+        DeadlineReason::LateStart(epoch) => format!("late start {:?}", place(epoch)),
         DeadlineReason::Withdrawal(epoch) => format!("withdrawal {:?}", place(epoch)),
         reason @ (DeadlineReason::Retry
         | DeadlineReason::FallbackRetry

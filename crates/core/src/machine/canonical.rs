@@ -253,7 +253,7 @@ impl<C: Clone + Eq> Names<C> {
             started: match machine.start_that_matters(slot, self.now) {
                 Some(started) => self.time(started),
                 None => start_deadline
-                    .filter(|_| slot.is_starting())
+                    .filter(|_| slot.is_starting() && !slot.is_late())
                     .map_or(CANONICAL_NOW, |span| {
                         self.beginning(machine, slot.started, span)
                     }),
@@ -286,14 +286,15 @@ impl<C: Clone + Eq> Names<C> {
                     },
                     timed_out: timed_out && is_running,
                 },
-                State::Starting { withdrawn } => State::Starting {
+                State::Starting { withdrawn, late } => State::Starting {
                     withdrawn: withdrawn.map(|at| {
-                        if is_draining {
+                        if is_draining || late || start_deadline.is_some() {
                             self.beginning(machine, at, grace)
                         } else {
                             CANONICAL_NOW
                         }
                     }),
+                    late,
                 },
                 state @ State::Draining { .. } => state,
             },

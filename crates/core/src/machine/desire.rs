@@ -17,14 +17,14 @@ impl<C: Clone + Eq> Machine<C> {
         if self.desired().is_some_and(|desired| *desired == config) {
             return Reception::Ignored(Ignored::Unchanged);
         }
-        // What was aborted before this desire is not held against it, whatever it ran.
-        for slot in self.slots.iter_mut().filter(|slot| slot.is_aborting()) {
-            slot.outdated = true;
-        }
         // What was the fallback becomes what is desired. One that runs and is older than a renewal cannot,
         // so it stays what it is.
         if !self.runs_outdated_fallback() {
             self.fallback.take_if(|it| it.config == config);
+        }
+        // What was aborted before this desire, or late, is not held against it, whatever it ran.
+        for slot in &mut self.slots {
+            slot.outdated |= slot.is_aborting() || slot.is_late();
         }
         self.desired = Some(self.new_pursuit(config));
         self.refuse_condemned();

@@ -95,7 +95,7 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
-    fn follow_up(&mut self, slot: Slot<C>, exit: Exit) {
+    pub(super) fn follow_up(&mut self, slot: Slot<C>, exit: Exit) {
         let Some(end) = end_of(&slot, exit) else {
             return self.reconcile();
         };
@@ -289,10 +289,13 @@ impl<C: Clone + Eq> Machine<C> {
 fn end_of<C>(slot: &Slot<C>, exit: Exit) -> Option<End> {
     match (slot.state, exit) {
         (State::Aborting { timed_out: false, .. }, _)
-        | (State::Starting { withdrawn: Some(_) }, Exit::Aborted) => None,
+        | (State::Starting { withdrawn: Some(_), late: false }, Exit::Aborted) => None,
         (_, Exit::Failed(severity)) => Some(End::Failed(severity)),
         // Too late to go live is a failure, whatever the exit looks like.
-        (State::Aborting { timed_out: true, .. }, Exit::Clean | Exit::Aborted)
+        (
+            State::Aborting { timed_out: true, .. } | State::Starting { late: true, .. },
+            Exit::Clean | Exit::Aborted,
+        )
         // Somebody else aborted it.
         | (State::Starting { .. } | State::Live { .. } | State::Draining { .. }, Exit::Aborted) => {
             Some(End::Failed(Severity::Transient))

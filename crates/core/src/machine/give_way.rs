@@ -72,6 +72,7 @@ impl<C: Clone + Eq> Machine<C> {
         };
         slot.state = State::Starting {
             withdrawn: Some(now),
+            late: false,
         };
         let after = now.since(slot.started);
         self.gave_way = self.gave_way.saturating_add(1).min(MOST_DOUBLINGS);

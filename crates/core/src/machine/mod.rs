@@ -58,8 +58,8 @@ use self::pursuit::Pursuit;
 use self::slot::{Slot, State};
 use crate::policy::waits_for_live;
 use crate::{
-    Deadline, Denied, Epoch, Event, Held, Ignored, Input, Outcome, Output, Policy, PolicyError,
-    Reception, Timestamp,
+    Deadline, Denied, Epoch, Event, Exit, Held, Ignored, Input, Outcome, Output, Policy,
+    PolicyError, Reception, Severity, Timestamp,
 };
 #[cfg(doc)]
 use crate::{LATE, LOOK_AROUND};
@@ -349,7 +349,8 @@ impl<C: Clone + Eq> Machine<C> {
         Reception::Accepted
     }
 
-    /// Rule: an epoch whose start was withdrawn either exits, goes live, or drains with the others.
+    /// Rule: an epoch whose start was withdrawn either exits, goes live, or drains with the others. If it
+    /// was late, that is its failure.
     fn withdrawn(&mut self, epoch: Epoch) -> Reception {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
             return Reception::Ignored(Ignored::UnknownEpoch);
@@ -357,12 +358,17 @@ impl<C: Clone + Eq> Machine<C> {
         if slot.withdrawn().is_none() {
             return Reception::Ignored(Ignored::OutOfOrder);
         }
+        let was = slot.clone();
         slot.state = State::Draining {
             released: false,
             retired: false,
         };
         slot.disown();
-        self.reconcile();
+        if was.is_late() && self.phase == Phase::Running {
+            self.follow_up(was, Exit::Failed(Severity::Transient));
+        } else {
+            self.reconcile();
+        }
         Reception::Accepted
     }
 

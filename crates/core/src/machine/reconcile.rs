@@ -220,7 +220,10 @@ impl<C: Clone + Eq> Machine<C> {
             outdated: false,
             started: self.now,
             contested: false,
-            state: State::Starting { withdrawn: None },
+            state: State::Starting {
+                withdrawn: None,
+                late: false,
+            },
         });
         self.reported = None;
         self.outputs.push_back(Output::Start { epoch, target });

@@ -14,7 +14,7 @@ pub(super) struct Slot<C> {
     /// Its configuration; `None` for the epoch that drains the others.
     pub(super) config: Option<C>,
     /// It does not count as what is desired, even if its configuration is equal: a renewal was asked
-    /// for after its start, or it was aborted before the desire.
+    /// for after its start, or it was aborted or late before the desire.
     pub(super) outdated: bool,
     pub(super) started: Timestamp,
     /// A newer epoch was started to serve while this one served or started: it may take the listeners
@@ -30,6 +30,8 @@ pub(super) enum State {
     Starting {
         /// When the machine asked for the start to be given up, if it has.
         withdrawn: Option<Timestamp>,
+        /// It was not live by its start deadline, which is a failure unless it goes live after all.
+        late: bool,
     },
     Live {
         since: Timestamp,
@@ -149,9 +151,14 @@ impl<C> Slot<C> {
     /// When its start was withdrawn, while no answer has come.
     pub(super) fn withdrawn(&self) -> Option<Timestamp> {
         match self.state {
-            State::Starting { withdrawn } => withdrawn,
+            State::Starting { withdrawn, .. } => withdrawn,
             State::Live { .. } | State::Draining { .. } | State::Aborting { .. } => None,
         }
+    }
+
+    /// Whether it starts, and was not live in time.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self.state, State::Starting { late: true, .. })
     }
 
     pub(super) fn is_live(&self) -> bool {

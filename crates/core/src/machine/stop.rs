@@ -51,6 +51,7 @@ impl<C: Clone + Eq> Machine<C> {
             }
             slot.state = State::Starting {
                 withdrawn: Some(now),
+                late: slot.is_late(),
             };
         }
     }

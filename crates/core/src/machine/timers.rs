@@ -11,7 +11,9 @@
 use super::pursuit::{Pursuit, Stage};
 use super::slot::{Slot, State, Trial};
 use super::{Machine, Phase};
-use crate::{Abort, Deadline, DeadlineReason, Epoch, Event, LATE, LOOK_AROUND, Outcome, Timestamp};
+use crate::{
+    Abort, Deadline, DeadlineReason, Epoch, Event, LATE, LOOK_AROUND, Outcome, Output, Timestamp,
+};
 
 impl<C: Clone + Eq> Machine<C> {
     /// Every deadline there is at present, at the moment at which it is to be handled.
@@ -109,6 +111,13 @@ impl<C: Clone + Eq> Machine<C> {
         let epoch = slot.epoch;
         match slot.state {
             State::Starting { .. } if slot.is_drain() => None,
+            State::Starting {
+                withdrawn: Some(asked),
+                late: true,
+            } => Some(Deadline {
+                at: asked.after(self.policy.abort_grace),
+                reason: DeadlineReason::LateStart(epoch),
+            }),
             State::Starting { .. } => self.policy.start_deadline.map(|span| Deadline {
                 at: slot.started.after(span),
                 reason: DeadlineReason::StartDeadline(epoch),
@@ -178,6 +187,10 @@ impl<C: Clone + Eq> Machine<C> {
             }
             DeadlineReason::StartDeadline(epoch) => {
                 self.event(Event::StartTimedOut { epoch });
+                self.withdraw_late_start(epoch);
+                self.reconcile();
+            }
+            DeadlineReason::LateStart(epoch) => {
                 self.abort_late_start(epoch);
                 self.reconcile();
             }
@@ -189,12 +202,36 @@ impl<C: Clone + Eq> Machine<C> {
         }
     }
 
+    /// Rule: a start that is late is withdrawn, and aborted where it has no answer in time.
+    ///
+    /// It may have taken its listeners over from the older one already. To kill it then would be an
+    /// outage, and one moment later it is live. Only the proxy can tell. One that was withdrawn before is
+    /// not asked again.
+    fn withdraw_late_start(&mut self, epoch: Epoch) {
+        self.gave_way = 0;
+        let (now, grace, woke) = (self.now, self.policy.abort_grace, self.woke);
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) else {
+            return;
+        };
+        let asked_before = slot.withdrawn();
+        let asked = asked_before.unwrap_or(now);
+        if due(asked.after(grace), woke) <= now {
+            return self.abort_late_start(epoch);
+        }
+        slot.state = State::Starting {
+            withdrawn: Some(asked),
+            late: true,
+        };
+        if asked_before.is_none() {
+            self.outputs.push_back(Output::Withdraw(epoch));
+        }
+    }
+
     fn abort_late_start(&mut self, epoch: Epoch) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.epoch == epoch) {
             let abort = slot.abort(Abort::Immediate, self.now, true);
             self.outputs.push_back(abort);
         }
-        self.gave_way = 0;
     }
 
     /// Aborts every epoch whose grace is over.

@@ -37,7 +37,7 @@ macro_rules! every {
         DeadlineReason::StartDeadline(_) | DeadlineReason::Retry | DeadlineReason::FallbackRetry
         | DeadlineReason::Healthy(_) | DeadlineReason::DrainDeadline | DeadlineReason::Grace(_)
         | DeadlineReason::Withdrawal(_) | DeadlineReason::GiveWay(_)
-        | DeadlineReason::Probation(_) => {}
+        | DeadlineReason::Probation(_) | DeadlineReason::LateStart(_) => {}
         $($more)*
     } };
 }

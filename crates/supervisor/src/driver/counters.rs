@@ -1,9 +1,10 @@
 //! What has happened, as numbers: a crash loop shows in them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use handover_core::{EpochState, Event, Exit, Purpose};
+use handover_core::{Epoch, EpochState, Event, Exit, Purpose};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::control::wire::Counters;
@@ -15,6 +16,8 @@ pub(crate) struct Counted {
     failed: AtomicU64,
     retries: AtomicU64,
     hand_overs: AtomicU64,
+    /// The epochs that were not live in time. Such an epoch fails with its end, unless it goes live.
+    late: Mutex<BTreeSet<Epoch>>,
 }
 
 impl Counted {
@@ -32,23 +35,24 @@ impl Counted {
     }
 
     fn count(&self, event: &Event) {
+        let was_late = self.was_late(event);
         let counter = match event {
             Event::Started {
                 purpose: Purpose::Desired | Purpose::Fallback,
                 ..
             } => &self.started,
-            // One that was not live in time counts at its deadline, and not again at its end.
+            Event::Exited { .. } if was_late => &self.failed,
             Event::Exited {
                 exit: Exit::Failed(_),
                 was,
                 ..
             } if !matches!(was, EpochState::Aborting(_)) => &self.failed,
-            Event::StartTimedOut { .. } => &self.failed,
             Event::RetryScheduled { .. } => &self.retries,
             Event::Superseded { .. } => &self.hand_overs,
             Event::Started { .. }
             | Event::Exited { .. }
             | Event::Live { .. }
+            | Event::StartTimedOut { .. }
             | Event::StoppedServing { .. }
             | Event::WokeLate { .. }
             | Event::GivesWay { .. }
@@ -63,6 +67,18 @@ impl Counted {
             | _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes which epochs are late, and returns whether this one was.
+    fn was_late(&self, event: &Event) -> bool {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Event::StartTimedOut { epoch } = event {
+            late.insert(*epoch);
+        }
+        if let Event::Live { epoch, .. } | Event::Exited { epoch, .. } = event {
+            return late.remove(epoch);
+        }
+        false
     }
 
     pub(crate) fn get(&self) -> Counters {
@@ -85,16 +101,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_that_was_not_live_in_time_counts_once() {
+    fn an_epoch_that_was_not_live_in_time_counts_once_however_it_ends() {
         let counted = Counted::default();
         let epoch = Epoch::new(1);
+        let aborting = EpochState::Aborting(Abort::Immediate);
+        for (ended, was) in [EpochState::Starting, EpochState::Draining, aborting]
+            .into_iter()
+            .enumerate()
+        {
+            counted.count(&Event::StartTimedOut { epoch });
+            assert_eq!(counted.get().failed, ended as u64);
+            let exit = Exit::Failed(Severity::Transient);
+            counted.count(&Event::Exited { epoch, exit, was });
+            assert_eq!(counted.get().failed, ended as u64 + 1);
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_goes_live_late_has_not_failed() {
+        let counted = Counted::default();
+        let epoch = Epoch::new(1);
+        let after = Duration::from_secs(61);
         counted.count(&Event::StartTimedOut { epoch });
+        counted.count(&Event::Live { epoch, after });
         counted.count(&Event::Exited {
             epoch,
-            exit: Exit::Failed(Severity::Transient),
-            was: EpochState::Aborting(Abort::Immediate),
+            exit: Exit::Clean,
+            was: EpochState::Draining,
         });
-        assert_eq!(counted.get().failed, 1);
+        assert_eq!(counted.get().failed, 0);
     }
 
     #[test]

@@ -352,9 +352,22 @@ async fn an_epoch_that_is_not_live_in_time_is_a_failure_with_that_reason() {
     };
     policy.retry.max_retries = 0;
     let world = start(policy);
-    let error = world.handle.apply_and_wait(GOOD).await;
-    let error = error.expect_err("it would be live after 50 ms");
+    let error = world.handle.apply_and_wait(Config::NeverLive).await;
+    let error = error.expect_err("it is never live");
     insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 0: it was not live within 30ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_goes_live_just_after_its_start_deadline_serves() {
+    let mut policy = Policy {
+        start_deadline: Some(Duration::from_millis(30)),
+        ..Policy::resilient()
+    };
+    policy.retry.max_retries = 0;
+    let world = start(policy);
+    // After 50 ms.
+    let live = world.handle.apply_and_wait(GOOD).await.unwrap();
+    assert_eq!(live, Epoch::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handover_core::{Advance, Epoch, Output, Timestamp};
 
-use super::{Life, Model, State, Wish, is_live, is_told};
+use super::{Life, Model, State, Wish, is_late, is_live, is_told};
 
 impl Model {
     /// When the start that keeps a new wish waiting makes room for it.
@@ -17,7 +17,13 @@ impl Model {
         let waits = self.life == Life::Running
             && self.policy.advance == Advance::WhenLive
             && !self.running.values().any(is_told)
-            && newest.state == (State::Starting { withdrawn: None })
+            && matches!(
+                newest.state,
+                State::Starting {
+                    withdrawn: None,
+                    ..
+                }
+            )
             && !self.is_wished(newest)
             && self.policy.start_deadline != Some(patience);
         (is_new && waits).then(|| (newest.born.after(patience), epoch))
@@ -28,6 +34,7 @@ impl Model {
             self.made_room = 5.min(self.made_room + 1);
             self.running.get_mut(&epoch).unwrap().state = State::Starting {
                 withdrawn: Some(self.now),
+                late: false,
             };
             self.acts.push(Output::Withdraw(Epoch::new(epoch)));
         }
@@ -49,7 +56,7 @@ impl Model {
             self.spare = None;
         }
         for proxy in self.running.values_mut() {
-            proxy.is_past |= is_told(proxy);
+            proxy.is_past |= is_told(proxy) || is_late(proxy);
             proxy.is_spare &= !was_spare;
         }
         self.wish = Some(Wish::new(config));

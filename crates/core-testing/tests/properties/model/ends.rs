@@ -32,11 +32,30 @@ impl Model {
 
     fn withdraw_starts(&mut self) {
         for (&epoch, proxy) in &mut self.running {
-            if let State::Starting { withdrawn } = &mut proxy.state
+            if let State::Starting { withdrawn, .. } = &mut proxy.state
                 && withdrawn.replace(self.now).is_none()
             {
                 self.acts.push(Output::Withdraw(Epoch::new(epoch)));
             }
+        }
+    }
+
+    /// One that is too late is asked whether it serves, and told to stop if it has no answer in time.
+    pub(super) fn too_late(&mut self, epoch: u32) {
+        let (now, grace) = (self.now, self.policy.abort_grace);
+        let State::Starting { withdrawn, .. } = self.running[&epoch].state else {
+            return;
+        };
+        let asked = withdrawn.unwrap_or(now);
+        if self.due(asked.after(grace)) <= now {
+            return self.tell(epoch, Abort::Immediate, true);
+        }
+        self.running.get_mut(&epoch).unwrap().state = State::Starting {
+            withdrawn: Some(asked),
+            late: true,
+        };
+        if withdrawn.is_none() {
+            self.acts.push(Output::Withdraw(Epoch::new(epoch)));
         }
     }
 

@@ -12,8 +12,16 @@ impl Model {
             return;
         };
         self.acts.push(Output::Cleanup(Epoch::new(epoch)));
-        let dropped =
-            matches!(proxy.state, State::Starting { withdrawn: Some(_) }) && exit == Exit::Aborted;
+        let was_asked = |state| {
+            matches!(
+                state,
+                State::Starting {
+                    withdrawn: Some(_),
+                    late: false,
+                }
+            )
+        };
+        let dropped = was_asked(proxy.state) && exit == Exit::Aborted;
         if is_starting(&proxy) && !dropped {
             self.made_room = 0;
         }
@@ -32,7 +40,8 @@ impl Model {
             (State::Told { late: false, .. }, _) => return self.go_on(),
             _ if dropped => return self.go_on(),
             (_, Exit::Failed(severity)) => severity,
-            (State::Told { late: true, .. }, _) | (_, Exit::Aborted) => Severity::Transient,
+            (State::Told { late: true, .. } | State::Starting { late: true, .. }, _)
+            | (_, Exit::Aborted) => Severity::Transient,
             (_, Exit::Clean) => return self.ended(epoch, &proxy),
         };
         self.failed(epoch, &proxy, severity);

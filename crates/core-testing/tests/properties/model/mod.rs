@@ -14,6 +14,9 @@ use handover_core::{
     Output, Policy, Severity, Target, Timestamp, Urgency,
 };
 
+/// The kind of the time at which a start that is late is told to stop.
+const LATE_START: u32 = 9;
+
 /// A command; the model has no events.
 pub(crate) type Act = Output<String>;
 
@@ -58,8 +61,8 @@ struct Proxy {
     is_spare: bool,
     /// Another one was started to serve while it was the one that serves or will.
     is_contested: bool,
-    /// It was told to stop before the last desire, or by a restart, or was started before a renewal,
-    /// and has nothing to do with what is wished.
+    /// It was told to stop or late before the last desire, or by a restart, or was started before a
+    /// renewal, and has nothing to do with what is wished.
     is_past: bool,
     /// It was told that a newer one serves.
     is_retired: bool,
@@ -69,6 +72,8 @@ struct Proxy {
 enum State {
     Starting {
         withdrawn: Option<Timestamp>,
+        /// It should be live by now.
+        late: bool,
     },
     Live {
         since: Timestamp,
@@ -179,6 +184,10 @@ impl Model {
             match due {
                 (_, 0, epoch) => {
                     self.made_room = 0;
+                    self.too_late(epoch);
+                    self.go_on();
+                }
+                (_, LATE_START, epoch) => {
                     self.tell(epoch, Abort::Immediate, true);
                     self.go_on();
                 }
@@ -237,6 +246,10 @@ impl Model {
         }
         for (&epoch, proxy) in &self.running {
             match proxy.state {
+                State::Starting {
+                    withdrawn: Some(asked),
+                    late: true,
+                } => timers.push((asked.after(self.policy.abort_grace), LATE_START, epoch)),
                 State::Starting { .. } if proxy.config.is_some() => {
                     let span = self.policy.start_deadline;
                     timers.extend(span.map(|span| (proxy.born.after(span), 0, epoch)));
@@ -269,6 +282,7 @@ impl Model {
             for (&epoch, proxy) in &self.running {
                 if let State::Starting {
                     withdrawn: Some(at),
+                    ..
                 } = proxy.state
                 {
                     timers.push((at.after(self.policy.abort_grace), 6, epoch));
@@ -334,10 +348,18 @@ impl Model {
 
     fn withdrawn(&mut self, epoch: u32) {
         if let Some(proxy) = self.running.get_mut(&epoch)
-            && let State::Starting { withdrawn: Some(_) } = proxy.state
+            && let State::Starting {
+                withdrawn: Some(_),
+                late,
+            } = proxy.state
         {
+            let was = proxy.clone();
             proxy.state = State::Draining { released: false };
-            self.go_on();
+            if late && self.life == Life::Running {
+                self.failed(epoch, &was, Severity::Transient);
+            } else {
+                self.go_on();
+            }
         }
     }
 
@@ -382,8 +404,15 @@ impl Model {
                 }
             }
             Life::Draining { drain: None, .. } => {
-                let is_withdrawn =
-                    |it: &Proxy| matches!(it.state, State::Starting { withdrawn: Some(_) });
+                let is_withdrawn = |it: &Proxy| {
+                    matches!(
+                        it.state,
+                        State::Starting {
+                            withdrawn: Some(_),
+                            ..
+                        }
+                    )
+                };
                 let may_answer = self.policy.abort_grace > Duration::ZERO
                     && self.running.values().any(is_withdrawn);
                 if !self.has_anything_to_drain() {
@@ -444,7 +473,10 @@ impl Model {
             *drain = Some(number);
         }
         self.acts.push(Output::Start { epoch, target });
-        let state = State::Starting { withdrawn: None };
+        let state = State::Starting {
+            withdrawn: None,
+            late: false,
+        };
         let (born, is_past, is_contested) = (self.now, false, false);
         self.running.insert(
             number,
@@ -545,6 +577,10 @@ impl Wish {
 
 fn is_starting(proxy: &Proxy) -> bool {
     matches!(proxy.state, State::Starting { .. })
+}
+
+fn is_late(proxy: &Proxy) -> bool {
+    matches!(proxy.state, State::Starting { late: true, .. })
 }
 
 fn is_live(proxy: &Proxy) -> bool {

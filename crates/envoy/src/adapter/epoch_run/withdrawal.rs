@@ -1,8 +1,9 @@
-//! Giving a start up, because the agent terminates before the epoch is live, or for a newer desire.
+//! Giving a start up: because the agent terminates before the epoch is live, for a newer desire, or because
+//! it is late.
 //!
 //! An epoch that has taken nothing over is dropped, so that the one that serves drains at once, or
-//! the newer desire is started. One that has is let go live. On a terminate it is drained then. Which of both it is, changes within a millisecond:
-//! Envoy starts to accept connections, then tells its parent to stop listening, and then says LIVE.
+//! the next one is started. One that has is let go live. On a terminate it is drained then. Which of both
+//! it is, changes within a millisecond: Envoy starts to accept connections, then tells its parent to stop listening, and then says LIVE.
 //! So the epoch is stopped first, which keeps it from going on; then what it has said already has the
 //! time to take effect; then both are looked at. What cannot be seen is not taken for nothing.
 
@@ -72,6 +73,9 @@ impl EpochRun<'_> {
                         epoch = epoch.number(),
                         "epoch {epoch} has not taken over and is dropped"
                     );
+                    if self.process.control.is_late() {
+                        self.look_at_sockets().await;
+                    }
                     // Its orderly end would take its parent along.
                     let ended = kill(child).await;
                     drop(stopped);
