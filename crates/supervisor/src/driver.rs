@@ -5,7 +5,6 @@
 //! an input as well.
 
 mod answer;
-pub(crate) mod counters;
 mod examine;
 mod status;
 mod tell;
@@ -27,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use crate::control::{Control, Name, PendingAsk};
+use crate::metrics;
 use crate::operator::{
     self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input, LookId,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
@@ -34,7 +34,6 @@ use crate::operator::{
 use crate::recorder::Recorded;
 use crate::supervisor::Ended;
 use crate::{Facts, Files, Operate, Signals, Source, Verify};
-use counters::Counted;
 use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
@@ -44,7 +43,7 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) source: S,
     pub(crate) files: Files,
     pub(crate) name: Name,
-    pub(crate) counted: Arc<Counted>,
+    pub(crate) metrics: metrics::Shared,
     pub(crate) control: Option<Control>,
     pub(crate) signals: Option<Signals>,
     pub(crate) agent: JoinHandle<Outcome>,
@@ -166,6 +165,7 @@ where
             }
             None => self.operator.handle_timeout(now),
         }
+        self.world.metrics.operator_is(self.operator.condition());
         None
     }
 
@@ -351,7 +351,11 @@ where
             Output::Forward(signal) => self.world.proxy.forward(signal.into()),
             Output::Answer { ask, answer } => self.answer(ask, answer),
             Output::Notify(notification) => (self.world.notify)(notification),
-            Output::Event(event) => tell::event(&event, &self.source_name),
+            Output::Event(event) => {
+                let condition = self.operator.condition();
+                self.world.metrics.operator_event(&event, condition);
+                tell::event(&event, &self.source_name);
+            }
             // It is not carried out, but returned.
             Output::Finish(_) => {}
         }

@@ -28,6 +28,7 @@ extern crate alloc;
 pub mod control;
 mod driver;
 mod files;
+pub mod metrics;
 mod operate;
 pub mod operator;
 pub mod program;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover_core::{GaveUp, Outcome, Policy, PolicyError};
-use handover_tokio::{Agent, Failure, Handle};
+use handover_tokio::{Agent, Failure, Handle, Observer};
 use handover_watch::{Rescan, WatchError};
 use tracing::debug;
 
 use crate::control::{Control, Name, Socket};
-use crate::driver::counters::Counted;
 use crate::driver::unwind::caught;
 use crate::driver::{Driver, World};
+use crate::metrics::{Shared, Watched};
 use crate::operator::{
     Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
@@ -157,7 +157,11 @@ where
     }
 
     async fn run_with(self, signals: Option<Signals>) -> io::Result<Ended> {
-        let control = self.socket.map(Control::serve).transpose()?;
+        let metrics = Shared::new();
+        self.proxy.observe(metrics.observe());
+        let scrape = metrics.scrape(self.agent.handle().status());
+        let serve = |socket| Control::serve(socket, scrape);
+        let control = self.socket.map(serve).transpose()?;
         let settings = Settings {
             on_terminate: self.on_terminate,
             no_cold_restart: P::NO_COLD_RESTART,
@@ -173,15 +177,12 @@ where
             None => Operator::new(settings),
         };
         let mut agent = self.agent;
-        let recorded = self.recorder.as_ref().map(|recorder| {
-            let (of_agent, of_operator) = recorder.tape();
-            agent.observe(Box::new(of_agent));
-            of_operator
-        });
+        let tape = self.recorder.as_ref().map(Recorder::tape);
+        let (of_agent, recorded) = tape.unzip();
+        let of_agent = of_agent.map(|recorded| Box::new(recorded) as Box<dyn Observer<_>>);
+        agent.observe(Box::new(Watched::new(metrics.clone(), of_agent)));
+        metrics.operator_is(operator.condition());
         let handle = agent.handle();
-        let counted = Arc::new(Counted::default());
-        // It ends with the agent.
-        tokio::spawn(Arc::clone(&counted).follow(handle.events()));
         let mut driver = Driver::new(
             operator,
             World {
@@ -190,7 +191,7 @@ where
                 source: self.source,
                 files: self.files,
                 name: self.name,
-                counted,
+                metrics,
                 control,
                 signals,
                 agent: tokio::spawn(agent.run(std::future::pending())),

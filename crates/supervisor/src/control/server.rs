@@ -27,9 +27,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::ask::{PendingAsk, Supervisor};
 use super::connections::{Connection, Connections, Dismissed, Owes};
 use super::half_closed::conversation;
-use super::routes::{read, respond};
+use super::routes::{Wanted, exposition, read, respond};
 use super::socket::Socket;
 use super::wire::{Code, Refusal};
+use crate::metrics::Scrape;
 
 /// How many connections there are at most, those aside whose answer is waited for.
 const CONNECTIONS: usize = 128;
@@ -66,11 +67,12 @@ impl Control {
     /// # Errors
     ///
     /// When the operating system refuses a descriptor.
-    pub(crate) fn serve(socket: Socket) -> io::Result<Self> {
+    pub(crate) fn serve(socket: Socket, scrape: Scrape) -> io::Result<Self> {
         let listener = UnixListener::from_std(socket.listener()?)?;
         let (sender, asked) = mpsc::channel(ANSWERS);
         let server = Arc::new(Server {
             supervisor: Supervisor(sender),
+            scrape,
             places: Arc::new(Semaphore::new(most_connections())),
             answers: Semaphore::new(ANSWERS),
             connections: Arc::default(),
@@ -116,6 +118,7 @@ impl Control {
 
 struct Server {
     supervisor: Supervisor,
+    scrape: Scrape,
     places: Arc<Semaphore>,
     answers: Semaphore,
     connections: Arc<Connections>,
@@ -266,7 +269,8 @@ impl Server {
             return respond(&Err(refusal));
         }
         let ask = match read(request).await {
-            Ok(ask) => ask,
+            Ok(Wanted::Metrics(format)) => return exposition(self.scrape.text(format)),
+            Ok(Wanted::Ask(ask)) => ask,
             Err(refusal) => return respond(&Err(refusal)),
         };
         turn.send_replace(None);

@@ -85,6 +85,8 @@ pub use self::messages::{
     ReadFailure, ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
 };
 pub use self::trial::{Probation, Unfit};
+pub use self::view::Condition;
+pub(crate) use self::view::is_current;
 
 /// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
 type Constant = &'static str;
