@@ -20,6 +20,7 @@ mod exec;
 mod flags;
 mod help;
 mod logs;
+mod metrics;
 mod print_command;
 mod probation;
 mod readiness;
