@@ -126,7 +126,7 @@ async fn a_crash_is_counted_with_its_signal() {
     let children = supervisor.children();
     let pid = i32::try_from(*children.first().expect("Envoy runs")).expect("a process id");
     let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
-    rustix::process::kill_process(pid, rustix::process::Signal::SEGV).expect("Envoy runs");
+    rustix::process::kill_process(pid, Signal::SEGV).expect("Envoy runs");
     let seen = scrape_when(&site, "handover_epochs_failed_total", 1.0);
     let exits = seen
         .body
