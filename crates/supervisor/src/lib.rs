@@ -34,6 +34,7 @@ pub mod program;
 pub mod recorder;
 mod signals;
 mod source;
+pub mod status_server;
 mod supervisor;
 pub mod sysexits;
 #[cfg(any(test, doctest))]
