@@ -35,6 +35,7 @@ pub mod program;
 pub mod recorder;
 mod signals;
 mod source;
+pub mod status_server;
 mod supervisor;
 pub mod sysexits;
 #[cfg(any(test, doctest))]

@@ -27,6 +27,7 @@ mod readiness;
 mod recorder;
 mod shortages;
 mod signals;
+mod status_server;
 mod support;
 mod template;
 mod usage;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use handover_test_support::metrics::{Scrape, promtool_or_skip};
 
 use crate::control::Place;
+use crate::status_server::Shown;
 use crate::support::{Running, eventually, exec_script, exec_server, replace, skipped};
 
 fn scrape(place: &Place) -> Scrape {
@@ -172,4 +173,29 @@ fn curl_reads_the_metrics_of_a_running_instance() {
             "no curl here",
         ),
     }
+}
+
+#[test]
+fn the_status_server_has_the_metrics_for_a_scraper_on_the_network() {
+    let place = Place::new();
+    let shown = Shown::server(&place, &[]);
+    let over_tcp = shown.get("/metrics");
+    assert_eq!(over_tcp.code, 200, "{over_tcp:?}");
+    let head = over_tcp.head.to_ascii_lowercase();
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0;"),
+        "{head}"
+    );
+    assert!(
+        over_tcp.body.contains("\nhandover_ready 1\n"),
+        "{}",
+        over_tcp.body
+    );
+    assert!(over_tcp.body.ends_with("\n# EOF\n"), "{}", over_tcp.body);
+    // The same families as at the control socket.
+    let families = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("# TYPE "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(families(&over_tcp.body), families(&scrape(&place).body));
 }

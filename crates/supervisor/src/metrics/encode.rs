@@ -19,7 +19,7 @@ use super::samples::{Labels, Samples, Value};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     #[default]
     OpenMetrics,
     /// The text format of Prometheus, for readers that do not know the other one.
@@ -38,7 +38,7 @@ pub struct Exposition {
 
 impl Format {
     /// Returns the format for a request with this header `Accept`. Only a reader that takes plain text, and does
-    /// not name OpenMetrics, gets [`Format::Text`].
+    /// not name `OpenMetrics`, gets [`Format::Text`].
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         let accept = accept.unwrap_or_default().to_ascii_lowercase();

@@ -180,13 +180,13 @@ impl Shared {
     /// Returns what answers a scrape.
     pub(crate) fn scrape(&self, status: tokio::sync::watch::Receiver<Status>) -> Scrape {
         let shared = self.clone();
-        Scrape(Arc::new(move |format| {
+        Scrape::new(move |format| {
             let state = State::of(&status.borrow());
             // The machines wait for the lock, so the figures are read before.
             let own = own::Figures::read();
             let samples = shared.lock().seen(state).samples(&own);
             encode::encode(samples, format)
-        }))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Metrics> {
@@ -200,6 +200,11 @@ impl Shared {
 pub(crate) struct Scrape(Arc<dyn Fn(Format) -> Exposition + Send + Sync>);
 
 impl Scrape {
+    /// Answers by this function, which must not block.
+    pub(crate) fn new(text: impl Fn(Format) -> Exposition + Send + Sync + 'static) -> Self {
+        Self(Arc::new(text))
+    }
+
     /// Returns the text of this moment.
     pub(crate) fn text(&self, format: Format) -> Exposition {
         (self.0)(format)
