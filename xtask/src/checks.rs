@@ -16,7 +16,7 @@ mod workflows;
 
 use anyhow::Result;
 
-use crate::commands::{envoy, generate};
+use crate::commands::{envoy, generate, promtool};
 use crate::context::Context;
 use crate::report::Counts;
 
@@ -91,7 +91,8 @@ pub(crate) const ALL: &[Check] = checks! {
     docs, "the documentation builds without a warning, private items too", cargo::docs, [];
     publish, "each library's package has what its user needs, nothing else, and builds", publish::check, [];
     envoy, "the pinned real Envoy is installed below the target directory", envoy::check, [];
-    tests, "every test passes; those with a real Envoy have one", tests::check, [envoy];
+    promtool, "the checker of Prometheus is fetched below the target directory, where apt can", promtool::check, [];
+    tests, "every test passes; those with a real Envoy have one", tests::check, [envoy, promtool];
     doctests, "every example in the documentation compiles and runs", cargo::doctests, [];
     commands, "every command shown in README.md and docs runs, or a test runs it", commands::check, [envoy];
     snapshots, "no snapshot waits for review, and each one belongs to a test", snapshots::check, [tests];

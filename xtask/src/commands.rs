@@ -8,6 +8,7 @@ pub(crate) mod generate;
 mod minimal;
 mod model;
 mod mutants;
+pub(crate) mod promtool;
 mod soak;
 
 use anyhow::Result;

@@ -18,6 +18,7 @@ pub(crate) mod report;
 pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod simulate;
+pub(crate) mod status_server;
 
 use clap::{Parser, Subcommand};
 

@@ -14,6 +14,7 @@ mod report;
 mod resolve;
 mod run;
 mod simulate;
+mod status_address;
 mod tcp_address;
 mod validate;
 mod verify;

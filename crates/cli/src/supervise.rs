@@ -46,7 +46,7 @@ where
     }
     let ended = supervisor.run(signals).await;
     let ended = ended
-        .context("serving the control socket")
+        .context("serving the control socket and the status server")
         .or_exit(ExitCode::OS)?;
     let code = ExitCode::of_ended(&ended);
     match problem(&ended, drain_time_flag) {

@@ -96,7 +96,7 @@ pub use handover_tokio;
 pub use adapter::{
     ClusterCounts, ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed,
     EpochListeners, EpochOverview, Examination, Holding, HungAction, ListenerPurpose, ListenerSeen,
-    MissingListener, NotSideBySide, OnRequestError, Overview, RequestTotals, SetupError,
+    MissingListener, NotSideBySide, Observed, OnRequestError, Overview, RequestTotals, SetupError,
     StopOptions, Watchdog,
 };
 

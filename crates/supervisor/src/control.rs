@@ -12,10 +12,11 @@
 //! A supervisor is given a [`Socket`]. Whoever wants to speak to one [finds](find()) its socket and asks
 //! there with a [`Client`].
 
+pub(crate) mod accept;
 mod address;
 mod ask;
 mod client;
-mod connections;
+pub(crate) mod connections;
 mod directory;
 mod find;
 mod half_closed;

@@ -5,7 +5,6 @@
 //! an input as well.
 
 mod answer;
-pub(crate) mod counters;
 mod examine;
 mod status;
 mod tell;
@@ -21,20 +20,22 @@ use std::time::Duration;
 use handover_core::{Epoch, Outcome, Timestamp, Urgency};
 use handover_runtime::{Shortage, panic_message};
 use handover_tokio::{Applied, ApplyError, Followed, Handle, NotLive, Status, error_chain};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use crate::control::{Control, Name, PendingAsk};
+use crate::metrics;
 use crate::operator::{
     self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input, LookId,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
+    Verdict,
 };
 use crate::recorder::Recorded;
+use crate::status_server::{Question, StatusServer};
 use crate::supervisor::Ended;
 use crate::{Facts, Files, Operate, Signals, Source, Verify};
-use counters::Counted;
 use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
@@ -44,8 +45,9 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) source: S,
     pub(crate) files: Files,
     pub(crate) name: Name,
-    pub(crate) counted: Arc<Counted>,
+    pub(crate) metrics: metrics::Shared,
     pub(crate) control: Option<Control>,
+    pub(crate) status_server: Option<StatusServer>,
     pub(crate) signals: Option<Signals>,
     pub(crate) agent: JoinHandle<Outcome>,
     pub(crate) exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
@@ -90,6 +92,9 @@ pub(crate) struct Driver<P: Operate, S> {
     /// When each connection of a client was seen first.
     first_seen: SharedFirstSeen,
 }
+
+/// Somebody asks whether clients should be sent here.
+struct Questioned(oneshot::Sender<Verdict>);
 
 /// What a task beside the loop ends with.
 enum Done<C> {
@@ -166,6 +171,7 @@ where
             }
             None => self.operator.handle_timeout(now),
         }
+        self.world.metrics.operator_is(self.operator.condition());
         None
     }
 
@@ -203,16 +209,49 @@ where
     pub(crate) async fn close(mut self) {
         // What was not answered is answered by this: everything has ended.
         self.asks.clear();
-        if let Some(control) = self.world.control.take() {
-            control.close().await;
+        self.tell_the_verdict();
+        let (control, server) = (self.world.control.take(), self.world.status_server.take());
+        tokio::join!(
+            async {
+                if let Some(control) = control {
+                    control.close().await;
+                }
+            },
+            async {
+                if let Some(server) = server {
+                    server.close().await;
+                }
+            }
+        );
+    }
+
+    /// Tells those who follow the events whether clients should be sent here.
+    fn tell_the_verdict(&self) {
+        if let Some(server) = &self.world.status_server {
+            server.events().verdict(self.operator.verdict());
         }
     }
 
     /// Waits for what happens next; nothing is a deadline, or what the operator need not hear of.
     async fn next(&mut self) -> Option<Input<P::Config>> {
+        // Everything that has happened was told, so the operator is up to date.
+        self.tell_the_verdict();
+        loop {
+            match self.wait().await {
+                Ok(input) => return input,
+                // It changes nothing, so no time passes for the operator.
+                Err(Questioned(answer)) => {
+                    // Whoever asked may have gone.
+                    let _gone = answer.send(self.operator.verdict());
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Result<Option<Input<P::Config>>, Questioned> {
         let world = &mut self.world;
         let deadline = self.operator.poll_timeout();
-        tokio::select! {
+        let input = tokio::select! {
             biased;
             ended = &mut world.agent, if !self.agent_ended => {
                 self.agent_ended = true;
@@ -222,7 +261,10 @@ where
             // this state, so it comes before the question.
             Ok(()) = self.status.changed() => Some(self.agent_changed()),
             signal = next_signal(&mut world.signals) => Some(Input::Signal(signal)),
-            asked = next_ask(&mut world.control) => Some(self.asked(asked)),
+            asked = next_ask(&mut world.control) => {
+                tell::asked(&asked);
+                Some(self.asked(asked))
+            }
             ask = next_gone(&mut self.asks) => {
                 self.asks.remove(&ask);
                 Some(Input::AskGone(ask))
@@ -249,11 +291,16 @@ where
                 }
             }
             () = due(deadline, self.started) => None,
-        }
+            // The last one, so that nobody on the network can hold up what comes before.
+            question = next_question(&mut world.status_server) => match question {
+                Question::Verdict(answer) => return Err(Questioned(answer)),
+                Question::Status(asked) => Some(self.asked(asked)),
+            },
+        };
+        Ok(input)
     }
 
     fn asked(&mut self, asked: PendingAsk) -> Input<P::Config> {
-        tell::asked(&asked);
         self.last_ask = self.last_ask.saturating_add(1);
         let ask = AskId(self.last_ask);
         let request = asked.ask.request();
@@ -351,7 +398,14 @@ where
             Output::Forward(signal) => self.world.proxy.forward(signal.into()),
             Output::Answer { ask, answer } => self.answer(ask, answer),
             Output::Notify(notification) => (self.world.notify)(notification),
-            Output::Event(event) => tell::event(&event, &self.source_name),
+            Output::Event(event) => {
+                let condition = self.operator.condition();
+                self.world.metrics.operator_event(&event, condition);
+                tell::event(&event, &self.source_name);
+                if let Some(server) = &self.world.status_server {
+                    server.events().operator(&event);
+                }
+            }
             // It is not carried out, but returned.
             Output::Finish(_) => {}
         }
@@ -479,6 +533,14 @@ fn panic_of(error: JoinError) -> String {
 async fn next_ask(control: &mut Option<Control>) -> PendingAsk {
     match control {
         Some(control) => control.next().await,
+        None => pending().await,
+    }
+}
+
+/// The next question at the status server, if there is one.
+async fn next_question(server: &mut Option<StatusServer>) -> Question {
+    match server {
+        Some(server) => server.next().await,
         None => pending().await,
     }
 }

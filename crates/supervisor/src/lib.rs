@@ -28,12 +28,14 @@ extern crate alloc;
 pub mod control;
 mod driver;
 mod files;
+pub mod metrics;
 mod operate;
 pub mod operator;
 pub mod program;
 pub mod recorder;
 mod signals;
 mod source;
+pub mod status_server;
 mod supervisor;
 pub mod sysexits;
 #[cfg(any(test, doctest))]

@@ -14,6 +14,7 @@ use handover_process::Signal;
 use handover_tokio::Proxy;
 
 use crate::control::wire::{Configuration, LastExit};
+use crate::metrics::Observe;
 use crate::operator::{Refusal, Report};
 
 pub use crate::operator::{Examination, Totals};
@@ -100,6 +101,9 @@ pub trait Operate: Proxy {
     async fn examine(&self, _epoch: Epoch) -> Examination {
         Examination::default()
     }
+
+    /// Tells this what is observed of the processes, from here on. It is called once, before anything runs.
+    fn observe(&self, _observe: Observe) {}
 
     /// Returns what a drain that was not done in time has cut, in words.
     fn cut(&self) -> Option<String> {

@@ -18,7 +18,7 @@ mod watched;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ use handover_process::{
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::oneshot;
 
+use crate::metrics::{Observe, Observed};
 use operate::LastEnded;
 use readiness::{Announcement, Ready};
 use running::{Finish, Registration, Running};
@@ -74,6 +75,7 @@ pub struct Program {
     settings: Settings,
     running: Running,
     last_ended: LastEnded,
+    observe: OnceLock<Observe>,
 }
 
 /// Makes a [`Program`]. Every setting but the command has a default.
@@ -139,6 +141,7 @@ impl Builder {
             settings: self.0,
             running: Running::default(),
             last_ended: LastEnded::default(),
+            observe: OnceLock::new(),
         }
     }
 }
@@ -189,7 +192,16 @@ impl Program {
         };
         let aborted = control.aborted().is_some();
         let (ran, told) = (started.elapsed(), registration.told());
-        self.last_ended.note(epoch, &child, ran, told, aborted);
+        let ended = self.last_ended.note(epoch, &child, ran, told, aborted);
+        if let (Some(observe), Some((cause, exit))) = (self.observe.get(), ended) {
+            observe.tell(Observed::Ended {
+                epoch,
+                cause,
+                exit: Some(exit),
+                // Who is connected to a passed socket is known to the program alone.
+                connections: None,
+            });
+        }
         result
     }
 

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover_core::{GaveUp, Outcome, Policy, PolicyError};
-use handover_tokio::{Agent, Failure, Handle};
+use handover_tokio::{Agent, Failure, Handle, Observer};
 use handover_watch::{Rescan, WatchError};
 use tracing::debug;
 
 use crate::control::{Control, Name, Socket};
-use crate::driver::counters::Counted;
 use crate::driver::unwind::caught;
 use crate::driver::{Driver, World};
+use crate::metrics::{Shared, Watched};
 use crate::operator::{
     Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
 use crate::recorder::Recorder;
+use crate::status_server::{StatusListener, StatusServer};
 use crate::{Files, Operate, Signals, Source, Verify, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
@@ -32,6 +33,7 @@ pub struct Supervisor<P: Operate, S> {
     files: Files,
     name: Name,
     socket: Option<Socket>,
+    status_listener: Option<StatusListener>,
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
@@ -51,6 +53,7 @@ pub struct Builder<P: Operate, S> {
     rescan: Rescan,
     name: Name,
     socket: Option<Socket>,
+    status_listener: Option<StatusListener>,
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
@@ -103,6 +106,7 @@ where
             rescan: Rescan::default(),
             name: Name::of_process(std::process::id()),
             socket: None,
+            status_listener: None,
             on_terminate: OnTerminate::default(),
             exit_code: Box::new(Ended::exit_code),
             notify: Box::new(log_notification),
@@ -124,7 +128,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the operating system refuses what the control socket needs. Nothing was started then.
+    /// When the operating system refuses what the control socket or the status server needs. Nothing was
+    /// started then.
     ///
     /// # Panics
     ///
@@ -157,7 +162,13 @@ where
     }
 
     async fn run_with(self, signals: Option<Signals>) -> io::Result<Ended> {
-        let control = self.socket.map(Control::serve).transpose()?;
+        let metrics = Shared::new();
+        self.proxy.observe(metrics.observe());
+        let scrape = metrics.scrape(self.agent.handle().status());
+        let serve = |socket| Control::serve(socket, scrape.clone());
+        let control = self.socket.map(serve).transpose()?;
+        let serve = |listener| StatusServer::serve(listener, scrape);
+        let status_server = self.status_listener.map(serve).transpose()?;
         let settings = Settings {
             on_terminate: self.on_terminate,
             no_cold_restart: P::NO_COLD_RESTART,
@@ -173,15 +184,16 @@ where
             None => Operator::new(settings),
         };
         let mut agent = self.agent;
-        let recorded = self.recorder.as_ref().map(|recorder| {
-            let (of_agent, of_operator) = recorder.tape();
-            agent.observe(Box::new(of_agent));
-            of_operator
-        });
+        let tape = self.recorder.as_ref().map(Recorder::tape);
+        let (of_agent, recorded) = tape.unzip();
+        let of_agent = of_agent.map(|recorded| Box::new(recorded) as Box<dyn Observer<_>>);
+        agent.observe(Box::new(Watched::new(metrics.clone(), of_agent)));
+        metrics.operator_is(operator.condition());
         let handle = agent.handle();
-        let counted = Arc::new(Counted::default());
-        // It ends with the agent.
-        tokio::spawn(Arc::clone(&counted).follow(handle.events()));
+        if let Some(server) = &status_server {
+            // It ends with the agent.
+            tokio::spawn(server.events().clone().follow(handle.events()));
+        }
         let mut driver = Driver::new(
             operator,
             World {
@@ -190,8 +202,9 @@ where
                 source: self.source,
                 files: self.files,
                 name: self.name,
-                counted,
+                metrics,
                 control,
+                status_server,
                 signals,
                 agent: tokio::spawn(agent.run(std::future::pending())),
                 recorded,
@@ -259,6 +272,13 @@ where
         self
     }
 
+    /// Shows its state to everyone who can connect to this address while the supervisor runs: see
+    /// [`status_server`](crate::status_server).
+    pub fn status_server(mut self, listener: Option<StatusListener>) -> Self {
+        self.status_listener = listener;
+        self
+    }
+
     /// Does this at the first signal to end.
     pub fn on_terminate(mut self, what: OnTerminate) -> Self {
         self.on_terminate = what;
@@ -316,6 +336,7 @@ where
             files,
             name: self.name,
             socket: self.socket,
+            status_listener: self.status_listener,
             on_terminate: self.on_terminate,
             exit_code: self.exit_code,
             notify: self.notify,

@@ -42,6 +42,7 @@ pub mod leftovers;
 pub mod limit;
 pub mod load;
 pub mod log;
+pub mod metrics;
 pub mod ports;
 pub mod process_tag;
 pub mod report;

@@ -20,6 +20,7 @@ mod gaps;
 mod keeping;
 mod large;
 mod memory;
+mod metrics;
 mod mistakes;
 mod places;
 mod readiness;

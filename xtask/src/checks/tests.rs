@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::Findings;
-use crate::commands::envoy;
+use crate::commands::{envoy, promtool};
 use crate::context::Context;
 use crate::process;
 use crate::report::Results;
@@ -111,6 +111,9 @@ pub(crate) fn environment(context: &Context, command: &mut Command) -> Result<()
     let envoy = envoy::installed(context.target(), envoy::DEFAULT_VERSION);
     if envoy.is_file() {
         command.env("ENVOY_BIN", envoy);
+    }
+    if let Some(promtool) = promtool::found(context.target()) {
+        command.env("PROMTOOL", promtool);
     }
     Ok(())
 }

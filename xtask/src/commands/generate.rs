@@ -6,21 +6,32 @@ use crate::checks::Findings;
 use crate::context::Context;
 use crate::process;
 
-/// The file with a generated part.
-const FILE: &str = "docs/state-machine.md";
+/// Each file with a generated part, and the example that prints the part.
+const FILES: [(&str, &str); 2] = [
+    (
+        "docs/state-machine.md",
+        "run --quiet --package handover-core --example state_table",
+    ),
+    (
+        "docs/metrics.md",
+        "run --quiet --package handover-supervisor --example metrics_table",
+    ),
+];
 
 const BEGIN: &str = "<!-- generated: by `cargo xtask generate` -->";
 const END: &str = "<!-- end of what is generated -->";
 
-/// Writes the file if it differs.
+/// Writes the files that differ.
 pub(super) fn command() -> Result<bool> {
     let context = Context::new()?;
-    let (is, should_be) = both(&context)?;
-    if is == should_be {
-        println!("{FILE} is as it should be");
-    } else {
-        fs_err::write(context.root.join(FILE), should_be)?;
-        println!("{FILE} was written again");
+    for (file, example) in FILES {
+        let (is, should_be) = both(&context, file, example)?;
+        if is == should_be {
+            println!("{file} is as it should be");
+        } else {
+            fs_err::write(context.root.join(file), should_be)?;
+            println!("{file} was written again");
+        }
     }
     Ok(true)
 }
@@ -28,22 +39,23 @@ pub(super) fn command() -> Result<bool> {
 /// What is generated from code is what the code gives.
 pub(crate) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    let (is, should_be) = both(context)?;
-    if is != should_be {
-        findings.problem(format!(
-            "{FILE} is not what the state machine gives: `cargo xtask generate` writes it"
-        ));
+    for (file, example) in FILES {
+        let (is, should_be) = both(context, file, example)?;
+        if is != should_be {
+            findings.problem(format!(
+                "{file} is not what the code gives: `cargo xtask generate` writes it"
+            ));
+        }
     }
     Ok(findings)
 }
 
-/// The text of the file as it is, and as it should be.
-fn both(context: &Context) -> Result<(String, String)> {
-    let is = context.text(FILE)?;
-    let example = "run --quiet --package handover-core --example state_table";
+/// The text of a file as it is, and as it should be.
+fn both(context: &Context, file: &str, example: &str) -> Result<(String, String)> {
+    let is = context.text(file)?;
     let table = process::capture(context.cargo_words(example))?;
     let should_be = with(&is, &table).with_context(|| {
-        format!("{FILE} has no line `{BEGIN}` with a line `{END}` somewhere below it")
+        format!("{file} has no line `{BEGIN}` with a line `{END}` somewhere below it")
     })?;
     Ok((is, should_be))
 }

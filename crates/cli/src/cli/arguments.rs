@@ -19,7 +19,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 40] = [
+const SHOWN: [&str; 41] = [
     "abort_grace",
     "base_id",
     "concurrency",
@@ -55,6 +55,7 @@ const SHOWN: [&str; 40] = [
     "socket",
     "start_deadline",
     "state_dir",
+    "status_address",
     "stop_signal",
     "template",
     "termination_drain",

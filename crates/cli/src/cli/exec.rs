@@ -12,6 +12,7 @@ use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::record::RecordArgs;
+use super::status_server::StatusServerArgs;
 
 /// Supervise any server: the next process takes over on the same sockets.
 ///
@@ -99,6 +100,9 @@ pub(crate) struct ExecArgs {
 
     #[command(flatten)]
     pub(crate) control: ControlArgs,
+
+    #[command(flatten)]
+    pub(crate) status_server: StatusServerArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

@@ -338,6 +338,16 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::recorder::without_a_state_directory_or_where_it_is_switched_off_nothing_is_recorded",
     ),
     (
+        "run",
+        "status-address",
+        "commands::status_server::an_address_that_cannot_be_had_ends_the_start_before_anything_runs",
+    ),
+    (
+        "exec",
+        "status-address",
+        "commands::status_server::a_hand_over_never_shows_as_not_ready",
+    ),
+    (
         "report",
         "output",
         "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",

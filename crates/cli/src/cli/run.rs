@@ -17,6 +17,7 @@ use super::global::{LoggingArgs, WatchArgs};
 use super::policy::PolicyArgs;
 use super::probation::parse_percent;
 use super::record::RecordArgs;
+use super::status_server::StatusServerArgs;
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
@@ -178,6 +179,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) control: ControlArgs,
+
+    #[command(flatten)]
+    pub(crate) status_server: StatusServerArgs,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_netutil::{ListenError, PortHolders};
 use handover_process::OutputSink;
 use handover_process::ready::Probe;
 use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
 use handover_supervisor::{Builder, Signals, Supervisor};
 
-use super::tcp_address::{split_url, to_connect_to, to_listen_on};
+use super::status_address;
+use super::tcp_address::{not_bound, split_url, to_connect_to, to_listen_on};
 use super::verify;
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
@@ -44,8 +44,9 @@ async fn supervise(
         Some(recorder) => recorder.keep_lines(output),
         None => output,
     };
+    let status_server = status_address::listen(&args.status_server).await?;
     let (supervisor, _) = prepare(args, output).await?;
-    let supervisor = supervisor.record(recorder);
+    let supervisor = supervisor.record(recorder).status_server(status_server);
     let supervisor = instance.control(supervisor).build()?;
     supervise::supervise(supervisor, signals, DRAIN_TIME_FLAG).await
 }
@@ -118,27 +119,11 @@ fn bind(addresses: &[SocketAddr], names: &[String], nonblocking: bool) -> Result
             .unwrap_or_else(|| format!("listen{index}"));
         let bound = sockets
             .bind(name, *address)
-            .map_err(|error| not_bound(error, *address))
+            .map_err(|error| not_bound("--listen", error, *address))
             .or_exit(ExitCode::OS)?;
         tracing::info!(address = %bound, "listening on {bound}");
     }
     Ok(sockets)
-}
-
-/// Names who has a port that is taken: often a process that a killed supervisor has left behind.
-fn not_bound(error: ListenError, address: SocketAddr) -> anyhow::Error {
-    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
-    let in_use = source
-        .is_some_and(|source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse);
-    let error = anyhow::Error::new(error);
-    if in_use {
-        let holders = PortHolders::of(address);
-        error.context(format!(
-            "--listen: {address} is {holders}: end that one first, or choose another port"
-        ))
-    } else {
-        error.context("--listen")
-    }
 }
 
 fn check_names(names: &[String], sockets: usize) -> Result<(), Fatal> {

@@ -22,6 +22,7 @@ use super::doctor;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
+use super::status_address;
 use super::verify;
 use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs, WaitForResources};
@@ -106,6 +107,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
     }
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
+    let status_server = status_address::listen(&args.status_server).await?;
     let recorder = args.recorded.recorder(args.state_dir.as_deref());
     let output = match &recorder {
         Some(recorder) => recorder.keep_lines(output),
@@ -170,7 +172,8 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         .watch(watched)
         .rescan(rescan)
         .on_terminate(on_terminate)
-        .record(recorder);
+        .record(recorder)
+        .status_server(status_server);
     let supervisor = instance.control(supervisor).build()?;
     doctor::log_beside_the_start(settings, places, first, supervisor.handle().status());
     Ok(Prepared {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use handover_netutil::resolve_addr;
+use handover_netutil::{ListenError, PortHolders, resolve_addr};
 
 use crate::exit_code::ExitCode;
 use crate::fatal::Fatal;
@@ -32,6 +32,24 @@ pub(super) async fn to_connect_to(flag: &str, text: &str) -> Result<SocketAddr, 
         Some(mistake) => Err(Fatal::usage(format_args!("{flag} {text:?}: {mistake}"))),
         None => resolve(flag, text).await,
     }
+}
+
+/// Names who has a port that is taken: often a process that a killed supervisor has left behind.
+pub(super) fn not_bound(flag: &str, error: ListenError, address: SocketAddr) -> anyhow::Error {
+    if is_taken(&error) {
+        let holders = PortHolders::of(address);
+        anyhow::Error::new(error).context(format!(
+            "{flag}: {address} is {holders}: end that one first, or choose another port"
+        ))
+    } else {
+        anyhow::Error::new(error).context(flag.to_owned())
+    }
+}
+
+/// Whether another process has the port.
+pub(super) fn is_taken(error: &ListenError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.is_some_and(|source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 /// Host and port, and the path, of `http://HOST:PORT/PATH`; the path may be left out.

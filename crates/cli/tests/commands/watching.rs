@@ -143,7 +143,7 @@ fn what_the_system_does_not_report_is_said_at_the_start_and_in_the_status() {
 }
 
 /// Sums how often the threads of a process went to sleep, which is how often they woke up.
-fn wake_ups(pid: u32) -> u64 {
+pub(crate) fn wake_ups(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of_thread = |status: String| -> Option<u64> {
         let line = status.lines().find(|line| line.starts_with("voluntary"))?;

@@ -40,6 +40,7 @@ mod epochs;
 mod error;
 mod examination;
 mod lineage;
+mod observed;
 mod overview;
 mod records;
 #[cfg(feature = "template")]
@@ -62,6 +63,7 @@ use self::drain::{CutConnections, Drains, Stop, holding};
 use self::epoch_run::StandIns;
 use self::epochs::preparation::LastValid;
 use self::lineage::Lineages;
+use self::observed::Observer;
 use self::records::Records;
 use self::running::{FileId, RunningEpochs};
 use crate::args::EnvoyArgs;
@@ -78,6 +80,7 @@ pub use self::epochs::succession::NotSideBySide;
 pub use self::error::{EnvoyFailed, SetupError};
 use self::examination::SharedEvidence;
 pub use self::examination::{ClusterCounts, Examination, MissingListener, RequestTotals};
+pub use self::observed::Observed;
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]
 pub use self::rendered::RenderError;
@@ -97,6 +100,7 @@ pub struct Envoy {
     running: RunningEpochs,
     stand_ins: StandIns,
     records: Records,
+    observer: Observer,
     evidence: SharedEvidence,
     drains: Drains,
     cut: CutConnections,
@@ -132,6 +136,7 @@ impl Envoy {
                 settings.reports.clone(),
                 settings.binary.clone(),
             ),
+            observer: Observer::default(),
             evidence: SharedEvidence::default(),
             drains: Drains::default(),
             cut: CutConnections::default(),
@@ -153,6 +158,12 @@ impl Envoy {
     #[must_use]
     pub fn base_id(&self) -> u32 {
         self.lineages.home().get()
+    }
+
+    /// Tells this function what is observed of the processes. It is called from the tasks that follow them, so
+    /// it must not block. Only the first function counts.
+    pub fn observe(&self, take: impl Fn(Observed) + Send + Sync + 'static) {
+        self.observer.set(take);
     }
 
     /// Sends a signal to every running epoch, SIGUSR1 for example, which makes Envoy open its log

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// What a connection still has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Owes {
+pub(crate) enum Owes {
     /// To ask.
     Asking,
     /// To read the answer.
@@ -22,7 +22,7 @@ pub(super) enum Owes {
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<Table>);
+pub(crate) struct Connections(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -38,18 +38,18 @@ struct Row {
 
 /// A connection, in the table for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     number: u64,
     connections: Arc<Connections>,
 }
 
 /// Where a connection hears that it must go.
 #[derive(Debug)]
-pub(super) struct Dismissed(Arc<Notify>);
+pub(crate) struct Dismissed(Arc<Notify>);
 
 impl Connections {
     /// Notes a connection, which owes a request.
-    pub(super) fn enter(self: &Arc<Self>) -> (Connection, Dismissed) {
+    pub(crate) fn enter(self: &Arc<Self>) -> (Connection, Dismissed) {
         let dismiss = Arc::new(Notify::new());
         let dismissed = Dismissed(Arc::clone(&dismiss));
         let mut table = self.table();
@@ -69,7 +69,7 @@ impl Connections {
 
     /// Sends away the oldest connection that has not asked, or else the oldest one that does not read
     /// its answer. False if there is neither.
-    pub(super) fn dismiss(&self) -> bool {
+    pub(crate) fn dismiss(&self) -> bool {
         let mut table = self.table();
         let waiting = table
             .rows
@@ -93,7 +93,7 @@ impl Connections {
 
 impl Connection {
     /// Notes what the connection has to do next.
-    pub(super) fn owes(&self, owes: Owes) {
+    pub(crate) fn owes(&self, owes: Owes) {
         if let Some(row) = self.connections.table().rows.get_mut(&self.number) {
             row.owes = owes;
         }
@@ -112,7 +112,7 @@ impl Dismissed {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(super) async fn come(&self) {
+    pub(crate) async fn come(&self) {
         self.0.notified().await;
     }
 }

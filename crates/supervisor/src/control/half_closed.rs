@@ -2,7 +2,9 @@
 //! `socat` and `nc -N` do, and wait for the answer. A client that is gone looks the same to a
 //! reader, so it is looked at more closely.
 
+use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,30 +12,68 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
 /// How often a client that has closed its side is looked at while it waits.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// A connection that two may look at.
+pub(crate) trait Shareable: AsFd + Send + Sync + 'static {
+    /// Waits until there is something to read.
+    fn wait_to_read(&self) -> impl Future<Output = io::Result<()>> + Send;
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+macro_rules! shareable {
+    ($($stream:ident)*) => { $(
+        impl Shareable for $stream {
+            async fn wait_to_read(&self) -> io::Result<()> {
+                self.ready(Interest::READABLE).await.map(drop)
+            }
+
+            fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_read_ready(context)
+            }
+
+            fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.try_read(buffer)
+            }
+
+            fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_write_ready(context)
+            }
+
+            fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+                self.try_write(bytes)
+            }
+        }
+    )* };
+}
+
+shareable!(TcpStream UnixStream);
+
 /// A connection that somebody else watches meanwhile.
-pub(super) struct Conversation(Arc<UnixStream>);
+pub(super) struct Conversation<S>(Arc<S>);
 
 /// Tells when a client is gone.
-pub(super) struct Client(Arc<UnixStream>);
+pub(super) struct Client<S>(Arc<S>);
 
-pub(super) fn conversation(stream: UnixStream) -> (Conversation, Client) {
+pub(super) fn conversation<S: Shareable>(stream: S) -> (Conversation<S>, Client<S>) {
     let stream = Arc::new(stream);
     (Conversation(Arc::clone(&stream)), Client(stream))
 }
 
-impl Client {
+impl<S: Shareable> Client<S> {
     /// Waits until the client has closed both sides. It wakes up only where there is something to
     /// read, and nobody reads it.
     pub(super) async fn gone(&self) {
         loop {
             // A failed wait is told to whoever reads as well.
-            let _ready = self.0.ready(Interest::READABLE).await;
+            let _ready = self.0.wait_to_read().await;
             if self.has_hung_up() {
                 return;
             }
@@ -51,7 +91,7 @@ impl Client {
     }
 }
 
-impl AsyncRead for Conversation {
+impl<S: Shareable> AsyncRead for Conversation<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -72,7 +112,7 @@ impl AsyncRead for Conversation {
     }
 }
 
-impl AsyncWrite for Conversation {
+impl<S: Shareable> AsyncWrite for Conversation<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -5,16 +5,18 @@ use std::error::Error;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::ask::{Answer, Ask};
 use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
+use crate::metrics::{Exposition, Format};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 6] = [
+const PATHS: [(&str, Method); 7] = [
     (wire::STATUS, Method::GET),
+    (wire::METRICS, Method::GET),
     (wire::RELOAD, Method::POST),
     (wire::DRAIN, Method::POST),
     (wire::UNDRAIN, Method::POST),
@@ -22,8 +24,17 @@ const PATHS: [(&str, Method); 6] = [
     (wire::WHO, Method::POST),
 ];
 
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// An answer of the supervisor.
+    Ask(Ask),
+    /// The metrics, which are there without it.
+    Metrics(Format),
+}
+
 /// Reads what a request asks for.
-pub(super) async fn read<B>(request: Request<B>) -> Result<Ask, Refusal>
+pub(super) async fn read<B>(request: Request<B>) -> Result<Wanted, Refusal>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -36,8 +47,11 @@ where
         let message = format!("{path} takes {method}, not {}", request.method());
         return Err(Refusal::new(Code::MethodNotAllowed, message));
     }
+    let accept = request.headers().get(ACCEPT);
+    let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
     let body = body(request.into_body()).await?;
     let ask = match *path {
+        wire::METRICS => return Ok(Wanted::Metrics(format)),
         wire::STATUS => Ask::Status,
         wire::RELOAD => Ask::Reload(parse(&body)?),
         wire::DRAIN => Ask::Drain(parse(&body)?),
@@ -48,7 +62,7 @@ where
         wire::WHO => Ask::Who(parse(&body)?),
         _ => Ask::Stop(parse(&body)?),
     };
-    ask.check()
+    ask.check().map(Wanted::Ask)
 }
 
 fn unknown(path: &str) -> Refusal {
@@ -108,6 +122,14 @@ fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
     })
 }
 
+/// Writes metrics.
+pub(super) fn exposition(exposition: Exposition) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(exposition.body)));
+    let content_type = HeaderValue::from_static(exposition.content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
 /// Writes an answer.
 pub(super) fn respond(answer: &Answer) -> Response<Full<Bytes>> {
     let (status, body) = match answer {
@@ -131,11 +153,11 @@ pub(super) fn respond(answer: &Answer) -> Response<Full<Bytes>> {
     if let Err(refusal) = answer
         && refusal.code == Code::MethodNotAllowed
     {
-        // Of the paths, one alone is only read.
-        let allowed = if refusal.message.starts_with(wire::STATUS) {
-            "GET"
-        } else {
-            "POST"
+        let mut paths = PATHS.iter();
+        let asked = paths.find(|(path, _)| refusal.message.starts_with(path));
+        let allowed = match asked {
+            Some((_, method)) if *method == Method::GET => "GET",
+            _ => "POST",
         };
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
@@ -200,7 +222,8 @@ mod tests {
         let request = Request::builder().method(method).uri(path);
         let request = request.body(Full::new(body.into())).unwrap();
         let refusal = match read(request).await {
-            Ok(ask) => return format!("{method} {path}: {ask:?}"),
+            Ok(Wanted::Ask(ask)) => return format!("{method} {path}: {ask:?}"),
+            Ok(metrics) => return format!("{method} {path}: {metrics:?}"),
             Err(refusal) => refusal,
         };
         let code = refusal.code;
@@ -222,6 +245,8 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @r#"
         GET /v1/status: Status
         POST /v1/status: MethodNotAllowed, allowed: Some("GET")
+        GET /v1/metrics: Metrics(OpenMetrics)
+        POST /v1/metrics: MethodNotAllowed, allowed: Some("GET")
         GET /v1/reload: MethodNotAllowed, allowed: Some("POST")
         POST /v1/reload: Reload(ReloadRequest { wait: false, now: false, cold: false, if_changed: false, through_probation: false, timeout_ms: None })
         GET /v1/drain: MethodNotAllowed, allowed: Some("POST")

@@ -15,24 +15,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
+use super::accept::{Places, accept, hold, most_connections};
 use super::ask::{PendingAsk, Supervisor};
-use super::connections::{Connection, Connections, Dismissed, Owes};
-use super::half_closed::conversation;
-use super::routes::{read, respond};
+use super::connections::{Connection, Dismissed, Owes};
+use super::routes::{Wanted, exposition, read, respond};
 use super::socket::Socket;
 use super::wire::{Code, Refusal};
+use crate::metrics::Scrape;
 
-/// How many connections there are at most, those aside whose answer is waited for.
-const CONNECTIONS: usize = 128;
 /// How many answers are made at once.
 const ANSWERS: usize = 16;
 /// How many answers are waited for at once.
@@ -41,13 +38,6 @@ const WAITING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last answers may take when everything ends.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long to wait when no connection can be accepted: with all descriptors in use, the next
-/// attempt fails as fast as the one before.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a warning that no connection can be accepted lasts.
-const TOLD_AGAIN: Duration = Duration::from_secs(60);
-/// The most that a request's head may take, in bytes.
-const MAX_HEAD: usize = 8 << 10;
 /// Of how many users it is remembered that they were told of.
 const STRANGERS: usize = 32;
 
@@ -66,19 +56,23 @@ impl Control {
     /// # Errors
     ///
     /// When the operating system refuses a descriptor.
-    pub(crate) fn serve(socket: Socket) -> io::Result<Self> {
+    pub(crate) fn serve(socket: Socket, scrape: Scrape) -> io::Result<Self> {
         let listener = UnixListener::from_std(socket.listener()?)?;
         let (sender, asked) = mpsc::channel(ANSWERS);
         let server = Arc::new(Server {
             supervisor: Supervisor(sender),
-            places: Arc::new(Semaphore::new(most_connections())),
+            scrape,
             answers: Semaphore::new(ANSWERS),
-            connections: Arc::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             strangers: Mutex::default(),
         });
         let (close, closed) = oneshot::channel();
-        let serving = tokio::spawn(accept(listener, server, closed));
+        let places = Places::new(most_connections());
+        let serving = tokio::spawn(async move {
+            let converse =
+                |stream, place, entry| converse(stream, place, entry, Arc::clone(&server));
+            accept(listener, "the control socket", places, closed, converse).await;
+        });
         Ok(Self {
             socket,
             asked,
@@ -116,9 +110,8 @@ impl Control {
 
 struct Server {
     supervisor: Supervisor,
-    places: Arc<Semaphore>,
+    scrape: Scrape,
     answers: Semaphore,
-    connections: Arc<Connections>,
     waiting: Arc<Semaphore>,
     /// The users who were refused.
     strangers: Mutex<BTreeSet<u32>>,
@@ -129,69 +122,6 @@ struct Server {
 struct Peer {
     user: u32,
     pid: Option<i32>,
-}
-
-async fn accept(listener: UnixListener, server: Arc<Server>, mut closed: oneshot::Receiver<()>) {
-    let mut conversations = JoinSet::new();
-    // When it was told last that no connection can be accepted.
-    let told = Mutex::new(None::<Instant>);
-    // One that was accepted and waits for a place.
-    let waits = Mutex::new(None);
-    let next = async || {
-        let accepted = lock(&waits).take();
-        let stream = match accepted {
-            Some(stream) => stream,
-            None => match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    let now = Instant::now();
-                    if lock(&told).is_none_or(|before| now - before > TOLD_AGAIN) {
-                        *lock(&told) = Some(now);
-                        tracing::warn!(
-                            "no connection could be accepted at the control socket: {error}"
-                        );
-                    }
-                    // Its descriptor is free once its task has ended.
-                    server.connections.dismiss();
-                    sleep(ACCEPT_PAUSE).await;
-                    return None;
-                }
-            },
-        };
-        if let Ok(place) = Arc::clone(&server.places).try_acquire_owned() {
-            return Some((stream, place));
-        }
-        *lock(&waits) = Some(stream);
-        for _ in 0..2 {
-            // Those who have just come and asked are given the time to be heard.
-            yield_now().await;
-        }
-        loop {
-            server.connections.dismiss();
-            // Where nobody can be sent away, somebody may be a moment later.
-            let place = Arc::clone(&server.places).acquire_owned();
-            if let Ok(place) = timeout(ACCEPT_PAUSE, place).await {
-                // The places are never closed.
-                return Some((lock(&waits).take()?, place.ok()?));
-            }
-        }
-    };
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut closed => break,
-            Some(ended) = conversations.join_next() => if let Err(error) = ended {
-                tracing::error!("a bug: a connection at the control socket ended early: {error}");
-            },
-            accepted = next() => if let Some((stream, place)) = accepted {
-                // From this moment on it can be sent away.
-                let entry = server.connections.enter();
-                conversations.spawn(converse(stream, place, entry, Arc::clone(&server)));
-            }
-        }
-    }
-    drop(listener);
-    while conversations.join_next().await.is_some() {}
 }
 
 /// One connection to its end.
@@ -209,7 +139,7 @@ async fn converse(
         pid: credentials.pid(),
     };
     // Until when the client has to do its next part; nothing while the supervisor has to.
-    let (turn, mut turns) = watch::channel(Some(Instant::now() + PATIENCE));
+    let (turn, turns) = watch::channel(Some(Instant::now() + PATIENCE));
     let turn = Arc::new(turn);
     let entry = Arc::new(entry);
     let place = Arc::new(Mutex::new(Some(place)));
@@ -223,34 +153,7 @@ async fn converse(
             Ok::<_, Infallible>(response)
         }
     });
-    let (conversation, client) = conversation(stream);
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .half_close(true)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(conversation), service);
-    let mut connection = std::pin::pin!(connection);
-    let mut gone = std::pin::pin!(client.gone());
-    loop {
-        let limit = *turns.borrow_and_update();
-        let too_late = async {
-            match limit {
-                Some(limit) => sleep_until(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            // A client that breaks a connection off is no fault of ours.
-            _ = &mut connection => return,
-            // The sender is in the connection, which is polled first.
-            _ = turns.changed() => {}
-            () = too_late => return,
-            () = dismissed.come() => return,
-            // What it has asked for may still be waited for.
-            () = &mut gone => return,
-        }
-    }
+    hold(stream, service, turns, dismissed).await;
 }
 
 impl Server {
@@ -266,7 +169,8 @@ impl Server {
             return respond(&Err(refusal));
         }
         let ask = match read(request).await {
-            Ok(ask) => ask,
+            Ok(Wanted::Metrics(format)) => return exposition(self.scrape.text(format)),
+            Ok(Wanted::Ask(ask)) => ask,
             Err(refusal) => return respond(&Err(refusal)),
         };
         turn.send_replace(None);
@@ -310,16 +214,6 @@ impl Server {
             format!("user {user} may not ask here: only user {own} and root may"),
         ))
     }
-}
-
-/// How many connections there may be, without taking more than an eighth of the descriptors that this
-/// process may have: the others are for its proxies.
-fn most_connections() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let eighth = limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit / 8).unwrap_or(usize::MAX)
-    });
-    eighth.clamp(2, CONNECTIONS)
 }
 
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -16,6 +16,8 @@ pub const API: u32 = 1;
 
 /// Asks for the [`Status`], by `GET`.
 pub const STATUS: &str = "/v1/status";
+/// Asks for the [metrics](crate::metrics), by `GET`. The answer is no JSON.
+pub const METRICS: &str = "/v1/metrics";
 /// Takes a [`ReloadRequest`], by `POST`.
 pub const RELOAD: &str = "/v1/reload";
 /// Takes a [`DrainRequest`], by `POST`.

@@ -137,7 +137,7 @@ where
                 epoch: unfit.epoch.number(),
                 evidence: unfit.evidence,
             }),
-            counters: self.world.counted.get(),
+            counters: self.world.metrics.counters(),
             watching: self.world.files.watching(),
         }
     }

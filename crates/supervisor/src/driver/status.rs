@@ -1,10 +1,11 @@
 //! The status, from what both state machines and the proxy know.
 
-use handover_core::{EpochInfo, EpochState, Held, Phase, Purpose, Standing};
+use handover_core::{EpochInfo, EpochState, Held, Phase, Purpose};
 use handover_tokio::Status;
 
 use crate::Facts;
 use crate::control::wire;
+use crate::operator::is_current;
 
 /// What the supervisor adds.
 pub(super) struct Known {
@@ -66,10 +67,12 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
             Phase::Finished(_) => wire::State::Ended,
         },
         ready,
-        current_is_desired: matches!(status.standing, Standing::Live(_))
-            && !known.stands_in
-            && problem.is_none()
-            && !deaf,
+        current_is_desired: is_current(
+            status.standing,
+            known.stands_in,
+            problem.is_some(),
+            known.listening,
+        ),
         degraded: status.degraded,
         drained: facts.drained,
         held: status.held.map(|held| held_in_words(held, status)),

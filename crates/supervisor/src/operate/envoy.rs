@@ -12,6 +12,7 @@ use handover_process::Signal;
 use handover_tokio::error_chain;
 
 use crate::control::wire::{Configuration, LastExit};
+use crate::metrics::{Observe, Observed};
 use crate::operator::{Refusal, Report};
 use crate::{EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals};
 
@@ -108,6 +109,36 @@ impl Operate for Envoy {
                 failed: requests.failed,
             }),
         }
+    }
+
+    fn observe(&self, observe: Observe) {
+        Envoy::observe(self, move |observed| match observed {
+            handover_envoy::Observed::Validated { epoch, took } => {
+                observe.tell(Observed::Validated { epoch, took });
+            }
+            handover_envoy::Observed::Live {
+                epoch,
+                version,
+                base_id,
+            } => observe.tell(Observed::Live {
+                epoch,
+                version: Some(version),
+                base_id: Some(base_id),
+            }),
+            handover_envoy::Observed::Ended {
+                epoch,
+                failure,
+                cause,
+                connections,
+            } => observe.tell(Observed::Ended {
+                epoch,
+                cause: failure.label(),
+                exit: Some(cause),
+                connections,
+            }),
+            // A later version may observe more.
+            _ => {}
+        });
     }
 
     fn cut(&self) -> Option<String> {

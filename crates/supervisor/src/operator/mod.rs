@@ -37,8 +37,8 @@
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
-//! what has failed, `notify` tells the service manager, `rename` leaves the content of configurations out, `view`
-//! is what an operator shows of itself.
+//! what has failed, `notify` tells the service manager, `rename` leaves the content of configurations out, `verdict`
+//! says whether clients should be sent here, `view` is what an operator shows of itself.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -55,6 +55,7 @@ mod reading;
 mod rename;
 mod requests;
 mod trial;
+mod verdict;
 mod view;
 
 use alloc::collections::VecDeque;
@@ -85,6 +86,9 @@ pub use self::messages::{
     ReadFailure, ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
 };
 pub use self::trial::{Probation, Unfit};
+pub use self::verdict::{Health, Lacking, Verdict, Why};
+pub use self::view::Condition;
+pub(crate) use self::view::is_current;
 
 /// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
 type Constant = &'static str;

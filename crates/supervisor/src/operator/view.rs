@@ -1,11 +1,41 @@
 //! What an operator shows of itself. Nothing here changes it.
 
-use handover_core::Urgency;
+use handover_core::{Standing, Urgency};
 
 use super::{
     AskId, AskState, CallId, ChangeId, Ending, ExaminationId, LookId, Operator, Overview, ReadId,
     WaitedFor,
 };
+
+/// The state of an operator in a few words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Condition {
+    /// Whether an epoch serves; see [`Operator::is_ready`].
+    pub ready: bool,
+    /// Whether what serves is what the files ask for; see [`Operator::is_current`].
+    pub current: bool,
+    /// Whether the end has begun.
+    pub ending: bool,
+    /// Whether what is desired only stands in for what the files ask for.
+    pub stands_in: bool,
+    /// Whether the last read has failed.
+    pub problem: bool,
+    /// Whether an epoch was found unfit, until what is desired has passed its probation.
+    pub unfit: bool,
+}
+
+/// Returns whether what serves is what the files ask for: the desired configuration is live, no stand-in and no
+/// problem is in its place, and clients can connect as far as that was seen.
+#[must_use]
+pub(crate) fn is_current(
+    standing: Standing,
+    stands_in: bool,
+    has_problem: bool,
+    listening: Option<bool>,
+) -> bool {
+    matches!(standing, Standing::Live(_)) && !stands_in && !has_problem && listening != Some(false)
+}
 
 impl<C: Clone + Eq> Operator<C> {
     /// Returns whether an epoch is live, and a look has found nothing that keeps clients out. Sockets
@@ -13,6 +43,34 @@ impl<C: Clone + Eq> Operator<C> {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.is_ending() && self.agent.live().is_some() && self.looks.let_clients_in()
+    }
+
+    /// Returns whether what serves is what the files ask for.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        is_current(
+            self.agent.standing,
+            self.stands_in(),
+            self.problem.is_some(),
+            self.looks.listening(),
+        )
+    }
+
+    fn stands_in(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in)
+    }
+
+    /// Returns the state of the operator in a few words.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        Condition {
+            ready: self.is_ready(),
+            current: self.is_current(),
+            ending: self.is_ending(),
+            stands_in: self.stands_in(),
+            problem: self.problem.is_some(),
+            unfit: self.trials.unfit().is_some(),
+        }
     }
 
     /// Returns whether the end has begun.
@@ -80,7 +138,7 @@ impl<C: Clone + Eq> Operator<C> {
         let wanted = self.wanted.as_ref();
         Overview {
             desired: wanted.map(|wanted| wanted.reading.config.clone()),
-            stands_in: wanted.is_some_and(|wanted| wanted.stands_in),
+            stands_in: self.stands_in(),
             problem: self.problem.as_ref().map(|report| report.message.clone()),
             ready: self.is_ready(),
             listening: self.looks.listening(),

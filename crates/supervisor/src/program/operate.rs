@@ -14,6 +14,7 @@ use super::running::Finish;
 use super::watched::describe;
 use super::{Program, ProgramError};
 use crate::control::wire::LastExit;
+use crate::metrics::Observe;
 use crate::operator::{Refusal, Report};
 use crate::{EpochFacts, EpochListeners, Facts, Operate};
 
@@ -22,7 +23,8 @@ use crate::{EpochFacts, EpochListeners, Facts, Operate};
 pub(super) struct LastEnded(Mutex<Option<LastExit>>);
 
 impl LastEnded {
-    /// Notes how a process has ended, and what it had been told before.
+    /// Notes how a process has ended, and what it had been told before. Returns that in two words, if it
+    /// has.
     pub(super) fn note(
         &self,
         epoch: Epoch,
@@ -30,20 +32,22 @@ impl LastEnded {
         ran: Duration,
         told: Option<Finish>,
         aborted: bool,
-    ) {
+    ) -> Option<(&'static str, ExitCause)> {
         let Ok(Some(cause)) = child.try_wait() else {
-            return;
+            return None;
         };
+        let label = label(cause, told, aborted);
         let exit = LastExit {
             epoch: epoch.number(),
             pid: child.pid(),
-            cause: label(cause, told, aborted).to_owned(),
+            cause: label.to_owned(),
             sentence: cause.to_string(),
             at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             uptime_seconds: ran.as_secs(),
         };
         // Nothing in here is left half-way by a panic.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        Some((label, cause))
     }
 
     fn get(&self) -> Option<LastExit> {
@@ -124,6 +128,10 @@ impl Operate for Program {
             not_seen: Vec::new(),
         });
         Some(epochs.collect())
+    }
+
+    fn observe(&self, observe: Observe) {
+        let _another_was_first = self.observe.set(observe);
     }
 
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {

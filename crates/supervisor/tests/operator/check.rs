@@ -677,6 +677,15 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             "getters_show_what_was_told",
             || format!("{:?}", operator.overview().urgency),
         )?;
+        let verdict = operator.verdict();
+        let live = view.live().map(Standing::Live);
+        let serves_the_desired = live == Some(view.standing);
+        ensure(
+            verdict.is_ready() == (!self.is_ending() && self.serves())
+                && (!verdict.is_current() || (verdict.is_ready() && serves_the_desired)),
+            "a_verdict_claims_what_was_seen",
+            || format!("{verdict:?}"),
+        )?;
         ensure(
             self.finished == self.ended,
             "the_end_comes_once_and_last",

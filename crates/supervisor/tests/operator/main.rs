@@ -17,5 +17,6 @@ mod scenarios;
 mod script;
 mod table;
 mod trials;
+mod verdict;
 mod words;
 mod world;

@@ -25,6 +25,11 @@ struct World {
 
 /// Runs the script, and returns its transcript.
 pub(crate) fn transcript(script: &Script) -> Result<String, String> {
+    Ok(table::draw(&script.title, &steps(script)?))
+}
+
+/// Runs the script, and returns what was seen.
+pub(crate) fn steps(script: &Script) -> Result<Vec<Step>, String> {
     let (settings, stand_in) = (script.settings, script.stand_in.clone());
     let mut operator = match stand_in.clone() {
         Some(stand_in) => Operator::with_stand_in(settings, stand_in),
@@ -49,7 +54,7 @@ pub(crate) fn transcript(script: &Script) -> Result<String, String> {
         world.let_time_pass(line.at)?;
         world.step(line.at, &line.words, line.input.clone())?;
     }
-    Ok(table::draw(&script.title, &world.steps))
+    Ok(world.steps)
 }
 
 fn broken(words: &str, violation: &Violation) -> String {

@@ -6,4 +6,5 @@ mod control;
 mod examples;
 mod panics;
 mod readiness;
+mod status_server;
 mod support;

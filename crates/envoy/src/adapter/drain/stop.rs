@@ -39,6 +39,8 @@ pub(in crate::adapter) struct CutConnections {
     cut: Mutex<Vec<String>>,
     /// What each epoch held a drain with when it was looked at last.
     held: Mutex<BTreeMap<Epoch, Vec<String>>>,
+    /// How many connections each epoch had then, if they were counted.
+    counts: Mutex<BTreeMap<Epoch, Option<u64>>>,
 }
 
 impl CutConnections {
@@ -53,12 +55,27 @@ impl CutConnections {
         epoch: Epoch,
         counted: &Result<Vec<ListenerConnections>, UnknownCount>,
     ) {
+        match counted {
+            Ok(holding) => {
+                let count = holding.iter().map(|listener| listener.active).sum();
+                lock(&self.counts).insert(epoch, Some(count));
+            }
+            // What was seen before its end is what there is to see.
+            Err(why) if why.has_ended() => {}
+            Err(_) => drop(lock(&self.counts).insert(epoch, None)),
+        }
         let holds = match counted {
             Ok(holding) => holding.iter().map(ToString::to_string).collect(),
             Err(why) if why.has_ended() => Vec::new(),
             Err(why) => vec![format!("unknown connections ({why})")],
         };
         lock(&self.held).insert(epoch, holds);
+    }
+
+    /// Returns how many connections an epoch held the drain with when it was looked at last, if they were
+    /// counted.
+    pub(in crate::adapter) fn last_count(&self, epoch: Epoch) -> Option<u64> {
+        lock(&self.counts).get(&epoch).copied().flatten()
     }
 
     fn add_what_was_held(&self) {
@@ -290,6 +307,9 @@ mod tests {
         cut.note_held(Epoch::new(2), &Ok(vec![web(1)]));
         cut.note_held(Epoch::new(2), &Err(UnknownCount::of_ended()));
         assert_eq!(cut.all(), [""; 0]);
+        let counts = [0, 1, 2, 3].map(|epoch| cut.last_count(Epoch::new(epoch)));
+        // The third one was seen with a connection before it was seen to have ended.
+        assert_eq!(counts, [Some(3), None, Some(1), None]);
         cut.add_what_was_held();
         let all = cut.all();
         let [held, unknown] = &all[..] else {

@@ -8,11 +8,13 @@ use std::sync::atomic::AtomicBool;
 use handover_core::Epoch;
 use handover_process::{Command, Signal};
 use handover_tokio::{RunControl, error_chain};
+use tokio::time::Instant;
 
 use super::super::epochs::preparation::{Origin, Preparation, Step, Text};
 use super::super::epochs::succession::{OtherVersion, Succession, needs_version, succession};
 use super::super::examination::{looking_before_start, starting_alone};
 use super::super::lineage::Lineage;
+use super::super::observed::Observed;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
 use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
@@ -180,7 +182,10 @@ impl Starting<'_> {
                     preparation.handle_written(&*envoy.last_valid.lock().await, is_live)
                 }
                 Step::Validate => {
+                    let began = Instant::now();
                     let verdict = validate(&envoy.settings.binary, &envoy.args, &file).await;
+                    let took = began.elapsed();
+                    envoy.observer.tell(Observed::Validated { epoch, took });
                     let mut last = envoy.last_valid.lock().await;
                     preparation.handle_verdict(verdict, &file, &mut last)?
                 }

@@ -32,6 +32,7 @@ use super::drain::not_drained;
 use super::epochs::Ending;
 use super::epochs::end::{End, KillReason, Meaning};
 use super::lineage::Lineage;
+use super::observed::Observed;
 use super::records::EndRecord;
 use super::running::{EnvoyProcess, now};
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
@@ -204,6 +205,11 @@ impl EpochRun<'_> {
             return std::future::pending().await;
         }
         let live = envoy.records.note_live(process.epoch, &info);
+        envoy.observer.tell(Observed::Live {
+            epoch: process.epoch,
+            version: live.envoy.clone(),
+            base_id: process.lineage.base_id().get(),
+        });
         process.control.live();
         tokio::select! {
             // One that has passed its probation just before is good, whatever follows.
@@ -281,7 +287,19 @@ impl EpochRun<'_> {
             child,
             ..
         } = &*self.process;
+        self.envoy.observer.tell(Observed::Ended {
+            epoch: *epoch,
+            failure: ended.failure.clone(),
+            cause,
+            connections: self.last_count(),
+        });
         self.envoy.records.report(*epoch, config, child, ended);
+    }
+
+    /// Returns how many connections clients had when the epoch was looked at last, if they were counted.
+    fn last_count(&self) -> Option<u64> {
+        let at_stop = self.envoy.cut.last_count(self.process.epoch);
+        at_stop.or_else(|| self.process.last_count())
     }
 
     /// Puts the meaning of an end into the words of the agent.

@@ -43,7 +43,13 @@ impl EpochRun<'_> {
         let connections = match old.needs_count(listens) {
             true => {
                 let exclude = &self.envoy.settings.stop.exclude;
-                self.envoy.running.connections(&self.process, exclude).await
+                let connections = self.envoy.running.connections(&self.process, exclude);
+                let connections = connections.await;
+                // What was seen before its end is what there is to see.
+                if connections.is_some() || !self.process.has_ended() {
+                    self.process.note_count(connections);
+                }
+                connections
             }
             false => None,
         };

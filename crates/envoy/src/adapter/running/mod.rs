@@ -67,6 +67,8 @@ pub(super) struct EnvoyProcess {
     info: OnceLock<ServerInfo>,
     /// Where it was seen to listen, before a newer epoch was started or it was drained.
     listening: Mutex<Option<Listening>>,
+    /// The connections of its clients, as they were counted last since a newer epoch serves.
+    counted: Mutex<Option<u64>>,
 }
 
 /// Which file a path leads to, and in which state: a replaced binary is another one.
@@ -117,7 +119,19 @@ impl EnvoyProcess {
             started: Instant::now(),
             info: OnceLock::new(),
             listening: Mutex::new(None),
+            counted: Mutex::new(None),
         }
+    }
+
+    /// Keeps what a count has shown, if it could be made.
+    pub(super) fn note_count(&self, connections: Option<usize>) {
+        let count = connections.and_then(|count| u64::try_from(count).ok());
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = count;
+    }
+
+    /// Returns what the last count has shown.
+    pub(super) fn last_count(&self) -> Option<u64> {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn pid(&self) -> u32 {

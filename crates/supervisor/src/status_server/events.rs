@@ -1,0 +1,465 @@
+//! The last events, and those who read them as they come.
+//!
+//! An event is written once, into a ring that holds the last ones. Each reader has its own place in the ring
+//! and takes what follows when its connection can take more. So nobody waits for a reader, and a slow one
+//! costs no memory. One that the ring has overtaken is told how many events it has missed, and is cut off. With
+//! the id of the last event that it has seen it can come back.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use handover_core::Event as AgentEvent;
+use hyper::body::{Body, Frame};
+use serde::Serialize;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::words::{self, Told};
+use crate::operator::{Event, Health, Verdict};
+
+/// How many events are held.
+const HELD: usize = 1024;
+/// How many events are written at once.
+const AT_ONCE: u64 = 64;
+/// How often a reader hears that the connection stands, where nothing happens.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After how many milliseconds a browser connects again.
+const RETRY: &str = "retry: 2000\n\n";
+
+/// What has happened. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Events(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Tells the events of this run from those of another one.
+    run: String,
+    ring: Mutex<Ring>,
+    /// The number of the newest event; nothing once no more come.
+    newest: watch::Sender<Option<u64>>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    capacity: usize,
+    /// The newest events, each as it is written, the oldest first.
+    held: VecDeque<Arc<str>>,
+    /// The number of the newest event. The first is number 1.
+    newest: u64,
+    verdict: Option<Verdict>,
+    /// The last verdict as it is written.
+    health: Option<Arc<str>>,
+}
+
+/// The data of an event.
+#[derive(Serialize)]
+struct Data<'a> {
+    at: String,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+    text: &'a str,
+}
+
+impl Events {
+    pub(super) fn new() -> Self {
+        Self::holding(HELD)
+    }
+
+    fn holding(capacity: usize) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let run = since.map_or(0, |since| since.as_millis());
+        Self(Arc::new(Shared {
+            run: format!("{run:x}"),
+            ring: Mutex::new(Ring {
+                capacity,
+                held: VecDeque::new(),
+                newest: 0,
+                verdict: None,
+                health: None,
+            }),
+            newest: watch::Sender::new(Some(0)),
+        }))
+    }
+
+    /// Writes what the operator says to people.
+    pub(crate) fn operator(&self, event: &Event) {
+        self.write(&words::of_operator(event));
+    }
+
+    /// Writes the verdict, if it is another one than the last.
+    pub(crate) fn verdict(&self, verdict: Verdict) {
+        let before = self.ring().verdict.replace(verdict);
+        let differs = before.is_none_or(|before| {
+            before != verdict
+                && (before.health, before.why.to_string())
+                    != (verdict.health, verdict.why.to_string())
+        });
+        if differs {
+            let text = verdict.why.to_string();
+            let written = self.push("health", None, Some(verdict.health), &text);
+            self.ring().health = Some(written);
+        }
+    }
+
+    /// Writes what the agent does, for as long as it runs.
+    pub(crate) async fn follow(self, mut events: broadcast::Receiver<AgentEvent>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => self.write(&words::of_agent(&event)),
+                Err(RecvError::Lagged(missed)) => self.write(&Told {
+                    event: "unheard",
+                    epoch: None,
+                    text: format!("{missed} events were not heard of"),
+                }),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Lets every reader come to its end.
+    pub(super) fn close(&self) {
+        self.0.newest.send_replace(None);
+    }
+
+    fn write(&self, told: &Told) {
+        let epoch = told.epoch.map(handover_core::Epoch::number);
+        self.push(told.event, epoch, None, &told.text);
+    }
+
+    fn push(
+        &self,
+        event: &str,
+        epoch: Option<u32>,
+        health: Option<Health>,
+        text: &str,
+    ) -> Arc<str> {
+        let data = Data {
+            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            event,
+            epoch,
+            health,
+            text,
+        };
+        let written: Arc<str> = written(event, &data).into();
+        let mut ring = self.ring();
+        ring.newest = ring.newest.saturating_add(1);
+        ring.held.push_back(Arc::clone(&written));
+        while ring.held.len() > ring.capacity {
+            ring.held.pop_front();
+        }
+        let newest = ring.newest;
+        drop(ring);
+        self.0.newest.send_if_modified(|before| {
+            let is_open = before.is_some();
+            if is_open {
+                *before = Some(newest);
+            }
+            is_open
+        });
+        written
+    }
+
+    /// Returns what a client reads. `last` is the id of the last event that it has seen. A client that has
+    /// seen none gets the state of this moment first, and one with an id of another run all that is held.
+    pub(super) fn read(&self, last: Option<&str>) -> EventBody {
+        let ring = self.ring();
+        let mut begin = RETRY.to_owned();
+        let seen = match last {
+            None => {
+                begin.extend(ring.health.as_deref());
+                ring.newest
+            }
+            Some(id) => match self.number(id) {
+                Some(number) if number <= ring.newest => {
+                    let missed = ring.oldest().saturating_sub(number.saturating_add(1));
+                    if missed > 0 {
+                        begin.push_str(&self.missed(missed, ring.oldest()));
+                    }
+                    number.max(ring.oldest().saturating_sub(1))
+                }
+                Some(_) | None => ring.oldest().saturating_sub(1),
+            },
+        };
+        drop(ring);
+        let reader = Reader {
+            newest: self.0.newest.subscribe(),
+            events: self.clone(),
+            seen,
+            is_cut: false,
+        };
+        EventBody {
+            begin: Some(Bytes::from(begin)),
+            next: Some(Box::pin(reader.next())),
+        }
+    }
+
+    /// The number of an event of this run.
+    fn number(&self, id: &str) -> Option<u64> {
+        let (run, number) = id.trim().split_once('-')?;
+        (run == self.0.run).then(|| number.parse().ok())?
+    }
+
+    /// A marker with the id of the newest event that was missed.
+    fn missed(&self, missed: u64, oldest: u64) -> String {
+        let last = oldest.saturating_sub(1);
+        let run = &self.0.run;
+        format!("id: {run}-{last}\nevent: missed\ndata: {{\"missed\":{missed}}}\n\n")
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        // Nothing in here is left half-way by a panic.
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An event without its id.
+fn written(event: &str, data: &Data<'_>) -> String {
+    // It has no maps with strange keys, so it can always be written. JSON has no line breaks of its own.
+    let json = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {event}\ndata: {json}\n\n")
+}
+
+impl Ring {
+    /// The number of the oldest event that is held, or of the next one where none is.
+    fn oldest(&self) -> u64 {
+        let held = u64::try_from(self.held.len()).unwrap_or(u64::MAX);
+        self.newest.saturating_sub(held).saturating_add(1)
+    }
+
+    /// Whatever follows the event with this number.
+    fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Arc<str>)> {
+        let oldest = self.oldest();
+        let skipped = number.saturating_add(1).saturating_sub(oldest);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let numbers = oldest.saturating_add(u64::try_from(skipped).unwrap_or(u64::MAX))..;
+        numbers.zip(self.held.iter().skip(skipped))
+    }
+}
+
+/// A client's place among the events.
+#[derive(Debug)]
+struct Reader {
+    newest: watch::Receiver<Option<u64>>,
+    events: Events,
+    /// The number of the last event that it was given.
+    seen: u64,
+    /// Whether it is told nothing more.
+    is_cut: bool,
+}
+
+impl Reader {
+    /// What it is given next; nothing at the end.
+    async fn next(mut self) -> (Self, Option<Bytes>) {
+        loop {
+            if self.is_cut {
+                return (self, None);
+            }
+            let state = *self.newest.borrow_and_update();
+            if let Some(text) = self.take() {
+                return (self, Some(text));
+            }
+            if state.is_none() {
+                return (self, None);
+            }
+            match timeout(KEEP_ALIVE, self.newest.changed()).await {
+                Ok(Ok(())) => {}
+                // The server is gone.
+                Ok(Err(_)) => return (self, None),
+                Err(_) => return (self, Some(Bytes::from_static(b": alive\n\n"))),
+            }
+        }
+    }
+
+    /// What is there already.
+    fn take(&mut self) -> Option<Bytes> {
+        let ring = self.events.ring();
+        let oldest = ring.oldest();
+        let missed = oldest.saturating_sub(self.seen.saturating_add(1));
+        if missed > 0 {
+            self.is_cut = true;
+            return Some(Bytes::from(self.events.missed(missed, oldest)));
+        }
+        let run = &self.events.0.run;
+        let mut text = String::new();
+        let mut last = self.seen;
+        for (number, event) in ring.after(self.seen).take(AT_ONCE as usize) {
+            // Writing to a string does not fail.
+            let _always = write!(text, "id: {run}-{number}\n{event}");
+            last = number;
+        }
+        drop(ring);
+        self.seen = last;
+        (!text.is_empty()).then(|| Bytes::from(text))
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = (Reader, Option<Bytes>)> + Send>>;
+
+/// The events for one client, as the body of a response.
+pub(super) struct EventBody {
+    begin: Option<Bytes>,
+    next: Option<Next>,
+}
+
+impl Body for EventBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(begin) = self.begin.take() {
+            return Poll::Ready(Some(Ok(Frame::data(begin))));
+        }
+        let Some(next) = &mut self.next else {
+            return Poll::Ready(None);
+        };
+        let (reader, text) = std::task::ready!(next.as_mut().poll(context));
+        match text {
+            Some(text) => {
+                self.next = Some(Box::pin(reader.next()));
+                Poll::Ready(Some(Ok(Frame::data(text))))
+            }
+            None => {
+                self.next = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::operator::Why;
+    use handover_core::Epoch;
+
+    fn happen(events: &Events, number: u64) {
+        events.write(&Told {
+            event: "test",
+            epoch: None,
+            text: format!("number {number}"),
+        });
+    }
+
+    async fn chunk(body: &mut EventBody) -> Option<String> {
+        let frame = body.frame().await?.unwrap();
+        Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    }
+
+    /// The ids of the events in a text, and the numbers in their own words.
+    fn ids(events: &Events, text: &str) -> Vec<u64> {
+        let prefix = format!("id: {}-", events.0.run);
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+        lines.map(|id| id.parse().unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_gets_each_event_once_in_order_and_a_sign_of_life_where_nothing_happens() {
+        let events = Events::holding(8);
+        happen(&events, 1);
+        let mut body = events.read(None);
+        assert_eq!(chunk(&mut body).await.as_deref(), Some(RETRY));
+        happen(&events, 2);
+        happen(&events, 3);
+        let text = chunk(&mut body).await.unwrap();
+        assert_eq!(ids(&events, &text), [2, 3]);
+        assert!(text.contains("event: test\ndata: {\"at\":\""), "{text}");
+        assert!(text.contains("\"text\":\"number 3\"}\n\n"), "{text}");
+        assert_eq!(chunk(&mut body).await.as_deref(), Some(": alive\n\n"));
+        happen(&events, 4);
+        events.close();
+        assert_eq!(ids(&events, &chunk(&mut body).await.unwrap()), [4]);
+        assert_eq!(chunk(&mut body).await, None);
+        assert_eq!(chunk(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_hears_how_many_it_has_missed_and_is_cut_off() {
+        let events = Events::holding(4);
+        let mut body = events.read(None);
+        chunk(&mut body).await.unwrap();
+        for number in 1..=10 {
+            happen(&events, number);
+        }
+        let marker = chunk(&mut body).await.unwrap();
+        assert!(
+            marker.contains("event: missed\ndata: {\"missed\":6}\n\n"),
+            "{marker}"
+        );
+        assert_eq!(chunk(&mut body).await, None);
+        // With the id of the marker it goes on where the ring begins.
+        let last = ids(&events, &marker);
+        assert_eq!(last, [6]);
+        let again = format!("{}-6", events.0.run);
+        let mut body = events.read(Some(&again));
+        assert_eq!(chunk(&mut body).await.as_deref(), Some(RETRY));
+        assert_eq!(
+            ids(&events, &chunk(&mut body).await.unwrap()),
+            [7, 8, 9, 10]
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_comes_back_goes_on_after_its_last_event() {
+        let events = Events::holding(4);
+        for number in 1..=6 {
+            happen(&events, number);
+        }
+        let run = events.0.run.clone();
+        let read = async |id: &str| {
+            let mut body = events.read(Some(id));
+            let begin = chunk(&mut body).await.unwrap();
+            let begin = begin.strip_prefix(RETRY).unwrap().to_owned();
+            (begin, ids(&events, &chunk(&mut body).await.unwrap()))
+        };
+        assert_eq!(read(&format!("{run}-4")).await, (String::new(), vec![5, 6]));
+        let (begin, got) = read(&format!("{run}-1")).await;
+        assert!(begin.contains("{\"missed\":1}"), "{begin}");
+        assert_eq!(got, [3, 4, 5, 6]);
+        // Of another run, or made up.
+        for id in [
+            "1-2",
+            "",
+            "-",
+            "nonsense",
+            &format!("{run}-99"),
+            &format!("{run}-x"),
+        ] {
+            let (begin, got) = read(id).await;
+            assert_eq!(begin, "", "{id}");
+            assert_eq!(got.len(), 4, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_verdict_is_an_event_when_it_changes_and_the_first_thing_that_a_client_reads() {
+        let events = Events::holding(8);
+        let verdict = |health, why| events.verdict(Verdict { health, why });
+        let serves = Why::Serves(Epoch::ZERO);
+        verdict(Health::Ready, serves);
+        verdict(Health::Ready, serves);
+        let begin = chunk(&mut events.read(None)).await.unwrap();
+        assert!(begin.contains("\"health\":\"READY\""), "{begin}");
+        assert_eq!(ids(&events, &begin), [0; 0]);
+        let mut all = events.read(Some("0"));
+        chunk(&mut all).await.unwrap();
+        verdict(Health::Terminating, Why::Draining);
+        let text = chunk(&mut all).await.unwrap();
+        assert_eq!(text.matches("event: health").count(), 2, "{text}");
+    }
+}

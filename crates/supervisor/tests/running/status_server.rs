@@ -1,0 +1,70 @@
+//! A supervisor of a program that shows its state over TCP.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use handover_supervisor::agent::core::Urgency;
+use handover_supervisor::status_server::StatusListener;
+use handover_test_support::http;
+use handover_test_support::limit::within;
+use tokio::time::{Duration, sleep};
+
+use crate::support::{LIMIT, Place, Plain, Running};
+
+fn listener() -> (StatusListener, SocketAddr) {
+    let listener = StatusListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address();
+    (listener, address)
+}
+
+/// The status code, and the first line; nothing where nobody answers.
+async fn get(address: SocketAddr, path: &'static str) -> Option<(u16, String)> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || tell.send(http::get(address, path, LIMIT)));
+    let answer = told.await.unwrap().ok()?;
+    let text = answer.text();
+    Some((answer.status, text.lines().next()?.to_owned()))
+}
+
+async fn until(address: SocketAddr, path: &'static str, code: u16, word: &str) {
+    let wanted = Some((code, word.to_owned()));
+    within(LIMIT, word, async {
+        while get(address, path).await != wanted {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_of_ones_own_is_shown_as_it_is_desired_and_no_longer_once_it_has_ended() {
+    let place = Place::with("one");
+    let (listener, address) = listener();
+    let supervisor = place.supervisor(Plain::default());
+    let running = Running::start(supervisor.status_server(Some(listener)));
+    until(address, "/healthz/ready", 200, "READY").await;
+    place.write("rejected");
+    until(address, "/healthz/current", 503, "DEGRADED").await;
+    until(address, "/healthz/ready", 200, "DEGRADED").await;
+    place.write("wrong");
+    until(address, "/healthz/ready", 200, "DEGRADED").await;
+    place.write("one");
+    until(address, "/healthz/current", 200, "READY").await;
+    running.handle.terminate(Urgency::Drain);
+    running.ended().await;
+    assert_eq!(get(address, "/healthz/live").await, None);
+}
+
+#[tokio::test]
+async fn what_panics_while_the_status_is_made_ends_everything_and_answers_nobody_wrongly() {
+    let place = Place::with("one");
+    let (listener, address) = listener();
+    let proxy = Plain::default();
+    let is_shy = std::sync::Arc::clone(&proxy.is_shy);
+    let running = Running::start(place.supervisor(proxy).status_server(Some(listener)));
+    until(address, "/healthz/ready", 200, "READY").await;
+    is_shy.store(true, Ordering::SeqCst);
+    let answer = get(address, "/status").await;
+    assert!(answer.is_none_or(|(code, _)| code == 503));
+    assert_eq!(running.ended().await.exit_code(), 70);
+}
