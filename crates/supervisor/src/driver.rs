@@ -33,7 +33,7 @@ use crate::operator::{
 };
 use crate::recorder::Recorded;
 use crate::supervisor::Ended;
-use crate::{Facts, Files, Operate, Signals, Source, Verify};
+use crate::{AwaitedFiles, Facts, Files, Job, Operate, Signals, Source, Verify};
 use counters::Counted;
 use who::SharedFirstSeen;
 
@@ -43,6 +43,10 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) handle: Handle<P::Config>,
     pub(crate) source: S,
     pub(crate) files: Files,
+    /// The files without which nothing is started.
+    pub(crate) awaited: AwaitedFiles,
+    /// What the instance was started for.
+    pub(crate) job: Job,
     pub(crate) name: Name,
     pub(crate) counted: Arc<Counted>,
     pub(crate) control: Option<Control>,
@@ -248,6 +252,8 @@ where
                     None => (!changed.is_empty()).then_some(Input::FilesChanged),
                 }
             }
+            missing = world.awaited.found() => Some(Input::FilesFound(missing)),
+            done = world.job.done() => Some(Input::JobDone(done)),
             () = due(deadline, self.started) => None,
         }
     }
@@ -307,6 +313,8 @@ where
                 }
             }
             Output::CancelRead(_) => self.cancel_read(),
+            Output::LookForFiles => self.world.awaited.look_soon(),
+            Output::ForgetFiles => self.world.awaited.forget(),
             Output::Apply { change, config } => {
                 let result = handle.apply_and_follow(config).await;
                 self.follow(change, result);

@@ -19,7 +19,7 @@ use crate::operator::{
     Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
 use crate::recorder::Recorder;
-use crate::{Files, Operate, Signals, Source, Verify, sysexits};
+use crate::{AwaitedFiles, Files, Job, Operate, Signals, Source, Verify, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -30,6 +30,8 @@ pub struct Supervisor<P: Operate, S> {
     proxy: Arc<P>,
     source: S,
     files: Files,
+    awaited: AwaitedFiles,
+    job: Job,
     name: Name,
     socket: Option<Socket>,
     on_terminate: OnTerminate,
@@ -49,6 +51,8 @@ pub struct Builder<P: Operate, S> {
     policy: Policy,
     watched: Vec<PathBuf>,
     rescan: Rescan,
+    awaited: AwaitedFiles,
+    job: Job,
     name: Name,
     socket: Option<Socket>,
     on_terminate: OnTerminate,
@@ -72,6 +76,9 @@ pub enum BuildError {
     /// A watched file is missing or cannot be read, and there is no stand-in.
     #[error("cannot start with these files: {0}")]
     Files(String),
+    /// Files are awaited, and the source has a configuration to start with before they are there.
+    #[error("a configuration that stands in for another one cannot wait for files")]
+    AwaitsWithStandIn,
 }
 
 /// How a supervisor has ended.
@@ -101,6 +108,8 @@ where
             policy: Policy::resilient(),
             watched: Vec::new(),
             rescan: Rescan::default(),
+            awaited: AwaitedFiles::default(),
+            job: Job::default(),
             name: Name::of_process(std::process::id()),
             socket: None,
             on_terminate: OnTerminate::default(),
@@ -164,6 +173,7 @@ where
             probation: self.probation,
             evidence: self.evidence,
             nothing_to_examine: !P::SHOWS_EVIDENCE && self.verify.is_empty(),
+            files: self.awaited.wait(),
         };
         let operator = match self.source.stand_in() {
             Some(config) => {
@@ -189,6 +199,8 @@ where
                 handle,
                 source: self.source,
                 files: self.files,
+                awaited: self.awaited,
+                job: self.job,
                 name: self.name,
                 counted,
                 control,
@@ -247,6 +259,18 @@ where
         self
     }
 
+    /// Starts nothing before these files are there.
+    pub fn await_files(mut self, files: AwaitedFiles) -> Self {
+        self.awaited = files;
+        self
+    }
+
+    /// Drains and ends when this job is done, as at the first signal to end.
+    pub fn job(mut self, job: Job) -> Self {
+        self.job = job;
+        self
+    }
+
     /// Calls this instance so in its status. The default is made of the process id.
     pub fn name(mut self, name: Name) -> Self {
         self.name = name;
@@ -300,12 +324,18 @@ where
     ///
     /// # Errors
     ///
-    /// When the policy cannot be honoured, or when the files are missing or cannot be read.
+    /// When the policy cannot be honoured, or when the files are missing or cannot be read. While files are
+    /// awaited, the watched ones may be missing as well. When files are awaited and the source has a stand-in.
     pub fn build(self) -> Result<Supervisor<P, S>, BuildError> {
         let probation = self.policy.probation;
         let agent = Agent::new(Arc::clone(&self.proxy), self.policy)?;
         let files = Files::watch(&self.watched, self.source.programs(), self.rescan)?;
-        if let Some(problem) = files.problem().filter(|_| self.source.stand_in().is_none()) {
+        let awaits = self.awaited.wait().is_some();
+        let has_stand_in = self.source.stand_in().is_some();
+        if awaits && has_stand_in {
+            return Err(BuildError::AwaitsWithStandIn);
+        }
+        if let Some(problem) = files.problem().filter(|_| !has_stand_in && !awaits) {
             return Err(BuildError::Files(problem));
         }
         files.tell_bad_entries(None);
@@ -314,6 +344,8 @@ where
             proxy: self.proxy,
             source: self.source,
             files,
+            awaited: self.awaited,
+            job: self.job,
             name: self.name,
             socket: self.socket,
             on_terminate: self.on_terminate,
@@ -346,6 +378,7 @@ impl Ended {
     pub fn problem(&self) -> Option<String> {
         match &self.ending.fault {
             Some(Fault::NotRead(failure)) => return Some(failure.report.message.clone()),
+            Some(Fault::FilesMissing(missing)) => return Some(not_there_in_time(missing)),
             Some(Fault::Panic(message)) => {
                 return Some(format!("a bug: the control loop panicked: {message}"));
             }
@@ -380,12 +413,13 @@ impl Ended {
     /// Returns the exit code for a process that ends like this, with the numbers of `sysexits.h` and of
     /// a shell: 0 as asked, 65 for a configuration that cannot be used, 69 when the retries are spent, 70
     /// for a bug, 71 when the operating system was short of something, 75 for a drain that was cut or has
-    /// failed, and 128 + signal when everything was killed.
+    /// failed and for awaited files that were not there in time, and 128 + signal when everything was killed.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &self.ending.fault {
             Some(Fault::NotRead(failure)) if failure.shortage => return sysexits::OS_ERROR,
             Some(Fault::NotRead(_)) => return sysexits::DATA_ERROR,
+            Some(Fault::FilesMissing(_)) => return sysexits::TEMPORARY_FAILURE,
             Some(Fault::Panic(_)) => return sysexits::SOFTWARE,
             None => {}
         }
@@ -423,6 +457,16 @@ impl Ended {
             Some(signal) => format!("{what}, because a further {signal} asked for it"),
             None => format!("{what}, as was asked for"),
         }
+    }
+}
+
+fn not_there_in_time(missing: &[String]) -> String {
+    match missing {
+        [] => "the awaited files were not seen in time".to_owned(),
+        missing => format!(
+            "the awaited files were not there in time: {}",
+            missing.join("; ")
+        ),
     }
 }
 
@@ -545,6 +589,18 @@ mod tests {
         is(&unread, 71, "no such file");
         unread.ending.fault = Some(Fault::Panic("index 3".to_owned()));
         is(&unread, 70, "a bug: the control loop panicked: index 3");
+        let late = |missing: &[&str]| {
+            let missing = missing.iter().map(ToString::to_string);
+            Some(Fault::FilesMissing(missing.collect()))
+        };
+        unread.ending.fault = late(&["`a` is empty", "`b` does not exist"]);
+        is(
+            &unread,
+            75,
+            "the awaited files were not there in time: `a` is empty; `b` does not exist",
+        );
+        unread.ending.fault = late(&[]);
+        is(&unread, 75, "the awaited files were not seen in time");
         let lost = ended(Err("index 4".to_owned()));
         is(&lost, 70, "a bug: the agent panicked: index 4");
         assert_eq!(lost.outcome(), "the agent panicked: index 4");

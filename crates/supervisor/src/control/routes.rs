@@ -13,13 +13,14 @@ use super::ask::{Answer, Ask};
 use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 6] = [
+const PATHS: [(&str, Method); 7] = [
     (wire::STATUS, Method::GET),
     (wire::RELOAD, Method::POST),
     (wire::DRAIN, Method::POST),
     (wire::UNDRAIN, Method::POST),
     (wire::STOP, Method::POST),
     (wire::WHO, Method::POST),
+    (wire::WAIT, Method::POST),
 ];
 
 /// Reads what a request asks for.
@@ -46,6 +47,7 @@ where
             Ask::Undrain
         }
         wire::WHO => Ask::Who(parse(&body)?),
+        wire::WAIT => Ask::Wait(parse(&body)?),
         _ => Ask::Stop(parse(&body)?),
     };
     ask.check()
@@ -232,6 +234,8 @@ mod tests {
         POST /v1/stop: Stop(StopRequest { now: false, wait: false, timeout_ms: None })
         GET /v1/who: MethodNotAllowed, allowed: Some("POST")
         POST /v1/who: Who(WhoRequest { epoch: None, sort: Age, limit: None, end: None })
+        GET /v1/wait: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/wait: Wait(WaitRequest { until: Ready, timeout_ms: None })
         GET /v1/nothing: NotFound, allowed: None
         "#);
     }

@@ -80,6 +80,7 @@ impl<C: Clone + Eq> Operator<C> {
         let wanted = self.wanted.as_ref();
         Overview {
             desired: wanted.map(|wanted| wanted.reading.config.clone()),
+            awaited: self.awaited(),
             stands_in: wanted.is_some_and(|wanted| wanted.stands_in),
             problem: self.problem.as_ref().map(|report| report.message.clone()),
             ready: self.is_ready(),

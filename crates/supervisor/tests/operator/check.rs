@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handover_core::{Epoch, EpochState, Standing, Timestamp, Urgency};
 use handover_supervisor::operator::{
-    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Event, Input, Inputs, LookId, Next,
-    Notification, Operator, Output, Progress, ReadFailure, ReadId, Reading, Reception, Refusal,
-    Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
+    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Condition, EndedBy, Event, Fault,
+    Input, Inputs, LookId, Next, Notification, Operator, Output, Progress, ReadFailure, ReadId,
+    Reading, Reception, Refusal, Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
 };
 
 use crate::trials::{self, Trials};
@@ -20,7 +20,7 @@ pub(crate) struct Violation {
 }
 
 /// Every promise. The model shows each as a property.
-pub(crate) const INVARIANTS: [&str; 23] = [
+pub(crate) const INVARIANTS: [&str; 27] = [
     "every_ask_is_answered_once",
     "newest_read_wins",
     "a_read_is_pending_at_most_once",
@@ -39,6 +39,10 @@ pub(crate) const INVARIANTS: [&str; 23] = [
     "what_is_due_is_done",
     "what_is_ignored_changes_nothing",
     "getters_show_what_was_told",
+    "a_wait_ends_once_it_is_so",
+    "nothing_is_read_while_files_are_missing",
+    "files_are_awaited_until_a_read_succeeds",
+    "missing_files_end_it_at_the_limit_only",
     trials::TRIED_ONLY,
     trials::ONE,
     trials::ONCE,
@@ -76,6 +80,18 @@ pub(crate) struct Checker<C> {
     seen_now: bool,
     /// The looks that were begun before each status was asked for.
     statuses: BTreeMap<AskId, u64>,
+    /// What each open ask waits for, and the looks that were begun before it.
+    waits: BTreeMap<AskId, (Condition, u64)>,
+    /// The last look that counted.
+    counted: u64,
+    /// Whether the change that was asked for last has come to its end.
+    settled: bool,
+    /// Whether the last read has failed.
+    failed: bool,
+    stands_in: bool,
+    pub(crate) files: Files,
+    /// Whether it ends because something is wrong, so that the reason is worth to be waited for.
+    faulty: bool,
     pub(crate) trials: Trials,
     now: Timestamp,
     /// The reloads that wait through the probation, and those of them whose change was live.
@@ -84,6 +100,17 @@ pub(crate) struct Checker<C> {
     denied: bool,
     ended: bool,
     pub(crate) finished: bool,
+}
+
+/// What is known of the awaited files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Files {
+    /// Whether the driver watches them.
+    pub(crate) watched: bool,
+    /// Whether the operator waits for a look at them.
+    pub(crate) look: bool,
+    /// Whether all were there when they were looked at last.
+    pub(crate) are_there: bool,
 }
 
 /// What one step was about.
@@ -123,6 +150,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             seen: None,
             seen_now: false,
             statuses: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            counted: 0,
+            settled: true,
+            failed: false,
+            stands_in: stand_in.is_some(),
+            files: Files::default(),
+            faulty: false,
             trials: Trials::default(),
             now: Timestamp::ZERO,
             through: BTreeMap::new(),
@@ -179,6 +213,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         Ok(outputs)
     }
 
+    /// The number of the newest read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads
+    }
+
     /// Whether the agent has denied a change, because it ends.
     pub(crate) fn denied(&self) -> bool {
         self.denied
@@ -228,6 +267,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             false => Some(false),
         });
         self.seen_now = true;
+        self.counted = self.looks;
     }
 
     /// Notes what the input tells.
@@ -236,6 +276,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             if self.newest_ask.is_none_or(|newest| newest < *ask) {
                 self.newest_ask = Some(*ask);
                 self.open.insert(*ask);
+                if let Request::Await { condition, .. } = request {
+                    self.waits.insert(*ask, (*condition, self.looks));
+                }
                 if *request == Request::Status {
                     self.statuses.insert(*ask, self.looks);
                 }
@@ -263,6 +306,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             self.watched.remove(ask);
             self.reloads.remove(ask);
             self.statuses.remove(ask);
+            self.waits.remove(ask);
             self.through.remove(ask);
         }
         self.trials.take(input, &self.settings);
@@ -273,8 +317,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Input::Signal(Signal::HangUp) => self.wish(Next::Renew),
             Input::ReadDone { read, result } if Some(*read) == self.read => {
                 self.read = None;
+                self.failed = result.is_err();
                 match result {
-                    Ok(reading) => return Cause::Read(reading.clone()),
+                    Ok(reading) => {
+                        self.stands_in = false;
+                        return Cause::Read(reading.clone());
+                    }
                     Err(ReadFailure { .. }) => self.next = self.next.min(Next::Renew),
                 }
             }
@@ -286,12 +334,19 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             }
             Input::TakenIn {
                 result: TakenIn::Denied,
-                ..
-            } if accepted => self.denied = true,
+                change,
+            } if accepted => {
+                self.denied = true;
+                self.settled |= change.0 == self.changes;
+            }
+            Input::FilesFound(missing) if self.files.watched => {
+                self.files.look = false;
+                self.files.are_there = missing.is_empty();
+            }
             Input::AgentChanged(view) => self.see(view),
             Input::Looked { look, listens } if self.look == Some(*look) => self.looked(listens),
             // It may be the look that has panicked.
-            Input::Broken(_) => self.look = None,
+            Input::Broken(_) => (self.look, self.faulty) = (None, true),
             Input::AgentEnded(_) => self.ended = true,
             Input::CallDone { call, .. } if self.call == Some(*call) => self.call = None,
             Input::ClientsWatched { ask, .. } => {
@@ -310,7 +365,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Input::Released { .. }
             | Input::CallDone { .. }
             | Input::Examined { .. }
+            | Input::FilesFound(_)
+            | Input::JobDone(_)
             | Input::Looked { .. } => {}
+        }
+        if let Input::Settled { change, .. } = input {
+            self.settled |= change.0 == self.changes;
         }
         if let Input::Settled {
             change,
@@ -377,6 +437,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Read { read, .. } => {
                 ensure(!self.is_ending(), "no_apply_after_terminate", told)?;
                 ensure(read.0 > self.reads, "newest_read_wins", told)?;
+                ensure(
+                    !self.files.watched || self.files.are_there,
+                    "nothing_is_read_while_files_are_missing",
+                    told,
+                )?;
                 self.reads = read.0;
                 self.read = Some(*read);
             }
@@ -387,6 +452,24 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     "a_read_is_pending_at_most_once",
                     told,
                 )?;
+            }
+            Output::LookForFiles => {
+                let awaits = self.settings.files.is_some() && self.asked.is_none();
+                ensure(
+                    awaits && !self.files.look,
+                    "files_are_awaited_until_a_read_succeeds",
+                    told,
+                )?;
+                (self.files.watched, self.files.look) = (true, true);
+            }
+            Output::ForgetFiles => {
+                let has_read = matches!(cause, Cause::Read(_)) && self.asked.is_none();
+                ensure(
+                    self.files.watched && has_read,
+                    "files_are_awaited_until_a_read_succeeds",
+                    told,
+                )?;
+                self.files = Files::default();
             }
             Output::Apply { change, config } => {
                 *asked += 1;
@@ -399,6 +482,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Restart { change, config } => {
                 *asked += 1;
                 self.change(*change, config, Next::Cold, cause, told)?;
+            }
+            Output::Event(Event::Ending { by, .. }) => {
+                self.faulty |= matches!(
+                    by,
+                    EndedBy::FirstRead | EndedBy::FilesLimit | EndedBy::Panic
+                );
             }
             Output::Terminate(urgency) => {
                 let rises = self.urgency.is_none_or(|before| before < *urgency);
@@ -429,9 +518,16 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 ensure(open, "clients_are_watched_for_open_asks_only", told)?;
             }
             Output::Answer { ask, answer } => {
+                if let (Some((condition, begun)), Ok(Reply::Reached(_))) =
+                    (self.waits.get(ask), answer)
+                {
+                    let is_so = self.is_so(*condition, *begun);
+                    ensure(is_so, "a_wait_ends_once_it_is_so", told)?;
+                }
                 let open = self.open.remove(ask);
                 ensure(open, "every_ask_is_answered_once", told)?;
                 self.watched.remove(ask);
+                let waited = self.waits.remove(ask).is_some();
                 let begun = self.statuses.remove(ask);
                 if let (Some(begun), Ok(_)) = (begun, answer) {
                     let seen = match input {
@@ -444,6 +540,8 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 let followed = self.reloads.remove(ask).flatten();
                 let was_live = self.through.remove(ask).unwrap_or_default();
                 let is_its_own = match input {
+                    // It is about no change.
+                    _ if waited => true,
                     // Another one is desired, or the probation of its own is over.
                     Some(Input::TakenIn { .. } | Input::Settled { .. }) if was_live => true,
                     Some(Input::TakenIn { change, .. } | Input::Settled { change, .. }) => {
@@ -466,7 +564,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Notify(Notification::Status(_)) => {}
             Output::Notify(notification) => self.notified(*notification)?,
             Output::Event(Event::TriesAgain(Again::Start)) => self.wish(Next::Renew),
-            Output::Finish(_) => {
+            Output::Finish(ending) => {
+                if let Some(Fault::FilesMissing(_)) = &ending.fault {
+                    let limit = self.settings.files.and_then(|files| files.limit);
+                    let is_late =
+                        limit.is_some_and(|limit| Timestamp::ZERO.after(limit) <= self.now);
+                    ensure(is_late, "missing_files_end_it_at_the_limit_only", told)?;
+                }
                 ensure(
                     self.ended && self.open.is_empty(),
                     "every_ask_is_answered_once",
@@ -508,6 +612,20 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         }
     }
 
+    /// Whether what an ask waits for is so, with a look that began after it.
+    fn is_so(&self, condition: Condition, begun: u64) -> bool {
+        let ready = self.serves() && self.seen_now && self.counted > begun;
+        let live = newest(&self.view);
+        let desired = live.is_some_and(|live| self.view.standing == Standing::Live(live));
+        let quiet = self.read.is_none() && self.settled && !self.failed && !self.stands_in;
+        !self.is_ending()
+            && match condition {
+                Condition::Live => live.is_some(),
+                Condition::Ready => ready,
+                Condition::Current => ready && desired && quiet && self.asked.is_some(),
+            }
+    }
+
     fn change(
         &mut self,
         change: ChangeId,
@@ -532,6 +650,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         };
         ensure(how == wished, "what_was_read_is_asked_for_as_wished", told)?;
         self.next = Next::IfDifferent;
+        self.settled = false;
         self.changes = change.0;
         for followed in self.reloads.values_mut() {
             followed.get_or_insert(change);
@@ -587,6 +706,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 matches!(input, Some(Input::CallDone { result: Ok(_), .. }))
             }
             (Ok(Reply::Ended(_)), _) => self.ended,
+            // What it needs is told by `a_wait_ends_once_it_is_so`.
+            (Ok(Reply::Reached(epoch)), _) => {
+                !self.is_ending() && newest(&self.view) == Some(*epoch)
+            }
             (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
             (Ok(Reply::Who), input) => matches!(
                 input,
@@ -649,6 +772,19 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             "a_read_is_pending_at_most_once",
             || format!("{:?} and {:?}", operator.reading(), self.read),
         )?;
+        for (condition, begun) in self.waits.values() {
+            ensure(
+                !self.is_so(*condition, *begun) && (self.urgency.is_none() || self.faulty),
+                "a_wait_ends_once_it_is_so",
+                || format!("{condition:?} is still waited for"),
+            )?;
+        }
+        ensure(
+            overview.awaited.is_some()
+                == (self.files.watched && !self.files.are_there && !self.is_ending()),
+            "nothing_is_read_while_files_are_missing",
+            || format!("{:?} and {:?}", overview.awaited, self.files),
+        )?;
         let open: BTreeSet<AskId> = operator.asks().map(|(ask, _)| ask).collect();
         ensure(open == self.open, "every_ask_is_answered_once", || {
             format!("{open:?} and {:?}", self.open)
@@ -686,6 +822,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
 }
 
 const LIVE: EpochState = EpochState::Live;
+
+fn newest(view: &AgentView) -> Option<Epoch> {
+    let live = view.epochs.iter().filter(|epoch| epoch.state == LIVE);
+    live.map(|epoch| epoch.epoch).max()
+}
 
 fn is_live(view: &AgentView) -> bool {
     view.epochs.iter().any(|epoch| epoch.state == LIVE)
