@@ -93,8 +93,7 @@ Exit codes:
    69  the retries are spent, or something that was asked for is unavailable
    70  a bug in handover
    71  the operating system refused something at the start: an address, a limit
-   75  time was up: a drain was cut, or an answer or an awaited file did not come
-       in time
+   75  time was up: a drain was cut, or an answer or a file did not come in time
    77  Envoy has no permission to read its configuration; see --run-dir-group
   126  the program was found and cannot be executed
   127  the program was not found

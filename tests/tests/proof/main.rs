@@ -21,6 +21,7 @@ mod keeping;
 mod large;
 mod memory;
 mod mistakes;
+mod order;
 mod places;
 mod readiness;
 mod shortages;

@@ -89,7 +89,7 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Print one line, whether this is so and why not. The exit code is 0 if it is so, and 75 if not.
+    /// Print one line that says whether the instance is ready or current. If it is not, end with 75.
     ///
     /// `current` asks for more than `ready`: what serves is what the files ask for.
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "json")]
@@ -314,14 +314,14 @@ impl TimeoutArgs {
 
 const STATUS_EXIT_CODES: &str = "\
 Exit codes:
-   0  the instance is ready; with --check, what was asked for is so
+   0  the instance is ready; with --check current, it is current as well
   64  the command line is wrong
   69  there is no such instance
   75  the instance is not ready, or did not answer in time";
 
 const WAIT_EXIT_CODES: &str = "\
 Exit codes:
-   0  it is so
+   0  the condition holds
   64  the command line is wrong
   69  the instance is ending, is an older version, or has ended with 0
   75  time was up: what is missing is printed

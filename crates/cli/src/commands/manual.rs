@@ -63,7 +63,10 @@ fn without_hidden(all: &Command) -> Command {
 
 fn page(command: Command) -> Result<Vec<u8>, Fatal> {
     let mut page = Vec::new();
-    let man = Man::new(command).section(SECTION).manual("Handover manual");
+    let man = Man::new(command)
+        .section(SECTION)
+        .manual("Handover manual")
+        .source(concat!("handover ", env!("CARGO_PKG_VERSION")));
     man.render(&mut page).or_exit(ExitCode::INTERNAL)?;
     Ok(page)
 }

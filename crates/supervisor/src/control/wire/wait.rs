@@ -64,14 +64,13 @@ impl Status {
         };
         let live = live.epoch;
         match until {
-            Until::Live => None,
             Until::Ready | Until::Current if !self.ready => {
                 Some(self.because(&format!("epoch {live} is live, but not seen to serve")))
             }
             Until::Current if !self.current_is_desired => Some(self.because(&format!(
                 "epoch {live} serves another configuration than the desired one"
             ))),
-            Until::Ready | Until::Current => None,
+            Until::Live | Until::Ready | Until::Current => None,
         }
     }
 
