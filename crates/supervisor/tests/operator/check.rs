@@ -1,16 +1,20 @@
 //! The promises of an operator by name, and a checker that watches an operator step by step. It sees
 //! what goes in and what comes out, and the public getters.
 
+mod answers;
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use handover_core::{Epoch, EpochState, Standing, Timestamp, Urgency};
+use handover_core::{Epoch, EpochState, Timestamp, Urgency};
 use handover_supervisor::operator::{
-    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Condition, EndedBy, Event, Fault,
-    Input, Inputs, LookId, Next, Notification, Operator, Output, Progress, ReadFailure, ReadId,
-    Reading, Reception, Refusal, Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
+    Again, AgentView, AskId, Call, CallId, ChangeId, Condition, EndedBy, Event, Input, Inputs,
+    LookId, Next, Notification, Operator, Output, ReadFailure, ReadId, Reading, Reception, Refusal,
+    Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
 };
 
 use crate::trials::{self, Trials};
+pub(crate) use order::Files;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,17 +104,6 @@ pub(crate) struct Checker<C> {
     denied: bool,
     ended: bool,
     pub(crate) finished: bool,
-}
-
-/// What is known of the awaited files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Files {
-    /// Whether the driver watches them.
-    pub(crate) watched: bool,
-    /// Whether the operator waits for a look at them.
-    pub(crate) look: bool,
-    /// Whether all were there when they were looked at last.
-    pub(crate) are_there: bool,
 }
 
 /// What one step was about.
@@ -453,24 +446,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     told,
                 )?;
             }
-            Output::LookForFiles => {
-                let awaits = self.settings.files.is_some() && self.asked.is_none();
-                ensure(
-                    awaits && !self.files.look,
-                    "files_are_awaited_until_a_read_succeeds",
-                    told,
-                )?;
-                (self.files.watched, self.files.look) = (true, true);
-            }
-            Output::ForgetFiles => {
-                let has_read = matches!(cause, Cause::Read(_)) && self.asked.is_none();
-                ensure(
-                    self.files.watched && has_read,
-                    "files_are_awaited_until_a_read_succeeds",
-                    told,
-                )?;
-                self.files = Files::default();
-            }
+            Output::LookForFiles | Output::ForgetFiles => self.files_output(output, cause)?,
             Output::Apply { change, config } => {
                 *asked += 1;
                 self.change(*change, config, Next::IfDifferent, cause, told)?;
@@ -565,12 +541,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Notify(notification) => self.notified(*notification)?,
             Output::Event(Event::TriesAgain(Again::Start)) => self.wish(Next::Renew),
             Output::Finish(ending) => {
-                if let Some(Fault::FilesMissing(_)) = &ending.fault {
-                    let limit = self.settings.files.and_then(|files| files.limit);
-                    let is_late =
-                        limit.is_some_and(|limit| Timestamp::ZERO.after(limit) <= self.now);
-                    ensure(is_late, "missing_files_end_it_at_the_limit_only", told)?;
-                }
+                self.files_ending(ending)?;
                 ensure(
                     self.ended && self.open.is_empty(),
                     "every_ask_is_answered_once",
@@ -585,45 +556,6 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Output::Unfit { .. } => {}
         }
         Ok(())
-    }
-
-    /// Whether the answer to an ask that waits through the probation tells how the probation has ended.
-    fn is_over(&self, answer: &Result<Reply<C>, Refusal>) -> bool {
-        let standing = self.view.standing;
-        match answer {
-            Ok(Reply::Reloaded {
-                progress: Progress::Live(epoch),
-                ..
-            }) => {
-                let mut epochs = self.view.epochs.iter();
-                let is_tried =
-                    epochs.any(|view| view.epoch == *epoch && (view.on_probation || view.unfit));
-                standing == Standing::Live(*epoch) && !is_tried
-            }
-            Err(Refusal::GivenUp { epoch, .. }) => {
-                let mut epochs = self.view.epochs.iter();
-                standing == Standing::GivenUp(*epoch)
-                    || epochs.any(|view| view.epoch == *epoch && view.unfit)
-            }
-            Err(Refusal::NotRestarted) => standing == Standing::NotRestarted,
-            Err(Refusal::Ending) => self.is_ending() || standing == Standing::Ending,
-            Err(Refusal::Replaced) => true,
-            Ok(_) | Err(_) => false,
-        }
-    }
-
-    /// Whether what an ask waits for is so, with a look that began after it.
-    fn is_so(&self, condition: Condition, begun: u64) -> bool {
-        let ready = self.serves() && self.seen_now && self.counted > begun;
-        let live = newest(&self.view);
-        let desired = live.is_some_and(|live| self.view.standing == Standing::Live(live));
-        let quiet = self.read.is_none() && self.settled && !self.failed && !self.stands_in;
-        !self.is_ending()
-            && match condition {
-                Condition::Live => live.is_some(),
-                Condition::Ready => ready,
-                Condition::Current => ready && desired && quiet && self.asked.is_some(),
-            }
     }
 
     fn change(
@@ -683,67 +615,6 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         Ok(())
     }
 
-    /// Whether what is answered has just been told to the operator.
-    fn is_backed(&self, answer: &Result<Reply<C>, Refusal>, input: Option<&Input<C>>) -> bool {
-        match (answer, input) {
-            (
-                Ok(Reply::Reloaded {
-                    progress: Progress::Live(epoch),
-                    ..
-                }),
-                input,
-            ) => matches!(
-                input, Some(Input::Settled { result: Settlement::Live(live), .. }) if live == epoch
-            ),
-            (Ok(Reply::Drained(_)), input) => matches!(
-                input,
-                Some(Input::ClientsWatched {
-                    result: Clients::Gone,
-                    ..
-                })
-            ),
-            (Ok(Reply::Draining(_) | Reply::Undrained(_)), input) => {
-                matches!(input, Some(Input::CallDone { result: Ok(_), .. }))
-            }
-            (Ok(Reply::Ended(_)), _) => self.ended,
-            // What it needs is told by `a_wait_ends_once_it_is_so`.
-            (Ok(Reply::Reached(epoch)), _) => {
-                !self.is_ending() && newest(&self.view) == Some(*epoch)
-            }
-            (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
-            (Ok(Reply::Who), input) => matches!(
-                input,
-                Some(Input::Asked {
-                    request: Request::Who,
-                    ..
-                })
-            ),
-            (Ok(Reply::Status(overview)), _) => {
-                overview.ready == (!self.is_ending() && self.serves())
-                    && overview.listening == self.seen.flatten()
-            }
-            (
-                Err(Refusal::Ending),
-                Some(Input::TakenIn { .. } | Input::Settled { .. } | Input::CallDone { .. }),
-            ) => true,
-            (Err(Refusal::Ending), _) => self.is_ending(),
-            (Err(Refusal::TimedOut { .. }), input) => input.is_none(),
-            (
-                Ok(Reply::Reloaded { .. })
-                | Err(
-                    Refusal::NotSupported(_)
-                    | Refusal::NotRead(_)
-                    | Refusal::GivenUp { .. }
-                    | Refusal::Replaced
-                    | Refusal::NotRestarted
-                    | Refusal::Failed(_)
-                    | Refusal::ClientsUnknown(_),
-                ),
-                input,
-            ) => input.is_some(),
-        }
-    }
-
     /// Compares what the operator shows with what it was told and has said.
     fn state(&mut self, operator: &Operator<C>) -> Result<(), Violation> {
         // The end of the agent, a denial and a signal end every probation as well.
@@ -772,19 +643,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             "a_read_is_pending_at_most_once",
             || format!("{:?} and {:?}", operator.reading(), self.read),
         )?;
-        for (condition, begun) in self.waits.values() {
-            ensure(
-                !self.is_so(*condition, *begun) && (self.urgency.is_none() || self.faulty),
-                "a_wait_ends_once_it_is_so",
-                || format!("{condition:?} is still waited for"),
-            )?;
-        }
-        ensure(
-            overview.awaited.is_some()
-                == (self.files.watched && !self.files.are_there && !self.is_ending()),
-            "nothing_is_read_while_files_are_missing",
-            || format!("{:?} and {:?}", overview.awaited, self.files),
-        )?;
+        self.order(overview.awaited.is_some())?;
         let open: BTreeSet<AskId> = operator.asks().map(|(ask, _)| ask).collect();
         ensure(open == self.open, "every_ask_is_answered_once", || {
             format!("{open:?} and {:?}", self.open)

@@ -404,7 +404,7 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
             condition: condition.ok_or("`await ready|live|current`")?,
             wait: match wait {
                 Wait::No => Wait::Unlimited,
-                wait => wait,
+                wait @ (Wait::Unlimited | Wait::AtMost(_)) => wait,
             },
         },
         "drain" => Request::Drain { wait },

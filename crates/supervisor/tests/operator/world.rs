@@ -397,7 +397,12 @@ impl World {
                     WaitedFor::End => false,
                     // The reason of the end is waited for.
                     WaitedFor::Condition(_) => !ends,
-                    _ => true,
+                    WaitedFor::Read
+                    | WaitedFor::Live
+                    | WaitedFor::Probation
+                    | WaitedFor::Proxy
+                    | WaitedFor::Clients
+                    | WaitedFor::Look => true,
                 });
                 // All has been answered that anybody but the end could answer.
                 match (for_others.next(), told) {

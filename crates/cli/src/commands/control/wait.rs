@@ -29,7 +29,7 @@ pub(crate) async fn wait(args: &WaitArgs) -> Result<ExitCode, Fatal> {
         let missing = match socket_of(&args.target)? {
             Instance::NotThere(why) => why,
             Instance::At(socket) => match ask(args, &socket, left.max(LEAST)).await? {
-                Asked::Answered(waited) => return ended(args.until(), waited),
+                Asked::Answered(waited) => return ended(args.until(), &waited),
                 Asked::NotThere(why) => why,
             },
         };
@@ -98,7 +98,7 @@ fn is_not_there(error: &ClientError) -> bool {
     kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused
 }
 
-fn ended(until: Until, waited: Waited) -> Result<ExitCode, Fatal> {
+fn ended(until: Until, waited: &Waited) -> Result<ExitCode, Fatal> {
     if waited.result == WaitResult::Ended {
         let outcome = waited.outcome.as_deref().map(plain).unwrap_or_default();
         let code = match waited.exit_code {

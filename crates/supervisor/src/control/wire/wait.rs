@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     /// A status of a live instance, with these other fields.
-    fn status(change: serde_json::Value) -> Status {
+    fn status(change: &serde_json::Value) -> Status {
         let mut status = serde_json::json!({
             "api": 1, "version": "0", "name": "web", "pid": 1, "uptime_seconds": 1, "state": "live",
             "ready": true, "current_is_desired": true, "degraded": false, "drained": false,
@@ -131,22 +131,22 @@ mod tests {
         serde_json::from_value(status).unwrap()
     }
 
-    fn missing(change: serde_json::Value) -> [Option<String>; 3] {
+    fn missing(change: &serde_json::Value) -> [Option<String>; 3] {
         let status = status(change);
         [Until::Live, Until::Ready, Until::Current].map(|until| status.missing(until))
     }
 
     #[test]
     fn each_further_condition_asks_for_more() {
-        assert_eq!(missing(serde_json::json!({})), [None, None, None]);
+        assert_eq!(missing(&serde_json::json!({})), [None, None, None]);
         let failure = serde_json::json!({ "epoch": 4, "message": "no such cluster" });
         let older = serde_json::json!({ "current_is_desired": false, "last_failure": failure });
         let another = "epoch 3 serves another configuration than the desired one: epoch 4 failed: no such \
                        cluster";
-        assert_eq!(missing(older), [None, None, Some(another.to_owned())]);
+        assert_eq!(missing(&older), [None, None, Some(another.to_owned())]);
         let deaf = serde_json::json!({ "ready": false, "problem": "nothing listens" });
         let unseen = Some("epoch 3 is live, but not seen to serve: nothing listens".to_owned());
-        assert_eq!(missing(deaf), [None, unseen.clone(), unseen]);
+        assert_eq!(missing(&deaf), [None, unseen.clone(), unseen]);
     }
 
     #[test]
@@ -154,15 +154,15 @@ mod tests {
         let all = |why: &str| [(); 3].map(|()| Some(why.to_owned()));
         let none = serde_json::json!([]);
         assert_eq!(
-            missing(serde_json::json!({ "epochs": none, "held": "a retry is due in 1s" })),
+            missing(&serde_json::json!({ "epochs": none, "held": "a retry is due in 1s" })),
             all("no epoch is live: a retry is due in 1s")
         );
         assert_eq!(
-            missing(serde_json::json!({ "epochs": none })),
+            missing(&serde_json::json!({ "epochs": none })),
             all("no epoch is live")
         );
         assert_eq!(
-            missing(serde_json::json!({ "state": "draining" })),
+            missing(&serde_json::json!({ "state": "draining" })),
             all("no epoch is live: the instance is ending")
         );
     }
