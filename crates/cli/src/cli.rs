@@ -10,6 +10,8 @@ pub(crate) mod exec;
 #[cfg(test)]
 mod flag_tests;
 pub(crate) mod global;
+pub(crate) mod manual;
+pub(crate) mod order;
 pub(crate) mod policy;
 pub(crate) mod private_ips;
 pub(crate) mod probation;
@@ -22,10 +24,11 @@ pub(crate) mod status_server;
 
 use clap::{Parser, Subcommand};
 
-use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WhoArgs};
+use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs};
 use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
+use manual::{CompletionsArgs, ManArgs};
 use private_ips::PrivateIpsArgs;
 use report::ReportArgs;
 use resolve::ResolveArgs;
@@ -52,6 +55,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Exec(Box<ExecArgs>),
     Status(StatusArgs),
+    Wait(WaitArgs),
     Reload(ReloadArgs),
     Drain(DrainArgs),
     Undrain(UndrainArgs),
@@ -64,6 +68,8 @@ pub(crate) enum Command {
     Resolve(ResolveArgs),
     PrivateIps(PrivateIpsArgs),
     Simulate(SimulateArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     DemoServer(DemoServerArgs),
     /// Renders the template that another handover asks for.
     #[command(name = RENDER_TEMPLATE, hide = true)]
@@ -88,7 +94,7 @@ Exit codes:
    69  the retries are spent, or something that was asked for is unavailable
    70  a bug in handover
    71  the operating system refused something at the start: an address, a limit
-   75  time was up: a drain was cut, or an answer did not come in time
+   75  time was up: a drain was cut, or an answer or a file did not come in time
    77  Envoy has no permission to read its configuration; see --run-dir-group
   126  the program was found and cannot be executed
   127  the program was not found

@@ -8,6 +8,8 @@ mod envoy_args;
 mod envoy_binary;
 mod envoy_config;
 mod exec;
+mod manual;
+mod order;
 mod print_command;
 mod private_ips;
 mod report;
@@ -42,6 +44,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Run(args) => run::run(*args).await,
         Command::Exec(args) => exec::run(*args).await,
         Command::Status(args) => control::status(&args).await,
+        Command::Wait(args) => control::wait(&args).await,
         Command::Reload(args) => control::reload(&args).await,
         Command::Drain(args) => control::drain(&args).await,
         Command::Undrain(args) => control::undrain(&args).await,
@@ -54,6 +57,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(&args),
         Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
         Command::DemoServer(args) => crate::demo::server::run(args).await,
     }

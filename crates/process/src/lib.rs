@@ -85,6 +85,7 @@ mod registry;
 mod signal;
 mod spawner;
 mod syscalls;
+mod watched;
 
 /// Starts the thread that makes children, unless it runs. Otherwise the first child starts it.
 ///
@@ -109,6 +110,7 @@ pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
 pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};
 pub use signal::{Signal, UnknownSignal};
+pub use watched::{WatchProcessError, WatchedProcess};
 
 /// The source of a [`SpawnError`], if a process or thread could not be started.
 pub use handover_runtime::StartError;

@@ -42,6 +42,8 @@ fn main() {
                 Output::Finish(_) => return,
                 // No agent, process or client is there to be told.
                 Output::CancelRead(_)
+                | Output::LookForFiles
+                | Output::ForgetFiles
                 | Output::Terminate(_)
                 | Output::Release(_)
                 | Output::Call { .. }

@@ -35,7 +35,7 @@ use crate::operator::{
 use crate::recorder::Recorded;
 use crate::status_server::{Question, StatusServer};
 use crate::supervisor::Ended;
-use crate::{Facts, Files, Operate, Signals, Source, Verify};
+use crate::{AwaitedFiles, Facts, Files, Job, Operate, Signals, Source, Verify};
 use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
@@ -44,6 +44,10 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) handle: Handle<P::Config>,
     pub(crate) source: S,
     pub(crate) files: Files,
+    /// The files without which nothing is started.
+    pub(crate) awaited: AwaitedFiles,
+    /// What the instance was started for.
+    pub(crate) job: Job,
     pub(crate) name: Name,
     pub(crate) metrics: metrics::Shared,
     pub(crate) control: Option<Control>,
@@ -171,7 +175,7 @@ where
             }
             None => self.operator.handle_timeout(now),
         }
-        self.world.metrics.operator_is(self.operator.condition());
+        self.world.metrics.operator_is(self.operator.gauges());
         None
     }
 
@@ -290,6 +294,8 @@ where
                     None => (!changed.is_empty()).then_some(Input::FilesChanged),
                 }
             }
+            missing = world.awaited.found() => Some(Input::FilesFound(missing)),
+            done = world.job.done() => Some(Input::JobDone(done)),
             () = due(deadline, self.started) => None,
             // The last one, so that nobody on the network can hold up what comes before.
             question = next_question(&mut world.status_server) => match question {
@@ -354,6 +360,8 @@ where
                 }
             }
             Output::CancelRead(_) => self.cancel_read(),
+            Output::LookForFiles => self.world.awaited.look_soon(),
+            Output::ForgetFiles => self.world.awaited.forget(),
             Output::Apply { change, config } => {
                 let result = handle.apply_and_follow(config).await;
                 self.follow(change, result);
@@ -399,8 +407,8 @@ where
             Output::Answer { ask, answer } => self.answer(ask, answer),
             Output::Notify(notification) => (self.world.notify)(notification),
             Output::Event(event) => {
-                let condition = self.operator.condition();
-                self.world.metrics.operator_event(&event, condition);
+                let gauges = self.operator.gauges();
+                self.world.metrics.operator_event(&event, gauges);
                 tell::event(&event, &self.source_name);
                 if let Some(server) = &self.world.status_server {
                     server.events().operator(&event);

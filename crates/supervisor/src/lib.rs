@@ -25,9 +25,11 @@
 
 extern crate alloc;
 
+mod awaited;
 pub mod control;
 mod driver;
 mod files;
+mod job;
 pub mod metrics;
 mod operate;
 pub mod operator;
@@ -49,7 +51,9 @@ pub use handover_process as process;
 pub use handover_tokio as agent;
 pub use handover_watch as watch;
 
+pub use awaited::AwaitedFiles;
 pub use files::Files;
+pub use job::{Job, JobError};
 pub use operate::{
     EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,
 };

@@ -20,7 +20,7 @@ use crate::operator::{
 };
 use crate::recorder::Recorder;
 use crate::status_server::{StatusListener, StatusServer};
-use crate::{Files, Operate, Signals, Source, Verify, sysexits};
+use crate::{AwaitedFiles, Files, Job, Operate, Signals, Source, Verify, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -31,6 +31,8 @@ pub struct Supervisor<P: Operate, S> {
     proxy: Arc<P>,
     source: S,
     files: Files,
+    awaited: AwaitedFiles,
+    job: Job,
     name: Name,
     socket: Option<Socket>,
     status_listener: Option<StatusListener>,
@@ -51,6 +53,8 @@ pub struct Builder<P: Operate, S> {
     policy: Policy,
     watched: Vec<PathBuf>,
     rescan: Rescan,
+    awaited: AwaitedFiles,
+    job: Job,
     name: Name,
     socket: Option<Socket>,
     status_listener: Option<StatusListener>,
@@ -75,6 +79,9 @@ pub enum BuildError {
     /// A watched file is missing or cannot be read, and there is no stand-in.
     #[error("cannot start with these files: {0}")]
     Files(String),
+    /// Files are awaited, and the source has a configuration to start with before they are there.
+    #[error("a configuration that stands in for another one cannot wait for files")]
+    AwaitsWithStandIn,
 }
 
 /// How a supervisor has ended.
@@ -104,6 +111,8 @@ where
             policy: Policy::resilient(),
             watched: Vec::new(),
             rescan: Rescan::default(),
+            awaited: AwaitedFiles::default(),
+            job: Job::default(),
             name: Name::of_process(std::process::id()),
             socket: None,
             status_listener: None,
@@ -175,6 +184,7 @@ where
             probation: self.probation,
             evidence: self.evidence,
             nothing_to_examine: !P::SHOWS_EVIDENCE && self.verify.is_empty(),
+            files: self.awaited.wait(),
         };
         let operator = match self.source.stand_in() {
             Some(config) => {
@@ -188,7 +198,7 @@ where
         let (of_agent, recorded) = tape.unzip();
         let of_agent = of_agent.map(|recorded| Box::new(recorded) as Box<dyn Observer<_>>);
         agent.observe(Box::new(Watched::new(metrics.clone(), of_agent)));
-        metrics.operator_is(operator.condition());
+        metrics.operator_is(operator.gauges());
         let handle = agent.handle();
         if let Some(server) = &status_server {
             // It ends with the agent.
@@ -201,6 +211,8 @@ where
                 handle,
                 source: self.source,
                 files: self.files,
+                awaited: self.awaited,
+                job: self.job,
                 name: self.name,
                 metrics,
                 control,
@@ -257,6 +269,18 @@ where
     /// Looks at the watched files this often without being told of a change.
     pub fn rescan(mut self, rescan: Rescan) -> Self {
         self.rescan = rescan;
+        self
+    }
+
+    /// Starts nothing before these files are there.
+    pub fn await_files(mut self, files: AwaitedFiles) -> Self {
+        self.awaited = files;
+        self
+    }
+
+    /// Drains and ends when this job is done, as at the first signal to end.
+    pub fn job(mut self, job: Job) -> Self {
+        self.job = job;
         self
     }
 
@@ -320,12 +344,18 @@ where
     ///
     /// # Errors
     ///
-    /// When the policy cannot be honoured, or when the files are missing or cannot be read.
+    /// When the policy cannot be honoured, or when the files are missing or cannot be read. While files are
+    /// awaited, the watched ones may be missing as well. When files are awaited and the source has a stand-in.
     pub fn build(self) -> Result<Supervisor<P, S>, BuildError> {
         let probation = self.policy.probation;
         let agent = Agent::new(Arc::clone(&self.proxy), self.policy)?;
         let files = Files::watch(&self.watched, self.source.programs(), self.rescan)?;
-        if let Some(problem) = files.problem().filter(|_| self.source.stand_in().is_none()) {
+        let awaits = self.awaited.wait().is_some();
+        let has_stand_in = self.source.stand_in().is_some();
+        if awaits && has_stand_in {
+            return Err(BuildError::AwaitsWithStandIn);
+        }
+        if let Some(problem) = files.problem().filter(|_| !has_stand_in && !awaits) {
             return Err(BuildError::Files(problem));
         }
         files.tell_bad_entries(None);
@@ -334,6 +364,8 @@ where
             proxy: self.proxy,
             source: self.source,
             files,
+            awaited: self.awaited,
+            job: self.job,
             name: self.name,
             socket: self.socket,
             status_listener: self.status_listener,
@@ -367,6 +399,7 @@ impl Ended {
     pub fn problem(&self) -> Option<String> {
         match &self.ending.fault {
             Some(Fault::NotRead(failure)) => return Some(failure.report.message.clone()),
+            Some(Fault::FilesMissing(missing)) => return Some(not_there_in_time(missing)),
             Some(Fault::Panic(message)) => {
                 return Some(format!("a bug: the control loop panicked: {message}"));
             }
@@ -401,12 +434,13 @@ impl Ended {
     /// Returns the exit code for a process that ends like this, with the numbers of `sysexits.h` and of
     /// a shell: 0 as asked, 65 for a configuration that cannot be used, 69 when the retries are spent, 70
     /// for a bug, 71 when the operating system was short of something, 75 for a drain that was cut or has
-    /// failed, and 128 + signal when everything was killed.
+    /// failed and for awaited files that were not there in time, and 128 + signal when everything was killed.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &self.ending.fault {
             Some(Fault::NotRead(failure)) if failure.shortage => return sysexits::OS_ERROR,
             Some(Fault::NotRead(_)) => return sysexits::DATA_ERROR,
+            Some(Fault::FilesMissing(_)) => return sysexits::TEMPORARY_FAILURE,
             Some(Fault::Panic(_)) => return sysexits::SOFTWARE,
             None => {}
         }
@@ -444,6 +478,16 @@ impl Ended {
             Some(signal) => format!("{what}, because a further {signal} asked for it"),
             None => format!("{what}, as was asked for"),
         }
+    }
+}
+
+fn not_there_in_time(missing: &[String]) -> String {
+    match missing {
+        [] => "the awaited files were not seen in time".to_owned(),
+        missing => format!(
+            "the awaited files were not there in time: {}",
+            missing.join("; ")
+        ),
     }
 }
 
@@ -566,6 +610,18 @@ mod tests {
         is(&unread, 71, "no such file");
         unread.ending.fault = Some(Fault::Panic("index 3".to_owned()));
         is(&unread, 70, "a bug: the control loop panicked: index 3");
+        let late = |missing: &[&str]| {
+            let missing = missing.iter().map(ToString::to_string);
+            Some(Fault::FilesMissing(missing.collect()))
+        };
+        unread.ending.fault = late(&["`a` is empty", "`b` does not exist"]);
+        is(
+            &unread,
+            75,
+            "the awaited files were not there in time: `a` is empty; `b` does not exist",
+        );
+        unread.ending.fault = late(&[]);
+        is(&unread, 75, "the awaited files were not seen in time");
         let lost = ended(Err("index 4".to_owned()));
         is(&lost, 70, "a bug: the agent panicked: index 4");
         assert_eq!(lost.outcome(), "the agent panicked: index 4");

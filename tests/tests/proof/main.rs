@@ -22,6 +22,7 @@ mod large;
 mod memory;
 mod metrics;
 mod mistakes;
+mod order;
 mod places;
 mod readiness;
 mod shortages;

@@ -19,7 +19,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 41] = [
+const SHOWN: [&str; 45] = [
     "abort_grace",
     "base_id",
     "concurrency",
@@ -29,6 +29,8 @@ const SHOWN: [&str; 41] = [
     "drain_time",
     "envoy_log_level",
     "envoy_path",
+    "exit_with_file",
+    "exit_with_pid",
     "fd_name",
     "give_way_after",
     "hung_after",
@@ -60,6 +62,8 @@ const SHOWN: [&str; 41] = [
     "template",
     "termination_drain",
     "termination_log",
+    "wait_for_file",
+    "wait_for_file_timeout",
     "watch",
 ];
 

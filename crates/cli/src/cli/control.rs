@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use handover_supervisor::control::Name;
-use handover_supervisor::control::wire::{Peers, Sort};
+use handover_supervisor::control::wire::{Peers, Sort, Until};
 
 use super::duration;
 
@@ -89,8 +89,69 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Print one line that says whether the instance is ready or current. If it is not, end with 75.
+    ///
+    /// `current` asks for more than `ready`: what serves is what the files ask for.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "json")]
+    pub(crate) check: Option<CheckArg>,
+
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+}
+
+/// What `status` can check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckArg {
+    Ready,
+    Current,
+}
+
+impl From<CheckArg> for Until {
+    fn from(check: CheckArg) -> Self {
+        match check {
+            CheckArg::Ready => Self::Ready,
+            CheckArg::Current => Self::Current,
+        }
+    }
+}
+
+/// Wait until a running instance, or one that has yet to start, is ready.
+///
+/// A script may start `handover run` in the background and wait in the next line. If the instance ends by
+/// itself meanwhile, the command ends with its exit code and its reason. Files that were changed a moment
+/// ago may not have been seen yet: then use `handover reload --if-changed --wait`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = WAIT_EXIT_CODES)]
+pub(crate) struct WaitArgs {
+    /// Wait until an epoch is seen to serve, as `handover status` says. This is the default.
+    #[arg(long, conflicts_with_all = ["live", "current"])]
+    pub(crate) ready: bool,
+
+    /// Wait until an epoch is live, whether or not it is seen to listen.
+    #[arg(long, conflicts_with = "current")]
+    pub(crate) live: bool,
+
+    /// Wait until the instance is ready, and what serves is what the files ask for.
+    #[arg(long)]
+    pub(crate) current: bool,
+
+    /// The longest time to wait. Then the exit code is 75, and what is missing is printed.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+impl WaitArgs {
+    /// What is waited for.
+    pub(crate) fn until(&self) -> Until {
+        match (self.live, self.current) {
+            (true, _) => Until::Live,
+            (false, true) => Until::Current,
+            (false, false) => Until::Ready,
+        }
+    }
 }
 
 /// Read the files again and start the next epoch, as HUP does.
@@ -253,10 +314,18 @@ impl TimeoutArgs {
 
 const STATUS_EXIT_CODES: &str = "\
 Exit codes:
-   0  the instance is ready
+   0  the instance is ready; with --check current, it is current as well
   64  the command line is wrong
   69  there is no such instance
   75  the instance is not ready, or did not answer in time";
+
+const WAIT_EXIT_CODES: &str = "\
+Exit codes:
+   0  the condition holds
+  64  the command line is wrong
+  69  the instance is ending, is an older version, or has ended with 0
+  75  time was up: what is missing is printed
+  Otherwise the exit code of an instance that has ended meanwhile";
 
 const RELOAD_EXIT_CODES: &str = "\
 Exit codes:

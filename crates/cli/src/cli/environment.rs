@@ -48,7 +48,11 @@ impl Cli {
             match arg.get_long() {
                 Some(long) => minimal.push(format!("--{long}=x").into()),
                 None if arg.is_last_set() => minimal.extend(["--".into(), "x".into()]),
-                None => minimal.push("x".into()),
+                None => {
+                    let values = arg.get_possible_values();
+                    let value = values.first().map_or("x", |value| value.get_name());
+                    minimal.push(value.into());
+                }
             }
         }
         Some(Self::parse_words(&minimal))

@@ -10,6 +10,7 @@ use handover_process::Signal;
 use super::control::ControlArgs;
 use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
+use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::record::RecordArgs;
 use super::status_server::StatusServerArgs;
@@ -103,6 +104,9 @@ pub(crate) struct ExecArgs {
 
     #[command(flatten)]
     pub(crate) status_server: StatusServerArgs,
+
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

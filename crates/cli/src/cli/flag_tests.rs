@@ -2,6 +2,8 @@
 //! entry without its test, fail the build: a flag whose help promises what a command does not do
 //! cannot be added in silence.
 
+mod order;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -675,14 +677,15 @@ const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doct
 
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let clients = [
-        "status", "reload", "drain", "undrain", "stop", "who", "report",
+        "status", "wait", "reload", "drain", "undrain", "stop", "who", "report",
     ];
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
-    let of_run = FLAG_TESTS.iter().filter(|(command, ..)| *command == "run");
+    let tests = || FLAG_TESTS.iter().chain(order::TESTS);
+    let of_run = tests().filter(|(command, ..)| *command == "run");
     let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
-    FLAG_TESTS.iter().copied().chain(targets).chain(of_doctor)
+    tests().copied().chain(targets).chain(of_doctor)
 }
 
 /// The file that has the test.

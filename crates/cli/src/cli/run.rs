@@ -14,6 +14,7 @@ use handover_supervisor::operator::ErrorRise;
 use super::control::ControlArgs;
 use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
+use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::probation::parse_percent;
 use super::record::RecordArgs;
@@ -182,6 +183,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) status_server: StatusServerArgs,
+
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -1,7 +1,8 @@
-//! `handover status`, `reload`, `drain`, `undrain`, `stop` and `who`: what is asked of a running instance.
+//! `handover status`, `wait`, `reload`, `drain`, `undrain`, `stop` and `who`: what is asked of a running instance.
 
 mod connections;
 mod table;
+mod wait;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use handover_supervisor::control::wire::{
     self, Code, DrainRequest, DrainResult, Drained, EpochState, Refusal, Released, ReloadRequest,
-    ReloadResult, Reloaded, Status, StopRequest, Stopped, UndrainRequest, Who, WhoRequest,
+    ReloadResult, Reloaded, Status, StopRequest, Stopped, UndrainRequest, Until, Who, WhoRequest,
 };
 use handover_supervisor::control::{
     Answered, Client, ClientError, Directory, NameError, Selector, find,
@@ -26,6 +27,8 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use table::{plain, table};
 
+pub(super) use wait::wait;
+
 pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
     let socket = socket_of(&args.target)?;
     let answer = done(
@@ -35,6 +38,9 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
             .map_err(unanswered)?,
     )?;
     let status: Status = decoded(&answer)?;
+    if let Some(what) = args.check {
+        return check(&status, what.into());
+    }
     if args.json {
         // As it came, so that what a later version adds is not lost.
         print(String::from_utf8_lossy(answer.trim_ascii()))?;
@@ -45,6 +51,20 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
         true => ExitCode::CLEAN,
         false => ExitCode::CUT,
     })
+}
+
+/// Prints whether this is so, and why not.
+fn check(status: &Status, what: Until) -> Result<ExitCode, Fatal> {
+    let word = wait::word(what);
+    if let Some(missing) = status.missing(what) {
+        print(format_args!("not {word}: {}", plain(&missing)))?;
+        return Ok(ExitCode::CUT);
+    }
+    let mut epochs = status.epochs.iter().rev();
+    let live = epochs.find(|epoch| epoch.state == EpochState::Live);
+    let live = live.map(|epoch| format!(": epoch {}", epoch.epoch));
+    print(format_args!("{word}{}", live.unwrap_or_default()))?;
+    Ok(ExitCode::CLEAN)
 }
 
 pub(super) async fn reload(args: &ReloadArgs) -> Result<ExitCode, Fatal> {
@@ -182,12 +202,17 @@ fn sentence(released: &Released) -> String {
 
 /// The socket of the instance that is meant. A flag wins over a variable.
 pub(super) fn socket_of(target: &TargetArgs) -> Result<PathBuf, Fatal> {
-    let wanted = match (&target.socket, &target.name) {
-        (Some(path), _) => Selector::Socket(path.clone()),
-        (None, Some(name)) => Selector::Name(name.clone()),
-        (None, None) => from_environment()?,
-    };
+    let wanted = selector(target)?;
     find(&wanted, &Directory::new(target.lock_dir.clone())).or_exit(ExitCode::UNAVAILABLE)
+}
+
+/// The instance that is meant.
+fn selector(target: &TargetArgs) -> Result<Selector, Fatal> {
+    match (&target.socket, &target.name) {
+        (Some(path), _) => Ok(Selector::Socket(path.clone())),
+        (None, Some(name)) => Ok(Selector::Name(name.clone())),
+        (None, None) => from_environment(),
+    }
 }
 
 /// As the environment of an instance has it.

@@ -10,6 +10,7 @@ use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
 use handover_supervisor::{Builder, Signals, Supervisor};
 
+use super::order::Order;
 use super::status_address;
 use super::tcp_address::{not_bound, split_url, to_connect_to, to_listen_on};
 use super::verify;
@@ -67,6 +68,7 @@ pub(crate) async fn prepare(
 ) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
     judge(&args)?;
     prepare_threads()?;
+    let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
     let wanted = resolve(&args.listen).await?;
     let readiness = readiness(&args.ready, &wanted).await?;
     let probes = verify::probes(&args.policy.probation).await?;
@@ -99,7 +101,7 @@ pub(crate) async fn prepare(
         .verify(probes)
         .watch(watch)
         .rescan(rescan_interval.0);
-    Ok((supervisor, addresses))
+    Ok((order.of(supervisor), addresses))
 }
 
 async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {

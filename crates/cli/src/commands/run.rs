@@ -22,6 +22,7 @@ use super::doctor;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
+use super::order::Order;
 use super::status_address;
 use super::verify;
 use crate::cli::policy::OnExit;
@@ -105,6 +106,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
             args.policy.max_epochs
         );
     }
+    let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
     let status_server = status_address::listen(&args.status_server).await?;
@@ -174,7 +176,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         .on_terminate(on_terminate)
         .record(recorder)
         .status_server(status_server);
-    let supervisor = instance.control(supervisor).build()?;
+    let supervisor = instance.control(order.of(supervisor)).build()?;
     doctor::log_beside_the_start(settings, places, first, supervisor.handle().status());
     Ok(Prepared {
         supervisor,
@@ -194,6 +196,12 @@ pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
     if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
         return Err(Fatal::usage(
             "--fallback last-known-good needs --state-dir, where that configuration is kept",
+        ));
+    }
+    if args.fallback == Fallback::LastKnownGood && !args.order.wait_for_file.is_empty() {
+        return Err(Fatal::usage(
+            "--wait-for-file goes with --fallback nothing only: a fallback starts at once, and would not \
+             wait for a file",
         ));
     }
     Ok(())

@@ -334,6 +334,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --reset-after 3s --give-way-after 4s --memory-guard warn --wait-for-resources no --on-exit stay --on-exhausted stop --max-epochs 2 --abort-grace 3s \
          --probation 5s --verify-http http://127.0.0.1:1/ --verify-tcp 127.0.0.1:1 --verify true \
          --verify-timeout 1s --verify-failures 2 --max-error-rise 5% \
+         --exit-with-pid 1 --exit-with-file {dir}/done --wait-for-file-timeout 5s \
          --log-format json --log-level warn --envoy-log-level info \
          --envoy-component-log-level config:info -- --drain-strategy immediate"
     );
@@ -348,6 +349,14 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     );
     assert!(text.contains("base-id: 77777"), "{text}");
     assert!(text.contains("concurrency: 2"), "{text}");
+    // A fallback starts at once, so that it goes with no file to wait for.
+    let fallback = "--fallback last-known-good ";
+    let awaits = format!("--wait-for-file {dir}/cert ");
+    let output = finish(&mut handover(
+        line.replace(fallback, &awaits).split_whitespace(),
+    ));
+    let code = output.status.code().unwrap();
+    assert!(code <= 2, "{code}: {}", stderr(&output));
     // Nothing was started or written.
     let left = std::fs::read_dir(dir).unwrap().count();
     assert_eq!(

@@ -15,7 +15,7 @@ use crate::support::{stderr, stdout};
 const FAKE_ENVOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/commands/fake-envoy.sh");
 
 /// `run` with an Envoy that behaves in this way.
-fn run(dir: &Path, way: &str, flags: &[&str]) -> Command {
+pub(crate) fn run(dir: &Path, way: &str, flags: &[&str]) -> Command {
     let config = dir.join("envoy.yaml");
     let admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}";
     std::fs::write(&config, admin).unwrap();
@@ -245,6 +245,14 @@ fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
         let output = ["report", "--force", "--output", archive.to_str().unwrap()];
         let report = ask(&output, target);
         assert_eq!(report.status.code(), Some(0), "{report:?}");
+    }
+    for target in targets {
+        let waited = ask(&["wait", "--timeout", "0s"], target);
+        assert_eq!(waited.status.code(), Some(75), "{waited:?}");
+        assert!(
+            stderr(&waited).contains("epoch 0 is starting"),
+            "{waited:?}"
+        );
     }
     let stopped = ask(&["stop", "--now"], targets[1]);
     assert_eq!(stopped.status.code(), Some(0), "{}", stderr(&stopped));

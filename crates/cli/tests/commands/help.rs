@@ -30,7 +30,7 @@ fn the_help_of_exec_is_its_manual() {
 #[test]
 fn the_help_of_those_who_speak_to_an_instance_is_their_manual() {
     for command in [
-        "status", "reload", "drain", "undrain", "stop", "who", "report",
+        "status", "wait", "reload", "drain", "undrain", "stop", "who", "report",
     ] {
         insta::assert_snapshot!(format!("help_{command}"), help_of(&[command]));
     }
@@ -59,6 +59,13 @@ fn the_help_of_resolve_is_its_manual() {
 #[test]
 fn the_help_of_private_ips_is_its_manual() {
     insta::assert_snapshot!("help_private_ips", help_of(&["private-ips"]));
+}
+
+#[test]
+fn the_help_of_the_manual_itself_is_its_manual() {
+    for command in ["completions", "man"] {
+        insta::assert_snapshot!(format!("help_{command}"), help_of(&[command]));
+    }
 }
 
 #[test]

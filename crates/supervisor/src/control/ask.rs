@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::wire::{Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest, WhoRequest};
-use crate::operator::{Next, Request, Wait};
+use super::wire::{
+    Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest, Until, WaitRequest, WhoRequest,
+};
+use crate::operator::{Condition, Next, Request, Wait};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,7 @@ pub(crate) enum Ask {
     Undrain,
     Stop(StopRequest),
     Who(WhoRequest),
+    Wait(WaitRequest),
 }
 
 impl Ask {
@@ -26,6 +29,7 @@ impl Ask {
             Self::Reload(request) => request.wait || request.now,
             Self::Drain(request) => request.wait,
             Self::Stop(request) => request.wait,
+            Self::Wait(_) => true,
             Self::Status | Self::Undrain | Self::Who(_) => false,
         }
     }
@@ -53,6 +57,14 @@ impl Ask {
             },
             Self::Drain(_) => Request::Drain { wait },
             Self::Undrain => Request::Undrain,
+            Self::Wait(request) => Request::Await {
+                condition: match request.until {
+                    Until::Ready => Condition::Ready,
+                    Until::Live => Condition::Live,
+                    Until::Current => Condition::Current,
+                },
+                wait,
+            },
             Self::Stop(request) => Request::Stop {
                 now: request.now,
                 wait,
@@ -66,6 +78,7 @@ impl Ask {
             Self::Reload(request) => (request.wait, request.timeout_ms),
             Self::Drain(request) => (request.wait, request.timeout_ms),
             Self::Stop(request) => (request.wait, request.timeout_ms),
+            Self::Wait(request) => (true, request.timeout_ms),
             Self::Status | Self::Undrain | Self::Who(_) => (false, None),
         }
     }
@@ -112,6 +125,14 @@ impl fmt::Display for Ask {
             ),
             Self::Drain(request) => ("drain", &[(request.wait, "--wait")]),
             Self::Undrain => ("undrain", &[]),
+            Self::Wait(request) => (
+                "wait",
+                match request.until {
+                    Until::Ready => &[(true, "--ready")],
+                    Until::Live => &[(true, "--live")],
+                    Until::Current => &[(true, "--current")],
+                },
+            ),
             Self::Stop(request) => ("stop", &[(request.wait, "--wait"), (request.now, "--now")]),
         };
         f.write_str(name)?;
@@ -170,6 +191,11 @@ mod tests {
         });
         assert_eq!(ask.to_string(), "reload --wait --cold");
         assert_eq!(Ask::Undrain.to_string(), "undrain");
+        let ask = Ask::Wait(WaitRequest {
+            until: Until::Current,
+            timeout_ms: Some(1),
+        });
+        assert_eq!(ask.to_string(), "wait --current");
         let ask = Ask::Who(WhoRequest {
             end: "10.0.0.7".parse().ok(),
             epoch: Some(3),

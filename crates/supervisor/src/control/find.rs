@@ -27,7 +27,10 @@ pub enum FindError {
     /// The directory cannot be trusted.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// There is none, or more than one. The message tells where it was looked for, and the remedy.
+    /// None runs. The message tells where it was looked for, and the remedy.
+    #[error("{0}")]
+    NotRunning(String),
+    /// There is more than one. The message tells where it was looked for, and the remedy.
     #[error("{0}")]
     NotOne(String),
 }
@@ -47,7 +50,6 @@ pub fn find(wanted: &Selector, directory: &Directory) -> Result<PathBuf, FindErr
 
 /// The same among these directories, of which there is at least one.
 fn among(wanted: &Selector, directories: &[PathBuf]) -> Result<PathBuf, FindError> {
-    let unavailable = |message: String| Err(FindError::NotOne(message));
     let directory = directories.first().cloned().unwrap_or_default();
     match wanted {
         Selector::Socket(path) => Ok(path.clone()),
@@ -62,24 +64,24 @@ fn among(wanted: &Selector, directories: &[PathBuf]) -> Result<PathBuf, FindErro
             };
             match paths.find(answers) {
                 Some(path) => Ok(path),
-                None => unavailable(format!(
+                None => Err(FindError::NotRunning(format!(
                     "no instance {name} is running: nobody listens on {}; {}",
                     directory.join(name.file()).display(),
                     there_are(&live(directories)),
-                )),
+                ))),
             }
         }
         Selector::Only => match live(directories).as_slice() {
             [(name, directory)] => Ok(directory.join(name.file())),
-            [] => unavailable(format!(
+            [] => Err(FindError::NotRunning(format!(
                 "no instance is running: none listens in {}; name its socket with --socket, or its \
                  directory with --lock-dir",
                 directory.display()
-            )),
-            names => unavailable(format!(
+            ))),
+            names => Err(FindError::NotOne(format!(
                 "several instances are running: choose one with --name; {}",
                 there_are(names)
-            )),
+            ))),
         },
     }
 }

@@ -14,7 +14,7 @@ use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
 use crate::metrics::{Exposition, Format};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 7] = [
+const PATHS: [(&str, Method); 8] = [
     (wire::STATUS, Method::GET),
     (wire::METRICS, Method::GET),
     (wire::RELOAD, Method::POST),
@@ -22,6 +22,7 @@ const PATHS: [(&str, Method); 7] = [
     (wire::UNDRAIN, Method::POST),
     (wire::STOP, Method::POST),
     (wire::WHO, Method::POST),
+    (wire::WAIT, Method::POST),
 ];
 
 /// What a request asks for.
@@ -60,6 +61,7 @@ where
             Ask::Undrain
         }
         wire::WHO => Ask::Who(parse(&body)?),
+        wire::WAIT => Ask::Wait(parse(&body)?),
         _ => Ask::Stop(parse(&body)?),
     };
     ask.check().map(Wanted::Ask)
@@ -257,6 +259,8 @@ mod tests {
         POST /v1/stop: Stop(StopRequest { now: false, wait: false, timeout_ms: None })
         GET /v1/who: MethodNotAllowed, allowed: Some("POST")
         POST /v1/who: Who(WhoRequest { epoch: None, sort: Age, limit: None, end: None })
+        GET /v1/wait: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/wait: Wait(WaitRequest { until: Ready, timeout_ms: None })
         GET /v1/nothing: NotFound, allowed: None
         "#);
     }

@@ -2,10 +2,12 @@
 //!
 //! A later handover may add fields and error codes; what is here keeps its name and its meaning.
 
+mod wait;
 mod who;
 
 use serde::{Deserialize, Serialize};
 
+pub use wait::{Until, WaitRequest, WaitResult, Waited};
 pub use who::{
     ClientConnection, ConnectionsOfEpoch, EndedConnections, Peers, PeersError, Sort, Who,
     WhoRequest,
@@ -29,6 +31,9 @@ pub const STOP: &str = "/v1/stop";
 
 /// Takes a [`WhoRequest`], by `POST`.
 pub const WHO: &str = "/v1/who";
+
+/// Takes a [`WaitRequest`], by `POST`.
+pub const WAIT: &str = "/v1/wait";
 
 /// The largest body of a request, in bytes.
 pub const MAX_REQUEST: usize = 4 << 10;
@@ -353,6 +358,8 @@ pub enum Reply {
     Stopped(Stopped),
     /// To `who`.
     Who(Box<Who>),
+    /// To `wait`.
+    Waited(Waited),
 }
 
 /// The answer to what was not done.

@@ -10,10 +10,10 @@ use super::status::{Known, held_in_words, status};
 use super::{Done, Driver, who};
 use crate::control::wire::{
     self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
-    WhoRequest,
+    Until, WaitResult, Waited, WhoRequest,
 };
 use crate::control::{Answer, Ask, PendingAsk};
-use crate::operator::{self, AskId, Overview, Progress, Report, WaitedFor};
+use crate::operator::{self, AskId, Condition, Overview, Progress, Report, WaitedFor};
 use crate::supervisor::Ended;
 use crate::{Operate, Source};
 
@@ -41,9 +41,12 @@ where
             Ok(operator::Reply::Who) => {
                 let request = match asked.ask {
                     Ask::Who(request) => request,
-                    Ask::Status | Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => {
-                        WhoRequest::default()
-                    }
+                    Ask::Status
+                    | Ask::Reload(_)
+                    | Ask::Drain(_)
+                    | Ask::Undrain
+                    | Ask::Wait(_)
+                    | Ask::Stop(_) => WhoRequest::default(),
                 };
                 let current = self.status.clone();
                 let first_seen = Arc::clone(&self.first_seen);
@@ -85,6 +88,23 @@ where
                 outcome: None,
                 exit_code: None,
             })),
+            Ok(operator::Reply::Reached(epoch)) => Ok(Reply::Waited(Waited {
+                api: API,
+                result: WaitResult::Reached,
+                epoch: Some(epoch.number()),
+                outcome: None,
+                exit_code: None,
+            })),
+            Ok(operator::Reply::Ended(ending)) if matches!(asked.ask, Ask::Wait(_)) => {
+                let ended = self.ended(ending);
+                Ok(Reply::Waited(Waited {
+                    api: API,
+                    result: WaitResult::Ended,
+                    epoch: None,
+                    outcome: Some(ended.to_string()),
+                    exit_code: Some((self.world.exit_code)(&ended)),
+                }))
+            }
             Ok(operator::Reply::Ended(ending)) => {
                 let ended = self.ended(ending);
                 Ok(Reply::Stopped(Stopped {
@@ -123,6 +143,7 @@ where
             ),
             stands_in: overview.stands_in,
             problem: overview.problem,
+            awaited: overview.awaited,
             ready: overview.ready,
             listening: overview.listening,
             probation: overview.probation.map(|probation| wire::Probation {
@@ -189,9 +210,37 @@ where
                     WaitedFor::Clients => {
                         late(format!("clients are still connected after {limit}"))
                     }
+                    WaitedFor::Condition(condition) => {
+                        let known = self.known(self.operator.overview());
+                        let status = status(known, &self.told, self.facts.clone());
+                        let missing = status.missing(condition.into());
+                        // The status may show already what a look or a read has yet to confirm.
+                        let missing = missing.unwrap_or_else(|| {
+                            "the files or the processes were being read".to_owned()
+                        });
+                        late(format!("{} after {limit}: {missing}", not_yet(condition)))
+                    }
                     WaitedFor::End => late(format!("not ended within {limit}")),
                 }
             }
+        }
+    }
+}
+
+fn not_yet(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Ready => "not ready",
+        Condition::Live => "not live",
+        Condition::Current => "not current",
+    }
+}
+
+impl From<Condition> for Until {
+    fn from(condition: Condition) -> Self {
+        match condition {
+            Condition::Ready => Self::Ready,
+            Condition::Live => Self::Live,
+            Condition::Current => Self::Current,
         }
     }
 }

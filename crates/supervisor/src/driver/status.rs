@@ -14,6 +14,8 @@ pub(super) struct Known {
     /// Whether what is desired is only there because the files ask for nothing that can be run.
     pub(super) stands_in: bool,
     pub(super) problem: Option<String>,
+    /// What is missing of the files that are awaited, while they are.
+    pub(super) awaited: Option<Vec<String>>,
     /// Whether an epoch serves, as the operator has seen.
     pub(super) ready: bool,
     /// Whether clients can connect, if that was seen.
@@ -75,7 +77,10 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         ),
         degraded: status.degraded,
         drained: facts.drained,
-        held: status.held.map(|held| held_in_words(held, status)),
+        held: match &known.awaited {
+            Some(missing) => Some(awaited_in_words(missing)),
+            None => status.held.map(|held| held_in_words(held, status)),
+        },
         problem: problem.or_else(|| deaf.then(|| NOBODY_LISTENS.to_owned())),
         retries_left: status.retries_left,
         base_id: facts.base_id,
@@ -100,6 +105,13 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
 /// Why what is live is not ready.
 const NOBODY_LISTENS: &str =
     "no epoch has a listening socket beside its admin endpoint, so no client can connect";
+
+fn awaited_in_words(missing: &[String]) -> String {
+    match missing {
+        [] => "files are awaited, and were not seen yet".to_owned(),
+        missing => format!("files are awaited: {}", missing.join("; ")),
+    }
+}
 
 /// A moment is told as the time until then: nobody outside knows when the agent started.
 pub(super) fn held_in_words(held: Held, status: &Status) -> String {
@@ -196,6 +208,7 @@ mod tests {
             desired: config("envoy.yaml".to_owned()),
             stands_in: false,
             problem: None,
+            awaited: None,
             ready: true,
             listening: Some(true),
             watching: wire::Watching::default(),
@@ -238,6 +251,20 @@ mod tests {
         assert!(!of(
             |known, _| known.problem = Some("no such field".to_owned())
         ));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_of_the_awaited_files_holds_the_start() {
+        let held = |missing: &[&str]| {
+            let missing = missing.iter().map(ToString::to_string).collect();
+            let told = told_of(Vec::new(), |known, _| known.awaited = Some(missing));
+            told.held.unwrap()
+        };
+        assert_eq!(
+            held(&["`a` is empty", "`b` does not exist"]),
+            "files are awaited: `a` is empty; `b` does not exist"
+        );
+        assert_eq!(held(&[]), "files are awaited, and were not seen yet");
     }
 
     #[tokio::test]

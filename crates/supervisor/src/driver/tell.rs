@@ -6,12 +6,12 @@ use handover_core::{Epoch, Urgency};
 use tracing::{debug, error, info, warn};
 
 use crate::control::{Ask, PendingAsk};
-use crate::operator::{Again, Call, EndedBy, Event, Reception};
+use crate::operator::{Again, Call, EndedBy, Event, JobDone, Reception};
 
 pub(super) fn asked(asked: &PendingAsk) {
     let (ask, pid) = (asked.ask, asked.pid.unwrap_or_default());
     let changes_nothing = match ask {
-        Ask::Status => true,
+        Ask::Status | Ask::Wait(_) => true,
         Ask::Who(request) => request.end.is_none(),
         Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => false,
     };
@@ -75,6 +75,8 @@ pub(super) fn event(event: &Event, name: &str) {
         Event::ProbeUnknown { probe, why } => {
             warn!("{probe} could not be tried, so it proves nothing: {why}");
         }
+        Event::AwaitsFiles(missing) => warn!("nothing is started yet: {}", missing.join("; ")),
+        Event::FilesAreThere => info!("the awaited files are there: reading {name}"),
         Event::DrainTooLate => info!("a drain has no effect any more: everything is ending"),
     }
 }
@@ -89,6 +91,13 @@ fn ending(urgency: Urgency, by: EndedBy) {
         EndedBy::Signal(signal) => info!("received {signal}: {how}"),
         EndedBy::Ask(_) => info!("{how}, as asked"),
         EndedBy::FirstRead => debug!("{how}, as there is nothing to run"),
+        EndedBy::Job(JobDone::ProcessEnded(pid)) => {
+            info!(pid, "the job is done, as process {pid} has ended: {how}");
+        }
+        EndedBy::Job(JobDone::FileAppeared) => {
+            info!("the job is done, as its file has appeared: {how}");
+        }
+        EndedBy::FilesLimit => debug!("{how}, as the awaited files are not there"),
         EndedBy::Panic => error!("{how}, because of a bug"),
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::catalogue::BUCKETS;
 use super::{Observed, State};
 use crate::control::wire::Counters;
-use crate::operator::{self, Condition};
+use crate::operator::{self, Gauges};
 
 /// The numbers so far: fed by the events of both machines and by what a proxy observes of its processes.
 ///
@@ -33,7 +33,7 @@ pub(super) struct Metrics {
     pub(super) base_id: Option<u32>,
     pub(super) reload: Reload,
     /// What the operator has said of itself last.
-    pub(super) condition: Condition,
+    pub(super) gauges: Gauges,
 }
 
 /// How the last reload went.
@@ -85,7 +85,7 @@ impl Metrics {
             envoy: None,
             base_id: None,
             reload: Reload::default(),
-            condition: Condition::default(),
+            gauges: Gauges::default(),
         }
     }
 
@@ -146,20 +146,20 @@ impl Metrics {
         }
     }
 
-    /// Counts an event of the operator, which has this condition after it.
+    /// Counts an event of the operator, which has these gauges after it.
     pub(super) fn operator_event(
         &mut self,
         wall: SystemTime,
         event: &operator::Event,
-        condition: Condition,
+        gauges: Gauges,
     ) {
-        self.operator_is(wall, condition);
+        self.operator_is(wall, gauges);
         match event {
             operator::Event::NotRead(_) => {
                 grow(&mut self.failed_reads);
                 self.reload_failed();
             }
-            operator::Event::Unchanged(_) if condition.current => self.reload_succeeded(wall),
+            operator::Event::Unchanged(_) if gauges.current => self.reload_succeeded(wall),
             operator::Event::Unchanged(_)
             | operator::Event::Ending { .. }
             | operator::Event::NextIsDue(_)
@@ -168,7 +168,9 @@ impl Metrics {
             | operator::Event::TriesAgain(_)
             | operator::Event::Called { .. }
             | operator::Event::ProbeUnknown { .. }
-            | operator::Event::DrainTooLate => {}
+            | operator::Event::DrainTooLate
+            | operator::Event::AwaitsFiles(_)
+            | operator::Event::FilesAreThere => {}
         }
     }
 
@@ -176,9 +178,9 @@ impl Metrics {
     ///
     /// After a failed reload, a file that is put back as it was starts nothing. That it serves again what the
     /// files ask for is the success then.
-    pub(super) fn operator_is(&mut self, wall: SystemTime, condition: Condition) {
-        let is_put_right = condition.current && !self.condition.current;
-        self.condition = condition;
+    pub(super) fn operator_is(&mut self, wall: SystemTime, gauges: Gauges) {
+        let is_put_right = gauges.current && !self.gauges.current;
+        self.gauges = gauges;
         if is_put_right && self.reload.successful == Some(false) {
             self.reload_succeeded(wall);
         }
@@ -248,7 +250,7 @@ impl Metrics {
         self.observe("start", start);
         // What stands in for a file that cannot be used is no reload, and neither is what was desired
         // before a file that cannot be read.
-        if is_desired && !self.condition.stands_in && !self.condition.problem {
+        if is_desired && !self.gauges.stands_in && !self.gauges.problem {
             self.reload_succeeded(wall);
         }
     }

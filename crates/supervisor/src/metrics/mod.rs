@@ -32,7 +32,7 @@ use handover_process::ExitCause;
 use handover_tokio::Status;
 
 use crate::control::wire::Counters;
-use crate::operator::{self, Condition};
+use crate::operator::{self, Gauges};
 use count::Metrics;
 
 pub use catalogue::{FAMILIES, Family, Kind, Label, Unit, table};
@@ -161,15 +161,14 @@ impl Shared {
         Observe::new(move |observed| shared.lock().observed(observed))
     }
 
-    /// Counts an event of the operator, which has this condition after it.
-    pub(crate) fn operator_event(&self, event: &operator::Event, condition: Condition) {
-        self.lock()
-            .operator_event(SystemTime::now(), event, condition);
+    /// Counts an event of the operator, which has these gauges after it.
+    pub(crate) fn operator_event(&self, event: &operator::Event, gauges: Gauges) {
+        self.lock().operator_event(SystemTime::now(), event, gauges);
     }
 
     /// Keeps what the operator says of itself after a step.
-    pub(crate) fn operator_is(&self, condition: Condition) {
-        self.lock().operator_is(SystemTime::now(), condition);
+    pub(crate) fn operator_is(&self, gauges: Gauges) {
+        self.lock().operator_is(SystemTime::now(), gauges);
     }
 
     /// Returns the numbers of a status.

@@ -34,16 +34,16 @@ impl Seen<'_> {
     /// there.
     pub(super) fn samples(&self, own: &Figures) -> Vec<Samples> {
         let (metrics, state) = (self.metrics, &self.state);
-        let condition = metrics.condition;
+        let gauges = metrics.gauges;
         let counters = metrics.counters;
         let version = |version: &str| vec![(vec![("version", version.to_owned())], Value::Text)];
         let reload = metrics.reload;
         let families = [
             (&list::BUILD, version(env!("CARGO_PKG_VERSION"))),
-            (&list::READY, flag(condition.ready)),
-            (&list::CURRENT, flag(condition.current)),
+            (&list::READY, flag(gauges.ready)),
+            (&list::CURRENT, flag(gauges.current)),
             (&list::DEGRADED, flag(state.degraded)),
-            (&list::ENDING, flag(condition.ending)),
+            (&list::ENDING, flag(gauges.ending)),
             (&list::EPOCHS, each("state", list::STATES, state.epochs)),
             (
                 &list::LIVE_EPOCH,
@@ -55,7 +55,7 @@ impl Seen<'_> {
                 known(state.retries_left.map(u64::from)),
             ),
             (&list::ON_PROBATION, flag(state.on_probation)),
-            (&list::UNFIT, flag(condition.unfit)),
+            (&list::UNFIT, flag(gauges.unfit)),
             (
                 &list::RELOAD_SUCCESSFUL,
                 known(reload.successful.map(u64::from)),

@@ -42,15 +42,15 @@ impl Told {
         self
     }
 
-    fn operator(&mut self, event: &operator::Event, condition: Condition) -> &mut Self {
+    fn operator(&mut self, event: &operator::Event, gauges: Gauges) -> &mut Self {
         let wall = self.wall();
-        self.metrics.operator_event(wall, event, condition);
+        self.metrics.operator_event(wall, event, gauges);
         self
     }
 
-    fn operator_is(&mut self, condition: Condition) -> &mut Self {
+    fn operator_is(&mut self, gauges: Gauges) -> &mut Self {
         let wall = self.wall();
-        self.metrics.operator_is(wall, condition);
+        self.metrics.operator_is(wall, gauges);
         self
     }
 
@@ -211,7 +211,8 @@ fn an_epoch_that_goes_live_late_has_not_failed() {
     let mut told = Told::new();
     let epoch = Epoch::new(1);
     told.started(1).agent(Event::StartTimedOut { epoch });
-    told.live(1, 61).exited(1, Exit::Clean, EpochState::Draining);
+    told.live(1, 61)
+        .exited(1, Exit::Clean, EpochState::Draining);
     assert_eq!(told.metrics.counters.failed, 0);
     insta::assert_snapshot!(told.shows(STARTS), @r#"handover_first_starts_total{result="live"} 1"#);
 }
@@ -277,12 +278,12 @@ fn a_verdict_is_told_beside_the_result_of_the_start() {
 
 #[test]
 fn a_reload_is_successful_when_what_the_files_ask_for_is_live() {
-    let serving = Condition {
+    let serving = Gauges {
         ready: true,
         current: true,
-        ..Condition::default()
+        ..Gauges::default()
     };
-    let broken = Condition {
+    let broken = Gauges {
         current: false,
         problem: true,
         ..serving
@@ -320,15 +321,15 @@ fn a_reload_is_successful_when_what_the_files_ask_for_is_live() {
 #[test]
 fn what_stands_in_for_a_broken_file_is_no_successful_reload() {
     let mut told = Told::new();
-    let stand_in = Condition {
+    let stand_in = Gauges {
         stands_in: true,
-        ..Condition::default()
+        ..Gauges::default()
     };
     told.operator_is(stand_in);
     told.started(0).live(0, 1);
     assert_eq!(told.shows(RELOAD), "");
     // What is given up reads as it did before.
-    let current = Condition::default();
+    let current = Gauges::default();
     let unchanged = operator::Event::Unchanged(operator::ChangeId(1));
     told.operator(&unchanged, current);
     assert_eq!(told.shows(RELOAD), "");
@@ -375,12 +376,12 @@ fn a_reload_that_does_not_go_live_has_failed_and_a_later_crash_is_none() {
 /// Reloaders of others have shown a failed reload from then on, until the next change.
 #[test]
 fn a_failed_reload_ends_when_the_file_is_put_back_as_it_was() {
-    let serving = Condition {
+    let serving = Gauges {
         ready: true,
         current: true,
-        ..Condition::default()
+        ..Gauges::default()
     };
-    let another = Condition {
+    let another = Gauges {
         current: false,
         ..serving
     };

@@ -47,6 +47,13 @@ pub enum Request {
     },
     /// Let the health checks succeed again.
     Undrain,
+    /// Wait until this is so. The answer always waits, and its limit may be none.
+    Await {
+        /// What is waited for.
+        condition: Condition,
+        /// For how long.
+        wait: Wait,
+    },
     /// End everything.
     Stop {
         /// Whether the drain is skipped.
@@ -54,6 +61,20 @@ pub enum Request {
         /// Whether the answer waits for the end.
         wait: Wait,
     },
+}
+
+/// What a client can wait for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub enum Condition {
+    /// An epoch is live, and a look that began after the request has found nothing that keeps clients
+    /// out.
+    Ready,
+    /// An epoch is live.
+    Live,
+    /// It is ready, and the live epoch runs with what the files ask for, as far as they were read.
+    Current,
 }
 
 /// What a successful read leads to; the strongest wish since the last one counts.
@@ -129,6 +150,8 @@ pub enum Reply<C> {
     Drained(Option<Epoch>),
     /// Health checks succeed again.
     Undrained(Option<Epoch>),
+    /// What was waited for is so, with this epoch.
+    Reached(Epoch),
     /// Everything is going to end, this urgently.
     Ending(Urgency),
     /// Everything has ended.
@@ -160,6 +183,10 @@ pub struct Released {
 pub struct Overview<C> {
     /// The configuration that was asked for last.
     pub desired: Option<C>,
+    /// What is missing of the files without which nothing is started, while they are awaited. It is
+    /// empty before they were looked at.
+    #[serde(default)]
+    pub awaited: Option<Vec<String>>,
     /// Whether that one stands in for what the files ask for, which could not be used at the start.
     pub stands_in: bool,
     /// Why the last read failed, until a read succeeds.
@@ -254,6 +281,8 @@ pub enum WaitedFor {
     Clients,
     /// The processes were being looked at.
     Look,
+    /// This was not so.
+    Condition(Condition),
     /// Something was running.
     End,
 }
@@ -267,6 +296,9 @@ impl fmt::Display for WaitedFor {
             Self::Proxy => "the proxy had not answered",
             Self::Look => "the processes were still being looked at",
             Self::Clients => "clients were still connected",
+            Self::Condition(Condition::Ready) => "no epoch was ready",
+            Self::Condition(Condition::Live) => "no epoch was live",
+            Self::Condition(Condition::Current) => "the desired configuration did not serve",
             Self::End => "something was still running",
         })
     }

@@ -113,6 +113,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Probation(_)
             | AskState::Clients(_)
             | AskState::Look(_)
+            | AskState::Condition(..)
             | AskState::End => None,
         });
     }

@@ -5,8 +5,8 @@ use alloc::string::String;
 use handover_core::{Outcome, Urgency};
 
 use super::{
-    AskState, Call, EndedBy, Ending, Event, Fault, Ignored, Next, OnTerminate, OpenAsk, Operator,
-    Output, Reception, Refusal, Reply, Signal, Wait,
+    AskState, Call, EndedBy, Ending, Event, Fault, Ignored, JobDone, Next, OnTerminate, OpenAsk,
+    Operator, Output, Reception, Refusal, Reply, Signal, Wait,
 };
 
 impl<C: Clone + Eq> Operator<C> {
@@ -49,6 +49,21 @@ impl<C: Clone + Eq> Operator<C> {
             (Some(Urgency::Stop | Urgency::Kill), _) => Urgency::Kill,
         };
         self.end(urgency, EndedBy::Signal(signal))
+    }
+
+    /// Rule: a job that is done asks for what the first signal asks for, and makes no end more urgent.
+    pub(super) fn job_done(&mut self, done: JobDone) -> Reception {
+        if self.is_ending() {
+            return Reception::Ignored(Ignored::Ending);
+        }
+        let urgency = match self.settings.on_terminate {
+            OnTerminate::Drain => Urgency::Drain,
+            OnTerminate::Stop => {
+                self.drain_unwanted = true;
+                Urgency::Stop
+            }
+        };
+        self.end(urgency, EndedBy::Job(done))
     }
 
     /// Rule: a client that asks for the same once more does not get more.
@@ -108,6 +123,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         self.next = Next::IfDifferent;
         self.attempt = None;
+        self.gate = None;
         self.answer_each(|ask| {
             matches!(ask.state, AskState::Read { .. }).then_some(Err(Refusal::Ending))
         });
@@ -133,7 +149,7 @@ impl<C: Clone + Eq> Operator<C> {
         let _its_asks_are_answered = self.give_up_looking();
         self.answer_each(|ask| {
             Some(match ask.state {
-                AskState::End => Ok(Reply::Ended(ending.clone())),
+                AskState::End | AskState::Condition(..) => Ok(Reply::Ended(ending.clone())),
                 AskState::Read { .. }
                 | AskState::Offered { .. }
                 | AskState::Change(_)

@@ -18,14 +18,17 @@ use core::time::Duration;
 use handover_core::{Epoch, Timestamp};
 
 use super::{
-    AgentView, AskState, Deadline, DeadlineReason, Ignored, LookId, Operator, Output, Reception,
-    Refusal, Reply,
+    AgentView, AskState, Condition, Deadline, DeadlineReason, Ignored, LookId, OpenAsk, Operator,
+    Output, Reception, Refusal, Reply,
 };
 
 /// The pause before the first further look; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The longest pause while a client waits until clients can connect.
+const LONGEST_PAUSE_OF_A_WAIT: Duration = Duration::from_secs(1);
 
 /// What is known of the listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -37,6 +40,9 @@ pub(super) struct Looks {
     listening: Listening,
     /// Whether the last look has seen the present epochs.
     is_current: bool,
+    /// The last look that has seen the epochs that were present when it ended.
+    #[serde(default)]
+    counted: u64,
     /// When the last look was done.
     looked: Timestamp,
     pause: Duration,
@@ -67,6 +73,7 @@ impl Default for Looks {
             begun: 0,
             listening: Listening::NotLooked,
             is_current: false,
+            counted: 0,
             looked: Timestamp::ZERO,
             pause: FIRST_PAUSE,
         }
@@ -96,6 +103,11 @@ impl Looks {
         self.is_current
     }
 
+    /// Returns whether the present epochs were looked at, by this look or a later one.
+    pub(super) fn are_current_since(&self, look: LookId) -> bool {
+        self.is_current && self.counted >= look.0
+    }
+
     /// Returns the look that is under way.
     pub(super) fn open(&self) -> Option<LookId> {
         Some(self.open?.id)
@@ -108,6 +120,20 @@ impl<C: Clone + Eq> Operator<C> {
         match self.looks.open {
             Some(open) => LookId(open.id.0.saturating_add(1)),
             None => self.look(),
+        }
+    }
+
+    /// Rule: who waits until clients can connect is answered after a look that began after the question.
+    /// While nothing is live, such a look comes with the first epoch that is.
+    pub(super) fn look_for_a_condition(&mut self, condition: Condition) -> LookId {
+        match condition {
+            Condition::Live => LookId(0),
+            Condition::Ready | Condition::Current
+                if self.agent.live().is_some() && !self.is_ending() =>
+            {
+                self.look_for_a_status()
+            }
+            Condition::Ready | Condition::Current => LookId(self.looks.begun.saturating_add(1)),
         }
     }
 
@@ -157,6 +183,7 @@ impl<C: Clone + Eq> Operator<C> {
                 Listening::Unknown
             };
             self.looks.is_current = true;
+            self.looks.counted = id.0;
             self.looks.looked = self.now;
         }
         if look.is_overtaken {
@@ -171,8 +198,19 @@ impl<C: Clone + Eq> Operator<C> {
         self.answer_statuses(|awaited| {
             (awaited <= id).then(|| Ok(Reply::Status(overview.clone().into())))
         });
-        let is_awaited = |ask: &super::OpenAsk| matches!(ask.state, AskState::Look(_));
-        let is_needed = look.is_overtaken && is_live && !self.is_ending();
+        let may_show_more = is_live && !self.is_ending();
+        let is_awaited = |ask: &OpenAsk| match ask.state {
+            AskState::Look(_) => true,
+            AskState::Condition(_, awaited) => may_show_more && awaited > id,
+            AskState::Read { .. }
+            | AskState::Offered { .. }
+            | AskState::Change(_)
+            | AskState::Probation(_)
+            | AskState::Call(_)
+            | AskState::Clients(_)
+            | AskState::End => false,
+        };
+        let is_needed = look.is_overtaken && may_show_more;
         if is_needed || self.asks.iter().any(is_awaited) {
             self.look();
         }
@@ -190,8 +228,13 @@ impl<C: Clone + Eq> Operator<C> {
     pub(super) fn look_deadline(&self) -> Option<Deadline> {
         let is_due =
             self.looks.listening == Listening::No && self.looks.open.is_none() && !self.is_ending();
+        let is_waited_for = self.asks.iter().any(OpenAsk::needs_a_look);
+        let pause = match is_waited_for {
+            true => self.looks.pause.min(LONGEST_PAUSE_OF_A_WAIT),
+            false => self.looks.pause,
+        };
         is_due.then(|| Deadline {
-            at: self.looks.looked.after(self.looks.pause),
+            at: self.looks.looked.after(pause),
             reason: DeadlineReason::Look,
         })
     }
@@ -221,6 +264,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Probation(_)
             | AskState::Call(_)
             | AskState::Clients(_)
+            | AskState::Condition(..)
             | AskState::End => None,
         });
     }

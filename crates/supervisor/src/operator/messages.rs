@@ -122,6 +122,12 @@ pub enum Input<C> {
         /// What was seen.
         seen: Seen,
     },
+    /// What is missing of the files without which nothing is started, each in a sentence. Nothing is
+    /// missing where there is none. It answers [`Output::LookForFiles`], and follows each change of these
+    /// files.
+    FilesFound(Vec<String>),
+    /// The job that this instance was started for is done.
+    JobDone(JobDone),
     /// A part of the driver has panicked, with this message. A look that is under way is not waited
     /// for any longer.
     Broken(String),
@@ -141,6 +147,10 @@ pub enum Output<C> {
     },
     /// Drop this read. Its result would be ignored.
     CancelRead(ReadId),
+    /// Look at the files without which nothing is started, and answer with [`Input::FilesFound`].
+    LookForFiles,
+    /// Watch these files no longer: a read has succeeded.
+    ForgetFiles,
     /// Ask the agent for this configuration, as by [`Input::Desire`](handover_core::Input::Desire).
     Apply {
         /// The number of the change.
@@ -469,6 +479,8 @@ pub enum Notification {
 pub enum Summary {
     /// Nothing is seen to serve yet, or any more.
     Starting,
+    /// Nothing is started, because files are awaited.
+    AwaitingFiles,
     /// The desired configuration serves.
     Serving(Epoch),
     /// Another configuration than the desired one serves.
@@ -485,6 +497,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("nothing serves"),
+            Self::AwaitingFiles => f.write_str("nothing serves yet: files are awaited"),
             Self::Serving(epoch) => write!(f, "epoch {epoch} serves"),
             Self::ServingAnother(epoch) => {
                 write!(
@@ -540,6 +553,21 @@ pub enum Event {
     },
     /// A drain that a signal asked for has no effect, because everything ends.
     DrainTooLate,
+    /// Nothing is started, because this is missing. It is repeated after pauses that grow.
+    AwaitsFiles(Vec<String>),
+    /// The awaited files are there, and the configuration is read.
+    FilesAreThere,
+}
+
+/// How it was seen that a job is done.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub enum JobDone {
+    /// The process with this id has ended.
+    ProcessEnded(u32),
+    /// The file has appeared.
+    FileAppeared,
 }
 
 /// What has asked for the end.
@@ -553,6 +581,10 @@ pub enum EndedBy {
     Ask(AskId),
     /// The first read, which has failed.
     FirstRead,
+    /// The job of this instance, which is done.
+    Job(JobDone),
+    /// The limit of the wait for files.
+    FilesLimit,
     /// A panic in the driver.
     Panic,
 }
@@ -586,6 +618,8 @@ pub struct Ending {
 pub enum Fault {
     /// The first read has failed, so there was nothing to run.
     NotRead(ReadFailure),
+    /// The awaited files were not there in time. What was missing; nothing if they were never seen.
+    FilesMissing(Vec<String>),
     /// A part of the driver has panicked, with this message.
     Panic(String),
 }
@@ -662,6 +696,10 @@ pub enum DeadlineReason {
     Examine,
     /// When to give up such a look: while it is under way.
     ExaminationLimit,
+    /// When to report again which files are missing: while they are.
+    FilesReport,
+    /// When to end without the awaited files: while they are missing and there is a limit.
+    FilesLimit,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -673,6 +711,8 @@ impl fmt::Display for DeadlineReason {
             Self::Look => f.write_str("look again whether anything listens"),
             Self::Examine => f.write_str("look again at what serves"),
             Self::ExaminationLimit => f.write_str("the look at what serves has taken too long"),
+            Self::FilesReport => f.write_str("report the missing files again"),
+            Self::FilesLimit => f.write_str("files were awaited for long enough"),
         }
     }
 }

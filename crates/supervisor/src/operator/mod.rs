@@ -37,8 +37,9 @@
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
-//! what has failed, `notify` tells the service manager, `rename` leaves the content of configurations out, `verdict`
-//! says whether clients should be sent here, `view` is what an operator shows of itself.
+//! what has failed, `condition` answers those who wait until something is so, `gate` holds the first read until
+//! files are there, `notify` tells the service manager, `rename` leaves the content of configurations out,
+//! `verdict` says whether clients should be sent here, `view` is what an operator shows of itself.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -46,8 +47,10 @@ mod again;
 mod ask;
 mod calls;
 mod changes;
+mod condition;
 mod ending;
 mod evidence;
+mod gate;
 mod looks;
 mod messages;
 mod notify;
@@ -67,27 +70,31 @@ use handover_core::{Epoch, Timestamp, Urgency};
 use self::again::{Attempt, Pause};
 use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
+use self::gate::Gate;
 use self::looks::Looks;
 use self::notify::Told;
 use self::reading::{OpenRead, Wanted};
 use self::trial::Trials;
 
 pub use self::ask::{
-    AskId, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait, WaitedFor,
+    AskId, Condition, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait,
+    WaitedFor,
 };
 pub use self::evidence::{
     ErrorRise, EvidenceRules, Examination, ProbeResult, Probed, Seen, Totals,
 };
+pub use self::gate::FileWait;
 pub use self::rename::Rename;
 
 pub use self::messages::{
     Again, AgentView, Call, CallId, ChangeId, Clients, Deadline, DeadlineReason, EndedBy, Ending,
-    EpochView, Event, ExaminationId, Fault, Ignored, Input, Inputs, LookId, Notification, Output,
-    ReadFailure, ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary, TakenIn,
+    EpochView, Event, ExaminationId, Fault, Ignored, Input, Inputs, JobDone, LookId, Notification,
+    Output, ReadFailure, ReadId, Reading, Reception, Settlement, Shortage, Signal, Summary,
+    TakenIn,
 };
 pub use self::trial::{Probation, Unfit};
 pub use self::verdict::{Health, Lacking, Verdict, Why};
-pub use self::view::Condition;
+pub use self::view::Gauges;
 pub(crate) use self::view::is_current;
 
 /// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
@@ -110,6 +117,9 @@ pub struct Settings {
     /// Whether a look could show nothing of an epoch: its proxy shows nothing, and there is no probe of
     /// the user. Then none is made.
     pub nothing_to_examine: bool,
+    /// Whether nothing is started before some files are there.
+    #[serde(default)]
+    pub files: Option<FileWait>,
 }
 
 /// What the first signal to end leads to.
@@ -212,6 +222,8 @@ pub enum OnTerminate {
 ///             Output::Finish(ending) => finished = Some(ending),
 ///             // No read is slow, no client asks, and there is no process here.
 ///             Output::CancelRead(_) | Output::WatchClients { .. } | Output::Forward(_) => {}
+///             // No file is awaited.
+///             Output::LookForFiles | Output::ForgetFiles => {}
 ///         }
 ///     }
 ///     // A driver arms its timer by `poll_timeout`, waits, and reads its clock here.
@@ -228,6 +240,9 @@ pub enum OnTerminate {
 pub struct Operator<C> {
     settings: Settings,
     now: Timestamp,
+    /// What holds the first read, until one has succeeded.
+    #[serde(default)]
+    gate: Option<Gate>,
     /// What was asked for last.
     wanted: Option<Wanted<C>>,
     /// The other inputs of the configuration that went live last.
@@ -297,6 +312,8 @@ enum AskState {
     Call(CallId),
     /// For this look at the processes.
     Look(LookId),
+    /// Until this is so, as seen by this look or a later one.
+    Condition(Condition, LookId),
     /// Until no client is connected; the epoch that was live at the drain.
     Clients(Option<Epoch>),
     /// For the end.
@@ -315,6 +332,7 @@ impl OpenAsk {
             AskState::Probation(_) => WaitedFor::Probation,
             AskState::Call(_) => WaitedFor::Proxy,
             AskState::Look(_) => WaitedFor::Look,
+            AskState::Condition(condition, _) => WaitedFor::Condition(condition),
             AskState::Clients(_) => WaitedFor::Clients,
             AskState::End => WaitedFor::End,
         }
@@ -326,13 +344,17 @@ impl<C: Clone + Eq> Operator<C> {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let mut operator = Self::idle(settings);
-        operator.read(Next::IfDifferent, false);
+        match settings.files {
+            Some(_) => operator.shut_the_gate(),
+            None => operator.read(Next::IfDifferent, false),
+        }
         operator.notify();
         operator
     }
 
     /// Returns an operator that begins with a configuration which stands in for what the files ask
-    /// for, because that cannot be used. It reads the files once they change, or when it is asked to.
+    /// for, because that cannot be used. It reads the files once they change, or when it is asked to. It
+    /// awaits no files: there is something to run.
     #[must_use]
     pub fn with_stand_in(settings: Settings, stand_in: Reading<C>) -> Self {
         let mut operator = Self::idle(settings);
@@ -348,6 +370,7 @@ impl<C: Clone + Eq> Operator<C> {
         Self {
             settings,
             now: Timestamp::ZERO,
+            gate: None,
             wanted: None,
             served: None,
             problem: None,
@@ -382,6 +405,7 @@ impl<C: Clone + Eq> Operator<C> {
     pub fn handle_input(&mut self, now: Timestamp, input: Input<C>) -> Reception {
         self.now = self.now.max(now);
         let reception = self.take(input);
+        self.answer_conditions();
         self.notify();
         reception
     }
@@ -396,8 +420,11 @@ impl<C: Clone + Eq> Operator<C> {
                 DeadlineReason::Look => self.look_again(),
                 DeadlineReason::Examine => self.examine(),
                 DeadlineReason::ExaminationLimit => self.give_up_examining(),
+                DeadlineReason::FilesReport => self.report_missing_files(),
+                DeadlineReason::FilesLimit => self.files_limit_passed(),
             }
         }
+        self.answer_conditions();
         self.notify();
     }
 
@@ -418,6 +445,7 @@ impl<C: Clone + Eq> Operator<C> {
         let tries = self.attempt_deadline().into_iter();
         let looks = self.look_deadline().into_iter();
         let looks = looks.chain(self.examination_deadline());
+        let looks = looks.chain(self.gate_deadline());
         limits.chain(tries).chain(looks).min()
     }
 
@@ -437,6 +465,8 @@ impl<C: Clone + Eq> Operator<C> {
             | Input::ClientsWatched { .. }
             | Input::Looked { .. }
             | Input::Examined { .. }
+            | Input::FilesFound(_)
+            | Input::JobDone(_)
             | Input::Broken(_)
                 if self.ended.is_some() =>
             {
@@ -456,6 +486,8 @@ impl<C: Clone + Eq> Operator<C> {
             Input::ClientsWatched { ask, result } => self.clients_watched(ask, result),
             Input::Looked { look, listens } => self.looked(look, &listens),
             Input::Examined { examination, seen } => self.examined(examination, &seen),
+            Input::FilesFound(missing) => self.files_found(missing),
+            Input::JobDone(done) => self.job_done(done),
             Input::Broken(message) => self.broken(message),
         }
     }
@@ -468,9 +500,10 @@ impl<C: Clone + Eq> Operator<C> {
         self.newest_ask = Some(id);
         let wait = match request {
             Request::Status | Request::Who | Request::Undrain => Wait::No,
-            Request::Reload { wait, .. } | Request::Drain { wait } | Request::Stop { wait, .. } => {
-                wait
-            }
+            Request::Reload { wait, .. }
+            | Request::Drain { wait }
+            | Request::Await { wait, .. }
+            | Request::Stop { wait, .. } => wait,
         };
         let through_probation = matches!(
             request,
@@ -498,6 +531,14 @@ impl<C: Clone + Eq> Operator<C> {
                 let open = ask(AskState::Look(look));
                 self.asks.push(open);
             }
+            Request::Await { condition, .. } => match self.ended.clone() {
+                Some(ending) => self.answer(id, Ok(Reply::Ended(ending))),
+                None => {
+                    let look = self.look_for_a_condition(condition);
+                    let open = ask(AskState::Condition(condition, look));
+                    self.asks.push(open);
+                }
+            },
             // Connections hold an end up as well, so it is answered then too.
             Request::Who => self.answer(id, Ok(Reply::Who)),
             Request::Stop { now, wait } => {
@@ -512,6 +553,10 @@ impl<C: Clone + Eq> Operator<C> {
             Request::Reload { next, hurry, .. } => match self.settings.no_cold_restart {
                 Some(why) if next == Next::Cold => {
                     self.answer(id, Err(Refusal::NotSupported(Report::new(why))));
+                }
+                _ if self.is_gated() && !wait.waits() => {
+                    let report = self.awaited_report();
+                    self.answer(id, Err(Refusal::NotRead(report)));
                 }
                 _ => {
                     let open = ask(AskState::Read { hurry });

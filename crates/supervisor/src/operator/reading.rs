@@ -1,6 +1,7 @@
 //! From a wish to a change: the files are read, and what they ask for is passed on.
 
 use super::changes::OpenChange;
+use super::gate::Gate;
 use super::{
     Again, AskState, ChangeId, EndedBy, Event, Fault, Ignored, Next, Operator, Output, ReadFailure,
     ReadId, Reading, Reception, Refusal,
@@ -36,10 +37,14 @@ impl<C: Clone + Eq> Operator<C> {
     /// the new one.
     ///
     /// Whoever waited for the older read waits for the newer one. A look that an older read had yet
-    /// to take is still due: the reported change need not be the only one.
+    /// to take is still due: the reported change need not be the only one. While files are awaited there
+    /// is nothing to read.
     pub(super) fn read(&mut self, next: Next, look: bool) {
         self.next = self.next.max(next);
         self.attempt = None;
+        if self.gate.as_mut().is_some_and(Gate::holds_a_read) {
+            return;
+        }
         self.reads = self.reads.saturating_add(1);
         let read = OpenRead {
             id: ReadId(self.reads),
@@ -70,6 +75,9 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     fn has_read(&mut self, reading: Reading<C>) {
+        if self.gate.take().is_some() {
+            self.outputs.push_back(Output::ForgetFiles);
+        }
         self.problem = None;
         let changed = self
             .wanted
@@ -124,7 +132,12 @@ impl<C: Clone + Eq> Operator<C> {
     ///
     /// The next epoch that was wished for is owed by the next read that succeeds. A cold restart is
     /// not: it cuts connections, and its client was told that it did not happen.
-    fn not_read(&mut self, failure: ReadFailure) {
+    ///
+    /// While a gate is there, the first read may have failed because an awaited file has vanished again.
+    pub(super) fn not_read(&mut self, failure: ReadFailure) {
+        let Some(failure) = self.keep_for_the_gate(failure) else {
+            return;
+        };
         self.next = self.next.min(Next::Renew);
         self.problem = Some(failure.report.clone());
         if self.wanted.is_some() {

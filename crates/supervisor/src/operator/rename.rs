@@ -28,6 +28,7 @@ impl<C> Operator<C> {
         Operator {
             settings: self.settings,
             now: self.now,
+            gate: self.gate.clone(),
             wanted: self.wanted.as_ref().map(|wanted| Wanted {
                 reading: wanted.reading.rename(names),
                 stands_in: wanted.stands_in,
@@ -124,6 +125,8 @@ impl<C> Input<C> {
                 examination: *examination,
                 seen: seen.clone(),
             },
+            Self::FilesFound(missing) => Input::FilesFound(missing.clone()),
+            Self::JobDone(done) => Input::JobDone(*done),
             Self::Broken(message) => Input::Broken(message.clone()),
         }
     }
@@ -158,6 +161,8 @@ impl<C> Output<C> {
                 look: *look,
             },
             Self::CancelRead(read) => Output::CancelRead(*read),
+            Self::LookForFiles => Output::LookForFiles,
+            Self::ForgetFiles => Output::ForgetFiles,
             Self::Terminate(urgency) => Output::Terminate(*urgency),
             Self::Release(epoch) => Output::Release(*epoch),
             Self::Call { call, what } => Output::Call {
@@ -199,6 +204,7 @@ impl<C> Reply<C> {
         match self {
             Self::Status(overview) => Reply::Status(Box::new(Overview {
                 desired: overview.desired.as_ref().map(|it| names.config(it)),
+                awaited: overview.awaited.clone(),
                 stands_in: overview.stands_in,
                 problem: overview.problem.clone(),
                 ready: overview.ready,
@@ -220,6 +226,7 @@ impl<C> Reply<C> {
             Self::Draining(epoch) => Reply::Draining(*epoch),
             Self::Drained(epoch) => Reply::Drained(*epoch),
             Self::Undrained(epoch) => Reply::Undrained(*epoch),
+            Self::Reached(epoch) => Reply::Reached(*epoch),
             Self::Ending(urgency) => Reply::Ending(*urgency),
             Self::Ended(ending) => Reply::Ended(ending.clone()),
         }

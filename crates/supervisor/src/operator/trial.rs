@@ -324,6 +324,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Call(_)
             | AskState::Clients(_)
             | AskState::Look(_)
+            | AskState::Condition(..)
             | AskState::End => None,
         });
     }

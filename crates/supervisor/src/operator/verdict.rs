@@ -75,6 +75,8 @@ pub enum Lacking {
     Unusable,
     /// What serves stands in for files that asked for nothing that can be run.
     StandIn,
+    /// Nothing is read before the awaited files are there.
+    AwaitsFiles,
     /// No configuration was read yet.
     NotRead,
     /// The agent was asked for it, and has not shown yet what becomes of it.
@@ -152,6 +154,9 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// Returns why what is desired does not serve, with this live epoch; `None` if it serves.
     fn lacking(&self, live: Option<Epoch>) -> Option<Lacking> {
+        if self.is_gated() {
+            return Some(Lacking::AwaitsFiles);
+        }
         if self.problem.is_some() {
             return Some(Lacking::Unusable);
         }
@@ -219,6 +224,7 @@ impl fmt::Display for Lacking {
             Self::StandIn => {
                 f.write_str("it stands in for files that asked for nothing that could be run")
             }
+            Self::AwaitsFiles => f.write_str("files are awaited (`handover status` shows which)"),
             Self::NotRead => f.write_str("no configuration was read yet"),
             Self::Asked => f.write_str("it was asked for just now"),
             // The moment is one of the agent's clock, which means nothing outside.

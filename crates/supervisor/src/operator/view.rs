@@ -10,7 +10,7 @@ use super::{
 /// The state of an operator in a few words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Condition {
+pub struct Gauges {
     /// Whether an epoch serves; see [`Operator::is_ready`].
     pub ready: bool,
     /// Whether what serves is what the files ask for; see [`Operator::is_current`].
@@ -62,8 +62,8 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// Returns the state of the operator in a few words.
     #[must_use]
-    pub fn condition(&self) -> Condition {
-        Condition {
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
             ready: self.is_ready(),
             current: self.is_current(),
             ending: self.is_ending(),
@@ -138,6 +138,7 @@ impl<C: Clone + Eq> Operator<C> {
         let wanted = self.wanted.as_ref();
         Overview {
             desired: wanted.map(|wanted| wanted.reading.config.clone()),
+            awaited: self.awaited(),
             stands_in: self.stands_in(),
             problem: self.problem.as_ref().map(|report| report.message.clone()),
             ready: self.is_ready(),

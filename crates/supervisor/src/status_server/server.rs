@@ -158,9 +158,13 @@ impl Server {
                     Ok(json)
                 }
                 Err(refusal) => Err(refusal.message),
-                Ok(Reply::Reloaded(_) | Reply::Drained(_) | Reply::Stopped(_) | Reply::Who(_)) => {
-                    Err(ended())
-                }
+                Ok(
+                    Reply::Reloaded(_)
+                    | Reply::Drained(_)
+                    | Reply::Stopped(_)
+                    | Reply::Who(_)
+                    | Reply::Waited(_),
+                ) => Err(ended()),
             }
         };
         let late = |_| "the status was not there in time".to_owned();

@@ -4,7 +4,7 @@
 
 use handover_core::{Epoch, Event as AgentEvent, Exit, GaveUp, Held, Purpose, Urgency};
 
-use crate::operator::{Again, Call, EndedBy, Event};
+use crate::operator::{Again, Call, EndedBy, Event, JobDone};
 
 /// An event.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +149,13 @@ pub(super) fn of_operator(event: &Event) -> Told {
             let by = match by {
                 EndedBy::Signal(signal) => format!("{signal} asked for it"),
                 EndedBy::Ask(_) => "a client of the control socket asked for it".to_owned(),
+                EndedBy::Job(JobDone::ProcessEnded(_)) => {
+                    "the process of its job has ended".to_owned()
+                }
+                EndedBy::Job(JobDone::FileAppeared) => {
+                    "the file of its job has appeared".to_owned()
+                }
+                EndedBy::FilesLimit => "awaited files did not come in time".to_owned(),
                 EndedBy::FirstRead => "there is nothing to run".to_owned(),
                 EndedBy::Panic => "there is a bug".to_owned(),
             };
@@ -178,6 +185,10 @@ pub(super) fn of_operator(event: &Event) -> Told {
             of_all(event, format!("{done}{what}"))
         }
         Event::ProbeUnknown { .. } => of_all("probe_unknown", "a probe could not be made"),
+        Event::AwaitsFiles(_) => {
+            of_all("awaits_files", "nothing is started before files are there")
+        }
+        Event::FilesAreThere => of_all("files_are_there", "the awaited files are there"),
         Event::DrainTooLate => of_all("drain_too_late", "a drain has no effect: everything ends"),
     }
 }

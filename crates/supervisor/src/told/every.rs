@@ -4,11 +4,12 @@ macro_rules! every {
     (Event, $value:expr, $($more:tt)*) => { match $value {
         Event::Ending { .. } | Event::NextIsDue(_) | Event::NotRead(_) | Event::NotTakenIn(_)
         | Event::Unchanged(_) | Event::Short(_) | Event::TriesAgain(_) | Event::Called { .. }
-        | Event::ProbeUnknown { .. } | Event::DrainTooLate => {}
+        | Event::ProbeUnknown { .. } | Event::DrainTooLate | Event::AwaitsFiles(_)
+        | Event::FilesAreThere => {}
         $($more)*
     } };
     (Summary, $value:expr, $($more:tt)*) => { match $value {
-        Summary::Starting | Summary::Serving(_) | Summary::ServingAnother(_)
+        Summary::Starting | Summary::AwaitingFiles | Summary::Serving(_) | Summary::ServingAnother(_)
         | Summary::NotListening(_) | Summary::Draining | Summary::Stopping => {}
         $($more)*
     } };
@@ -19,7 +20,8 @@ macro_rules! every {
     } };
     (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
         DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look
-        | DeadlineReason::Examine | DeadlineReason::ExaminationLimit => {}
+        | DeadlineReason::Examine | DeadlineReason::ExaminationLimit
+        | DeadlineReason::FilesReport | DeadlineReason::FilesLimit => {}
         $($more)*
     } };
 }

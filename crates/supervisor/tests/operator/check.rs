@@ -1,16 +1,20 @@
 //! The promises of an operator by name, and a checker that watches an operator step by step. It sees
 //! what goes in and what comes out, and the public getters.
 
+mod answers;
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use handover_core::{Epoch, EpochState, Standing, Timestamp, Urgency};
+use handover_core::{Epoch, EpochState, Timestamp, Urgency};
 use handover_supervisor::operator::{
-    Again, AgentView, AskId, Call, CallId, ChangeId, Clients, Event, Input, Inputs, LookId, Next,
-    Notification, Operator, Output, Progress, ReadFailure, ReadId, Reading, Reception, Refusal,
+    Again, AgentView, AskId, Call, CallId, ChangeId, Condition, EndedBy, Event, Input, Inputs,
+    LookId, Next, Notification, Operator, Output, ReadFailure, ReadId, Reading, Reception, Refusal,
     Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
 };
 
 use crate::trials::{self, Trials};
+pub(crate) use order::Files;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub(crate) struct Violation {
 }
 
 /// Every promise. The model shows each as a property.
-pub(crate) const INVARIANTS: [&str; 23] = [
+pub(crate) const INVARIANTS: [&str; 27] = [
     "every_ask_is_answered_once",
     "newest_read_wins",
     "a_read_is_pending_at_most_once",
@@ -39,6 +43,10 @@ pub(crate) const INVARIANTS: [&str; 23] = [
     "what_is_due_is_done",
     "what_is_ignored_changes_nothing",
     "getters_show_what_was_told",
+    "a_wait_ends_once_it_is_so",
+    "nothing_is_read_while_files_are_missing",
+    "files_are_awaited_until_a_read_succeeds",
+    "missing_files_end_it_at_the_limit_only",
     trials::TRIED_ONLY,
     trials::ONE,
     trials::ONCE,
@@ -76,6 +84,18 @@ pub(crate) struct Checker<C> {
     seen_now: bool,
     /// The looks that were begun before each status was asked for.
     statuses: BTreeMap<AskId, u64>,
+    /// What each open ask waits for, and the looks that were begun before it.
+    waits: BTreeMap<AskId, (Condition, u64)>,
+    /// The last look that counted.
+    counted: u64,
+    /// Whether the change that was asked for last has come to its end.
+    settled: bool,
+    /// Whether the last read has failed.
+    failed: bool,
+    stands_in: bool,
+    pub(crate) files: Files,
+    /// Whether it ends because something is wrong, so that the reason is worth to be waited for.
+    faulty: bool,
     pub(crate) trials: Trials,
     now: Timestamp,
     /// The reloads that wait through the probation, and those of them whose change was live.
@@ -123,6 +143,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             seen: None,
             seen_now: false,
             statuses: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            counted: 0,
+            settled: true,
+            failed: false,
+            stands_in: stand_in.is_some(),
+            files: Files::default(),
+            faulty: false,
             trials: Trials::default(),
             now: Timestamp::ZERO,
             through: BTreeMap::new(),
@@ -179,6 +206,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         Ok(outputs)
     }
 
+    /// The number of the newest read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads
+    }
+
     /// Whether the agent has denied a change, because it ends.
     pub(crate) fn denied(&self) -> bool {
         self.denied
@@ -228,6 +260,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             false => Some(false),
         });
         self.seen_now = true;
+        self.counted = self.looks;
     }
 
     /// Notes what the input tells.
@@ -236,6 +269,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             if self.newest_ask.is_none_or(|newest| newest < *ask) {
                 self.newest_ask = Some(*ask);
                 self.open.insert(*ask);
+                if let Request::Await { condition, .. } = request {
+                    self.waits.insert(*ask, (*condition, self.looks));
+                }
                 if *request == Request::Status {
                     self.statuses.insert(*ask, self.looks);
                 }
@@ -263,6 +299,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             self.watched.remove(ask);
             self.reloads.remove(ask);
             self.statuses.remove(ask);
+            self.waits.remove(ask);
             self.through.remove(ask);
         }
         self.trials.take(input, &self.settings);
@@ -273,8 +310,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Input::Signal(Signal::HangUp) => self.wish(Next::Renew),
             Input::ReadDone { read, result } if Some(*read) == self.read => {
                 self.read = None;
+                self.failed = result.is_err();
                 match result {
-                    Ok(reading) => return Cause::Read(reading.clone()),
+                    Ok(reading) => {
+                        self.stands_in = false;
+                        return Cause::Read(reading.clone());
+                    }
                     Err(ReadFailure { .. }) => self.next = self.next.min(Next::Renew),
                 }
             }
@@ -286,12 +327,19 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             }
             Input::TakenIn {
                 result: TakenIn::Denied,
-                ..
-            } if accepted => self.denied = true,
+                change,
+            } if accepted => {
+                self.denied = true;
+                self.settled |= change.0 == self.changes;
+            }
+            Input::FilesFound(missing) if self.files.watched => {
+                self.files.look = false;
+                self.files.are_there = missing.is_empty();
+            }
             Input::AgentChanged(view) => self.see(view),
             Input::Looked { look, listens } if self.look == Some(*look) => self.looked(listens),
             // It may be the look that has panicked.
-            Input::Broken(_) => self.look = None,
+            Input::Broken(_) => (self.look, self.faulty) = (None, true),
             Input::AgentEnded(_) => self.ended = true,
             Input::CallDone { call, .. } if self.call == Some(*call) => self.call = None,
             Input::ClientsWatched { ask, .. } => {
@@ -310,7 +358,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Input::Released { .. }
             | Input::CallDone { .. }
             | Input::Examined { .. }
+            | Input::FilesFound(_)
+            | Input::JobDone(_)
             | Input::Looked { .. } => {}
+        }
+        if let Input::Settled { change, .. } = input {
+            self.settled |= change.0 == self.changes;
         }
         if let Input::Settled {
             change,
@@ -377,6 +430,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Read { read, .. } => {
                 ensure(!self.is_ending(), "no_apply_after_terminate", told)?;
                 ensure(read.0 > self.reads, "newest_read_wins", told)?;
+                ensure(
+                    !self.files.watched || self.files.are_there,
+                    "nothing_is_read_while_files_are_missing",
+                    told,
+                )?;
                 self.reads = read.0;
                 self.read = Some(*read);
             }
@@ -388,6 +446,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     told,
                 )?;
             }
+            Output::LookForFiles | Output::ForgetFiles => self.files_output(output, cause)?,
             Output::Apply { change, config } => {
                 *asked += 1;
                 self.change(*change, config, Next::IfDifferent, cause, told)?;
@@ -399,6 +458,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Restart { change, config } => {
                 *asked += 1;
                 self.change(*change, config, Next::Cold, cause, told)?;
+            }
+            Output::Event(Event::Ending { by, .. }) => {
+                self.faulty |= matches!(
+                    by,
+                    EndedBy::FirstRead | EndedBy::FilesLimit | EndedBy::Panic
+                );
             }
             Output::Terminate(urgency) => {
                 let rises = self.urgency.is_none_or(|before| before < *urgency);
@@ -429,9 +494,16 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 ensure(open, "clients_are_watched_for_open_asks_only", told)?;
             }
             Output::Answer { ask, answer } => {
+                if let (Some((condition, begun)), Ok(Reply::Reached(_))) =
+                    (self.waits.get(ask), answer)
+                {
+                    let is_so = self.is_so(*condition, *begun);
+                    ensure(is_so, "a_wait_ends_once_it_is_so", told)?;
+                }
                 let open = self.open.remove(ask);
                 ensure(open, "every_ask_is_answered_once", told)?;
                 self.watched.remove(ask);
+                let waited = self.waits.remove(ask).is_some();
                 let begun = self.statuses.remove(ask);
                 if let (Some(begun), Ok(_)) = (begun, answer) {
                     let seen = match input {
@@ -444,6 +516,8 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 let followed = self.reloads.remove(ask).flatten();
                 let was_live = self.through.remove(ask).unwrap_or_default();
                 let is_its_own = match input {
+                    // It is about no change.
+                    _ if waited => true,
                     // Another one is desired, or the probation of its own is over.
                     Some(Input::TakenIn { .. } | Input::Settled { .. }) if was_live => true,
                     Some(Input::TakenIn { change, .. } | Input::Settled { change, .. }) => {
@@ -466,7 +540,8 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             Output::Notify(Notification::Status(_)) => {}
             Output::Notify(notification) => self.notified(*notification)?,
             Output::Event(Event::TriesAgain(Again::Start)) => self.wish(Next::Renew),
-            Output::Finish(_) => {
+            Output::Finish(ending) => {
+                self.files_ending(ending)?;
                 ensure(
                     self.ended && self.open.is_empty(),
                     "every_ask_is_answered_once",
@@ -481,31 +556,6 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Output::Unfit { .. } => {}
         }
         Ok(())
-    }
-
-    /// Whether the answer to an ask that waits through the probation tells how the probation has ended.
-    fn is_over(&self, answer: &Result<Reply<C>, Refusal>) -> bool {
-        let standing = self.view.standing;
-        match answer {
-            Ok(Reply::Reloaded {
-                progress: Progress::Live(epoch),
-                ..
-            }) => {
-                let mut epochs = self.view.epochs.iter();
-                let is_tried =
-                    epochs.any(|view| view.epoch == *epoch && (view.on_probation || view.unfit));
-                standing == Standing::Live(*epoch) && !is_tried
-            }
-            Err(Refusal::GivenUp { epoch, .. }) => {
-                let mut epochs = self.view.epochs.iter();
-                standing == Standing::GivenUp(*epoch)
-                    || epochs.any(|view| view.epoch == *epoch && view.unfit)
-            }
-            Err(Refusal::NotRestarted) => standing == Standing::NotRestarted,
-            Err(Refusal::Ending) => self.is_ending() || standing == Standing::Ending,
-            Err(Refusal::Replaced) => true,
-            Ok(_) | Err(_) => false,
-        }
     }
 
     fn change(
@@ -532,6 +582,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         };
         ensure(how == wished, "what_was_read_is_asked_for_as_wished", told)?;
         self.next = Next::IfDifferent;
+        self.settled = false;
         self.changes = change.0;
         for followed in self.reloads.values_mut() {
             followed.get_or_insert(change);
@@ -564,63 +615,6 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         Ok(())
     }
 
-    /// Whether what is answered has just been told to the operator.
-    fn is_backed(&self, answer: &Result<Reply<C>, Refusal>, input: Option<&Input<C>>) -> bool {
-        match (answer, input) {
-            (
-                Ok(Reply::Reloaded {
-                    progress: Progress::Live(epoch),
-                    ..
-                }),
-                input,
-            ) => matches!(
-                input, Some(Input::Settled { result: Settlement::Live(live), .. }) if live == epoch
-            ),
-            (Ok(Reply::Drained(_)), input) => matches!(
-                input,
-                Some(Input::ClientsWatched {
-                    result: Clients::Gone,
-                    ..
-                })
-            ),
-            (Ok(Reply::Draining(_) | Reply::Undrained(_)), input) => {
-                matches!(input, Some(Input::CallDone { result: Ok(_), .. }))
-            }
-            (Ok(Reply::Ended(_)), _) => self.ended,
-            (Ok(Reply::Ending(urgency)), _) => self.urgency == Some(*urgency),
-            (Ok(Reply::Who), input) => matches!(
-                input,
-                Some(Input::Asked {
-                    request: Request::Who,
-                    ..
-                })
-            ),
-            (Ok(Reply::Status(overview)), _) => {
-                overview.ready == (!self.is_ending() && self.serves())
-                    && overview.listening == self.seen.flatten()
-            }
-            (
-                Err(Refusal::Ending),
-                Some(Input::TakenIn { .. } | Input::Settled { .. } | Input::CallDone { .. }),
-            ) => true,
-            (Err(Refusal::Ending), _) => self.is_ending(),
-            (Err(Refusal::TimedOut { .. }), input) => input.is_none(),
-            (
-                Ok(Reply::Reloaded { .. })
-                | Err(
-                    Refusal::NotSupported(_)
-                    | Refusal::NotRead(_)
-                    | Refusal::GivenUp { .. }
-                    | Refusal::Replaced
-                    | Refusal::NotRestarted
-                    | Refusal::Failed(_)
-                    | Refusal::ClientsUnknown(_),
-                ),
-                input,
-            ) => input.is_some(),
-        }
-    }
-
     /// Compares what the operator shows with what it was told and has said.
     fn state(&mut self, operator: &Operator<C>) -> Result<(), Violation> {
         // The end of the agent, a denial and a signal end every probation as well.
@@ -649,6 +643,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             "a_read_is_pending_at_most_once",
             || format!("{:?} and {:?}", operator.reading(), self.read),
         )?;
+        self.order(overview.awaited.is_some())?;
         let open: BTreeSet<AskId> = operator.asks().map(|(ask, _)| ask).collect();
         ensure(open == self.open, "every_ask_is_answered_once", || {
             format!("{open:?} and {:?}", self.open)
@@ -695,6 +690,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
 }
 
 const LIVE: EpochState = EpochState::Live;
+
+fn newest(view: &AgentView) -> Option<Epoch> {
+    let live = view.epochs.iter().filter(|epoch| epoch.state == LIVE);
+    live.map(|epoch| epoch.epoch).max()
+}
 
 fn is_live(view: &AgentView) -> bool {
     view.epochs.iter().any(|epoch| epoch.state == LIVE)

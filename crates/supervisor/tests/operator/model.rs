@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    ErrorRise, EvidenceRules, Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn,
-    Wait, WaitedFor,
+    Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, Settings,
+    Settlement, Signal, TakenIn, Wait, WaitedFor,
 };
 use stateright::{Checker as _, Model, Property};
 
@@ -129,6 +129,18 @@ fn sights() -> Vec<Property<Set>> {
             let mut asks = state.world.operator.asks();
             asks.any(|(_, what)| what == WaitedFor::Probation)
         }),
+        Property::sometimes("awaits_files", |_, state: &State| {
+            state.world.operator.overview().awaited.is_some()
+        }),
+        Property::sometimes("awaits_files_again", |_, state: &State| {
+            let operator = &state.world.operator;
+            operator.overview().awaited.is_some() && state.world.checker.reads() > 0
+        }),
+        Property::sometimes("waits_until_current_while_ready", |_, state: &State| {
+            let operator = &state.world.operator;
+            let current = WaitedFor::Condition(Condition::Current);
+            operator.is_ready() && operator.asks().any(|(_, what)| what == current)
+        }),
         Property::sometimes("counts_requests", |_, state: &State| {
             let operator = &state.world.operator;
             operator.examining().is_some() && operator.overview().probation.is_none()
@@ -155,6 +167,11 @@ fn read(config: u8, inputs: u8) -> Deed {
         inputs,
         stale: false,
     }
+}
+
+fn wait_until(condition: Condition) -> Deed {
+    let wait = LIMITED;
+    Deed::Ask(Request::Await { condition, wait })
 }
 
 fn given_up() -> Deed {
@@ -401,6 +418,58 @@ fn sets(large: bool) -> Vec<Set> {
                 "waits_through_a_probation",
                 "counts_requests",
             ],
+        },
+        Set {
+            name: "waits",
+            settings: Settings::default(),
+            looks: true,
+            deeds: vec![
+                (wait_until(Condition::Ready), 1),
+                (wait_until(Condition::Current), 1),
+                (wait_until(Condition::Live), more),
+                (Deed::Go { oldest: true }, more),
+                (read(0, 0), 1),
+                (Deed::ReadFails { shortage: false }, more),
+                (Deed::FilesChanged, more),
+                (Deed::Take(TakenIn::Changed), 1),
+                (live(), 1),
+                (Deed::See(view("live")), 1),
+                (Deed::See(view("next")), 1),
+                (Deed::See(view("ending")), 1),
+                (Deed::Look(Some(true)), 2),
+                (Deed::Look(Some(false)), more),
+                (Deed::Timeout, 1),
+                (Deed::Signal(Signal::Terminate), 1),
+                (Deed::End(true), 1),
+            ],
+            sights: vec!["finished", "ready", "waits_until_current_while_ready"],
+        },
+        Set {
+            name: "awaited files",
+            settings: Settings {
+                files: Some(FileWait {
+                    limit: Some(Duration::from_secs(15)),
+                }),
+                ..Settings::default()
+            },
+            looks: false,
+            deeds: vec![
+                (Deed::Files { there: true }, 2),
+                (Deed::Files { there: false }, 2),
+                (read(0, 0), 1),
+                (Deed::ReadFails { shortage: false }, 1),
+                (reload(Next::Renew, false, Wait::No), more),
+                (reload(Next::IfDifferent, false, LIMITED), 1),
+                (Deed::FilesChanged, more),
+                (Deed::Signal(Signal::HangUp), 1),
+                (Deed::Take(TakenIn::Changed), 1),
+                (Deed::See(view("live")), 1),
+                (Deed::JobDone, 1),
+                (Deed::Signal(Signal::Terminate), 1),
+                (Deed::Timeout, 2),
+                (Deed::End(true), 1),
+            ],
+            sights: vec!["finished", "awaits_files", "awaits_files_again"],
         },
         Set {
             name: "looks",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    ErrorRise, EvidenceRules, Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn,
-    Wait,
+    Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, Settings,
+    Settlement, Signal, TakenIn, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -47,14 +47,20 @@ fn settings() -> impl Strategy<Value = Settings> {
     });
     let probation = (2_u64..12).prop_map(|seconds| Some(Duration::from_secs(seconds)));
     let nothing = prop::bool::weighted(0.1);
-    let settings = (on_terminate, no_cold, probation, evidence, nothing);
+    let limit = prop::option::of((1_u64..60).prop_map(Duration::from_secs));
+    let files = limit.prop_map(|limit| FileWait { limit });
+    let files = prop::option::weighted(0.2, files);
+    let settings = (on_terminate, no_cold, probation, evidence, nothing, files);
     settings.prop_map(
-        |(on_terminate, no_cold_restart, probation, evidence, nothing_to_examine)| Settings {
-            on_terminate,
-            no_cold_restart,
-            probation,
-            evidence,
-            nothing_to_examine,
+        |(on_terminate, no_cold_restart, probation, evidence, nothing_to_examine, files)| {
+            Settings {
+                on_terminate,
+                no_cold_restart,
+                probation,
+                evidence,
+                nothing_to_examine,
+                files,
+            }
         },
     )
 }
@@ -64,6 +70,14 @@ fn wait() -> impl Strategy<Value = Wait> {
         Just(Wait::No),
         Just(Wait::Unlimited),
         (0_u64..4).prop_map(|seconds| Wait::AtMost(Duration::from_secs(seconds))),
+    ]
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        Just(Condition::Ready),
+        Just(Condition::Live),
+        Just(Condition::Current),
     ]
 }
 
@@ -82,6 +96,7 @@ fn request() -> impl Strategy<Value = Request> {
         ),
         2 => wait().prop_map(|wait| Request::Drain { wait }),
         1 => Just(Request::Undrain),
+        3 => (condition(), wait()).prop_map(|(condition, wait)| Request::Await { condition, wait }),
         1 => (any::<bool>(), wait()).prop_map(|(now, wait)| Request::Stop { now, wait }),
     ]
 }
@@ -143,6 +158,11 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => Just(Deed::Release),
         1 => prop::bool::weighted(0.8).prop_map(Deed::End),
         1 => Just(Deed::Break),
+        6 => any::<bool>().prop_map(|there| Deed::Files { there }),
+        1 => prop::bool::weighted(0.5).prop_map(|job| match job {
+            true => Deed::JobDone,
+            false => Deed::Timeout,
+        }),
         16 => Just(Deed::Timeout),
     ]
 }

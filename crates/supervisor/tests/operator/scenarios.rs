@@ -144,6 +144,19 @@ scenarios! {
     look_that_hangs
     unfit_is_not_what_the_agent_found
     another_epoch_of_the_same_number_is_judged_anew
+    wait_until_ready
+    wait_until_ready_looks_again
+    wait_until_ready_keeps_the_looks_close
+    wait_until_current
+    wait_times_out
+    wait_ends_with_an_instance_that_ends_by_itself
+    wait_is_refused_once_the_end_was_asked_for
+    files_are_awaited_before_the_first_read
+    awaited_file_vanishes_again
+    awaited_files_come_too_late
+    terminate_while_files_are_awaited
+    job_is_done
+    job_is_done_where_no_drain_is_wanted
 }
 
 fn transcript(text: &str) -> String {

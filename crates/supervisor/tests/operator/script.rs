@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | `signal TERM\|INT\|QUIT\|HUP\|USR1\|USR2` | a signal |
 //! | `ask N status`, `ask N undrain`, `ask N drain`, `ask N stop`, `ask N reload`, with `--wait`, `--timeout TIME`, `--now`, `--cold`, `--if-changed`, `--through-probation` | a client asks |
+//! | `ask N await ready\|live\|current`, with `--timeout TIME` | a client waits until something is so |
 //! | `gone N` | the client of an ask has gone |
 //! | `changed` | the watched files hold something else |
 //! | `read N ok NAME [inputs=I]`, `read N failed`, `read N short` | a read has ended |
@@ -26,10 +27,15 @@
 //! | `broken` | a part of the driver has panicked |
 //! | `looked N [E=yes\|no\|unknown ..]` | a look at the processes was done: whether clients can connect to each epoch |
 //! | `examined N ok\|hung\|silent [missing=A,B] [warming=A] [requests=ALL/FAILED] [probes=pass,fail,unknown]` | a look at what serves was done |
+//! | `files there`, `files missing A B ..` | the awaited files were looked at |
+//! | `job process`, `job file` | the job of this instance is done |
 //! | `wait` | nothing; what is due until then is done |
 //!
 //! With `settings looks=scripted` each look is answered by a line. Otherwise it is answered at once, by a
 //! proxy to which clients can connect, and the transcript does not show it.
+//!
+//! With `settings files=wait` nothing is started before some files are there, with `files=TIME` for at most
+//! that long.
 //!
 //! With `settings probation=TIME` there is a probation of that length (with `examine=nothing`, a look could show
 //! nothing), with `failures=N` in a row, and
@@ -40,9 +46,10 @@ use std::time::Duration;
 
 use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, EpochView, ErrorRise, Examination, ExaminationId,
-    Input, Inputs, LookId, Next, OnTerminate, ProbeResult, Probed, ReadFailure, ReadId, Reading,
-    Refusal, Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals, Wait,
+    AgentView, AskId, CallId, ChangeId, Clients, Condition, EpochView, ErrorRise, Examination,
+    ExaminationId, FileWait, Input, Inputs, JobDone, LookId, Next, OnTerminate, ProbeResult,
+    Probed, ReadFailure, ReadId, Reading, Refusal, Report, Request, Seen, Settings, Settlement,
+    Shortage, Signal, TakenIn, Totals, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -115,6 +122,11 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         Some(("cold", "no")) => script.settings.no_cold_restart = Some("not for this proxy"),
         Some(("looks", "scripted")) => script.looks_are_scripted = true,
         Some(("probation", span)) => script.settings.probation = Some(time(span)?),
+        Some(("files", "wait")) => script.settings.files = Some(FileWait::default()),
+        Some(("files", limit)) => {
+            let limit = Some(time(limit)?);
+            script.settings.files = Some(FileWait { limit });
+        }
         Some(("examine", "nothing")) => script.settings.nothing_to_examine = true,
         Some(("failures", count)) => {
             script.settings.evidence.failures = count.parse().map_err(|_| "`failures=N`")?;
@@ -132,7 +144,8 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         _ => {
             return Err(format!(
                 "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted`, \
-                 `probation=TIME`, `examine=nothing`, `failures=N`, `rise=PERCENT` and `stand_in=NAME`"
+                 `probation=TIME`, `examine=nothing`, `failures=N`, `rise=PERCENT`, `files=wait|TIME` and \
+                 `stand_in=NAME`"
             ));
         }
     }
@@ -166,6 +179,16 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
     let input = match kind {
         "wait" => None,
         "changed" => Some(Input::FilesChanged),
+        "files" => Some(Input::FilesFound(match next(&mut words)? {
+            "there" => Vec::new(),
+            "missing" => words.by_ref().map(missing).collect(),
+            other => return unknown(other),
+        })),
+        "job" => Some(Input::JobDone(match next(&mut words)? {
+            "process" => JobDone::ProcessEnded(77),
+            "file" => JobDone::FileAppeared,
+            other => return unknown(other),
+        })),
         "broken" => Some(Input::Broken("out of range".to_owned())),
         "signal" => Some(Input::Signal(signal(next(&mut words)?)?)),
         "ask" => Some(Input::Asked {
@@ -249,6 +272,10 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
         None => Ok(input),
         Some(word) => unknown(word),
     }
+}
+
+fn missing(name: &str) -> String {
+    format!("`{name}` does not exist")
 }
 
 fn unknown<T>(word: &str) -> Parsed<T> {
@@ -354,8 +381,12 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
     let kind = next(words)?;
     let (mut wait, mut now, mut wish) = (Wait::No, false, Next::Renew);
     let mut through_probation = false;
+    let mut condition = None;
     while let Some(word) = words.next() {
         match word {
+            "ready" => condition = Some(Condition::Ready),
+            "live" => condition = Some(Condition::Live),
+            "current" => condition = Some(Condition::Current),
             "--wait" => wait = Wait::Unlimited,
             "--timeout" => wait = Wait::AtMost(time(next(words)?)?),
             "--now" => now = true,
@@ -369,6 +400,13 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
         "status" => Request::Status,
         "who" => Request::Who,
         "undrain" => Request::Undrain,
+        "await" => Request::Await {
+            condition: condition.ok_or("`await ready|live|current`")?,
+            wait: match wait {
+                Wait::No => Wait::Unlimited,
+                wait @ (Wait::Unlimited | Wait::AtMost(_)) => wait,
+            },
+        },
         "drain" => Request::Drain { wait },
         "stop" => Request::Stop { now, wait },
         "reload" => Request::Reload {

@@ -2,8 +2,8 @@
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Call, EndedBy, Ending, Event, Fault, Notification, Operator, Output, Probation, Progress,
-    Reception, Refusal, Released, Reply, WaitedFor,
+    Call, Condition, EndedBy, Ending, Event, Fault, JobDone, Notification, Operator, Output,
+    Probation, Progress, Reception, Refusal, Released, Reply, WaitedFor,
 };
 
 use crate::run::Step;
@@ -60,6 +60,9 @@ fn state(operator: &Operator<String>) -> Vec<String> {
     if overview.ready {
         words.push("ready".to_owned());
     }
+    if let Some(missing) = overview.awaited {
+        words.push(format!("awaits {} files", missing.len()));
+    }
     if let Some(desired) = overview.desired {
         let stands_in = if overview.stands_in {
             " (stand-in)"
@@ -96,6 +99,9 @@ fn state(operator: &Operator<String>) -> Vec<String> {
             WaitedFor::Proxy => "the proxy",
             WaitedFor::Look => "the look",
             WaitedFor::Clients => "the clients",
+            WaitedFor::Condition(Condition::Ready) => "an epoch that is ready",
+            WaitedFor::Condition(Condition::Live) => "an epoch that is live",
+            WaitedFor::Condition(Condition::Current) => "the desired one",
             WaitedFor::End => "the end",
         };
         format!("ask {ask} waits for {what}")
@@ -110,6 +116,8 @@ fn output(output: &Output<String>) -> Vec<String> {
     let line = match output {
         Output::Read { read, look: true } => format!("READ {} after a look", read.0),
         Output::Read { read, look: false } => format!("READ {}", read.0),
+        Output::LookForFiles => "LOOK FOR FILES".to_owned(),
+        Output::ForgetFiles => "FORGET FILES".to_owned(),
         Output::CancelRead(read) => format!("CANCEL READ {}", read.0),
         Output::Apply { change, config } => format!("APPLY {config} as change {}", change.0),
         Output::Renew { change, config } => format!("RENEW {config} as change {}", change.0),
@@ -227,6 +235,7 @@ fn replied(reply: &Reply<String>) -> String {
         Reply::Draining(epoch) => format!("draining, {}", at(epoch)),
         Reply::Drained(epoch) => format!("drained, {}", at(epoch)),
         Reply::Undrained(epoch) => format!("undrained, {}", at(epoch)),
+        Reply::Reached(epoch) => format!("so it is, with {epoch}"),
         Reply::Ending(urgency) => format!("ending: {urgency}"),
         Reply::Ended(ending) => format!("ended: {}", finished(ending)),
     }
@@ -265,6 +274,9 @@ fn told(event: &Event) -> String {
                 EndedBy::Signal(signal) => signal.to_string(),
                 EndedBy::Ask(ask) => format!("ask {ask}"),
                 EndedBy::FirstRead => "the first read".to_owned(),
+                EndedBy::Job(JobDone::ProcessEnded(pid)) => format!("the end of process {pid}"),
+                EndedBy::Job(JobDone::FileAppeared) => "a file".to_owned(),
+                EndedBy::FilesLimit => "the limit of files".to_owned(),
                 EndedBy::Panic => "a panic".to_owned(),
             };
             format!("ending by {by}: {urgency}")
@@ -280,6 +292,8 @@ fn told(event: &Event) -> String {
             Some(refusal) => format!("{} {}", called(*what), refused(refusal)),
         },
         Event::ProbeUnknown { probe, why } => format!("{probe} not tried: {why}"),
+        Event::AwaitsFiles(missing) => format!("awaits: {}", missing.join(", ")),
+        Event::FilesAreThere => "the files are there".to_owned(),
         Event::DrainTooLate => "too late for a drain".to_owned(),
         other => format!("{other:?}"),
     }
@@ -294,6 +308,9 @@ fn finished(ending: &Ending) -> String {
         None => {}
         Some(Fault::NotRead(failure)) => {
             words.push_str(&format!(", not read: {}", failure.report));
+        }
+        Some(Fault::FilesMissing(missing)) => {
+            words.push_str(&format!(", not there: {}", missing.join(", ")));
         }
         Some(Fault::Panic(message)) => words.push_str(&format!(", a panic: {message}")),
     }

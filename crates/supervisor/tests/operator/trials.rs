@@ -116,6 +116,8 @@ impl Trials {
             | Output::Answer { .. }
             | Output::Notify(_)
             | Output::Event(_)
+            | Output::LookForFiles
+            | Output::ForgetFiles
             | Output::Finish(_) => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_supervisor::operator::{Refusal, Report, WaitedFor};
+use handover_supervisor::operator::{Condition, Refusal, Report, WaitedFor};
 
 #[test]
 fn each_refusal_is_told_in_words() {
@@ -31,6 +31,9 @@ fn each_refusal_is_told_in_words() {
         timed_out(WaitedFor::Proxy),
         timed_out(WaitedFor::Clients),
         timed_out(WaitedFor::End),
+        timed_out(WaitedFor::Condition(Condition::Ready)),
+        timed_out(WaitedFor::Condition(Condition::Live)),
+        timed_out(WaitedFor::Condition(Condition::Current)),
     ];
     let lines = refusals.map(|refusal| refusal.to_string()).join("\n");
     insta::assert_snapshot!(lines, @r"
@@ -48,5 +51,8 @@ fn each_refusal_is_told_in_words() {
     the proxy had not answered after 1.5s
     clients were still connected after 1.5s
     something was still running after 1.5s
+    no epoch was ready after 1.5s
+    no epoch was live after 1.5s
+    the desired configuration did not serve after 1.5s
     ");
 }

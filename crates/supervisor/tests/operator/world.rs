@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handover_core::{Epoch, EpochState, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, EpochView, Examination, ExaminationId, Input,
-    Inputs, LookId, Operator, Output, ProbeResult, Probed, ReadFailure, ReadId, Reading, Report,
-    Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals, WaitedFor,
+    AgentView, AskId, CallId, ChangeId, Clients, Condition, EpochView, Examination, ExaminationId,
+    Input, Inputs, JobDone, LookId, Operator, Output, ProbeResult, Probed, ReadFailure, ReadId,
+    Reading, Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals,
+    WaitedFor,
 };
 
 use crate::check::{Checker, Violation};
@@ -51,6 +52,11 @@ pub(crate) enum Deed {
     Release,
     End(bool),
     Break,
+    /// The awaited files are looked at: all are there, or one is missing.
+    Files {
+        there: bool,
+    },
+    JobDone,
     /// The next deadline is reached.
     Timeout,
 }
@@ -284,6 +290,10 @@ impl World {
             Deed::End(true) => Input::AgentEnded(Ok(Outcome::Drained)),
             Deed::End(false) => Input::AgentEnded(Err("a panic".to_owned())),
             Deed::Break => Input::Broken("a panic".to_owned()),
+            Deed::Files { .. } if !self.checker.files.watched => return None,
+            Deed::Files { there: true } => Input::FilesFound(Vec::new()),
+            Deed::Files { there: false } => Input::FilesFound(vec!["`cert` is empty".to_owned()]),
+            Deed::JobDone => Input::JobDone(JobDone::FileAppeared),
             Deed::Timeout => return None,
         })
     }
@@ -335,9 +345,26 @@ impl World {
         if self.checker.look.is_some() {
             return Some(Deed::Look(Some(true)));
         }
-        let mut waits = self.operator.asks();
-        if waits.any(|(_, what)| what == WaitedFor::Probation) && !self.agent_ends() {
-            return Some(Deed::See(view("next")));
+        let files = &self.checker.files;
+        if files.watched && (files.look || !files.are_there) && !self.operator.is_ending() {
+            return Some(Deed::Files { there: true });
+        }
+        let waits = |wanted: fn(WaitedFor) -> bool| {
+            let mut asks = self.operator.asks();
+            asks.any(|(_, what)| wanted(what)) && !self.agent_ends()
+        };
+        let next = view("next");
+        let is_next = self.checker.view == next;
+        if waits(|what| what == WaitedFor::Probation)
+            || (waits(|what| matches!(what, WaitedFor::Condition(_))) && !is_next)
+        {
+            return Some(Deed::See(next));
+        }
+        // The read before may have failed.
+        if waits(|what| what == WaitedFor::Condition(Condition::Current))
+            && !self.operator.is_ending()
+        {
+            return Some(Deed::FilesChanged);
         }
         if self.checker.call.is_some() {
             return Some(Deed::Call { done: true });
@@ -365,7 +392,18 @@ impl World {
             }
             let deed = world.fair_deed().unwrap_or_else(|| {
                 let waits = world.operator.asks();
-                let mut for_others = waits.filter(|(_, what)| *what != WaitedFor::End);
+                let ends = world.operator.is_ending();
+                let mut for_others = waits.filter(|(_, what)| match what {
+                    WaitedFor::End => false,
+                    // The reason of the end is waited for.
+                    WaitedFor::Condition(_) => !ends,
+                    WaitedFor::Read
+                    | WaitedFor::Live
+                    | WaitedFor::Probation
+                    | WaitedFor::Proxy
+                    | WaitedFor::Clients
+                    | WaitedFor::Look => true,
+                });
                 // All has been answered that anybody but the end could answer.
                 match (for_others.next(), told) {
                     (Some(_), _) => Deed::Break,
