@@ -33,7 +33,7 @@ use crate::operator::{
 };
 use crate::recorder::Recorded;
 use crate::supervisor::Ended;
-use crate::{Facts, Files, Operate, Signals, Source, Verify};
+use crate::{Facts, Files, Operate, ServiceManager, Signals, Source, Verify};
 use counters::Counted;
 use who::SharedFirstSeen;
 
@@ -50,6 +50,7 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) agent: JoinHandle<Outcome>,
     pub(crate) exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     pub(crate) notify: Box<dyn FnMut(Notification) + Send>,
+    pub(crate) service_manager: Option<ServiceManager>,
     /// What the user wants to see of an epoch on probation.
     pub(crate) verify: Arc<[Verify]>,
     /// How long each part of a look at such an epoch may take.
@@ -350,7 +351,12 @@ where
             } => self.watch_clients(ask, unless_unknown),
             Output::Forward(signal) => self.world.proxy.forward(signal.into()),
             Output::Answer { ask, answer } => self.answer(ask, answer),
-            Output::Notify(notification) => (self.world.notify)(notification),
+            Output::Notify(notification) => {
+                if let Some(manager) = &self.world.service_manager {
+                    manager.notify(notification);
+                }
+                (self.world.notify)(notification);
+            }
             Output::Event(event) => tell::event(&event, &self.source_name),
             // It is not carried out, but returned.
             Output::Finish(_) => {}

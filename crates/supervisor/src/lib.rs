@@ -32,6 +32,7 @@ mod operate;
 pub mod operator;
 pub mod program;
 pub mod recorder;
+mod service_manager;
 mod signals;
 mod source;
 mod supervisor;
@@ -51,6 +52,7 @@ pub use files::Files;
 pub use operate::{
     EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,
 };
+pub use service_manager::ServiceManager;
 pub use signals::Signals;
 pub use source::{BoxError, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};

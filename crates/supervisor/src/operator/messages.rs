@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use handover_core::{Epoch, EpochInfo, EpochState, Outcome, Phase, Standing, Timestamp, Urgency};
 
@@ -453,12 +454,18 @@ pub enum Notification {
     /// comes once at the start and once after each
     /// [`Notification::Reloading`].
     Ready,
-    /// A reload has begun. It comes only after [`Notification::Ready`].
+    /// A reload has begun. It comes only after [`Notification::Ready`], and again for a signal that
+    /// comes during a reload.
     Reloading,
-    /// The end has begun. Only a status follows.
+    /// The end has begun. None of the three follows.
     Stopping,
     /// The state in a few words has changed.
     Status(Summary),
+    /// The loop turns. It comes as often as [`Settings::service_manager`](super::Settings) says.
+    Alive,
+    /// What is under way needs up to this much time from here on. It comes again in good time, for as
+    /// long as the start or the drain takes.
+    MoreTime(Duration),
 }
 
 /// The state of everything in a few words.
@@ -662,6 +669,10 @@ pub enum DeadlineReason {
     Examine,
     /// When to give up such a look: while it is under way.
     ExaminationLimit,
+    /// When to report that the loop turns: while a service manager waits for that.
+    Alive,
+    /// When to ask a service manager for more time: while nothing serves yet, and during a drain.
+    MoreTime,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -673,6 +684,8 @@ impl fmt::Display for DeadlineReason {
             Self::Look => f.write_str("look again whether anything listens"),
             Self::Examine => f.write_str("look again at what serves"),
             Self::ExaminationLimit => f.write_str("the look at what serves has taken too long"),
+            Self::Alive => f.write_str("report that the loop turns"),
+            Self::MoreTime => f.write_str("ask the service manager for more time"),
         }
     }
 }

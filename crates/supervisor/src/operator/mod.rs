@@ -67,7 +67,7 @@ use self::again::{Attempt, Pause};
 use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
 use self::looks::Looks;
-use self::notify::Told;
+use self::notify::{Heard, Told};
 use self::reading::{OpenRead, Wanted};
 use self::trial::Trials;
 
@@ -106,6 +106,18 @@ pub struct Settings {
     /// Whether a look could show nothing of an epoch: its proxy shows nothing, and there is no probe of
     /// the user. Then none is made.
     pub nothing_to_examine: bool,
+    /// The service manager that must hear of this process in time, if there is one.
+    #[serde(default)]
+    pub service_manager: Option<ServiceManager>,
+}
+
+/// A service manager that ends what it does not hear of in time.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct ServiceManager {
+    /// How often to report that the loop turns; `None` if the service manager does not wait for it.
+    pub alive_every: Option<Duration>,
 }
 
 /// What the first signal to end leads to.
@@ -259,6 +271,9 @@ pub struct Operator<C> {
     fault: Option<Fault>,
     ended: Option<Ending>,
     told: Told,
+    /// When the service manager has heard what it must hear again in time.
+    #[serde(default)]
+    heard: Heard,
     summary: Option<Summary>,
     outputs: VecDeque<Output<C>>,
 }
@@ -369,6 +384,7 @@ impl<C: Clone + Eq> Operator<C> {
             fault: None,
             ended: None,
             told: Told::Nothing,
+            heard: Heard::default(),
             summary: None,
             outputs: VecDeque::new(),
         }
@@ -392,6 +408,8 @@ impl<C: Clone + Eq> Operator<C> {
                 DeadlineReason::Look => self.look_again(),
                 DeadlineReason::Examine => self.examine(),
                 DeadlineReason::ExaminationLimit => self.give_up_examining(),
+                DeadlineReason::Alive => self.report_alive(),
+                DeadlineReason::MoreTime => self.ask_for_more_time(),
             }
         }
         self.notify();
@@ -414,7 +432,9 @@ impl<C: Clone + Eq> Operator<C> {
         let tries = self.attempt_deadline().into_iter();
         let looks = self.look_deadline().into_iter();
         let looks = looks.chain(self.examination_deadline());
-        limits.chain(tries).chain(looks).min()
+        let reports = self.alive_deadline().into_iter();
+        let reports = reports.chain(self.more_time_deadline());
+        limits.chain(tries).chain(looks).chain(reports).min()
     }
 
     fn take(&mut self, input: Input<C>) -> Reception {

@@ -19,7 +19,8 @@ macro_rules! every {
     } };
     (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
         DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look
-        | DeadlineReason::Examine | DeadlineReason::ExaminationLimit => {}
+        | DeadlineReason::Examine | DeadlineReason::ExaminationLimit | DeadlineReason::Alive
+        | DeadlineReason::MoreTime => {}
         $($more)*
     } };
 }

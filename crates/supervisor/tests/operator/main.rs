@@ -14,6 +14,7 @@ mod properties;
 mod purity;
 mod run;
 mod scenarios;
+mod service_manager;
 mod script;
 mod table;
 mod trials;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    ErrorRise, EvidenceRules, Next, OnTerminate, Request, Settings, Settlement, Signal, TakenIn,
-    Wait,
+    ErrorRise, EvidenceRules, Next, OnTerminate, Request, ServiceManager, Settings, Settlement,
+    Signal, TakenIn, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -47,14 +47,23 @@ fn settings() -> impl Strategy<Value = Settings> {
     });
     let probation = (2_u64..12).prop_map(|seconds| Some(Duration::from_secs(seconds)));
     let nothing = prop::bool::weighted(0.1);
-    let settings = (on_terminate, no_cold, probation, evidence, nothing);
+    let alive_every = prop_oneof![
+        Just(None),
+        (0_u64..8).prop_map(|seconds| Some(Duration::from_secs(seconds))),
+    ];
+    let manager = alive_every.prop_map(|alive_every| ServiceManager { alive_every });
+    let manager = prop::option::of(manager);
+    let settings = (on_terminate, no_cold, probation, evidence, nothing, manager);
     settings.prop_map(
-        |(on_terminate, no_cold_restart, probation, evidence, nothing_to_examine)| Settings {
-            on_terminate,
-            no_cold_restart,
-            probation,
-            evidence,
-            nothing_to_examine,
+        |(on_terminate, no_cold_restart, probation, evidence, nothing_to_examine, manager)| {
+            Settings {
+                on_terminate,
+                no_cold_restart,
+                probation,
+                evidence,
+                nothing_to_examine,
+                service_manager: manager,
+            }
         },
     )
 }

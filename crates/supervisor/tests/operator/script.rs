@@ -34,6 +34,9 @@
 //! With `settings probation=TIME` there is a probation of that length (with `examine=nothing`, a look could show
 //! nothing), with `failures=N` in a row, and
 //! with `rise=PERCENT` the requests are counted.
+//!
+//! With `settings manager=yes` there is a service manager, and with `manager=TIME` it must hear that often that
+//! the loop turns.
 
 use std::str::SplitWhitespace;
 use std::time::Duration;
@@ -42,7 +45,8 @@ use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Stan
 use handover_supervisor::operator::{
     AgentView, AskId, CallId, ChangeId, Clients, EpochView, ErrorRise, Examination, ExaminationId,
     Input, Inputs, LookId, Next, OnTerminate, ProbeResult, Probed, ReadFailure, ReadId, Reading,
-    Refusal, Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals, Wait,
+    Refusal, Report, Request, Seen, ServiceManager, Settings, Settlement, Shortage, Signal,
+    TakenIn, Totals, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -116,6 +120,14 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         Some(("looks", "scripted")) => script.looks_are_scripted = true,
         Some(("probation", span)) => script.settings.probation = Some(time(span)?),
         Some(("examine", "nothing")) => script.settings.nothing_to_examine = true,
+        Some(("manager", "yes")) => {
+            script.settings.service_manager = Some(ServiceManager::default());
+        }
+        Some(("manager", span)) => {
+            script.settings.service_manager = Some(ServiceManager {
+                alive_every: Some(time(span)?),
+            });
+        }
         Some(("failures", count)) => {
             script.settings.evidence.failures = count.parse().map_err(|_| "`failures=N`")?;
         }
@@ -132,7 +144,8 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         _ => {
             return Err(format!(
                 "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted`, \
-                 `probation=TIME`, `examine=nothing`, `failures=N`, `rise=PERCENT` and `stand_in=NAME`"
+                 `probation=TIME`, `examine=nothing`, `manager=yes|TIME`, `failures=N`, `rise=PERCENT` and \
+                 `stand_in=NAME`"
             ));
         }
     }
