@@ -59,9 +59,10 @@ impl<C: Clone + Eq> Operator<C> {
     /// Rule: ready means that the present epochs were looked at, and clients can connect to one.
     ///
     /// The first time, a newer change may be under way: what serves already is not kept waiting for
-    /// it. After a reload it is ready again once that reload has come to its end, whichever.
+    /// it. After a reload it is ready again once that reload has come to its end, whichever. A start
+    /// that has failed is such an end, although it is tried again: that may take hours.
     pub(super) fn notify(&mut self) {
-        let is_quiet = self.read.is_none() && self.change.is_none();
+        let is_quiet = self.read.is_none() && self.change.is_none_or(|open| open.waits_for_a_retry);
         let is_seen_ready = self.is_ready() && self.looks.are_current();
         match self.told {
             Told::Nothing | Told::Ready | Told::Reloading if self.is_ending() => {
@@ -147,6 +148,13 @@ impl<C: Clone + Eq> Operator<C> {
         self.outputs.push_back(Output::Notify(notification));
     }
 
+    /// Whether the desired configuration is what the files ask for: they were read, and nothing stands
+    /// in for them.
+    fn has_what_files_say(&self) -> bool {
+        let stands_in = self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in);
+        self.problem.is_none() && !stands_in
+    }
+
     fn summary(&self) -> Summary {
         if self.is_ending() {
             return match (self.urgency, self.agent.phase) {
@@ -163,7 +171,11 @@ impl<C: Clone + Eq> Operator<C> {
                 Summary::NotListening(epoch)
             }
             (Some(_), _) if !self.looks.let_clients_in() => Summary::Starting,
-            (Some(epoch), Standing::Live(desired)) if desired == epoch => Summary::Serving(epoch),
+            (Some(epoch), Standing::Live(desired))
+                if desired == epoch && self.has_what_files_say() =>
+            {
+                Summary::Serving(epoch)
+            }
             (Some(epoch), _) => Summary::ServingAnother(epoch),
         }
     }

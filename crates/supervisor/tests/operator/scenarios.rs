@@ -45,6 +45,7 @@ scenarios! {
     hang_up_is_owed_by_the_next_good_read
     hang_up_during_a_change_is_not_lost
     hang_up_during_a_reload_is_reported_again
+    ready_again_while_a_retry_is_due
     more_time_is_asked_for_during_a_long_start
     more_time_is_asked_for_during_a_long_drain
     loop_is_reported_to_turn
