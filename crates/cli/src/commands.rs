@@ -26,10 +26,11 @@ use handover_process::unblock_signals;
 use crate::cli::Command;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::passed::Passed;
 use envoy_binary::envoy_binary;
 
 /// Runs a command to its end.
-pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
+pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fatal> {
     let supervises = matches!(&command, Command::Run(args) if !args.print_command)
         || matches!(&command, Command::Exec(_) | Command::Demo(_));
     if !supervises {
@@ -38,8 +39,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
     }
     match command {
         Command::Run(args) if args.print_command => print_command::run(*args).await,
-        Command::Run(args) => run::run(*args).await,
-        Command::Exec(args) => exec::run(*args).await,
+        Command::Run(args) => run::run(*args, passed).await,
+        Command::Exec(args) => exec::run(*args, passed).await,
         Command::Status(args) => control::status(&args).await,
         Command::Reload(args) => control::reload(&args).await,
         Command::Drain(args) => control::drain(&args).await,
@@ -54,7 +55,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::PrivateIps(args) => private_ips::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
         Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
-        Command::DemoServer(args) => crate::demo::server::run(args).await,
+        Command::DemoServer(args) => crate::demo::server::run(args, passed).await,
     }
 }
 
