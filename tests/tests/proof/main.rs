@@ -26,6 +26,7 @@ mod readiness;
 mod shortages;
 mod stopping;
 mod switches;
+mod systemd;
 mod template;
 mod validate;
 mod who;
