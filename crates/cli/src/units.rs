@@ -43,10 +43,12 @@ fn command(unit: &BTreeMap<String, String>) -> Command {
 
 /// The longest drain of a stop, and the time until everything has ended after it.
 fn longest_stop(command: &Command) -> Duration {
-    let (drain, policy) = match command {
-        Command::Run(args) => (args.stop.termination_drain(None).unwrap(), &args.policy),
-        Command::Exec(args) => (args.drain_time, &args.policy),
-        _ => unreachable!("the units have `run` and `exec`"),
+    let (drain, policy) = if let Command::Run(args) = command {
+        (args.stop.termination_drain(None).unwrap(), &args.policy)
+    } else if let Command::Exec(args) = command {
+        (args.drain_time, &args.policy)
+    } else {
+        panic!("the units have `run` and `exec`")
     };
     let policy = policy.policy(Some(drain));
     drain.saturating_add(policy.abort_grace)

@@ -13,11 +13,13 @@ fn at(seconds: u64) -> Timestamp {
 
 fn notified(operator: &mut Operator<String>) -> Vec<Notification> {
     let outputs = std::iter::from_fn(|| operator.poll_output());
-    let notified = outputs.filter_map(|output| match output {
-        Output::Notify(notification) => Some(notification),
-        _ => None,
-    });
-    notified.collect()
+    let mut notified = Vec::new();
+    for output in outputs {
+        if let Output::Notify(notification) = output {
+            notified.push(notification);
+        }
+    }
+    notified
 }
 
 fn with_manager(alive_every: Duration) -> Operator<String> {
