@@ -73,7 +73,7 @@ fn service_type(facts: &Facts) -> Verdict {
         ),
         "simple" | "exec" | "idle" => Verdict::warning(
             value,
-            "systemd takes the service for started before Envoy serves, and gives a drain no more time",
+            "systemd takes the service for started before Envoy serves, and hears of no reload",
             SET_THE_TYPE,
         ),
         _ => Verdict::unknown(
