@@ -73,7 +73,7 @@ fn service_type(facts: &Facts) -> Verdict {
         ),
         "simple" | "exec" | "idle" => Verdict::warning(
             value,
-            "systemd takes the service for started before Envoy serves, and hears of no reload",
+            "systemd takes the service for started before Envoy serves, whatever depends on it",
             SET_THE_TYPE,
         ),
         _ => Verdict::unknown(
