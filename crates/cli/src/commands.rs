@@ -29,10 +29,11 @@ use handover_process::unblock_signals;
 use crate::cli::Command;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::passed::Passed;
 use envoy_binary::envoy_binary;
 
 /// Runs a command to its end.
-pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
+pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fatal> {
     let supervises = matches!(&command, Command::Run(args) if !args.print_command)
         || matches!(&command, Command::Exec(_) | Command::Demo(_));
     if !supervises {
@@ -41,8 +42,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
     }
     match command {
         Command::Run(args) if args.print_command => print_command::run(*args).await,
-        Command::Run(args) => run::run(*args).await,
-        Command::Exec(args) => exec::run(*args).await,
+        Command::Run(args) => run::run(*args, passed).await,
+        Command::Exec(args) => exec::run(*args, passed).await,
         Command::Status(args) => control::status(&args).await,
         Command::Wait(args) => control::wait(&args).await,
         Command::Reload(args) => control::reload(&args).await,
@@ -60,7 +61,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Fatal> {
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(&args),
         Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
-        Command::DemoServer(args) => crate::demo::server::run(args).await,
+        Command::DemoServer(args) => crate::demo::server::run(args, passed).await,
     }
 }
 

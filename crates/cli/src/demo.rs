@@ -5,7 +5,6 @@
 //! - [`script`] says which configuration comes when.
 //! - [`screen`] tells what happens; [`report`] is the table at the end.
 
-mod listen_fds;
 pub(crate) mod load;
 pub(crate) mod report;
 pub(crate) mod screen;

@@ -124,6 +124,7 @@ pub(crate) const CHECKS: &[Check] = &[
     host::OPEN_FILES,
     memory::MEMORY_LIMIT,
     memory::MEMORY_PRESSURE,
+    service::SERVICE_TYPE,
     service::KILL_MODE,
     service::GRACE_PERIOD,
     service::DRAIN_TIMES,

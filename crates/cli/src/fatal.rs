@@ -22,6 +22,11 @@ impl Fatal {
         Self::new(ExitCode::of_reading(error.as_ref()), error)
     }
 
+    /// Returns the error and its causes, the outermost one first.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        self.error.chain()
+    }
+
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(ExitCode::USAGE, anyhow::anyhow!("{message}"))
     }

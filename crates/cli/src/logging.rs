@@ -6,6 +6,7 @@
 
 mod children;
 mod events;
+pub(crate) mod journal;
 mod text;
 mod writer;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use handover_process::OutputSink;
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::global::{LogFormat, LoggingArgs};
@@ -41,6 +43,15 @@ pub(crate) struct Logging {
     stdout: Writer,
     stderr: Writer,
     style: Style,
+    /// Whether each stream leads to the journal.
+    in_journal: InJournal,
+}
+
+/// Which streams lead to the journal of systemd.
+#[derive(Clone, Copy, Debug)]
+struct InJournal {
+    stdout: bool,
+    stderr: bool,
 }
 
 impl Logging {
@@ -55,13 +66,26 @@ impl Logging {
             LogFormat::Human if wants_colour() => Style::Coloured,
             LogFormat::Human => Style::Plain,
         };
+        let in_journal = InJournal {
+            stdout: journal::receives(std::io::stdout()),
+            stderr: journal::receives(std::io::stderr()),
+        };
+        let notes = |in_journal| match in_journal {
+            true => journal::prefix(Level::WARN),
+            false => "",
+        };
+        let (stdout, stderr) = (Unbuffered(std::io::stdout()), Unbuffered(std::io::stderr()));
         let logging = Self {
-            stdout: Writer::start("stdout", Unbuffered(std::io::stdout())).context(NO_WRITER)?,
-            stderr: Writer::start("stderr", Unbuffered(std::io::stderr())).context(NO_WRITER)?,
+            stdout: Writer::with_notes("stdout", stdout, notes(in_journal.stdout))
+                .context(NO_WRITER)?,
+            stderr: Writer::with_notes("stderr", stderr, notes(in_journal.stderr))
+                .context(NO_WRITER)?,
             style,
+            in_journal,
         };
         let subscriber = EventLines {
             style,
+            in_journal: in_journal.stderr,
             level: LevelFilter::from(options.log_level),
             writer: logging.stderr.clone(),
         };
@@ -77,6 +101,7 @@ impl Logging {
             stdout: self.stdout.clone(),
             stderr: self.stderr.clone(),
             style: self.style,
+            in_journal: self.in_journal,
         })
     }
 

@@ -9,7 +9,11 @@ mod exit_code;
 mod fatal;
 mod instance;
 mod logging;
+mod passed;
+mod service_manager;
 mod supervise;
+#[cfg(test)]
+mod units;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -20,23 +24,28 @@ use clap::error::ErrorKind;
 use handover_supervisor::Signals;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit};
+use tracing::Level;
 
 use cli::Cli;
 use cli::environment::variables_behind;
 use escape::escaped;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
+use logging::journal;
+use passed::Passed;
 
 /// How many descriptors every command needs: those of the runtime, of the signals, and one socket.
 const DESCRIPTORS: usize = 12;
 
 fn main() -> std::process::ExitCode {
+    // First of all: what is opened before would be taken for what was passed.
+    let passed = passed::take();
     // Without it the first milliseconds are as they were: a signal that comes in them ends the program.
     let _held = Signals::hold();
     use_the_usual_temporary_directory();
     let words: Vec<OsString> = std::env::args_os().collect();
     let code = match Cli::parse_words(&words) {
-        Ok(cli) => run(cli).unwrap_or_else(|error| report(&error)),
+        Ok(cli) => run(cli, passed).unwrap_or_else(|error| report(&error)),
         Err(error) => refuse(&error, &words),
     };
     code.into()
@@ -52,13 +61,13 @@ fn use_the_usual_temporary_directory() {
 
 /// Runs the command on this thread. What it started in the background, a lookup that hangs for
 /// example, does not keep the program from ending.
-fn run(cli: Cli) -> Result<ExitCode, Fatal> {
+fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
     require_descriptors().or_exit(ExitCode::OS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .or_exit(ExitCode::OS)?;
-    let result = runtime.block_on(commands::run(cli.command));
+    let result = runtime.block_on(commands::run(cli.command, passed));
     runtime.shutdown_background();
     result
 }
@@ -135,8 +144,9 @@ fn as_lines_of_one(text: &str) -> String {
 }
 
 fn report(error: &Fatal) -> ExitCode {
-    let text = as_lines_of_one(&error.to_string());
+    let text = format!("error: {}", as_lines_of_one(&error.to_string()));
+    let text = journal::lines_for_stderr(&text, Level::ERROR);
     // As above.
-    let _unread = writeln!(std::io::stderr(), "error: {text}");
+    let _unread = writeln!(std::io::stderr(), "{text}");
     error.code
 }

@@ -6,6 +6,7 @@
 //! - [`source_address`] returns the one of them from which packets to a destination would be sent.
 //! - [`Listen`] binds a listening TCP socket that can be shared with the next process, or passed to
 //!   it.
+//! - [`take_passed`] takes sockets over that the parent of this process has passed to it.
 //! - [`PortHolders`] names the processes that listen on a port in use.
 //! - [`connections`] counts, lists and closes the connections of other processes, on Linux.
 //!
@@ -35,6 +36,8 @@ mod holders;
 mod interfaces;
 mod listen;
 #[cfg(target_os = "linux")]
+mod passed;
+#[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod proc_net;
 mod resolve;
@@ -49,6 +52,8 @@ pub use families::Families;
 pub use holders::{PortHolder, PortHolders};
 pub use interfaces::{InterfaceAddress, Interfaces, SystemInterfaces};
 pub use listen::{Listen, ListenError};
+#[cfg(target_os = "linux")]
+pub use passed::{ListeningSocket, NotListening, PassedError, PassedFd, take_passed};
 pub use resolve::{
     HostError, Lookup, RESOLVE_LIMIT, ResolveError, SystemLookup, resolve_addr, resolve_addr_with,
 };

@@ -35,7 +35,7 @@ use crate::operator::{
 use crate::recorder::Recorded;
 use crate::status_server::{Question, StatusServer};
 use crate::supervisor::Ended;
-use crate::{AwaitedFiles, Facts, Files, Job, Operate, Signals, Source, Verify};
+use crate::{AwaitedFiles, Facts, Files, Job, Operate, ServiceManager, Signals, Source, Verify};
 use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
@@ -56,6 +56,7 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) agent: JoinHandle<Outcome>,
     pub(crate) exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     pub(crate) notify: Box<dyn FnMut(Notification) + Send>,
+    pub(crate) service_manager: Option<ServiceManager>,
     /// What the user wants to see of an epoch on probation.
     pub(crate) verify: Arc<[Verify]>,
     /// How long each part of a look at such an epoch may take.
@@ -405,7 +406,12 @@ where
             } => self.watch_clients(ask, unless_unknown),
             Output::Forward(signal) => self.world.proxy.forward(signal.into()),
             Output::Answer { ask, answer } => self.answer(ask, answer),
-            Output::Notify(notification) => (self.world.notify)(notification),
+            Output::Notify(notification) => {
+                if let Some(manager) = &self.world.service_manager {
+                    manager.notify(notification);
+                }
+                (self.world.notify)(notification);
+            }
             Output::Event(event) => {
                 let gauges = self.operator.gauges();
                 self.world.metrics.operator_event(&event, gauges);

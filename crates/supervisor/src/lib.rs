@@ -35,6 +35,7 @@ mod operate;
 pub mod operator;
 pub mod program;
 pub mod recorder;
+mod service_manager;
 mod signals;
 mod source;
 pub mod status_server;
@@ -57,6 +58,7 @@ pub use job::{Job, JobError};
 pub use operate::{
     EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,
 };
+pub use service_manager::ServiceManager;
 pub use signals::Signals;
 pub use source::{BoxError, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};

@@ -20,7 +20,7 @@ use crate::operator::{
 };
 use crate::recorder::Recorder;
 use crate::status_server::{StatusListener, StatusServer};
-use crate::{AwaitedFiles, Files, Job, Operate, Signals, Source, Verify, sysexits};
+use crate::{AwaitedFiles, Files, Job, Operate, ServiceManager, Signals, Source, Verify, sysexits};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -39,6 +39,7 @@ pub struct Supervisor<P: Operate, S> {
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
+    service_manager: Option<ServiceManager>,
     probation: Option<Duration>,
     evidence: EvidenceRules,
     verify: Vec<Verify>,
@@ -61,6 +62,7 @@ pub struct Builder<P: Operate, S> {
     on_terminate: OnTerminate,
     exit_code: Box<dyn Fn(&Ended) -> u8 + Send>,
     notify: Box<dyn FnMut(Notification) + Send>,
+    service_manager: Option<ServiceManager>,
     evidence: EvidenceRules,
     verify: Vec<Verify>,
     recorder: Option<Recorder>,
@@ -119,6 +121,7 @@ where
             on_terminate: OnTerminate::default(),
             exit_code: Box::new(Ended::exit_code),
             notify: Box::new(log_notification),
+            service_manager: None,
             evidence: EvidenceRules::default(),
             verify: Vec::new(),
             recorder: None,
@@ -185,6 +188,7 @@ where
             evidence: self.evidence,
             nothing_to_examine: !P::SHOWS_EVIDENCE && self.verify.is_empty(),
             files: self.awaited.wait(),
+            service_manager: self.service_manager.as_ref().map(ServiceManager::expects),
         };
         let operator = match self.source.stand_in() {
             Some(config) => {
@@ -222,6 +226,7 @@ where
                 recorded,
                 exit_code: self.exit_code,
                 notify: self.notify,
+                service_manager: self.service_manager,
                 verify: self.verify.into(),
                 time_limit: self.evidence.time_limit,
             },
@@ -321,6 +326,13 @@ where
         self
     }
 
+    /// Reports to this service manager, and asks it for the time that a start or a drain takes. Without
+    /// one, nobody is reported to.
+    pub fn service_manager(mut self, manager: Option<ServiceManager>) -> Self {
+        self.service_manager = manager;
+        self
+    }
+
     /// Judges an epoch on probation by these rules. How long it is on probation is said by the
     /// [policy](Self::policy).
     pub fn evidence(mut self, rules: EvidenceRules) -> Self {
@@ -372,6 +384,7 @@ where
             on_terminate: self.on_terminate,
             exit_code: self.exit_code,
             notify: self.notify,
+            service_manager: self.service_manager,
             probation,
             evidence: self.evidence,
             verify: self.verify,

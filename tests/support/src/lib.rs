@@ -48,4 +48,5 @@ pub mod process_tag;
 pub mod report;
 pub mod stranger;
 pub mod supervisor;
+pub mod systemd;
 mod tally;

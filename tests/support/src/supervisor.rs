@@ -17,7 +17,8 @@ use crate::log::{Line, Log};
 use crate::process_tag::{Process, ProcessTag, children_of};
 
 /// Variables that would configure the program under test, beside all that begin with `HANDOVER_`.
-const CLEARED: [&str; 7] = [
+const CLEARED: [&str; 10] = [
+    "JOURNAL_STREAM",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -25,6 +26,8 @@ const CLEARED: [&str; 7] = [
     "RESTART_EPOCH",
     "RUST_LOG",
     "TERMINATION_DRAIN_DURATION_SECONDS",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
 ];
 
 /// After the exit of the process, for the rest of its output: it is in the pipe already.

@@ -28,6 +28,7 @@ mod readiness;
 mod shortages;
 mod stopping;
 mod switches;
+mod systemd;
 mod template;
 mod validate;
 mod who;

@@ -33,8 +33,9 @@ use super::status_server::StatusServerArgs;
 pub(crate) struct ExecArgs {
     /// Listen on this TCP address, HOST:PORT, and pass the socket to the program. Repeat it for more.
     ///
-    /// With port 0 the system chooses a free port, which is logged. Unix and UDP sockets are not
-    /// supported.
+    /// With port 0 the system chooses a free port, which is logged. Sockets that a service manager passes
+    /// (`LISTEN_FDS`) are passed on as well, before these; they may be Unix sockets too. UDP sockets are
+    /// not supported.
     #[arg(
         long,
         value_name = "ADDR",
@@ -45,7 +46,7 @@ pub(crate) struct ExecArgs {
 
     /// The name of a socket in `LISTEN_FDNAMES`. Repeat it in the order of --listen.
     ///
-    /// A socket without a name is called listen0, listen1 and so on.
+    /// A socket without a name is called by its place among all sockets: listen0, listen1 and so on.
     #[arg(
         long,
         value_name = "NAME",

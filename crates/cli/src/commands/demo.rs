@@ -46,7 +46,7 @@ async fn with_own_server(args: &DemoArgs, dir: &Path, signals: Signals) -> Resul
         .or_exit(ExitCode::OS)?;
     let command = exec_command(&config).or_exit(ExitCode::OS)?;
     let exec = parse(&command).or_exit(ExitCode::INTERNAL)?;
-    let (supervisor, addresses) = exec::prepare(exec, silent()).await?;
+    let (supervisor, addresses) = exec::prepare(exec, Vec::new(), silent()).await?;
     let address = addresses
         .first()
         .copied()

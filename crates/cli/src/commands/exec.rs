@@ -4,11 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use handover_netutil::connections::LocalAddress;
+use handover_netutil::ListeningSocket;
 use handover_process::OutputSink;
 use handover_process::ready::Probe;
 use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
-use handover_supervisor::{Builder, Signals, Supervisor};
+use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor};
 
 use super::order::Order;
 use super::status_address;
@@ -21,24 +23,32 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
 use crate::logging::Logging;
+use crate::passed::{self, NamedSocket, Passed};
+use crate::service_manager;
 use crate::supervise::{self, prepare_threads};
 
 /// The flag that gives a drain more time.
 pub(super) const DRAIN_TIME_FLAG: &str = "--drain-time";
 
-pub(super) async fn run(args: ExecArgs) -> Result<ExitCode, Fatal> {
+pub(super) async fn run(args: ExecArgs, passed: Passed) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
     prepare_threads()?;
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
-    let result = supervise(args, signals, logging.children()).await;
+    let manager = service_manager::from_environment();
+    let output = logging.children();
+    let result = supervise(args, passed, signals, output, manager.clone()).await;
+    service_manager::report_end(manager.as_ref(), &result).await;
     Ok(logging.finish(result))
 }
 
 async fn supervise(
     args: ExecArgs,
+    passed: Passed,
     signals: Signals,
     output: Arc<dyn OutputSink>,
+    manager: Option<ServiceManager>,
 ) -> Result<ExitCode, Fatal> {
+    let passed = passed::listening(passed)?;
     let instance = Instance::open(&args.control, &Directory::new(None))?;
     let recorder = args.recorded.recorder(args.state_dir.as_deref());
     let output = match &recorder {
@@ -46,8 +56,11 @@ async fn supervise(
         None => output,
     };
     let status_server = status_address::listen(&args.status_server).await?;
-    let (supervisor, _) = prepare(args, output).await?;
-    let supervisor = supervisor.record(recorder).status_server(status_server);
+    let (supervisor, _) = prepare(args, passed, output).await?;
+    let supervisor = supervisor
+        .record(recorder)
+        .service_manager(manager)
+        .status_server(status_server);
     let supervisor = instance.control(supervisor).build()?;
     supervise::supervise(supervisor, signals, DRAIN_TIME_FLAG).await
 }
@@ -61,19 +74,24 @@ pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
 }
 
 /// Everything up to the start of the first epoch: the sockets are bound, nothing runs. Returns the
-/// addresses listened on as well.
+/// addresses listened on as well. The sockets that our parent has passed come first.
 pub(crate) async fn prepare(
     args: ExecArgs,
+    passed: Vec<NamedSocket>,
     output: Arc<dyn OutputSink>,
 ) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
     judge(&args)?;
     prepare_threads()?;
     let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
     let wanted = resolve(&args.listen).await?;
-    let readiness = readiness(&args.ready, &wanted).await?;
+    refuse_both(&passed, &wanted)?;
+    let of_parent = passed.iter().filter_map(|(_, socket)| tcp_address(socket));
+    let shared: Vec<_> = of_parent.chain(wanted.iter().copied()).collect();
+    let first = first_after(passed.len().saturating_add(wanted.len()));
+    let readiness = readiness(&args.ready, &shared, first).await?;
     let probes = verify::probes(&args.policy.probation).await?;
     let rules = args.policy.probation.rules(None);
-    let sockets = bind(&wanted, &args.fd_name, args.nonblocking)?;
+    let sockets = sockets(passed, &wanted, &args)?;
     let addresses = sockets.addresses().collect();
     let policy = args.policy.policy(Some(args.drain_time));
     let mut words = args.command.into_iter();
@@ -112,13 +130,54 @@ async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {
     Ok(resolved)
 }
 
-fn bind(addresses: &[SocketAddr], names: &[String], nonblocking: bool) -> Result<Sockets, Fatal> {
-    let mut sockets = Sockets::new(nonblocking);
-    for (index, address) in addresses.iter().enumerate() {
-        let name = names
-            .get(index)
-            .cloned()
-            .unwrap_or_else(|| format!("listen{index}"));
+/// Refuses an address on which a passed socket listens. Binding it would name nobody that could be
+/// stopped.
+fn refuse_both(passed: &[NamedSocket], wanted: &[SocketAddr]) -> Result<(), Fatal> {
+    for address in wanted.iter().filter(|address| address.port() != 0) {
+        let both = passed.iter().find(|(_, socket)| {
+            tcp_address(socket)
+                .is_some_and(|passed| answers(&passed, *address) || answers(address, passed))
+        });
+        if let Some((name, socket)) = both {
+            let name = name.as_deref().unwrap_or("without a name");
+            return Err(Fatal::usage(format_args!(
+                "--listen {address}: the service manager passes a socket on {} already ({name}): \
+                 leave --listen out, or remove the address from the socket unit",
+                socket.address()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn tcp_address(socket: &ListeningSocket) -> Option<SocketAddr> {
+    match socket.address() {
+        LocalAddress::Tcp(address) => Some(*address),
+        LocalAddress::Unix(_) => None,
+    }
+}
+
+/// The sockets in the order in which they are passed on: those of our parent, then those that we bind.
+fn sockets(
+    passed: Vec<NamedSocket>,
+    addresses: &[SocketAddr],
+    args: &ExecArgs,
+) -> Result<Sockets, Fatal> {
+    let mut sockets = Sockets::new(args.nonblocking);
+    for (name, socket) in passed {
+        let name = name.unwrap_or_else(|| format!("listen{}", sockets.len()));
+        let address = socket.address().to_string();
+        tracing::info!(
+            address,
+            name,
+            "took over the socket {name}: listening on {address}"
+        );
+        sockets.add(name, socket);
+    }
+    let mut names = args.fd_name.iter().cloned();
+    for address in addresses {
+        let name = names.next();
+        let name = name.unwrap_or_else(|| format!("listen{}", sockets.len()));
         let bound = sockets
             .bind(name, *address)
             .map_err(|error| not_bound("--listen", error, *address))
@@ -153,12 +212,15 @@ fn check_name(name: &str) -> Result<(), Fatal> {
     )))
 }
 
-async fn readiness(args: &ReadyArgs, listening: &[SocketAddr]) -> Result<Readiness, Fatal> {
+async fn readiness(
+    args: &ReadyArgs,
+    listening: &[SocketAddr],
+    first: i32,
+) -> Result<Readiness, Fatal> {
     if args.notify {
         return Ok(Readiness::Notify);
     }
     if let Some(fd) = args.ready_fd {
-        let first = first_after(listening.len());
         return match fd {
             ReadyFd::AfterSockets => Ok(Readiness::Descriptor(first)),
             ReadyFd::Number(number) if number >= first => Ok(Readiness::Descriptor(number)),

@@ -16,7 +16,7 @@ use handover_envoy::{Envoy, EnvoyBuilder, EnvoyConfig, HungAction, StopOptions, 
 use handover_process::OutputSink;
 use handover_supervisor::control::Directory;
 use handover_supervisor::operator::OnTerminate;
-use handover_supervisor::{Signals, Supervisor};
+use handover_supervisor::{ServiceManager, Signals, Supervisor};
 
 use super::doctor;
 use super::envoy_args::node_options;
@@ -31,12 +31,14 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
 use crate::logging::Logging;
+use crate::passed::{self, Passed};
+use crate::service_manager;
 use crate::supervise::prepare_threads;
 
 /// How many epochs of Envoy can run at once without harm to each other.
 const ENVOY_EPOCHS: u32 = 2;
 
-pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
+pub(super) async fn run(args: RunArgs, passed: Passed) -> Result<ExitCode, Fatal> {
     let termination_log = args.termination_log.clone();
     let (signals, logging) = match prepare_process(&args) {
         Ok(prepared) => prepared,
@@ -46,10 +48,13 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
             return Err(error);
         }
     };
+    passed::refuse(passed);
+    let manager = service_manager::from_environment();
     let result = match prepare_threads() {
-        Ok(()) => supervise(args, signals, logging.children()).await,
+        Ok(()) => supervise(args, signals, logging.children(), manager.clone()).await,
         Err(error) => Err(error),
     };
+    service_manager::report_end(manager.as_ref(), &result).await;
     if let Err(error) = &result
         && let Err(error) = leave_reason(termination_log.as_deref(), error)
     {
@@ -77,9 +82,10 @@ async fn supervise(
     args: RunArgs,
     mut signals: Signals,
     output: Arc<dyn OutputSink>,
+    manager: Option<ServiceManager>,
 ) -> Result<ExitCode, Fatal> {
     let prepared = tokio::select! {
-        prepared = prepare(args, output) => prepared?,
+        prepared = prepare(args, output, manager) => prepared?,
         signal = signals.end() => {
             tracing::info!("received {signal} before Envoy was started");
             return Ok(ExitCode::CLEAN);
@@ -97,7 +103,11 @@ struct Prepared {
 
 /// Waits for what the node has to tell, and for a verdict on the configuration where there is
 /// another one to fall back to.
-async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared, Fatal> {
+async fn prepare(
+    args: RunArgs,
+    output: Arc<dyn OutputSink>,
+    manager: Option<ServiceManager>,
+) -> Result<Prepared, Fatal> {
     judge(&args)?;
     if args.policy.max_epochs > ENVOY_EPOCHS {
         tracing::warn!(
@@ -174,6 +184,7 @@ async fn prepare(args: RunArgs, output: Arc<dyn OutputSink>) -> Result<Prepared,
         .watch(watched)
         .rescan(rescan)
         .on_terminate(on_terminate)
+        .service_manager(manager)
         .record(recorder)
         .status_server(status_server);
     let supervisor = instance.control(order.of(supervisor)).build()?;

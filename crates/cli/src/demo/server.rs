@@ -27,10 +27,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::listen_fds;
 use crate::cli::demo::DemoServerArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::passed::Passed;
 
 /// The path of a request that takes its time, and the time.
 pub(super) const SLOW_PATH: &str = "/slow";
@@ -56,7 +56,7 @@ struct Server {
 }
 
 /// Serves until TERM, then finishes and ends.
-pub(crate) async fn run(args: DemoServerArgs) -> Result<ExitCode, Fatal> {
+pub(crate) async fn run(args: DemoServerArgs, passed: Passed) -> Result<ExitCode, Fatal> {
     let text = match &args.config {
         Some(path) => read_config(path).or_exit(ExitCode::CONFIG)?,
         None => "hello".to_owned(),
@@ -64,9 +64,13 @@ pub(crate) async fn run(args: DemoServerArgs) -> Result<ExitCode, Fatal> {
     let mut terminate = signal(SignalKind::terminate()).or_exit(ExitCode::OS)?;
     // Unless it is taken, this signal ends a process. There are no log files to open again.
     let _taken = signal(SignalKind::user_defined1()).or_exit(ExitCode::OS)?;
-    let listener = listen_fds::take_first()
+    let passed = passed.or_exit(ExitCode::USAGE)?.into_iter().next();
+    let passed = passed
         .context("no socket was passed: start this server with `handover exec --listen`")
         .or_exit(ExitCode::USAGE)?;
+    let listener = std::net::TcpListener::from(passed.into_descriptor());
+    // Passed sockets block, and tokio needs one that does not.
+    listener.set_nonblocking(true).or_exit(ExitCode::OS)?;
     let listener = TcpListener::from_std(listener).or_exit(ExitCode::OS)?;
     let server = Arc::new(Server {
         text,

@@ -118,6 +118,8 @@ pub(crate) struct SharedMemoryFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnitFacts {
     pub(crate) name: String,
+    /// `Type`, by which systemd knows when the service is ready.
+    pub(crate) service_type: Known<String>,
     pub(crate) kill_mode: String,
     /// `TimeoutStopSec`; `None` for no limit.
     pub(crate) stop_timeout: Known<Option<Duration>>,

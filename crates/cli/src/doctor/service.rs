@@ -10,6 +10,14 @@ use super::{Check, Severity, Unknown, Verdict};
 /// The grace period of a pod that names none.
 const KUBERNETES_DEFAULT: Duration = Duration::from_secs(30);
 
+pub(super) const SERVICE_TYPE: Check = Check {
+    name: "service-type",
+    about: "`Type` of the systemd unit, by which systemd hears when Envoy serves and that a drain needs time",
+    worst: Severity::Error,
+    logged: true,
+    judge: service_type,
+};
+
 pub(super) const KILL_MODE: Check = Check {
     name: "kill-mode",
     about: "`KillMode` of the systemd unit, which must keep SIGTERM away from Envoy",
@@ -33,6 +41,53 @@ pub(super) const DRAIN_TIMES: Check = Check {
     logged: true,
     judge: drain_times,
 };
+
+/// The remedy for another type.
+const SET_THE_TYPE: &str =
+    "set Type=notify-reload in the unit, or Type=notify with ExecReload before systemd 253";
+
+fn service_type(facts: &Facts) -> Verdict {
+    let unit = match &facts.unit {
+        Ok(Some(unit)) => unit,
+        Ok(None) => {
+            return Verdict::good(
+                "no unit",
+                "this process does not run in a service of systemd",
+            );
+        }
+        Err(why) => return Verdict::unknown(why, "run `systemctl show UNIT -p Type`"),
+    };
+    let service_type = match &unit.service_type {
+        Ok(service_type) => service_type,
+        Err(why) => return Verdict::unknown(why, "run `systemctl show UNIT -p Type`"),
+    };
+    let value = format!("{service_type} ({})", unit.name);
+    if hears_notifications(unit) {
+        return Verdict::good(value, "systemd waits until Envoy serves, and for its drain");
+    }
+    match service_type.as_str() {
+        "forking" | "oneshot" | "dbus" => Verdict::error(
+            value,
+            "the start is never complete for systemd, which ends Handover after TimeoutStartSec",
+            SET_THE_TYPE,
+        ),
+        "simple" | "exec" | "idle" => Verdict::warning(
+            value,
+            "systemd takes the service for started before Envoy serves, whatever depends on it",
+            SET_THE_TYPE,
+        ),
+        _ => Verdict::unknown(
+            &Unknown(format!("{value} is no type that is known")),
+            SET_THE_TYPE,
+        ),
+    }
+}
+
+/// Whether systemd hears what Handover reports.
+fn hears_notifications(unit: &UnitFacts) -> bool {
+    let service_type = unit.service_type.as_deref();
+    matches!(service_type, Ok("notify" | "notify-reload"))
+}
 
 fn kill_mode(facts: &Facts) -> Verdict {
     let unit = match &facts.unit {
@@ -100,6 +155,13 @@ fn grace_period(facts: &Facts) -> Verdict {
         "give at least {}, or shorten --termination-drain",
         format_duration(drain.saturating_add(to_end))
     );
+    // `--grace-period` is not what systemd can be asked to change.
+    let is_asked = facts.settings.grace_period == Ok(None)
+        && matches!(&facts.unit, Ok(Some(unit)) if hears_notifications(unit));
+    if period < drain && is_asked {
+        let reason = "only the requests of Handover for more time keep SIGKILL away from a drain";
+        return Verdict::warning(value, reason, remedy);
+    }
     if period < drain {
         let reason = "SIGKILL cuts the connections that still drain";
         return Verdict::error(value, reason, remedy);

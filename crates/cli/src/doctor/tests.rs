@@ -123,6 +123,7 @@ fn good() -> Facts {
         memory: Ok(memory(Some(1 << 30), 100 << 20, 0)),
         unit: Ok(Some(UnitFacts {
             name: "envoy.service".to_owned(),
+            service_type: Ok("notify-reload".to_owned()),
             kill_mode: "mixed".to_owned(),
             stop_timeout: Ok(Some(Duration::from_secs(90))),
         })),
@@ -172,6 +173,7 @@ fn bad() -> Facts {
     facts.memory = Ok(memory(Some(64 << 20), 60 << 20, 23));
     facts.unit = Ok(Some(UnitFacts {
         name: "envoy.service".to_owned(),
+        service_type: Ok("forking".to_owned()),
         kill_mode: "control-group".to_owned(),
         stop_timeout: Ok(Some(Duration::from_secs(90))),
     }));
@@ -233,7 +235,7 @@ fn a_good_host_has_no_finding_but_information() {
     insta::assert_snapshot!("good_host", report.text());
     assert_eq!(
         Report::new(&good(), false).text(),
-        "0 errors, 0 warnings in 33 checks"
+        "0 errors, 0 warnings in 34 checks"
     );
     assert_eq!(report.exit_code().number(), 0);
     assert!(examine_at_start(&good()).is_empty());
@@ -289,7 +291,7 @@ fn warnings_alone_have_a_code_of_their_own() {
     facts.variables.insert("RESTART_EPOCH", "3".to_owned());
     let report = Report::new(&facts, false);
     assert_eq!(report.exit_code().number(), 1);
-    assert!(report.text().ends_with("0 errors, 1 warning in 33 checks"));
+    assert!(report.text().ends_with("0 errors, 1 warning in 34 checks"));
 }
 
 #[test]
@@ -419,6 +421,11 @@ fn a_stop_must_be_over_before_sigkill() {
     // The unit says so where nobody else does.
     let mut facts = good();
     facts.settings.termination_drain = Duration::from_secs(120);
+    // systemd is asked for more time.
+    assert_eq!(finding(&facts, "grace-period").severity, Severity::Warning);
+    if let Ok(Some(unit)) = &mut facts.unit {
+        unit.service_type = Ok("simple".to_owned());
+    }
     assert_eq!(finding(&facts, "grace-period").severity, Severity::Error);
     if let Ok(Some(unit)) = &mut facts.unit {
         unit.stop_timeout = Ok(None);
@@ -427,6 +434,30 @@ fn a_stop_must_be_over_before_sigkill() {
         finding(&facts, "grace-period").severity,
         Severity::Information
     );
+}
+
+#[test]
+fn each_service_type_has_its_verdict() {
+    for (service_type, severity) in [
+        ("notify-reload", Severity::Information),
+        ("notify", Severity::Information),
+        ("simple", Severity::Warning),
+        ("exec", Severity::Warning),
+        ("forking", Severity::Error),
+        ("oneshot", Severity::Error),
+        ("new", Severity::Information),
+    ] {
+        let mut facts = good();
+        if let Ok(Some(unit)) = &mut facts.unit {
+            unit.service_type = Ok(service_type.to_owned());
+        }
+        let found = finding(&facts, "service-type").severity;
+        assert_eq!(found, severity, "{service_type}");
+    }
+    let mut facts = good();
+    facts.unit = Ok(None);
+    let found = finding(&facts, "service-type").severity;
+    assert_eq!(found, Severity::Information);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use handover_process::{Line, OutputSink, Stream};
 
 use super::text::{Style, now, push_json, push_json_name};
 use super::writer::Writer;
+use super::{InJournal, journal};
 
 /// Writes each line to the stream of the same name. The log level has no say in it: what a child
 /// prints is the child's business.
@@ -11,11 +12,17 @@ pub(super) struct ChildLines {
     pub(super) stdout: Writer,
     pub(super) stderr: Writer,
     pub(super) style: Style,
+    pub(super) in_journal: InJournal,
 }
 
 impl OutputSink for ChildLines {
     fn line(&self, line: &Line<'_>) {
+        let in_journal = match line.stream {
+            Stream::Stdout => self.in_journal.stdout,
+            Stream::Stderr => self.in_journal.stderr,
+        };
         let text = match self.style {
+            style if in_journal => for_journal(style, line),
             Style::Json => as_json(&now(), line).into_bytes(),
             Style::Plain => as_text(line, "", ""),
             Style::Coloured => as_text(line, "\x1b[2m", "\x1b[0m"),
@@ -25,6 +32,18 @@ impl OutputSink for ChildLines {
             Stream::Stderr => self.stderr.line(text),
         }
     }
+}
+
+/// A line with its level: the one with which the child has begun it, or that of information.
+fn for_journal(style: Style, line: &Line<'_>) -> Vec<u8> {
+    let (level, bytes) = journal::split_level(line.bytes);
+    let mut text = level.unwrap_or(journal::INFO).as_bytes().to_vec();
+    let line = Line { bytes, ..*line };
+    match style {
+        Style::Json => text.extend(as_json(&now(), &line).into_bytes()),
+        Style::Plain | Style::Coloured => text.extend(as_text(&line, "", "")),
+    }
+    text
 }
 
 /// `[epoch 1] ` and then what the child wrote, byte for byte.
@@ -106,6 +125,14 @@ mod tests {
         let source = source();
         let text = as_text(&line(&source, b"caf\xe9"), "", "");
         assert_eq!(text, b"[epoch 1] caf\xe9\n");
+    }
+
+    #[test]
+    fn a_line_for_the_journal_has_the_level_of_the_child_or_that_of_information() {
+        let source = source();
+        let text = |bytes: &[u8]| for_journal(Style::Coloured, &line(&source, bytes));
+        assert_eq!(text(b"caf\xe9"), b"<6>[epoch 1] caf\xe9\n");
+        assert_eq!(text(b"<3>broken"), b"<3>[epoch 1] broken\n");
     }
 
     #[test]

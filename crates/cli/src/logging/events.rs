@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use super::journal;
 use super::text::{Style, now, push_escaped, push_json, push_json_name};
 use super::writer::Writer;
 
@@ -14,6 +15,7 @@ use super::writer::Writer;
 /// Spans are not used here, so they are not kept.
 pub(super) struct EventLines {
     pub(super) style: Style,
+    pub(super) in_journal: bool,
     pub(super) level: LevelFilter,
     pub(super) writer: Writer,
 }
@@ -31,7 +33,10 @@ impl Subscriber for EventLines {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = *event.metadata().level();
-        let mut line = line(self.style, &now(), level, &fields);
+        let mut line = match self.in_journal {
+            true => journal_line(self.style, level, &fields),
+            false => line(self.style, &now(), level, &fields),
+        };
         line.push('\n');
         self.writer.line(line.into_bytes());
     }
@@ -47,6 +52,16 @@ impl Subscriber for EventLines {
     fn enter(&self, _span: &Id) {}
 
     fn exit(&self, _span: &Id) {}
+}
+
+/// The line for the journal, which has the time and the level beside it.
+fn journal_line(style: Style, level: Level, fields: &Fields) -> String {
+    let mut text = journal::prefix(level).to_owned();
+    match style {
+        Style::Json => text.push_str(&line(style, &now(), level, fields)),
+        Style::Plain | Style::Coloured => push_escaped(&mut text, &fields.message),
+    }
+    text
 }
 
 /// The line without its line feed.
@@ -173,6 +188,16 @@ mod tests {
         assert_eq!(value["epoch"], 1);
         assert_eq!(value["path"], "a\"b");
         assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn a_line_for_the_journal_is_one_line_with_its_level_and_without_a_time() {
+        let text = journal_line(Style::Coloured, Level::WARN, &fields());
+        assert_eq!(text, "<4>epoch 1 failed: \"x\"\\n\\u{1b}[2J");
+        let json = journal_line(Style::Json, Level::ERROR, &fields());
+        let json = json.strip_prefix("<3>").unwrap();
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(value["epoch"], 1);
     }
 
     #[test]

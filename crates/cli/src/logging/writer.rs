@@ -42,13 +42,26 @@ impl Writer {
     ///
     /// When the system has no thread left.
     pub(crate) fn start(name: &str, stream: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::with_notes(name, stream, "")
+    }
+
+    /// Starts the thread. Its own notes, on lines that were lost, begin with this.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread left.
+    pub(super) fn with_notes(
+        name: &str,
+        stream: impl Write + Send + 'static,
+        note: &'static str,
+    ) -> io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
         thread::Builder::new()
             .name(format!("write-{name}"))
             .stack_size(STACK)
-            .spawn(move || write_all(&lines, stream, &counter))?;
+            .spawn(move || write_all(&lines, stream, &counter, note))?;
         Ok(Self { queue, dropped })
     }
 
@@ -86,8 +99,16 @@ impl Writer {
 
 /// Writes until every writer is gone. A stream that takes nothing, because its disk is full or its
 /// reader has gone, loses its lines and nothing else. It is told how many once it takes some again.
-fn write_all(lines: &Receiver<Message>, mut stream: impl Write, dropped: &AtomicU64) {
-    let mut lost = Lost::default();
+fn write_all(
+    lines: &Receiver<Message>,
+    mut stream: impl Write,
+    dropped: &AtomicU64,
+    note_begins: &'static str,
+) {
+    let mut lost = Lost {
+        note_begins,
+        ..Lost::default()
+    };
     loop {
         let message = match lost.wait(lines) {
             Ok(message) => Some(message),
@@ -105,7 +126,8 @@ fn write_all(lines: &Receiver<Message>, mut stream: impl Write, dropped: &Atomic
         }
         let slow = dropped.swap(0, Ordering::Relaxed);
         if slow > 0 {
-            let note = format!("... {slow} lines were dropped: the reader was too slow\n");
+            let note =
+                format!("{note_begins}... {slow} lines were dropped: the reader was too slow\n");
             lost.write(&mut stream, note.as_bytes(), slow);
         }
     }
@@ -114,6 +136,8 @@ fn write_all(lines: &Receiver<Message>, mut stream: impl Write, dropped: &Atomic
 /// The lines that a stream did not take and was not told of yet.
 #[derive(Default)]
 struct Lost {
+    /// How a note on them begins.
+    note_begins: &'static str,
     lines: u64,
     /// Why the last of them was not taken.
     reason: Option<io::Error>,
@@ -157,9 +181,15 @@ impl Lost {
             return;
         };
         let end = if self.torn { "\n" } else { "" };
-        let note = format!("{end}... {} lines were lost: {reason}\n", self.lines);
+        let begin = self.note_begins;
+        let note = format!("{end}{begin}... {} lines were lost: {reason}\n", self.lines);
         match write_whole(stream, note.as_bytes()) {
-            Ok(()) => *self = Self::default(),
+            Ok(()) => {
+                *self = Self {
+                    note_begins: begin,
+                    ..Self::default()
+                }
+            }
             Err(failed) => self.note(failed),
         }
     }

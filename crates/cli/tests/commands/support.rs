@@ -27,6 +27,15 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
             command.env_remove(name);
         }
     }
+    // A service manager that has started the tests is none of theirs.
+    for name in [
+        "JOURNAL_STREAM",
+        "LISTEN_FDS",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+    ] {
+        command.env_remove(name);
+    }
     command
         .args(args)
         .env_remove("TERMINATION_DRAIN_DURATION_SECONDS")

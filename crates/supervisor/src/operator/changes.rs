@@ -15,6 +15,9 @@ pub(super) struct OpenChange {
     pub(super) id: ChangeId,
     /// Whether the agent has taken it in, so that the state it shows is about it.
     pub(super) taken_in: bool,
+    /// Whether a start of it has failed, and is due again.
+    #[serde(default)]
+    pub(super) waits_for_a_retry: bool,
 }
 
 /// A change that an ask follows.
@@ -192,6 +195,10 @@ impl<C: Clone + Eq> Operator<C> {
         let before = core::mem::replace(&mut self.agent, view);
         if self.is_ending() && !was_ending {
             self.wind_down();
+        }
+        if let Some(open) = self.change.as_mut().filter(|open| open.taken_in) {
+            let standing = self.agent.standing;
+            open.waits_for_a_retry = matches!(standing, Standing::Pending(Held::Retry(_)));
         }
         self.epochs_changed(&before);
         self.trials_changed();

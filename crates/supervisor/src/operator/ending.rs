@@ -16,7 +16,11 @@ impl<C: Clone + Eq> Operator<C> {
             Signal::HangUp if self.is_ending() => Reception::Ignored(Ignored::Ending),
             Signal::HangUp => {
                 self.event(Event::NextIsDue(signal));
+                let is_reloading = self.is_reloading();
                 self.read(Next::Renew, true);
+                if is_reloading {
+                    self.reload_begins_again();
+                }
                 Reception::Accepted
             }
             Signal::User1 => {

@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use handover_core::{Epoch, EpochInfo, EpochState, Outcome, Phase, Standing, Timestamp, Urgency};
 
@@ -463,12 +464,18 @@ pub enum Notification {
     /// comes once at the start and once after each
     /// [`Notification::Reloading`].
     Ready,
-    /// A reload has begun. It comes only after [`Notification::Ready`].
+    /// A reload has begun. It comes only after [`Notification::Ready`], and again for a signal that
+    /// comes during a reload.
     Reloading,
-    /// The end has begun. Only a status follows.
+    /// The end has begun. None of the three follows.
     Stopping,
     /// The state in a few words has changed.
     Status(Summary),
+    /// The loop turns. It comes as often as [`Settings::service_manager`](super::Settings) says.
+    Alive,
+    /// What is under way needs up to this much time from here on. It comes again in good time, for as
+    /// long as the start or the drain takes.
+    MoreTime(Duration),
 }
 
 /// The state of everything in a few words.
@@ -700,6 +707,10 @@ pub enum DeadlineReason {
     FilesReport,
     /// When to end without the awaited files: while they are missing and there is a limit.
     FilesLimit,
+    /// When to report that the loop turns: while a service manager waits for that.
+    Alive,
+    /// When to ask a service manager for more time: while nothing serves yet, and during a drain.
+    MoreTime,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -713,6 +724,8 @@ impl fmt::Display for DeadlineReason {
             Self::ExaminationLimit => f.write_str("the look at what serves has taken too long"),
             Self::FilesReport => f.write_str("report the missing files again"),
             Self::FilesLimit => f.write_str("files were awaited for long enough"),
+            Self::Alive => f.write_str("report that the loop turns"),
+            Self::MoreTime => f.write_str("ask the service manager for more time"),
         }
     }
 }

@@ -72,7 +72,7 @@ use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
 use self::gate::Gate;
 use self::looks::Looks;
-use self::notify::Told;
+use self::notify::{Heard, Told};
 use self::reading::{OpenRead, Wanted};
 use self::trial::Trials;
 
@@ -120,6 +120,18 @@ pub struct Settings {
     /// Whether nothing is started before some files are there.
     #[serde(default)]
     pub files: Option<FileWait>,
+    /// The service manager that must hear of this process in time, if there is one.
+    #[serde(default)]
+    pub service_manager: Option<ServiceManager>,
+}
+
+/// A service manager that ends what it does not hear of in time.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct ServiceManager {
+    /// How often to report that the loop turns; `None` if the service manager does not wait for it.
+    pub alive_every: Option<Duration>,
 }
 
 /// What the first signal to end leads to.
@@ -278,6 +290,9 @@ pub struct Operator<C> {
     fault: Option<Fault>,
     ended: Option<Ending>,
     told: Told,
+    /// When the service manager has heard what it must hear again in time.
+    #[serde(default)]
+    heard: Heard,
     summary: Option<Summary>,
     outputs: VecDeque<Output<C>>,
 }
@@ -396,6 +411,7 @@ impl<C: Clone + Eq> Operator<C> {
             fault: None,
             ended: None,
             told: Told::Nothing,
+            heard: Heard::default(),
             summary: None,
             outputs: VecDeque::new(),
         }
@@ -422,6 +438,8 @@ impl<C: Clone + Eq> Operator<C> {
                 DeadlineReason::ExaminationLimit => self.give_up_examining(),
                 DeadlineReason::FilesReport => self.report_missing_files(),
                 DeadlineReason::FilesLimit => self.files_limit_passed(),
+                DeadlineReason::Alive => self.report_alive(),
+                DeadlineReason::MoreTime => self.ask_for_more_time(),
             }
         }
         self.answer_conditions();
@@ -446,7 +464,9 @@ impl<C: Clone + Eq> Operator<C> {
         let looks = self.look_deadline().into_iter();
         let looks = looks.chain(self.examination_deadline());
         let looks = looks.chain(self.gate_deadline());
-        limits.chain(tries).chain(looks).min()
+        let reports = self.alive_deadline().into_iter();
+        let reports = reports.chain(self.more_time_deadline());
+        limits.chain(tries).chain(looks).chain(reports).min()
     }
 
     fn take(&mut self, input: Input<C>) -> Reception {

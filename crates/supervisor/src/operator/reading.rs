@@ -119,6 +119,7 @@ impl<C: Clone + Eq> Operator<C> {
         self.change = Some(OpenChange {
             id: change,
             taken_in: false,
+            waits_for_a_retry: false,
         });
         self.outputs.push_back(match next {
             Next::IfDifferent => Output::Apply { change, config },

@@ -57,6 +57,7 @@ impl<C> Operator<C> {
             fault: self.fault.clone(),
             ended: self.ended.clone(),
             told: self.told,
+            heard: self.heard,
             summary: self.summary,
             outputs: self
                 .outputs

@@ -1,10 +1,10 @@
 //! The listening sockets, bound once and passed on to every epoch.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use handover_netutil::connections::LocalAddress;
-use handover_netutil::{Listen, ListenError};
+use handover_netutil::{Listen, ListenError, ListeningSocket};
 use handover_process::Command;
 
 use crate::Listener;
@@ -12,7 +12,7 @@ use crate::Listener;
 /// Listening sockets with their names, in the order in which they are passed.
 #[derive(Debug)]
 pub struct Sockets {
-    listeners: Vec<(String, TcpListener)>,
+    listeners: Vec<(String, ListeningSocket)>,
     /// Whether `accept` returns at once when there is no connection. All epochs that share a socket
     /// share this too, and each of them can change it.
     nonblocking: bool,
@@ -41,26 +41,45 @@ impl Sockets {
     ) -> Result<SocketAddr, ListenError> {
         let listener = Listen::new(addr).nonblocking(self.nonblocking).tcp()?;
         let bound = listener.local_addr().unwrap_or(addr);
-        self.listeners.push((name.into(), listener));
+        self.listeners.push((name.into(), listener.into()));
         Ok(bound)
     }
 
-    /// Returns where they listen.
+    /// Adds one that listens already, such as one that a service manager has passed to this process.
+    pub fn add(&mut self, name: impl Into<String>, socket: ListeningSocket) {
+        self.listeners.push((name.into(), socket));
+    }
+
+    /// Returns how many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Returns whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
+    /// Returns where they listen, apart from Unix sockets.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.listeners
             .iter()
-            .filter_map(|(_, listener)| listener.local_addr().ok())
+            .filter_map(|(_, socket)| match socket.address() {
+                LocalAddress::Tcp(address) => Some(*address),
+                LocalAddress::Unix(_) => None,
+            })
     }
 
     /// Returns where clients connect, with the names of the sockets.
     pub(super) fn listeners(&self) -> impl Iterator<Item = (LocalAddress, Listener)> + '_ {
-        self.listeners.iter().filter_map(|(name, listener)| {
-            let address = listener.local_addr().ok()?;
+        self.listeners.iter().map(|(name, socket)| {
             let listener = Listener {
                 name: Some(name.clone()),
                 ..Listener::default()
             };
-            Some((LocalAddress::Tcp(address), listener))
+            (socket.address().clone(), listener)
         })
     }
 

@@ -21,7 +21,8 @@ macro_rules! every {
     (DeadlineReason, $value:expr, $($more:tt)*) => { match $value {
         DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look
         | DeadlineReason::Examine | DeadlineReason::ExaminationLimit
-        | DeadlineReason::FilesReport | DeadlineReason::FilesLimit => {}
+        | DeadlineReason::FilesReport | DeadlineReason::FilesLimit | DeadlineReason::Alive
+        | DeadlineReason::MoreTime => {}
         $($more)*
     } };
 }

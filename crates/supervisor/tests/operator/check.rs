@@ -5,8 +5,9 @@ mod answers;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use handover_core::{Epoch, EpochState, Timestamp, Urgency};
+use handover_core::{Epoch, EpochState, Standing, Timestamp, Urgency};
 use handover_supervisor::operator::{
     Again, AgentView, AskId, Call, CallId, ChangeId, Condition, EndedBy, Event, Input, Inputs,
     LookId, Next, Notification, Operator, Output, ReadFailure, ReadId, Reading, Reception, Refusal,
@@ -24,7 +25,7 @@ pub(crate) struct Violation {
 }
 
 /// Every promise. The model shows each as a property.
-pub(crate) const INVARIANTS: [&str; 27] = [
+pub(crate) const INVARIANTS: [&str; 29] = [
     "every_ask_is_answered_once",
     "newest_read_wins",
     "a_read_is_pending_at_most_once",
@@ -33,6 +34,8 @@ pub(crate) const INVARIANTS: [&str; 27] = [
     "urgency_never_falls",
     "ready_only_if_something_is_seen_to_serve",
     "notifications_come_in_turn",
+    "the_loop_is_reported_to_turn_in_time",
+    "time_is_asked_for_while_something_takes_time",
     "an_answer_tells_what_happened",
     "proxy_calls_take_turns",
     "clients_are_watched_for_open_asks_only",
@@ -101,6 +104,8 @@ pub(crate) struct Checker<C> {
     /// The reloads that wait through the probation, and those of them whose change was live.
     through: BTreeMap<AskId, bool>,
     told: Option<Notification>,
+    /// When the service manager has heard last that the loop turns.
+    alive: Option<Timestamp>,
     denied: bool,
     ended: bool,
     pub(crate) finished: bool,
@@ -154,6 +159,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             now: Timestamp::ZERO,
             through: BTreeMap::new(),
             told: None,
+            alive: None,
             denied: false,
             ended: false,
             finished: false,
@@ -203,6 +209,16 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         ensure(left.is_none(), "what_is_due_is_done", || {
             format!("{left:?}")
         })?;
+        let manager = self.settings.service_manager.filter(|_| !self.ended);
+        if let Some(every) = manager.and_then(|manager| manager.alive_every) {
+            let every = every.max(Duration::from_millis(1));
+            let next = self.alive.map(|last| last.after(every));
+            ensure(
+                next.is_some_and(|next| next > self.now),
+                "the_loop_is_reported_to_turn_in_time",
+                || format!("last at {:?}", self.alive),
+            )?;
+        }
         Ok(outputs)
     }
 
@@ -538,6 +554,15 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 )?;
             }
             Output::Notify(Notification::Status(_)) => {}
+            Output::Notify(Notification::Alive) => self.alive = Some(self.now),
+            Output::Notify(Notification::MoreTime(_)) => {
+                let takes_time = self.told.is_none() || self.told == Some(Notification::Stopping);
+                ensure(
+                    takes_time && !self.ended,
+                    "time_is_asked_for_while_something_takes_time",
+                    || format!("after {:?}", self.told),
+                )?;
+            }
             Output::Notify(notification) => self.notified(*notification)?,
             Output::Event(Event::TriesAgain(Again::Start)) => self.wish(Next::Renew),
             Output::Finish(ending) => {
@@ -601,7 +626,8 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             || format!("{:?}", self.view),
         )?;
         let in_turn = match (self.told, notification) {
-            (None, Notification::Ready) | (Some(Notification::Ready), Notification::Reloading) => {
+            (None, Notification::Ready)
+            | (Some(Notification::Ready | Notification::Reloading), Notification::Reloading) => {
                 true
             }
             (Some(Notification::Reloading), Notification::Ready) => is_quiet,

@@ -15,6 +15,7 @@ mod purity;
 mod run;
 mod scenarios;
 mod script;
+mod service_manager;
 mod table;
 mod trials;
 mod verdict;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, Settings,
-    Settlement, Signal, TakenIn, Wait,
+    Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, ServiceManager,
+    Settings, Settlement, Signal, TakenIn, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -50,9 +50,17 @@ fn settings() -> impl Strategy<Value = Settings> {
     let limit = prop::option::of((1_u64..60).prop_map(Duration::from_secs));
     let files = limit.prop_map(|limit| FileWait { limit });
     let files = prop::option::weighted(0.2, files);
-    let settings = (on_terminate, no_cold, probation, evidence, nothing, files);
+    let alive_every = prop_oneof![
+        Just(None),
+        (0_u64..8).prop_map(|seconds| Some(Duration::from_secs(seconds))),
+    ];
+    let manager = alive_every.prop_map(|alive_every| ServiceManager { alive_every });
+    let manager = prop::option::of(manager);
+    let looks = (probation, evidence, nothing);
+    let settings = (on_terminate, no_cold, looks, files, manager);
     settings.prop_map(
-        |(on_terminate, no_cold_restart, probation, evidence, nothing_to_examine, files)| {
+        |(on_terminate, no_cold_restart, looks, files, service_manager)| {
+            let (probation, evidence, nothing_to_examine) = looks;
             Settings {
                 on_terminate,
                 no_cold_restart,
@@ -60,6 +68,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 evidence,
                 nothing_to_examine,
                 files,
+                service_manager,
             }
         },
     )

@@ -44,6 +44,11 @@ scenarios! {
     hang_up_starts_the_next_epoch
     hang_up_is_owed_by_the_next_good_read
     hang_up_during_a_change_is_not_lost
+    hang_up_during_a_reload_is_reported_again
+    ready_again_while_a_retry_is_due
+    more_time_is_asked_for_during_a_long_start
+    more_time_is_asked_for_during_a_long_drain
+    loop_is_reported_to_turn
     reload_is_answered_once_it_was_taken_in
     reload_waits_until_it_is_live
     reload_if_changed_without_a_change

@@ -40,6 +40,9 @@
 //! With `settings probation=TIME` there is a probation of that length (with `examine=nothing`, a look could show
 //! nothing), with `failures=N` in a row, and
 //! with `rise=PERCENT` the requests are counted.
+//!
+//! With `settings manager=yes` there is a service manager, and with `manager=TIME` it must hear that often that
+//! the loop turns.
 
 use std::str::SplitWhitespace;
 use std::time::Duration;
@@ -48,8 +51,8 @@ use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Stan
 use handover_supervisor::operator::{
     AgentView, AskId, CallId, ChangeId, Clients, Condition, EpochView, ErrorRise, Examination,
     ExaminationId, FileWait, Input, Inputs, JobDone, LookId, Next, OnTerminate, ProbeResult,
-    Probed, ReadFailure, ReadId, Reading, Refusal, Report, Request, Seen, Settings, Settlement,
-    Shortage, Signal, TakenIn, Totals, Wait,
+    Probed, ReadFailure, ReadId, Reading, Refusal, Report, Request, Seen, ServiceManager, Settings,
+    Settlement, Shortage, Signal, TakenIn, Totals, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -128,6 +131,14 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
             script.settings.files = Some(FileWait { limit });
         }
         Some(("examine", "nothing")) => script.settings.nothing_to_examine = true,
+        Some(("manager", "yes")) => {
+            script.settings.service_manager = Some(ServiceManager::default());
+        }
+        Some(("manager", span)) => {
+            script.settings.service_manager = Some(ServiceManager {
+                alive_every: Some(time(span)?),
+            });
+        }
         Some(("failures", count)) => {
             script.settings.evidence.failures = count.parse().map_err(|_| "`failures=N`")?;
         }
@@ -144,7 +155,8 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
         _ => {
             return Err(format!(
                 "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted`, \
-                 `probation=TIME`, `examine=nothing`, `failures=N`, `rise=PERCENT`, `files=wait|TIME` and \
+                 `probation=TIME`, `examine=nothing`, `manager=yes|TIME`, `failures=N`, `rise=PERCENT`, \
+                 `files=wait|TIME` and \
                  `stand_in=NAME`"
             ));
         }

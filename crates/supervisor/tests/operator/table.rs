@@ -157,6 +157,7 @@ fn output(output: &Output<String>) -> Vec<String> {
             Err(refusal) => format!("REFUSE {ask}: {}", refused(refusal)),
         },
         Output::Notify(Notification::Status(summary)) => format!("STATUS {summary}"),
+        Output::Notify(Notification::MoreTime(time)) => format!("MORE TIME: {time:?}"),
         Output::Notify(notification) => format!("NOTIFY {}", in_capitals(*notification)),
         Output::Event(event) => format!("· {}", told(event)),
         Output::Finish(ending) => format!("FINISH: {}", finished(ending)),
@@ -187,6 +188,8 @@ fn in_capitals(notification: Notification) -> &'static str {
         Notification::Reloading => "RELOADING",
         Notification::Stopping => "STOPPING",
         Notification::Status(_) => "STATUS",
+        Notification::Alive => "ALIVE",
+        Notification::MoreTime(_) => "MORE TIME",
     }
 }
 

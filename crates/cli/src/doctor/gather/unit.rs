@@ -73,7 +73,7 @@ async fn show(unit: &UnitName) -> Known<String> {
     if unit.user {
         command = command.arg("--user");
     }
-    let properties = "--property=LoadState,KillMode,TimeoutStopUSec";
+    let properties = "--property=LoadState,Type,KillMode,TimeoutStopUSec";
     let command = command.args(["show", properties, "--", &unit.name]);
     let run = async {
         let child = command.spawn().await;
@@ -105,6 +105,7 @@ fn facts_from(name: &str, answer: &str) -> Known<UnitFacts> {
     }
     Ok(UnitFacts {
         name: name.to_owned(),
+        service_type: property("Type").map(|text| (*text).to_owned()),
         kill_mode: (*property("KillMode")?).to_owned(),
         stop_timeout: property("TimeoutStopUSec").and_then(|text| match *text {
             "infinity" => Ok(None),
@@ -154,8 +155,16 @@ mod tests {
 
     #[test]
     fn the_answer_of_systemd_is_read_or_unknown() {
-        let good = "KillMode=mixed\nTimeoutStopUSec=1min 30s\nLoadState=loaded\n";
+        let good = "Type=notify\nKillMode=mixed\nTimeoutStopUSec=1min 30s\nLoadState=loaded\n";
         let facts = facts_from("e.service", good).unwrap();
+        assert_eq!(facts.service_type.as_deref(), Ok("notify"));
+        let without = good.replace("Type=notify\n", "");
+        assert!(
+            facts_from("e.service", &without)
+                .unwrap()
+                .service_type
+                .is_err()
+        );
         assert_eq!(facts.kill_mode, "mixed");
         assert_eq!(facts.stop_timeout, Ok(Some(Duration::from_secs(90))));
         let endless = good.replace("1min 30s", "infinity");

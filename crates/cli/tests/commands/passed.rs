@@ -1,0 +1,163 @@
+//! Sockets that the parent of the supervisor has passed to it.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::client::{get, load};
+use crate::support::{Running, eventually, finish, handover, stderr};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_handover");
+
+/// `handover` with these arguments, to which a shell passes this descriptor as number 3, as a service
+/// manager does.
+fn passing(fd: impl Into<OwnedFd>, variables: &str, args: &[&str]) -> Command {
+    let script = format!("LISTEN_PID=$$ {variables} exec \"$@\"");
+    let model = handover(Vec::<&str>::new());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh", BINARY]).args(args);
+    for (name, value) in model.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // Not 3 itself, whose flag would stay.
+    let fd: OwnedFd = fd.into();
+    let fd = rustix::io::fcntl_dupfd_cloexec(&fd, 10).unwrap();
+    let pass = move || {
+        #[expect(unsafe_code, reason = "a descriptor of a certain number")]
+        // SAFETY: both are only numbers, and the first one is open.
+        match unsafe { libc::dup2(fd.as_raw_fd(), 3) } {
+            3 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    #[expect(unsafe_code, reason = "descriptors are passed between fork and exec")]
+    // SAFETY: between fork and exec, this makes one call that is allowed there.
+    unsafe {
+        command.pre_exec(pass);
+    }
+    command
+}
+
+fn refused(fd: impl Into<OwnedFd>, variables: &str, args: &[&str]) -> String {
+    let output = finish(&mut passing(fd, variables, args));
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    stderr(&output)
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn a_passed_socket_is_handed_over_without_a_loss() {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let args = ["exec", "--notify", "--", BINARY, "demo-server"];
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=web";
+    let mut handover = Running::start(&mut passing(listener, variables, &args));
+    handover.says("took over the socket web: listening on 127.0.0.1:");
+    handover.says("epoch 0 is live");
+    let load = load(address);
+    for epoch in 1..=2 {
+        handover.signal(Signal::HUP);
+        eventually("the next epoch", || {
+            (get(address, "/").ok()?.epoch == epoch).then_some(())
+        });
+        handover.says(&format!("epoch {} ended cleanly", epoch - 1));
+    }
+    load.stop_blocking().assert_no_loss();
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}
+
+#[test]
+fn passed_sockets_come_first_and_then_those_of_the_flags() {
+    let script = "echo fds=$LISTEN_FDS names=$LISTEN_FDNAMES; exec sleep 100";
+    let args = [
+        "exec",
+        "--listen",
+        "127.0.0.1:0,[::1]:0",
+        "--fd-name",
+        "admin",
+    ];
+    let args: Vec<&str> = args.into_iter().chain(["--", "sh", "-c", script]).collect();
+    for (names, expected) in [
+        ("LISTEN_FDNAMES=web", "fds=3 names=web:admin:listen2"),
+        ("", "fds=3 names=listen0:admin:listen2"),
+    ] {
+        let variables = format!("LISTEN_FDS=1 {names}");
+        let handover = Running::start(&mut passing(listener(), &variables, &args));
+        handover.stdout.wait_for(expected);
+    }
+}
+
+#[test]
+fn what_is_for_another_process_is_not_taken_over() {
+    let script = "echo fds=${LISTEN_FDS-none}; exec sleep 100";
+    let args = ["exec", "--", "sh", "-c", script];
+    let handover = Running::start(&mut passing(listener(), "LISTEN_FDS=1 LISTEN_PID=1", &args));
+    handover.stdout.wait_for("fds=none");
+}
+
+#[test]
+fn what_is_no_listening_socket_is_refused_by_name() {
+    let args = ["exec", "--", "sleep", "100"];
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let message = refused(udp, "LISTEN_FDS=1 LISTEN_FDNAMES=dns", &args);
+    assert!(
+        message.contains("descriptor 3 (dns) is no stream socket"),
+        "{message}"
+    );
+    let message = refused(listener(), "LISTEN_FDS=2 LISTEN_FDNAMES=a", &args);
+    assert!(
+        message.contains("LISTEN_FDNAMES has 1 names, but LISTEN_FDS=2"),
+        "{message}"
+    );
+    let message = refused(listener(), "LISTEN_FDS=200", &args);
+    assert!(
+        message.contains("LISTEN_FDS=200, but descriptor "),
+        "{message}"
+    );
+    let message = refused(listener(), "LISTEN_FDS=many", &args);
+    assert!(
+        message.contains("LISTEN_FDS=many is no number"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_address_that_was_passed_is_not_bound_again() {
+    let listener = listener();
+    let address = listener.local_addr().unwrap().to_string();
+    let args = ["exec", "--listen", &address, "--", "sleep", "100"];
+    let message = refused(listener, "LISTEN_FDS=1 LISTEN_FDNAMES=web", &args);
+    assert!(
+        message.contains("the service manager passes a socket"),
+        "{message}"
+    );
+    assert!(message.contains("(web): leave --listen out"), "{message}");
+}
+
+#[test]
+fn run_warns_of_sockets_that_envoy_cannot_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("envoy.yaml");
+    std::fs::write(&config, "{}").unwrap();
+    let paths = [config.as_path(), dir.path()].map(|path| path.to_str().unwrap());
+    let args = ["run", "--config-path", paths[0], "--lock-dir", paths[1]];
+    let args: Vec<&str> = args.into_iter().chain(["--envoy-path", "/none"]).collect();
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=web";
+    let output = finish(&mut passing(listener(), variables, &args));
+    let said = stderr(&output);
+    assert!(
+        said.contains("WARN  LISTEN_FDS: the service manager passes sockets (web)"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(127), "{said}");
+}
