@@ -56,7 +56,7 @@ impl WatchedProcess {
     /// Outside of a Tokio runtime with its I/O driver.
     pub fn open(pid: i32) -> Result<Self, WatchProcessError> {
         let missing = WatchProcessError::Missing(pid);
-        let Some(found) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+        let Some(found) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
             return Err(missing);
         };
         if found == getpid() {

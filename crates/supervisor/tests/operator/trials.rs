@@ -54,6 +54,8 @@ impl Trials {
 
     /// Notes the state of the agent.
     pub(crate) fn see(&mut self, view: &AgentView, is_ending: bool) {
+        // A look that the end has cut short proves nothing that somebody could act on.
+        self.is_due &= !is_ending;
         let tried = tried(view).filter(|_| !is_ending);
         let tried = tried.map(|view| (view.epoch, view.started));
         if tried != self.tried {
