@@ -201,7 +201,7 @@ impl EpochRun<'_> {
             };
             match held_by {
                 Some(held_by) if held_by.is_empty() => break,
-                Some(held_by) => was_held |= self.note_held(held_by, closed),
+                Some(held_by) => was_held |= self.note_held(&held_by, closed),
                 None => {}
             }
             let pause = (closed.elapsed() / 10).clamp(PAUSES.0, PAUSES.1);
@@ -221,9 +221,9 @@ impl EpochRun<'_> {
     /// was logged.
     ///
     /// What an epoch lacks in the first moments is on its way as a rule.
-    fn note_held(&self, held_by: Vec<String>, closed: Instant) -> bool {
+    fn note_held(&self, held_by: &[String], closed: Instant) -> bool {
         let is_on_its_way = closed.elapsed() < ON_ITS_WAY;
-        if is_on_its_way || !self.waiting.hold(held_by.clone()) {
+        if is_on_its_way || !self.waiting.hold(held_by.to_vec()) {
             return false;
         }
         let epoch = self.process.epoch;
@@ -243,5 +243,114 @@ impl EpochRun<'_> {
             }
             step @ (Step::Wait | Step::Again | Step::AskResources | Step::Open) => step,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn temporary() -> tempfile::TempDir {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("handover-").tempdir().unwrap()
+    }
+
+    fn gate_in(directory: &tempfile::TempDir) -> Gate {
+        let run_dir = RunDir::create(&directory.path().join("run")).unwrap();
+        Gate::new(&run_dir, Epoch::new(1)).unwrap()
+    }
+
+    async fn client_that_says(gate: &Gate, what: &[u8]) -> UnixStream {
+        let mut client = UnixStream::connect(&gate.path).await.unwrap();
+        client.write_all(what).await.unwrap();
+        client
+    }
+
+    async fn answer_to(client: &mut UnixStream) -> String {
+        let mut answer = String::new();
+        let read = tokio::time::timeout(LIMIT, client.read_to_string(&mut answer));
+        read.await.unwrap().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn whoever_has_asked_gets_the_answer_once_the_gate_is_open_and_not_before() {
+        let directory = temporary();
+        let gate = gate_in(&directory);
+        let (open, asked) = (watch::Sender::new(false), Arc::new(Notify::new()));
+        let clients = async {
+            // Garbage, nothing at all, one that goes away, and the same request twice.
+            let mut garbage = client_that_says(&gate, &[0xff; 100_000]).await;
+            let mut silent = client_that_says(&gate, b"").await;
+            drop(client_that_says(&gate, b"POST").await);
+            let mut first = client_that_says(&gate, b"POST / HTTP/1.1\r\n").await;
+            let mut second = client_that_says(&gate, b"POST / HTTP/1.1\r\n").await;
+            asked.notified().await;
+            let mut nothing = [0; 1];
+            for client in [&mut garbage, &mut silent, &mut first, &mut second] {
+                let read = client.read(&mut nothing);
+                let early = tokio::time::timeout(Duration::from_millis(20), read).await;
+                assert!(early.is_err(), "{early:?}");
+            }
+            open.send_replace(true);
+            assert_eq!(answer_to(&mut first).await, ANSWER);
+            assert_eq!(answer_to(&mut second).await, ANSWER);
+            assert_eq!(answer_to(&mut garbage).await, ANSWER);
+            silent.write_all(b"GET").await.unwrap();
+            assert_eq!(answer_to(&mut silent).await, ANSWER);
+        };
+        tokio::select! {
+            never = gate.serve(&open, &asked) => match never {},
+            () = clients => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_beyond_the_limit_wait_for_their_turn() {
+        let directory = temporary();
+        let gate = gate_in(&directory);
+        let (open, asked) = (watch::Sender::new(false), Arc::new(Notify::new()));
+        let clients = async {
+            let mut idle = Vec::new();
+            for _ in 0..CONNECTIONS {
+                idle.push(client_that_says(&gate, b"").await);
+            }
+            let mut last = client_that_says(&gate, b"POST").await;
+            drop(idle);
+            asked.notified().await;
+            open.send_replace(true);
+            assert_eq!(answer_to(&mut last).await, ANSWER);
+        };
+        tokio::select! {
+            never = gate.serve(&open, &asked) => match never {},
+            () = clients => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_goes_with_the_gate_and_one_that_was_left_is_replaced() {
+        let directory = temporary();
+        let gate = gate_in(&directory);
+        let path = gate.path.clone();
+        assert!(gate.overlay().contains(path.to_str().unwrap()));
+        std::mem::forget(gate);
+        assert!(path.exists());
+        drop(gate_in(&directory));
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_path_that_no_socket_can_have_is_named() {
+        let directory = temporary();
+        let long = directory.path().join("x".repeat(120));
+        let run_dir = RunDir::create(&long).unwrap();
+        let error = Gate::new(&run_dir, Epoch::new(1)).unwrap_err().to_string();
+        assert!(error.contains("gate-rev1.sock"), "{error}");
+        // Something that is in its place and cannot be removed.
+        let run_dir = RunDir::create(&directory.path().join("run")).unwrap();
+        std::fs::create_dir(run_dir.path().join("gate-rev1.sock")).unwrap();
+        Gate::new(&run_dir, Epoch::new(1)).unwrap_err();
     }
 }

@@ -161,9 +161,8 @@ pub(in crate::adapter) fn after_state(
         {
             Step::AskResources
         }
-        Ok(_) => Step::Again,
         Err(error) if error.is_refusal() => Step::Open,
-        Err(_) => Step::Again,
+        Ok(_) | Err(_) => Step::Again,
     }
 }
 
