@@ -2,6 +2,7 @@
 
 mod address;
 mod client;
+mod clusters;
 mod evidence;
 mod exchange;
 mod exclude;
@@ -20,8 +21,9 @@ pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
-pub(crate) use evidence::{Fetched, Kept, RequestCounter};
+pub(crate) use evidence::{CLUSTERS, Fetched, Kept, LISTENERS, RequestCounter};
 pub use exclude::{BadNamePattern, Exclude, NamePattern};
+pub(crate) use init_dump::Targets;
 pub use listeners::ActiveListener;
 pub(crate) use listeners::{Place, is_same_place};
 pub use live::{LivePoll, NotLive};

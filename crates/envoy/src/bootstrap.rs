@@ -366,14 +366,49 @@ impl Bootstrap {
 /// the names of the two fields, which nobody else uses.
 #[must_use]
 pub fn fetches_listeners(content: &[u8]) -> bool {
-    [
-        "lds_config",
-        "ldsConfig",
-        "lds_resources_locator",
-        "ldsResourcesLocator",
-    ]
-    .iter()
-    .any(|name| {
+    has_any(
+        content,
+        [
+            "lds_config",
+            "ldsConfig",
+            "lds_resources_locator",
+            "ldsResourcesLocator",
+        ],
+    )
+}
+
+/// Returns whether Envoy fetches clusters with this configuration, which are in no file. It looks for
+/// the names of the two fields, which nobody else uses.
+#[must_use]
+pub(crate) fn fetches_clusters(content: &[u8]) -> bool {
+    has_any(
+        content,
+        [
+            "cds_config",
+            "cdsConfig",
+            "cds_resources_locator",
+            "cdsResourcesLocator",
+        ],
+    )
+}
+
+/// Returns whether Envoy asks a control plane with this configuration, be it for one kind of resource. It
+/// looks for the names of the fields in which that is told.
+#[must_use]
+pub(crate) fn asks_control_plane(content: &[u8]) -> bool {
+    has_any(
+        content,
+        [
+            "api_config_source",
+            "apiConfigSource",
+            "ads_config",
+            "adsConfig",
+        ],
+    )
+}
+
+fn has_any(content: &[u8], names: [&str; 4]) -> bool {
+    names.iter().any(|name| {
         let mut places = content.windows(name.len());
         places.any(|place| place == name.as_bytes())
     })

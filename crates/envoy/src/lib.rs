@@ -82,6 +82,7 @@ pub mod version;
 pub mod fuzzing;
 
 mod capture;
+mod gate;
 mod listening;
 mod rejection_reason;
 mod stopped;

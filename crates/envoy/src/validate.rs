@@ -3,6 +3,7 @@
 //! `--mode validate` touches neither shared memory nor a port, so it is safe beside a running
 //! Envoy; it therefore does not see port conflicts either. It takes about 50 ms.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -80,10 +81,22 @@ pub enum ValidateError {
 /// # }
 /// ```
 pub async fn validate(binary: &Path, args: &EnvoyArgs, config: &Path) -> Verdict {
+    validate_with(binary, args, config, None).await
+}
+
+/// Runs it with something that is merged into the configuration.
+pub(crate) async fn validate_with(
+    binary: &Path,
+    args: &EnvoyArgs,
+    config: &Path,
+    overlay: Option<&str>,
+) -> Verdict {
     if let Err(error) = check_binary(binary) {
         return Verdict::CouldNotRun(error.into());
     }
-    let captured = match capture(binary, &args.validate(config), LIMIT).await {
+    let mut arguments = args.validate(config);
+    arguments.extend(overlay_arguments(overlay));
+    let captured = match capture(binary, &arguments, LIMIT).await {
         Ok(captured) => captured,
         Err(CaptureError::Spawn(error) | CaptureError::Wait(error)) => {
             return Verdict::CouldNotRun(ValidateError::Run(error));
@@ -105,6 +118,12 @@ pub async fn validate(binary: &Path, args: &EnvoyArgs, config: &Path) -> Verdict
             said: refusal(&captured.stderr),
         }),
     }
+}
+
+/// The arguments with which Envoy merges something into its configuration.
+pub(crate) fn overlay_arguments(overlay: Option<&str>) -> impl Iterator<Item = OsString> {
+    let arguments = overlay.map(|overlay| ["--config-yaml".into(), overlay.into()]);
+    arguments.into_iter().flatten()
 }
 
 /// What Envoy says against its arguments, or its last words.

@@ -71,7 +71,8 @@ pub(crate) struct RunArgs {
 
     /// Whether the next epoch waits for what its configuration fetches while an older one serves.
     ///
-    /// The first epoch starts with what the configuration says in either case.
+    /// Then it is also held until it has what the older epoch had from its control plane. The first epoch
+    /// starts with what the configuration says in either case.
     #[arg(long, value_enum, value_name = "WHETHER")]
     #[arg(env = "HANDOVER_WAIT_FOR_RESOURCES", default_value = "yes")]
     pub(crate) wait_for_resources: WaitForResources,

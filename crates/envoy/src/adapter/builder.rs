@@ -149,8 +149,9 @@ impl EnvoyBuilder {
     }
 
     /// Sets whether an epoch that starts beside one that serves waits for what its configuration fetches
-    /// until its start deadline, whatever `initial_fetch_timeout` says. Default: true. Without that, Envoy
-    /// goes live without what it did not get in time, and takes the listeners over.
+    /// until its start deadline, whatever `initial_fetch_timeout` says. If it asks a control plane, it is also
+    /// held until it has what the older epoch was seen to have from there. Default: true. Without that, Envoy
+    /// goes live without what it did not get in time or has refused, and takes the listeners over.
     pub fn wait_for_resources(mut self, wait: bool) -> Self {
         self.settings.wait_for_resources = wait;
         self

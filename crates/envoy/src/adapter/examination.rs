@@ -23,6 +23,10 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// end. It begins with the validation of the configuration, which takes 40 ms or more.
 const LONGER_START: Duration = Duration::from_millis(100);
 
+/// The same for an epoch that is held until it has what the older one had: what was not seen then holds
+/// nothing.
+const LONGER_GATED_START: Duration = Duration::from_secs(1);
+
 /// What was seen of a live epoch. `None` stands for what could not be seen, and proves nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,7 +114,7 @@ pub struct RequestTotals {
 pub(super) struct SharedEvidence(Mutex<Evidence>);
 
 impl SharedEvidence {
-    fn lock(&self) -> MutexGuard<'_, Evidence> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Evidence> {
         // Nothing in here is left half-way by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,7 +127,7 @@ pub(super) async fn examine(envoy: &Envoy, epoch: Epoch) -> Examination {
     };
     let admin = process.admin().with_time_limit(ANSWER);
     let answers = match has_endpoint(envoy, &process) {
-        true => Some(ask(&admin, true).await),
+        true => Some(ask(&admin).await),
         false => None,
     };
     // It may have changed hands meanwhile.
@@ -156,9 +160,10 @@ fn explain(missing: &mut [MissingListener], refused: Vec<(String, String)>) {
 }
 
 /// Does the work that comes before the start of an epoch, and looks meanwhile at the one that serves. Work
-/// that fails does not wait for the look.
+/// that fails does not wait for the look. `may_hold` tells whether the epoch may be held by what is seen.
 pub(super) async fn looking_before_start<T, E>(
     envoy: &Envoy,
+    may_hold: bool,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let serving = envoy.running.table().newest_if_live();
@@ -173,7 +178,11 @@ pub(super) async fn looking_before_start<T, E>(
         return work.await;
     }
     let admin = process.admin().with_time_limit(ANSWER);
-    let (done, answers) = beside(work, ask(&admin, false)).await?;
+    let longer = match may_hold {
+        true => LONGER_GATED_START,
+        false => LONGER_START,
+    };
+    let (done, answers) = beside(work, ask_before_start(&admin), longer).await?;
     let subject = subject(&process);
     let mut evidence = envoy.evidence.lock();
     evidence.remember(subject, is_proven, answers.as_ref(), now());
@@ -185,28 +194,30 @@ pub(super) fn starting_alone(envoy: &Envoy) {
     envoy.evidence.lock().forget();
 }
 
-/// Waits for the work, and for the look as long as the work takes and a little longer. What the look has
+/// Waits for the work, and for the look as long as the work takes and so much longer. What the look has
 /// not seen by then is `None`.
 async fn beside<T, E, L>(
     work: impl Future<Output = Result<T, E>>,
     look: impl Future<Output = L>,
+    longer: Duration,
 ) -> Result<(T, Option<L>), E> {
     let (mut work, mut look) = (pin!(work), pin!(look));
     tokio::select! {
         biased;
         done = &mut work => {
             let done = done?;
-            Ok((done, timeout(LONGER_START, look).await.ok()))
+            Ok((done, timeout(longer, look).await.ok()))
         }
         seen = &mut look => Ok((work.await?, Some(seen))),
     }
 }
 
-fn subject(process: &EnvoyProcess) -> Subject {
+pub(super) fn subject(process: &EnvoyProcess) -> Subject {
     Subject {
         epoch: process.epoch,
         pid: process.pid(),
         config: Arc::clone(&process.config),
+        is_gated: process.is_gated,
     }
 }
 
@@ -217,23 +228,53 @@ fn has_endpoint(envoy: &Envoy, process: &EnvoyProcess) -> bool {
 }
 
 /// Asks the admin endpoint. One that is silent is not asked again.
-async fn ask(admin: &AdminClient, with_requests: bool) -> Answers {
+async fn ask(admin: &AdminClient) -> Answers {
     let answers = Answers::only(admin.active_listeners().await);
     if answers.silence().is_some() {
         return answers;
     }
-    let requests = async {
-        match with_requests {
-            true => Some(admin.request_counters().await),
-            false => None,
-        }
-    };
-    let (warming, fetched, requests) =
-        tokio::join!(admin.warming_listeners(), admin.fetched(), requests);
+    let (warming, fetched, requests) = tokio::join!(
+        admin.warming_listeners(),
+        admin.fetched(),
+        admin.request_counters()
+    );
     Answers {
         warming: Some(warming),
         fetched: Some(fetched),
-        requests,
+        requests: Some(requests),
+        ..answers
+    }
+}
+
+/// Asks for what the next epoch must have as well.
+async fn ask_before_start(admin: &AdminClient) -> Answers {
+    let answers = Answers::only(admin.active_listeners().await);
+    if answers.silence().is_some() {
+        return answers;
+    }
+    let (warming, fetched, clusters) = tokio::join!(
+        admin.warming_listeners(),
+        admin.fetched(),
+        admin.fetched_clusters()
+    );
+    Answers {
+        warming: Some(warming),
+        fetched: Some(fetched),
+        fetched_clusters: Some(clusters),
+        ..answers
+    }
+}
+
+/// Asks an epoch behind its gate for what it has.
+pub(super) async fn ask_behind_gate(admin: &AdminClient) -> Answers {
+    let answers = Answers::only(admin.active_listeners().await);
+    if answers.silence().is_some() {
+        return answers;
+    }
+    let (fetched, clusters) = tokio::join!(admin.fetched(), admin.fetched_clusters());
+    Answers {
+        fetched: Some(fetched),
+        fetched_clusters: Some(clusters),
         ..answers
     }
 }
@@ -258,7 +299,7 @@ mod tests {
         ] {
             let started = Instant::now();
             let work = after(work, Ok::<_, Infallible>("done"));
-            let both = beside(work, after(look, "seen")).await;
+            let both = beside(work, after(look, "seen"), LONGER_START).await;
             assert_eq!(both, Ok(("done", seen)));
             let took = started.elapsed().as_millis();
             assert!(
@@ -272,7 +313,10 @@ mod tests {
     async fn work_that_fails_does_not_wait_for_the_look() {
         let started = Instant::now();
         let work = after(50, Err::<(), _>("failed"));
-        assert_eq!(beside(work, after(10_000, ())).await, Err("failed"));
+        assert_eq!(
+            beside(work, after(10_000, ()), LONGER_START).await,
+            Err("failed")
+        );
         assert!(started.elapsed() < Duration::from_millis(60));
     }
 

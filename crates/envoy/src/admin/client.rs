@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
+use super::clusters;
 use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
-use super::init_dump;
+use super::init_dump::{self, Targets};
 use super::listeners::{self, ActiveListener};
 use super::stats::{self, ListenerConnections};
 use super::{AdminAddress, Exclude, ServerInfo};
@@ -250,6 +251,15 @@ impl AdminClient {
     ///
     /// [`AdminError`].
     pub async fn init_dump(&self) -> Result<Vec<String>, AdminError> {
+        Ok(self.init_targets().await?.others)
+    }
+
+    /// Asks `/init_dump`, and returns for whom an epoch waits, and whether for its gate.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn init_targets(&self) -> Result<Targets, AdminError> {
         let path = "/init_dump";
         let body = self.call(Method::GET, path, "", MAX_STATS).await?;
         init_dump::parse(&body).map_err(|why| self.unexpected(path, why))
@@ -292,6 +302,19 @@ impl AdminClient {
         let query = "?resource=dynamic_listeners&mask=name,error_state.details";
         let body = self.call(Method::GET, path, query, MAX_STATS).await?;
         listeners::refused(&body).map_err(|why| self.unexpected(path, why))
+    }
+
+    /// Asks `/config_dump`, and returns the names of the fetched clusters that are active. No other part
+    /// of the configuration is in the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn fetched_clusters(&self) -> Result<Vec<String>, AdminError> {
+        let path = "/config_dump";
+        let query = "?resource=dynamic_active_clusters&mask=cluster.name";
+        let body = self.call(Method::GET, path, query, MAX_STATS).await?;
+        clusters::fetched(&body).map_err(|why| self.unexpected(path, why))
     }
 
     /// Asks `/stats`, and returns the counters of requests that are not zero.
@@ -370,11 +393,23 @@ impl AdminClient {
             true => self.internal_listeners().await.unwrap_or_default(),
             false => BTreeSet::new(),
         };
-        let active = stats::active(&stats, &exclude, listeners, &internal);
+        let active = |has_gate| stats::active(&stats, &exclude, listeners, &internal, has_gate);
+        let active = match active(false) {
+            // It may be the gate alone that the statistics leave out.
+            Err(_) if self.has_gate().await => active(true),
+            result => result,
+        };
         active.map_err(|listener| AdminError::NoGauge {
             address: self.address.clone(),
             listener,
         })
+    }
+
+    /// Whether there is a gate. What is not told counts as no.
+    async fn has_gate(&self) -> bool {
+        let path = "/listeners";
+        let page = self.call(Method::GET, path, "?format=json", MAX_STATS);
+        page.await.is_ok_and(|page| listeners::has_gate(&page))
     }
 
     /// The names in the statistics of internal listeners without a `stat_prefix`.

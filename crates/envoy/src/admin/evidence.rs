@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::gate;
+
 /// The counters of requests and of those that failed.
 ///
 /// `upstream_cx_connect_fail` is not among them. It also counts connections that Envoy makes for itself,
@@ -48,6 +50,12 @@ pub(super) const MANAGERS: &str =
 /// The same and the versions of all resources that are fetched, as numbers.
 pub(super) const MANAGERS_AND_VERSIONS: &str = r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters|.*\.version)$";
 
+/// What listeners that are fetched are called as a whole.
+pub(crate) const LISTENERS: &str = "listeners (LDS)";
+
+/// What clusters that are fetched are called as a whole.
+pub(crate) const CLUSTERS: &str = "clusters (CDS)";
+
 /// The end of the name of a version.
 const VERSION_TEXT: &str = ".version_text";
 
@@ -65,6 +73,9 @@ pub(crate) enum RequestCounter {
 impl RequestCounter {
     /// Returns what a statistic of this name counts, if that has to do with requests of clients.
     pub(crate) fn of(name: &str) -> Option<Self> {
+        if gate::has_statistic(name) {
+            return None;
+        }
         let own = name.strip_prefix("http.admin.");
         if let Some(name) = own.filter(|counter| !counter.contains('.')) {
             // The admin endpoint has no router. Where one has counted, clients have the same prefix.
@@ -128,6 +139,14 @@ pub(crate) struct Fetched {
     pub(crate) gauges: BTreeMap<String, u64>,
 }
 
+impl Fetched {
+    /// Returns how many clusters are warming.
+    pub(crate) fn warming_clusters(&self) -> u64 {
+        let warming = self.gauges.get("cluster_manager.warming_clusters");
+        warming.copied().unwrap_or_default()
+    }
+}
+
 /// Tells what has come by the versions in `texts`. A control plane may leave the version empty, so the
 /// `gauges` decide then: the number is unset or 0 until resources have come.
 pub(super) fn fetched(texts: &[(String, String)], gauges: BTreeMap<String, u64>) -> Fetched {
@@ -136,6 +155,9 @@ pub(super) fn fetched(texts: &[(String, String)], gauges: BTreeMap<String, u64>)
         let Some(name) = name.strip_suffix(VERSION_TEXT) else {
             continue;
         };
+        if gate::has_statistic(name) {
+            continue;
+        }
         let number = gauges.get(&format!("{name}.version"));
         let has_come = !text.is_empty() || number.is_some_and(|number| *number != 0);
         match has_come {
@@ -155,9 +177,9 @@ fn subscription(name: &str) -> String {
         Some(resource.to_owned())
     };
     if name == "listener_manager.lds" {
-        "listeners (LDS)".to_owned()
+        LISTENERS.to_owned()
     } else if name == "cluster_manager.cds" {
-        "clusters (CDS)".to_owned()
+        CLUSTERS.to_owned()
     } else if let Some(secret) = name.strip_prefix("sds.") {
         format!("secret {secret} (SDS)")
     } else if let Some(routes) = part("http.", ".rds.") {
@@ -209,6 +231,11 @@ mod tests {
             ("http.in.rq_total", None),
             ("cluster.xds.upstream_cx_connect_fail", None),
             ("listener.x.http.in.downstream_rq_completed", None),
+            ("http.handover_gate.downstream_rq_5xx", None),
+            (
+                "cluster.handover_gate.upstream_cx_connect_attempts_exceeded",
+                None,
+            ),
             ("http.", None),
             ("", None),
         ] {
@@ -223,6 +250,7 @@ cluster.api.version_text: \"\"
 cluster_manager.cds.version_text: \"\"
 http.a.b.rds.routes:1.version_text: \"\"
 http.a.scoped_rds.s.version_text: \"\"
+http.handover_gate.rds.handover_gate.version_text: \"\"
 listener_manager.lds.version_text: \"\"
 runtime.x.version_text: \"\"
 sds.cert.version_text: \"\"
@@ -233,7 +261,7 @@ sds.lines.version_text: \"7
 8\"
 ";
         let texts = texts(page.as_bytes()).unwrap();
-        assert_eq!(texts.len(), 11);
+        assert_eq!(texts.len(), 12);
         let gauges = [("sds.empty.version", 5), ("sds.zero.version", 0)];
         let gauges = gauges.map(|(name, value)| (name.to_owned(), value)).into();
         let fetched = fetched(&texts, gauges);

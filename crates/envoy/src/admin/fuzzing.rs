@@ -37,11 +37,11 @@ pub fn admin_answers(bytes: &[u8]) {
     }
     match init_dump::parse(bytes) {
         Ok(names) => {
-            for name in &names {
+            for name in &names.others {
                 assert_printable(name);
             }
-            let unique: BTreeSet<_> = names.iter().collect();
-            assert_eq!(unique.len(), names.len(), "{names:?}");
+            let unique: BTreeSet<_> = names.others.iter().collect();
+            assert_eq!(unique.len(), names.others.len(), "{names:?}");
         }
         Err(error) => assert_printable(&error),
     }
@@ -59,7 +59,8 @@ pub fn admin_answers(bytes: &[u8]) {
 fn connections(stats: &[(String, u64)], internal: &BTreeSet<String>) {
     let configured = Bootstrap::parse(CONFIGURATION, Format::Yaml).map(|it| it.listeners);
     for listeners in [Vec::new(), configured.unwrap_or_default()] {
-        let Ok(active) = stats::active(stats, &Exclude::default(), &listeners, internal) else {
+        let active = stats::active(stats, &Exclude::default(), &listeners, internal, false);
+        let Ok(active) = active else {
             continue;
         };
         for listener in active {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::gate;
 use crate::text::one_line;
 
 /// The start of the names of listeners in the answer. The end is a space and a number.
@@ -20,15 +21,31 @@ struct Dump {
     target_names: Vec<String>,
 }
 
+/// For whom an epoch waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Targets {
+    /// Whether it waits for its gate.
+    pub(crate) gate: bool,
+    /// The names of all others.
+    pub(crate) others: Vec<String>,
+}
+
 /// Reads the names of the targets that are not ready, each once, in the order of the answer.
-pub(super) fn parse(body: &[u8]) -> Result<Vec<String>, String> {
+pub(super) fn parse(body: &[u8]) -> Result<Targets, String> {
     let dumps = read(body)?.into_iter();
-    Ok(each_once(dumps.flat_map(|dump| dump.target_names)))
+    let (gate, others): (Vec<_>, Vec<_>) = dumps
+        .flat_map(|dump| dump.target_names)
+        .partition(|target| gate::is_waited_for_as(target));
+    Ok(Targets {
+        gate: !gate.is_empty(),
+        others: each_once(others.into_iter()),
+    })
 }
 
 /// Reads the listeners that are warming, each with the targets that it waits for, for people.
 pub(super) fn warming(body: &[u8]) -> Result<Vec<String>, String> {
     let dumps = read(body)?.into_iter();
+    let dumps = dumps.filter(|dump| !gate::is_waited_for_as(&dump.name));
     Ok(each_once(dumps.map(|dump| {
         let name = match dump.name.strip_prefix(OF_LISTENER) {
             Some(name) => {
@@ -70,9 +87,23 @@ mod tests {
         let body = br#"{"unready_targets_dumps": [
             {"name": "init manager Listener-local-init-manager web 1", "target_names": ["shared target SdsApi cert"]},
             {"name": "init manager Listener-local-init-manager web 2", "target_names": ["shared target SdsApi cert", "x"]}]}"#;
-        assert_eq!(parse(body).unwrap(), ["shared target SdsApi cert", "x"]);
+        let others = ["shared target SdsApi cert", "x"].map(str::to_owned).into();
+        let gate = false;
+        assert_eq!(parse(body).unwrap(), Targets { gate, others });
         // Listeners and clusters that are fetched are not in it.
-        assert_eq!(parse(b"{}").unwrap(), [""; 0]);
+        assert_eq!(parse(b"{}").unwrap(), Targets::default());
+    }
+
+    #[test]
+    fn the_gate_is_told_apart_from_what_else_is_waited_for() {
+        let body = br#"{"unready_targets_dumps": [
+            {"name": "init manager Listener-local-init-manager handover_gate 1",
+             "target_names": ["shared target RdsRouteConfigSubscription RDS init handover_gate"]},
+            {"name": "init manager Listener-local-init-manager web 2", "target_names": ["x"]}]}"#;
+        let others = vec!["x".to_owned()];
+        let gate = true;
+        assert_eq!(parse(body).unwrap(), Targets { gate, others });
+        assert_eq!(warming(body).unwrap(), ["listener web (x)"]);
     }
 
     #[test]

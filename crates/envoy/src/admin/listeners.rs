@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::bootstrap::ListenAddress;
+use crate::gate;
 use crate::text::one_line;
 
 /// A listener that is active, so that clients can connect to it.
@@ -67,24 +68,28 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Reads the answer to `/listeners?format=json`. Envoy lists only active listeners there.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Statuses {
+    listener_statuses: Vec<Status>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    name: String,
+    local_address: Address,
+    additional_local_addresses: Vec<Address>,
+}
+
+/// Reads the answer to `/listeners?format=json`. Envoy lists only active listeners there. The gate is
+/// none of the user's.
 pub(super) fn active(body: &[u8]) -> Result<Vec<ActiveListener>, String> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Answer {
-        listener_statuses: Vec<Status>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Status {
-        name: String,
-        local_address: Address,
-        additional_local_addresses: Vec<Address>,
-    }
-    let answer: Answer =
+    let answer: Statuses =
         serde_json::from_slice(body).map_err(|error| one_line(&error.to_string()))?;
     let listeners = answer.listener_statuses.into_iter();
     Ok(listeners
+        .filter(|status| status.name != gate::NAME)
         .map(|status| ActiveListener {
             name: status.name,
             addresses: std::iter::once(status.local_address)
@@ -93,6 +98,13 @@ pub(super) fn active(body: &[u8]) -> Result<Vec<ActiveListener>, String> {
                 .collect(),
         })
         .collect())
+}
+
+/// Returns whether the gate is in the answer.
+pub(super) fn has_gate(body: &[u8]) -> bool {
+    let answer: Statuses = serde_json::from_slice(body).unwrap_or_default();
+    let mut listeners = answer.listener_statuses.iter();
+    listeners.any(|status| status.name == gate::NAME)
 }
 
 #[derive(Default, Deserialize)]
@@ -199,6 +211,16 @@ mod tests {
             b"",
         ] {
             active(body).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_gate_is_no_listener_of_the_user() {
+        let body = br#"{"listener_statuses": [{"name": "handover_gate"}, {"name": "web"}]}"#;
+        assert_eq!(active(body).unwrap().len(), 1);
+        assert!(has_gate(body));
+        for body in [&br#"{"listener_statuses": [{"name": "web"}]}"#[..], b"["] {
+            assert!(!has_gate(body));
         }
     }
 

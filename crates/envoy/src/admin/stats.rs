@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::Exclude;
 use crate::bootstrap::Listener;
+use crate::gate;
 use crate::text::one_line;
 
 /// Matches the gauges of open connections per listener, and per worker of a listener, and the number
@@ -57,7 +58,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<(String, u64)>, String> {
 }
 
 /// The listeners with open connections, without those that do not count. `listeners` are those of the
-/// configuration, as far as it tells, `internal` the names of internal listeners beside them.
+/// configuration, as far as it tells, `internal` the names of internal listeners beside them. `has_gate`
+/// tells of a gate that the statistics leave out.
 ///
 /// # Errors
 ///
@@ -67,6 +69,7 @@ pub(super) fn active(
     exclude: &Exclude,
     listeners: &[Listener],
     internal: &BTreeSet<String>,
+    has_gate: bool,
 ) -> Result<Vec<ListenerConnections>, String> {
     let gauges = gauges(stats);
     let (inside, outside): (Vec<_>, Vec<_>) = listeners.iter().partition(|it| it.is_internal());
@@ -82,9 +85,13 @@ pub(super) fn active(
     if let Some(name) = missing {
         return Err(format!("listener {name}"));
     }
+    let has_gate = has_gate || gauges.contains_key(gate::NAME);
     let mut active = Vec::new();
     let mut known = 0;
     for (name, count) in &gauges {
+        if *name == gate::NAME {
+            continue;
+        }
         if is_part(name, &gauges) && !configured.contains(*name) {
             continue;
         }
@@ -112,7 +119,7 @@ pub(super) fn active(
     let total = stats
         .iter()
         .find(|(name, _)| name == "listener_manager.total_listeners_active")
-        .map(|(_, total)| *total);
+        .map(|(_, total)| total.saturating_sub(u64::from(has_gate)));
     // Listeners with one name have one gauge.
     let shared = outside.len().saturating_sub(configured.len());
     let known = u64::try_from(known + shared).unwrap_or(u64::MAX);
@@ -201,7 +208,7 @@ listener.h.length_ms: No recorded values
             .unwrap()
             .listeners;
         let internal = internal.iter().map(ToString::to_string).collect();
-        let active = active(&stats, exclude, &listeners, &internal)?;
+        let active = active(&stats, exclude, &listeners, &internal, false)?;
         Ok(active.iter().map(ToString::to_string).collect())
     }
 
@@ -250,6 +257,38 @@ listener.h.length_ms: No recorded values
         };
         let page = "listener.other.downstream_cx_active: 0\n";
         assert_eq!(shown(page, &exclude, web, &[]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn the_gate_is_no_listener_of_clients_whether_the_statistics_have_it_or_not() {
+        let active = |page: &str, has_gate| {
+            let stats = parse(page.as_bytes()).unwrap();
+            let none = Exclude::default();
+            active(&stats, &none, &[], &BTreeSet::new(), has_gate).map(|active| active.len())
+        };
+        let web = "listener.web.downstream_cx_active: 1\n";
+        let gate = "listener.handover_gate.downstream_cx_active: 0\n\
+                    listener.handover_gate.worker_0.downstream_cx_active: 0\n";
+        let total = |count| format!("listener_manager.total_listeners_active: {count}\n");
+        for (page, has_gate, seen) in [
+            (format!("{web}{gate}{}", total(2)), false, Ok(1)),
+            (
+                format!("{web}{gate}{}", total(3)),
+                false,
+                Err("1 of 2 listeners"),
+            ),
+            (format!("{web}{}", total(2)), false, Err("1 of 2 listeners")),
+            (format!("{web}{}", total(2)), true, Ok(1)),
+            (format!("{gate}{}", total(1)), false, Ok(0)),
+            (gate.to_owned(), false, Err("any listener")),
+            (String::new(), true, Err("any listener")),
+        ] {
+            assert_eq!(
+                active(&page, has_gate),
+                seen.map_err(str::to_owned),
+                "{page}"
+            );
+        }
     }
 
     #[test]
@@ -310,7 +349,7 @@ listener.web.worker_x.downstream_cx_active: 6
             text in r#"((listener|http|admin|downstream_cx_active|[.:0-9a-z ]|18446744073709551615|\n){0,30})"#,
             bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
         ) {
-            let _read = parse(text.as_bytes()).map(|stats| active(&stats, &Exclude::default(), &[], &BTreeSet::new()));
+            let _read = parse(text.as_bytes()).map(|stats| active(&stats, &Exclude::default(), &[], &BTreeSet::new(), false));
             let _refused = parse(&bytes).is_err();
         }
     }

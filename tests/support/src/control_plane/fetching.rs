@@ -48,6 +48,8 @@ pub enum Mistake {
     Refused,
     /// What is fetched by its name is missing, so the question has no answer.
     Missing,
+    /// What is fetched as a whole is an empty list.
+    Empty,
 }
 
 /// A configuration in which some kinds of resource are fetched and the others stand as they are.
@@ -129,6 +131,7 @@ impl<'a> Fetching<'a> {
             match self.mistake {
                 Some(Mistake::Refused) => resources.iter_mut().for_each(|one| spoil(kind, one)),
                 Some(Mistake::Missing) if config.is_none() => resources.clear(),
+                Some(Mistake::Empty) if config.is_some() => resources.clear(),
                 Some(_) | None => {}
             }
             self.plane.set_for(name, kind, resources);

@@ -1,4 +1,4 @@
-//! What only the control plane names: the time-out of these sources is Envoy's own.
+//! What only the control plane names: the time-out of these sources is Envoy's own, and then the epoch is held.
 
 use std::path::Path;
 use std::thread;
@@ -7,6 +7,7 @@ use handover_test_support::control_plane::{Kind, Manner, Transport};
 use handover_test_support::require_envoy;
 
 use super::{BEYOND, Case, GIVEN_UP, Setup, side_by_side};
+use crate::world::LIMIT;
 
 /// A source inside of what is fetched: only the control plane names it, so its time-out is Envoy's own.
 fn inside_of_what_is_fetched(envoy: &Path, setup: Setup) {
@@ -28,18 +29,23 @@ fn inside_of_what_is_fetched(envoy: &Path, setup: Setup) {
     let before = case.counted();
     case.behave(Manner::Silent);
     case.change("v2");
-    case.wait_live(2);
+    let held = "epoch 2 does not take over without";
+    let held = case.supervisor.wait_for_line(held, LIMIT);
+    println!("=== {}: {}", case.title, held.text);
     thread::sleep(BEYOND);
+    case.served_by("v1");
+    assert!(!case.is_live(2), "{}", case.title);
     case.behave(Manner::Answers);
+    case.wait_live(2);
     case.served_by("v2");
-    let happened = "live without it when given up, until it is back";
+    let happened = "given up by Envoy, held, then live";
     let lost = case.row(before, "silent, given up after 1 s, then back", happened);
-    assert!(lost > 0, "{}: it was waited for", case.title);
+    assert_eq!(lost, 0, "{}", case.title);
     case.end();
 }
 
 #[test]
-fn what_only_the_control_plane_names_is_waited_for_as_long_as_it_says() {
+fn what_only_the_control_plane_names_is_waited_for_after_envoy_has_given_it_up() {
     let envoy = require_envoy!();
     let cases = [
         Setup::new(Transport::Grpc, &[Kind::Listener, Kind::Routes]),

@@ -9,6 +9,7 @@
 )]
 
 mod failures;
+mod held;
 mod inside;
 mod mistakes;
 mod probation;
@@ -70,7 +71,8 @@ impl Probation {
     fn flags(self, site: &Site) -> Vec<String> {
         let more = match self {
             Self::None => return vec!["--probation=0".to_owned()],
-            Self::Seen => Vec::new(),
+            // Otherwise it would not come so far.
+            Self::Seen => vec!["--wait-for-resources=no".to_owned()],
             Self::Asked => vec![format!("--verify-http=http://{}/", site.listener.addr())],
             Self::Counted => vec!["--max-error-rise=5%".to_owned()],
         };
@@ -95,6 +97,11 @@ impl Setup {
     fn asks_by_name(&self) -> bool {
         let all = [Kind::Listener, Kind::Cluster];
         self.fetched.last().is_some_and(|kind| !all.contains(kind))
+    }
+
+    /// Whether the control plane sends the same certificate again and again.
+    fn repeats_certificates(&self) -> bool {
+        self.transport == Transport::Rest && self.fetched.last() == Some(&Kind::Secret)
     }
 
     /// Gives the control plane what the configuration with this name fetches, and writes its file.

@@ -19,11 +19,12 @@ use super::super::observed::Observed;
 use super::super::rendered::for_epoch;
 use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
 use super::super::{Envoy, EnvoyConfig, EnvoyFailed};
+use super::gate::Gate;
 use super::initializing_flag;
 use super::side_by_side::begin_beside;
-use crate::bootstrap::wait_for_first_resources;
+use crate::bootstrap::{asks_control_plane, wait_for_first_resources};
 use crate::rejection_reason::{Listening, RejectionReason};
-use crate::validate::validate;
+use crate::validate::{overlay_arguments, validate_with};
 use crate::version::{BinaryError, check_binary, hot_restart_version};
 
 /// Validates the configuration where an older epoch would suffer from a bad one, and starts Envoy with
@@ -33,7 +34,7 @@ pub(super) async fn launch(
     config: Arc<EnvoyConfig>,
     epoch: Epoch,
     control: &RunControl,
-) -> Result<EnvoyProcess, EnvoyFailed> {
+) -> Result<(EnvoyProcess, Option<Gate>), EnvoyFailed> {
     let asked = config;
     let config = for_epoch(Arc::clone(&asked), epoch).await?;
     let settings = &envoy.settings;
@@ -52,21 +53,25 @@ pub(super) async fn launch(
         epoch,
         binary,
     };
-    let lineage = match envoy.running.newest() {
+    let (lineage, gate) = match envoy.running.newest() {
         None => {
             starting_alone(envoy);
             starting
-                .prepare(Preparation::alone(starting.origin()))
+                .prepare(Preparation::alone(starting.origin()), None)
                 .await?;
-            envoy.lineages.begin(epoch)?
+            (envoy.lineages.begin(epoch)?, None)
         }
-        Some(older) => looking_before_start(envoy, starting.follow_on(&older)).await?,
+        Some(older) => {
+            let following = starting.follow_on(&older);
+            looking_before_start(envoy, starting.may_be_held(), following).await?
+        }
     };
     let file = envoy.run_dir.file(epoch.number(), config.format());
     envoy.stand_ins.vacate(&lineage, epoch).await;
-    let arguments = envoy
+    let mut arguments = envoy
         .args
         .serve(&file, lineage.restart_epoch(epoch), lineage.base_id());
+    arguments.extend(overlay_arguments(gate.as_ref().map(Gate::overlay)));
     let heard = RejectionReason::default();
     let command = Command::new(&settings.binary)
         .args(arguments)
@@ -87,9 +92,10 @@ pub(super) async fn launch(
         binary,
         lineage,
         file,
+        is_gated: gate.is_some(),
         heard,
     };
-    Ok(EnvoyProcess::new(launch, child))
+    Ok((EnvoyProcess::new(launch, child), gate))
 }
 
 /// An epoch that is about to be started.
@@ -110,8 +116,11 @@ impl Starting<'_> {
         Ok(self.envoy.run_dir.write(number, format, content)?)
     }
 
-    /// Makes ready for an epoch beside the one that runs, and returns in which lineage.
-    async fn follow_on(&self, older: &EnvoyProcess) -> Result<Lineage, EnvoyFailed> {
+    /// Makes ready for an epoch beside the one that runs, and returns in which lineage, and its gate.
+    async fn follow_on(
+        &self,
+        older: &EnvoyProcess,
+    ) -> Result<(Lineage, Option<Gate>), EnvoyFailed> {
         let (envoy, epoch) = (self.envoy, self.epoch);
         let fits = envoy.settings.memory_guard.look(older.pid()).await;
         fits.map_err(|source| EnvoyFailed::NoMemory {
@@ -127,13 +136,14 @@ impl Starting<'_> {
                 why,
             });
         }
-        let waits = envoy.settings.wait_for_resources && envoy.running.table().any_serves();
-        self.prepare(Preparation::beside(self.origin(), waits))
-            .await?;
+        let waits = self.waits();
+        let gate = self.gate();
+        let preparation = Preparation::beside(self.origin(), waits, gate.is_some());
+        let gate = self.prepare(preparation, gate).await?;
         let Succession::SideBySide(OtherVersion { found, running }) = succession else {
             initializing_flag::check(envoy, &older.lineage)?;
             envoy.running.note_listening().await;
-            return Ok(older.lineage.clone());
+            return Ok((older.lineage.clone(), gate));
         };
         envoy.running.note_listening().await;
         let lineage = begin_beside(envoy, epoch, older).await?;
@@ -141,7 +151,36 @@ impl Starting<'_> {
             epoch = epoch.number(),
             "hot restart version {found} differs from {running}: starting side by side on {lineage}"
         );
-        Ok(lineage)
+        Ok((lineage, gate))
+    }
+
+    /// Whether the epoch waits for its resources while an older one serves.
+    fn waits(&self) -> bool {
+        self.envoy.settings.wait_for_resources && self.envoy.running.table().any_serves()
+    }
+
+    /// Whether the epoch waits and asks a control plane for what the older one may have. Other
+    /// configurations need no node, and Envoy asks at no gate without one.
+    fn may_be_held(&self) -> bool {
+        self.waits() && asks_control_plane(self.config.content())
+    }
+
+    /// Makes the gate of an epoch that may be held.
+    fn gate(&self) -> Option<Gate> {
+        let epoch = self.epoch;
+        if !self.may_be_held() {
+            return None;
+        }
+        let gate = Gate::new(&self.envoy.run_dir, epoch);
+        gate.inspect_err(|error| {
+            tracing::warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} may take over without what the control plane refuses to send: {}; a \
+                 shorter path of the run directory may help",
+                error_chain(error)
+            );
+        })
+        .ok()
     }
 
     /// Finds out how the epoch follows on the one that runs.
@@ -163,11 +202,13 @@ impl Starting<'_> {
         }
     }
 
-    /// Writes the text of the epoch, and lets Envoy validate it where the preparation asks for that.
+    /// Writes the text of the epoch, and lets Envoy validate it where the preparation asks for that. Returns
+    /// the gate, if the epoch can have it.
     async fn prepare(
         &self,
         (mut preparation, mut step): (Preparation<FileId>, Step),
-    ) -> Result<(), EnvoyFailed> {
+        gate: Option<Gate>,
+    ) -> Result<Option<Gate>, EnvoyFailed> {
         let (envoy, config, epoch) = (self.envoy, self.config, self.epoch);
         let file = envoy.run_dir.file(epoch.number(), config.format());
         loop {
@@ -182,8 +223,10 @@ impl Starting<'_> {
                     preparation.handle_written(&*envoy.last_valid.lock().await, is_live)
                 }
                 Step::Validate => {
+                    let gate = gate.as_ref().filter(|_| preparation.is_gated());
+                    let (binary, args) = (&envoy.settings.binary, &envoy.args);
                     let began = Instant::now();
-                    let verdict = validate(&envoy.settings.binary, &envoy.args, &file).await;
+                    let verdict = validate_with(binary, args, &file, gate.map(Gate::overlay)).await;
                     let took = began.elapsed();
                     envoy.observer.tell(Observed::Validated { epoch, took });
                     let mut last = envoy.last_valid.lock().await;
@@ -193,11 +236,10 @@ impl Starting<'_> {
                     if let Some(why) = not_waiting {
                         tracing::warn!(
                             epoch = epoch.number(),
-                            "{config}: epoch {epoch} may serve before it has fetched all resources, \
-                             because initial_fetch_timeout cannot be set: {why}"
+                            "{config}: epoch {epoch} may serve before it has fetched all resources: {why}"
                         );
                     }
-                    return Ok(());
+                    return Ok(gate.filter(|_| preparation.is_gated()));
                 }
             };
         }

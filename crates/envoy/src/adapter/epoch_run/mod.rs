@@ -11,6 +11,7 @@
 //!   after the end: initializing_flag, stand_ins
 //! ```
 
+mod gate;
 mod initializing_flag;
 mod launch;
 mod retirement;
@@ -21,12 +22,13 @@ mod watchdog;
 mod withdrawal;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_core::{Abort, Epoch};
 use handover_process::{Child, ExitCause, Signal, WaitError};
 use handover_tokio::{RunControl, RunError};
 
+use self::gate::Gate;
 use self::until_live::Waiting;
 use super::drain::not_drained;
 use super::epochs::Ending;
@@ -56,6 +58,8 @@ struct EpochRun<'a> {
     process: Arc<EnvoyProcess>,
     /// What was seen of it before it was live.
     waiting: Arc<Waiting>,
+    /// Its gate, until it is kept.
+    gate: Mutex<Option<Gate>>,
 }
 
 /// How the process of an epoch came to its end.
@@ -92,10 +96,12 @@ pub(super) async fn serve(
             _ = control.abort() => return Err(RunError::Aborted),
             () = control.withdrawn() => return Err(RunError::Aborted),
         };
+        let (process, gate) = launched;
         let run = EpochRun {
             envoy,
-            process: Arc::new(launched),
+            process: Arc::new(process),
             waiting: Arc::default(),
+            gate: Mutex::new(gate),
         };
         match run.run(choices > 0).await? {
             Served::Ended => return Ok(()),
@@ -164,6 +170,12 @@ impl EpochRun<'_> {
         }
         self.record(&end, cause);
         self.outcome(meaning, end.failure, cause, repaired)
+    }
+
+    fn take_gate(&self) -> Option<Gate> {
+        // Nothing in there is left half-way by a panic.
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.take()
     }
 
     /// Waits for the end of the process, and brings it about where it must.

@@ -48,6 +48,11 @@ impl Waiting {
         self.lock().why(admin)
     }
 
+    /// Keeps why the epoch may not take over. Returns whether that is another reason than before.
+    pub(super) fn hold(&self, held_by: Vec<String>) -> bool {
+        self.lock().handle_held(held_by)
+    }
+
     /// Finds out what an obstacle asks for. Returns why the epoch will never be seen live, if that is
     /// so.
     async fn judge(&self, obstacle: Arc<NotLive>, pid: u32, admin: &AdminClient) -> Option<String> {
@@ -88,7 +93,11 @@ impl EpochRun<'_> {
         };
         let restart_epoch = self.process.restart_epoch();
         let poll = &self.envoy.settings.live_poll;
-        match admin.wait_live_unless(restart_epoch, poll, judge).await {
+        let live = tokio::select! {
+            live = admin.wait_live_unless(restart_epoch, poll, judge) => live,
+            never = self.keep_gate() => match never {},
+        };
+        match live {
             Ok(Ok(info)) => Ok(info),
             Ok(Err(why)) => Err(KillReason::Refuses { why }),
             // Only a poll with a limit gives up; the start deadline ends what is not live by then.

@@ -40,6 +40,20 @@ pub(in crate::adapter) fn missing(
         .collect()
 }
 
+/// Returns those of them that `older` had fetched.
+pub(in crate::adapter) fn missing_of_fetched(
+    older: Listeners<'_>,
+    newer: Listeners<'_>,
+) -> Vec<MissingListener> {
+    let fetched = older
+        .active
+        .iter()
+        .filter(|one| older.has_fetched_this(one));
+    fetched
+        .filter_map(|listener| missing_of(listener, older, newer))
+        .collect()
+}
+
 fn missing_of(
     listener: &ActiveListener,
     older: Listeners<'_>,
@@ -89,6 +103,15 @@ fn missing_of(
 }
 
 impl Listeners<'_> {
+    /// Returns whether a fetched listener is active.
+    pub(in crate::adapter) fn has_fetched(&self) -> bool {
+        self.active.iter().any(|one| self.has_fetched_this(one))
+    }
+
+    fn has_fetched_this(&self, listener: &ActiveListener) -> bool {
+        !self.configured.iter().any(|one| is_same(one, listener))
+    }
+
     fn listens_at(&self, place: &ListenAddress) -> bool {
         let mut active = self.active.iter();
         active.any(|listener| listener.addresses.iter().any(|at| is_same_place(at, place)))

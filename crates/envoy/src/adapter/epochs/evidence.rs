@@ -22,10 +22,11 @@ use handover_runtime::Shortage;
 use handover_tokio::error_chain;
 
 use super::absence::{Listeners, missing};
+use super::gate::{self, Had, Has};
 use crate::adapter::EnvoyConfig;
 use crate::adapter::examination::{ClusterCounts, Examination, RequestTotals};
 use crate::admin::{ActiveListener, AdminError, Fetched, Kept, RequestCounter};
-use crate::bootstrap::fetches_listeners;
+use crate::bootstrap::{fetches_clusters, fetches_listeners};
 
 /// How old a look at an epoch may be that has lost its admin endpoint to a start that has failed.
 const OLDEST: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ pub(in crate::adapter) struct Subject {
     pub(in crate::adapter) epoch: Epoch,
     pub(in crate::adapter) pid: u32,
     pub(in crate::adapter) config: Arc<EnvoyConfig>,
+    /// Whether it was started with a gate, whose cluster counts as none.
+    pub(in crate::adapter) is_gated: bool,
 }
 
 /// The epoch with which newer ones are compared.
@@ -60,6 +63,10 @@ struct Seen {
     listeners: Vec<ActiveListener>,
     waits_for: Option<Vec<String>>,
     received: Option<Vec<String>>,
+    /// The same, but for what the statistics may leave out.
+    received_at_least: Vec<String>,
+    /// The names of the fetched clusters.
+    clusters: Option<Vec<String>>,
 }
 
 /// What an admin endpoint answers.
@@ -72,6 +79,8 @@ pub(in crate::adapter) struct Answers {
     pub(in crate::adapter) fetched: Option<Result<Fetched, AdminError>>,
     /// The counters of requests that are not zero.
     pub(in crate::adapter) requests: Option<Result<Vec<(String, u64)>, AdminError>>,
+    /// The names of the fetched clusters.
+    pub(in crate::adapter) fetched_clusters: Option<Result<Vec<String>, AdminError>>,
 }
 
 impl Answers {
@@ -82,7 +91,19 @@ impl Answers {
             warming: None,
             fetched: None,
             requests: None,
+            fetched_clusters: None,
         }
+    }
+
+    /// Returns the names of the fetched clusters, if they are known.
+    fn fetched_clusters(&self) -> Option<&[String]> {
+        let clusters = self.fetched_clusters.as_ref()?.as_ref();
+        clusters.ok().map(Vec::as_slice)
+    }
+
+    /// Returns what is fetched, as far as it is known.
+    fn fetched_at_least(&self) -> Option<&Fetched> {
+        self.fetched.as_ref()?.as_ref().ok()
     }
 
     /// Returns what is fetched, if all of it is known.
@@ -141,6 +162,11 @@ impl Evidence {
                 listeners,
                 waits_for: is_whole.then_some(waits_for),
                 received: fetched.map(|fetched| fetched.received.clone()),
+                received_at_least: answers
+                    .fetched_at_least()
+                    .map(|fetched| fetched.received.clone())
+                    .unwrap_or_default(),
+                clusters: answers.fetched_clusters().map(<[String]>::to_vec),
             })
         });
         if seen.is_none()
@@ -219,13 +245,43 @@ impl Evidence {
                     .collect(),
             )
         });
-        examination.clusters = clusters(answers);
+        examination.clusters = clusters(answers, subject.is_gated);
         if let Some(Ok(counters)) = &answers.requests
             && Kept::by(&subject.config.bootstrap().stats).requests
         {
             examination.requests = self.counted.handle_counters(subject.pid, counters);
         }
         examination
+    }
+
+    /// Returns whether anything is known with which this epoch, which has a gate, can be compared.
+    pub(in crate::adapter) fn can_hold(&self, subject: &Subject) -> bool {
+        let before = self.before_of(subject);
+        before.is_some_and(|before| before.seen.is_some())
+    }
+
+    /// Takes in what an epoch behind its gate has answered, and returns what keeps the gate closed, in
+    /// words.
+    pub(in crate::adapter) fn holds(&self, subject: &Subject, answers: &Answers) -> Vec<String> {
+        let before = self.before_of(subject);
+        let Some((before, seen)) = before.and_then(|it| Some((it, it.seen.as_ref()?))) else {
+            return Vec::new();
+        };
+        let had = Had {
+            listeners: listeners_of(&before.subject.config, &seen.listeners),
+            clusters: seen.clusters.as_deref(),
+            received: &seen.received_at_least,
+        };
+        let active = answers.listeners.as_ref().ok();
+        let fetched = answers.fetched_at_least();
+        let has = Has {
+            listeners: active.map(|active| listeners_of(&subject.config, active)),
+            clusters: answers.fetched_clusters(),
+            warming_clusters: fetched.map_or(0, Fetched::warming_clusters),
+            fetches_clusters: fetches_clusters(subject.config.content()),
+            awaited: fetched.map_or(&[], |fetched| &fetched.awaited),
+        };
+        gate::holds(had, has)
     }
 
     /// The epoch with which this one is compared. An epoch is not compared with itself.
@@ -281,15 +337,14 @@ fn waits_for(answers: &Answers, config: &EnvoyConfig) -> (Vec<String>, bool) {
 }
 
 /// How many clusters there are. A gauge that was never set is not in the answer.
-fn clusters(answers: &Answers) -> Option<ClusterCounts> {
-    let Some(Ok(Fetched { gauges, .. })) = &answers.fetched else {
+fn clusters(answers: &Answers, is_gated: bool) -> Option<ClusterCounts> {
+    let Some(Ok(fetched)) = &answers.fetched else {
         return None;
     };
-    let active = *gauges.get("cluster_manager.active_clusters")?;
-    let warming = gauges.get("cluster_manager.warming_clusters");
+    let active = *fetched.gauges.get("cluster_manager.active_clusters")?;
     Some(ClusterCounts {
-        active,
-        warming: warming.copied().unwrap_or_default(),
+        active: active.saturating_sub(u64::from(is_gated)),
+        warming: fetched.warming_clusters(),
     })
 }
 

@@ -21,12 +21,14 @@
 //! ([`preparation`]), why it is not live yet ([`start`]), whether it may be dropped
 //! when its start is withdrawn ([`withdrawal`]), whether it hangs ([`silence`]), what happens to it
 //! once a newer one is live ([`old_epoch`]), whether it has finished its work ([`draining`]), and what
-//! its end means ([`end`]). What it lacks beside an older one is found by [`evidence`] and [`absence`].
+//! its end means ([`end`]). What it lacks beside an older one is found by [`evidence`] and [`absence`], and
+//! whether it may take over without that by [`gate`].
 
 mod absence;
 pub(super) mod draining;
 pub(super) mod end;
 pub(super) mod evidence;
+pub(super) mod gate;
 pub(super) mod old_epoch;
 pub(super) mod preparation;
 pub(super) mod silence;

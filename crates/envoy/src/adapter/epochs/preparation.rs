@@ -14,7 +14,8 @@
 //!
 //! An epoch beside an older one must not spoil what runs, so its text is validated. Beside one that
 //! serves, a new epoch waits for its first resources as long as its start deadline allows. Otherwise
-//! Envoy goes live without what it did not get in time, and takes the listeners over.
+//! Envoy goes live without what it did not get in time, and takes the listeners over. If it fetches
+//! listeners or clusters, it gets a [gate](super::gate) as well, with which each text is validated.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ struct Valid<B> {
     origin: Origin<B>,
     /// Whether it was the text that waits. If so, the original, which says less, is valid too.
     waits: bool,
+    /// Whether it was validated with a gate. If so, it is valid without one too.
+    is_gated: bool,
 }
 
 /// An epoch that is about to be started.
@@ -76,32 +79,44 @@ pub(in crate::adapter) struct Preparation<B> {
     is_alone: bool,
     /// Whether the text that was written last is the one that waits.
     waits: bool,
+    /// Whether the epoch gets a gate.
+    is_gated: bool,
     not_waiting: Option<String>,
 }
 
 impl<B: Clone + PartialEq> Preparation<B> {
     /// Begins with an epoch beside which nothing runs.
     pub(in crate::adapter) fn alone(origin: Origin<B>) -> (Self, Step) {
-        (Self::new(origin, true), Step::Write(Text::Original))
+        (Self::new(origin, true, false), Step::Write(Text::Original))
     }
 
     /// Begins with an epoch beside an older one. `waits` tells whether the older one serves and may have
-    /// to serve until the new one has its resources.
-    pub(in crate::adapter) fn beside(origin: Origin<B>, waits: bool) -> (Self, Step) {
+    /// to serve until the new one has its resources, and `is_gated` whether there is a gate for it.
+    pub(in crate::adapter) fn beside(
+        origin: Origin<B>,
+        waits: bool,
+        is_gated: bool,
+    ) -> (Self, Step) {
         let step = match waits {
             true => Step::Rewrite,
             false => Step::Write(Text::Original),
         };
-        (Self::new(origin, false), step)
+        (Self::new(origin, false, is_gated), step)
     }
 
-    fn new(origin: Origin<B>, is_alone: bool) -> Self {
+    fn new(origin: Origin<B>, is_alone: bool, is_gated: bool) -> Self {
         Self {
             origin,
             is_alone,
             waits: false,
+            is_gated,
             not_waiting: None,
         }
+    }
+
+    /// Returns whether what was written last is validated and started with a gate.
+    pub(in crate::adapter) fn is_gated(&self) -> bool {
+        self.is_gated
     }
 
     /// Takes in the text that waits: `None` if the original fetches nothing, or else why there is no
@@ -116,7 +131,7 @@ impl<B: Clone + PartialEq> Preparation<B> {
                 Step::Write(Text::Waiting(text))
             }
             Ok(None) => Step::Write(Text::Original),
-            Err(why) => self.fall_back(why),
+            Err(why) => self.fall_back(format!("initial_fetch_timeout cannot be set: {why}")),
         }
     }
 
@@ -127,14 +142,14 @@ impl<B: Clone + PartialEq> Preparation<B> {
         last: &LastValid<B>,
         is_live: bool,
     ) -> Step {
-        if self.is_alone || last.covers(&self.origin, self.waits, is_live) {
+        if self.is_alone || last.covers(&self.tried(), is_live) {
             return self.done();
         }
         Step::Validate
     }
 
-    /// Takes in what Envoy says of the text in this file. What is wrong with the text that waits may be
-    /// wrong with the original as well, which decides.
+    /// Takes in what Envoy says of the text in this file. What is wrong with the text that waits, or with
+    /// the gate, may be wrong with the original as well, which decides.
     ///
     /// # Errors
     ///
@@ -148,10 +163,7 @@ impl<B: Clone + PartialEq> Preparation<B> {
         let config = || self.origin.config.source().to_owned();
         match verdict {
             Verdict::Valid => {
-                last.0 = Some(Valid {
-                    origin: self.origin.clone(),
-                    waits: self.waits,
-                });
+                last.0 = Some(self.tried());
                 Ok(self.done())
             }
             Verdict::Rejected { message } if is_about_reading(&message, file) => {
@@ -160,7 +172,11 @@ impl<B: Clone + PartialEq> Preparation<B> {
                     file: file.to_owned(),
                 })
             }
-            Verdict::Rejected { message } if self.waits => Ok(self.fall_back(message)),
+            Verdict::Rejected { message } if self.waits || self.is_gated => {
+                self.is_gated = false;
+                let why = format!("Envoy refuses it with what lets it wait: {message}");
+                Ok(self.fall_back(why))
+            }
             Verdict::Rejected { message } => Err(EnvoyFailed::Rejected {
                 config: config(),
                 message,
@@ -178,6 +194,14 @@ impl<B: Clone + PartialEq> Preparation<B> {
         Step::Write(Text::Original)
     }
 
+    fn tried(&self) -> Valid<B> {
+        Valid {
+            origin: self.origin.clone(),
+            waits: self.waits,
+            is_gated: self.is_gated,
+        }
+    }
+
     fn done(&mut self) -> Step {
         Step::Done {
             not_waiting: self.not_waiting.take(),
@@ -191,12 +215,14 @@ impl<B: PartialEq> LastValid<B> {
     ///
     /// What is read again may come with other certificates, even where it is equal. So may what is
     /// live already: then this start is a renewal, and no further attempt.
-    fn covers(&self, origin: &Origin<B>, waits: bool, is_live: bool) -> bool {
+    fn covers(&self, tried: &Valid<B>, is_live: bool) -> bool {
+        let origin = &tried.origin;
         self.0.as_ref().is_some_and(|valid| {
             Arc::ptr_eq(&valid.origin.asked, &origin.asked)
                 && valid.origin.config == origin.config
                 && valid.origin.binary == origin.binary
-                && valid.waits >= waits
+                && valid.waits >= tried.waits
+                && valid.is_gated >= tried.is_gated
                 && !is_live
         })
     }
@@ -283,7 +309,7 @@ mod tests {
 
     #[test]
     fn beside_one_that_does_not_serve_the_original_is_validated() {
-        let (mut preparation, step) = Preparation::beside(origin(&read(""), 1), false);
+        let (mut preparation, step) = Preparation::beside(origin(&read(""), 1), false, false);
         assert_eq!(step, Step::Write(Text::Original));
         let last = &mut LastValid::default();
         assert_eq!(preparation.handle_written(last, false), Step::Validate);
@@ -293,7 +319,7 @@ mod tests {
 
     #[test]
     fn beside_one_that_serves_the_text_that_waits_is_validated_and_started() {
-        let (mut preparation, step) = Preparation::beside(origin(&read(""), 1), true);
+        let (mut preparation, step) = Preparation::beside(origin(&read(""), 1), true, false);
         assert_eq!(step, Step::Rewrite);
         let step = preparation.handle_rewritten(rewritten());
         assert_eq!(step, Step::Write(waiting()));
@@ -305,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_fetches_nothing_has_nothing_to_wait_for() {
-        let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), true);
+        let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), true, false);
         let step = preparation.handle_rewritten(Ok(None));
         assert_eq!(step, Step::Write(Text::Original));
         let last = &mut LastValid::default();
@@ -316,19 +342,22 @@ mod tests {
 
     #[test]
     fn without_a_text_that_waits_the_original_is_validated_and_the_reason_is_told() {
-        let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), true);
+        let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), true, false);
         let step = preparation.handle_rewritten(Err("too deep".to_owned()));
         assert_eq!(step, Step::Write(Text::Original));
         let last = &mut LastValid::default();
         assert_eq!(preparation.handle_written(last, false), Step::Validate);
         let step = preparation.handle_verdict(Verdict::Valid, FILE.as_ref(), last);
-        assert_eq!(step.unwrap(), done(Some("too deep")));
+        assert_eq!(
+            step.unwrap(),
+            done(Some("initial_fetch_timeout cannot be set: too deep"))
+        );
     }
 
     #[test]
     fn when_the_text_that_waits_is_rejected_the_original_decides() {
         for original in [Verdict::Valid, rejected("no such field")] {
-            let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), true);
+            let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), true, false);
             let last = &mut LastValid::default();
             preparation.handle_rewritten(rewritten());
             preparation.handle_written(last, false);
@@ -338,7 +367,13 @@ mod tests {
             let is_valid = matches!(original, Verdict::Valid);
             let step = preparation.handle_verdict(original, FILE.as_ref(), last);
             match step {
-                Ok(step) => assert!(is_valid && step == done(Some("bad duration"))),
+                Ok(step) => assert!(
+                    is_valid
+                        && step
+                            == done(Some(
+                                "Envoy refuses it with what lets it wait: bad duration"
+                            ))
+                ),
                 Err(EnvoyFailed::Rejected { message, .. }) => {
                     assert!(!is_valid && message == "no such field");
                 }
@@ -348,11 +383,47 @@ mod tests {
     }
 
     #[test]
+    fn when_the_gate_is_refused_the_text_decides_without_it() {
+        let gated = || Preparation::beside(origin(&read(""), 1), true, true);
+        for fetches in [false, true] {
+            let (mut preparation, _) = gated();
+            preparation.handle_rewritten(match fetches {
+                true => rewritten(),
+                false => Ok(None),
+            });
+            let last = &mut LastValid::default();
+            preparation.handle_written(last, false);
+            assert!(preparation.is_gated());
+            let step = preparation.handle_verdict(rejected("no routes"), FILE.as_ref(), last);
+            assert_eq!(step.unwrap(), Step::Write(Text::Original));
+            assert!(!preparation.is_gated());
+            assert_eq!(preparation.handle_written(last, false), Step::Validate);
+            let step = preparation.handle_verdict(Verdict::Valid, FILE.as_ref(), last);
+            let why = "Envoy refuses it with what lets it wait: no routes";
+            assert_eq!(step.unwrap(), done(Some(why)));
+        }
+        let (mut preparation, _) = gated();
+        preparation.handle_rewritten(Err("too deep".to_owned()));
+        assert!(preparation.is_gated());
+    }
+
+    #[test]
+    fn what_was_valid_with_a_gate_is_valid_without_one_and_not_the_reverse() {
+        let config = read("");
+        let last = &mut LastValid::default();
+        let beside = |is_gated| Preparation::beside(origin(&config, 1), true, is_gated);
+        assert!(is_validated(beside(false), last, false));
+        assert!(is_validated(beside(true), last, false));
+        assert!(!is_validated(beside(false), last, false));
+        assert!(!is_validated(beside(true), last, false));
+    }
+
+    #[test]
     fn the_same_reading_is_validated_once_however_often_its_start_is_tried() {
         let config = read("");
         let last = &mut LastValid::default();
         for any_serves in [false, true] {
-            let again = || Preparation::beside(origin(&config, 1), any_serves);
+            let again = || Preparation::beside(origin(&config, 1), any_serves, false);
             assert!(is_validated(again(), last, false));
             assert!(!is_validated(again(), last, false));
             assert!(!is_validated(again(), last, false));
@@ -363,7 +434,7 @@ mod tests {
     fn an_original_is_known_once_its_text_that_waits_is_and_not_the_reverse() {
         let config = read("");
         let last = &mut LastValid::default();
-        let beside = |any_serves| Preparation::beside(origin(&config, 1), any_serves);
+        let beside = |any_serves| Preparation::beside(origin(&config, 1), any_serves, false);
         assert!(is_validated(beside(false), last, false));
         assert!(is_validated(beside(true), last, false));
         assert!(!is_validated(beside(false), last, false));
@@ -376,7 +447,7 @@ mod tests {
         let (first, second) = (read(""), read(""));
         assert_eq!(first, second);
         for config in [&first, &second, &first] {
-            let beside = Preparation::beside(origin(config, 1), false);
+            let beside = Preparation::beside(origin(config, 1), false, false);
             assert!(is_validated(beside, last, false));
         }
     }
@@ -385,7 +456,7 @@ mod tests {
     fn a_renewal_of_what_is_live_is_validated_again() {
         let config = read("");
         let last = &mut LastValid::default();
-        let beside = || Preparation::beside(origin(&config, 1), true);
+        let beside = || Preparation::beside(origin(&config, 1), true, false);
         assert!(is_validated(beside(), last, false));
         assert!(is_validated(beside(), last, IS_LIVE));
         assert!(!is_validated(beside(), last, false));
@@ -401,19 +472,19 @@ mod tests {
         };
         let (first, second) = (read("a: 1"), read("a: 2"));
         assert!(is_validated(
-            Preparation::beside(of_epoch(&first), false),
+            Preparation::beside(of_epoch(&first), false, false),
             last,
             false
         ));
         assert!(is_validated(
-            Preparation::beside(of_epoch(&second), false),
+            Preparation::beside(of_epoch(&second), false, false),
             last,
             false
         ));
         // Rendered once more, it is the same.
         let second = read("a: 2");
         assert!(!is_validated(
-            Preparation::beside(of_epoch(&second), false),
+            Preparation::beside(of_epoch(&second), false, false),
             last,
             false
         ));
@@ -424,7 +495,7 @@ mod tests {
         let config = read("");
         let last = &mut LastValid::default();
         for (binary, validated) in [(1, true), (1, false), (2, true), (2, false), (1, true)] {
-            let beside = Preparation::beside(origin(&config, binary), false);
+            let beside = Preparation::beside(origin(&config, binary), false, false);
             assert_eq!(is_validated(beside, last, false), validated, "{binary}");
         }
     }
@@ -433,12 +504,12 @@ mod tests {
     fn only_what_was_found_valid_is_known() {
         let config = read("");
         let last = &mut LastValid::default();
-        let (mut preparation, _) = Preparation::beside(origin(&config, 1), false);
+        let (mut preparation, _) = Preparation::beside(origin(&config, 1), false, false);
         preparation.handle_written(last, false);
         let failed = preparation.handle_verdict(rejected("no"), FILE.as_ref(), last);
         assert!(failed.is_err());
         assert!(is_validated(
-            Preparation::beside(origin(&config, 1), false),
+            Preparation::beside(origin(&config, 1), false, false),
             last,
             false
         ));
@@ -448,7 +519,7 @@ mod tests {
     fn a_file_that_envoy_cannot_read_says_nothing_of_the_configuration() {
         let unreadable = format!("unable to read file: {FILE}");
         for any_serves in [false, true] {
-            let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), any_serves);
+            let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), any_serves, false);
             let last = &mut LastValid::default();
             if any_serves {
                 preparation.handle_rewritten(rewritten());
@@ -464,7 +535,7 @@ mod tests {
     #[test]
     fn without_a_verdict_nothing_is_started() {
         for any_serves in [false, true] {
-            let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), any_serves);
+            let (mut preparation, _) = Preparation::beside(origin(&read(""), 1), any_serves, false);
             if any_serves {
                 preparation.handle_rewritten(rewritten());
             }

@@ -22,6 +22,8 @@ pub(in crate::adapter) struct Start {
     obstacle: Option<Arc<NotLive>>,
     /// For whom it waits.
     targets: Vec<String>,
+    /// Why it may not take over, if that is what it waits for.
+    held_by: Vec<String>,
     /// When it was first seen to initialise, or was last asked for whom it waits.
     asked: Option<Instant>,
     /// Whether its admin endpoint was seen among its own sockets after the last obstacle.
@@ -63,6 +65,13 @@ impl Start {
     /// Keeps for whom the epoch waits.
     pub(in crate::adapter) fn handle_targets(&mut self, targets: Vec<String>) {
         self.targets = targets;
+    }
+
+    /// Keeps why the epoch may not take over. Returns whether that is another reason than before.
+    pub(in crate::adapter) fn handle_held(&mut self, held_by: Vec<String>) -> bool {
+        let is_other = self.held_by != held_by;
+        self.held_by = held_by;
+        is_other
     }
 
     /// Takes in whether the epoch has the admin endpoint that has refused the question. Returns why
@@ -109,6 +118,11 @@ impl Start {
     pub(in crate::adapter) fn why(&self, admin: &AdminAddress) -> String {
         let mut why = match self.obstacle.as_deref() {
             None => format!("its admin endpoint {admin} was not asked"),
+            Some(NotLive::State { state, .. }) if !self.held_by.is_empty() => format!(
+                "it is {state} and would take over without what the epoch before has: {}; mend the \
+                 control plane, or start without it by --wait-for-resources no",
+                self.held_by.join("; ")
+            ),
             Some(NotLive::State { state, .. }) => waits_for(state, &self.targets),
             Some(NotLive::OtherEpoch { answering, .. }) => {
                 format!("epoch {answering} answers at its admin endpoint {admin}")
@@ -249,6 +263,23 @@ mod tests {
         start.handle_targets(vec!["LDS".to_owned()]);
         let why = "it is INITIALIZING and waits for LDS";
         assert_eq!(start.why(&admin()), why);
+    }
+
+    #[test]
+    fn what_holds_it_back_is_told_with_the_remedy() {
+        let mut start = Start::default();
+        start.handle_obstacle(initialises(), Instant::now());
+        let held_by = || vec!["listener web".to_owned(), "cluster a".to_owned()];
+        assert!(start.handle_held(held_by()));
+        assert!(!start.handle_held(held_by()));
+        assert_eq!(
+            start.why(&admin()),
+            "it is INITIALIZING and would take over without what the epoch before has: listener web; \
+             cluster a; mend the control plane, or start without it by --wait-for-resources no"
+        );
+        assert!(start.handle_held(Vec::new()));
+        let waits = "it is INITIALIZING and waits for its listeners (by LDS)";
+        assert_eq!(start.why(&admin()), waits);
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) struct EnvoyProcess {
     pub(super) lineage: Lineage,
     /// The copy of the configuration that it reads.
     pub(super) file: PathBuf,
+    /// Whether it was started with a gate.
+    pub(super) is_gated: bool,
     /// What it says against its configuration.
     pub(super) heard: RejectionReason,
     pub(super) started: Instant,
@@ -101,6 +103,7 @@ pub(super) struct Launch {
     pub(super) binary: FileId,
     pub(super) lineage: Lineage,
     pub(super) file: PathBuf,
+    pub(super) is_gated: bool,
     pub(super) heard: RejectionReason,
 }
 
@@ -115,6 +118,7 @@ impl EnvoyProcess {
             binary: launch.binary,
             lineage: launch.lineage,
             file: launch.file,
+            is_gated: launch.is_gated,
             heard: launch.heard,
             started: Instant::now(),
             info: OnceLock::new(),

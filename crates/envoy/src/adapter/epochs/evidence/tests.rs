@@ -38,6 +38,7 @@ fn fetching(epoch: u32) -> Subject {
         epoch: Epoch::new(epoch),
         pid: 100 + epoch,
         config: config("dynamic_resources: {lds_config: {ads: {}}}"),
+        is_gated: false,
     }
 }
 
@@ -62,6 +63,7 @@ fn answers(active: &[&str], waits: &[&str]) -> Answers {
         warming: Some(Ok(Vec::new())),
         fetched: Some(Ok(fetched)),
         requests: Some(Ok(Vec::new())),
+        fetched_clusters: None,
     }
 }
 
