@@ -28,7 +28,7 @@ use crate::operator::{Event, Health, Verdict};
 /// How many events are held.
 const HELD: usize = 1024;
 /// How many events are written at once.
-const AT_ONCE: u64 = 64;
+const AT_ONCE: usize = 64;
 /// How often a reader hears that the connection stands, where nothing happens.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After how many milliseconds a browser connects again.
@@ -293,7 +293,7 @@ impl Reader {
         let run = &self.events.0.run;
         let mut text = String::new();
         let mut last = self.seen;
-        for (number, event) in ring.after(self.seen).take(AT_ONCE as usize) {
+        for (number, event) in ring.after(self.seen).take(AT_ONCE) {
             // Writing to a string does not fail.
             let _always = write!(text, "id: {run}-{number}\n{event}");
             last = number;

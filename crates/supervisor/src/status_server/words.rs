@@ -74,7 +74,9 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
         }
         AgentEvent::Exited { epoch, exit, .. } => match exit {
             Exit::Failed(_) => of_epoch("failed", epoch, format!("epoch {epoch} has failed")),
-            _ => of_epoch("exited", epoch, format!("epoch {epoch} has ended")),
+            Exit::Clean | Exit::Aborted => {
+                of_epoch("exited", epoch, format!("epoch {epoch} has ended"))
+            }
         },
         AgentEvent::RetryScheduled {
             delay,
