@@ -2,6 +2,7 @@
 
 mod address;
 mod client;
+mod clusters;
 mod evidence;
 mod exchange;
 mod exclude;
@@ -20,6 +21,7 @@ pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
+pub(crate) use clusters::ClusterStates;
 pub(crate) use evidence::{Fetched, Kept, RequestCounter};
 pub use exclude::{BadNamePattern, Exclude, NamePattern};
 pub use listeners::ActiveListener;

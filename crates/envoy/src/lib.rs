@@ -96,8 +96,8 @@ pub use handover_tokio;
 pub use adapter::{
     ClusterCounts, ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed,
     EpochListeners, EpochOverview, Examination, Holding, HungAction, ListenerPurpose, ListenerSeen,
-    MissingListener, NotSideBySide, OnRequestError, Overview, RequestTotals, SetupError,
-    StopOptions, Watchdog,
+    MissingCluster, MissingListener, NotSideBySide, OnRequestError, Overview, RequestTotals,
+    SetupError, StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]

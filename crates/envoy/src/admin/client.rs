@@ -19,6 +19,8 @@ const MAX_STATS: usize = 4 << 20;
 /// The largest `/server_info` that is read. It lists every extension of the binary, 120 KiB in Envoy
 /// 1.40, and repeats the node with its metadata, which may be nearly the whole configuration.
 const MAX_SERVER_INFO: usize = MAX_BYTES;
+/// The largest page with the state of each cluster that is read: 160,000 clusters with long names.
+const MAX_GAUGES: usize = 16 << 20;
 /// The largest other answer that is read.
 const MAX_OTHER: usize = 64 << 10;
 
@@ -318,7 +320,8 @@ impl AdminClient {
             true => evidence::MANAGERS_AND_VERSIONS,
             false => evidence::MANAGERS,
         };
-        let body = self.stats_in_use("Gauges", filter).await?;
+        let query = stats_query("Gauges", true, filter);
+        let body = self.call(Method::GET, STATS, &query, MAX_GAUGES).await?;
         let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
         Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
     }

@@ -24,6 +24,7 @@
 //! its end means ([`end`]). What it lacks beside an older one is found by [`evidence`] and [`absence`].
 
 mod absence;
+mod cluster_absence;
 pub(super) mod draining;
 pub(super) mod end;
 pub(super) mod evidence;
