@@ -147,6 +147,9 @@ pub(crate) struct Fetched {
     pub(crate) gauges: BTreeMap<String, u64>,
     /// The clusters.
     pub(crate) clusters: ClusterStates,
+    /// Whether some clusters are fetched when a request needs them. They are neither received nor awaited:
+    /// an epoch has none of them before such a request.
+    pub(crate) on_demand: bool,
 }
 
 /// Tells what has come by the versions in `texts`. A control plane may leave the version empty, so the
@@ -160,6 +163,10 @@ pub(super) fn fetched(texts: &[(String, String)], mut gauges: BTreeMap<String, u
         let Some(name) = name.strip_suffix(VERSION_TEXT) else {
             continue;
         };
+        if name.contains("odcds") {
+            fetched.on_demand = true;
+            continue;
+        }
         let number = gauges.get(&format!("{name}.version"));
         let has_come = !text.is_empty() || number.is_some_and(|number| *number != 0);
         match has_come {
@@ -282,6 +289,22 @@ sds.lines.version_text: \"7
                 "secret zero (SDS)",
             ]
         );
+    }
+
+    #[test]
+    fn clusters_on_demand_are_neither_received_nor_awaited() {
+        for text in ["", "7"] {
+            let texts = [(
+                "cluster_manager.odcds.version_text".to_owned(),
+                text.to_owned(),
+            )];
+            let fetched = fetched(&texts, BTreeMap::new());
+            let on_demand = Fetched {
+                on_demand: true,
+                ..Fetched::default()
+            };
+            assert_eq!(fetched, on_demand, "{text}");
+        }
     }
 
     #[test]

@@ -35,13 +35,7 @@ const LONGEST_FLUSH: Duration = Duration::from_secs(6);
 /// fetches.
 pub(super) fn are_known(config: &EnvoyConfig, fetched: &Fetched) -> bool {
     let kept = Kept::by(&config.bootstrap().stats);
-    kept.clusters && kept.versions && !fetches_on_demand(fetched)
-}
-
-/// Returns whether clusters are fetched when a request needs them. Such a source has its own version.
-pub(super) fn fetches_on_demand(fetched: &Fetched) -> bool {
-    let mut names = fetched.received.iter().chain(&fetched.awaited);
-    names.any(|name| name.contains("odcds"))
+    kept.clusters && kept.versions && !fetched.on_demand
 }
 
 /// Returns the active clusters that were fetched, by their names in the statistics.
@@ -287,11 +281,11 @@ mod tests {
             fetched_ones(&config, &states),
             names("fetched outbound|80||api other")
         );
-        let fetched = |source: &str| Fetched {
-            awaited: vec![source.to_owned()],
+        let fetched = |on_demand| Fetched {
+            on_demand,
             ..Fetched::default()
         };
-        assert!(are_known(&config, &fetched("clusters (CDS)")));
-        assert!(!are_known(&config, &fetched("cluster_manager.odcds")));
+        assert!(are_known(&config, &fetched(false)));
+        assert!(!are_known(&config, &fetched(true)));
     }
 }

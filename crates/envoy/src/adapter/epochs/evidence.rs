@@ -385,7 +385,7 @@ fn not_seen(answers: &Answers, config: &EnvoyConfig) -> Vec<String> {
     if !kept.clusters {
         not_seen.push("missing clusters: stats_matcher leaves out their states".to_owned());
     } else if let Some(Ok(fetched)) = &answers.fetched
-        && cluster_absence::fetches_on_demand(fetched)
+        && fetched.on_demand
     {
         not_seen.push("missing clusters: some are fetched on demand".to_owned());
     }

@@ -391,18 +391,17 @@ fn a_missing_listener_does_not_wait_for_the_word_on_a_cluster() {
 
 #[test]
 fn clusters_that_cannot_be_told_are_not_missing() {
-    let looks = |older: &Subject, newer: &Subject, sources: &[&str]| {
-        let on_demand = |answers: Answers| {
-            let mut answers = answers;
+    let looks = |older: &Subject, newer: &Subject, on_demand: bool| {
+        let fetching = |mut answers: Answers| {
             if let Some(Ok(fetched)) = &mut answers.fetched {
-                fetched.awaited = sources.iter().map(ToString::to_string).collect();
+                fetched.on_demand = on_demand;
             }
             answers
         };
         let mut evidence = Evidence::default();
-        let before = on_demand(with_clusters("a b", "", 1));
+        let before = fetching(with_clusters("a b", "", 1));
         evidence.remember(older.clone(), true, Some(&before), Instant::now());
-        let look = |flushes| on_demand(with_clusters("a", "", flushes));
+        let look = |flushes| fetching(with_clusters("a", "", flushes));
         let _first = evidence.examine(newer, Some(&look(1)), false);
         let seen = evidence.examine(newer, Some(&look(2)), false);
         (
@@ -411,12 +410,9 @@ fn clusters_that_cannot_be_told_are_not_missing() {
         )
     };
     let all = |epoch| with_config(epoch, "dynamic_resources: {cds_config: {ads: {}}}");
-    assert_eq!(looks(&all(0), &all(1), &[]), (Some(1), vec![]));
+    assert_eq!(looks(&all(0), &all(1), false), (Some(1), vec![]));
     let on_demand = "missing clusters: some are fetched on demand".to_owned();
-    assert_eq!(
-        looks(&all(0), &all(1), &["cluster_manager.odcds"]),
-        (None, vec![on_demand])
-    );
+    assert_eq!(looks(&all(0), &all(1), true), (None, vec![on_demand]));
     let partly = |epoch| {
         let list = "{patterns: [{suffix: warming_state}]}";
         let text = format!(
@@ -426,8 +422,8 @@ fn clusters_that_cannot_be_told_are_not_missing() {
         with_config(epoch, &text)
     };
     let left_out = "missing clusters: stats_matcher leaves out their states".to_owned();
-    assert_eq!(looks(&all(0), &partly(1), &[]), (None, vec![left_out]));
-    assert_eq!(looks(&partly(0), &all(1), &[]), (None, vec![]));
+    assert_eq!(looks(&all(0), &partly(1), false), (None, vec![left_out]));
+    assert_eq!(looks(&partly(0), &all(1), false), (None, vec![]));
 }
 
 #[test]
