@@ -5,12 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handover_test_support::control_plane::fetching::{Clusters, Mistake};
-use handover_test_support::control_plane::{Kind, Transport};
+use handover_test_support::control_plane::{Kind, Manner, Transport};
 use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
 
 use super::probation::JUDGED;
-use super::{BEYOND, Case, PROBATION, Probation, Setup, side_by_side};
+use super::{BEYOND, Case, GIVEN_UP, PROBATION, Probation, Setup, side_by_side};
 use crate::world::LIMIT;
 
 fn on_probation(transport: Transport, fetched: &[Kind]) -> Setup {
@@ -22,7 +22,7 @@ fn on_probation(transport: Transport, fetched: &[Kind]) -> Setup {
     }
 }
 
-/// Waits until the older configuration is back, and says when it was asked for.
+/// Waits until the older configuration is back, and says when that was.
 fn is_back(case: &Case, live: Instant, names: &str) -> String {
     let unfit = case.supervisor.wait_for_line("found unfit", LIMIT);
     let judged = live.elapsed();
@@ -30,8 +30,9 @@ fn is_back(case: &Case, live: Instant, names: &str) -> String {
     assert!(unfit.text.contains(names), "{}: {}", case.title, unfit.text);
     assert!(judged <= PROBATION + JUDGED, "{}: {judged:?}", case.title);
     case.wait_live(2);
+    let back = live.elapsed();
     case.served_by("v0");
-    format!("found unfit after {judged:.1?}")
+    format!("found unfit after {judged:.1?}, the older one live after {back:.1?}")
 }
 
 fn passes(case: &Case) {
@@ -124,8 +125,13 @@ fn removed_before(envoy: &Path, setup: Setup) {
 fn removed_meanwhile(envoy: &Path, setup: Setup) {
     let case = Case::start(envoy, setup);
     let before = case.counted();
+    // By the time in which the new one asks, the older one has been looked at.
+    let asked = case.seen().asked;
+    case.behave(Manner::Slow(GIVEN_UP));
     case.change_with("v1", Clusters::Needed);
-    case.supervisor.wait_for_line("starting epoch 1", LIMIT);
+    eventually(LIMIT, "the new epoch to ask", || {
+        (case.seen().asked > asked).then_some(())
+    });
     case.publish("v0", Clusters::Needed);
     passes(&case);
     let lost = case.row(
