@@ -2,6 +2,7 @@
 
 mod address;
 mod client;
+mod cluster_dump;
 mod clusters;
 mod evidence;
 mod exchange;
@@ -21,6 +22,7 @@ pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
 pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
+pub(crate) use clusters::ClusterStates;
 pub(crate) use evidence::{CLUSTERS, Fetched, Kept, LISTENERS, RequestCounter};
 pub use exclude::{BadNamePattern, Exclude, NamePattern};
 pub(crate) use init_dump::Targets;

@@ -125,6 +125,30 @@ pub struct Bootstrap {
     pub stats: StatsMatcher,
     /// The static listeners, in the order of the document.
     pub listeners: Vec<Listener>,
+    /// The static clusters, in the order of the document.
+    pub clusters: Vec<Cluster>,
+}
+
+/// A static cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// Its name; empty where the configuration gives none.
+    pub name: String,
+    /// `alt_stat_name`; empty where the configuration gives none.
+    pub alt_stat_name: String,
+}
+
+impl Cluster {
+    /// Returns the cluster's name in the statistics. A colon has become an underscore there.
+    #[must_use]
+    pub fn stat_name(&self) -> String {
+        let name = match self.alt_stat_name.is_empty() {
+            true => &self.name,
+            false => &self.alt_stat_name,
+        };
+        name.replace(':', "_")
+    }
 }
 
 /// A static listener.
@@ -341,7 +365,7 @@ impl Bootstrap {
         let admin = read.admin.unwrap_or_default();
         let address = listen_address(admin.address.ok_or(BootstrapError::NoAdmin)?);
         let matchers = admin.allow_paths.unwrap_or_default().into_iter();
-        let listeners = read.static_resources.unwrap_or_default().listeners;
+        let resources = read.static_resources.unwrap_or_default();
         Ok(Self {
             admin: reachable(address.clone(), text)?,
             admin_listens_on: address,
@@ -352,11 +376,13 @@ impl Bootstrap {
                     .collect(),
             ),
             stats: StatsMatcher::of(read.stats_config.unwrap_or_default()),
-            listeners: listeners
-                .unwrap_or_default()
-                .into_iter()
+            listeners: (resources.listeners.unwrap_or_default().into_iter())
                 .flatten()
                 .map(listener)
+                .collect(),
+            clusters: (resources.clusters.unwrap_or_default().into_iter())
+                .flatten()
+                .map(cluster)
                 .collect(),
         })
     }
@@ -373,21 +399,6 @@ pub fn fetches_listeners(content: &[u8]) -> bool {
             "ldsConfig",
             "lds_resources_locator",
             "ldsResourcesLocator",
-        ],
-    )
-}
-
-/// Returns whether Envoy fetches clusters with this configuration, which are in no file. It looks for
-/// the names of the two fields, which nobody else uses.
-#[must_use]
-pub(crate) fn fetches_clusters(content: &[u8]) -> bool {
-    has_any(
-        content,
-        [
-            "cds_config",
-            "cdsConfig",
-            "cds_resources_locator",
-            "cdsResourcesLocator",
         ],
     )
 }
@@ -414,6 +425,30 @@ fn has_any(content: &[u8], names: [&str; 4]) -> bool {
     })
 }
 
+/// Returns whether Envoy fetches clusters with this configuration, which are in no file. It looks for the
+/// names of the two fields. A cluster that is fetched on demand (`odcds_config`) is not meant.
+#[must_use]
+pub(crate) fn fetches_clusters(content: &[u8]) -> bool {
+    [
+        "cds_config",
+        "cdsConfig",
+        "cds_resources_locator",
+        "cdsResourcesLocator",
+    ]
+    .iter()
+    .any(|name| {
+        // With the byte before it, or without one at the start.
+        let is_start = content.starts_with(name.as_bytes());
+        let mut places = content.windows(name.len() + 1);
+        let is_field = |place: &[u8]| {
+            place.split_first().is_some_and(|(before, place)| {
+                place == name.as_bytes() && !before.is_ascii_alphanumeric()
+            })
+        };
+        is_start || places.any(is_field)
+    })
+}
+
 fn path_matcher(matcher: shape::StringMatcher) -> PathMatcher {
     let shape::StringMatcher {
         exact,
@@ -433,6 +468,13 @@ fn path_matcher(matcher: shape::StringMatcher) -> PathMatcher {
     PathMatcher {
         pattern: pattern.unwrap_or(PathPattern::Unknown),
         ignore_case: ignore_case.is_some_and(|shape::Flag(ignore)| ignore),
+    }
+}
+
+fn cluster(cluster: shape::Cluster) -> Cluster {
+    Cluster {
+        name: cluster.name.unwrap_or_default(),
+        alt_stat_name: cluster.alt_stat_name.unwrap_or_default(),
     }
 }
 

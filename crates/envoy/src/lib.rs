@@ -97,8 +97,8 @@ pub use handover_tokio;
 pub use adapter::{
     ClusterCounts, ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed,
     EpochListeners, EpochOverview, Examination, Holding, HungAction, ListenerPurpose, ListenerSeen,
-    MissingListener, NotSideBySide, Observed, OnRequestError, Overview, RequestTotals, SetupError,
-    StopOptions, Watchdog,
+    MissingCluster, MissingListener, NotSideBySide, Observed, OnRequestError, Overview,
+    RequestTotals, SetupError, StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_netutil::connections::LocalAddress;
 use handover_netutil::ListeningSocket;
+use handover_netutil::connections::LocalAddress;
 use handover_process::OutputSink;
 use handover_process::ready::Probe;
 use handover_supervisor::control::Directory;

@@ -14,6 +14,7 @@ use super::running::{EnvoyProcess, now};
 use crate::admin::{ActiveListener, AdminClient, Place};
 use crate::bootstrap::ListenAddress;
 use crate::stopped::is_stopped;
+use crate::text::one_line;
 
 /// How long each answer may take. With 1,000 listeners and 1,000 clusters, Envoy 1.40 needs 7 ms for the
 /// listeners, and 60 ms for the slowest of the statistics.
@@ -41,11 +42,15 @@ pub struct Examination {
     pub missing: Option<Vec<MissingListener>>,
     /// What the epoch still waits for and the one before did not wait for, in words: listeners and
     /// clusters that are warming, and resources of which no version was ever received. Envoy goes live
-    /// without the latter after `initial_fetch_timeout`.
+    /// without the latter after `initial_fetch_timeout`. And the older epoch's word on clusters that are absent.
     pub waits_for: Option<Vec<String>>,
     /// Resources that the older epoch had received and this one has not, in words. They are part of
     /// what it waits for.
     pub lost: Option<Vec<String>>,
+    /// The fetched clusters that were active before the epoch was started and are not active in it, although
+    /// neither its configuration nor the control plane takes them away. The older epoch may tell late that
+    /// some were removed; until then that is waited for.
+    pub missing_clusters: Option<Vec<MissingCluster>>,
     /// How many clusters there are.
     pub clusters: Option<ClusterCounts>,
     /// The requests of clients, over all epochs.
@@ -81,6 +86,21 @@ impl fmt::Display for MissingListener {
             Some(why) => write!(f, ", which Envoy refuses: {why}"),
             None => Ok(()),
         }
+    }
+}
+
+/// A cluster that an older epoch had and a newer one lacks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct MissingCluster {
+    /// Its name in the statistics: `alt_stat_name` if it has one. A colon has become an underscore.
+    pub name: String,
+}
+
+/// For people: `cluster api`.
+impl fmt::Display for MissingCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster {}", one_line(&self.name))
     }
 }
 
@@ -229,7 +249,8 @@ fn has_endpoint(envoy: &Envoy, process: &EnvoyProcess) -> bool {
 
 /// Asks the admin endpoint. One that is silent is not asked again.
 async fn ask(admin: &AdminClient) -> Answers {
-    let answers = Answers::only(admin.active_listeners().await);
+    let asked_at = now();
+    let answers = Answers::only(admin.active_listeners().await, asked_at);
     if answers.silence().is_some() {
         return answers;
     }
@@ -248,7 +269,8 @@ async fn ask(admin: &AdminClient) -> Answers {
 
 /// Asks for what the next epoch must have as well.
 async fn ask_before_start(admin: &AdminClient) -> Answers {
-    let answers = Answers::only(admin.active_listeners().await);
+    let asked_at = now();
+    let answers = Answers::only(admin.active_listeners().await, asked_at);
     if answers.silence().is_some() {
         return answers;
     }
@@ -267,7 +289,8 @@ async fn ask_before_start(admin: &AdminClient) -> Answers {
 
 /// Asks an epoch behind its gate for what it has.
 pub(super) async fn ask_behind_gate(admin: &AdminClient) -> Answers {
-    let answers = Answers::only(admin.active_listeners().await);
+    let asked_at = now();
+    let answers = Answers::only(admin.active_listeners().await, asked_at);
     if answers.silence().is_some() {
         return answers;
     }

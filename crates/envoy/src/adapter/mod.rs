@@ -79,7 +79,9 @@ pub use self::epoch_run::{HungAction, Watchdog};
 pub use self::epochs::succession::NotSideBySide;
 pub use self::error::{EnvoyFailed, SetupError};
 use self::examination::SharedEvidence;
-pub use self::examination::{ClusterCounts, Examination, MissingListener, RequestTotals};
+pub use self::examination::{
+    ClusterCounts, Examination, MissingCluster, MissingListener, RequestTotals,
+};
 pub use self::observed::Observed;
 pub use self::overview::{EndedEpoch, EpochOverview, Overview};
 #[cfg(feature = "template")]

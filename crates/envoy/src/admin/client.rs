@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::clusters;
+use super::cluster_dump;
 use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
 use super::init_dump::{self, Targets};
@@ -20,6 +20,8 @@ const MAX_STATS: usize = 4 << 20;
 /// The largest `/server_info` that is read. It lists every extension of the binary, 120 KiB in Envoy
 /// 1.40, and repeats the node with its metadata, which may be nearly the whole configuration.
 const MAX_SERVER_INFO: usize = MAX_BYTES;
+/// The largest page with the state of each cluster that is read: 160,000 clusters with long names.
+const MAX_GAUGES: usize = 16 << 20;
 /// The largest other answer that is read.
 const MAX_OTHER: usize = 64 << 10;
 
@@ -314,7 +316,7 @@ impl AdminClient {
         let path = "/config_dump";
         let query = "?resource=dynamic_active_clusters&mask=cluster.name";
         let body = self.call(Method::GET, path, query, MAX_STATS).await?;
-        clusters::fetched(&body).map_err(|why| self.unexpected(path, why))
+        cluster_dump::fetched(&body).map_err(|why| self.unexpected(path, why))
     }
 
     /// Asks `/stats`, and returns the counters of requests that are not zero.
@@ -341,7 +343,8 @@ impl AdminClient {
             true => evidence::MANAGERS_AND_VERSIONS,
             false => evidence::MANAGERS,
         };
-        let body = self.stats_in_use("Gauges", filter).await?;
+        let query = stats_query("Gauges", true, filter);
+        let body = self.call(Method::GET, STATS, &query, MAX_GAUGES).await?;
         let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
         Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
     }

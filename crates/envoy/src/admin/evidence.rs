@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use super::ClusterStates;
 use crate::gate;
 
-/// The counters of requests and of those that failed.
+/// The counters of requests and of those that failed, and how many clusters were removed.
 ///
 /// `upstream_cx_connect_fail` is not among them. It also counts connections that Envoy makes for itself,
 /// to its control plane or for health checks, and attempts after which a retry has succeeded. A failed
@@ -17,7 +18,8 @@ pub(super) const REQUESTS: &str = concat!(
     r"^(http\..*\.downstream_rq_(completed|5xx)",
     r"|http\.admin\.(rq_total|rq_direct_response|rq_redirect|no_route)",
     r"|tcp\..*\.downstream_cx_(total|no_route)",
-    r"|cluster\..*\.upstream_cx_connect_attempts_exceeded)$"
+    r"|cluster\..*\.upstream_cx_connect_attempts_exceeded",
+    r"|cluster_manager\.cluster_removed)$"
 );
 
 /// Names like those counters have, to ask a `stats_matcher` about.
@@ -43,12 +45,19 @@ const VERSIONS_LIKE: [&str; 8] = [
     "http.ingress.rds.routes.version",
 ];
 
-/// How many listeners and clusters there are.
-pub(super) const MANAGERS: &str =
-    r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters)$";
+/// How many listeners and clusters there are, the state of each cluster, and for how long Envoy ran when it
+/// last added up the statistics of its parent.
+pub(super) const MANAGERS: &str = r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters|cluster\..*\.warming_state|server\.uptime)$";
 
 /// The same and the versions of all resources that are fetched, as numbers.
-pub(super) const MANAGERS_AND_VERSIONS: &str = r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters|.*\.version)$";
+pub(super) const MANAGERS_AND_VERSIONS: &str = r"^(listener_manager\.total_listeners_warming|cluster_manager\.(active|warming)_clusters|cluster\..*\.warming_state|server\.uptime|.*\.version)$";
+
+/// Names like those have by which clusters are compared.
+const CLUSTERS_LIKE: [&str; 3] = [
+    "cluster.backend.warming_state",
+    "cluster_manager.cluster_removed",
+    "server.uptime",
+];
 
 /// What listeners that are fetched are called as a whole.
 pub(crate) const LISTENERS: &str = "listeners (LDS)";
@@ -102,6 +111,8 @@ pub(crate) struct Kept {
     pub(crate) requests: bool,
     /// Whether all versions of resources are kept.
     pub(crate) versions: bool,
+    /// Whether the states of all clusters are kept.
+    pub(crate) clusters: bool,
 }
 
 impl Kept {
@@ -111,10 +122,16 @@ impl Kept {
             "the counters of requests, so a probation does not see that more of them fail";
         let versions = "the versions of resources, so a probation does not see that a certificate or \
                         a route has not come";
-        let limits: Vec<&str> = [(self.requests, requests), (self.versions, versions)]
-            .into_iter()
-            .filter_map(|(kept, limit)| (!kept).then_some(limit))
-            .collect();
+        let clusters =
+            "the states of clusters, so a probation does not see that a cluster is missing";
+        let limits: Vec<&str> = [
+            (self.requests, requests),
+            (self.versions, versions),
+            (self.clusters, clusters),
+        ]
+        .into_iter()
+        .filter_map(|(kept, limit)| (!kept).then_some(limit))
+        .collect();
         (!limits.is_empty()).then(|| format!("stats_matcher leaves out {}", limits.join(", and ")))
     }
 
@@ -124,6 +141,7 @@ impl Kept {
         Self {
             requests: all(&REQUESTS_LIKE),
             versions: all(&VERSIONS_LIKE),
+            clusters: all(&CLUSTERS_LIKE),
         }
     }
 }
@@ -137,6 +155,11 @@ pub(crate) struct Fetched {
     pub(crate) awaited: Vec<String>,
     /// The gauges of listeners and clusters that were ever set.
     pub(crate) gauges: BTreeMap<String, u64>,
+    /// The clusters.
+    pub(crate) clusters: ClusterStates,
+    /// Whether some clusters are fetched when a request needs them. They are neither received nor awaited:
+    /// an epoch has none of them before such a request.
+    pub(crate) on_demand: bool,
 }
 
 impl Fetched {
@@ -149,13 +172,20 @@ impl Fetched {
 
 /// Tells what has come by the versions in `texts`. A control plane may leave the version empty, so the
 /// `gauges` decide then: the number is unset or 0 until resources have come.
-pub(super) fn fetched(texts: &[(String, String)], gauges: BTreeMap<String, u64>) -> Fetched {
-    let mut fetched = Fetched::default();
+pub(super) fn fetched(texts: &[(String, String)], mut gauges: BTreeMap<String, u64>) -> Fetched {
+    let mut fetched = Fetched {
+        clusters: ClusterStates::take_from(&mut gauges),
+        ..Fetched::default()
+    };
     for (name, text) in texts {
         let Some(name) = name.strip_suffix(VERSION_TEXT) else {
             continue;
         };
         if gate::has_statistic(name) {
+            continue;
+        }
+        if name.contains("odcds") {
+            fetched.on_demand = true;
             continue;
         }
         let number = gauges.get(&format!("{name}.version"));
@@ -289,46 +319,82 @@ sds.lines.version_text: \"7
     }
 
     #[test]
+    fn clusters_on_demand_are_neither_received_nor_awaited() {
+        for text in ["", "7"] {
+            let texts = [(
+                "cluster_manager.odcds.version_text".to_owned(),
+                text.to_owned(),
+            )];
+            let fetched = fetched(&texts, BTreeMap::new());
+            let on_demand = Fetched {
+                on_demand: true,
+                ..Fetched::default()
+            };
+            assert_eq!(fetched, on_demand, "{text}");
+        }
+    }
+
+    #[test]
     fn a_matcher_keeps_the_evidence_or_not() {
         let kept = |matcher: &str| {
             let text = format!(
                 "{{admin: {{address: {{pipe: {{path: /a}}}}}}, stats_config: {{stats_matcher: {matcher}}}}}"
             );
             let bootstrap = Bootstrap::parse(text.as_bytes(), Format::Yaml).unwrap();
-            let Kept { requests, versions } = Kept::by(&bootstrap.stats);
-            (requests, versions)
+            let Kept {
+                requests,
+                versions,
+                clusters,
+            } = Kept::by(&bootstrap.stats);
+            (requests, versions, clusters)
         };
-        assert_eq!(kept("null"), (true, true));
-        assert_eq!(kept("{reject_all: true}"), (false, false));
+        assert_eq!(kept("null"), (true, true, true));
+        assert_eq!(kept("{reject_all: true}"), (false, false, false));
         assert_eq!(
             kept("{exclusion_list: {patterns: [{prefix: http.}]}}"),
-            (false, false)
+            (false, false, true)
         );
         assert_eq!(
             kept("{exclusion_list: {patterns: [{suffix: downstream_rq_5xx}]}}"),
-            (false, true)
+            (false, true, true)
         );
         assert_eq!(
             kept("{inclusion_list: {patterns: [{contains: version}]}}"),
-            (false, true)
+            (false, true, false)
         );
         assert_eq!(
             kept("{inclusion_list: {patterns: [{custom: {}}]}}"),
-            (false, false)
+            (false, false, false)
         );
+        for left_out in ["warming_state", "cluster_removed", "uptime"] {
+            let matcher = format!("{{exclusion_list: {{patterns: [{{suffix: {left_out}}}]}}}}");
+            assert_eq!(kept(&matcher), (true, true, false), "{left_out}");
+        }
     }
 
     #[test]
     fn what_is_left_out_is_told_with_what_follows() {
-        let limits = |requests, versions| Kept { requests, versions }.limits();
-        assert_eq!(limits(true, true), None);
+        let limits = |requests, versions, clusters| {
+            Kept {
+                requests,
+                versions,
+                clusters,
+            }
+            .limits()
+        };
+        assert_eq!(limits(true, true, true), None);
         assert_eq!(
-            limits(true, false).unwrap(),
+            limits(true, true, false).unwrap(),
+            "stats_matcher leaves out the states of clusters, so a probation does not see that a \
+             cluster is missing"
+        );
+        assert_eq!(
+            limits(true, false, true).unwrap(),
             "stats_matcher leaves out the versions of resources, so a probation does not see that a \
              certificate or a route has not come"
         );
         assert_eq!(
-            limits(false, false).unwrap(),
+            limits(false, false, true).unwrap(),
             "stats_matcher leaves out the counters of requests, so a probation does not see that more \
              of them fail, and the versions of resources, so a probation does not see that a \
              certificate or a route has not come"

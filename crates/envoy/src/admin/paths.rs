@@ -23,7 +23,7 @@ const USED: [(&str, &str); 7] = [
     (
         "/stats",
         "a stop counts connections from outside, and a probation sees neither failed requests nor \
-         resources that have not come",
+         resources that have not come nor clusters that are missing",
     ),
     (
         "/listeners",
@@ -114,7 +114,7 @@ mod tests {
             drains_worse.otherwise().unwrap(),
             "admin.allow_paths refuses paths that Handover asks for: without /stats a stop counts \
              connections from outside, and a probation sees neither failed requests nor resources that \
-             have not come; without /init_dump a late start is explained without what the epoch waits \
+             have not come nor clusters that are missing; without /init_dump a late start is explained without what the epoch waits \
              for, and a probation does not see that a listener is warming; without /ready `handover \
              drain` and `handover undrain` are refused"
         );

@@ -88,7 +88,16 @@ pub(super) struct RegexMatcher {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, expecting = "an object (static_resources)")]
 pub(super) struct StaticResources {
+    pub(super) clusters: Option<Vec<Option<Cluster>>>,
     pub(super) listeners: Option<Vec<Option<Listener>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object (a cluster)")]
+pub(super) struct Cluster {
+    pub(super) name: Option<String>,
+    #[serde(alias = "altStatName")]
+    pub(super) alt_stat_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -42,6 +42,50 @@ static_resources:
 }
 
 #[test]
+fn clusters_are_known_by_their_names_in_the_statistics() {
+    let names = |bootstrap: Bootstrap| {
+        let clusters = bootstrap.clusters.iter();
+        clusters.map(Cluster::stat_name).collect::<Vec<_>>()
+    };
+    let yaml = "
+admin: {address: {pipe: {path: /a}}}
+static_resources:
+  clusters:
+  - {name: 'a:1', load_assignment: {cluster_name: no}}
+  - null
+  - {name: b, alt_stat_name: 'other:b'}
+  - name: &c c
+  - {altStatName: *c}
+";
+    let all = ["a_1", "other_b", "c", "c"];
+    assert_eq!(names(read(yaml).unwrap()), all);
+    let json =
+        br#"{"admin": {"address": {"pipe": {"path": "/a"}}}, "staticResources": {"clusters": [
+        {"name": "a:1", "loadAssignment": {"clusterName": "no"}}, null,
+        {"name": "b", "altStatName": "other:b"}, {"name": "c"}, {"alt_stat_name": "c"}]}}"#;
+    assert_eq!(names(Bootstrap::parse(json, Format::Json).unwrap()), all);
+    let none = "{admin: {address: {pipe: {path: /a}}}, static_resources: {clusters: null}}";
+    assert_eq!(names(read(none).unwrap()), [""; 0]);
+}
+
+#[test]
+fn clusters_that_are_fetched_as_a_whole_are_told_from_those_on_demand() {
+    for (text, fetches) in [
+        ("cds_config: {ads: {}}", true),
+        ("{dynamic_resources: {\"cdsConfig\": {ads: {}}}}", true),
+        (
+            "dynamic_resources:\n  cds_resources_locator: xdstp://a/b",
+            true,
+        ),
+        ("odcds_config: {ads: {}}", false),
+        ("lds_config: {ads: {}}", false),
+        ("", false),
+    ] {
+        assert_eq!(fetches_clusters(text.as_bytes()), fetches, "{text}");
+    }
+}
+
+#[test]
 fn namespaces_of_listeners_are_read_from_json_as_well() {
     let json =
         br#"{"admin": {"address": {"pipe": {"path": "/a"}}}, "staticResources": {"listeners": [

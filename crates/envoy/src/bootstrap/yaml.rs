@@ -13,7 +13,7 @@ use granit_parser::{Event, ScalarStyle, Span};
 use super::BootstrapError;
 use super::events::{Events, Problem};
 use super::shape::{
-    AdditionalAddress, Address, Admin, Document, FromText, ListMatcher, Listener, Pipe,
+    AdditionalAddress, Address, Admin, Cluster, Document, FromText, ListMatcher, Listener, Pipe,
     RegexMatcher, SocketAddress, StaticResources, StatsConfig, StatsMatcher, StringMatcher,
     UdpListenerConfig,
 };
@@ -176,9 +176,19 @@ impl<'a> Walk<'a> {
 
     fn static_resources(&mut self, key: &str, resources: &mut StaticResources) -> Read<()> {
         match key {
+            "clusters" => resources.clusters = self.list(Self::cluster)?,
             "listeners" => {
                 resources.listeners = self.list(Self::listener)?;
             }
+            _ => self.pass()?,
+        }
+        Ok(())
+    }
+
+    fn cluster(&mut self, key: &str, cluster: &mut Cluster) -> Read<()> {
+        match key {
+            "name" => cluster.name = self.scalar(key)?,
+            "alt_stat_name" | "altStatName" => cluster.alt_stat_name = self.scalar(key)?,
             _ => self.pass()?,
         }
         Ok(())

@@ -87,19 +87,16 @@ impl Operate for Envoy {
 
     async fn examine(&self, epoch: Epoch) -> Examination {
         let seen = Envoy::examine(self, epoch).await;
-        let listeners = seen.missing.map(|missing| {
-            let listeners = missing.iter();
-            listeners.map(ToString::to_string).collect::<Vec<_>>()
-        });
+        let listeners = seen.missing.as_deref().map(in_words);
+        let clusters = seen.missing_clusters.as_deref().map(in_words);
         let lost = seen.lost.map(|lost| {
             let lost = lost.iter();
             lost.map(|resource| format!("what needs {resource}"))
-                .collect::<Vec<_>>()
+                .collect()
         });
-        let missing = match (listeners, lost) {
-            (None, None) => None,
-            (listeners, lost) => Some([listeners, lost].into_iter().flatten().flatten().collect()),
-        };
+        // What is known of each kind counts, whatever is known of the others.
+        let known: Vec<Vec<String>> = [listeners, clusters, lost].into_iter().flatten().collect();
+        let missing = (!known.is_empty()).then(|| known.concat());
         Examination {
             silent: seen.silent,
             missing,
@@ -153,6 +150,10 @@ impl Operate for Envoy {
             _ => Vec::new(),
         }
     }
+}
+
+fn in_words(all: &[impl ToString]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
 }
 
 fn listener(seen: ListenerSeen) -> (LocalAddress, Listener) {

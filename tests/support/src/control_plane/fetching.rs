@@ -66,6 +66,20 @@ pub struct Fetching<'a> {
     given_up: Duration,
     mistake: Option<Mistake>,
     in_place: Option<PathBuf>,
+    clusters: Clusters,
+}
+
+/// What the control plane has of the clusters, if they are fetched. The text of a configuration is the same with
+/// each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clusters {
+    /// The one that requests go to.
+    #[default]
+    Needed,
+    /// The same, and another one that nothing uses.
+    WithSpare,
+    /// None.
+    None,
 }
 
 impl<'a> Fetching<'a> {
@@ -85,6 +99,7 @@ impl<'a> Fetching<'a> {
             given_up: Duration::from_secs(1),
             mistake: None,
             in_place: None,
+            clusters: Clusters::default(),
         }
     }
 
@@ -102,6 +117,12 @@ impl<'a> Fetching<'a> {
             in_place: Some(socket.into()),
             ..self
         }
+    }
+
+    /// Sets what the control plane has of the clusters.
+    #[must_use]
+    pub fn clusters(self, clusters: Clusters) -> Self {
+        Self { clusters, ..self }
     }
 
     /// Makes this mistake.
@@ -154,7 +175,12 @@ impl<'a> Fetching<'a> {
             in_place.extend(listeners);
         }
         if self.fetches(Kind::Cluster) {
-            set(Kind::Cluster, Some("cds_config"), vec![self.backend()]);
+            let clusters = match self.clusters {
+                Clusters::Needed => vec![self.backend()],
+                Clusters::WithSpare => vec![self.backend(), self.spare()],
+                Clusters::None => Vec::new(),
+            };
+            set(Kind::Cluster, Some("cds_config"), clusters);
         } else {
             clusters.push(self.backend());
         }
@@ -248,6 +274,13 @@ impl<'a> Fetching<'a> {
             fields.insert(field.to_owned(), value);
         }
         cluster
+    }
+
+    fn spare(&self) -> Value {
+        json!({
+            "name": "spare", "type": "STATIC", "connect_timeout": "5s",
+            "load_assignment": load_assignment("spare", self.addresses.backend)
+        })
     }
 
     fn endpoints(&self) -> Value {

@@ -167,7 +167,13 @@ fn is_not_waited_for(case: &Case, what: &str, manner: Manner, epoch: u32) {
 }
 
 /// The kinds for which a configuration names a source.
-const NAMED: [Kind; 4] = [Kind::Listener, Kind::Cluster, Kind::Routes, Kind::Secret];
+const NAMED: [Kind; 5] = [
+    Kind::Listener,
+    Kind::Cluster,
+    Kind::Routes,
+    Kind::Endpoints,
+    Kind::Secret,
+];
 
 #[test]
 fn every_failure_of_a_source_over_rest() {

@@ -8,6 +8,7 @@
     reason = "the figures of a run are what the tables are written from"
 )]
 
+mod clusters;
 mod failures;
 mod held;
 mod inside;
@@ -19,7 +20,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use handover_test_support::control_plane::fetching::{Addresses, Fetching, Mistake};
+use handover_test_support::control_plane::fetching::{Addresses, Clusters, Fetching, Mistake};
 use handover_test_support::control_plane::{ControlPlane, Kind, Manner, Seen, Transport};
 use handover_test_support::envoy_config::replace_file;
 use handover_test_support::limit::eventually;
@@ -52,6 +53,10 @@ struct Setup {
     mistake: Option<Mistake>,
     /// Whether what is live is on probation, and must be served to the load's clients.
     probation: Probation,
+    /// What the control plane has of the clusters.
+    clusters: Clusters,
+    /// How long an older epoch stays.
+    parent_shutdown: &'static str,
 }
 
 /// What an epoch is judged by once it is live.
@@ -90,6 +95,8 @@ impl Setup {
             in_place: false,
             mistake: None,
             probation: Probation::None,
+            clusters: Clusters::default(),
+            parent_shutdown: "2s",
         }
     }
 
@@ -106,21 +113,28 @@ impl Setup {
 
     /// Gives the control plane what the configuration with this name fetches, and writes its file.
     fn write(&self, site: &Site, secured: &Port, plane: &ControlPlane, name: &str) {
+        let text = self.publish(site, secured, plane, name);
+        replace_file(&site.file(), text.as_bytes());
+    }
+
+    /// Gives the control plane what the configuration with this name fetches, and returns its text.
+    fn publish(&self, site: &Site, secured: &Port, plane: &ControlPlane, name: &str) -> String {
         let addresses = Addresses {
             web: site.listener.addr(),
             admin: site.admin.addr(),
             backend: site.backend.addr(),
             secured: secured.addr(),
         };
-        let mut config =
-            Fetching::new(plane, self.transport, &self.fetched, addresses).given_up(self.given_up);
+        let mut config = Fetching::new(plane, self.transport, &self.fetched, addresses)
+            .given_up(self.given_up)
+            .clusters(self.clusters);
         if self.in_place {
             config = config.also_in_place(site.dir.path().join("in-place.sock"));
         }
         if let Some(mistake) = self.mistake {
             config = config.mistake(mistake);
         }
-        replace_file(&site.file(), config.publish(name).as_bytes());
+        config.publish(name)
     }
 }
 
@@ -151,7 +165,7 @@ impl Case {
         let (site, secured, plane) = (Site::new(), Port::free(), ControlPlane::start());
         setup.write(&site, &secured, &plane, "v0");
         let supervisor = site
-            .launch_with_times(envoy, "1s", "2s")
+            .launch_with_times(envoy, "1s", setup.parent_shutdown)
             .args(["--start-deadline", "15s"])
             .args(setup.probation.flags(&site))
             .start();
@@ -179,8 +193,29 @@ impl Case {
     }
 
     fn change(&self, name: &str) {
-        self.setup
-            .write(&self.site, &self.secured, &self.plane, name);
+        self.change_to(name, &self.setup);
+    }
+
+    fn change_to(&self, name: &str, setup: &Setup) {
+        setup.write(&self.site, &self.secured, &self.plane, name);
+    }
+
+    /// Changes to a configuration for which the control plane has these clusters.
+    fn change_with(&self, name: &str, clusters: Clusters) {
+        let setup = Setup {
+            clusters,
+            ..self.setup.clone()
+        };
+        self.change_to(name, &setup);
+    }
+
+    /// Gives the control plane these clusters for the configuration with this name. No file changes.
+    fn publish(&self, name: &str, clusters: Clusters) {
+        let setup = Setup {
+            clusters,
+            ..self.setup.clone()
+        };
+        let _same = setup.publish(&self.site, &self.secured, &self.plane, name);
     }
 
     /// Changes to a configuration that Envoy takes and that is wrong.

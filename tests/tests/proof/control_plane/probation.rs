@@ -13,7 +13,7 @@ use crate::world::LIMIT;
 
 /// How long the judgement may come after the probation. What the start of the older one takes is up to the
 /// machine.
-const JUDGED: Duration = Duration::from_secs(1);
+pub(super) const JUDGED: Duration = Duration::from_secs(1);
 
 /// The older configuration serves again without being asked for, as the next epoch, and the evidence is told.
 fn is_taken_back(envoy: &Path, setup: Setup, mistake: Mistake, what: &str) {

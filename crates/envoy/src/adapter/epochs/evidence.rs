@@ -13,7 +13,7 @@
 //! So an epoch that lacks something is never the measure for the next one, and one that has followed
 //! a failed start is compared with what served before that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,19 +22,25 @@ use handover_runtime::Shortage;
 use handover_tokio::error_chain;
 
 use super::absence::{Listeners, missing};
+use super::cluster_absence::{self, Comparison, Look, Missing};
 use super::gate::{self, Had, Has};
 use crate::adapter::EnvoyConfig;
-use crate::adapter::examination::{ClusterCounts, Examination, RequestTotals};
+use crate::adapter::examination::{ClusterCounts, Examination, MissingCluster, RequestTotals};
 use crate::admin::{ActiveListener, AdminError, Fetched, Kept, RequestCounter};
 use crate::bootstrap::{fetches_clusters, fetches_listeners};
+use crate::text::one_line;
 
 /// How old a look at an epoch may be that has lost its admin endpoint to a start that has failed.
 const OLDEST: Duration = Duration::from_secs(60);
+
+/// What is waited for while the older epoch may still tell that a cluster was removed.
+const OF_THE_OLDER_ONE: &str = "the statistics of the epoch before, which tell of removed clusters";
 
 /// What was seen of the running epochs.
 #[derive(Debug, Default)]
 pub(in crate::adapter) struct Evidence {
     before: Option<Before>,
+    clusters: Comparison,
     counted: Counted,
 }
 
@@ -65,8 +71,10 @@ struct Seen {
     received: Option<Vec<String>>,
     /// The same, but for what the statistics may leave out.
     received_at_least: Vec<String>,
-    /// The names of the fetched clusters.
-    clusters: Option<Vec<String>>,
+    /// The names of the fetched clusters, as a dump of the configuration has them.
+    fetched_clusters: Option<Vec<String>>,
+    /// The active clusters that were fetched, as the statistics name them.
+    clusters: Option<BTreeSet<String>>,
 }
 
 /// What an admin endpoint answers.
@@ -77,21 +85,27 @@ pub(in crate::adapter) struct Answers {
     pub(in crate::adapter) warming: Option<Result<Vec<String>, AdminError>>,
     /// What is fetched.
     pub(in crate::adapter) fetched: Option<Result<Fetched, AdminError>>,
-    /// The counters of requests that are not zero.
+    /// The counters of requests and of removed clusters that are not zero.
     pub(in crate::adapter) requests: Option<Result<Vec<(String, u64)>, AdminError>>,
     /// The names of the fetched clusters.
     pub(in crate::adapter) fetched_clusters: Option<Result<Vec<String>, AdminError>>,
+    /// When it was asked.
+    pub(in crate::adapter) at: Instant,
 }
 
 impl Answers {
     /// Makes those of an endpoint that was not asked for anything else.
-    pub(in crate::adapter) fn only(listeners: Result<Vec<ActiveListener>, AdminError>) -> Self {
+    pub(in crate::adapter) fn only(
+        listeners: Result<Vec<ActiveListener>, AdminError>,
+        at: Instant,
+    ) -> Self {
         Self {
             listeners,
             warming: None,
             fetched: None,
             requests: None,
             fetched_clusters: None,
+            at,
         }
     }
 
@@ -166,7 +180,10 @@ impl Evidence {
                     .fetched_at_least()
                     .map(|fetched| fetched.received.clone())
                     .unwrap_or_default(),
-                clusters: answers.fetched_clusters().map(<[String]>::to_vec),
+                fetched_clusters: answers.fetched_clusters().map(<[String]>::to_vec),
+                clusters: fetched
+                    .filter(|fetched| cluster_absence::are_known(&subject.config, fetched))
+                    .map(|it| cluster_absence::fetched_ones(&subject.config, &it.clusters)),
             })
         });
         if seen.is_none()
@@ -216,7 +233,7 @@ impl Evidence {
             not_seen: not_seen(answers, &subject.config),
             ..Examination::default()
         };
-        let before = self.before_of(subject);
+        let before = before_of(self.before.as_ref(), subject);
         if let Ok(listeners) = &answers.listeners {
             examination.missing = before.and_then(|before| {
                 let seen = before.seen.as_ref()?;
@@ -246,6 +263,22 @@ impl Evidence {
             )
         });
         examination.clusters = clusters(answers, subject.is_gated);
+        if let Some(clusters) = self.missing_clusters(subject, answers) {
+            let lacks_listeners = (examination.missing.as_ref()).is_some_and(|it| !it.is_empty());
+            match (clusters.is_awaited, lacks_listeners) {
+                // To wait would hold up what is certain of the listeners.
+                (true, true) => {}
+                (is_awaited, _) => {
+                    if is_awaited {
+                        let waits = examination.waits_for.get_or_insert_default();
+                        waits.push(OF_THE_OLDER_ONE.to_owned());
+                    }
+                    let names = clusters.names.into_iter();
+                    examination.missing_clusters =
+                        Some(names.map(|name| MissingCluster { name }).collect());
+                }
+            }
+        }
         if let Some(Ok(counters)) = &answers.requests
             && Kept::by(&subject.config.bootstrap().stats).requests
         {
@@ -256,20 +289,20 @@ impl Evidence {
 
     /// Returns whether anything is known with which this epoch, which has a gate, can be compared.
     pub(in crate::adapter) fn can_hold(&self, subject: &Subject) -> bool {
-        let before = self.before_of(subject);
+        let before = before_of(self.before.as_ref(), subject);
         before.is_some_and(|before| before.seen.is_some())
     }
 
     /// Takes in what an epoch behind its gate has answered, and returns what keeps the gate closed, in
     /// words.
     pub(in crate::adapter) fn holds(&self, subject: &Subject, answers: &Answers) -> Vec<String> {
-        let before = self.before_of(subject);
+        let before = before_of(self.before.as_ref(), subject);
         let Some((before, seen)) = before.and_then(|it| Some((it, it.seen.as_ref()?))) else {
             return Vec::new();
         };
         let had = Had {
             listeners: listeners_of(&before.subject.config, &seen.listeners),
-            clusters: seen.clusters.as_deref(),
+            clusters: seen.fetched_clusters.as_deref(),
             received: &seen.received_at_least,
         };
         let active = answers.listeners.as_ref().ok();
@@ -284,11 +317,37 @@ impl Evidence {
         gate::holds(had, has)
     }
 
-    /// The epoch with which this one is compared. An epoch is not compared with itself.
-    fn before_of(&self, subject: &Subject) -> Option<&Before> {
-        let before = self.before.as_ref();
-        before.filter(|before| before.subject.epoch < subject.epoch)
+    /// The fetched clusters that the epoch lacks, as far as that is known.
+    fn missing_clusters(&mut self, subject: &Subject, answers: &Answers) -> Option<Missing> {
+        let before = before_of(self.before.as_ref(), subject)?;
+        let older = before.seen.as_ref()?.clusters.as_ref()?;
+        if older.is_empty() || !fetches_clusters(subject.config.content()) {
+            return Some(Missing {
+                names: Vec::new(),
+                is_awaited: false,
+            });
+        }
+        let fetched = answers.fetched(&subject.config)?;
+        if !cluster_absence::are_known(&subject.config, fetched) {
+            return None;
+        }
+        let removed = answers.requests.as_ref()?.as_ref().ok()?.iter();
+        let mut removed = removed.filter(|(name, _)| name == "cluster_manager.cluster_removed");
+        let look = Look {
+            states: &fetched.clusters,
+            // A counter that was never set is not in the answer.
+            removed: removed.next().map_or(0, |(_, count)| *count),
+            flush: fetched.gauges.get("server.uptime").copied(),
+            at: answers.at,
+        };
+        let pids = (before.subject.pid, subject.pid);
+        Some(self.clusters.missing(pids, older, look))
     }
+}
+
+/// The epoch with which this one is compared. An epoch is not compared with itself.
+fn before_of<'a>(before: Option<&'a Before>, subject: &Subject) -> Option<&'a Before> {
+    before.filter(|before| before.subject.epoch < subject.epoch)
 }
 
 fn listeners_of<'a>(config: &'a EnvoyConfig, active: &'a [ActiveListener]) -> Listeners<'a> {
@@ -309,9 +368,14 @@ fn waits_for(answers: &Answers, config: &EnvoyConfig) -> (Vec<String>, bool) {
     }
     match &answers.fetched {
         Some(Ok(Fetched {
-            awaited, gauges, ..
+            awaited,
+            gauges,
+            clusters,
+            ..
         })) => {
             waits.extend(awaited.iter().cloned());
+            let warming = clusters.warming.iter();
+            waits.extend(warming.map(|name| one_line(&format!("cluster {name}"))));
             let unnamed = |gauge: &str, named: usize| {
                 let all = gauges.get(gauge).copied().unwrap_or_default();
                 all.saturating_sub(u64::try_from(named).unwrap_or(u64::MAX))
@@ -325,7 +389,7 @@ fn waits_for(answers: &Answers, config: &EnvoyConfig) -> (Vec<String>, bool) {
                 1 => waits.push("a warming listener".to_owned()),
                 more => waits.push(format!("{more} warming listeners")),
             }
-            match unnamed("cluster_manager.warming_clusters", 0) {
+            match unnamed("cluster_manager.warming_clusters", clusters.warming.len()) {
                 0 => {}
                 1 => waits.push("a warming cluster".to_owned()),
                 more => waits.push(format!("{more} warming clusters")),
@@ -372,6 +436,13 @@ fn not_seen(answers: &Answers, config: &EnvoyConfig) -> Vec<String> {
     note("requests", requests.and_then(|it| it.as_ref().err()));
     if !kept.versions {
         not_seen.push("missing resources: stats_matcher leaves out their versions".to_owned());
+    }
+    if !kept.clusters {
+        not_seen.push("missing clusters: stats_matcher leaves out their states".to_owned());
+    } else if let Some(Ok(fetched)) = &answers.fetched
+        && fetched.on_demand
+    {
+        not_seen.push("missing clusters: some are fetched on demand".to_owned());
     }
     if !kept.requests {
         not_seen.push("requests: stats_matcher leaves out their counters".to_owned());

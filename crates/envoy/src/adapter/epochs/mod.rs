@@ -25,6 +25,7 @@
 //! whether it may take over without that by [`gate`].
 
 mod absence;
+mod cluster_absence;
 pub(super) mod draining;
 pub(super) mod end;
 pub(super) mod evidence;

@@ -1,7 +1,7 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::admin::AdminAddress;
+use crate::admin::{AdminAddress, ClusterStates};
 use crate::bootstrap::ListenAddress;
 
 const PATH: &str = "/listeners";
@@ -64,6 +64,7 @@ fn answers(active: &[&str], waits: &[&str]) -> Answers {
         fetched: Some(Ok(fetched)),
         requests: Some(Ok(Vec::new())),
         fetched_clusters: None,
+        at: Instant::now(),
     }
 }
 
@@ -150,7 +151,7 @@ fn what_was_not_seen_before_the_start_is_unknown_and_not_what_was_seen_long_ago(
     let seen = evidence.examine(&subject, Some(&answers(&["a"], &["x"])), false);
     assert_eq!(seen.waits_for, None);
     // The same for one that forbids the question.
-    let forbidden = Answers::only(Err(forbidden()));
+    let forbidden = Answers::only(Err(forbidden()), Instant::now());
     evidence.remember(fetching(1), true, Some(&forbidden), now);
     assert_eq!(lacks(&mut evidence, 2, &["a"]), None);
     evidence.forget();
@@ -188,14 +189,14 @@ fn only_an_endpoint_from_which_nothing_comes_is_silent() {
         (no_descriptor, false),
     ] {
         let words = error.to_string();
-        let answers = Answers::only(Err(error));
+        let answers = Answers::only(Err(error), Instant::now());
         let seen = evidence.examine(&subject, Some(&answers), false);
         assert_eq!(seen.silent.is_some(), is_silent, "{words}");
         assert_eq!(seen.not_seen.is_empty(), is_silent, "{words}");
         assert_eq!((seen.missing, seen.waits_for), (None, None));
     }
     // One that does not answer is silent, and neither without listeners nor without resources.
-    let silent = Answers::only(Err(timed_out()));
+    let silent = Answers::only(Err(timed_out()), Instant::now());
     let waits = evidence.examine(&subject, Some(&silent), true);
     assert_eq!(waits.silent, None);
     assert_eq!(
@@ -269,6 +270,164 @@ fn what_the_older_one_had_received_and_the_newer_one_has_not_is_lost() {
     assert_eq!(lost(&forbidden(), &lacks), None);
 }
 
+/// The answers of an epoch with these clusters, whose statistics were flushed so often.
+fn with_clusters(active: &str, warming: &str, flushes: u64) -> Answers {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+    let count = u64::try_from(warming.split_whitespace().count()).unwrap();
+    let gauges = [
+        ("cluster_manager.warming_clusters", count),
+        ("server.uptime", flushes),
+    ];
+    let gauges = gauges.map(|(name, value)| (name.to_owned(), value)).into();
+    let clusters = ClusterStates {
+        active: words(active),
+        warming: words(warming),
+    };
+    Answers {
+        fetched: Some(Ok(Fetched {
+            gauges,
+            clusters,
+            ..Fetched::default()
+        })),
+        ..answers(&[], &[])
+    }
+}
+
+/// An epoch with this configuration.
+fn with_config(epoch: u32, more: &str) -> Subject {
+    Subject {
+        config: config(more),
+        ..fetching(epoch)
+    }
+}
+
+/// An epoch that fetches its clusters but one.
+fn fetching_clusters(epoch: u32) -> Subject {
+    let text =
+        "static_resources: {clusters: [{name: own}]}, dynamic_resources: {cds_config: {ads: {}}}";
+    with_config(epoch, text)
+}
+
+#[test]
+fn fetched_clusters_that_the_older_one_had_and_the_newer_one_has_not_are_missing() {
+    let waits = "the statistics of the epoch before, which tell of removed clusters";
+    let missing = |newer: &Subject, looks: &[Answers]| {
+        let mut evidence = Evidence::default();
+        let older = with_clusters("own a b", "late", 1);
+        evidence.remember(fetching_clusters(0), true, Some(&older), Instant::now());
+        let last = looks.iter().map(|look| {
+            let seen = evidence.examine(newer, Some(look), false);
+            let missing = seen.missing_clusters?;
+            let missing = missing.iter().map(ToString::to_string);
+            let missing = missing.collect::<Vec<_>>().join(", ");
+            let awaited = seen.waits_for?.iter().any(|name| name == waits);
+            Some(if awaited {
+                format!("{missing}?")
+            } else {
+                missing
+            })
+        });
+        last.last().flatten()
+    };
+    let newer = fetching_clusters(1);
+    let absent = |flushes| with_clusters("own a", "", flushes);
+    let awaited = missing(&newer, &[absent(1)]);
+    assert_eq!(awaited.as_deref(), Some("cluster b?"));
+    let told = missing(&newer, &[absent(1), absent(2)]);
+    assert_eq!(told.as_deref(), Some("cluster b"));
+    // What is warming needs nobody's word.
+    let warms = missing(&newer, &[with_clusters("own a", "b late", 1)]);
+    assert_eq!(warms.as_deref(), Some("cluster b"));
+    let removed = Answers {
+        requests: Some(Ok(vec![("cluster_manager.cluster_removed".to_owned(), 1)])),
+        ..absent(2)
+    };
+    assert_eq!(missing(&newer, &[absent(1), removed]).as_deref(), Some(""));
+    // How many were removed is not known.
+    let forbidden = Answers {
+        requests: Some(Err(forbidden())),
+        ..absent(2)
+    };
+    assert_eq!(missing(&newer, &[absent(1), forbidden]), None);
+    // The configuration takes them away, or makes them its own.
+    let all_removed = with_config(1, "static_resources: {clusters: [{name: own}]}");
+    let looks = [with_clusters("own", "", 1), with_clusters("own", "", 2)];
+    assert_eq!(missing(&all_removed, &looks).as_deref(), Some(""));
+    let own = with_config(
+        1,
+        "static_resources: {clusters: [{name: a}]}, dynamic_resources: {cds_config: {ads: {}}}",
+    );
+    let looks = [with_clusters("a b", "", 1), with_clusters("a b", "", 2)];
+    assert_eq!(missing(&own, &looks).as_deref(), Some(""));
+}
+
+#[test]
+fn a_missing_listener_does_not_wait_for_the_word_on_a_cluster() {
+    let mut evidence = Evidence::default();
+    let with = |names: &[&str], clusters: &str, flushes| Answers {
+        listeners: Ok(listeners(names)),
+        ..with_clusters(clusters, "", flushes)
+    };
+    let fetches = |epoch| {
+        let text = "dynamic_resources: {lds_config: {ads: {}}, cds_config: {ads: {}}}";
+        with_config(epoch, text)
+    };
+    let before = with(&["web"], "a b", 1);
+    evidence.remember(fetches(0), true, Some(&before), Instant::now());
+    let mut look = |names: &[&str], flushes| {
+        let answers = with(names, "a", flushes);
+        let seen = evidence.examine(&fetches(1), Some(&answers), false);
+        let count = |all: Option<usize>| all.map_or("?".to_owned(), |count| count.to_string());
+        [
+            count(seen.missing.map(|all| all.len())),
+            count(seen.missing_clusters.map(|all| all.len())),
+            count(seen.waits_for.map(|all| all.len())),
+        ]
+        .join(" ")
+    };
+    // The listeners, the clusters, and what is waited for.
+    assert_eq!(look(&[], 1), "1 ? 0");
+    assert_eq!(look(&["web"], 1), "0 1 1");
+    assert_eq!(look(&[], 2), "1 1 0");
+}
+
+#[test]
+fn clusters_that_cannot_be_told_are_not_missing() {
+    let looks = |older: &Subject, newer: &Subject, on_demand: bool| {
+        let fetching = |mut answers: Answers| {
+            if let Some(Ok(fetched)) = &mut answers.fetched {
+                fetched.on_demand = on_demand;
+            }
+            answers
+        };
+        let mut evidence = Evidence::default();
+        let before = fetching(with_clusters("a b", "", 1));
+        evidence.remember(older.clone(), true, Some(&before), Instant::now());
+        let look = |flushes| fetching(with_clusters("a", "", flushes));
+        let _first = evidence.examine(newer, Some(&look(1)), false);
+        let seen = evidence.examine(newer, Some(&look(2)), false);
+        (
+            seen.missing_clusters.map(|missing| missing.len()),
+            seen.not_seen,
+        )
+    };
+    let all = |epoch| with_config(epoch, "dynamic_resources: {cds_config: {ads: {}}}");
+    assert_eq!(looks(&all(0), &all(1), false), (Some(1), vec![]));
+    let on_demand = "missing clusters: some are fetched on demand".to_owned();
+    assert_eq!(looks(&all(0), &all(1), true), (None, vec![on_demand]));
+    let partly = |epoch| {
+        let list = "{patterns: [{suffix: warming_state}]}";
+        let text = format!(
+            "dynamic_resources: {{cds_config: {{ads: {{}}}}}}, \
+             stats_config: {{stats_matcher: {{exclusion_list: {list}}}}}"
+        );
+        with_config(epoch, &text)
+    };
+    let left_out = "missing clusters: stats_matcher leaves out their states".to_owned();
+    assert_eq!(looks(&all(0), &partly(1), false), (None, vec![left_out]));
+    assert_eq!(looks(&partly(0), &all(1), false), (None, vec![]));
+}
+
 #[test]
 fn warming_is_told_by_name_and_else_by_number() {
     let waits = |answers| {
@@ -290,6 +449,8 @@ fn warming_is_told_by_name_and_else_by_number() {
         waits(more).unwrap(),
         "2 warming listeners, 3 warming clusters"
     );
+    let named = with_clusters("", "a b", 1);
+    assert_eq!(waits(named).unwrap(), "cluster a, cluster b");
     // What was not asked whole proves nothing by its absence, and still something by what it has.
     let forbidden_dump = || Some(Err(forbidden()));
     let empty = Answers {
@@ -406,6 +567,7 @@ fn requests_are_unknown_where_the_admin_endpoint_or_a_matcher_spoils_their_count
         seen.not_seen,
         [
             "missing resources: stats_matcher leaves out their versions",
+            "missing clusters: stats_matcher leaves out their states",
             "requests: stats_matcher leaves out their counters",
         ]
     );
