@@ -78,7 +78,7 @@ fn outputs_that_are_left_over_are_not_lost() {
 fn a_machine_is_degraded_only_while_it_holds_an_older_configuration() {
     let give_up = |mut machine: Machine<&'static str>, epoch| {
         assert!(!machine.is_degraded());
-        let rejected = Exit::Failed(crate::Severity::Permanent);
+        let rejected = Exit::Failed(Severity::Permanent);
         let _ = machine.handle_input(Timestamp::ZERO, Input::Exited(epoch, rejected));
         machine
     };
@@ -113,7 +113,7 @@ fn the_seed_decides_the_jitter_and_nothing_else_does() {
     policy.retry.jitter = handover_retry::Jitter::percent(50);
     let first_retry = |seed| {
         let mut machine = Machine::with_seed(policy, seed).unwrap();
-        let failed = Exit::Failed(crate::Severity::Transient);
+        let failed = Exit::Failed(Severity::Transient);
         let _ = machine.handle_input(Timestamp::ZERO, Input::Desire("A"));
         let _ = machine.handle_input(Timestamp::ZERO, Input::Exited(Epoch::ZERO, failed));
         machine.poll_timeout().unwrap().at
