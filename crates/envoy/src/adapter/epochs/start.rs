@@ -30,6 +30,8 @@ pub(in crate::adapter) struct Start {
     has_the_endpoint: bool,
     /// Its sockets at the end, and whether its admin address means the same to it as to us.
     sockets: Option<(ListeningSockets, AddressView)>,
+    /// It is about to be ended. What it answers from then on says nothing of its start.
+    is_ending: bool,
 }
 
 /// What must be found out after an obstacle.
@@ -49,6 +51,9 @@ impl Start {
         obstacle: Arc<NotLive>,
         now: Instant,
     ) -> Option<Question> {
+        if self.is_ending {
+            return None;
+        }
         let question = match &*obstacle {
             NotLive::State { .. } => self.targets_are_due(now).then_some(Question::Targets),
             NotLive::Unreachable { source, .. } if source.is_refusal() => Some(Question::Endpoint),
@@ -98,6 +103,7 @@ impl Start {
         sockets: Option<(ListeningSockets, AddressView)>,
     ) {
         self.sockets = sockets;
+        self.is_ending = true;
     }
 
     /// As a rule an epoch is live in the moment after it was seen to initialise. Only one that is
@@ -278,6 +284,18 @@ mod tests {
              cluster a; mend the control plane, or start without it by --wait-for-resources no"
         );
         assert!(start.handle_held(Vec::new()));
+        let waits = "it is INITIALIZING and waits for its listeners (by LDS)";
+        assert_eq!(start.why(&admin()), waits);
+    }
+
+    #[test]
+    fn what_an_epoch_answers_while_it_is_ended_does_not_explain_its_start() {
+        let now = Instant::now();
+        let mut start = Start::default();
+        start.handle_obstacle(initialises(), now);
+        start.handle_sockets(None);
+        let later = now + Duration::from_secs(5);
+        assert_eq!(start.handle_obstacle(nobody(), later), None);
         let waits = "it is INITIALIZING and waits for its listeners (by LDS)";
         assert_eq!(start.why(&admin()), waits);
     }
