@@ -123,7 +123,10 @@ fn a_client_that_has_closed_its_side_gets_its_answer() {
 fn what_cannot_be_asked_is_refused_with_the_reason() {
     let instance = Instance::start();
     let known = instance.refuses("GET", "/v1/nothing", "", 404, "not_found");
-    assert!(known.contains("GET /v1/status, POST /v1/reload"), "{known}");
+    assert!(
+        known.contains("GET /v1/status, GET /v1/metrics, POST /v1/reload"),
+        "{known}"
+    );
     instance.refuses("GET", "/v2/status", "", 404, "unknown_version");
     instance.refuses("POST", "/v1/status", "", 405, "method_not_allowed");
     instance.refuses("GET", "/v1/stop", "", 405, "method_not_allowed");

@@ -73,12 +73,16 @@ impl<C: Clone + Eq> Checker<C> {
                 retired: it.retired && it.aborted.is_none(),
                 withdrawn: it.withdrawn.map(|asked| {
                     let grace = self.policy.abort_grace;
-                    if it.is_starting() && self.policy.start_deadline.is_some() {
-                        let end = names.moment(asked.after(grace)).elapsed();
+                    let span = self.policy.start_deadline.filter(|_| it.is_starting());
+                    span.map_or(CANONICAL_NOW, |span| {
+                        let mut end = asked.after(grace);
+                        if !it.late {
+                            // A grace that is over by the deadline may be over by then.
+                            end = end.max(it.started.after(span));
+                        }
+                        let end = names.moment(end).elapsed();
                         Timestamp::new(end.saturating_sub(grace))
-                    } else {
-                        CANONICAL_NOW
-                    }
+                    })
                 }),
                 contested: it.contested && is_running && it.may_serve(),
                 trusted: it.trusted && enough.is_some(),
@@ -87,7 +91,7 @@ impl<C: Clone + Eq> Checker<C> {
                 } else {
                     Trial::None
                 },
-                late: it.late && is_running,
+                late: it.late && (is_running || it.is_starting()),
                 aborted: it.aborted,
             };
             (epoch, watched)

@@ -10,10 +10,25 @@ use crate::agent::{Agent, Renewals};
 /// Half of it is the step in which time passes, and a deadline that late is not yet missed.
 const UNIT: Duration = LATE.saturating_mul(2);
 
-/// The presets, and each value of a policy's enums at least once more with every option set.
+/// The presets, and each value of a policy's enums at least once more with every option set. Starts that are
+/// late multiply the states, so the preset with a start deadline has fewer epochs, and is there without one.
 pub(crate) fn small() -> Vec<(String, Agent)> {
     let small = |(name, policy)| (name, bounded(policy, 1, 3, 3, None));
     let mut models: Vec<_> = presets().into_iter().map(small).collect();
+    let mut fewer = Vec::new();
+    for (name, agent) in &mut models {
+        if agent.policy.start_deadline.is_some() {
+            let with_deadline = Agent {
+                policy: agent.policy,
+                epochs: 2,
+                ..*agent
+            };
+            fewer.push((name.clone(), with_deadline));
+            agent.policy.start_deadline = None;
+            name.push_str(", no start deadline");
+        }
+    }
+    models.append(&mut fewer);
     let with_options = [
         (
             "at once, hold",

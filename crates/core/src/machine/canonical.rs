@@ -287,12 +287,15 @@ impl<C: Clone + Eq> Names<C> {
                     timed_out: timed_out && is_running,
                 },
                 State::Starting { withdrawn, late } => State::Starting {
-                    withdrawn: withdrawn.map(|at| {
-                        if is_draining || late || start_deadline.is_some() {
-                            self.beginning(machine, at, grace)
-                        } else {
-                            CANONICAL_NOW
+                    withdrawn: withdrawn.map(|at| match start_deadline {
+                        _ if is_draining || late => self.beginning(machine, at, grace),
+                        // A grace that is over by the deadline may be over by then.
+                        Some(span) => {
+                            let end = at.after(grace).max(slot.started.after(span));
+                            let end = self.moment(machine, end).elapsed();
+                            Timestamp::new(end.saturating_sub(grace))
                         }
+                        None => CANONICAL_NOW,
                     }),
                     late,
                 },
