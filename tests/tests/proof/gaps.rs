@@ -15,7 +15,9 @@ use crate::world::{LIMIT, Site, World};
 #[tokio::test]
 async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() {
     let envoy = require_envoy!();
-    let world = World::start(&envoy, &["--start-deadline", "15s"]);
+    // Otherwise the epoch would wait for the supervisor.
+    let flags = ["--start-deadline=15s", "--wait-for-resources=no"];
+    let world = World::start(&envoy, &flags);
     let control_plane = ControlPlane::silent();
     let config = world.site.config("v1").control_plane(control_plane.addr());
     config.write_to(&world.site.file());
@@ -27,6 +29,28 @@ async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() 
     world.site.admin().wait_live(1, LIMIT);
     // The deadline passes while the supervisor is stopped, and that for long.
     sleep(Duration::from_secs(17));
+    world.supervisor.signal(Signal::CONT);
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    world.served_by("v1");
+    assert_eq!(world.supervisor.count_lines("not live in time"), 0);
+    world.finish().await.assert_no_loss();
+}
+
+/// The epoch has what it needs, and the supervisor cannot let it take over before it runs again.
+#[tokio::test]
+async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_was_held() {
+    let envoy = require_envoy!();
+    let world = World::start(&envoy, &["--start-deadline=15s"]);
+    let control_plane = ControlPlane::silent();
+    let config = world.site.config("v1").control_plane(control_plane.addr());
+    config.write_to(&world.site.file());
+    eventually(LIMIT, "the question for resources", || {
+        control_plane.was_asked(Kind::Listener).then_some(())
+    });
+    world.supervisor.signal(Signal::STOP);
+    control_plane.behave(Kind::Listener, Manner::Answers);
+    sleep(Duration::from_secs(17));
+    world.served_by("v0");
     world.supervisor.signal(Signal::CONT);
     world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
     world.served_by("v1");

@@ -127,7 +127,7 @@ fn removed_meanwhile(envoy: &Path, setup: Setup) {
     let before = case.counted();
     // By the time in which the new one asks, the older one has been looked at.
     let asked = case.seen().asked;
-    case.behave(Manner::Slow(GIVEN_UP));
+    case.behave(Manner::Slow(GIVEN_UP / 2));
     case.change_with("v1", Clusters::Needed);
     eventually(LIMIT, "the new epoch to ask", || {
         (case.seen().asked > asked).then_some(())

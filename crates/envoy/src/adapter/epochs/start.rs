@@ -349,7 +349,12 @@ mod tests {
             "; the process runs, and clients reach it at no socket; it is in another network";
         assert!(why.starts_with(older) && why.contains(seen), "{why}");
         // What it says of itself says more than its sockets.
+        let mut start = Start::default();
         start.handle_obstacle(initialises(), now);
+        start.handle_sockets(Some((
+            ListeningSockets::default(),
+            AddressView::OtherNetwork,
+        )));
         let waits = "it is INITIALIZING and waits for its listeners (by LDS)";
         assert_eq!(start.why(&admin()), waits);
     }
