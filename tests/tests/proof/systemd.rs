@@ -61,21 +61,21 @@ cat /run/manager.log | grep -i handover | head -50
 fn the_unit_for_envoy_serves_reloads_and_drains_under_a_real_systemd() {
     let envoy = require_envoy!();
     let handover = handover_bin();
-    let handover = handover.to_str().expect("a path of text");
     let directory = "/run/config/systemd/user";
     let dir = copies(&[
-        ("/usr/local/bin/handover", handover),
-        (
-            "/usr/local/bin/envoy",
-            envoy.to_str().expect("a path of text"),
-        ),
+        ("/usr/local/bin/handover", &format!("{directory}/handover")),
+        ("/usr/local/bin/envoy", &format!("{directory}/envoy")),
         ("/etc/envoy/envoy.yaml", &format!("{directory}/envoy.yaml")),
         // There is no such user here.
         ("User=envoy\nGroup=envoy\n", ""),
     ]);
+    // Where they are, the hardening may hide them: below `/tmp`, for example.
+    for (name, binary) in [("handover", &handover), ("envoy", &envoy)] {
+        fs::copy(binary, dir.path().join(name)).expect("a program can be copied");
+    }
     fs::write(dir.path().join("envoy.yaml"), config("one")).expect("a file can be written");
     fs::write(dir.path().join("second.yaml"), config("two")).expect("a file can be written");
-    let steps = format!("HANDOVER={handover}\n{STEPS}");
+    let steps = format!("HANDOVER={}\n{STEPS}", handover.display());
     let said = match beside_a_user_manager(dir.path(), &steps) {
         Ok(said) => said,
         Err(why) => {
