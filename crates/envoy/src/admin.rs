@@ -2,7 +2,6 @@
 
 mod address;
 mod client;
-mod cluster_dump;
 mod clusters;
 mod evidence;
 mod exchange;

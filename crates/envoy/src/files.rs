@@ -13,6 +13,9 @@ use crate::bootstrap::Format;
 
 pub use temporary::TemporaryRunDir;
 
+/// The extension of the socket of an epoch's gate, beside its file.
+const GATE: &str = "gate";
+
 /// The directory of the files. Only its owner can enter it, because configurations hold secrets.
 ///
 /// ```
@@ -40,6 +43,10 @@ pub fn file_name(epoch: u32, format: Format) -> String {
         Format::Protobuf => "pb",
     };
     format!("envoy-rev{epoch}.{extension}")
+}
+
+fn gate_name(epoch: u32) -> String {
+    format!("envoy-rev{epoch}.{GATE}")
 }
 
 impl RunDir {
@@ -74,6 +81,11 @@ impl RunDir {
         self.path().join(file_name(epoch, format))
     }
 
+    /// Returns the path of the socket at which an epoch asks for leave to take over.
+    pub(crate) fn gate(&self, epoch: u32) -> PathBuf {
+        self.path().join(gate_name(epoch))
+    }
+
     /// Writes the file of an epoch with mode 0600, or 0640 if a group may read it, replacing one
     /// that is there. It is not forced to the disk: after a crash of the machine no Envoy runs that
     /// would need it.
@@ -90,7 +102,8 @@ impl RunDir {
         self.0.write(&file_name(epoch, format), content)
     }
 
-    /// Removes the file of an epoch, in whichever format it is. It is no error if there is none.
+    /// Removes the file of an epoch, in whichever format it is, and the socket of its gate. It is no error if
+    /// there is none.
     ///
     /// # Errors
     ///
@@ -99,7 +112,7 @@ impl RunDir {
         for format in [Format::Yaml, Format::Json, Format::Protobuf] {
             self.0.remove(&file_name(epoch, format))?;
         }
-        Ok(())
+        self.0.remove(&gate_name(epoch))
     }
 }
 

@@ -100,7 +100,8 @@ pub unsafe fn take_passed(
     let names = variable("LISTEN_FDNAMES").filter(|names| !names.is_empty());
     let planned = plan(&value, names.as_deref())?;
     for (number, _) in &planned.descriptors {
-        // SAFETY: the number is used during this call only; one that is not open is an error.
+        // SAFETY: one that is not open is an error of the call below, which is its only use. One that is
+        // open stays so during it: this runs before anything else may close descriptors, see above.
         let borrowed = unsafe { BorrowedFd::borrow_raw(*number) };
         rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC).map_err(|_| {
             PassedError::NotOpen {

@@ -63,7 +63,7 @@ impl WatchedProcess {
             return Err(WatchProcessError::Own(pid));
         }
         let refused = |source| WatchProcessError::Refused { pid, source };
-        let descriptor = match pidfd_open(found, PidfdFlags::NONBLOCK) {
+        let descriptor = match pidfd_open(found, PidfdFlags::empty()) {
             Ok(descriptor) => descriptor,
             Err(Errno::SRCH) => return Err(missing),
             // Older kernels call it invalid, newer ones say that there is none.

@@ -282,6 +282,12 @@ impl<P: Proxy + ?Sized> Agent<P> {
             // That it is withdrawn follows as an output of its own.
             self.order(*epoch, |orders| orders.gives_way = true);
         }
+        if let Event::Draining { .. } = event {
+            // What was asked before is asked for another reason from here on.
+            for orders in self.orders.values() {
+                orders.send_modify(|orders| orders.gives_way = false);
+            }
+        }
         if let Event::ProbationPassed { epoch } = event {
             self.order(*epoch, |orders| orders.proven = true);
         }

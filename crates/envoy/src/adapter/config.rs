@@ -11,7 +11,8 @@ use std::sync::atomic::AtomicBool;
 use super::rendered::PerEpoch;
 use crate::admin::Refused;
 use crate::bootstrap::{
-    Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES, fetches_listeners,
+    Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES, asks_control_plane,
+    fetches_clusters, fetches_listeners,
 };
 use handover_files::Digest;
 
@@ -29,9 +30,19 @@ pub struct EnvoyConfig {
     digest: Digest,
     format: Format,
     bootstrap: Arc<Bootstrap>,
+    fetches: Fetches,
     /// Where a template makes another content for each epoch. The content is that of epoch 0 then.
     #[cfg(feature = "template")]
     pub(super) per_epoch: Option<Arc<PerEpoch>>,
+}
+
+/// What Envoy fetches with a configuration, which takes a look at all of it to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fetches {
+    pub(super) listeners: bool,
+    pub(super) clusters: bool,
+    /// Whether it asks a control plane, be it for one kind of resource.
+    pub(super) from_control_plane: bool,
 }
 
 /// Why a configuration cannot be used.
@@ -148,6 +159,11 @@ impl EnvoyConfig {
         Ok(Self {
             source: source.to_owned(),
             digest: Digest::of(&content),
+            fetches: Fetches {
+                listeners: fetches_listeners(&content),
+                clusters: fetches_clusters(&content),
+                from_control_plane: asks_control_plane(&content),
+            },
             content: Arc::new(content),
             format,
             bootstrap: Arc::new(bootstrap),
@@ -181,13 +197,17 @@ impl EnvoyConfig {
         self.format
     }
 
+    pub(super) fn fetches(&self) -> Fetches {
+        self.fetches
+    }
+
     /// Whether Envoy may listen for clients with it: on a static listener with a socket, or on one
     /// that it fetches.
     pub(super) fn may_listen(&self) -> bool {
         let has_a_socket = |address: &ListenAddress| *address != ListenAddress::Other;
         let mut listeners = self.bootstrap.listeners.iter();
         listeners.any(|listener| !listener.internal && listener.addresses.iter().any(has_a_socket))
-            || fetches_listeners(&self.content)
+            || self.fetches.listeners
     }
 
     /// Returns what Handover does otherwise with this configuration, because its admin endpoint answers

@@ -274,15 +274,10 @@ async fn ask_before_start(admin: &AdminClient) -> Answers {
     if answers.silence().is_some() {
         return answers;
     }
-    let (warming, fetched, clusters) = tokio::join!(
-        admin.warming_listeners(),
-        admin.fetched(),
-        admin.fetched_clusters()
-    );
+    let (warming, fetched) = tokio::join!(admin.warming_listeners(), admin.fetched());
     Answers {
         warming: Some(warming),
         fetched: Some(fetched),
-        fetched_clusters: Some(clusters),
         ..answers
     }
 }
@@ -294,10 +289,8 @@ pub(super) async fn ask_behind_gate(admin: &AdminClient) -> Answers {
     if answers.silence().is_some() {
         return answers;
     }
-    let (fetched, clusters) = tokio::join!(admin.fetched(), admin.fetched_clusters());
     Answers {
-        fetched: Some(fetched),
-        fetched_clusters: Some(clusters),
+        fetched: Some(admin.fetched().await),
         ..answers
     }
 }

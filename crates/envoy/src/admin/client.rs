@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::cluster_dump;
 use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
 use super::init_dump::{self, Targets};
@@ -304,19 +303,6 @@ impl AdminClient {
         let query = "?resource=dynamic_listeners&mask=name,error_state.details";
         let body = self.call(Method::GET, path, query, MAX_STATS).await?;
         listeners::refused(&body).map_err(|why| self.unexpected(path, why))
-    }
-
-    /// Asks `/config_dump`, and returns the names of the fetched clusters that are active. No other part
-    /// of the configuration is in the answer.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub(crate) async fn fetched_clusters(&self) -> Result<Vec<String>, AdminError> {
-        let path = "/config_dump";
-        let query = "?resource=dynamic_active_clusters&mask=cluster.name";
-        let body = self.call(Method::GET, path, query, MAX_STATS).await?;
-        cluster_dump::fetched(&body).map_err(|why| self.unexpected(path, why))
     }
 
     /// Asks `/stats`, and returns the counters of requests that are not zero.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::gate;
+
 /// The clusters of an epoch, by their names in the statistics.
 ///
 /// A colon has become an underscore there. A cluster that is active and has an update that is warming is among
@@ -19,13 +21,16 @@ pub(crate) struct ClusterStates {
 }
 
 impl ClusterStates {
-    /// Takes the gauges that tell the states of clusters out of `gauges`.
+    /// Takes the gauges that tell the states of clusters out of `gauges`. The cluster of a gate is none.
     pub(super) fn take_from(gauges: &mut BTreeMap<String, u64>) -> Self {
         let mut states = Self::default();
         gauges.retain(|gauge, value| {
             let Some(name) = cluster_of(gauge) else {
                 return true;
             };
+            if name == gate::NAME {
+                return false;
+            }
             match value {
                 0 => states.active.insert(name.to_owned()),
                 _ => states.warming.insert(name.to_owned()),
@@ -52,6 +57,7 @@ mod tests {
             ("cluster.a.b.warming_state", 0),
             ("cluster.outbound|80||api_1.warming_state", 1),
             ("cluster.warming_state", 0),
+            ("cluster.handover_gate.warming_state", 0),
             ("cluster_manager.active_clusters", 3),
             ("server.uptime", 5),
         ];

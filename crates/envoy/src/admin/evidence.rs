@@ -184,7 +184,7 @@ pub(super) fn fetched(texts: &[(String, String)], mut gauges: BTreeMap<String, u
         if gate::has_statistic(name) {
             continue;
         }
-        if name.contains("odcds") {
+        if name.starts_with("cluster_manager.odcds") {
             fetched.on_demand = true;
             continue;
         }

@@ -22,12 +22,14 @@ const USED: [(&str, &str); 7] = [
     ),
     (
         "/stats",
-        "a stop counts connections from outside, and a probation sees neither failed requests nor \
-         resources that have not come nor clusters that are missing",
+        "a stop counts connections from outside, a probation sees neither failed requests nor resources \
+         that have not come nor clusters that are missing, and a new epoch takes over without the routes, \
+         certificates and clusters that the control plane has not sent",
     ),
     (
         "/listeners",
-        "a probation does not see that an epoch lacks listeners",
+        "a probation does not see that an epoch lacks listeners, and a new epoch takes over without those \
+         that the control plane has not sent",
     ),
     (
         "/init_dump",
@@ -59,6 +61,9 @@ impl Refused {
                 "/stats" => vec![
                     query(format!("?filter={}", percent_encoded(stats::ACTIVE))),
                     query(stats_query("Counters", true, evidence::REQUESTS)),
+                    query(stats_query("TextReadouts", false, evidence::VERSIONS)),
+                    query(stats_query("Gauges", true, evidence::MANAGERS)),
+                    query(stats_query("Gauges", true, evidence::MANAGERS_AND_VERSIONS)),
                 ],
                 "/listeners" => vec![query("?format=json".to_owned())],
                 _ => vec![path.to_owned()],
@@ -113,8 +118,9 @@ mod tests {
         assert_eq!(
             drains_worse.otherwise().unwrap(),
             "admin.allow_paths refuses paths that Handover asks for: without /stats a stop counts \
-             connections from outside, and a probation sees neither failed requests nor resources that \
-             have not come nor clusters that are missing; without /init_dump a late start is explained without what the epoch waits \
+             connections from outside, a probation sees neither failed requests nor resources that have \
+             not come nor clusters that are missing, and a new epoch takes over without the routes, \
+             certificates and clusters that the control plane has not sent; without /init_dump a late start is explained without what the epoch waits \
              for, and a probation does not see that a listener is warming; without /ready `handover \
              drain` and `handover undrain` are refused"
         );

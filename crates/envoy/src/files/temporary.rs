@@ -160,7 +160,7 @@ fn remove_dead(path: &PathBuf) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether a file of this name is made by [`RunDir::write`].
+/// Whether a file of this name is made by [`RunDir::write`], or is the socket of a gate.
 fn is_of_an_epoch(name: &str) -> bool {
     let hidden = name
         .strip_prefix('.')
@@ -170,7 +170,7 @@ fn is_of_an_epoch(name: &str) -> bool {
     };
     let (number, extension) = rest.split_once('.').unwrap_or((rest, ""));
     // An unfinished file without an extension is one of version 0.1.
-    let known = ["yaml", "json", "pb"].contains(&extension)
+    let known = ["yaml", "json", "pb", super::GATE].contains(&extension)
         || (extension.is_empty() && hidden.is_some() && !rest.contains('.'));
     known && number.parse::<u32>().is_ok()
 }
@@ -194,6 +194,7 @@ mod tests {
         } = TemporaryRunDir::create(parent).unwrap();
         run_dir.write(0, Format::Yaml, b"secret").unwrap();
         fs::write(run_dir.path().join(".envoy-rev1.yaml.new"), "half").unwrap();
+        drop(std::os::unix::net::UnixListener::bind(run_dir.gate(1)).unwrap());
         drop(lock);
         dir.keep()
     }

@@ -106,12 +106,16 @@ impl Fake {
                     "a start is withdrawn: {}",
                     control.is_withdrawn()
                 ));
-                if control.gives_way() {
+                let gave_way = control.gives_way();
+                if gave_way {
                     self.note(format_args!("it gives way"));
                 }
                 if config == Config::NeverLiveAndSlow {
                     control.will_not_go_live();
                     sleep(Duration::from_secs(2)).await;
+                    if gave_way && !control.gives_way() {
+                        self.note(format_args!("it gives way no more"));
+                    }
                     return Ok(());
                 }
                 return Err(RunError::Aborted);

@@ -75,6 +75,18 @@ async fn a_start_with_requests_gives_way_and_finishes_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_gives_way_does_so_no_more_when_everything_ends() {
+    let world = starting_beside_a_live_one(Config::NeverLiveAndSlow).await;
+    world.handle.apply(BETTER).await.expect("it is taken in");
+    sleep(Duration::from_secs(3)).await;
+    assert!(world.log.text().contains("it gives way"));
+    insta::assert_snapshot!(
+        "a_start_that_gives_way_does_so_no_more_when_everything_ends",
+        world.finish().await
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gap_in_a_start_ends_no_epoch_that_went_live_in_it() {
     let world = start(Policy {
         start_deadline: Some(Duration::from_secs(3)),

@@ -18,22 +18,27 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::super::epochs::gate::{Step, after_state, after_targets};
+use super::super::epochs::evidence::Subject;
+use super::super::epochs::gate::{
+    Look, Opening, Passage, Step, Verdict, after_state, after_targets,
+};
 use super::super::examination::{ask_behind_gate, subject};
+use super::super::running::now;
 use super::EpochRun;
 use crate::admin::AdminClient;
 use crate::files::RunDir;
 use crate::gate::{ANSWER, overlay};
 
-/// How long each answer of the epoch may take.
+/// How long the answers may take that tell whether it is the epoch that answers.
 const ASK: Duration = Duration::from_secs(1);
+
+/// How long each answer to what it has may take. The older epoch serves meanwhile, so patience costs
+/// nothing; the statistics of 10,000 clusters take most of a second on a busy machine.
+const ASK_RESOURCES: Duration = Duration::from_secs(5);
 
 /// The shortest and the longest pause between two looks. A pause is a tenth of the time that the gate
 /// was closed so far, so that a look comes soon where it matters, or twice what the last look took.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
-
-/// How long an epoch may lack something before that is told.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// How many connections are served at once. Envoy makes one.
 const CONNECTIONS: usize = 8;
@@ -55,9 +60,7 @@ pub(super) struct Gate {
 impl Gate {
     /// Makes the socket in the run directory, which only the user of Envoy can enter.
     pub(super) fn new(run_dir: &RunDir, epoch: Epoch) -> Result<Self, NoGate> {
-        let path = run_dir
-            .path()
-            .join(format!("gate-rev{}.sock", epoch.number()));
+        let path = run_dir.gate(epoch.number());
         let failed = |source| NoGate {
             path: path.clone(),
             source,
@@ -182,57 +185,67 @@ impl EpochRun<'_> {
             );
             return;
         }
-        let admin = self.process.admin().with_time_limit(ASK);
-        let (closed, mut was_held) = (Instant::now(), false);
-        loop {
-            let look = Instant::now();
-            let held_by = match self.next_step(&admin).await {
-                Step::Open => Some(Vec::new()),
-                Step::AskResources => {
-                    let answers = ask_behind_gate(&admin).await;
-                    let is_awake = answers.silence().is_none();
-                    is_awake.then(|| self.envoy.evidence.lock().holds(&subject, &answers))
-                }
-                Step::Wait => {
-                    self.waiting.hold(Vec::new());
-                    None
-                }
-                Step::Again | Step::AskState => None,
-            };
-            match held_by {
-                Some(held_by) if held_by.is_empty() => break,
-                Some(held_by) => was_held |= self.note_held(&held_by, closed),
-                None => {}
+        let closed = Instant::now();
+        let mut passage = Passage::new(now());
+        let opening = loop {
+            let began = Instant::now();
+            let look = self.look_behind_gate(&subject).await;
+            match passage.handle_look(look, now()) {
+                Verdict::Open(opening) => break opening,
+                Verdict::Closed { held_by, is_news } => self.note_held(held_by, is_news),
             }
             let pause = (closed.elapsed() / 10).clamp(PAUSES.0, PAUSES.1);
-            sleep(pause.max(look.elapsed() * 2)).await;
-        }
+            sleep(pause.max(began.elapsed() * 2)).await;
+        };
         self.waiting.hold(Vec::new());
-        if was_held {
-            let epoch = self.process.epoch;
-            tracing::info!(
-                epoch = epoch.number(),
-                "epoch {epoch} has what the epoch before has, and takes over"
-            );
+        self.log_opening(opening);
+    }
+
+    /// Asks the epoch, as far as it is certain to be the one that answers, for what it has.
+    async fn look_behind_gate(&self, subject: &Subject) -> Look {
+        let admin = self.process.admin().with_time_limit(ASK);
+        match self.next_step(&admin).await {
+            Step::AskResources => {
+                let answers = ask_behind_gate(&admin.with_time_limit(ASK_RESOURCES)).await;
+                Look::Lacks {
+                    held_by: self.envoy.evidence.lock().holds(subject, &answers),
+                    is_whole: !answers.lacks_an_answer(),
+                }
+            }
+            Step::Wait => Look::Waits,
+            Step::Again | Step::AskState => Look::Nothing,
         }
     }
 
-    /// Keeps what holds the epoch back, and logs it where it was not known before. Returns whether anything
-    /// was logged.
-    ///
-    /// What an epoch lacks in the first moments is on its way as a rule.
-    fn note_held(&self, held_by: &[String], closed: Instant) -> bool {
-        let is_on_its_way = closed.elapsed() < ON_ITS_WAY;
-        if is_on_its_way || !self.waiting.hold(held_by.to_vec()) {
-            return false;
+    /// Keeps what holds the epoch back, and logs it.
+    fn note_held(&self, held_by: Option<Vec<String>>, is_news: bool) {
+        let Some(held_by) = held_by else { return };
+        if is_news {
+            let epoch = self.process.epoch;
+            tracing::warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} does not take over without what the epoch before has: {}",
+                held_by.join("; ")
+            );
         }
+        self.waiting.hold(held_by);
+    }
+
+    fn log_opening(&self, opening: Opening) {
         let epoch = self.process.epoch;
-        tracing::warn!(
-            epoch = epoch.number(),
-            "epoch {epoch} does not take over without what the epoch before has: {}",
-            held_by.join("; ")
-        );
-        true
+        match opening {
+            Opening::HasAll { was_told: false } => {}
+            Opening::HasAll { was_told: true } => tracing::info!(
+                epoch = epoch.number(),
+                "epoch {epoch} has what the epoch before has, and takes over"
+            ),
+            Opening::Unanswered => tracing::warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} takes over without a look at all that it has: its admin endpoint at {} does \
+                 not answer /stats in time",
+                self.process.admin().address()
+            ),
+        }
     }
 
     async fn next_step(&self, admin: &AdminClient) -> Step {
@@ -241,7 +254,7 @@ impl EpochRun<'_> {
                 let state = admin.server_info().await;
                 after_state(&state, self.process.restart_epoch())
             }
-            step @ (Step::Wait | Step::Again | Step::AskResources | Step::Open) => step,
+            step @ (Step::Wait | Step::Again | Step::AskResources) => step,
         }
     }
 }
@@ -318,6 +331,11 @@ mod tests {
                 idle.push(client_that_says(&gate, b"").await);
             }
             let mut last = client_that_says(&gate, b"POST").await;
+            let early = tokio::time::timeout(Duration::from_millis(20), asked.notified()).await;
+            assert!(
+                early.is_err(),
+                "it had its turn beside {CONNECTIONS} others"
+            );
             drop(idle);
             asked.notified().await;
             open.send_replace(true);
@@ -347,10 +365,10 @@ mod tests {
         let long = directory.path().join("x".repeat(120));
         let run_dir = RunDir::create(&long).unwrap();
         let error = Gate::new(&run_dir, Epoch::new(1)).unwrap_err().to_string();
-        assert!(error.contains("gate-rev1.sock"), "{error}");
+        assert!(error.contains("envoy-rev1.gate"), "{error}");
         // Something that is in its place and cannot be removed.
         let run_dir = RunDir::create(&directory.path().join("run")).unwrap();
-        std::fs::create_dir(run_dir.path().join("gate-rev1.sock")).unwrap();
+        std::fs::create_dir(run_dir.gate(1)).unwrap();
         Gate::new(&run_dir, Epoch::new(1)).unwrap_err();
     }
 }

@@ -22,7 +22,7 @@ use super::super::{Envoy, EnvoyConfig, EnvoyFailed};
 use super::gate::Gate;
 use super::initializing_flag;
 use super::side_by_side::begin_beside;
-use crate::bootstrap::{asks_control_plane, wait_for_first_resources};
+use crate::bootstrap::wait_for_first_resources;
 use crate::rejection_reason::{Listening, RejectionReason};
 use crate::validate::{overlay_arguments, validate_with};
 use crate::version::{BinaryError, check_binary, hot_restart_version};
@@ -162,7 +162,7 @@ impl Starting<'_> {
     /// Whether the epoch waits and asks a control plane for what the older one may have. Other
     /// configurations need no node, and Envoy asks at no gate without one.
     fn may_be_held(&self) -> bool {
-        self.waits() && asks_control_plane(self.config.content())
+        self.waits() && self.config.fetches().from_control_plane
     }
 
     /// Makes the gate of an epoch that may be held.

@@ -48,9 +48,9 @@ impl Waiting {
         self.lock().why(admin)
     }
 
-    /// Keeps why the epoch may not take over. Returns whether that is another reason than before.
-    pub(super) fn hold(&self, held_by: Vec<String>) -> bool {
-        self.lock().handle_held(held_by)
+    /// Keeps why the epoch may not take over.
+    pub(super) fn hold(&self, held_by: Vec<String>) {
+        self.lock().handle_held(held_by);
     }
 
     /// Finds out what an obstacle asks for. Returns why the epoch will never be seen live, if that is

@@ -27,7 +27,6 @@ use super::gate::{self, Had, Has};
 use crate::adapter::EnvoyConfig;
 use crate::adapter::examination::{ClusterCounts, Examination, MissingCluster, RequestTotals};
 use crate::admin::{ActiveListener, AdminError, Fetched, Kept, RequestCounter};
-use crate::bootstrap::{fetches_clusters, fetches_listeners};
 use crate::text::one_line;
 
 /// How old a look at an epoch may be that has lost its admin endpoint to a start that has failed.
@@ -61,6 +60,16 @@ struct Before {
     is_proven: bool,
     seen: Option<Seen>,
     at: Instant,
+    /// The look is older than [`OLDEST`] when the next epoch is started.
+    is_old: bool,
+}
+
+impl Before {
+    /// What was seen of it, if that is not too long ago to find a live epoch unfit by it. To hold one that
+    /// waits for its control plane costs nothing, so there it counts however old it is.
+    fn seen_lately(&self) -> Option<&Seen> {
+        self.seen.as_ref().filter(|_| !self.is_old)
+    }
 }
 
 /// What was seen of it.
@@ -71,9 +80,7 @@ struct Seen {
     received: Option<Vec<String>>,
     /// The same, but for what the statistics may leave out.
     received_at_least: Vec<String>,
-    /// The names of the fetched clusters, as a dump of the configuration has them.
-    fetched_clusters: Option<Vec<String>>,
-    /// The active clusters that were fetched, as the statistics name them.
+    /// The active clusters that were fetched.
     clusters: Option<BTreeSet<String>>,
 }
 
@@ -87,8 +94,6 @@ pub(in crate::adapter) struct Answers {
     pub(in crate::adapter) fetched: Option<Result<Fetched, AdminError>>,
     /// The counters of requests and of removed clusters that are not zero.
     pub(in crate::adapter) requests: Option<Result<Vec<(String, u64)>, AdminError>>,
-    /// The names of the fetched clusters.
-    pub(in crate::adapter) fetched_clusters: Option<Result<Vec<String>, AdminError>>,
     /// When it was asked.
     pub(in crate::adapter) at: Instant,
 }
@@ -104,15 +109,23 @@ impl Answers {
             warming: None,
             fetched: None,
             requests: None,
-            fetched_clusters: None,
             at,
         }
     }
 
-    /// Returns the names of the fetched clusters, if they are known.
-    fn fetched_clusters(&self) -> Option<&[String]> {
-        let clusters = self.fetched_clusters.as_ref()?.as_ref();
-        clusters.ok().map(Vec::as_slice)
+    /// Returns the active clusters that were fetched, if they are known.
+    fn clusters(&self, config: &EnvoyConfig) -> Option<BTreeSet<String>> {
+        let fetched = self.fetched(config)?;
+        cluster_absence::are_known(config, fetched)
+            .then(|| cluster_absence::fetched_ones(config, &fetched.clusters))
+    }
+
+    /// Returns whether a question of these has no answer that would come again: nothing came, or too
+    /// late, or it was not asked for a shortage here.
+    pub(in crate::adapter) fn lacks_an_answer(&self) -> bool {
+        let fetched = self.fetched.as_ref().and_then(|it| it.as_ref().err());
+        let mut errors = self.listeners.as_ref().err().into_iter().chain(fetched);
+        errors.any(|error| !error.is_refusal())
     }
 
     /// Returns what is fetched, as far as it is known.
@@ -180,19 +193,16 @@ impl Evidence {
                     .fetched_at_least()
                     .map(|fetched| fetched.received.clone())
                     .unwrap_or_default(),
-                fetched_clusters: answers.fetched_clusters().map(<[String]>::to_vec),
-                clusters: fetched
-                    .filter(|fetched| cluster_absence::are_known(&subject.config, fetched))
-                    .map(|it| cluster_absence::fetched_ones(&subject.config, &it.clusters)),
+                clusters: answers.clusters(&subject.config),
             })
         });
         if seen.is_none()
             && let Some(before) = &mut self.before
             && before.subject.pid == subject.pid
-            && now.saturating_duration_since(before.at) <= OLDEST
         {
-            // A start that has failed has taken its admin endpoint away.
+            // A start that has failed has taken its admin endpoint away, and no better look can come.
             before.is_proven = is_proven;
+            before.is_old = now.saturating_duration_since(before.at) > OLDEST;
             return;
         }
         self.before = Some(Before {
@@ -200,6 +210,7 @@ impl Evidence {
             is_proven,
             seen,
             at: now,
+            is_old: false,
         });
     }
 
@@ -236,14 +247,14 @@ impl Evidence {
         let before = before_of(self.before.as_ref(), subject);
         if let Ok(listeners) = &answers.listeners {
             examination.missing = before.and_then(|before| {
-                let seen = before.seen.as_ref()?;
+                let seen = before.seen_lately()?;
                 let older = listeners_of(&before.subject.config, &seen.listeners);
                 Some(missing(older, listeners_of(&subject.config, listeners)))
             });
             examination.listeners = Some(listeners.clone());
         }
         let (mut waits, is_whole) = waits_for(answers, &subject.config);
-        let waited = before.map(|before| before.seen.as_ref()?.waits_for.as_ref());
+        let waited = before.map(|before| before.seen_lately()?.waits_for.as_ref());
         match waited {
             // What the older one has waited for says nothing against the newer one.
             Some(Some(waited)) => waits.retain(|name| !waited.contains(name)),
@@ -253,7 +264,7 @@ impl Evidence {
         let is_known = is_whole && waited != Some(None);
         examination.waits_for = (is_known || !waits.is_empty()).then_some(waits);
         examination.lost = before.and_then(|before| {
-            let received = before.seen.as_ref()?.received.as_ref()?;
+            let received = before.seen_lately()?.received.as_ref()?;
             let awaited = answers.fetched(&subject.config)?.awaited.iter();
             Some(
                 awaited
@@ -302,16 +313,17 @@ impl Evidence {
         };
         let had = Had {
             listeners: listeners_of(&before.subject.config, &seen.listeners),
-            clusters: seen.fetched_clusters.as_deref(),
+            clusters: seen.clusters.as_ref(),
             received: &seen.received_at_least,
         };
         let active = answers.listeners.as_ref().ok();
         let fetched = answers.fetched_at_least();
+        let clusters = answers.clusters(&subject.config);
         let has = Has {
             listeners: active.map(|active| listeners_of(&subject.config, active)),
-            clusters: answers.fetched_clusters(),
-            warming_clusters: fetched.map_or(0, Fetched::warming_clusters),
-            fetches_clusters: fetches_clusters(subject.config.content()),
+            clusters: clusters.as_ref(),
+            warming: fetched.map(|fetched| &fetched.clusters.warming),
+            fetches_clusters: subject.config.fetches().clusters,
             awaited: fetched.map_or(&[], |fetched| &fetched.awaited),
         };
         gate::holds(had, has)
@@ -320,8 +332,8 @@ impl Evidence {
     /// The fetched clusters that the epoch lacks, as far as that is known.
     fn missing_clusters(&mut self, subject: &Subject, answers: &Answers) -> Option<Missing> {
         let before = before_of(self.before.as_ref(), subject)?;
-        let older = before.seen.as_ref()?.clusters.as_ref()?;
-        if older.is_empty() || !fetches_clusters(subject.config.content()) {
+        let older = before.seen_lately()?.clusters.as_ref()?;
+        if older.is_empty() || !subject.config.fetches().clusters {
             return Some(Missing {
                 names: Vec::new(),
                 is_awaited: false,
@@ -354,7 +366,7 @@ fn listeners_of<'a>(config: &'a EnvoyConfig, active: &'a [ActiveListener]) -> Li
     Listeners {
         active,
         configured: &config.bootstrap().listeners,
-        fetches: fetches_listeners(config.content()),
+        fetches: config.fetches().listeners,
     }
 }
 

@@ -12,7 +12,7 @@
 //! | the same | does not, and has no fetched listener at all | is closed |
 //! | the same | does not, and has others of a list that it has accepted | opens |
 //! | fetched clusters | has them all | opens |
-//! | the same | has not, and has accepted no list (CDS), or some are warming | is closed |
+//! | the same | has not, and has accepted no list (CDS), or some of them are warming | is closed |
 //! | the same | has not, and has no fetched cluster at all | is closed |
 //! | the same | has not, and has others of a list that it has accepted | opens |
 //! | received routes, certificates, endpoints | asks for them, and has received none | is closed |
@@ -21,8 +21,15 @@
 //! once the epoch is live. What the new configuration does not fetch any more does not count, and
 //! what cannot be seen holds nothing.
 
+mod passage;
+
+use std::collections::BTreeSet;
+
 use super::absence::{Listeners, missing_of_fetched};
 use crate::admin::{AdminError, CLUSTERS, LISTENERS, ServerInfo, ServerState, Targets};
+use crate::text::one_line;
+
+pub(in crate::adapter) use passage::{Look, Opening, Passage, Verdict};
 
 /// How many resources are named of those that are missing.
 const NAMED: usize = 5;
@@ -31,8 +38,8 @@ const NAMED: usize = 5;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::adapter) struct Had<'a> {
     pub(in crate::adapter) listeners: Listeners<'a>,
-    /// The names of its fetched clusters.
-    pub(in crate::adapter) clusters: Option<&'a [String]>,
+    /// Its active clusters that were fetched.
+    pub(in crate::adapter) clusters: Option<&'a BTreeSet<String>>,
     /// What it had received.
     pub(in crate::adapter) received: &'a [String],
 }
@@ -41,10 +48,10 @@ pub(in crate::adapter) struct Had<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::adapter) struct Has<'a> {
     pub(in crate::adapter) listeners: Option<Listeners<'a>>,
-    /// The names of its fetched clusters.
-    pub(in crate::adapter) clusters: Option<&'a [String]>,
-    /// How many clusters wait for something.
-    pub(in crate::adapter) warming_clusters: u64,
+    /// Its active clusters that were fetched.
+    pub(in crate::adapter) clusters: Option<&'a BTreeSet<String>>,
+    /// The clusters that wait for something.
+    pub(in crate::adapter) warming: Option<&'a BTreeSet<String>>,
     /// Whether its configuration fetches clusters.
     pub(in crate::adapter) fetches_clusters: bool,
     /// What it asks for and has not received.
@@ -74,18 +81,24 @@ pub(in crate::adapter) fn holds(had: Had<'_>, has: Has<'_>) -> Vec<String> {
     }
     let gone = match (had.clusters, has.clusters) {
         (Some(had), Some(has)) => {
-            let gone = had.iter().filter(|name| !has.contains(name));
-            Some(gone.map(|name| format!("cluster {name}")).collect())
+            let gone = had.difference(has);
+            Some(
+                gone.map(|name| one_line(&format!("cluster {name}")))
+                    .collect(),
+            )
         }
         (None, _) | (_, None) => None::<Vec<_>>,
     };
+    // What warms and was not there before is no reason to wait.
+    let warms = |name: &String| has.warming.is_some_and(|warming| warming.contains(name));
+    let is_on_its_way = (had.clusters).is_some_and(|had| had.iter().any(warms));
     if has.fetches_clusters && gone.as_ref().is_none_or(|gone| !gone.is_empty()) {
-        let is_empty = has.clusters.is_some_and(<[String]>::is_empty);
-        let why = match (is_lost(CLUSTERS), gone.is_some(), has.warming_clusters) {
-            (true, _, _) => Some(not_accepted(CLUSTERS)),
-            (false, true, 0) => is_empty.then(|| empty(CLUSTERS)),
-            (false, true, _) => Some("some are warming".to_owned()),
-            (false, false, _) => None,
+        let is_empty = has.clusters.is_some_and(BTreeSet::is_empty);
+        let why = match (is_lost(CLUSTERS), is_on_its_way) {
+            (true, _) => Some(not_accepted(CLUSTERS)),
+            (false, true) => Some("some are warming".to_owned()),
+            // The older one may have had none either, if that was not seen.
+            (false, false) => (is_empty && gone.is_some()).then(|| empty(CLUSTERS)),
         };
         if let Some(why) = why {
             let names = gone.map_or_else(|| CLUSTERS.to_owned(), |gone| some(&gone));
@@ -133,8 +146,6 @@ pub(in crate::adapter) enum Step {
     AskState,
     /// Ask what it has. What follows from that is told by [`holds`].
     AskResources,
-    /// Open the gate: the epoch cannot be asked, so it takes over as one without a gate.
-    Open,
 }
 
 /// Returns what follows from the answer for whom the epoch waits. Until it has the admin endpoint, the
@@ -144,13 +155,13 @@ pub(in crate::adapter) fn after_targets(targets: &Result<Targets, AdminError>) -
         Ok(targets) if !targets.gate => Step::AskState,
         Ok(targets) if targets.others.is_empty() => Step::AskResources,
         Ok(_) => Step::Wait,
-        Err(error) if error.is_refusal() => Step::Open,
+        Err(error) if error.is_refusal() => Step::AskState,
         Err(_) => Step::Again,
     }
 }
 
 /// Returns what follows from the state of an epoch that does not name its gate. An Envoy may call it by
-/// another name.
+/// another name, or its configuration may forbid the question.
 pub(in crate::adapter) fn after_state(
     state: &Result<ServerInfo, AdminError>,
     restart_epoch: u32,
@@ -161,7 +172,6 @@ pub(in crate::adapter) fn after_state(
         {
             Step::AskResources
         }
-        Err(error) if error.is_refusal() => Step::Open,
         Ok(_) | Err(_) => Step::Again,
     }
 }
@@ -191,19 +201,23 @@ mod tests {
             .collect()
     }
 
+    fn set(names: &str) -> BTreeSet<String> {
+        owned(names).into_iter().collect()
+    }
+
     /// Both epochs fetch all they have. `older` and `newer` are `LISTENERS | CLUSTERS | received or
     /// awaited`; `?` stands for what was not seen.
-    fn held(older: &str, newer: &str, warming: u64) -> String {
+    fn held(older: &str, newer: &str, warming: &str) -> String {
         let read = |text: &str| {
             let parts: Vec<_> = text.split('|').map(str::trim).collect();
             let seen = |part: &str| (part != "?").then(|| part.to_owned());
             (
                 seen(parts[0]).map(|names| listeners(&names)),
-                seen(parts[1]).map(|names| owned(&names)),
+                seen(parts[1]).map(|names| set(&names)),
                 owned(parts[2]),
             )
         };
-        let (older, newer) = (read(older), read(newer));
+        let (older, newer, warming) = (read(older), read(newer), set(warming));
         let of = |active| Listeners {
             active,
             configured: &[],
@@ -211,13 +225,13 @@ mod tests {
         };
         let had = Had {
             listeners: of(older.0.as_deref().unwrap_or_default()),
-            clusters: older.1.as_deref(),
+            clusters: older.1.as_ref(),
             received: &older.2,
         };
         let has = Has {
             listeners: newer.0.as_deref().map(of),
-            clusters: newer.1.as_deref(),
-            warming_clusters: warming,
+            clusters: newer.1.as_ref(),
+            warming: Some(&warming),
             fetches_clusters: true,
             awaited: &newer.2,
         };
@@ -233,14 +247,14 @@ mod tests {
         let cds = "cluster b (clusters (CDS): nothing that Envoy accepts has come)";
         let older = format!("web, api | a, b | {both}, secret x (SDS)");
         for (case, older, newer, warming, held_by) in [
-            ("all is there", older.as_str(), "web, api | a, b | ", 0, ""),
-            ("more is there", &older, "web, api, c | a, b, c | ", 0, ""),
+            ("all is there", older.as_str(), "web, api | a, b | ", "", ""),
+            ("more is there", &older, "web, api, c | a, b, c | ", "", ""),
             // Listeners.
             (
                 "no answer, or a refused one",
                 &older,
                 "| a, b | listeners (LDS)",
-                0,
+                "",
                 "listener web at unix:/web, listener api at unix:/api (listeners (LDS): nothing that \
                  Envoy accepts has come)",
             ),
@@ -248,64 +262,77 @@ mod tests {
                 "one of the listeners is refused",
                 &older,
                 "api | a, b | listeners (LDS)",
-                0,
+                "",
                 lds,
             ),
-            ("an empty list", "web | a | ", "| a | ", 0, none_listens),
-            ("one was removed", &older, "api | a, b | ", 0, ""),
+            ("an empty list", "web | a | ", "| a | ", "", none_listens),
+            ("one was removed", &older, "api | a, b | ", "", ""),
             (
                 "the older one has lived with a refused list",
                 &older,
                 "web, api | a, b | listeners (LDS)",
-                0,
+                "",
                 "",
             ),
             (
                 "the older one has never received a list",
                 "api | a | ",
                 "web | a | listeners (LDS)",
-                0,
+                "",
                 "",
             ),
-            ("not seen", &older, "? | a, b | listeners (LDS)", 0, ""),
+            ("not seen", &older, "? | a, b | listeners (LDS)", "", ""),
             // Clusters.
-            ("refused", &older, "web, api | a | clusters (CDS)", 0, cds),
+            ("refused", &older, "web, api | a | clusters (CDS)", "", cds),
             (
                 "all refused, and no names",
                 &older,
                 "web, api | ? | clusters (CDS)",
-                0,
+                "",
                 "clusters (CDS) (clusters (CDS): nothing that Envoy accepts has come)",
             ),
             (
                 "an empty list of clusters",
                 &older,
                 "web, api | | ",
-                0,
+                "",
                 "cluster a, cluster b (clusters (CDS): the list is empty)",
             ),
-            ("one cluster was removed", &older, "web, api | a | ", 0, ""),
+            ("one cluster was removed", &older, "web, api | a | ", "", ""),
             (
                 "one cluster is warming",
                 &older,
                 "web, api | a | ",
-                1,
+                "b",
                 "cluster b (some are warming)",
             ),
-            ("a new one is warming", &older, "web, api | a, b | ", 1, ""),
+            (
+                "a new one is warming",
+                &older,
+                "web, api | a, b | ",
+                "c",
+                "",
+            ),
+            (
+                "one was removed, and a new one is warming",
+                &older,
+                "web, api | a | ",
+                "c",
+                "",
+            ),
             (
                 "the older one has lived with refused clusters",
                 &older,
                 "web, api | a, b | clusters (CDS)",
-                0,
+                "",
                 "",
             ),
-            ("clusters not seen", "web | ? | ", "web | | ", 0, ""),
+            ("clusters not seen", "web | ? | ", "web | | ", "", ""),
             (
                 "clusters not seen, warming",
                 "web | ? | ",
                 "web | a | ",
-                3,
+                "a, b, c",
                 "",
             ),
             // Others.
@@ -313,15 +340,15 @@ mod tests {
                 "a certificate has not come",
                 &older,
                 "web, api | a, b | secret x (SDS), secret y (SDS)",
-                0,
+                "",
                 "secret x (SDS) (not received)",
             ),
-            ("nothing before", "| | ", "| | ", 0, ""),
+            ("nothing before", "| | ", "| | ", "", ""),
             (
                 "nothing before and now",
                 "| | ",
                 "| | listeners (LDS)",
-                0,
+                "",
                 "",
             ),
         ] {
@@ -331,7 +358,7 @@ mod tests {
 
     #[test]
     fn what_the_configuration_does_not_fetch_any_more_does_not_count() {
-        let (active, clusters) = (listeners("web"), owned("a"));
+        let (active, clusters, none) = (listeners("web"), set("a"), BTreeSet::new());
         let received = owned("listeners (LDS), clusters (CDS)");
         let of = |active, fetches| Listeners {
             active,
@@ -345,8 +372,8 @@ mod tests {
         };
         let has = Has {
             listeners: Some(of(&[], false)),
-            clusters: Some(&[]),
-            warming_clusters: 0,
+            clusters: Some(&none),
+            warming: Some(&none),
             fetches_clusters: false,
             awaited: &[],
         };
@@ -357,7 +384,7 @@ mod tests {
     fn a_reason_does_not_grow_with_the_configuration() {
         let names: Vec<String> = (0..1000).map(|number| format!("l{number}")).collect();
         let older = format!("{} | | ", names.join(","));
-        let reason = held(&older, "| | ", 0);
+        let reason = held(&older, "| | ", "");
         assert!(reason.contains(" and 995 more ("), "{reason}");
     }
 
@@ -388,7 +415,7 @@ mod tests {
         assert_eq!(targets(true, "SdsApi x"), Step::Wait);
         assert_eq!(targets(false, ""), Step::AskState);
         assert_eq!(targets(false, "SdsApi x"), Step::AskState);
-        assert_eq!(after_targets(&Err(error(403))), Step::Open);
+        assert_eq!(after_targets(&Err(error(403))), Step::AskState);
         assert_eq!(after_targets(&Err(error(500))), Step::Again);
         assert_eq!(after_targets(&Err(silent())), Step::Again);
 
@@ -408,7 +435,7 @@ mod tests {
         assert_eq!(state(1, ServerState::PreInitializing), Step::Again);
         assert_eq!(state(1, ServerState::Live), Step::Again);
         assert_eq!(state(0, ServerState::Initializing), Step::Again);
-        assert_eq!(after_state(&Err(error(403)), 1), Step::Open);
+        assert_eq!(after_state(&Err(error(403)), 1), Step::Again);
         assert_eq!(after_state(&Err(silent()), 1), Step::Again);
     }
 }

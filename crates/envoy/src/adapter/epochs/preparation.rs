@@ -14,13 +14,14 @@
 //!
 //! An epoch beside an older one must not spoil what runs, so its text is validated. Beside one that
 //! serves, a new epoch waits for its first resources as long as its start deadline allows. Otherwise
-//! Envoy goes live without what it did not get in time, and takes the listeners over. If it fetches
-//! listeners or clusters, it gets a [gate](super::gate) as well, with which each text is validated.
+//! Envoy goes live without what it did not get in time, and takes the listeners over. If it asks a
+//! control plane, it gets a [gate](super::gate) as well. What Envoy refuses with the gate is validated without.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{EnvoyConfig, EnvoyFailed};
+use crate::gate::NAME;
 use crate::text::is_about_reading;
 use crate::validate::Verdict;
 
@@ -148,8 +149,8 @@ impl<B: Clone + PartialEq> Preparation<B> {
         Step::Validate
     }
 
-    /// Takes in what Envoy says of the text in this file. What is wrong with the text that waits, or with
-    /// the gate, may be wrong with the original as well, which decides.
+    /// Takes in what Envoy says of the text in this file. What is refused with a gate is tried without it.
+    /// What is wrong with the text that waits may be wrong with the original as well, which decides.
     ///
     /// # Errors
     ///
@@ -172,8 +173,15 @@ impl<B: Clone + PartialEq> Preparation<B> {
                     file: file.to_owned(),
                 })
             }
-            Verdict::Rejected { message } if self.waits || self.is_gated => {
+            Verdict::Rejected { message } if self.is_gated => {
                 self.is_gated = false;
+                self.not_waiting = Some(format!(
+                    "Envoy refuses it with the listener and the cluster {NAME} that hold an epoch \
+                     back, so none of yours may have that name: {message}"
+                ));
+                Ok(Step::Validate)
+            }
+            Verdict::Rejected { message } if self.waits => {
                 let why = format!("Envoy refuses it with what lets it wait: {message}");
                 Ok(self.fall_back(why))
             }
@@ -395,12 +403,30 @@ mod tests {
             preparation.handle_written(last, false);
             assert!(preparation.is_gated());
             let step = preparation.handle_verdict(rejected("no routes"), FILE.as_ref(), last);
-            assert_eq!(step.unwrap(), Step::Write(Text::Original));
+            // The same text, which waits if it fetches anything.
+            assert_eq!(step.unwrap(), Step::Validate);
             assert!(!preparation.is_gated());
-            assert_eq!(preparation.handle_written(last, false), Step::Validate);
             let step = preparation.handle_verdict(Verdict::Valid, FILE.as_ref(), last);
-            let why = "Envoy refuses it with what lets it wait: no routes";
-            assert_eq!(step.unwrap(), done(Some(why)));
+            let Step::Done { not_waiting } = step.unwrap() else {
+                panic!("it is valid");
+            };
+            let why = not_waiting.unwrap();
+            assert!(
+                why.contains("handover_gate") && why.contains("no routes"),
+                "{why}"
+            );
+        }
+        // The text itself is wrong: then the original decides, as without a gate.
+        let (mut preparation, _) = gated();
+        let last = &mut LastValid::default();
+        preparation.handle_rewritten(rewritten());
+        preparation.handle_written(last, false);
+        for (verdict, next) in [
+            (rejected("no field"), Step::Validate),
+            (rejected("no field"), Step::Write(Text::Original)),
+        ] {
+            let step = preparation.handle_verdict(verdict, FILE.as_ref(), last);
+            assert_eq!(step.unwrap(), next);
         }
         let (mut preparation, _) = gated();
         preparation.handle_rewritten(Err("too deep".to_owned()));

@@ -72,11 +72,9 @@ impl Start {
         self.targets = targets;
     }
 
-    /// Keeps why the epoch may not take over. Returns whether that is another reason than before.
-    pub(in crate::adapter) fn handle_held(&mut self, held_by: Vec<String>) -> bool {
-        let is_other = self.held_by != held_by;
+    /// Keeps why the epoch may not take over.
+    pub(in crate::adapter) fn handle_held(&mut self, held_by: Vec<String>) {
         self.held_by = held_by;
-        is_other
     }
 
     /// Takes in whether the epoch has the admin endpoint that has refused the question. Returns why
@@ -275,15 +273,13 @@ mod tests {
     fn what_holds_it_back_is_told_with_the_remedy() {
         let mut start = Start::default();
         start.handle_obstacle(initialises(), Instant::now());
-        let held_by = || vec!["listener web".to_owned(), "cluster a".to_owned()];
-        assert!(start.handle_held(held_by()));
-        assert!(!start.handle_held(held_by()));
+        start.handle_held(vec!["listener web".to_owned(), "cluster a".to_owned()]);
         assert_eq!(
             start.why(&admin()),
             "it is INITIALIZING and would take over without what the epoch before has: listener web; \
              cluster a; mend the control plane, or start without it by --wait-for-resources no"
         );
-        assert!(start.handle_held(Vec::new()));
+        start.handle_held(Vec::new());
         let waits = "it is INITIALIZING and waits for its listeners (by LDS)";
         assert_eq!(start.why(&admin()), waits);
     }

@@ -63,7 +63,6 @@ fn answers(active: &[&str], waits: &[&str]) -> Answers {
         warming: Some(Ok(Vec::new())),
         fetched: Some(Ok(fetched)),
         requests: Some(Ok(Vec::new())),
-        fetched_clusters: None,
         at: Instant::now(),
     }
 }
@@ -159,7 +158,8 @@ fn what_was_not_seen_before_the_start_is_unknown_and_not_what_was_seen_long_ago(
 }
 
 #[test]
-fn one_that_has_lost_its_admin_endpoint_to_a_failed_start_is_known_for_a_minute() {
+fn one_that_has_lost_its_admin_endpoint_to_a_failed_start_is_a_measure_for_a_minute_and_holds_for_ever()
+ {
     let mut evidence = Evidence::default();
     let now = Instant::now();
     look(&mut evidence, 0, true, &["a", "b"], now);
@@ -168,6 +168,67 @@ fn one_that_has_lost_its_admin_endpoint_to_a_failed_start_is_known_for_a_minute(
     let later = now + OLDEST + Duration::from_millis(1);
     evidence.remember(fetching(0), true, None, later);
     assert_eq!(lacks(&mut evidence, 1, &["a"]), None);
+    // The default start deadline is as long, and a retry must be held as the first start was.
+    let held = |evidence: &Evidence| evidence.holds(&fetching(1), &answers(&[], &[]));
+    assert_eq!(held(&evidence).len(), 1);
+    // Another process is another matter.
+    evidence.remember(fetching(1), true, None, later);
+    assert!(!evidence.can_hold(&fetching(2)));
+}
+
+#[test]
+fn an_answer_that_has_not_come_opens_no_gate_and_a_refusal_is_an_answer() {
+    let refused = || Some(Err(forbidden()));
+    let late = || Some(Err(timed_out()));
+    let no_descriptor = || AdminError::Connect {
+        address: admin(),
+        source: rustix::io::Errno::MFILE.into(),
+    };
+    for (listeners, fetched, lacks) in [
+        (Ok(listeners(&["a"])), Some(Ok(Fetched::default())), false),
+        (Ok(listeners(&["a"])), late(), true),
+        (Ok(listeners(&["a"])), Some(Err(no_descriptor())), true),
+        (Ok(listeners(&["a"])), refused(), false),
+        (Err(no_descriptor()), None, true),
+        (Err(forbidden()), refused(), false),
+    ] {
+        let answers = Answers {
+            fetched,
+            ..Answers::only(listeners, Instant::now())
+        };
+        assert_eq!(answers.lacks_an_answer(), lacks, "{answers:?}");
+    }
+}
+
+/// A gate never waits for what Envoy makes for a request.
+#[test]
+fn clusters_of_a_forward_proxy_and_on_demand_hold_nothing() {
+    let subject = |epoch| Subject {
+        config: config("dynamic_resources: {cds_config: {ads: {}}}"),
+        ..fetching(epoch)
+    };
+    let with = |clusters: &[&str], on_demand| Answers {
+        fetched: Some(Ok(Fetched {
+            clusters: ClusterStates {
+                active: clusters.iter().map(ToString::to_string).collect(),
+                ..ClusterStates::default()
+            },
+            on_demand,
+            ..Fetched::default()
+        })),
+        ..answers(&[], &[])
+    };
+    for (older, on_demand, held) in [
+        (["DFPCluster_host_443"].as_slice(), false, 0),
+        (&["a"], true, 0),
+        (&["a"], false, 1),
+    ] {
+        let mut evidence = Evidence::default();
+        let before = with(older, on_demand);
+        evidence.remember(subject(0), true, Some(&before), Instant::now());
+        let holds = evidence.holds(&subject(1), &with(&[], false));
+        assert_eq!(holds.len(), held, "{older:?}, {on_demand}: {holds:?}");
+    }
 }
 
 #[test]
