@@ -140,7 +140,8 @@ mod tests {
         assert_eq!(
             without_query.otherwise().unwrap(),
             "admin.allow_paths refuses paths that Handover asks for: without /listeners a probation \
-             does not see that an epoch lacks listeners"
+             does not see that an epoch lacks listeners, and a new epoch takes over without those that \
+             the control plane has not sent"
         );
     }
 }

@@ -137,6 +137,7 @@ mod tests {
             let states = ClusterStates {
                 active: names(parts.next().unwrap()),
                 warming: names(parts.next().unwrap()),
+                ..ClusterStates::default()
             };
             let more = parts.next().unwrap_or_default();
             let number = |word: &str| {
@@ -276,6 +277,7 @@ mod tests {
         let states = ClusterStates {
             active: names("own_1 alias xds fetched outbound|80||api other DFPCluster_host_443"),
             warming: names("late"),
+            ..ClusterStates::default()
         };
         assert_eq!(
             fetched_ones(&config, &states),

@@ -116,7 +116,8 @@ impl Answers {
     /// Returns the active clusters that were fetched, if they are known.
     fn clusters(&self, config: &EnvoyConfig) -> Option<BTreeSet<String>> {
         let fetched = self.fetched(config)?;
-        cluster_absence::are_known(config, fetched)
+        let are_known = cluster_absence::are_known(config, fetched);
+        (are_known && !fetched.clusters.some_are_removed)
             .then(|| cluster_absence::fetched_ones(config, &fetched.clusters))
     }
 

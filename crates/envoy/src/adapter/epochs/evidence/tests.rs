@@ -200,17 +200,18 @@ fn an_answer_that_has_not_come_opens_no_gate_and_a_refusal_is_an_answer() {
     }
 }
 
-/// A gate never waits for what Envoy makes for a request.
+/// A gate never waits for what Envoy makes for a request, nor for what only a request has kept.
 #[test]
-fn clusters_of_a_forward_proxy_and_on_demand_hold_nothing() {
+fn clusters_of_a_forward_proxy_on_demand_and_removed_ones_hold_nothing() {
     let subject = |epoch| Subject {
         config: config("dynamic_resources: {cds_config: {ads: {}}}"),
         ..fetching(epoch)
     };
-    let with = |clusters: &[&str], on_demand| Answers {
+    let with = |clusters: &[&str], on_demand, some_are_removed| Answers {
         fetched: Some(Ok(Fetched {
             clusters: ClusterStates {
                 active: clusters.iter().map(ToString::to_string).collect(),
+                some_are_removed,
                 ..ClusterStates::default()
             },
             on_demand,
@@ -218,15 +219,16 @@ fn clusters_of_a_forward_proxy_and_on_demand_hold_nothing() {
         })),
         ..answers(&[], &[])
     };
-    for (older, on_demand, held) in [
-        (["DFPCluster_host_443"].as_slice(), false, 0),
-        (&["a"], true, 0),
-        (&["a"], false, 1),
+    for (older, on_demand, some_are_removed, held) in [
+        (["DFPCluster_host_443"].as_slice(), false, false, 0),
+        (&["a"], true, false, 0),
+        (&["a"], false, true, 0),
+        (&["a"], false, false, 1),
     ] {
         let mut evidence = Evidence::default();
-        let before = with(older, on_demand);
+        let before = with(older, on_demand, some_are_removed);
         evidence.remember(subject(0), true, Some(&before), Instant::now());
-        let holds = evidence.holds(&subject(1), &with(&[], false));
+        let holds = evidence.holds(&subject(1), &with(&[], false, false));
         assert_eq!(holds.len(), held, "{older:?}, {on_demand}: {holds:?}");
     }
 }
@@ -343,6 +345,7 @@ fn with_clusters(active: &str, warming: &str, flushes: u64) -> Answers {
     let clusters = ClusterStates {
         active: words(active),
         warming: words(warming),
+        ..ClusterStates::default()
     };
     Answers {
         fetched: Some(Ok(Fetched {
