@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::control::Place;
+use crate::exchange::{rest, send, split};
 use crate::shortages::allow_descriptors;
 use crate::support::{
     LIMIT, Running, children_of, eventually, exec_script, handover, output_of, replace, stderr,
@@ -59,12 +60,8 @@ impl Shown {
         stream
     }
 
-    /// Sends these bytes, and returns all that comes back until the connection is closed.
     fn send(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect();
-        // A server that has read enough may close while the rest is being sent.
-        let _cut = stream.write_all(bytes);
-        rest(&mut stream)
+        send(self.connect(), bytes)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -96,19 +93,10 @@ fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
-fn rest(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A connection that is reset has been closed as well.
-    let _reset = stream.read_to_end(&mut answer);
-    String::from_utf8(answer).unwrap()
-}
-
 fn parse(answer: &str) -> Answer {
-    let parts = answer.split_once("\r\n\r\n");
-    assert!(parts.is_some(), "no whole answer: {answer:?}");
-    let (head, body) = parts.unwrap();
+    let (code, head, body) = split(answer);
     Answer {
-        code: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        code,
         head: head.to_owned(),
         body: body.to_owned(),
     }

@@ -6,12 +6,11 @@ use std::os::unix::net::UnixListener;
 use rustix::process::Signal;
 
 use crate::control::Place;
-use crate::support::{Running, eventually, exec_script, exec_server, handover, replace};
+use crate::support::{Running, eventually, exec_script, exec_server, handover_client, replace};
 
 /// `wait` in the background, for an instance in this place.
 fn waiting(place: &Place, words: &[&str]) -> Running {
-    let mut command = handover([&["wait", "--timeout", "60s"], words].concat());
-    command.env_remove("HANDOVER_SOCKET");
+    let mut command = handover_client([&["wait", "--timeout", "60s"], words].concat());
     let directory = place.path("");
     Running::start(command.env("HANDOVER_LOCK_DIR", directory))
 }
