@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::validate::{ValidateError, Verdict};
+use tracing::Level;
 
 use super::envoy_args::node_options;
 use super::envoy_config::ConfigFile;
@@ -12,6 +13,7 @@ use crate::cli::run::ValidateArgs;
 use crate::escape::escaped;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::logging::journal;
 
 pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let file = ConfigFile::new(&args.envoy, &args.node);
@@ -36,8 +38,10 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
             .into_iter()
             .flatten()
             {
+                let warning = format!("warning: {path}: {limits}");
+                let warning = journal::lines_for_stderr(&warning, Level::WARN);
                 // Nobody reads it where standard error is closed, and the verdict is the same.
-                let _unread = writeln!(std::io::stderr(), "warning: {path}: {limits}");
+                let _unread = writeln!(std::io::stderr(), "{warning}");
             }
             print(format_args!("{path}: valid"))?;
             Ok(ExitCode::CLEAN)

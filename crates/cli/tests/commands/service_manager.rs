@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Running, eventually, finish, handover, replace, stderr};
+use crate::support::{Running, eventually, finish, from_shell, handover, replace, stderr, stdout};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_handover");
 
@@ -208,30 +208,30 @@ fn a_socket_that_is_gone_or_never_read_holds_nobody() {
     drop(never_read);
 }
 
+/// Standard error leads to the journal.
+const OF_STDERR: &str = "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2)";
+
+fn has_level(line: &str) -> bool {
+    line.starts_with('<') && line.get(2..3) == Some(">")
+}
+
 #[test]
 fn the_journal_gets_a_level_for_each_line_and_no_time() {
-    let script = "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec \"$@\"";
-    let lines = |script: &str| {
-        let mut command = std::process::Command::new("sh");
+    let lines = |variable: &str| {
         let program = "echo plain >&2; echo '<3>broken' >&2; exit 3";
         let words = ["exec", "--max-retries", "0", "--", "sh", "-c", program];
-        command.args(["-c", script, "sh", BINARY]).args(words);
-        command
-            .env("HANDOVER_SOCKET", "none")
-            .env_remove("JOURNAL_STREAM");
-        let output = finish(&mut command);
+        let output = finish(&mut from_shell(variable, &handover(words)));
         stderr(&output)
     };
-    let journal = lines(script);
+    let journal = lines(OF_STDERR);
     let begins = |line: &str| journal.lines().any(|said| said.starts_with(line));
     assert!(begins("<6>starting epoch 0"), "{journal}");
     assert!(begins("<6>[epoch 0] plain"), "{journal}");
     assert!(begins("<3>[epoch 0] broken"), "{journal}");
     assert!(begins("<3>gave up on sh"), "{journal}");
-    let has_level = |line: &str| line.starts_with('<') && line.get(2..3) == Some(">");
     assert!(journal.lines().all(has_level), "{journal}");
     // The variable of somebody else's stream counts for nothing.
-    let other = lines("JOURNAL_STREAM=1:1 exec \"$@\"");
+    let other = lines("JOURNAL_STREAM=1:1");
     assert!(
         !other.lines().any(|line| line.starts_with("<6>")),
         "{other}"
@@ -239,12 +239,39 @@ fn the_journal_gets_a_level_for_each_line_and_no_time() {
     assert!(other.contains("[epoch 0] <3>broken"), "{other}");
 }
 
+/// The parser of the command line prints its errors itself, so they had no level: a unit with a wrong flag
+/// failed without an entry in `journalctl -p err`.
 #[test]
-fn an_error_of_the_command_line_has_its_level_in_the_journal() {
-    let script = "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec \"$@\"";
-    let mut command = std::process::Command::new("sh");
-    let words = ["status", "--socket", "/none/such"];
-    command.args(["-c", script, "sh", BINARY]).args(words);
-    let said = stderr(&finish(&mut command));
-    assert!(said.starts_with("<3>error: "), "{said}");
+fn an_error_of_a_command_or_of_its_flags_has_its_level_in_the_journal() {
+    let failing: [(&[&str], &str); 4] = [
+        (&["status", "--socket", "/none/such"], "<3>error: "),
+        (
+            &["exec", "--watsh", "x", "--", "true"],
+            "<3>error: unexpected argument '--watsh'",
+        ),
+        // One with a character that a terminal would obey.
+        (
+            &["exec", "--wat\u{202e}sh", "--", "true"],
+            "<3>error: unexpected argument '--wat\\u{202e}sh'",
+        ),
+        // One that a variable has caused, with a line about it.
+        (
+            &["exec", "--", "true"],
+            "<3>note: the variable HANDOVER_DRAIN_TIME is set to \"5\"",
+        ),
+    ];
+    for (words, line) in failing {
+        let mut command = from_shell(OF_STDERR, &handover(words));
+        if line.contains("DRAIN_TIME") {
+            command.env("HANDOVER_DRAIN_TIME", "5");
+        }
+        let said = stderr(&finish(&mut command));
+        assert!(said.lines().any(|said| said.starts_with(line)), "{said}");
+        let all = said.lines().all(|line| line.starts_with("<3>"));
+        assert!(all, "{said}");
+    }
+    // Help is for standard output, and no line of it is an error.
+    let output = finish(&mut from_shell(OF_STDERR, &handover(["status", "--help"])));
+    assert!(stdout(&output).starts_with("Show"), "{output:?}");
+    assert_eq!(stderr(&output), "");
 }
