@@ -32,6 +32,9 @@ use crate::fatal::{Fatal, OrExit as _};
 use crate::passed::Passed;
 use envoy_binary::envoy_binary;
 
+#[cfg(test)]
+pub(crate) use envoy_args::ADDRESS_LIMIT;
+
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fatal> {
     let supervises = matches!(&command, Command::Run(args) if !args.print_command)
