@@ -32,6 +32,9 @@ use crate::fatal::{Fatal, OrExit as _};
 use crate::passed::Passed;
 use envoy_binary::envoy_binary;
 
+#[cfg(test)]
+pub(crate) use envoy_args::ADDRESS_LIMIT;
+
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fatal> {
     let supervises = matches!(&command, Command::Run(args) if !args.print_command)
@@ -82,10 +85,16 @@ pub(crate) fn judge(command: &Command) -> Result<(), Fatal> {
     }
 }
 
-/// Prints a result on standard output. That nobody reads it is an error, not a panic.
+/// Prints a result on standard output, as a line.
 fn print(text: impl std::fmt::Display) -> Result<(), Fatal> {
+    print_bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints bytes on standard output as they are. That nobody reads them is an error, not a panic.
+fn print_bytes(bytes: &[u8]) -> Result<(), Fatal> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}")
+    stdout
+        .write_all(bytes)
         .and_then(|()| stdout.flush())
         .or_exit(ExitCode::OS)
 }

@@ -96,8 +96,9 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // A closed pipe leaves nobody to tell.
     let _unread = if commands_a_terminal() {
         // What was typed is repeated in it. Without colours it can be shown.
-        let text = as_lines_of_one(&error.render().to_string());
-        write!(std::io::stderr(), "{text}")
+        print_refusal(&as_lines_of_one(&error.render().to_string()))
+    } else if error.use_stderr() && journal::receives(std::io::stderr()) {
+        print_refusal(&error.render().to_string())
     } else {
         error.print()
     };
@@ -116,10 +117,17 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     }
     for variable in variables_behind(error, words) {
         let value = std::env::var_os(&variable).unwrap_or_default();
-        let note = format!("note: the variable {variable} is set to {value:?}");
-        let _unread = writeln!(std::io::stderr(), "{note}");
+        let _unread = print_refusal(&format!(
+            "note: the variable {variable} is set to {value:?}"
+        ));
     }
     ExitCode::USAGE
+}
+
+/// Prints what is wrong on standard error, with a level for each line if the journal reads it.
+fn print_refusal(text: &str) -> std::io::Result<()> {
+    let text = journal::lines_for_stderr(text.trim_end_matches('\n'), Level::ERROR);
+    writeln!(std::io::stderr(), "{text}")
 }
 
 /// Whether anything that was typed, or set for us, is more than text.
@@ -145,8 +153,7 @@ fn as_lines_of_one(text: &str) -> String {
 
 fn report(error: &Fatal) -> ExitCode {
     let text = format!("error: {}", as_lines_of_one(&error.to_string()));
-    let text = journal::lines_for_stderr(&text, Level::ERROR);
     // As above.
-    let _unread = writeln!(std::io::stderr(), "{text}");
+    let _unread = print_refusal(&text);
     error.code
 }

@@ -52,7 +52,7 @@ until_shown $unit StatusText "epoch 2 serves another configuration than the desi
 until_shown $unit ActiveState active
 echo "answer: $(get)"
 echo "restarts: $(show $unit NRestarts)"
-"$HANDOVER" who --lock-dir "$XDG_RUNTIME_DIR/handover" >/dev/null; echo "who: $?"
+"$config/handover" who --lock-dir "$XDG_RUNTIME_DIR/handover" >/dev/null; echo "who: $?"
 systemctl --user stop $unit; echo "stop: $? $(show $unit Result)"
 cat /run/manager.log | grep -i handover | head -50
 "#;
@@ -75,8 +75,7 @@ fn the_unit_for_envoy_serves_reloads_and_drains_under_a_real_systemd() {
     }
     fs::write(dir.path().join("envoy.yaml"), config("one")).expect("a file can be written");
     fs::write(dir.path().join("second.yaml"), config("two")).expect("a file can be written");
-    let steps = format!("HANDOVER={}\n{STEPS}", handover.display());
-    let said = match beside_a_user_manager(dir.path(), &steps) {
+    let said = match beside_a_user_manager(dir.path(), STEPS) {
         Ok(said) => said,
         Err(why) => {
             let test =

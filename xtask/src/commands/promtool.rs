@@ -3,6 +3,7 @@
 //! Debian has it in the package `prometheus`, which also brings a service. So the package is not installed: it
 //! is downloaded, and this one program is unpacked below the target directory. Apt verifies the checksum.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,9 +33,13 @@ pub(crate) fn check(context: &Context) -> Result<Findings> {
 /// Where promtool is, if it is on the search path or was fetched.
 pub(crate) fn found(target: &Path) -> Option<PathBuf> {
     let search = std::env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = std::env::split_paths(&search).collect();
-    places.push(target.join("promtool"));
-    let mut programs = places.into_iter().map(|place| place.join("promtool"));
+    found_on(&search, target)
+}
+
+/// The same for this search path, which comes first.
+fn found_on(search: &OsStr, target: &Path) -> Option<PathBuf> {
+    let places = std::env::split_paths(search).chain([target.join("promtool")]);
+    let mut programs = places.map(|place| place.join("promtool"));
     programs.find(|program| program.is_file())
 }
 
@@ -94,12 +99,16 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let shelf = target.path().join("promtool");
         let program = shelf.join("promtool");
-        let is_found = || found(target.path()) == Some(program.clone());
+        let other = tempfile::tempdir().unwrap();
+        let found = || found_on(other.path().as_os_str(), target.path());
         fs_err::create_dir_all(&program).unwrap();
-        assert!(!is_found());
+        assert_eq!(found(), None);
         fs_err::remove_dir(&program).unwrap();
         fs_err::write(&program, "").unwrap();
+        assert_eq!(found(), Some(program));
         // One on the search path comes first.
-        assert!(is_found() || found(target.path()).is_some_and(|other| other.is_file()));
+        let installed = other.path().join("promtool");
+        fs_err::write(&installed, "").unwrap();
+        assert_eq!(found(), Some(installed));
     }
 }

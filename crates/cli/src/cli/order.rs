@@ -28,7 +28,8 @@ pub(crate) struct OrderArgs {
         long,
         value_name = "TIME",
         env = "HANDOVER_WAIT_FOR_FILE_TIMEOUT",
-        default_value = "none"
+        default_value = "none",
+        requires = "wait_for_file"
     )]
     pub(crate) wait_for_file_timeout: Limit,
 

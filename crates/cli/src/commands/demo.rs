@@ -46,7 +46,8 @@ async fn with_own_server(args: &DemoArgs, dir: &Path, signals: Signals) -> Resul
         .or_exit(ExitCode::OS)?;
     let command = exec_command(&config).or_exit(ExitCode::OS)?;
     let exec = parse(&command).or_exit(ExitCode::INTERNAL)?;
-    let (supervisor, addresses) = exec::prepare(exec, Vec::new(), silent()).await?;
+    let judged = exec::Judged::of(exec, Vec::new()).await?;
+    let (supervisor, addresses) = judged.bind(silent())?;
     let address = addresses
         .first()
         .copied()

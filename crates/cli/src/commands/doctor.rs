@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use handover_core::EpochState;
+use handover_core::{EpochState, Standing};
 use handover_envoy::EnvoyConfig;
 use handover_envoy::args::{ArgsError, EnvoyArgs};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
@@ -33,7 +33,8 @@ use crate::supervise::prepare_threads;
 const READ: Duration = Duration::from_secs(5);
 /// How long a template may take: it waits for addresses, and is rendered in a process of its own.
 const RENDER: Duration = Duration::from_secs(15);
-/// How long `run` waits for its first epoch before it looks: the start has the processors first.
+/// How long `run` waits for its first epoch to be live before it looks, from the moment at which there is a
+/// configuration to start: the start has the processors first.
 const START: Duration = Duration::from_secs(3);
 
 /// The variable of the flag of `doctor`, which `run` does not have.
@@ -64,7 +65,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode, Fatal> {
     Ok(found.exit_code())
 }
 
-/// Looks at the host once the first epoch is live, or after some time, and logs what is wrong. The
+/// Looks at the host once the first epoch is live, or some time after its start, and logs what is wrong. The
 /// start does not wait for it, and is not disturbed by whatever it meets.
 pub(super) fn log_beside_the_start(
     settings: Settings,
@@ -74,12 +75,9 @@ pub(super) fn log_beside_the_start(
 ) {
     // It ends with the runtime.
     tokio::spawn(async move {
-        let is_live = |status: &Status| {
-            let mut epochs = status.epochs.iter();
-            epochs.any(|epoch| epoch.state == EpochState::Live)
-        };
-        let live = async { status.wait_for(is_live).await.is_ok() };
-        let _live_or_late = timeout(START, live).await;
+        if !leaves_the_start_alone(&mut status).await {
+            return;
+        }
         let configuration = async {
             let config = first.get().cloned();
             let config = config.ok_or_else(|| Unknown("none was read yet".to_owned()))?;
@@ -89,6 +87,25 @@ pub(super) fn log_beside_the_start(
         let facts = gather(settings, places, Scope::Start, configuration).await;
         examine_at_start(&facts).iter().for_each(log);
     });
+}
+
+/// Waits until the first epoch is live, or its start has taken [`START`]. Files that are awaited, and a
+/// template that waits for addresses, hold the start for as long as they like. Before it, the configuration
+/// could not be judged. Returns false if everything ends without a start.
+async fn leaves_the_start_alone(status: &mut watch::Receiver<Status>) -> bool {
+    let begun = status.wait_for(|status| status.standing != Standing::Nothing);
+    match begun.await {
+        Err(_) => return false,
+        Ok(status) if status.standing == Standing::Ending => return false,
+        Ok(_) => {}
+    }
+    let is_live = |status: &Status| {
+        let mut epochs = status.epochs.iter();
+        epochs.any(|epoch| epoch.state == EpochState::Live)
+    };
+    let live = async { status.wait_for(is_live).await.is_ok() };
+    // Late is no fault here.
+    timeout(START, live).await.unwrap_or(true)
 }
 
 fn log(finding: &Finding) {
@@ -204,5 +221,51 @@ pub(super) fn places(
         instance: owner(args),
         binary,
         unit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handover_core::{Epoch, Held, Phase};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn status(standing: Standing) -> Status {
+        Status {
+            phase: Phase::Running,
+            epochs: Vec::new(),
+            standing,
+            held: None,
+            retries_left: None,
+            degraded: false,
+            last_failure: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// The three seconds passed while files were awaited. The checks then judged a host without a
+    /// configuration, and never again.
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_start_begins_with_the_start() {
+        let (told, mut status_of) = watch::channel(status(Standing::Nothing));
+        let waiting = leaves_the_start_alone(&mut status_of);
+        tokio::pin!(waiting);
+        let early = tokio::time::timeout(START * 1_000, &mut waiting).await;
+        assert!(early.is_err(), "it looked before the start");
+        told.send_replace(status(Standing::Pending(Held::Starting(Epoch::ZERO))));
+        let begun = Instant::now();
+        assert!(waiting.await);
+        assert!(begun.elapsed() >= START, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_start_nothing_is_looked_at() {
+        let (told, mut ending) = watch::channel(status(Standing::Nothing));
+        told.send_replace(status(Standing::Ending));
+        assert!(!leaves_the_start_alone(&mut ending).await);
+        let (told, mut gone) = watch::channel(status(Standing::Nothing));
+        drop(told);
+        assert!(!leaves_the_start_alone(&mut gone).await);
     }
 }

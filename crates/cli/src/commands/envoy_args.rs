@@ -9,7 +9,7 @@ use crate::cli::run::{LocalAddress, NodeArgs};
 
 /// How long the first address of the node is waited for. Who starts before the network does waits
 /// with `handover private-ips`.
-pub(super) const ADDRESS_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ADDRESS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The part of the command line that has a say in whether a configuration is good.
 ///

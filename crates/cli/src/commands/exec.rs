@@ -1,5 +1,6 @@
 //! `handover exec`.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use handover_process::OutputSink;
 use handover_process::ready::Probe;
 use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
-use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor};
+use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor, Verify};
 
 use super::order::Order;
 use super::status_address;
@@ -48,7 +49,8 @@ async fn supervise(
     output: Arc<dyn OutputSink>,
     manager: Option<ServiceManager>,
 ) -> Result<ExitCode, Fatal> {
-    let passed = passed::listening(passed)?;
+    let judged = Judged::of(args, passed::listening(passed)?).await?;
+    let args = &judged.args;
     let instance = Instance::open(&args.control, &Directory::new(None))?;
     let recorder = args.recorded.recorder(args.state_dir.as_deref());
     let output = match &recorder {
@@ -56,7 +58,7 @@ async fn supervise(
         None => output,
     };
     let status_server = status_address::listen(&args.status_server).await?;
-    let (supervisor, _) = prepare(args, passed, output).await?;
+    let (supervisor, _) = judged.bind(output)?;
     let supervisor = supervisor
         .record(recorder)
         .service_manager(manager)
@@ -73,53 +75,79 @@ pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
     check_names(&args.fd_name, args.listen.len())
 }
 
-/// Everything up to the start of the first epoch: the sockets are bound, nothing runs. Returns the
-/// addresses listened on as well. The sockets that our parent has passed come first.
-pub(crate) async fn prepare(
+/// A command line that can be honoured, as far as that shows before anything is bound or written. A socket
+/// that was bound for a command line that is refused would take connections, and reset them.
+pub(crate) struct Judged {
     args: ExecArgs,
+    program: OsString,
+    order: Order,
     passed: Vec<NamedSocket>,
-    output: Arc<dyn OutputSink>,
-) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
-    judge(&args)?;
-    prepare_threads()?;
-    let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
-    let wanted = resolve(&args.listen).await?;
-    refuse_both(&passed, &wanted)?;
-    let of_parent = passed.iter().filter_map(|(_, socket)| tcp_address(socket));
-    let shared: Vec<_> = of_parent.chain(wanted.iter().copied()).collect();
-    let first = first_after(passed.len().saturating_add(wanted.len()));
-    let readiness = readiness(&args.ready, &shared, first).await?;
-    let probes = verify::probes(&args.policy.probation).await?;
-    let rules = args.policy.probation.rules(None);
-    let sockets = sockets(passed, &wanted, &args)?;
-    let addresses = sockets.addresses().collect();
-    let policy = args.policy.policy(Some(args.drain_time));
-    let mut words = args.command.into_iter();
-    let command = words
-        .next()
-        .ok_or_else(|| Fatal::usage("there is no program: give it after `--`"))?;
-    let source = WatchedFiles::of(command.display().to_string());
-    let program = Program::builder(command)
-        .args(words)
-        .sockets(sockets)
-        .readiness(readiness)
-        .stop_signal(args.stop_signal)
-        .drain_time(args.drain_time)
-        .memory_guard(args.policy.memory_guard.into())
-        .end_is_final(args.policy.on_exit == OnExit::Stop)
-        .output(output)
-        .build();
-    let WatchArgs {
-        watch,
-        rescan_interval,
-    } = &args.watched;
-    let supervisor = Supervisor::builder(Arc::new(program), source)
-        .policy(policy)
-        .evidence(rules)
-        .verify(probes)
-        .watch(watch)
-        .rescan(rescan_interval.0);
-    Ok((order.of(supervisor), addresses))
+    wanted: Vec<SocketAddr>,
+    readiness: Readiness,
+    probes: Vec<Verify>,
+}
+
+impl Judged {
+    /// Judges the flags and the sockets that our parent has passed, and looks names up.
+    pub(crate) async fn of(mut args: ExecArgs, passed: Vec<NamedSocket>) -> Result<Self, Fatal> {
+        judge(&args)?;
+        if args.command.is_empty() {
+            return Err(Fatal::usage("there is no program: give it after `--`"));
+        }
+        let program = args.command.remove(0);
+        prepare_threads()?;
+        let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
+        let wanted = resolve(&args.listen).await?;
+        refuse_both(&passed, &wanted)?;
+        let of_parent = passed.iter().filter_map(|(_, socket)| tcp_address(socket));
+        let shared: Vec<_> = of_parent.chain(wanted.iter().copied()).collect();
+        let first = first_after(passed.len().saturating_add(wanted.len()));
+        let readiness = readiness(&args.ready, &shared, first).await?;
+        let probes = verify::probes(&args.policy.probation).await?;
+        Ok(Self {
+            args,
+            program,
+            order,
+            passed,
+            wanted,
+            readiness,
+            probes,
+        })
+    }
+
+    /// Binds the sockets. Nothing runs yet. Returns the addresses listened on as well. The sockets that our
+    /// parent has passed come first.
+    pub(crate) fn bind(
+        self,
+        output: Arc<dyn OutputSink>,
+    ) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
+        let Self { args, order, .. } = self;
+        let sockets = sockets(self.passed, &self.wanted, &args)?;
+        let addresses = sockets.addresses().collect();
+        let policy = args.policy.policy(Some(args.drain_time));
+        let source = WatchedFiles::of(self.program.display().to_string());
+        let program = Program::builder(self.program)
+            .args(args.command)
+            .sockets(sockets)
+            .readiness(self.readiness)
+            .stop_signal(args.stop_signal)
+            .drain_time(args.drain_time)
+            .memory_guard(args.policy.memory_guard.into())
+            .end_is_final(args.policy.on_exit == OnExit::Stop)
+            .output(output)
+            .build();
+        let WatchArgs {
+            watch,
+            rescan_interval,
+        } = &args.watched;
+        let supervisor = Supervisor::builder(Arc::new(program), source)
+            .policy(policy)
+            .evidence(args.policy.probation.rules(None))
+            .verify(self.probes)
+            .watch(watch)
+            .rescan(rescan_interval.0);
+        Ok((order.of(supervisor), addresses))
+    }
 }
 
 async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {

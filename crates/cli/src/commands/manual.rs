@@ -1,11 +1,10 @@
 //! `handover completions` and `handover man`: the help texts in other forms.
 
-use std::io::Write as _;
-
 use anyhow::Context as _;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
+use super::print_bytes;
 use crate::cli::Cli;
 use crate::cli::manual::{CompletionsArgs, ManArgs};
 use crate::exit_code::ExitCode;
@@ -69,13 +68,4 @@ fn page(command: Command) -> Result<Vec<u8>, Fatal> {
         .source(concat!("handover ", env!("CARGO_PKG_VERSION")));
     man.render(&mut page).or_exit(ExitCode::INTERNAL)?;
     Ok(page)
-}
-
-/// That nobody reads it is an error, not a panic.
-fn print_bytes(text: &[u8]) -> Result<(), Fatal> {
-    let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(text)
-        .and_then(|()| stdout.flush())
-        .or_exit(ExitCode::OS)
 }

@@ -117,6 +117,12 @@ async fn prepare(
         );
     }
     let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
+    // What was typed is judged before anything is bound or written.
+    let limit = termination_drain(&args)?;
+    let probes = verify::probes(&args.policy.probation).await?;
+    let binary = envoy_binary(&args.envoy.envoy_path)?;
+    let arguments = arguments(&args).await;
+    let checked = EnvoyArgs::new(arguments.clone()).or_exit(ExitCode::USAGE)?;
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
     let status_server = status_address::listen(&args.status_server).await?;
@@ -135,7 +141,6 @@ async fn prepare(
         .context("--lock-dir")
         .or_exit(ExitCode::OS)?;
     let lock_dir = locks.path().to_owned();
-    let limit = termination_drain(&args)?;
     let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
     watched.extend(args.watched.watch.iter().cloned());
@@ -143,10 +148,7 @@ async fn prepare(
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
     let watch_binary = args.watch_binary;
-    let probes = verify::probes(&args.policy.probation).await?;
-    let binary = envoy_binary(&args.envoy.envoy_path)?;
-    let arguments = arguments(&args).await;
-    let settings = doctor::settings(&args, limit, EnvoyArgs::new(arguments.clone()), None);
+    let settings = doctor::settings(&args, limit, Ok(checked.clone()), None);
     let places = doctor::places(&args, &lock_dir, Ok(binary.clone()), None);
     let last_good = in_state_dir(&args, LastKnownGood::open)?;
     let programs = match watch_binary {
@@ -156,9 +158,7 @@ async fn prepare(
     let stand_in = match (fallback, &last_good) {
         // Without a store it was refused before.
         (Fallback::Nothing, _) | (Fallback::LastKnownGood, None) => None,
-        (Fallback::LastKnownGood, Some(store)) => {
-            stand_in(&file, &binary, &arguments, store).await?
-        }
+        (Fallback::LastKnownGood, Some(store)) => stand_in(&file, &binary, &checked, store).await?,
     };
     let envoy = envoy(&args, binary, limit, output)?
         .args(arguments)
@@ -325,13 +325,12 @@ where
 async fn stand_in(
     file: &ConfigFile,
     binary: &Path,
-    arguments: &ArgsOptions,
+    args: &EnvoyArgs,
     store: &LastKnownGood,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
-    let args = EnvoyArgs::new(arguments.clone()).or_exit(ExitCode::USAGE)?;
     let problem = match file.read().await {
         Err(error) => format!("{error:#}"),
-        Ok(config) => match file.verdict(binary, &args, &config).await? {
+        Ok(config) => match file.verdict(binary, args, &config).await? {
             Verdict::Rejected { message } => format!("{}: {message}", file.path().display()),
             // Without a verdict the start itself will tell.
             Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),

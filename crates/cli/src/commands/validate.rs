@@ -4,20 +4,24 @@ use std::io::Write as _;
 
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::validate::{ValidateError, Verdict};
+use tracing::Level;
 
 use super::envoy_args::node_options;
-use super::envoy_binary;
 use super::envoy_config::ConfigFile;
+use super::{envoy_binary, print, print_bytes};
 use crate::cli::run::ValidateArgs;
 use crate::escape::escaped;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::logging::journal;
 
 pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let file = ConfigFile::new(&args.envoy, &args.node);
     let path = file.path();
     if args.print {
-        return print(&file.rendered().await.map_err(Fatal::not_read)?);
+        let text = file.rendered().await.map_err(Fatal::not_read)?;
+        print_bytes(text.as_bytes())?;
+        return Ok(ExitCode::CLEAN);
     }
     let binary = envoy_binary(&args.envoy.envoy_path)?;
     let options = node_options(&args.node, &args.extra).await;
@@ -34,10 +38,12 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
             .into_iter()
             .flatten()
             {
+                let warning = format!("warning: {path}: {limits}");
+                let warning = journal::lines_for_stderr(&warning, Level::WARN);
                 // Nobody reads it where standard error is closed, and the verdict is the same.
-                let _unread = writeln!(std::io::stderr(), "warning: {path}: {limits}");
+                let _unread = writeln!(std::io::stderr(), "{warning}");
             }
-            super::print(format_args!("{path}: valid"))?;
+            print(format_args!("{path}: valid"))?;
             Ok(ExitCode::CLEAN)
         }
         Verdict::Rejected { message } => {
@@ -50,14 +56,4 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
         }
         Verdict::CouldNotRun(error) => Err(Fatal::new(ExitCode::UNAVAILABLE, error)),
     }
-}
-
-/// Prints the text as it is.
-fn print(text: &str) -> Result<ExitCode, Fatal> {
-    let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .or_exit(ExitCode::OS)?;
-    Ok(ExitCode::CLEAN)
 }

@@ -111,7 +111,7 @@ pub(crate) async fn gather(
         configuration,
         admin,
         watched,
-        variables: variables::names()
+        variables: variables::names(scope)
             .filter_map(|name| Some((name, text_of(&std::env::var_os(name)?)?)))
             .collect(),
     }

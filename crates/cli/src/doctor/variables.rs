@@ -1,7 +1,7 @@
 //! Variables of other programs that supervise Envoy: which count here, and which do not.
 
 use super::facts::Facts;
-use super::{Check, Severity, Verdict};
+use super::{Check, Scope, Severity, Verdict};
 use crate::cli::run::ISTIO_VARIABLE;
 
 pub(super) const FOREIGN_VARIABLES: Check = Check {
@@ -109,9 +109,14 @@ const VARIABLES: &[Variable] = &[
 /// The longest value that is shown.
 const LONGEST: usize = 40;
 
+/// What `run` reports by itself: it knows whether the sockets were passed to it, or to a parent that has left
+/// the variable set.
+const SAID_BY_THE_START: [&str; 1] = ["LISTEN_FDS"];
+
 /// The names of the variables that are looked at.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    VARIABLES.iter().map(|variable| variable.name)
+pub(super) fn names(scope: Scope) -> impl Iterator<Item = &'static str> {
+    let names = VARIABLES.iter().map(|variable| variable.name);
+    names.filter(move |name| scope == Scope::All || !SAID_BY_THE_START.contains(name))
 }
 
 fn foreign_variables(facts: &Facts) -> Verdict {

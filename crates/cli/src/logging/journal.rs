@@ -9,7 +9,7 @@ use tracing::Level;
 pub(super) const INFO: &str = "<6>";
 
 /// Whether the stream leads to the journal. Whoever redirects it leaves the variable set.
-pub(super) fn receives(stream: impl AsFd) -> bool {
+pub(crate) fn receives(stream: impl AsFd) -> bool {
     let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
         return false;
     };

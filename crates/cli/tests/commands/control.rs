@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::support::{Running, eventually, exec_script, exec_server, finish, handover, replace};
+use crate::support::{
+    Running, eventually, exec_script, exec_server, finish, handover_client, replace,
+};
 use crate::support::{stderr, stdout};
 
 /// A directory in which instances have their sockets.
@@ -26,8 +28,7 @@ impl Place {
 
     /// Runs a command that speaks to an instance in here.
     pub(crate) fn ask(&self, words: &[&str]) -> Asked {
-        let mut command = handover(words);
-        command.env_remove("HANDOVER_SOCKET");
+        let mut command = handover_client(words);
         command.env("HANDOVER_LOCK_DIR", self.0.path());
         let output = finish(&mut command);
         Asked {
@@ -381,8 +382,7 @@ fn a_flag_wins_over_the_variables_of_the_environment() {
     let (one, _) = place.server("one", &[]);
     let (other, _) = place.server("other", &[]);
     let pid_told = |variables: &[(&str, &Path)], flags: &[&str]| {
-        let mut command = handover([&["status", "--json"], flags].concat());
-        command.env_remove("HANDOVER_SOCKET");
+        let mut command = handover_client([&["status", "--json"], flags].concat());
         command.env("HANDOVER_LOCK_DIR", place.0.path());
         command.envs(variables.iter().copied());
         let output = finish(&mut command);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Uid;
 
 use crate::control::Place;
+use crate::exchange::{rest, send, split};
 use crate::shortages::{allow_descriptors, descriptors_of, limit};
 use crate::support::{LIMIT, Running, eventually, exec_script, exec_server, skipped};
 
@@ -37,12 +38,8 @@ impl Instance {
         stream
     }
 
-    /// Sends these bytes, and returns all that comes back until the connection is closed.
     fn send(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect();
-        // A server that has read enough may close while the rest is being sent.
-        let _cut = stream.write_all(bytes);
-        rest(&mut stream)
+        send(self.connect(), bytes)
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
@@ -68,18 +65,8 @@ fn request(method: &str, path: &str, body: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-fn rest(stream: &mut UnixStream) -> String {
-    let mut answer = Vec::new();
-    // A connection that is reset has been closed as well.
-    let _reset = stream.read_to_end(&mut answer);
-    String::from_utf8(answer).unwrap()
-}
-
 fn parse(answer: &str) -> (u16, serde_json::Value) {
-    let parts = answer.split_once("\r\n\r\n");
-    assert!(parts.is_some(), "no whole answer: {answer:?}");
-    let (head, body) = parts.unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let (status, _, body) = split(answer);
     (status, serde_json::from_str(body).unwrap())
 }
 

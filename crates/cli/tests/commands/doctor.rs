@@ -1,10 +1,12 @@
 //! `handover doctor` on this host: what it finds, how long it takes, and how it ends.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use handover_test_support::envoy_config::EnvoyConfig;
 use handover_test_support::ports::Port;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{Running, finish, handover, replace, stderr, stdout};
@@ -258,7 +260,7 @@ fn without_rights_every_check_has_an_answer() {
         "/bin/true",
         "--config-path",
     ];
-    let mut command = std::process::Command::new(binary);
+    let mut command = Command::new(binary);
     command.args(words).arg(site.path()).uid(65_534).gid(65_534);
     let output = finish(command.env("TMPDIR", site.dir.path()));
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
@@ -274,14 +276,8 @@ fn without_rights_every_check_has_an_answer() {
     );
 }
 
-/// What a start logs. This Envoy never goes live, so the checks come after their three seconds.
-#[test]
-fn run_logs_what_is_wrong_beside_its_start() {
-    use rustix::process::Signal;
-
-    let site = Site::new();
-    let bad = "x: { drain_timeout: 3600s }\nadmin:\n  allow_paths: [{ prefix: /server_info }]";
-    replace(&site.path(), &site.good.replacen("admin:", bad, 1));
+/// `run` with an Envoy that never goes live, so that the checks come three seconds after its start.
+fn run_at(site: &Site) -> Command {
     let envoy = site.dir.path().join("envoy");
     std::fs::write(&envoy, "#!/bin/sh\nexec sleep 600\n").unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -289,16 +285,48 @@ fn run_logs_what_is_wrong_beside_its_start() {
     let mut command = handover(["run", "--pre-drain-delay", "9s", "--config-path"]);
     command.arg(site.path()).arg("--envoy-path").arg(&envoy);
     command.arg("--lock-dir").arg(site.dir.path().join("locks"));
-    let mut running = Running::start(&mut command);
+    command
+}
+
+fn end(mut running: Running) {
+    running.signal(Signal::TERM);
+    running.signal(Signal::TERM);
+    running.code();
+}
+
+#[test]
+fn run_logs_what_is_wrong_beside_its_start() {
+    let site = Site::new();
+    let bad = "x: { drain_timeout: 3600s }\nadmin:\n  allow_paths: [{ prefix: /server_info }]";
+    replace(&site.path(), &site.good.replacen("admin:", bad, 1));
+    let running = Running::start(&mut run_at(&site));
     running.says("starting epoch 0");
     let line = running.says("doctor: drain-times: --pre-drain-delay 9s");
     assert!(line.contains("; make --termination-drain longer"), "{line}");
     running.says("doctor: drain-timeout: 1h at line ");
     // The start has said that already.
     assert_eq!(running.stderr.count("doctor: admin-paths"), 0);
-    running.signal(Signal::TERM);
-    running.signal(Signal::TERM);
-    running.code();
+    end(running);
+}
+
+/// The three seconds passed while files were awaited. The checks judged a host without a configuration, and
+/// nobody heard of the configuration that was started later.
+#[test]
+fn a_start_that_waits_for_files_is_judged_when_it_begins() {
+    let site = Site::new();
+    let bad = "x: { drain_timeout: 3600s }\nadmin:";
+    let bad = site.good.replacen("admin:", bad, 1);
+    std::fs::remove_file(site.path()).unwrap();
+    let mut command = run_at(&site);
+    let running = Running::start(command.arg("--wait-for-file").arg(site.path()));
+    // The second report comes after ten seconds.
+    running.stderr.wait_for_nth(2, "nothing is started yet");
+    assert_eq!(running.stderr.count("doctor: "), 0);
+    replace(&site.path(), &bad);
+    running.says("starting epoch 0");
+    running.says("doctor: drain-times: --pre-drain-delay 9s");
+    running.says("doctor: drain-timeout: 1h at line ");
+    end(running);
 }
 
 #[test]
@@ -334,7 +362,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --reset-after 3s --give-way-after 4s --memory-guard warn --wait-for-resources no --on-exit stay --on-exhausted stop --max-epochs 2 --abort-grace 3s \
          --probation 5s --verify-http http://127.0.0.1:1/ --verify-tcp 127.0.0.1:1 --verify true \
          --verify-timeout 1s --verify-failures 2 --max-error-rise 5% \
-         --exit-with-pid 1 --exit-with-file {dir}/done --wait-for-file-timeout 5s \
+         --exit-with-pid 1 --exit-with-file {dir}/done \
          --log-format json --log-level warn --envoy-log-level info \
          --envoy-component-log-level config:info -- --drain-strategy immediate"
     );
@@ -351,7 +379,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     assert!(text.contains("concurrency: 2"), "{text}");
     // A fallback starts at once, so that it goes with no file to wait for.
     let fallback = "--fallback last-known-good ";
-    let awaits = format!("--wait-for-file {dir}/cert ");
+    let awaits = format!("--wait-for-file {dir}/cert --wait-for-file-timeout 5s ");
     let output = finish(&mut handover(
         line.replace(fallback, &awaits).split_whitespace(),
     ));

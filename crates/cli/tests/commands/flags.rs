@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::control::Place;
 use crate::support::{Running, exec_script, exec_server, finish, handover, replace, skipped};
-use crate::support::{stderr, stdout};
+use crate::support::{handover_client, stderr, stdout};
 
 /// A program that plays an Envoy.
 const FAKE_ENVOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/commands/fake-envoy.sh");
@@ -225,10 +225,8 @@ fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
         &["--socket", socket],
         &["--lock-dir", directory],
     ];
-    let ask = |words: &[&str], target: &[&str]| {
-        let mut command = handover(words.iter().chain(target));
-        finish(command.env_remove("HANDOVER_SOCKET"))
-    };
+    let ask =
+        |words: &[&str], target: &[&str]| finish(&mut handover_client(words.iter().chain(target)));
     for command in ["reload", "drain", "undrain"] {
         for (nth, target) in targets.iter().enumerate() {
             ask(&[command], target);

@@ -2,12 +2,13 @@
 
 use std::io::Write as _;
 
-use crate::support::{finish, handover, output_of, stderr, stdout};
+use crate::support::{finish, handover_client, output_of, stderr, stdout};
 
 fn help_of(command: &[&str]) -> String {
-    let mut help = handover(command.iter().copied().chain(["--help"]));
-    // The value that a variable has is shown as well.
-    let output = finish(help.env_remove("HANDOVER_SOCKET"));
+    // The value that a variable has is shown as well, so there is none.
+    let output = finish(&mut handover_client(
+        command.iter().copied().chain(["--help"]),
+    ));
     assert_eq!(output.status.code(), Some(0));
     stdout(&output)
 }

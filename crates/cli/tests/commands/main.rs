@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod ends;
 mod envoy;
+mod exchange;
 mod exec;
 mod flags;
 mod help;

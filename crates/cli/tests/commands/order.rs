@@ -144,6 +144,20 @@ fn awaited_files_that_come_too_late_are_named_with_75() {
 }
 
 #[test]
+fn a_time_limit_for_no_file_is_refused() {
+    let missing = "--wait-for-file <PATH>";
+    let flag = ["exec", "--wait-for-file-timeout", "5s", "--", "true"];
+    let mut variable = handover(["run", "--config-path", "/nonexistent"]);
+    variable.env("HANDOVER_WAIT_FOR_FILE_TIMEOUT", "5s");
+    for command in [&mut handover(flag), &mut variable] {
+        let output = finish(command);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains(missing), "{said}");
+    }
+}
+
+#[test]
 fn an_instance_ends_with_its_job_with_0() {
     let place = Place::new();
     let done = place.path("done");
@@ -179,11 +193,10 @@ fn an_instance_ends_with_its_job_with_0() {
 
 #[test]
 fn a_job_that_is_no_process_is_refused() {
-    let mut ended = Stranger::start();
-    let pid = ended.pid();
-    ended.end();
+    // Above the highest number of a process. That of a process that has ended may be in use again.
+    let nobody = i32::MAX.to_string();
     for (pid, problem) in [
-        (pid.as_str(), "--exit-with-pid: there is no process "),
+        (nobody.as_str(), "--exit-with-pid: there is no process "),
         ("0", "0 is not in 1.."),
         ("-1", "-1"),
     ] {

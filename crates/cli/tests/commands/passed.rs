@@ -8,23 +8,14 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::client::{get, load};
-use crate::support::{Running, eventually, finish, handover, stderr};
+use crate::flags::run;
+use crate::support::{Running, eventually, finish, from_shell, handover, stderr};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_handover");
 
-/// `handover` with these arguments, to which a shell passes this descriptor as number 3, as a service
-/// manager does.
-fn passing(fd: impl Into<OwnedFd>, variables: &str, args: &[&str]) -> Command {
-    let script = format!("LISTEN_PID=$$ {variables} exec \"$@\"");
-    let model = handover(Vec::<&str>::new());
-    let mut command = Command::new("sh");
-    command.args(["-c", &script, "sh", BINARY]).args(args);
-    for (name, value) in model.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+/// The same command, to which a shell passes this descriptor as number 3, as a service manager does.
+fn passing(fd: impl Into<OwnedFd>, variables: &str, command: &Command) -> Command {
+    let mut command = from_shell(&format!("LISTEN_PID=$$ {variables}"), command);
     // Not 3 itself, whose flag would stay.
     let fd: OwnedFd = fd.into();
     let fd = rustix::io::fcntl_dupfd_cloexec(&fd, 10).unwrap();
@@ -45,7 +36,7 @@ fn passing(fd: impl Into<OwnedFd>, variables: &str, args: &[&str]) -> Command {
 }
 
 fn refused(fd: impl Into<OwnedFd>, variables: &str, args: &[&str]) -> String {
-    let output = finish(&mut passing(fd, variables, args));
+    let output = finish(&mut passing(fd, variables, &handover(args)));
     assert_eq!(output.status.code(), Some(64), "{output:?}");
     stderr(&output)
 }
@@ -60,7 +51,7 @@ fn a_passed_socket_is_handed_over_without_a_loss() {
     let address = listener.local_addr().unwrap();
     let args = ["exec", "--notify", "--", BINARY, "demo-server"];
     let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=web";
-    let mut handover = Running::start(&mut passing(listener, variables, &args));
+    let mut handover = Running::start(&mut passing(listener, variables, &handover(args)));
     handover.says("took over the socket web: listening on 127.0.0.1:");
     handover.says("epoch 0 is live");
     let load = load(address);
@@ -92,7 +83,7 @@ fn passed_sockets_come_first_and_then_those_of_the_flags() {
         ("", "fds=3 names=listen0:admin:listen2"),
     ] {
         let variables = format!("LISTEN_FDS=1 {names}");
-        let handover = Running::start(&mut passing(listener(), &variables, &args));
+        let handover = Running::start(&mut passing(listener(), &variables, &handover(&args)));
         handover.stdout.wait_for(expected);
     }
 }
@@ -101,7 +92,11 @@ fn passed_sockets_come_first_and_then_those_of_the_flags() {
 fn what_is_for_another_process_is_not_taken_over() {
     let script = "echo fds=${LISTEN_FDS-none}; exec sleep 100";
     let args = ["exec", "--", "sh", "-c", script];
-    let handover = Running::start(&mut passing(listener(), "LISTEN_FDS=1 LISTEN_PID=1", &args));
+    let handover = Running::start(&mut passing(
+        listener(),
+        "LISTEN_FDS=1 LISTEN_PID=1",
+        &handover(args),
+    ));
     handover.stdout.wait_for("fds=none");
 }
 
@@ -145,19 +140,50 @@ fn an_address_that_was_passed_is_not_bound_again() {
 }
 
 #[test]
-fn run_warns_of_sockets_that_envoy_cannot_take() {
+fn run_warns_once_of_sockets_that_envoy_cannot_take() {
+    for (variables, warning) in [
+        (
+            "LISTEN_FDS=1 LISTEN_FDNAMES=web",
+            "the service manager passes sockets (web), but Envoy binds the addresses of its configuration itself; \
+             they are not used: remove the socket unit, as its clients wait in vain",
+        ),
+        // A remedy for a command that takes sockets would be none here.
+        (
+            "LISTEN_FDS=many",
+            "`many` is no number of descriptors; `run` takes no sockets, as Envoy binds the addresses of its \
+             configuration itself: start handover without this variable",
+        ),
+        (
+            "LISTEN_FDS=200",
+            "there should be 200 descriptors, but descriptor ",
+        ),
+        (
+            "LISTEN_FDS=2 LISTEN_FDNAMES=a",
+            "there should be 2 descriptors, but LISTEN_FDNAMES has 1 names; `run` takes no sockets",
+        ),
+    ] {
+        let args = ["run", "--config-path", "/none", "--envoy-path", "/none"];
+        let output = finish(&mut passing(listener(), variables, &handover(args)));
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("WARN  LISTEN_FDS: {warning}")),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(127), "{said}");
+    }
+}
+
+/// The checks beside the start named the variable once more, with another remedy.
+#[test]
+fn the_checks_beside_a_start_leave_passed_sockets_to_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("envoy.yaml");
-    std::fs::write(&config, "{}").unwrap();
-    let paths = [config.as_path(), dir.path()].map(|path| path.to_str().unwrap());
-    let args = ["run", "--config-path", paths[0], "--lock-dir", paths[1]];
-    let args: Vec<&str> = args.into_iter().chain(["--envoy-path", "/none"]).collect();
-    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=web";
-    let output = finish(&mut passing(listener(), variables, &args));
-    let said = stderr(&output);
-    assert!(
-        said.contains("WARN  LISTEN_FDS: the service manager passes sockets (web)"),
-        "{said}"
-    );
-    assert_eq!(output.status.code(), Some(127), "{said}");
+    let mut command = run(dir.path(), "hangs", &[]);
+    command.env("RESTART_EPOCH", "3");
+    let mut running = Running::start(&mut passing(listener(), "LISTEN_FDS=1", &command));
+    let line = running.says("doctor: foreign-variables: RESTART_EPOCH=3 is ignored");
+    assert!(!line.contains("LISTEN_FDS"), "{line}");
+    assert_eq!(running.stderr.count("LISTEN_FDS"), 1);
+    running.signal(Signal::TERM);
+    running.signal(Signal::TERM);
+    running.code();
 }

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::client::get;
 use crate::support::{
-    Running, eventually, exec_script, exec_server, finish, handover, output_of, replace, stderr,
-    stdout,
+    Running, eventually, exec_script, exec_server, finish, handover, handover_client, output_of,
+    replace, stderr, stdout,
 };
 
 /// It is in the configuration, the environment and the arguments of a run, and nowhere else may it be.
@@ -172,8 +172,9 @@ fn no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file() {
 
     let report = |target: &[&str], flags: &[&str]| {
         let words = ["report", "--output", archive.to_str().unwrap()];
-        let mut command = handover(words.iter().chain(target).chain(flags));
-        finish(command.env_remove("HANDOVER_SOCKET"))
+        finish(&mut handover_client(
+            words.iter().chain(target).chain(flags),
+        ))
     };
     let live = ["--socket", socket.to_str().unwrap()];
     let output = report(&live, &[]);

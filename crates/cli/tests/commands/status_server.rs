@@ -5,9 +5,11 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
 use crate::control::Place;
+use crate::exchange::{rest, send, split};
 use crate::shortages::allow_descriptors;
 use crate::support::{
     LIMIT, Running, children_of, eventually, exec_script, handover, output_of, replace, stderr,
@@ -59,12 +61,8 @@ impl Shown {
         stream
     }
 
-    /// Sends these bytes, and returns all that comes back until the connection is closed.
     fn send(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect();
-        // A server that has read enough may close while the rest is being sent.
-        let _cut = stream.write_all(bytes);
-        rest(&mut stream)
+        send(self.connect(), bytes)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -96,19 +94,10 @@ fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
-fn rest(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A connection that is reset has been closed as well.
-    let _reset = stream.read_to_end(&mut answer);
-    String::from_utf8(answer).unwrap()
-}
-
 fn parse(answer: &str) -> Answer {
-    let parts = answer.split_once("\r\n\r\n");
-    assert!(parts.is_some(), "no whole answer: {answer:?}");
-    let (head, body) = parts.unwrap();
+    let (code, head, body) = split(answer);
     Answer {
-        code: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        code,
         head: head.to_owned(),
         body: body.to_owned(),
     }
@@ -381,10 +370,13 @@ fn without_the_flag_there_is_no_such_socket_and_with_it_no_child_has_it() {
     let _clients: Vec<_> = (0..8).map(|_| Following::start(&shown, "")).collect();
     replace(&watched, "two");
     shown.running.says("epoch 1 is live");
-    for child in children_of(shown.running.pid()) {
-        let pid = u32::try_from(child.as_raw_nonzero().get()).unwrap();
-        assert_eq!(sockets(pid, |_| true).len(), 0);
-    }
+    // The old one may end while it is looked at.
+    let child = eventually("the new epoch alone", || {
+        let children = children_of(shown.running.pid());
+        (children.len() == 1).then(|| children[0])
+    });
+    let pid = u32::try_from(child.as_raw_nonzero().get()).unwrap();
+    assert_eq!(sockets(pid, |_| true).len(), 0);
 }
 
 /// The TCP sockets of a process in some state, by their inodes.
@@ -556,22 +548,14 @@ fn a_slow_client_is_cut_off_and_one_that_never_reads_its_events_holds_nobody_up(
 
 #[test]
 fn an_end_frees_the_address_at_once() {
-    let place = Place::new();
-    let shown = Shown::server(&place, &[]);
-    let address = shown.address.to_string();
-    shown.answers();
-    let mut running = shown.running;
-    running.signal(Signal::TERM);
-    assert_eq!(running.code(), 0);
-    let words = [
-        "exec",
-        "--status-address",
-        &address,
-        "--on-exit",
-        "stop",
-        "--",
-        "true",
-    ];
-    let output = output_of(words);
+    // Claimed: another program could take one that the system chose, once it is free.
+    let port = Port::free();
+    let address = port.addr().to_string();
+    let flags = ["--status-address", &address, "--on-exit", "stop"];
+    let mut shown = Shown::of(exec_script(&flags, "exec sleep 1000"));
+    shown.waits_for("/healthz/ready", 200, "READY");
+    shown.running.signal(Signal::TERM);
+    assert_eq!(shown.running.code(), 0);
+    let output = output_of([&["exec"], &flags[..], &["--", "true"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }

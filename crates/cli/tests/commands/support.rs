@@ -47,6 +47,35 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     command
 }
 
+/// The same command, executed by a shell that sets these variables.
+pub(crate) fn from_shell(variables: &str, command: &Command) -> Command {
+    let script = format!("{variables} exec \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, "sh"]);
+    executing(shell, command)
+}
+
+/// Lets a launcher execute a command, with the environment that the command would have. The words of the
+/// command follow those of the launcher.
+pub(crate) fn executing(mut launcher: Command, command: &Command) -> Command {
+    launcher.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => launcher.env(name, value),
+            None => launcher.env_remove(name),
+        };
+    }
+    launcher.stdin(Stdio::null());
+    launcher
+}
+
+/// A command of the binary that looks for an instance by itself, unless its flags name one.
+pub(crate) fn handover_client(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = handover(args);
+    command.env_remove("HANDOVER_SOCKET");
+    command
+}
+
 /// Lets the command start with every signal blocked, as some launchers do.
 pub(crate) fn with_every_signal_blocked(command: &mut Command) -> &mut Command {
     let block = || {

@@ -26,7 +26,8 @@ fn said(output: &Output) -> String {
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {
     let test = "systemd::systemd_finds_nothing_wrong_with_the_units";
-    let dir = copies(&[("/usr/local/bin/handover", BINARY)]);
+    // Any program that is there.
+    let dir = copies(&[("/usr/local/bin/handover", "/bin/sh")]);
     for unit in [
         "./handover-envoy.service",
         "./handover-exec@web.service",
@@ -91,8 +92,10 @@ echo "bad: $(show $bad ExecMainStatus) after $(show $bad NRestarts) restarts"
 #[test]
 fn a_real_systemd_starts_reloads_watches_and_stops_the_service() {
     let test = "systemd::a_real_systemd_starts_reloads_watches_and_stops_the_service";
+    // A copy beside the units has a path without spaces, which the hardening does not hide.
+    let handover = "/run/config/systemd/user/handover";
     let dir = copies(&[
-        ("/usr/local/bin/handover", BINARY),
+        ("/usr/local/bin/handover", handover),
         ("/etc/handover/%i.env", "%h/config/systemd/user/%i.env"),
         (
             "ListenStream=/run/handover-exec-%i.sock",
@@ -103,7 +106,8 @@ fn a_real_systemd_starts_reloads_watches_and_stops_the_service() {
         ("RestartSec=5s", "RestartSec=100ms"),
     ]);
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-    let server = format!("HANDOVER_NOTIFY=1\nCOMMAND={BINARY} demo-server\n");
+    fs::copy(BINARY, dir.path().join("handover")).unwrap();
+    let server = format!("HANDOVER_NOTIFY=1\nCOMMAND={handover} demo-server\n");
     write("web.env", &server);
     let slow = "trap 'sleep 4; exit 0' TERM; echo waiting; while :; do sleep 0.05; done\n";
     write("slow.sh", slow);

@@ -1,5 +1,8 @@
 //! A wrong command line ends with 64 and says what is wrong.
 
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
 use crate::support::{finish, handover, output_of, stderr};
 
 #[track_caller]
@@ -118,6 +121,46 @@ fn a_probe_needs_a_whole_url() {
         "exec --probe-http https://a:1/ -- true",
         "write http://HOST:PORT/PATH",
     );
+}
+
+/// A socket that is bound for a command line which is refused takes connections, and resets them. Each of these
+/// command lines would fail otherwise at a socket that is taken.
+#[test]
+fn the_command_line_is_judged_before_anything_is_bound() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("taken.sock");
+    let _taken_too = UnixListener::bind(&socket).unwrap();
+    let socket = socket.display();
+    let done = dir.path().join("done");
+    std::fs::write(&done, "").unwrap();
+    let done = done.display();
+    for places in [
+        format!("--status-address {address}"),
+        format!("--socket {socket}"),
+    ] {
+        let exec = format!("exec --listen 127.0.0.1:0 {places}");
+        is_refused(
+            &format!("{exec} --ready-fd=3 -- true"),
+            "use 4 or a higher number",
+        );
+        is_refused(
+            &format!("{exec} --probe-http https://a:1/ -- true"),
+            "write http://HOST:PORT/PATH",
+        );
+        is_refused(
+            &format!("{exec} --exit-with-file {done} -- true"),
+            "--exit-with-file",
+        );
+        let run = format!("run --config-path /dev/null {places}");
+        is_refused(
+            &format!("{run} --envoy-path /bin/true --drain-time 60s"),
+            "must be shorter than the parent shutdown time",
+        );
+        let output = output_of(format!("{run} --envoy-path no-such-envoy").split_whitespace());
+        assert_eq!(output.status.code(), Some(127), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::{finish, handover, output_of, stderr, stdout};
+use crate::support::{finish, handover, handover_client, output_of, stderr, stdout};
 
 /// Every variable that a command's help shows, and the one that Istio's agent has.
 fn variables_of(command: &str) -> Vec<String> {
@@ -16,9 +16,7 @@ fn variables_of(command: &str) -> Vec<String> {
 
 /// A command that ends by itself, from the temporary directory, where nothing may be left.
 fn command(words: &str) -> Command {
-    let mut command = handover(words.split_whitespace());
-    command.env_remove("HANDOVER_SOCKET");
-    command
+    handover_client(words.split_whitespace())
 }
 
 const RUN: &str = "run --config-path /nonexistent/envoy.json --envoy-path /bin/true \

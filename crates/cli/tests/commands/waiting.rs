@@ -2,16 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::control::Place;
-use crate::support::{Running, eventually, exec_script, exec_server, handover, replace};
+use crate::support::{Running, eventually, exec_script, exec_server, handover_client, replace};
 
 /// `wait` in the background, for an instance in this place.
 fn waiting(place: &Place, words: &[&str]) -> Running {
-    let mut command = handover([&["wait", "--timeout", "60s"], words].concat());
-    command.env_remove("HANDOVER_SOCKET");
+    let mut command = handover_client([&["wait", "--timeout", "60s"], words].concat());
     let directory = place.path("");
     Running::start(command.env("HANDOVER_LOCK_DIR", directory))
 }
@@ -160,6 +160,33 @@ fn an_older_instance_that_cannot_be_waited_for_is_named() {
     });
     let asked = place.ask(&["wait", &place.flag("web.sock")]);
     asked.is(69, "is an older handover, which cannot be waited for");
+    answering.join().unwrap();
+}
+
+/// A second limit, one second after the time that was asked for, cut off the answer of a busy instance. The
+/// reason that it had to tell was lost.
+#[test]
+fn the_answer_of_a_slow_instance_counts_after_the_time() {
+    let place = Place::new();
+    let slow = UnixListener::bind(place.path("web.sock")).unwrap();
+    let answering = std::thread::spawn(move || {
+        for client in slow.incoming() {
+            let mut client = client.unwrap();
+            if client.read(&mut [0; 4096]).unwrap() == 0 {
+                continue;
+            }
+            // Longer than the least time of a look and a second more.
+            std::thread::sleep(Duration::from_millis(2_500));
+            let body =
+                r#"{"api":1,"error":{"code":"timed_out","message":"not ready after 1s: busy"}}"#;
+            let length = body.len();
+            let head = format!("HTTP/1.1 408 Timeout\r\ncontent-length: {length}\r\n\r\n");
+            client.write_all((head + body).as_bytes()).unwrap();
+            return;
+        }
+    });
+    let asked = place.ask(&["wait", "--timeout", "0s", &place.flag("web.sock")]);
+    asked.is(75, "not ready after 1s: busy");
     answering.join().unwrap();
 }
 

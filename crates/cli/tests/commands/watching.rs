@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::control::Place;
-use crate::support::{Running, eventually, exec_script, handover, output_of, replace};
+use crate::support::{Running, eventually, exec_script, executing, handover, output_of, replace};
 use crate::support::{skipped, stderr};
 
 /// `exec` of a program that does nothing.
@@ -206,18 +206,9 @@ fn in_namespaces(test: &str, script: &str, words: &[&str]) -> Option<Command> {
             return None;
         }
     }
-    let inner = handover(words);
-    let mut command = unshare();
-    command.args(["sh", "-c", &format!("{script} && exec \"$@\""), "-"]);
-    command.arg(inner.get_program()).args(inner.get_args());
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.stdin(std::process::Stdio::null());
-    Some(command)
+    let mut launcher = unshare();
+    launcher.args(["sh", "-c", &format!("{script} && exec \"$@\""), "-"]);
+    Some(executing(launcher, &handover(words)))
 }
 
 fn words<'a>(flags: &[&'a str]) -> Vec<&'a str> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use handover_supervisor::control::wire::{self, Code, Until, WaitRequest, WaitResult, Waited};
 use handover_supervisor::control::{Answered, Client, ClientError, Directory, FindError, find};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{decoded, refused, selector, unanswered};
 use crate::cli::control::{TargetArgs, WaitArgs};
@@ -19,8 +19,6 @@ use crate::fatal::{Fatal, OrExit as _};
 const PAUSE: Duration = Duration::from_millis(100);
 /// The least time that an instance gets for an answer: it has to look at its processes.
 const LEAST: Duration = Duration::from_secs(1);
-/// How much later than asked for an answer may come.
-const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn wait(args: &WaitArgs) -> Result<ExitCode, Fatal> {
     let begun = Instant::now();
@@ -66,14 +64,7 @@ async fn ask(args: &WaitArgs, socket: &std::path::Path, limit: Duration) -> Resu
         until: args.until(),
         timeout_ms: Some(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
     };
-    let client = Client::new(socket);
-    let answer = client.post(wire::WAIT, &request, limit);
-    let answered = timeout(limit.saturating_add(ON_THE_WAY), answer).await;
-    let late = |_| ClientError::TimedOut {
-        socket: socket.to_owned(),
-        limit,
-    };
-    match answered.map_err(late).flatten() {
+    match Client::new(socket).post(wire::WAIT, &request, limit).await {
         Ok(Answered::Done(answer)) => Ok(Asked::Answered(decoded(&answer)?)),
         Ok(Answered::Refused(refusal)) if refusal.code == Code::NotFound => {
             let error = anyhow::anyhow!(
