@@ -99,7 +99,8 @@ impl Events {
 
     /// Writes the verdict, if it is another one than the last.
     pub(crate) fn verdict(&self, verdict: Verdict) {
-        let before = self.ring().verdict.replace(verdict);
+        let mut ring = self.ring();
+        let before = ring.verdict.replace(verdict);
         let differs = before.is_none_or(|before| {
             before != verdict
                 && (before.health, before.why.to_string())
@@ -107,8 +108,10 @@ impl Events {
         });
         if differs {
             let text = verdict.why.to_string();
-            let written = self.push("health", None, Some(verdict.health), &text);
-            self.ring().health = Some(written);
+            let written = written("health", None, Some(verdict.health), &text);
+            // A client that comes between the two would read the old word first and never the new one.
+            ring.health = Some(Arc::clone(&written));
+            self.push(ring, written);
         }
     }
 
@@ -134,40 +137,27 @@ impl Events {
 
     fn write(&self, told: &Told) {
         let epoch = told.epoch.map(handover_core::Epoch::number);
-        self.push(told.event, epoch, None, &told.text);
+        let written = written(told.event, epoch, None, &told.text);
+        self.push(self.ring(), written);
     }
 
-    fn push(
-        &self,
-        event: &str,
-        epoch: Option<u32>,
-        health: Option<Health>,
-        text: &str,
-    ) -> Arc<str> {
-        let data = Data {
-            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            event,
-            epoch,
-            health,
-            text,
-        };
-        let written: Arc<str> = written(event, &data).into();
-        let mut ring = self.ring();
+    /// Holds an event, and wakes the readers once it is there.
+    fn push(&self, mut ring: MutexGuard<'_, Ring>, written: Arc<str>) {
         ring.newest = ring.newest.saturating_add(1);
-        ring.held.push_back(Arc::clone(&written));
+        ring.held.push_back(written);
         while ring.held.len() > ring.capacity {
             ring.held.pop_front();
         }
         let newest = ring.newest;
         drop(ring);
-        self.0.newest.send_if_modified(|before| {
-            let is_open = before.is_some();
-            if is_open {
-                *before = Some(newest);
+        self.0.newest.send_if_modified(|before| match before {
+            // Another event may have come in between, and was told first.
+            Some(before) if *before < newest => {
+                *before = newest;
+                true
             }
-            is_open
+            Some(_) | None => false,
         });
-        written
     }
 
     /// Returns what a client reads. `last` is the id of the last event that it has seen. A client that has
@@ -223,11 +213,18 @@ impl Events {
     }
 }
 
-/// An event without its id.
-fn written(event: &str, data: &Data<'_>) -> String {
+/// An event of this moment, without its id.
+fn written(event: &str, epoch: Option<u32>, health: Option<Health>, text: &str) -> Arc<str> {
+    let data = Data {
+        at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        event,
+        epoch,
+        health,
+        text,
+    };
     // It has no maps with strange keys, so it can always be written. JSON has no line breaks of its own.
-    let json = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {event}\ndata: {json}\n\n")
+    let json = serde_json::to_string(&data).unwrap_or_default();
+    format!("event: {event}\ndata: {json}\n\n").into()
 }
 
 impl Ring {
@@ -461,5 +458,43 @@ mod tests {
         verdict(Health::Terminating, Why::Draining);
         let text = chunk(&mut all).await.unwrap();
         assert_eq!(text.matches("event: health").count(), 2, "{text}");
+    }
+
+    /// A verdict was compared under one lock, and written under two more. A client between them was told the old
+    /// word first, and began after the event with the new one. Two verdicts at once could also leave the older one
+    /// as the last word.
+    #[test]
+    fn whoever_comes_while_a_verdict_changes_is_told_the_newest_one() {
+        const EACH: u32 = 2_000;
+        let events = Events::holding(8);
+        let verdict = |number| Verdict {
+            health: Health::Ready,
+            why: Why::Serves(Epoch::new(number)),
+        };
+        events.verdict(verdict(0));
+        std::thread::scope(|scope| {
+            let (done, is_done) = std::sync::mpsc::channel::<()>();
+            for first in [0, EACH] {
+                let (events, done) = (events.clone(), done.clone());
+                scope.spawn(move || {
+                    for number in first..first + EACH {
+                        events.verdict(verdict(number));
+                    }
+                    drop(done);
+                });
+            }
+            drop(done);
+            while is_done.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                let ring = events.ring();
+                let is_last = ring.held.back() == ring.health.as_ref();
+                let is_told = ring.verdict.is_some_and(|verdict| {
+                    let health = ring.health.as_deref().unwrap_or_default();
+                    health.contains(&verdict.why.to_string())
+                });
+                assert!(is_last && is_told, "{ring:?}");
+            }
+        });
+        let newest = events.ring().newest;
+        assert_eq!(*events.0.newest.borrow(), Some(newest));
     }
 }
