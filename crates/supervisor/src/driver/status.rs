@@ -81,6 +81,7 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
             Some(missing) => Some(awaited_in_words(missing)),
             None => status.held.map(|held| held_in_words(held, status)),
         },
+        awaited: known.awaited,
         problem: problem.or_else(|| deaf.then(|| NOBODY_LISTENS.to_owned())),
         retries_left: status.retries_left,
         base_id: facts.base_id,
@@ -256,8 +257,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_of_the_awaited_files_holds_the_start() {
         let held = |missing: &[&str]| {
-            let missing = missing.iter().map(ToString::to_string).collect();
-            let told = told_of(Vec::new(), |known, _| known.awaited = Some(missing));
+            let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            let told = told_of(Vec::new(), |known, _| known.awaited = Some(missing.clone()));
+            assert_eq!(told.awaited.as_ref(), Some(&missing));
             told.held.unwrap()
         };
         assert_eq!(

@@ -221,10 +221,16 @@ mod tests {
                 probe: secret(),
                 why: secret(),
             },
+            Event::AwaitsFiles(vec![secret()]),
+            Event::Ending {
+                urgency: Urgency::Drain,
+                by: EndedBy::Job(JobDone::ProcessEnded(4711)),
+            },
         ];
         for event in events {
             let told = of_operator(&event);
             assert!(!told.text.contains("SECRET"), "{told:?}");
+            assert!(!told.text.contains("4711"), "{told:?}");
             assert!(!told.text.is_empty());
         }
     }

@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
+use handover_supervisor::AwaitedFiles;
 use handover_supervisor::agent::core::Urgency;
+use handover_supervisor::control::wire::Status;
 use handover_supervisor::status_server::StatusListener;
+use handover_supervisor::watch::Rescan;
 use handover_test_support::http;
 use handover_test_support::limit::within;
 use tokio::time::{Duration, sleep};
 
-use crate::support::{LIMIT, Place, Plain, Running};
+use crate::support::{LIMIT, Place, Plain, Running, status_when};
 
 fn listener() -> (StatusListener, SocketAddr) {
     let listener = StatusListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -17,13 +20,18 @@ fn listener() -> (StatusListener, SocketAddr) {
     (listener, address)
 }
 
-/// The status code, and the first line; nothing where nobody answers.
-async fn get(address: SocketAddr, path: &'static str) -> Option<(u16, String)> {
+/// The status code, and the text; nothing where nobody answers.
+async fn text(address: SocketAddr, path: &'static str) -> Option<(u16, String)> {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || tell.send(http::get(address, path, LIMIT)));
     let answer = told.await.unwrap().ok()?;
-    let text = answer.text();
-    Some((answer.status, text.lines().next()?.to_owned()))
+    Some((answer.status, answer.text()))
+}
+
+/// The status code, and the first line; nothing where nobody answers.
+async fn get(address: SocketAddr, path: &'static str) -> Option<(u16, String)> {
+    let (code, text) = text(address, path).await?;
+    Some((code, text.lines().next()?.to_owned()))
 }
 
 async fn until(address: SocketAddr, path: &'static str, code: u16, word: &str) {
@@ -53,6 +61,30 @@ async fn a_program_of_ones_own_is_shown_as_it_is_desired_and_no_longer_once_it_h
     running.handle.terminate(Urgency::Drain);
     running.ended().await;
     assert_eq!(get(address, "/healthz/live").await, None);
+}
+
+#[tokio::test]
+async fn awaited_files_are_named_at_the_control_socket_alone() {
+    let place = Place::with("one");
+    let (listener, address) = listener();
+    let key = place.path().join("private.key");
+    let awaited = AwaitedFiles::watch(&[key], None, Rescan::Never).unwrap();
+    let supervisor = place.supervisor(Plain::default()).await_files(awaited);
+    let running = Running::start(supervisor.status_server(Some(listener)));
+    let names_it = |status: &Status| {
+        let held = status.held.as_deref().unwrap_or_default();
+        held.contains("private.key")
+    };
+    status_when(&place, "the missing file", names_it).await;
+    let (code, status) = text(address, "/status").await.unwrap();
+    assert_eq!(code, 200);
+    assert!(status.contains("files are awaited"), "{status}");
+    for path in ["/", "/status", "/healthz/ready", "/metrics"] {
+        let (_, text) = text(address, path).await.unwrap();
+        assert!(!text.contains("private.key"), "{path}: {text}");
+    }
+    running.handle.terminate(Urgency::Drain);
+    running.ended().await;
 }
 
 #[tokio::test]
