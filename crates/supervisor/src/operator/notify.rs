@@ -166,7 +166,7 @@ impl<C: Clone + Eq> Operator<C> {
             };
         }
         match (self.agent.live(), self.agent.standing) {
-            (None, _) if self.is_gated() => Summary::AwaitingFiles,
+            (None, _) if self.awaits_files() => Summary::AwaitingFiles,
             (None, _) => Summary::Starting,
             (Some(epoch), _) if self.looks.listening() == Some(false) => {
                 Summary::NotListening(epoch)

@@ -28,7 +28,7 @@ impl<C> Operator<C> {
         Operator {
             settings: self.settings,
             now: self.now,
-            gate: self.gate.clone(),
+            awaits: self.awaits.clone(),
             wanted: self.wanted.as_ref().map(|wanted| Wanted {
                 reading: wanted.reading.rename(names),
                 stands_in: wanted.stands_in,

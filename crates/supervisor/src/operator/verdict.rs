@@ -154,7 +154,7 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// Returns why what is desired does not serve, with this live epoch; `None` if it serves.
     fn lacking(&self, live: Option<Epoch>) -> Option<Lacking> {
-        if self.is_gated() {
+        if self.awaits_files() {
             return Some(Lacking::AwaitsFiles);
         }
         if self.problem.is_some() {
