@@ -176,7 +176,6 @@ where
             }
             None => self.operator.handle_timeout(now),
         }
-        self.world.metrics.operator_is(self.operator.gauges());
         None
     }
 
@@ -230,8 +229,12 @@ where
         );
     }
 
-    /// Tells those who follow the events whether clients should be sent here.
+    /// Tells those who follow the events whether clients should be sent here, and the metrics what is so.
+    ///
+    /// Between two inputs that belong together the operator may claim what is over: that a change was read is
+    /// known before the agent has shown what becomes of it.
     fn tell_the_verdict(&self) {
+        self.world.metrics.operator_is(self.operator.gauges());
         if let Some(server) = &self.world.status_server {
             server.events().verdict(self.operator.verdict());
         }

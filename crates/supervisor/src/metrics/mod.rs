@@ -166,7 +166,7 @@ impl Shared {
         self.lock().operator_event(SystemTime::now(), event, gauges);
     }
 
-    /// Keeps what the operator says of itself after a step.
+    /// Keeps what the operator says of itself, once it was told everything that has happened.
     pub(crate) fn operator_is(&self, gauges: Gauges) {
         self.lock().operator_is(SystemTime::now(), gauges);
     }

@@ -96,7 +96,6 @@ pub use self::messages::{
 pub use self::trial::{Probation, Unfit};
 pub use self::verdict::{Health, Lacking, Verdict, Why};
 pub use self::view::Gauges;
-pub(crate) use self::view::is_current;
 
 /// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
 type Constant = &'static str;

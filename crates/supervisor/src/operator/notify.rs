@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use handover_core::{Phase, Standing, Timestamp, Urgency};
+use handover_core::{Phase, Timestamp, Urgency};
 
 use super::{Deadline, DeadlineReason, Notification, Operator, Output, Summary};
 
@@ -148,13 +148,6 @@ impl<C: Clone + Eq> Operator<C> {
         self.outputs.push_back(Output::Notify(notification));
     }
 
-    /// Whether the desired configuration is what the files ask for: they were read, and nothing stands
-    /// in for them.
-    fn has_what_files_say(&self) -> bool {
-        let stands_in = self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in);
-        self.problem.is_none() && !stands_in
-    }
-
     fn summary(&self) -> Summary {
         if self.is_ending() {
             return match (self.urgency, self.agent.phase) {
@@ -165,19 +158,13 @@ impl<C: Clone + Eq> Operator<C> {
                 | (Some(Urgency::Stop | Urgency::Kill), _) => Summary::Stopping,
             };
         }
-        match (self.agent.live(), self.agent.standing) {
-            (None, _) if self.awaits_files() => Summary::AwaitingFiles,
-            (None, _) => Summary::Starting,
-            (Some(epoch), _) if self.looks.listening() == Some(false) => {
-                Summary::NotListening(epoch)
-            }
-            (Some(_), _) if !self.looks.let_clients_in() => Summary::Starting,
-            (Some(epoch), Standing::Live(desired))
-                if desired == epoch && self.has_what_files_say() =>
-            {
-                Summary::Serving(epoch)
-            }
-            (Some(epoch), _) => Summary::ServingAnother(epoch),
+        match self.agent.live() {
+            None if self.awaits_files() => Summary::AwaitingFiles,
+            None => Summary::Starting,
+            Some(epoch) if self.looks.listening() == Some(false) => Summary::NotListening(epoch),
+            Some(_) if !self.looks.let_clients_in() => Summary::Starting,
+            Some(epoch) if self.is_asked_for(epoch) => Summary::Serving(epoch),
+            Some(epoch) => Summary::ServingAnother(epoch),
         }
     }
 }

@@ -209,6 +209,7 @@ impl<C> Reply<C> {
                 stands_in: overview.stands_in,
                 problem: overview.problem.clone(),
                 ready: overview.ready,
+                current: overview.current,
                 listening: overview.listening,
                 urgency: overview.urgency,
                 probation: overview.probation,

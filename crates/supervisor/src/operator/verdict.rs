@@ -166,8 +166,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         match self.agent.standing {
             Standing::Live(desired) if Some(desired) == live => {
-                let stands_in = self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in);
-                stands_in.then_some(Lacking::StandIn)
+                self.stands_in().then_some(Lacking::StandIn)
             }
             Standing::Live(_) | Standing::Ending => Some(Lacking::Asked),
             Standing::Nothing if self.wanted.is_some() => Some(Lacking::Asked),

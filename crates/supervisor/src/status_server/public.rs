@@ -232,7 +232,7 @@ pub(super) mod tests {
                     leaves(at, item, visit);
                 }
             }
-            _ => visit(at, value),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => visit(at, value),
         }
     }
 

@@ -63,6 +63,52 @@ async fn a_program_of_ones_own_is_shown_as_it_is_desired_and_no_longer_once_it_h
     assert_eq!(get(address, "/healthz/live").await, None);
 }
 
+/// The value of a metric without labels.
+async fn metric(address: SocketAddr, name: &str) -> Option<String> {
+    let (_, text) = text(address, "/metrics").await?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map(str::to_owned)
+}
+
+/// That a file can be read again was taken for a success: for a moment, the older configuration served and nothing
+/// was wrong, because the agent had yet to hear of the new one.
+#[tokio::test]
+async fn a_reload_is_no_success_before_the_agent_was_asked_for_it() {
+    const SUCCESS: &str = "handover_last_reload_success_timestamp_seconds";
+    const FAILED: &str = "handover_epochs_failed_total";
+    let place = Place::with("one");
+    let (listener, address) = listener();
+    let supervisor = place.supervisor(Plain::default());
+    let running = Running::start(supervisor.status_server(Some(listener)));
+    until(address, "/healthz/current", 200, "READY").await;
+    let success = metric(address, SUCCESS).await;
+    assert!(success.is_some());
+    place.write("wrong");
+    until(address, "/healthz/current", 503, "DEGRADED").await;
+    assert_eq!(metric(address, FAILED).await.as_deref(), Some("0"));
+    place.write("rejected");
+    within(LIMIT, "the failure", async {
+        while metric(address, FAILED).await.as_deref() != Some("1") {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let reload = metric(address, "handover_last_reload_successful").await;
+    assert_eq!(
+        (reload.as_deref(), metric(address, SUCCESS).await),
+        (Some("0"), success.clone())
+    );
+    place.write("one");
+    until(address, "/healthz/current", 200, "READY").await;
+    let reload = metric(address, "handover_last_reload_successful").await;
+    assert_eq!(reload.as_deref(), Some("1"));
+    assert_ne!(metric(address, SUCCESS).await, success);
+    running.handle.terminate(Urgency::Drain);
+    running.ended().await;
+}
+
 #[tokio::test]
 async fn awaited_files_are_named_at_the_control_socket_alone() {
     let place = Place::with("one");
