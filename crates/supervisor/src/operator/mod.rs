@@ -85,6 +85,7 @@ pub use self::awaits::FileWait;
 pub use self::evidence::{
     ErrorRise, EvidenceRules, Examination, ProbeResult, Probed, Seen, Totals,
 };
+pub(crate) use self::notify::LastReports;
 pub use self::rename::Rename;
 
 pub use self::messages::{
