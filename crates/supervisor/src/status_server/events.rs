@@ -22,7 +22,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::words::{self, Told};
+use super::words::{self, Told, Word};
 use crate::operator::{Event, Health, Verdict};
 
 /// How many events are held.
@@ -108,7 +108,7 @@ impl Events {
         });
         if differs {
             let text = verdict.why.to_string();
-            let written = written("health", None, Some(verdict.health), &text);
+            let written = written(Word::Health, None, Some(verdict.health), &text);
             // A client that comes between the two would read the old word first and never the new one.
             ring.health = Some(Arc::clone(&written));
             self.push(ring, written);
@@ -121,7 +121,7 @@ impl Events {
             match events.recv().await {
                 Ok(event) => self.write(&words::of_agent(&event)),
                 Err(RecvError::Lagged(missed)) => self.write(&Told {
-                    event: "unheard",
+                    event: Word::Unheard,
                     epoch: None,
                     text: format!("{missed} events were not heard of"),
                 }),
@@ -204,7 +204,8 @@ impl Events {
     fn missed(&self, missed: u64, oldest: u64) -> String {
         let last = oldest.saturating_sub(1);
         let run = &self.0.run;
-        format!("id: {run}-{last}\nevent: missed\ndata: {{\"missed\":{missed}}}\n\n")
+        let event = Word::Missed.text();
+        format!("id: {run}-{last}\nevent: {event}\ndata: {{\"missed\":{missed}}}\n\n")
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -214,7 +215,8 @@ impl Events {
 }
 
 /// An event of this moment, without its id.
-fn written(event: &str, epoch: Option<u32>, health: Option<Health>, text: &str) -> Arc<str> {
+fn written(event: Word, epoch: Option<u32>, health: Option<Health>, text: &str) -> Arc<str> {
+    let event = event.text();
     let data = Data {
         at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         event,
@@ -347,7 +349,7 @@ mod tests {
 
     fn happen(events: &Events, number: u64) {
         events.write(&Told {
-            event: "test",
+            event: Word::Other,
             epoch: None,
             text: format!("number {number}"),
         });
@@ -375,7 +377,7 @@ mod tests {
         happen(&events, 3);
         let text = chunk(&mut body).await.unwrap();
         assert_eq!(ids(&events, &text), [2, 3]);
-        assert!(text.contains("event: test\ndata: {\"at\":\""), "{text}");
+        assert!(text.contains("event: other\ndata: {\"at\":\""), "{text}");
         assert!(text.contains("\"text\":\"number 3\"}\n\n"), "{text}");
         assert_eq!(chunk(&mut body).await.as_deref(), Some(": alive\n\n"));
         happen(&events, 4);
