@@ -7,7 +7,7 @@ use handover_core::{Epoch, EpochState, Event, Exit, GaveUp, Purpose, Timestamp};
 use handover_process::{ExitCause, Signal};
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::catalogue::BUCKETS;
+use super::catalogue::{BUCKETS, STAGES};
 use super::{Observed, State};
 use crate::control::wire::Counters;
 use crate::operator::{self, Gauges};
@@ -81,7 +81,11 @@ impl Metrics {
             cut_connections: None,
             uncounted_ends: 0,
             failed_reads: 0,
-            stages: BTreeMap::new(),
+            // One that appeared with its first observation would hide it from `increase()`.
+            stages: STAGES
+                .iter()
+                .map(|stage| (*stage, Histogram::new(BUCKETS)))
+                .collect(),
             envoy: None,
             base_id: None,
             reload: Reload::default(),
