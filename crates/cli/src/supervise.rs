@@ -66,7 +66,7 @@ fn problem(ended: &Ended, drain_time_flag: &str) -> Option<String> {
 impl From<BuildError> for Fatal {
     fn from(error: BuildError) -> Self {
         let code = match error {
-            BuildError::Policy(_) | BuildError::AwaitsWithStandIn => ExitCode::USAGE,
+            BuildError::Policy(_) | BuildError::AwaitsWithStandIn { .. } => ExitCode::USAGE,
             BuildError::Files(_) => ExitCode::CONFIG,
             BuildError::Watch(_) | _ => ExitCode::OS,
         };

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// How late a limit is noticed at most by a process that has been running.
 pub const LATE: Duration = Duration::from_millis(100);
@@ -29,16 +29,69 @@ pub const LOOK_AROUND: Duration = Duration::from_millis(900);
 #[error("not done within the time limit")]
 pub struct TimedOut;
 
+/// A time limit that is kept outside of the wait for it.
+///
+/// A wait that is given up and begun again, as in a loop around [`tokio::select!`], must not begin its limit
+/// again, nor the look around after it. Otherwise whatever disturbs the wait puts the limit off for ever.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use std::time::Duration;
+///
+/// use handover_runtime::time_limit::Limit;
+/// use tokio::time::{Instant, interval};
+///
+/// let mut disturbances = interval(Duration::from_millis(2));
+/// let mut limit = Limit::at(Instant::now() + Duration::from_millis(20));
+/// loop {
+///     tokio::select! {
+///         () = limit.passed() => break,
+///         _ = disturbances.tick() => {}
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    at: Instant,
+    /// Whether the world is looked at because the limit was missed.
+    looks_around: bool,
+}
+
+impl Limit {
+    /// Returns the limit at this moment.
+    #[must_use]
+    pub fn at(at: Instant) -> Self {
+        Self {
+            at,
+            looks_around: false,
+        }
+    }
+
+    /// Waits until the limit has passed, and looks around once if it was missed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the next call goes on with the same wait.
+    pub async fn passed(&mut self) {
+        sleep_until(self.at).await;
+        if !self.looks_around && was_missed(self.at) {
+            self.looks_around = true;
+            self.at = Instant::now() + LOOK_AROUND;
+            sleep_until(self.at).await;
+        }
+    }
+}
+
 /// Waits until `at`, and looks around where that was missed.
 ///
 /// # Cancel safety
 ///
-/// Cancel safe: nothing is lost when the future is dropped.
+/// Nothing is lost when the future is dropped. The look around begins again with the next call: use a [`Limit`]
+/// for a wait that is disturbed often.
 pub async fn until(at: Instant) {
-    sleep_until(at).await;
-    if was_missed(at) {
-        sleep(LOOK_AROUND).await;
-    }
+    Limit::at(at).passed().await;
 }
 
 /// Returns whether a moment lies so far in the past that this process did not run when it came.
@@ -86,7 +139,7 @@ mod tests {
     use super::*;
     use std::future::pending;
     use tokio::sync::oneshot;
-    use tokio::time::advance;
+    use tokio::time::{advance, sleep};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -129,5 +182,22 @@ mod tests {
         let woke = Instant::now();
         assert_eq!(waiting.await.expect("no panic"), Err(TimedOut));
         assert!(woke.elapsed() <= LOOK_AROUND, "{:?}", woke.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_given_up_again_and_again_puts_its_limit_off_by_nothing() {
+        let disturbed = async |mut limit: Limit| {
+            let started = Instant::now();
+            while timeout(LATE / 3, limit.passed()).await.is_err() {
+                assert!(started.elapsed() < 3 * SECOND, "the wait has no end");
+            }
+            started.elapsed()
+        };
+        let took = disturbed(Limit::at(Instant::now() + SECOND)).await;
+        assert!(took < SECOND + LATE, "{took:?}");
+        let missed = Limit::at(Instant::now());
+        advance(60 * SECOND).await;
+        let took = disturbed(missed).await;
+        assert!(took >= LOOK_AROUND && took < LOOK_AROUND + LATE, "{took:?}");
     }
 }

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use handover_watch::{FileState, Rescan, WatchError, Watcher};
-use tracing::warn;
 
+use crate::due_look::DueLook;
 use crate::operator::FileWait;
-
-/// How long a look may take before what was seen earlier counts.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Files without which nothing is started, and how they are awaited. By default there are none.
 #[derive(Debug, Default)]
@@ -17,7 +14,7 @@ pub struct AwaitedFiles {
     watcher: Option<Watcher>,
     limit: Option<Duration>,
     /// Whether the operator wants to know what is missing at this moment.
-    look_due: bool,
+    look: DueLook,
 }
 
 impl AwaitedFiles {
@@ -46,7 +43,7 @@ impl AwaitedFiles {
         Ok(Self {
             watcher: Some(Watcher::new(paths)?.rescan(rescan)),
             limit,
-            look_due: false,
+            look: DueLook::default(),
         })
     }
 
@@ -56,9 +53,16 @@ impl AwaitedFiles {
         self.watcher.as_ref().map(|_| FileWait { limit })
     }
 
+    /// The files that are awaited, for people.
+    pub(crate) fn names(&self) -> String {
+        let paths = self.watcher.iter().flat_map(Watcher::paths);
+        let names: Vec<_> = paths.map(|path| format!("`{}`", path.display())).collect();
+        names.join(", ")
+    }
+
     /// Lets [`AwaitedFiles::found`] look at the files at once, and return even if nothing has changed.
     pub(crate) fn look_soon(&mut self) {
-        self.look_due = true;
+        self.look.request(self.watcher.as_mut());
     }
 
     /// Watches them no longer.
@@ -75,15 +79,8 @@ impl AwaitedFiles {
         let Some(watcher) = &mut self.watcher else {
             return std::future::pending().await;
         };
-        if self.look_due {
-            let looked = tokio::time::timeout(LOOK_LIMIT, watcher.look()).await;
-            self.look_due = false;
-            if looked.is_err() {
-                warn!(
-                    "the awaited files could not be looked at within {LOOK_LIMIT:?}: what was seen of \
-                     them before counts"
-                );
-            }
+        if self.look.is_due() {
+            self.look.ended(watcher, "awaited files").await;
         } else {
             watcher.changed().await;
         }
@@ -115,6 +112,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::due_look::LOOK_LIMIT;
+    use crate::due_look::tests::{Hanging, disturbed};
 
     async fn missing(paths: &[PathBuf]) -> Vec<String> {
         let mut files = AwaitedFiles::watch(paths, None, Rescan::Never).unwrap();
@@ -157,5 +156,18 @@ mod tests {
         while !files.found().await.is_empty() {}
         std::fs::remove_file(&paths[1]).unwrap();
         assert_eq!(files.found().await.len(), 1);
+    }
+
+    /// Whoever asked for the status every 100 ms kept the supervisor from ever ending this wait.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_without_an_end_is_waited_for_no_longer_when_something_else_happens_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [dir.path().join("key")];
+        let mut files = AwaitedFiles::watch(&paths, None, Rescan::Never).unwrap();
+        let _hanging = Hanging::begin();
+        files.look_soon();
+        let (missing, took) = disturbed(async || files.found().await).await;
+        assert_eq!(missing.len(), 1);
+        assert!(took >= LOOK_LIMIT && took < LOOK_LIMIT * 2, "{took:?}");
     }
 }

@@ -28,7 +28,7 @@ use tracing::error;
 use crate::control::{Control, Name, PendingAsk};
 use crate::metrics;
 use crate::operator::{
-    self, AgentView, AskId, Call, ChangeId, Clients, Deadline, Ending, EpochView, Input, LookId,
+    self, AgentView, AskId, Call, ChangeId, Clients, Ending, EpochView, Input, LastReports, LookId,
     Notification, Operator, Output, ReadFailure, ReadId, Reading, Report, Settlement, TakenIn,
     Verdict,
 };
@@ -176,20 +176,31 @@ where
             }
             None => self.operator.handle_timeout(now),
         }
-        self.world.metrics.operator_is(self.operator.gauges());
         None
     }
 
     /// Ends without the operator, of which nothing can be expected any more. Each further signal to end
-    /// means more, as ever.
+    /// means more, as ever. The service manager still hears what it must; the listener of the user does not,
+    /// as it may be what has panicked.
     pub(crate) async fn drain_without_the_operator(&mut self, message: String) -> Ending {
+        let manager = self.world.service_manager.clone();
+        let mut reports = manager.map(|manager| (LastReports::new(manager.expects()), manager));
         let mut urgency = Urgency::Drain;
-        let mut last = None;
+        let (mut asked, mut last) = (None, None);
         let agent = loop {
-            self.world.handle.terminate(urgency);
+            if asked.replace(urgency) != Some(urgency) {
+                self.world.handle.terminate(urgency);
+            }
             if self.agent_ended {
                 break Err("it was seen to end before".to_owned());
             }
+            let now = Timestamp::new(self.started.elapsed());
+            let due_at = reports.as_mut().and_then(|(reports, manager)| {
+                for notification in reports.due(now, urgency) {
+                    manager.notify(notification);
+                }
+                reports.next(now)
+            });
             tokio::select! {
                 biased;
                 ended = &mut self.world.agent => break ended.map_err(panic_of),
@@ -200,6 +211,7 @@ where
                         Urgency::Stop | Urgency::Kill => Urgency::Kill,
                     };
                 }
+                () = due(due_at, self.started) => {}
             }
         };
         Ending {
@@ -230,8 +242,12 @@ where
         );
     }
 
-    /// Tells those who follow the events whether clients should be sent here.
+    /// Tells those who follow the events whether clients should be sent here, and the metrics what is so.
+    ///
+    /// Between two inputs that belong together the operator may claim what is over: that a change was read is
+    /// known before the agent has shown what becomes of it.
     fn tell_the_verdict(&self) {
+        self.world.metrics.operator_is(self.operator.gauges());
         if let Some(server) = &self.world.status_server {
             server.events().verdict(self.operator.verdict());
         }
@@ -255,7 +271,7 @@ where
 
     async fn wait(&mut self) -> Result<Option<Input<P::Config>>, Questioned> {
         let world = &mut self.world;
-        let deadline = self.operator.poll_timeout();
+        let deadline = self.operator.poll_timeout().map(|deadline| deadline.at);
         let input = tokio::select! {
             biased;
             ended = &mut world.agent, if !self.agent_ended => {
@@ -585,8 +601,8 @@ async fn next_gone(asks: &mut BTreeMap<AskId, PendingAsk>) -> AskId {
 }
 
 /// Waits until the deadline, or for ever where there is none.
-async fn due(deadline: Option<Deadline>, started: Instant) {
-    match deadline.and_then(|deadline| started.checked_add(deadline.at.elapsed())) {
+async fn due(at: Option<Timestamp>, started: Instant) {
+    match at.and_then(|at| started.checked_add(at.elapsed())) {
         Some(at) => sleep_until(at).await,
         None => pending().await,
     }

@@ -1,15 +1,13 @@
 //! The files that a configuration is read from, compared by content.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use handover_watch::{FileState, Rescan, Snapshot, WatchError, Watcher};
 use tracing::warn;
 
 use crate::control::wire::Watching;
+use crate::due_look::{DueLook, LOOK_LIMIT};
 
-/// How long a look may take that something waits for, before what was seen earlier counts.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// How many problems are named; the rest is counted.
 const MOST_NAMED: usize = 20;
 
@@ -18,7 +16,7 @@ pub struct Files {
     /// None when no path is watched: then there is nothing to listen to.
     watcher: Option<Watcher>,
     /// Whether somebody wants to know what they hold at this moment.
-    look_due: bool,
+    look: DueLook,
 }
 
 impl Files {
@@ -38,7 +36,7 @@ impl Files {
         };
         Ok(Self {
             watcher,
-            look_due: false,
+            look: DueLook::default(),
         })
     }
 
@@ -93,7 +91,7 @@ impl Files {
 
     /// Lets [`Files::changed`] look at the files at once, and return even if nothing has changed.
     pub(crate) fn look_soon(&mut self) {
-        self.look_due = true;
+        self.look.request(self.watcher.as_mut());
     }
 
     /// Waits until the files hold something else, and tells which do.
@@ -102,19 +100,14 @@ impl Files {
     ///
     /// Cancel safe: a change is told by the next call.
     pub(crate) async fn changed(&mut self) -> Vec<PathBuf> {
-        if self.look_due {
-            let looked = match &mut self.watcher {
-                Some(watcher) => tokio::time::timeout(LOOK_LIMIT, watcher.look()).await,
-                None => Ok(None),
+        if self.look.is_due() {
+            let change = match &mut self.watcher {
+                Some(watcher) => self.look.ended(watcher, "watched files").await,
+                None => {
+                    self.look = DueLook::default();
+                    None
+                }
             };
-            self.look_due = false;
-            let change = looked.unwrap_or_else(|_| {
-                warn!(
-                    "the files could not be looked at within {LOOK_LIMIT:?}: what was seen of them \
-                     before counts"
-                );
-                None
-            });
             return change.map(|change| change.paths).unwrap_or_default();
         }
         match &mut self.watcher {
@@ -146,6 +139,7 @@ fn some_of(mut problems: impl Iterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::due_look::tests::{Hanging, disturbed};
 
     #[test]
     fn a_long_list_is_cut_and_counted() {
@@ -153,5 +147,18 @@ mod tests {
         assert_eq!(problems(2), ["0", "1"]);
         assert_eq!(problems(20).len(), 20);
         assert_eq!(problems(1020).last().unwrap(), "1000 more");
+    }
+
+    /// Whoever asked for the status every 100 ms kept every reload from its end.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_without_an_end_is_waited_for_no_longer_when_something_else_happens_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [dir.path().join("envoy.yaml")];
+        let mut files = Files::watch(&paths, &[], Rescan::Never).unwrap();
+        let _hanging = Hanging::begin();
+        files.look_soon();
+        let (changed, took) = disturbed(async || files.changed().await).await;
+        assert_eq!(changed.len(), 0);
+        assert!(took >= LOOK_LIMIT && took < LOOK_LIMIT * 2, "{took:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The job that an instance was started for: when it is done, the instance drains and ends.
 
 use std::future::pending;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use handover_process::{WatchProcessError, WatchedProcess};
@@ -82,28 +83,35 @@ impl Job {
     ///
     /// Cancel safe: a sign is told by the next call.
     pub(crate) async fn done(&mut self) -> JobDone {
-        tokio::select! {
-            pid = process_ended(self.process.as_ref()) => {
-                self.process = None;
-                JobDone::ProcessEnded(pid)
-            }
-            () = file_appeared(self.file.as_mut()) => {
-                self.file = None;
-                JobDone::FileAppeared
+        loop {
+            tokio::select! {
+                ended = process_ended(self.process.as_ref()) => {
+                    let process = self.process.take();
+                    let pid = process.map(|process| process.pid()).unwrap_or_default();
+                    match ended {
+                        Ok(()) => return JobDone::ProcessEnded(pid),
+                        // It is given up, so this is logged once and not for each call.
+                        Err(error) => warn!(
+                            "process {pid} can be watched no longer, so its end will not be noticed: \
+                             {error}; end this instance by a signal or by its control socket"
+                        ),
+                    }
+                }
+                () = file_appeared(self.file.as_mut()) => {
+                    self.file = None;
+                    return JobDone::FileAppeared;
+                }
             }
         }
     }
 }
 
-async fn process_ended(process: Option<&WatchedProcess>) -> u32 {
-    let Some(process) = process else {
-        return pending().await;
-    };
-    if let Err(error) = process.ended().await {
-        warn!("process {} is not watched any more: {error}", process.pid());
-        return pending().await;
+/// Waits until the process has ended, or for ever where there is none.
+async fn process_ended(process: Option<&WatchedProcess>) -> io::Result<()> {
+    match process {
+        Some(process) => process.ended().await,
+        None => pending().await,
     }
-    process.pid()
 }
 
 async fn file_appeared(file: Option<&mut Watcher>) {
@@ -129,7 +137,8 @@ fn is_there(watcher: &Watcher) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
 
     use super::*;
 
@@ -156,5 +165,27 @@ mod tests {
             .with_file(dir.path(), Rescan::Never)
             .unwrap_err();
         assert!(matches!(refused, JobError::FileNotSeen(_)), "{refused}");
+    }
+
+    /// The error was logged again for each signal, client and change, as each of them begins the wait again.
+    #[test]
+    fn a_process_that_can_be_watched_no_longer_is_given_up() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().build().unwrap()
+        };
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let first = runtime();
+        let mut job = first
+            .block_on(async { Job::default().with_process(pid) })
+            .unwrap();
+        // What it is watched with goes with its runtime.
+        drop(first);
+        let waited = runtime()
+            .block_on(async { tokio::time::timeout(Duration::from_millis(10), job.done()).await });
+        assert!(waited.is_err() && job.process.is_none(), "{waited:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }

@@ -28,6 +28,7 @@ extern crate alloc;
 mod awaited;
 pub mod control;
 mod driver;
+mod due_look;
 mod files;
 mod job;
 pub mod metrics;

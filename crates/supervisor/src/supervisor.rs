@@ -82,8 +82,16 @@ pub enum BuildError {
     #[error("cannot start with these files: {0}")]
     Files(String),
     /// Files are awaited, and the source has a configuration to start with before they are there.
-    #[error("a configuration that stands in for another one cannot wait for files")]
-    AwaitsWithStandIn,
+    #[error(
+        "{name} has a configuration to start with before its files can be used, so nothing can wait for \
+         {files}: await no files, or start without a configuration that stands in"
+    )]
+    AwaitsWithStandIn {
+        /// What is supervised.
+        name: String,
+        /// The awaited files.
+        files: String,
+    },
 }
 
 /// How a supervisor has ended.
@@ -365,7 +373,10 @@ where
         let awaits = self.awaited.wait().is_some();
         let has_stand_in = self.source.stand_in().is_some();
         if awaits && has_stand_in {
-            return Err(BuildError::AwaitsWithStandIn);
+            return Err(BuildError::AwaitsWithStandIn {
+                name: self.source.name(),
+                files: self.awaited.names(),
+            });
         }
         if let Some(problem) = files.problem().filter(|_| !has_stand_in && !awaits) {
             return Err(BuildError::Files(problem));

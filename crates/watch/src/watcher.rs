@@ -55,6 +55,8 @@ pub struct Watcher {
     mounts: Option<AsyncFd<File>>,
     snapshot: Arc<Snapshot>,
     look: Option<PendingLook>,
+    /// The look that was asked for.
+    requested: Requested,
     /// What a look has found whose caller gave up before it was told.
     unreported: Option<Change>,
     unrest: Option<Activity>,
@@ -66,6 +68,17 @@ pub struct Watcher {
     gaps: Vec<Gap>,
     /// What was logged of the gaps.
     told: Vec<Gap>,
+}
+
+/// How far a look is that a caller has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Requested {
+    /// There is none.
+    No,
+    /// It begins once the one that is under way has ended.
+    Waiting,
+    /// It has begun.
+    UnderWay,
 }
 
 /// Why paths cannot be watched.
@@ -140,6 +153,7 @@ impl Watcher {
             mounts,
             snapshot: Arc::clone(&looked.snapshot),
             look: None,
+            requested: Requested::No,
             unreported: None,
             unrest: None,
             look_at: None,
@@ -217,12 +231,41 @@ impl Watcher {
     ///
     /// As [`Watcher::changed`].
     pub async fn look(&mut self) -> Option<Change> {
+        self.request_look();
+        self.requested_look().await
+    }
+
+    /// Asks for a look that begins after this moment. [`Watcher::requested_look`] takes it.
+    ///
+    /// Together they are [`Watcher::look`] for a caller that gives up waiting and comes back: it goes on with
+    /// the same look, and a slow file system is not looked at again and again.
+    pub fn request_look(&mut self) {
+        self.requested = Requested::Waiting;
+    }
+
+    /// Takes the look that was asked for, and returns what has changed since [`Watcher::snapshot`]. Returns at
+    /// once if none was asked for since the last one has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the next call waits for the same look.
+    pub async fn requested_look(&mut self) -> Option<Change> {
         self.tell_gaps();
-        // One that is under way may have begun before the change that the caller knows of.
-        self.finish_look().await;
-        self.begin_look(true);
-        self.finish_look().await;
-        self.unreported.take()
+        loop {
+            match self.requested {
+                Requested::No => return self.unreported.take(),
+                // One that is under way may have begun before the change that the caller knows of.
+                Requested::Waiting => {
+                    self.finish_look().await;
+                    self.begin_look(true);
+                    self.requested = Requested::UnderWay;
+                }
+                Requested::UnderWay => {
+                    self.finish_look().await;
+                    self.requested = Requested::No;
+                }
+            }
+        }
     }
 
     fn begin_look(&mut self, thoroughly: bool) {

@@ -68,3 +68,34 @@ async fn a_look_that_is_given_up_keeps_what_the_one_before_it_has_found() {
     };
     assert_eq!(change.paths, [one]);
 }
+
+/// A caller that is disturbed again and again got no look at all: each time it came back, another one was begun.
+#[tokio::test]
+async fn a_look_that_was_asked_for_is_the_same_one_however_often_the_wait_is_given_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = dir.path().join("one");
+    replace(&one, "first");
+    let mut watcher = Watcher::new([&one]).expect("full paths");
+    for content in ["second", "third"] {
+        replace(&one, content);
+        watcher.request_look();
+        // One poll begins the look, which ends on a thread meanwhile.
+        let first = poll_once(watcher.requested_look()).await;
+        sleep(Duration::from_millis(300)).await;
+        let second = match first {
+            Some(change) => Some(change),
+            None => poll_once(watcher.requested_look()).await,
+        };
+        let change = second.expect("it has ended").expect("it has changed");
+        assert_eq!(change.paths, std::slice::from_ref(&one));
+        assert_eq!(poll_once(watcher.requested_look()).await, Some(None));
+    }
+}
+
+async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
+}

@@ -209,3 +209,22 @@ fn the_alert_rules_fire_when_they_should_and_stay_quiet_otherwise() {
         assert!(output.status.success(), "{words:?}: {said}{errors}");
     }
 }
+
+/// The rules have a test for a query of the dashboard. It proves nothing about another query.
+#[test]
+fn the_query_that_is_tested_is_that_of_the_dashboard() {
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana/handover.json")).unwrap();
+    let mut queries = Vec::new();
+    all(&dashboard, "expr", &mut queries);
+    let plain = |query: &str| {
+        let all = query.replace("{instance=~\"$instance\"}", "");
+        all.replace("$__rate_interval", "5m")
+    };
+    let tests = read("deploy/prometheus/alerts.test.yaml");
+    let (_, tested) = tests.split_once("expr: &exits >-\n").unwrap();
+    let tested = tested.lines().next().unwrap().trim();
+    assert!(
+        queries.iter().any(|query| plain(query) == tested),
+        "{tested}"
+    );
+}

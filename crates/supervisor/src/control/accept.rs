@@ -11,6 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use handover_runtime::Shortage;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -110,7 +111,8 @@ pub(crate) async fn accept<L, F>(
                     let now = Instant::now();
                     if lock(&told).is_none_or(|before| now - before > TOLD_AGAIN) {
                         *lock(&told) = Some(now);
-                        tracing::warn!("no connection could be accepted at {where_to}: {error}");
+                        let open = places.connections.number();
+                        tracing::warn!("{}", not_accepted(where_to, open, &error));
                     }
                     // Its descriptor is free once its task has ended.
                     places.connections.dismiss();
@@ -199,7 +201,35 @@ pub(crate) async fn hold<S, V, B>(
     }
 }
 
+/// What is logged of a connection that was not accepted.
+fn not_accepted(where_to: &str, open: usize, error: &io::Error) -> String {
+    let remedy = match Shortage::of(error) {
+        Some(shortage) => format!("raise the limit of {shortage}"),
+        None => "its clients wait meanwhile".to_owned(),
+    };
+    format!(
+        "{where_to} accepts no connection beside the {open} that it has: {error}; this is tried again every \
+         {ACCEPT_PAUSE:?}: {remedy}"
+    )
+}
+
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Nothing in here is left half-way by a panic.
     value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_not_accepted_is_told_with_its_reason_and_a_remedy() {
+        let told = |errno: Errno| not_accepted("the status server", 12, &errno.into());
+        insta::assert_snapshot!([told(Errno::MFILE), told(Errno::PERM)].join("\n"), @r"
+        the status server accepts no connection beside the 12 that it has: Too many open files (os error 24); this is tried again every 100ms: raise the limit of open files of this process (RLIMIT_NOFILE, `ulimit -n`)
+        the status server accepts no connection beside the 12 that it has: Operation not permitted (os error 1); this is tried again every 100ms: its clients wait meanwhile
+        ");
+    }
 }

@@ -48,6 +48,11 @@ pub(crate) struct Connection {
 pub(crate) struct Dismissed(Arc<Notify>);
 
 impl Connections {
+    /// Returns how many there are.
+    pub(crate) fn number(&self) -> usize {
+        self.table().rows.len()
+    }
+
     /// Notes a connection, which owes a request.
     pub(crate) fn enter(self: &Arc<Self>) -> (Connection, Dismissed) {
         let dismiss = Arc::new(Notify::new());

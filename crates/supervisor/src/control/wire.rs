@@ -112,8 +112,11 @@ pub struct Status {
     pub degraded: bool,
     /// Whether health checks fail on request.
     pub drained: bool,
-    /// Why the desired configuration is not being started.
+    /// Why the desired configuration is not being started. While files are awaited, it names them.
     pub held: Option<String>,
+    /// What is missing of the awaited files, one sentence each; nothing while none is awaited.
+    #[serde(default)]
+    pub awaited: Option<Vec<String>>,
     /// Why the files, as they are, ask for nothing that can be run.
     pub problem: Option<String>,
     /// How many retries the desired configuration has left.

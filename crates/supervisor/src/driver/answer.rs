@@ -141,10 +141,10 @@ where
                 },
                 |config| source.describe(config),
             ),
-            stands_in: overview.stands_in,
             problem: overview.problem,
             awaited: overview.awaited,
             ready: overview.ready,
+            current: overview.current,
             listening: overview.listening,
             probation: overview.probation.map(|probation| wire::Probation {
                 epoch: probation.epoch.number(),

@@ -5,19 +5,18 @@ use handover_tokio::Status;
 
 use crate::Facts;
 use crate::control::wire;
-use crate::operator::is_current;
 
 /// What the supervisor adds.
 pub(super) struct Known {
     pub(super) name: String,
     pub(super) desired: wire::Configuration,
-    /// Whether what is desired is only there because the files ask for nothing that can be run.
-    pub(super) stands_in: bool,
     pub(super) problem: Option<String>,
     /// What is missing of the files that are awaited, while they are.
     pub(super) awaited: Option<Vec<String>>,
     /// Whether an epoch serves, as the operator has seen.
     pub(super) ready: bool,
+    /// Whether what serves is what the files ask for, as the operator has decided.
+    pub(super) current: bool,
     /// Whether clients can connect, if that was seen.
     pub(super) listening: Option<bool>,
     pub(super) probation: Option<wire::Probation>,
@@ -69,18 +68,14 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
             Phase::Finished(_) => wire::State::Ended,
         },
         ready,
-        current_is_desired: is_current(
-            status.standing,
-            known.stands_in,
-            problem.is_some(),
-            known.listening,
-        ),
+        current_is_desired: known.current,
         degraded: status.degraded,
         drained: facts.drained,
         held: match &known.awaited {
             Some(missing) => Some(awaited_in_words(missing)),
             None => status.held.map(|held| held_in_words(held, status)),
         },
+        awaited: known.awaited,
         problem: problem.or_else(|| deaf.then(|| NOBODY_LISTENS.to_owned())),
         retries_left: status.retries_left,
         base_id: facts.base_id,
@@ -206,10 +201,10 @@ mod tests {
         let mut known = Known {
             name: "x".to_owned(),
             desired: config("envoy.yaml".to_owned()),
-            stands_in: false,
             problem: None,
             awaited: None,
             ready: true,
+            current: true,
             listening: Some(true),
             watching: wire::Watching::default(),
             probation: None,
@@ -225,7 +220,6 @@ mod tests {
         let deaf = told(false, Some(false), None);
         assert_eq!((deaf.ready, deaf.state), (false, wire::State::Starting));
         assert_eq!(deaf.problem.as_deref(), Some(NOBODY_LISTENS));
-        assert!(!deaf.current_is_desired);
         let deaf = told(false, Some(false), Some("envoy.yaml: no such field"));
         assert_eq!(deaf.problem.as_deref(), Some("envoy.yaml: no such field"));
     }
@@ -236,28 +230,15 @@ mod tests {
             let fine = told(true, listening, None);
             assert_eq!((fine.ready, fine.state), (true, wire::State::Live));
             assert_eq!(fine.problem, None);
-            assert!(fine.current_is_desired);
         }
-    }
-
-    #[tokio::test]
-    async fn what_serves_is_what_is_desired_unless_something_says_otherwise() {
-        let of = |change: fn(&mut Known, &mut Status)| {
-            told_of(vec![epoch(0, EpochState::Live)], change).current_is_desired
-        };
-        assert!(of(|_, _| {}));
-        assert!(!of(|_, status| status.standing = Standing::Nothing));
-        assert!(!of(|known, _| known.stands_in = true));
-        assert!(!of(
-            |known, _| known.problem = Some("no such field".to_owned())
-        ));
     }
 
     #[tokio::test]
     async fn what_is_missing_of_the_awaited_files_holds_the_start() {
         let held = |missing: &[&str]| {
-            let missing = missing.iter().map(ToString::to_string).collect();
-            let told = told_of(Vec::new(), |known, _| known.awaited = Some(missing));
+            let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            let told = told_of(Vec::new(), |known, _| known.awaited = Some(missing.clone()));
+            assert_eq!(told.awaited.as_ref(), Some(&missing));
             told.held.unwrap()
         };
         assert_eq!(

@@ -7,7 +7,7 @@ use handover_core::{Epoch, EpochState, Event, Exit, GaveUp, Purpose, Timestamp};
 use handover_process::{ExitCause, Signal};
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::catalogue::BUCKETS;
+use super::catalogue::{BUCKETS, STAGES};
 use super::{Observed, State};
 use crate::control::wire::Counters;
 use crate::operator::{self, Gauges};
@@ -81,7 +81,11 @@ impl Metrics {
             cut_connections: None,
             uncounted_ends: 0,
             failed_reads: 0,
-            stages: BTreeMap::new(),
+            // One that appeared with its first observation would hide it from `increase()`.
+            stages: STAGES
+                .iter()
+                .map(|stage| (*stage, Histogram::new(BUCKETS)))
+                .collect(),
             envoy: None,
             base_id: None,
             reload: Reload::default(),
@@ -146,14 +150,14 @@ impl Metrics {
         }
     }
 
-    /// Counts an event of the operator, which has these gauges after it.
+    /// Counts an event of the operator, which has these gauges after it. They are not kept: more may follow
+    /// from the same input.
     pub(super) fn operator_event(
         &mut self,
         wall: SystemTime,
         event: &operator::Event,
         gauges: Gauges,
     ) {
-        self.operator_is(wall, gauges);
         match event {
             operator::Event::NotRead(_) => {
                 grow(&mut self.failed_reads);
@@ -174,14 +178,14 @@ impl Metrics {
         }
     }
 
-    /// Keeps what the operator says of itself after a step.
+    /// Keeps what the operator says of itself, once it was told everything that has happened.
     ///
     /// After a failed reload, a file that is put back as it was starts nothing. That it serves again what the
-    /// files ask for is the success then.
+    /// files ask for is the success then. So is an epoch that was live before the operator was heard to desire it.
     pub(super) fn operator_is(&mut self, wall: SystemTime, gauges: Gauges) {
         let is_put_right = gauges.current && !self.gauges.current;
         self.gauges = gauges;
-        if is_put_right && self.reload.successful == Some(false) {
+        if is_put_right && self.reload.successful != Some(true) {
             self.reload_succeeded(wall);
         }
     }

@@ -108,7 +108,7 @@ struct State {
 impl State {
     fn of(status: &Status) -> Self {
         let mut state = Self {
-            held: status.held.map(held),
+            held: status.held.and_then(held),
             retries_left: status.retries_left,
             degraded: status.degraded,
             ..Self::default()
@@ -133,17 +133,18 @@ impl State {
     }
 }
 
-fn held(held: Held) -> &'static str {
-    match held {
+/// The value for a reason; a reason of a later version has none before it has a name.
+fn held(held: Held) -> Option<&'static str> {
+    Some(match held {
         Held::Starting(_) => "starting",
         Held::Aborting(_) => "aborting",
         Held::Cap { .. } => "cap",
         Held::Retry(_) => "retry",
         Held::GivenUp => "given_up",
         Held::NotRestarted => "not_restarted",
-        // A reason of a later version has no value here before it has a name.
-        Held::NumbersUsedUp | _ => "numbers_used_up",
-    }
+        Held::NumbersUsedUp => "numbers_used_up",
+        _ => return None,
+    })
 }
 
 /// The numbers, as those who count and those who ask share them.
@@ -166,7 +167,7 @@ impl Shared {
         self.lock().operator_event(SystemTime::now(), event, gauges);
     }
 
-    /// Keeps what the operator says of itself after a step.
+    /// Keeps what the operator says of itself, once it was told everything that has happened.
     pub(crate) fn operator_is(&self, gauges: Gauges) {
         self.lock().operator_is(SystemTime::now(), gauges);
     }

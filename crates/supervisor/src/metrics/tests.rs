@@ -45,7 +45,7 @@ impl Told {
     fn operator(&mut self, event: &operator::Event, gauges: Gauges) -> &mut Self {
         let wall = self.wall();
         self.metrics.operator_event(wall, event, gauges);
-        self
+        self.operator_is(gauges)
     }
 
     fn operator_is(&mut self, gauges: Gauges) -> &mut Self {

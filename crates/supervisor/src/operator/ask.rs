@@ -193,6 +193,9 @@ pub struct Overview<C> {
     pub problem: Option<String>,
     /// Whether an epoch is live, and a look has found nothing that keeps clients out.
     pub ready: bool,
+    /// Whether what serves is what the files ask for.
+    #[serde(default)]
+    pub current: bool,
     /// Whether clients can connect, if an epoch is live and its sockets can be seen.
     pub listening: Option<bool>,
     /// How urgently everything has to end, if it has.

@@ -1,6 +1,6 @@
 //! Clients that wait until something is so.
 
-use handover_core::{Epoch, Standing};
+use handover_core::Epoch;
 
 use super::{AskState, Condition, OpenAsk, Operator, Refusal, Reply};
 
@@ -50,10 +50,7 @@ impl<C: Clone + Eq> Operator<C> {
     /// meanwhile.
     fn current_epoch(&self) -> Option<Epoch> {
         let is_quiet = self.read.is_none() && self.change.is_none();
-        let wanted = self.wanted.as_ref()?;
-        let is_asked_for = !wanted.stands_in && self.problem.is_none();
-        let is_desired = |epoch: &Epoch| self.agent.standing == Standing::Live(*epoch);
-        let ready = self.ready_epoch().filter(is_desired);
-        ready.filter(|_| is_quiet && is_asked_for)
+        let ready = self.ready_epoch();
+        ready.filter(|epoch| is_quiet && self.is_asked_for(*epoch))
     }
 }

@@ -127,7 +127,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         self.next = Next::IfDifferent;
         self.attempt = None;
-        self.gate = None;
+        self.awaits = None;
         self.answer_each(|ask| {
             matches!(ask.state, AskState::Read { .. }).then_some(Err(Refusal::Ending))
         });

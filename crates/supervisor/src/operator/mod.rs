@@ -37,7 +37,7 @@
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
 //! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
-//! what has failed, `condition` answers those who wait until something is so, `gate` holds the first read until
+//! what has failed, `condition` answers those who wait until something is so, `awaits` holds the first read until
 //! files are there, `notify` tells the service manager, `rename` leaves the content of configurations out,
 //! `verdict` says whether clients should be sent here, `view` is what an operator shows of itself.
 
@@ -45,12 +45,13 @@
 
 mod again;
 mod ask;
+mod awaits;
 mod calls;
 mod changes;
 mod condition;
 mod ending;
 mod evidence;
-mod gate;
+
 mod looks;
 mod messages;
 mod notify;
@@ -68,9 +69,9 @@ use core::time::Duration;
 use handover_core::{Epoch, Timestamp, Urgency};
 
 use self::again::{Attempt, Pause};
+use self::awaits::Awaits;
 use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
-use self::gate::Gate;
 use self::looks::Looks;
 use self::notify::{Heard, Told};
 use self::reading::{OpenRead, Wanted};
@@ -80,10 +81,11 @@ pub use self::ask::{
     AskId, Condition, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait,
     WaitedFor,
 };
+pub use self::awaits::FileWait;
 pub use self::evidence::{
     ErrorRise, EvidenceRules, Examination, ProbeResult, Probed, Seen, Totals,
 };
-pub use self::gate::FileWait;
+pub(crate) use self::notify::LastReports;
 pub use self::rename::Rename;
 
 pub use self::messages::{
@@ -95,7 +97,6 @@ pub use self::messages::{
 pub use self::trial::{Probation, Unfit};
 pub use self::verdict::{Health, Lacking, Verdict, Why};
 pub use self::view::Gauges;
-pub(crate) use self::view::is_current;
 
 /// A sentence of the program. By its own name, `serde` does not take it for a part of what is read.
 type Constant = &'static str;
@@ -254,7 +255,7 @@ pub struct Operator<C> {
     now: Timestamp,
     /// What holds the first read, until one has succeeded.
     #[serde(default)]
-    gate: Option<Gate>,
+    awaits: Option<Awaits>,
     /// What was asked for last.
     wanted: Option<Wanted<C>>,
     /// The other inputs of the configuration that went live last.
@@ -360,7 +361,7 @@ impl<C: Clone + Eq> Operator<C> {
     pub fn new(settings: Settings) -> Self {
         let mut operator = Self::idle(settings);
         match settings.files {
-            Some(_) => operator.shut_the_gate(),
+            Some(_) => operator.await_files(),
             None => operator.read(Next::IfDifferent, false),
         }
         operator.notify();
@@ -385,7 +386,7 @@ impl<C: Clone + Eq> Operator<C> {
         Self {
             settings,
             now: Timestamp::ZERO,
-            gate: None,
+            awaits: None,
             wanted: None,
             served: None,
             problem: None,
@@ -463,7 +464,7 @@ impl<C: Clone + Eq> Operator<C> {
         let tries = self.attempt_deadline().into_iter();
         let looks = self.look_deadline().into_iter();
         let looks = looks.chain(self.examination_deadline());
-        let looks = looks.chain(self.gate_deadline());
+        let looks = looks.chain(self.awaits_deadline());
         let reports = self.alive_deadline().into_iter();
         let reports = reports.chain(self.more_time_deadline());
         limits.chain(tries).chain(looks).chain(reports).min()
@@ -574,7 +575,7 @@ impl<C: Clone + Eq> Operator<C> {
                 Some(why) if next == Next::Cold => {
                     self.answer(id, Err(Refusal::NotSupported(Report::new(why))));
                 }
-                _ if self.is_gated() && !wait.waits() => {
+                _ if self.awaits_files() && !wait.waits() => {
                     let report = self.awaited_report();
                     self.answer(id, Err(Refusal::NotRead(report)));
                 }

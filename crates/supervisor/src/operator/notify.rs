@@ -1,11 +1,12 @@
 //! What a service manager is told: once that an epoch serves, then of each reload and of the end. And
 //! what it must hear again in time, so that it does not end this process.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use handover_core::{Phase, Standing, Timestamp, Urgency};
+use handover_core::{Phase, Timestamp, Urgency};
 
-use super::{Deadline, DeadlineReason, Notification, Operator, Output, Summary};
+use super::{Deadline, DeadlineReason, Notification, Operator, Output, ServiceManager, Summary};
 
 /// What the service manager was told last, apart from the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -25,6 +26,78 @@ pub(super) struct Heard {
     alive: Option<Timestamp>,
     /// That what is under way needs more time. There is none while nothing needs any.
     more_time: Option<Timestamp>,
+}
+
+impl Heard {
+    /// When to report that the loop turns, if the service manager waits for that.
+    fn alive_due(self, manager: ServiceManager, now: Timestamp) -> Option<Timestamp> {
+        let every = manager.alive_every?.max(SHORTEST_ALIVE);
+        Some(self.alive.map_or(now, |last| last.after(every)))
+    }
+
+    /// When to ask for more time, while something takes time.
+    fn more_time_due(self, now: Timestamp) -> Timestamp {
+        let last = self.more_time;
+        last.map_or(now, |last| last.after(MORE_TIME_EVERY))
+    }
+}
+
+/// What a service manager hears of an end without an [`Operator`].
+///
+/// The operator is gone, so it is unknown what was told of the end before. It is told again, which does no harm.
+#[derive(Clone, Debug)]
+pub(crate) struct LastReports {
+    manager: ServiceManager,
+    heard: Heard,
+    /// What was told last of the end.
+    told: Option<Summary>,
+    /// Whether everything is killed, which needs no time.
+    kills: bool,
+}
+
+impl LastReports {
+    /// Returns the reports to this service manager.
+    pub(crate) fn new(manager: ServiceManager) -> Self {
+        Self {
+            manager,
+            heard: Heard::default(),
+            told: None,
+            kills: false,
+        }
+    }
+
+    /// Returns what is told at this moment of an end that is so urgent.
+    pub(crate) fn due(&mut self, now: Timestamp, urgency: Urgency) -> Vec<Notification> {
+        let mut due = Vec::new();
+        if self.told.is_none() {
+            due.push(Notification::Stopping);
+        }
+        let summary = match urgency {
+            Urgency::Drain => Summary::Draining,
+            Urgency::Stop | Urgency::Kill => Summary::Stopping,
+        };
+        if self.told.replace(summary) != Some(summary) {
+            due.push(Notification::Status(summary));
+        }
+        self.kills = urgency == Urgency::Kill;
+        if !self.kills && self.heard.more_time_due(now) <= now {
+            self.heard.more_time = Some(now);
+            due.push(Notification::MoreTime(MORE_TIME));
+        }
+        let alive = self.heard.alive_due(self.manager, now);
+        if alive.is_some_and(|alive| alive <= now) {
+            self.heard.alive = Some(now);
+            due.push(Notification::Alive);
+        }
+        due
+    }
+
+    /// Returns when to ask for the [next](Self::due) reports.
+    pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let more_time = (!self.kills).then(|| self.heard.more_time_due(now));
+        let alive = self.heard.alive_due(self.manager, now);
+        more_time.into_iter().chain(alive).min()
+    }
 }
 
 /// How much more time is asked for at once. A supervisor that hangs is ended after at most this time.
@@ -67,6 +140,8 @@ impl<C: Clone + Eq> Operator<C> {
         match self.told {
             Told::Nothing | Told::Ready | Told::Reloading if self.is_ending() => {
                 self.tell(Told::Stopping, Notification::Stopping);
+                // The time of a start that was asked for before is not that of the stop.
+                self.heard.more_time = None;
             }
             Told::Nothing if is_seen_ready => self.tell(Told::Ready, Notification::Ready),
             Told::Reloading if is_quiet && is_seen_ready => {
@@ -123,36 +198,28 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// When to report that the loop turns.
     fn alive_due(&self) -> Option<Timestamp> {
-        let every = self.settings.service_manager?.alive_every?;
-        let last = self.heard.alive;
-        let due = last.map_or(self.now, |last| last.after(every.max(SHORTEST_ALIVE)));
+        let manager = self.settings.service_manager?;
+        let due = self.heard.alive_due(manager, self.now)?;
         self.ended.is_none().then_some(due)
     }
 
-    /// When to ask for more time. Rule: a start and a drain take the time that they need, because the
-    /// agent has limits of its own for both. A stop has the time that the service manager gives.
+    /// When to ask for more time. Rule: a start, a drain and a stop take the time that they need, because the
+    /// agent has limits of its own for each. A kill needs none, so what outlives it is left to the service
+    /// manager.
     fn more_time_due(&self) -> Option<Timestamp> {
         self.settings.service_manager?;
         let takes_time = match self.told {
             Told::Nothing => true,
             Told::Ready | Told::Reloading => false,
-            Told::Stopping => self.summary() == Summary::Draining,
+            Told::Stopping => self.urgency != Some(Urgency::Kill),
         };
-        let last = self.heard.more_time;
-        let due = last.map_or(self.now, |last| last.after(MORE_TIME_EVERY));
+        let due = self.heard.more_time_due(self.now);
         (takes_time && self.ended.is_none()).then_some(due)
     }
 
     fn tell(&mut self, told: Told, notification: Notification) {
         self.told = told;
         self.outputs.push_back(Output::Notify(notification));
-    }
-
-    /// Whether the desired configuration is what the files ask for: they were read, and nothing stands
-    /// in for them.
-    fn has_what_files_say(&self) -> bool {
-        let stands_in = self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in);
-        self.problem.is_none() && !stands_in
     }
 
     fn summary(&self) -> Summary {
@@ -165,19 +232,70 @@ impl<C: Clone + Eq> Operator<C> {
                 | (Some(Urgency::Stop | Urgency::Kill), _) => Summary::Stopping,
             };
         }
-        match (self.agent.live(), self.agent.standing) {
-            (None, _) if self.is_gated() => Summary::AwaitingFiles,
-            (None, _) => Summary::Starting,
-            (Some(epoch), _) if self.looks.listening() == Some(false) => {
-                Summary::NotListening(epoch)
-            }
-            (Some(_), _) if !self.looks.let_clients_in() => Summary::Starting,
-            (Some(epoch), Standing::Live(desired))
-                if desired == epoch && self.has_what_files_say() =>
-            {
-                Summary::Serving(epoch)
-            }
-            (Some(epoch), _) => Summary::ServingAnother(epoch),
+        match self.agent.live() {
+            None if self.awaits_files() => Summary::AwaitingFiles,
+            None => Summary::Starting,
+            Some(epoch) if self.looks.listening() == Some(false) => Summary::NotListening(epoch),
+            Some(_) if !self.looks.let_clients_in() => Summary::Starting,
+            Some(epoch) if self.is_asked_for(epoch) => Summary::Serving(epoch),
+            Some(epoch) => Summary::ServingAnother(epoch),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::new(Duration::from_millis(millis))
+    }
+
+    fn reports(alive_every: Option<Duration>) -> LastReports {
+        LastReports::new(ServiceManager { alive_every })
+    }
+
+    /// The times in seconds and the reports, with a second signal after 25 seconds and a third after 45.
+    fn heard(mut reports: LastReports) -> String {
+        let mut told = String::new();
+        let mut now = at(0);
+        while now < at(60_000) {
+            let urgency = match now.elapsed().as_secs() {
+                0..25 => Urgency::Drain,
+                25..45 => Urgency::Stop,
+                _ => Urgency::Kill,
+            };
+            for notification in reports.due(now, urgency) {
+                told += &format!("{:>3} {notification:?}\n", now.elapsed().as_secs());
+            }
+            let signals = [25_000, 45_000].map(at).into_iter();
+            let next = signals
+                .filter(|signal| *signal > now)
+                .chain(reports.next(now));
+            now = next.min().unwrap_or(at(60_000));
+        }
+        told
+    }
+
+    #[test]
+    fn an_end_without_the_operator_is_reported_in_time_until_everything_is_killed() {
+        let with_a_watchdog = heard(reports(Some(Duration::from_secs(20))));
+        insta::assert_snapshot!(with_a_watchdog, @r"
+          0 Stopping
+          0 Status(Draining)
+          0 MoreTime(30s)
+          0 Alive
+         10 MoreTime(30s)
+         20 MoreTime(30s)
+         20 Alive
+         25 Status(Stopping)
+         30 MoreTime(30s)
+         40 MoreTime(30s)
+         40 Alive
+        ");
+        let without = with_a_watchdog
+            .lines()
+            .filter(|line| !line.ends_with("Alive"));
+        assert!(heard(reports(None)).lines().eq(without));
     }
 }

@@ -1,7 +1,7 @@
 //! From a wish to a change: the files are read, and what they ask for is passed on.
 
+use super::awaits::Awaits;
 use super::changes::OpenChange;
-use super::gate::Gate;
 use super::{
     Again, AskState, ChangeId, EndedBy, Event, Fault, Ignored, Next, Operator, Output, ReadFailure,
     ReadId, Reading, Reception, Refusal,
@@ -42,7 +42,7 @@ impl<C: Clone + Eq> Operator<C> {
     pub(super) fn read(&mut self, next: Next, look: bool) {
         self.next = self.next.max(next);
         self.attempt = None;
-        if self.gate.as_mut().is_some_and(Gate::holds_a_read) {
+        if self.awaits.as_mut().is_some_and(Awaits::holds_a_read) {
             return;
         }
         self.reads = self.reads.saturating_add(1);
@@ -75,7 +75,7 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     fn has_read(&mut self, reading: Reading<C>) {
-        if self.gate.take().is_some() {
+        if self.awaits.take().is_some() {
             self.outputs.push_back(Output::ForgetFiles);
         }
         self.problem = None;
@@ -134,9 +134,9 @@ impl<C: Clone + Eq> Operator<C> {
     /// The next epoch that was wished for is owed by the next read that succeeds. A cold restart is
     /// not: it cuts connections, and its client was told that it did not happen.
     ///
-    /// While a gate is there, the first read may have failed because an awaited file has vanished again.
+    /// While files are awaited, the first read may have failed because an awaited file has vanished again.
     pub(super) fn not_read(&mut self, failure: ReadFailure) {
-        let Some(failure) = self.keep_for_the_gate(failure) else {
+        let Some(failure) = self.keep_while_files_are_awaited(failure) else {
             return;
         };
         self.next = self.next.min(Next::Renew);

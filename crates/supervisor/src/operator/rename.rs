@@ -28,7 +28,7 @@ impl<C> Operator<C> {
         Operator {
             settings: self.settings,
             now: self.now,
-            gate: self.gate.clone(),
+            awaits: self.awaits.clone(),
             wanted: self.wanted.as_ref().map(|wanted| Wanted {
                 reading: wanted.reading.rename(names),
                 stands_in: wanted.stands_in,
@@ -209,6 +209,7 @@ impl<C> Reply<C> {
                 stands_in: overview.stands_in,
                 problem: overview.problem.clone(),
                 ready: overview.ready,
+                current: overview.current,
                 listening: overview.listening,
                 urgency: overview.urgency,
                 probation: overview.probation,

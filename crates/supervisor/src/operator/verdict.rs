@@ -154,7 +154,7 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// Returns why what is desired does not serve, with this live epoch; `None` if it serves.
     fn lacking(&self, live: Option<Epoch>) -> Option<Lacking> {
-        if self.is_gated() {
+        if self.awaits_files() {
             return Some(Lacking::AwaitsFiles);
         }
         if self.problem.is_some() {
@@ -166,8 +166,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         match self.agent.standing {
             Standing::Live(desired) if Some(desired) == live => {
-                let stands_in = self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in);
-                stands_in.then_some(Lacking::StandIn)
+                self.stands_in().then_some(Lacking::StandIn)
             }
             Standing::Live(_) | Standing::Ending => Some(Lacking::Asked),
             Standing::Nothing if self.wanted.is_some() => Some(Lacking::Asked),

@@ -1,6 +1,6 @@
 //! What an operator shows of itself. Nothing here changes it.
 
-use handover_core::{Standing, Urgency};
+use handover_core::{Epoch, Standing, Urgency};
 
 use super::{
     AskId, AskState, CallId, ChangeId, Ending, ExaminationId, LookId, Operator, Overview, ReadId,
@@ -25,18 +25,6 @@ pub struct Gauges {
     pub unfit: bool,
 }
 
-/// Returns whether what serves is what the files ask for: the desired configuration is live, no stand-in and no
-/// problem is in its place, and clients can connect as far as that was seen.
-#[must_use]
-pub(crate) fn is_current(
-    standing: Standing,
-    stands_in: bool,
-    has_problem: bool,
-    listening: Option<bool>,
-) -> bool {
-    matches!(standing, Standing::Live(_)) && !stands_in && !has_problem && listening != Some(false)
-}
-
 impl<C: Clone + Eq> Operator<C> {
     /// Returns whether an epoch is live, and a look has found nothing that keeps clients out. Sockets
     /// that cannot be seen do not.
@@ -45,19 +33,21 @@ impl<C: Clone + Eq> Operator<C> {
         !self.is_ending() && self.agent.live().is_some() && self.looks.let_clients_in()
     }
 
-    /// Returns whether what serves is what the files ask for.
+    /// Returns whether what serves is what the files ask for, as the [verdict](Self::verdict) says.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        is_current(
-            self.agent.standing,
-            self.stands_in(),
-            self.problem.is_some(),
-            self.looks.listening(),
-        )
+        self.verdict().is_current()
     }
 
-    fn stands_in(&self) -> bool {
+    /// Returns whether what is desired only stands in for what the files ask for.
+    pub(super) fn stands_in(&self) -> bool {
         self.wanted.as_ref().is_some_and(|wanted| wanted.stands_in)
+    }
+
+    /// Returns whether this epoch runs with what the files asked for when they were read last. A change that
+    /// the agent has yet to take in counts for nothing here.
+    pub(super) fn is_asked_for(&self, live: Epoch) -> bool {
+        self.problem.is_none() && !self.stands_in() && self.agent.standing == Standing::Live(live)
     }
 
     /// Returns the state of the operator in a few words.
@@ -142,6 +132,7 @@ impl<C: Clone + Eq> Operator<C> {
             stands_in: self.stands_in(),
             problem: self.problem.as_ref().map(|report| report.message.clone()),
             ready: self.is_ready(),
+            current: self.is_current(),
             listening: self.looks.listening(),
             urgency: self.urgency,
             probation: self.trials.probation(),

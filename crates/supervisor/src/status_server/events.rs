@@ -22,7 +22,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::words::{self, Told};
+use super::words::{self, Told, Word};
 use crate::operator::{Event, Health, Verdict};
 
 /// How many events are held.
@@ -99,7 +99,8 @@ impl Events {
 
     /// Writes the verdict, if it is another one than the last.
     pub(crate) fn verdict(&self, verdict: Verdict) {
-        let before = self.ring().verdict.replace(verdict);
+        let mut ring = self.ring();
+        let before = ring.verdict.replace(verdict);
         let differs = before.is_none_or(|before| {
             before != verdict
                 && (before.health, before.why.to_string())
@@ -107,8 +108,10 @@ impl Events {
         });
         if differs {
             let text = verdict.why.to_string();
-            let written = self.push("health", None, Some(verdict.health), &text);
-            self.ring().health = Some(written);
+            let written = written(Word::Health, None, Some(verdict.health), &text);
+            // A client that comes between the two would read the old word first and never the new one.
+            ring.health = Some(Arc::clone(&written));
+            self.push(ring, written);
         }
     }
 
@@ -118,7 +121,7 @@ impl Events {
             match events.recv().await {
                 Ok(event) => self.write(&words::of_agent(&event)),
                 Err(RecvError::Lagged(missed)) => self.write(&Told {
-                    event: "unheard",
+                    event: Word::Unheard,
                     epoch: None,
                     text: format!("{missed} events were not heard of"),
                 }),
@@ -134,40 +137,27 @@ impl Events {
 
     fn write(&self, told: &Told) {
         let epoch = told.epoch.map(handover_core::Epoch::number);
-        self.push(told.event, epoch, None, &told.text);
+        let written = written(told.event, epoch, None, &told.text);
+        self.push(self.ring(), written);
     }
 
-    fn push(
-        &self,
-        event: &str,
-        epoch: Option<u32>,
-        health: Option<Health>,
-        text: &str,
-    ) -> Arc<str> {
-        let data = Data {
-            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            event,
-            epoch,
-            health,
-            text,
-        };
-        let written: Arc<str> = written(event, &data).into();
-        let mut ring = self.ring();
+    /// Holds an event, and wakes the readers once it is there.
+    fn push(&self, mut ring: MutexGuard<'_, Ring>, written: Arc<str>) {
         ring.newest = ring.newest.saturating_add(1);
-        ring.held.push_back(Arc::clone(&written));
+        ring.held.push_back(written);
         while ring.held.len() > ring.capacity {
             ring.held.pop_front();
         }
         let newest = ring.newest;
         drop(ring);
-        self.0.newest.send_if_modified(|before| {
-            let is_open = before.is_some();
-            if is_open {
-                *before = Some(newest);
+        self.0.newest.send_if_modified(|before| match before {
+            // Another event may have come in between, and was told first.
+            Some(before) if *before < newest => {
+                *before = newest;
+                true
             }
-            is_open
+            Some(_) | None => false,
         });
-        written
     }
 
     /// Returns what a client reads. `last` is the id of the last event that it has seen. A client that has
@@ -214,7 +204,8 @@ impl Events {
     fn missed(&self, missed: u64, oldest: u64) -> String {
         let last = oldest.saturating_sub(1);
         let run = &self.0.run;
-        format!("id: {run}-{last}\nevent: missed\ndata: {{\"missed\":{missed}}}\n\n")
+        let event = Word::Missed.text();
+        format!("id: {run}-{last}\nevent: {event}\ndata: {{\"missed\":{missed}}}\n\n")
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -223,11 +214,19 @@ impl Events {
     }
 }
 
-/// An event without its id.
-fn written(event: &str, data: &Data<'_>) -> String {
+/// An event of this moment, without its id.
+fn written(event: Word, epoch: Option<u32>, health: Option<Health>, text: &str) -> Arc<str> {
+    let event = event.text();
+    let data = Data {
+        at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        event,
+        epoch,
+        health,
+        text,
+    };
     // It has no maps with strange keys, so it can always be written. JSON has no line breaks of its own.
-    let json = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {event}\ndata: {json}\n\n")
+    let json = serde_json::to_string(&data).unwrap_or_default();
+    format!("event: {event}\ndata: {json}\n\n").into()
 }
 
 impl Ring {
@@ -350,7 +349,7 @@ mod tests {
 
     fn happen(events: &Events, number: u64) {
         events.write(&Told {
-            event: "test",
+            event: Word::Other,
             epoch: None,
             text: format!("number {number}"),
         });
@@ -378,7 +377,7 @@ mod tests {
         happen(&events, 3);
         let text = chunk(&mut body).await.unwrap();
         assert_eq!(ids(&events, &text), [2, 3]);
-        assert!(text.contains("event: test\ndata: {\"at\":\""), "{text}");
+        assert!(text.contains("event: other\ndata: {\"at\":\""), "{text}");
         assert!(text.contains("\"text\":\"number 3\"}\n\n"), "{text}");
         assert_eq!(chunk(&mut body).await.as_deref(), Some(": alive\n\n"));
         happen(&events, 4);
@@ -461,5 +460,43 @@ mod tests {
         verdict(Health::Terminating, Why::Draining);
         let text = chunk(&mut all).await.unwrap();
         assert_eq!(text.matches("event: health").count(), 2, "{text}");
+    }
+
+    /// A verdict was compared under one lock, and written under two more. A client between them was told the old
+    /// word first, and began after the event with the new one. Two verdicts at once could also leave the older one
+    /// as the last word.
+    #[test]
+    fn whoever_comes_while_a_verdict_changes_is_told_the_newest_one() {
+        const EACH: u32 = 2_000;
+        let events = Events::holding(8);
+        let verdict = |number| Verdict {
+            health: Health::Ready,
+            why: Why::Serves(Epoch::new(number)),
+        };
+        events.verdict(verdict(0));
+        std::thread::scope(|scope| {
+            let (done, is_done) = std::sync::mpsc::channel::<()>();
+            for first in [0, EACH] {
+                let (events, done) = (events.clone(), done.clone());
+                scope.spawn(move || {
+                    for number in first..first + EACH {
+                        events.verdict(verdict(number));
+                    }
+                    drop(done);
+                });
+            }
+            drop(done);
+            while is_done.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                let ring = events.ring();
+                let is_last = ring.held.back() == ring.health.as_ref();
+                let is_told = ring.verdict.is_some_and(|verdict| {
+                    let health = ring.health.as_deref().unwrap_or_default();
+                    health.contains(&verdict.why.to_string())
+                });
+                assert!(is_last && is_told, "{ring:?}");
+            }
+        });
+        let newest = events.ring().newest;
+        assert_eq!(*events.0.newest.borrow(), Some(newest));
     }
 }

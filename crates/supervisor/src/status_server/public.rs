@@ -10,6 +10,11 @@ use crate::control::wire::{Counters, EpochState, Probation, State, Status};
 
 /// What stands in the place of a text that is not shown.
 pub(super) const NOT_SHOWN: &str = "not shown here: `handover status` shows it";
+/// Why nothing is started while files are awaited, without their paths.
+pub(super) const AWAITS_FILES: &str = "files are awaited: `handover status` shows which";
+/// Why there is no status, whatever the supervisor has said.
+pub(super) const NO_STATUS: &str =
+    "the supervisor has no status at this moment: `handover status` shows the reason";
 
 /// The answer to `GET /status`. Each field has the name and the meaning that it has on the control socket.
 #[derive(Debug, Serialize)]
@@ -91,7 +96,10 @@ impl From<Status> for PublicStatus {
             current_is_desired: status.current_is_desired,
             degraded: status.degraded,
             drained: status.drained,
-            held: status.held,
+            held: match status.awaited {
+                Some(_) => Some(AWAITS_FILES.to_owned()),
+                None => status.held,
+            },
             problem: status.problem.map(|_| NOT_SHOWN),
             retries_left: status.retries_left,
             base_id: status.base_id,
@@ -140,17 +148,19 @@ impl From<crate::control::wire::Epoch> for Epoch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::control::wire;
 
-    /// Every text of it that may hold a secret says so.
-    fn full() -> Status {
-        let secret = || "SECRET".to_owned();
+    /// A status in which no field is empty.
+    pub(crate) fn full() -> Status {
+        let text = || "a text".to_owned();
         Status {
             api: 1,
-            version: "0.1.0".to_owned(),
-            name: "web".to_owned(),
+            version: text(),
+            name: text(),
             pid: 4711,
             uptime_seconds: 1,
             state: State::Live,
@@ -158,24 +168,25 @@ mod tests {
             current_is_desired: false,
             degraded: true,
             drained: false,
-            held: Some("2 epochs run already".to_owned()),
-            problem: Some(secret()),
+            held: Some(text()),
+            awaited: Some(vec![text()]),
+            problem: Some(text()),
             retries_left: Some(3),
             base_id: Some(7),
             desired: wire::Configuration {
-                source: secret(),
-                hash: Some("d1".to_owned()),
+                source: text(),
+                hash: Some(text()),
             },
             current: Some(wire::Configuration {
-                source: secret(),
-                hash: Some("c1".to_owned()),
+                source: text(),
+                hash: Some(text()),
             }),
             epochs: vec![wire::Epoch {
                 epoch: 2,
                 state: EpochState::Live,
                 pid: Some(4711),
                 age_seconds: 3,
-                config_hash: Some("c1".to_owned()),
+                config_hash: Some(text()),
                 active_connections: Some(5),
                 rss_bytes: Some(6),
                 released: false,
@@ -183,45 +194,96 @@ mod tests {
             last_exit: Some(wire::LastExit {
                 epoch: 1,
                 pid: 4711,
-                cause: "exited".to_owned(),
-                sentence: secret(),
-                at: "2026-01-01T00:00:00Z".to_owned(),
+                cause: text(),
+                sentence: text(),
+                at: text(),
                 uptime_seconds: 8,
             }),
             last_failure: Some(wire::LastFailure {
                 epoch: 1,
-                message: secret(),
+                message: text(),
             }),
-            probation: None,
+            probation: Some(Probation {
+                epoch: 2,
+                seconds_left: 9,
+            }),
             unfit: Some(wire::Unfit {
                 epoch: 1,
-                evidence: secret(),
+                evidence: text(),
             }),
             counters: Counters::default(),
             watching: wire::Watching {
-                problems: vec![secret()],
+                problems: vec![text()],
                 rescan_seconds: Some(10.0),
             },
         }
     }
 
+    /// Visits everything in a value that has no parts, with its place.
+    fn leaves(at: &str, value: &mut Value, visit: &mut impl FnMut(&str, &mut Value)) {
+        match value {
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    leaves(&format!("{at}.{key}"), field, visit);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    leaves(at, item, visit);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => visit(at, value),
+        }
+    }
+
+    /// The places at which everyone reads a text or a process id of the control socket.
+    fn shown(status: Status) -> String {
+        let mut inside = serde_json::to_value(status).unwrap();
+        leaves("", &mut inside, &mut |at, value| {
+            // The state is one of a few words, so it can hold nothing else.
+            if value.is_string() && !at.ends_with(".state") {
+                *value = json!("SECRET");
+            }
+        });
+        let secret: Status = serde_json::from_value(inside).unwrap();
+        let mut outside = serde_json::to_value(PublicStatus::from(secret)).unwrap();
+        let mut shown = Vec::new();
+        leaves("", &mut outside, &mut |at, value| {
+            if value.to_string().contains("SECRET") || value == 4711 {
+                shown.push(at.to_owned());
+            }
+        });
+        shown.join(" ")
+    }
+
     #[test]
     fn what_a_status_shows_to_everyone_is_no_path_no_process_and_no_foreign_text() {
-        let text = serde_json::to_string_pretty(&PublicStatus::from(full())).unwrap();
-        assert!(!text.contains("SECRET"), "{text}");
-        assert!(!text.contains("4711"), "{text}");
-        assert!(text.contains("\"config_hash\": \"c1\""), "{text}");
+        let public = ".current.hash .desired.hash .epochs.config_hash";
+        let rest = ".last_exit.at .last_exit.cause .name .version";
+        assert_eq!(shown(full()), format!("{public} {rest}"));
+        // A reason of the agent names no file.
+        let without = Status {
+            awaited: None,
+            ..full()
+        };
+        assert_eq!(shown(without), format!("{public} .held {rest}"));
+    }
+
+    #[test]
+    fn awaited_files_and_texts_are_told_of_in_words_that_lead_to_them() {
+        let text = serde_json::to_string(&PublicStatus::from(full())).unwrap();
         assert_eq!(text.matches(NOT_SHOWN).count(), 3, "{text}");
+        assert_eq!(text.matches(AWAITS_FILES).count(), 1, "{text}");
     }
 
     #[test]
     fn what_is_shown_has_the_names_and_values_of_the_control_socket() {
         let inside = serde_json::to_value(full()).unwrap();
         let outside = serde_json::to_value(PublicStatus::from(full())).unwrap();
-        let same = |outside: &serde_json::Value, inside: &serde_json::Value| {
+        let same = |outside: &Value, inside: &Value| {
             for (key, value) in outside.as_object().unwrap() {
                 let fits = value == &inside[key] || value.is_object() || value.is_array();
-                assert!(fits || value == NOT_SHOWN, "{key}");
+                assert!(fits || value == NOT_SHOWN || value == AWAITS_FILES, "{key}");
             }
         };
         same(&outside, &inside);

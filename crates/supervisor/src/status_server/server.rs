@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::Question;
 use super::events::Events;
-use super::public::PublicStatus;
+use super::public::{NO_STATUS, PublicStatus};
 use super::routes::{self, Answer, Endpoint};
 use crate::control::accept::hold;
 use crate::control::connections::{Connection, Dismissed, Owes};
@@ -157,7 +157,8 @@ impl Server {
                     *shared = Some((Instant::now(), json.clone()));
                     Ok(json)
                 }
-                Err(refusal) => Err(refusal.message),
+                // Its words may quote a file or a process.
+                Err(_) => Err(NO_STATUS.to_owned()),
                 Ok(
                     Reply::Reloaded(_)
                     | Reply::Drained(_)
@@ -175,8 +176,11 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use tokio::time::advance;
 
+    use super::super::public::tests::full;
     use super::*;
+    use crate::control::{Answer as Answered, wire};
     use crate::metrics::Exposition;
     use crate::operator::{Health, Why};
 
@@ -187,6 +191,24 @@ mod tests {
             body: format!("{format:?}"),
         });
         (Server::new(sender, Events::new(), scrape), questions)
+    }
+
+    async fn status_asked(questions: &mut mpsc::Receiver<Question>) -> PendingAsk {
+        match questions.recv().await {
+            Some(Question::Status(pending)) => pending,
+            question => panic!("{question:?}"),
+        }
+    }
+
+    fn shown() -> Answered {
+        Ok(Reply::Status(Box::new(full())))
+    }
+
+    /// Lets every task come as far as it can without time.
+    async fn settle() {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,25 +246,49 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_question_is_asked_for_all_who_want_the_status_at_once() {
         let (server, mut questions) = served();
-        let asking: Vec<_> = (0..50)
+        let ask = |count: usize| -> Vec<_> {
+            let asking = (0..count).map(|_| {
+                let server = server.clone();
+                tokio::spawn(async move { server.status().await })
+            });
+            asking.collect()
+        };
+        let asking = ask(50);
+        let pending = status_asked(&mut questions).await;
+        assert_eq!((pending.ask, pending.pid), (Ask::Status, None));
+        // Every one of them has come as far as it can.
+        settle().await;
+        assert!(questions.try_recv().is_err(), "a second question");
+        pending.answer.send(shown()).unwrap();
+        for asked in asking {
+            assert!(asked.await.unwrap().is_ok());
+        }
+        advance(SHARED_FOR - Duration::from_millis(1)).await;
+        assert!(server.status().await.is_ok());
+        assert!(questions.try_recv().is_err(), "it is shown for longer");
+        advance(Duration::from_millis(1)).await;
+        let asking = ask(1);
+        let pending = status_asked(&mut questions).await;
+        pending.answer.send(shown()).unwrap();
+        assert!(asking.into_iter().next().unwrap().await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_for_one_alone_and_shows_no_text_of_it() {
+        let (server, mut questions) = served();
+        let asking: Vec<_> = (0..2)
             .map(|_| {
                 let server = server.clone();
                 tokio::spawn(async move { server.status().await })
             })
             .collect();
-        let Some(Question::Status(pending)) = questions.recv().await else {
-            panic!("no question");
-        };
-        assert_eq!((pending.ask, pending.pid), (Ask::Status, None));
-        // A refusal is for one, and the next asks again.
-        let refusal = crate::control::wire::Refusal::new(
-            crate::control::wire::Code::Ending,
-            "everything is ending",
-        );
-        pending.answer.send(Err(refusal)).unwrap();
-        assert!(matches!(questions.recv().await, Some(Question::Status(_))));
+        for _ in 0..2 {
+            let pending = status_asked(&mut questions).await;
+            let refusal = wire::Refusal::new(wire::Code::Failed, "SECRET");
+            pending.answer.send(Err(refusal)).unwrap();
+        }
         for asked in asking {
-            asked.abort();
+            assert_eq!(asked.await.unwrap().unwrap_err(), NO_STATUS);
         }
     }
 

@@ -6,21 +6,123 @@ use handover_core::{Epoch, Event as AgentEvent, Exit, GaveUp, Held, Purpose, Urg
 
 use crate::operator::{Again, Call, EndedBy, Event, JobDone};
 
+/// Makes the enum and its list from one table, so that neither can lack a word of the other.
+macro_rules! words {
+    ($($(#[$meaning:meta])* $word:ident => $text:literal,)*) => {
+        /// What an event is about, in one word that stays the same.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Word {
+            $($(#[$meaning])* $word,)*
+        }
+
+        impl Word {
+            /// Every word that there is.
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$word),*];
+
+            /// Returns the word as clients read it.
+            pub(super) fn text(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)*
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// An epoch was started.
+    Started => "started",
+    /// An epoch has gone live.
+    Live => "live",
+    /// A newer epoch serves in place of this one.
+    Superseded => "superseded",
+    /// An epoch has stopped serving by itself.
+    StoppedServing => "stopped_serving",
+    /// The supervisor did not run for a while.
+    WokeLate => "woke_late",
+    /// An epoch was not live in time.
+    StartTimedOut => "start_timed_out",
+    /// A start gives way to a newer configuration.
+    GivesWay => "gives_way",
+    /// An epoch has ended.
+    Exited => "exited",
+    /// An epoch has failed.
+    Failed => "failed",
+    /// A failed start is tried again later.
+    RetryScheduled => "retry_scheduled",
+    /// An epoch has proven itself.
+    ProbationPassed => "probation_passed",
+    /// An epoch serves worse than the one before.
+    Unfit => "unfit",
+    /// An epoch is started although the cap is reached.
+    BeyondCap => "beyond_cap",
+    /// An epoch was live for long, so its retries are whole again.
+    BudgetRefilled => "budget_refilled",
+    /// A cold restart has begun.
+    Restarting => "restarting",
+    /// A start is held.
+    Held => "held",
+    /// The desired configuration was given up.
+    GaveUp => "gave_up",
+    /// The former configuration was given up too.
+    FallbackLost => "fallback_lost",
+    /// An epoch ended cleanly and is not started again.
+    NotRestarted => "not_restarted",
+    /// Every epoch drains.
+    Draining => "draining",
+    /// A drain is cut.
+    DrainTimedOut => "drain_timed_out",
+    /// The end has begun, or is more urgent.
+    Ending => "ending",
+    /// A signal asks for the next epoch.
+    NextIsDue => "next_is_due",
+    /// A read has failed.
+    NotRead => "not_read",
+    /// The agent has refused a change.
+    NotTakenIn => "not_taken_in",
+    /// What was read is desired already.
+    Unchanged => "unchanged",
+    /// The system is short of something.
+    Short => "short",
+    /// Something is tried again.
+    TriesAgain => "tries_again",
+    /// Health checks fail on request, or that was refused.
+    Drain => "drain",
+    /// Health checks succeed again on request, or that was refused.
+    Undrain => "undrain",
+    /// A probe could not be made.
+    ProbeUnknown => "probe_unknown",
+    /// Nothing is started before files are there.
+    AwaitsFiles => "awaits_files",
+    /// The awaited files are there.
+    FilesAreThere => "files_are_there",
+    /// A drain has no effect, because everything ends.
+    DrainTooLate => "drain_too_late",
+    /// The verdict is another one.
+    Health => "health",
+    /// The client has missed events.
+    Missed => "missed",
+    /// The agent has told more than was heard.
+    Unheard => "unheard",
+    /// An event of a later version of the agent.
+    Other => "other",
+}
+
 /// An event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    /// One word.
-    pub(super) event: &'static str,
+    pub(super) event: Word,
     pub(super) epoch: Option<Epoch>,
     pub(super) text: String,
 }
 
-fn of_epoch(event: &'static str, epoch: Epoch, text: String) -> Told {
+fn of_epoch(event: Word, epoch: Epoch, text: String) -> Told {
     let epoch = Some(epoch);
     Told { event, epoch, text }
 }
 
-fn of_all(event: &'static str, text: impl Into<String>) -> Told {
+fn of_all(event: Word, text: impl Into<String>) -> Told {
     let (epoch, text) = (None, text.into());
     Told { event, epoch, text }
 }
@@ -35,7 +137,7 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
                 Purpose::Drain => "to drain the others",
             };
             of_epoch(
-                "started",
+                Word::Started,
                 epoch,
                 format!("epoch {epoch} is started {purpose}"),
             )
@@ -43,39 +145,39 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
         AgentEvent::Live { epoch, after } => {
             let after = after.as_millis();
             of_epoch(
-                "live",
+                Word::Live,
                 epoch,
                 format!("epoch {epoch} is live after {after} ms"),
             )
         }
         AgentEvent::Superseded { epoch, by } => {
             let text = format!("epoch {epoch} drains, because epoch {by} serves");
-            of_epoch("superseded", epoch, text)
+            of_epoch(Word::Superseded, epoch, text)
         }
         AgentEvent::StoppedServing { epoch } => {
             let text = format!("epoch {epoch} has stopped serving, and no newer one serves");
-            of_epoch("stopped_serving", epoch, text)
+            of_epoch(Word::StoppedServing, epoch, text)
         }
         AgentEvent::WokeLate { late } => {
             let late = late.as_millis();
             of_all(
-                "woke_late",
+                Word::WokeLate,
                 format!("the supervisor did not run for {late} ms"),
             )
         }
         AgentEvent::StartTimedOut { epoch } => of_epoch(
-            "start_timed_out",
+            Word::StartTimedOut,
             epoch,
             format!("epoch {epoch} was not live in time"),
         ),
         AgentEvent::GivesWay { epoch, .. } => {
             let text = format!("epoch {epoch} gives way to a newer configuration");
-            of_epoch("gives_way", epoch, text)
+            of_epoch(Word::GivesWay, epoch, text)
         }
         AgentEvent::Exited { epoch, exit, .. } => match exit {
-            Exit::Failed(_) => of_epoch("failed", epoch, format!("epoch {epoch} has failed")),
+            Exit::Failed(_) => of_epoch(Word::Failed, epoch, format!("epoch {epoch} has failed")),
             Exit::Clean | Exit::Aborted => {
-                of_epoch("exited", epoch, format!("epoch {epoch} has ended"))
+                of_epoch(Word::Exited, epoch, format!("epoch {epoch} has ended"))
             }
         },
         AgentEvent::RetryScheduled {
@@ -85,10 +187,10 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
         } => {
             let delay = delay.as_millis();
             let text = format!("a retry is due in {delay} ms, and {retries_left} more are left");
-            of_all("retry_scheduled", text)
+            of_all(Word::RetryScheduled, text)
         }
         AgentEvent::ProbationPassed { epoch } => of_epoch(
-            "probation_passed",
+            Word::ProbationPassed,
             epoch,
             format!("epoch {epoch} has passed its probation"),
         ),
@@ -97,23 +199,27 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
                 true => "the configuration that served before takes its place",
                 false => "nothing takes its place",
             };
-            of_epoch("unfit", epoch, format!("epoch {epoch} is unfit: {then}"))
+            of_epoch(
+                Word::Unfit,
+                epoch,
+                format!("epoch {epoch} is unfit: {then}"),
+            )
         }
         AgentEvent::BeyondCap { epoch, running } => {
             let text = format!("epoch {epoch} is started although {running} epochs run");
-            of_epoch("beyond_cap", epoch, text)
+            of_epoch(Word::BeyondCap, epoch, text)
         }
         AgentEvent::BudgetRefilled {
             epoch,
             retries_left,
         } => {
             let text = format!("epoch {epoch} was live for long: {retries_left} retries are left");
-            of_epoch("budget_refilled", epoch, text)
+            of_epoch(Word::BudgetRefilled, epoch, text)
         }
-        AgentEvent::Restarting => of_all("restarting", "every epoch ends for a cold restart"),
+        AgentEvent::Restarting => of_all(Word::Restarting, "every epoch ends for a cold restart"),
         // The moment is one of the agent's clock, which means nothing outside.
-        AgentEvent::Held(Held::Retry(_)) => of_all("held", "the start is held: a retry is due"),
-        AgentEvent::Held(held) => of_all("held", format!("the start is held: {held}")),
+        AgentEvent::Held(Held::Retry(_)) => of_all(Word::Held, "the start is held: a retry is due"),
+        AgentEvent::Held(held) => of_all(Word::Held, format!("the start is held: {held}")),
         AgentEvent::GaveUp { epoch, why, .. } => {
             let why = match why {
                 GaveUp::BudgetSpent => "the retries are spent",
@@ -121,21 +227,21 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
                 GaveUp::Permanent | _ => "no retry can help",
             };
             let text = format!("the desired configuration is given up after epoch {epoch}: {why}");
-            of_epoch("gave_up", epoch, text)
+            of_epoch(Word::GaveUp, epoch, text)
         }
         AgentEvent::FallbackLost { epoch, .. } => {
             let text = format!("what served before is given up as well after epoch {epoch}");
-            of_epoch("fallback_lost", epoch, text)
+            of_epoch(Word::FallbackLost, epoch, text)
         }
         AgentEvent::NotRestarted { epoch } => {
             let text = format!("epoch {epoch} ended cleanly and is not restarted");
-            of_epoch("not_restarted", epoch, text)
+            of_epoch(Word::NotRestarted, epoch, text)
         }
-        AgentEvent::Draining { .. } => of_all("draining", "every epoch drains"),
+        AgentEvent::Draining { .. } => of_all(Word::Draining, "every epoch drains"),
         AgentEvent::DrainTimedOut => {
-            of_all("drain_timed_out", "the drain took too long and is cut")
+            of_all(Word::DrainTimedOut, "the drain took too long and is cut")
         }
-        _ => of_all("other", "an event of a later version"),
+        _ => of_all(Word::Other, "an event of a later version"),
     }
 }
 
@@ -161,24 +267,24 @@ pub(super) fn of_operator(event: &Event) -> Told {
                 EndedBy::FirstRead => "there is nothing to run".to_owned(),
                 EndedBy::Panic => "there is a bug".to_owned(),
             };
-            of_all("ending", format!("{how}: {by}"))
+            of_all(Word::Ending, format!("{how}: {by}"))
         }
         Event::NextIsDue(signal) => {
-            of_all("next_is_due", format!("{signal} asks for the next epoch"))
+            of_all(Word::NextIsDue, format!("{signal} asks for the next epoch"))
         }
-        Event::NotRead(_) => of_all("not_read", "the files ask for nothing that can be run"),
-        Event::NotTakenIn(_) => of_all("not_taken_in", "a change is refused: everything ends"),
-        Event::Unchanged(_) => of_all("unchanged", "what was read is desired already"),
+        Event::NotRead(_) => of_all(Word::NotRead, "the files ask for nothing that can be run"),
+        Event::NotTakenIn(_) => of_all(Word::NotTakenIn, "a change is refused: everything ends"),
+        Event::Unchanged(_) => of_all(Word::Unchanged, "what was read is desired already"),
         Event::Short(_) => of_all(
-            "short",
+            Word::Short,
             "the system is short of something: tried again later",
         ),
-        Event::TriesAgain(Again::Read) => of_all("tries_again", "the files are read again"),
-        Event::TriesAgain(Again::Start) => of_all("tries_again", "the start is tried again"),
+        Event::TriesAgain(Again::Read) => of_all(Word::TriesAgain, "the files are read again"),
+        Event::TriesAgain(Again::Start) => of_all(Word::TriesAgain, "the start is tried again"),
         Event::Called { what, refusal } => {
             let (event, what) = match what {
-                Call::Drain => ("drain", "health checks fail on request"),
-                Call::Undrain => ("undrain", "health checks succeed again"),
+                Call::Drain => (Word::Drain, "health checks fail on request"),
+                Call::Undrain => (Word::Undrain, "health checks succeed again"),
             };
             let done = match refusal {
                 None => "",
@@ -186,19 +292,20 @@ pub(super) fn of_operator(event: &Event) -> Told {
             };
             of_all(event, format!("{done}{what}"))
         }
-        Event::ProbeUnknown { .. } => of_all("probe_unknown", "a probe could not be made"),
-        Event::AwaitsFiles(_) => {
-            of_all("awaits_files", "nothing is started before files are there")
-        }
-        Event::FilesAreThere => of_all("files_are_there", "the awaited files are there"),
-        Event::DrainTooLate => of_all("drain_too_late", "a drain has no effect: everything ends"),
+        Event::ProbeUnknown { .. } => of_all(Word::ProbeUnknown, "a probe could not be made"),
+        Event::AwaitsFiles(_) => of_all(
+            Word::AwaitsFiles,
+            "nothing is started before files are there",
+        ),
+        Event::FilesAreThere => of_all(Word::FilesAreThere, "the awaited files are there"),
+        Event::DrainTooLate => of_all(Word::DrainTooLate, "a drain has no effect: everything ends"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::{ReadFailure, Refusal, Report};
+    use crate::operator::{Health, ReadFailure, Refusal, Report};
 
     #[test]
     fn no_text_of_a_file_a_proxy_or_a_probe_is_told() {
@@ -221,10 +328,16 @@ mod tests {
                 probe: secret(),
                 why: secret(),
             },
+            Event::AwaitsFiles(vec![secret()]),
+            Event::Ending {
+                urgency: Urgency::Drain,
+                by: EndedBy::Job(JobDone::ProcessEnded(4711)),
+            },
         ];
         for event in events {
             let told = of_operator(&event);
             assert!(!told.text.contains("SECRET"), "{told:?}");
+            assert!(!told.text.contains("4711"), "{told:?}");
             assert!(!told.text.is_empty());
         }
     }
@@ -237,8 +350,30 @@ mod tests {
             of_agent(&AgentEvent::Exited { epoch, exit, was })
         };
         let failed = exited(Exit::Failed(handover_core::Severity::Transient));
-        assert_eq!(failed.event, "failed");
+        assert_eq!(failed.event, Word::Failed);
         assert_eq!(failed.epoch, Some(epoch));
-        assert_eq!(exited(Exit::Clean).event, "exited");
+        assert_eq!(exited(Exit::Clean).event, Word::Exited);
+    }
+
+    /// Dashboards and scripts choose events by their words, and read them in the manual.
+    #[test]
+    fn the_manual_has_every_word() {
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/status.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let (_, list) = manual.split_once("The words are ").unwrap();
+        let (list, _) = list.split_once("A later handover").unwrap();
+        let mut listed: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+        let mut words: Vec<_> = Word::ALL.iter().map(|word| word.text()).collect();
+        listed.sort_unstable();
+        words.sort_unstable();
+        assert_eq!(listed, words);
+        for health in [
+            Health::Ready,
+            Health::Degraded,
+            Health::NotReady,
+            Health::Terminating,
+        ] {
+            assert!(manual.contains(&format!("\n| `{health}` | ")), "{health}");
+        }
     }
 }

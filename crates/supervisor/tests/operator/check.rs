@@ -707,6 +707,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             "a_verdict_claims_what_was_seen",
             || format!("{verdict:?}"),
         )?;
+        let (gauges, overview) = (operator.gauges(), operator.overview());
+        ensure(
+            [operator.is_current(), gauges.current, overview.current] == [verdict.is_current(); 3],
+            "what_is_current_is_decided_once",
+            || format!("{verdict:?}, {gauges:?}, {:?}", overview.current),
+        )?;
         ensure(
             self.finished == self.ended,
             "the_end_comes_once_and_last",

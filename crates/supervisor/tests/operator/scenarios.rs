@@ -47,7 +47,7 @@ scenarios! {
     hang_up_during_a_reload_is_reported_again
     ready_again_while_a_retry_is_due
     more_time_is_asked_for_during_a_long_start
-    more_time_is_asked_for_during_a_long_drain
+    more_time_is_asked_for_until_the_end
     loop_is_reported_to_turn
     reload_is_answered_once_it_was_taken_in
     reload_waits_until_it_is_live

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handover_core::Timestamp;
 use handover_supervisor::operator::{
-    DeadlineReason, Notification, Operator, Output, ServiceManager, Settings,
+    DeadlineReason, Input, Notification, Operator, Output, ServiceManager, Settings, Signal,
 };
 
 fn at(seconds: u64) -> Timestamp {
@@ -57,4 +57,17 @@ fn an_interval_of_nothing_leaves_time_for_the_rest() {
     let next = operator.poll_timeout().unwrap();
     assert_eq!(next.reason, DeadlineReason::Alive);
     assert!(next.at > at(1));
+}
+
+/// The time of a start is not that of a stop: `TimeoutStopSec` may be shorter than what was left.
+#[test]
+fn more_time_is_asked_for_as_soon_as_the_end_begins() {
+    let mut operator = with_manager(Duration::from_secs(10));
+    notified(&mut operator);
+    let signal = Input::Signal(Signal::Terminate);
+    let _accepted = operator.handle_input(at(1), signal);
+    let more_time = Notification::MoreTime(Duration::from_secs(30));
+    let heard = notified(&mut operator);
+    assert_eq!(heard.first(), Some(&Notification::Stopping));
+    assert!(heard.contains(&more_time), "{heard:?}");
 }

@@ -24,6 +24,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Plain {
     /// Whether it has a bug that shows when it is asked about itself.
     pub(crate) is_shy: Arc<AtomicBool>,
+    /// How long a drain of everything takes.
+    pub(crate) drain_takes: Duration,
 }
 
 #[async_trait]
@@ -37,6 +39,7 @@ impl Proxy for Plain {
         control: RunControl,
     ) -> Result<(), RunError> {
         let Target::Serve(config) = target else {
+            sleep(self.drain_takes).await;
             return Ok(());
         };
         if config == "rejected" {

@@ -210,6 +210,7 @@ mod tests {
             degraded: false,
             drained: false,
             held: None,
+            awaited: None,
             problem: None,
             retries_left: Some(10),
             base_id: Some(3),

@@ -1,15 +1,15 @@
 //! Nothing is started before some files are there: certificates or a configuration that come later.
 //!
 //! ```text
-//!            something is missing            a read has succeeded
-//!   shut ◀──────────────────────────▶ open ───────────────────────▶ (gone)
-//!    │        all files are there      │
-//!    │                                 │ the first read fails: the files are looked at,
-//!    ▼ the limit has passed            ▼ and all are there
-//!   the end, with what is missing     the end, with the failure
+//!            something is missing                a read has succeeded
+//!   awaited ◀────────────────────────▶ complete ───────────────────────▶ (gone)
+//!    │         all files are there      │
+//!    │                                  │ the first read fails: the files are looked at,
+//!    ▼ the limit has passed             ▼ and all are there
+//!   the end, with what is missing      the end, with the failure
 //! ```
 //!
-//! The gate guards the first start alone. A file that vanishes later is the business of the watched files.
+//! Files are awaited for the first start alone. A file that vanishes later is the business of the watched files.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -36,10 +36,11 @@ pub struct FileWait {
     pub limit: Option<Duration>,
 }
 
-/// What holds the first read.
+/// The wait for files, until the first read has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub(super) struct Gate {
-    is_shut: bool,
+pub(super) struct Awaits {
+    /// Whether the first read is held, because something is missing or nobody has looked yet.
+    holds_start: bool,
     /// What is missing, in sentences. It is empty until the files were looked at.
     missing: Vec<String>,
     /// When that was reported last.
@@ -49,18 +50,19 @@ pub(super) struct Gate {
     failure: Option<ReadFailure>,
 }
 
-impl Gate {
+impl Awaits {
     /// Whether it holds a read that is wished for. One that is not held takes the place of a failed one.
     pub(super) fn holds_a_read(&mut self) -> bool {
         self.failure = None;
-        self.is_shut
+        self.holds_start
     }
 }
 
 impl<C: Clone + Eq> Operator<C> {
-    pub(super) fn shut_the_gate(&mut self) {
-        self.gate = Some(Gate {
-            is_shut: true,
+    /// Holds the first read until the files are there.
+    pub(super) fn await_files(&mut self) {
+        self.awaits = Some(Awaits {
+            holds_start: true,
             missing: Vec::new(),
             reported: None,
             pause: FIRST_PAUSE,
@@ -70,14 +72,16 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     /// Returns whether nothing is started because files are awaited.
-    pub(super) fn is_gated(&self) -> bool {
-        self.gate.as_ref().is_some_and(|gate| gate.is_shut)
+    pub(super) fn awaits_files(&self) -> bool {
+        self.awaits
+            .as_ref()
+            .is_some_and(|awaits| awaits.holds_start)
     }
 
     /// Returns what is missing, while that holds the start.
     pub(super) fn awaited(&self) -> Option<Vec<String>> {
-        let gate = self.gate.as_ref().filter(|gate| gate.is_shut)?;
-        Some(gate.missing.clone())
+        let awaits = self.awaits.as_ref().filter(|awaits| awaits.holds_start)?;
+        Some(awaits.missing.clone())
     }
 
     /// Why nothing is read while files are awaited.
@@ -90,17 +94,18 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     /// Rule: a file counts only while all others are there as well. One that vanishes before a read has
-    /// succeeded shuts the gate again.
+    /// succeeded holds the start again.
     pub(super) fn files_found(&mut self, missing: Vec<String>) -> Reception {
-        let Some(gate) = &mut self.gate else {
+        let Some(awaits) = &mut self.awaits else {
             return Reception::Ignored(Ignored::Stale);
         };
-        let failure = gate.failure.take();
+        let failure = awaits.failure.take();
         if !missing.is_empty() {
-            let is_new = !gate.is_shut || gate.missing != missing || gate.reported.is_none();
-            let was_reported = gate.is_shut && gate.reported.is_some();
-            gate.is_shut = true;
-            gate.missing = missing;
+            let is_new =
+                !awaits.holds_start || awaits.missing != missing || awaits.reported.is_none();
+            let was_reported = awaits.holds_start && awaits.reported.is_some();
+            awaits.holds_start = true;
+            awaits.missing = missing;
             if let Some(read) = self.read.take() {
                 self.outputs.push_back(Output::CancelRead(read.id));
             }
@@ -112,12 +117,12 @@ impl<C: Clone + Eq> Operator<C> {
                 false => Reception::Ignored(Ignored::Unchanged),
             };
         }
-        gate.missing.clear();
+        awaits.missing.clear();
         if let Some(failure) = failure {
             // The files are there, so they are not the reason.
-            self.gate = None;
+            self.awaits = None;
             self.not_read(failure);
-        } else if core::mem::take(&mut gate.is_shut) {
+        } else if core::mem::take(&mut awaits.holds_start) {
             self.event(Event::FilesAreThere);
             self.read(Next::IfDifferent, true);
         } else {
@@ -127,20 +132,23 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     /// Keeps the failure of the first read until the awaited files were looked at once more. Returns a
-    /// failure that is no business of the gate.
-    pub(super) fn keep_for_the_gate(&mut self, failure: ReadFailure) -> Option<ReadFailure> {
-        let Some(gate) = &mut self.gate else {
+    /// failure that no awaited file can explain.
+    pub(super) fn keep_while_files_are_awaited(
+        &mut self,
+        failure: ReadFailure,
+    ) -> Option<ReadFailure> {
+        let Some(awaits) = &mut self.awaits else {
             return Some(failure);
         };
-        gate.failure = Some(failure);
+        awaits.failure = Some(failure);
         self.outputs.push_back(Output::LookForFiles);
         None
     }
 
-    pub(super) fn gate_deadline(&self) -> Option<Deadline> {
-        let gate = self.gate.as_ref().filter(|gate| gate.is_shut)?;
-        let report = gate.reported.map(|reported| Deadline {
-            at: reported.after(gate.pause),
+    pub(super) fn awaits_deadline(&self) -> Option<Deadline> {
+        let awaits = self.awaits.as_ref().filter(|awaits| awaits.holds_start)?;
+        let report = awaits.reported.map(|reported| Deadline {
+            at: reported.after(awaits.pause),
             reason: DeadlineReason::FilesReport,
         });
         let limit = self.settings.files.and_then(|files| files.limit);
@@ -153,14 +161,14 @@ impl<C: Clone + Eq> Operator<C> {
 
     /// Rule: what is missing is reported when it is first seen, and then after pauses that grow.
     pub(super) fn report_missing_files(&mut self) {
-        let Some(gate) = &mut self.gate else {
+        let Some(awaits) = &mut self.awaits else {
             return;
         };
-        if gate.reported.is_some() {
-            gate.pause = LONGEST_PAUSE.min(gate.pause.saturating_mul(2));
+        if awaits.reported.is_some() {
+            awaits.pause = LONGEST_PAUSE.min(awaits.pause.saturating_mul(2));
         }
-        gate.reported = Some(self.now);
-        let missing = gate.missing.clone();
+        awaits.reported = Some(self.now);
+        let missing = awaits.missing.clone();
         self.event(Event::AwaitsFiles(missing));
     }
 
