@@ -10,6 +10,7 @@ pub(crate) mod exec;
 #[cfg(test)]
 mod flag_tests;
 pub(crate) mod global;
+pub(crate) mod install;
 pub(crate) mod manual;
 pub(crate) mod order;
 pub(crate) mod policy;
@@ -28,6 +29,7 @@ use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs
 use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
+use install::InstallArgs;
 use manual::{CompletionsArgs, ManArgs};
 use private_ips::PrivateIpsArgs;
 use report::ReportArgs;
@@ -70,6 +72,7 @@ pub(crate) enum Command {
     Simulate(SimulateArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    Install(InstallArgs),
     DemoServer(DemoServerArgs),
     /// Renders the template that another handover asks for.
     #[command(name = RENDER_TEMPLATE, hide = true)]

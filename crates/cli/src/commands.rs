@@ -8,6 +8,7 @@ mod envoy_args;
 mod envoy_binary;
 mod envoy_config;
 mod exec;
+mod install;
 mod manual;
 mod order;
 mod print_command;
@@ -63,6 +64,7 @@ pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fa
         Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(&args),
+        Command::Install(args) => install::run(&args).await,
         Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
         Command::DemoServer(args) => crate::demo::server::run(args, passed).await,
     }

@@ -20,6 +20,7 @@ mod exchange;
 mod exec;
 mod flags;
 mod help;
+mod install;
 mod logs;
 mod manual;
 mod metrics;
