@@ -18,6 +18,7 @@ mod drained;
 mod ending;
 mod gaps;
 mod keeping;
+mod kubernetes;
 mod large;
 mod memory;
 mod metrics;
