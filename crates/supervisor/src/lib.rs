@@ -29,6 +29,7 @@ mod awaited;
 pub mod control;
 mod driver;
 mod files;
+mod history;
 mod job;
 pub mod metrics;
 mod operate;
