@@ -18,8 +18,8 @@ const PAGE: &str = include_str!("page.html");
 /// What a browser may do with the page. The hashes are those of its script and its style, and a test compares them.
 const POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-lFqsPkWYQ5eEerAiT0+Gu2oboGus0tCZyS+WRnaSSTs='; ",
-    "style-src 'sha256-p8tHlqDXC23NRRLfZIpPVVKOJNKCdwPY2mZbJ+64Y/M='; ",
+    "script-src 'sha256-DZvEbipVLs2y5meyJ6OhhpxX71buC1mnCe3xDapR5iA='; ",
+    "style-src 'sha256-ZgnAn00ZRwcSq1rlylzN38EIZ/PZGd+fxDTT+Xu6kVc='; ",
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 
