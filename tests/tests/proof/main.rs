@@ -23,6 +23,7 @@ mod memory;
 mod metrics;
 mod mistakes;
 mod order;
+mod page;
 mod places;
 mod readiness;
 mod shortages;
