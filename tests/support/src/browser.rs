@@ -1,7 +1,7 @@
 //! A page in a real browser: headless Chromium, driven by its driver.
 //!
-//! The driver speaks WebDriver, which is JSON over HTTP. What a test needs of it is five calls, so they are made
-//! here: a library for all of WebDriver brings some forty packages.
+//! The driver speaks `WebDriver`, which is JSON over HTTP. What a test needs of it is five calls, so they are made
+//! here: a library for all of it brings some forty packages.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -112,7 +112,7 @@ impl Browser {
             "goog:loggingPrefs": {"browser": "ALL"},
         }}});
         let session = value(send(address, "POST", "/session", Some(&wish)));
-        let session = session["sessionId"].as_str().unwrap_or_default().to_owned();
+        let session = text_at(&session, "/sessionId");
         Self {
             _driver: driver,
             _files: files,
@@ -200,7 +200,7 @@ impl Browser {
         STANDARD.decode(picture).expect("a picture comes as base64")
     }
 
-    /// Sends a command of the browser's own protocol, for what WebDriver cannot do.
+    /// Sends a command of the browser's own protocol, for what its driver cannot do.
     ///
     /// # Panics
     ///
@@ -222,7 +222,7 @@ impl Browser {
     pub fn log(&self) -> Vec<String> {
         let entries = self.call("se/log", &json!({"type": "browser"}));
         let entries = entries.as_array().into_iter().flatten();
-        let texts = entries.filter_map(|entry| Some(entry["message"].as_str()?.to_owned()));
+        let texts = entries.map(|entry| text_at(entry, "/message"));
         texts.collect()
     }
 
@@ -250,7 +250,16 @@ fn value(answer: io::Result<Response>) -> Value {
     };
     let mut json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     assert_eq!(answer.status, 200, "the browser refuses: {json:#}");
-    json["value"].take()
+    json.get_mut("value").map(Value::take).unwrap_or_default()
+}
+
+/// The text at this place of an answer.
+#[track_caller]
+fn text_at(answer: &Value, place: &str) -> String {
+    match answer.pointer(place).and_then(Value::as_str) {
+        Some(text) => text.to_owned(),
+        None => panic!("the driver of the browser gives no text {place}: {answer}"),
+    }
 }
 
 fn send(

@@ -101,8 +101,18 @@ impl History {
                 let serving = self.epochs.iter_mut().filter(|record| record.serves());
                 serving.for_each(|record| record.enter(now, Stage::Draining));
             }
-            // A later version may have events that are no change of an epoch's stage.
-            _ => {}
+            // They are no change of an epoch's stage.
+            Event::BeyondCap { .. }
+            | Event::WokeLate { .. }
+            | Event::RetryScheduled { .. }
+            | Event::BudgetRefilled { .. }
+            | Event::Restarting
+            | Event::Held(_)
+            | Event::GaveUp { .. }
+            | Event::FallbackLost { .. }
+            | Event::NotRestarted { .. }
+            | Event::DrainTimedOut
+            | _ => {}
         }
     }
 
