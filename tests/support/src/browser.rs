@@ -196,7 +196,7 @@ impl Browser {
         let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
         let wish = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let taken = self.command("Page.captureScreenshot", &wish);
-        let picture = taken["data"].as_str().unwrap_or_default();
+        let picture = text_at(&taken, "/data");
         STANDARD.decode(picture).expect("a picture comes as base64")
     }
 
