@@ -10,6 +10,7 @@ mod model;
 mod mutants;
 pub(crate) mod promtool;
 mod soak;
+mod web_test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -64,6 +65,12 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 0)]
         minutes: u64,
     },
+    /// Test the page of the status server in headless Chromium; seconds, once it is built.
+    WebTest {
+        /// Also take the pictures that docs/status.md shows.
+        #[arg(long)]
+        pictures: bool,
+    },
     /// Compile every member with the oldest version of each dependency that a manifest allows.
     MinimalVersions,
     /// Change the libraries in small ways and see whether a test notices; hours.
@@ -105,6 +112,7 @@ impl Xtask {
             Command::Generate => generate::command(),
             Command::Model => model::command(),
             Command::Soak { minutes } => soak::command(minutes),
+            Command::WebTest { pictures } => web_test::command(pictures),
             Command::MinimalVersions => minimal::command(),
             Command::Mutants { shard, packages } => mutants::command(shard.as_deref(), &packages),
         }

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use crate::control::{Control, Name, PendingAsk};
+use crate::history;
 use crate::metrics;
 use crate::operator::{
     self, AgentView, AskId, Call, ChangeId, Clients, Ending, EpochView, Input, LastReports, LookId,
@@ -50,6 +51,7 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) job: Job,
     pub(crate) name: Name,
     pub(crate) metrics: metrics::Shared,
+    pub(crate) history: history::Shared,
     pub(crate) control: Option<Control>,
     pub(crate) status_server: Option<StatusServer>,
     pub(crate) signals: Option<Signals>,

@@ -30,6 +30,7 @@ pub mod control;
 mod driver;
 mod due_look;
 mod files;
+mod history;
 mod job;
 pub mod metrics;
 mod operate;

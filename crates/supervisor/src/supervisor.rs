@@ -14,7 +14,8 @@ use tracing::debug;
 use crate::control::{Control, Name, Socket};
 use crate::driver::unwind::caught;
 use crate::driver::{Driver, World};
-use crate::metrics::{Shared, Watched};
+use crate::history;
+use crate::metrics::{Observe, Shared, Watched};
 use crate::operator::{
     Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
@@ -183,7 +184,12 @@ where
 
     async fn run_with(self, signals: Option<Signals>) -> io::Result<Ended> {
         let metrics = Shared::new();
-        self.proxy.observe(metrics.observe());
+        let history = history::Shared::default();
+        let (counted, written) = (metrics.observe(), history.clone());
+        self.proxy.observe(Observe::new(move |observed| {
+            written.observed(&observed);
+            counted.tell(observed);
+        }));
         let scrape = metrics.scrape(self.agent.handle().status());
         let serve = |socket| Control::serve(socket, scrape.clone());
         let control = self.socket.map(serve).transpose()?;
@@ -209,7 +215,8 @@ where
         let tape = self.recorder.as_ref().map(Recorder::tape);
         let (of_agent, recorded) = tape.unzip();
         let of_agent = of_agent.map(|recorded| Box::new(recorded) as Box<dyn Observer<_>>);
-        agent.observe(Box::new(Watched::new(metrics.clone(), of_agent)));
+        let counted = Box::new(Watched::new(metrics.clone(), of_agent));
+        agent.observe(Box::new(history::Watched::new(history.clone(), counted)));
         metrics.operator_is(operator.gauges());
         let handle = agent.handle();
         if let Some(server) = &status_server {
@@ -227,6 +234,7 @@ where
                 job: self.job,
                 name: self.name,
                 metrics,
+                history,
                 control,
                 status_server,
                 signals,

@@ -118,7 +118,7 @@ pub fn envoy_or_skip(here: &str) -> Option<PathBuf> {
 }
 
 /// The path of the test around the function with this name.
-fn test_of(here: &str) -> String {
+pub(crate) fn test_of(here: &str) -> String {
     here.trim_end_matches("::here").replace("::{{closure}}", "")
 }
 

@@ -30,6 +30,7 @@
 )]
 
 pub mod backend;
+pub mod browser;
 mod claim;
 mod connection;
 pub mod control_group;

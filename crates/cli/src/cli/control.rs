@@ -95,6 +95,13 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "json")]
     pub(crate) check: Option<CheckArg>,
 
+    /// Show the status on the terminal as it changes, with a time line of the epochs, until `q` or Ctrl-C.
+    ///
+    /// The instance is asked once a second. If it does not answer, the screen says since when, and the
+    /// command tries again. Without a terminal the command ends with 64.
+    #[arg(long, conflicts_with_all = ["json", "check"])]
+    pub(crate) watch: bool,
+
     #[command(flatten)]
     pub(crate) target: TargetArgs,
 }

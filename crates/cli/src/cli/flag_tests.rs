@@ -500,6 +500,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::control::the_status_of_one_that_is_not_ready_is_printed_and_ends_with_75",
     ),
     (
+        "status",
+        "watch",
+        "commands::watch::the_status_is_drawn_as_it_changes_and_the_terminal_is_given_back",
+    ),
+    (
         "reload",
         "wait",
         "proof::control::a_reload_waits_until_the_configuration_is_live_or_tells_why_it_is_not",

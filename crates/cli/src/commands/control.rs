@@ -3,6 +3,7 @@
 mod connections;
 mod table;
 mod wait;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +31,9 @@ use table::{plain, table};
 pub(super) use wait::wait;
 
 pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
+    if args.watch {
+        return watch::watch(&args.target).await;
+    }
     let socket = socket_of(&args.target)?;
     let answer = done(
         Client::new(&socket)

@@ -40,5 +40,6 @@ mod template;
 mod usage;
 mod variables;
 mod waiting;
+mod watch;
 mod watching;
 mod who;

@@ -2,11 +2,13 @@
 //!
 //! A later handover may add fields and error codes; what is here keeps its name and its meaning.
 
+mod history;
 mod wait;
 mod who;
 
 use serde::{Deserialize, Serialize};
 
+pub use history::{EndResult, EpochEnd, EpochHistory, Stage, StageSince, Verdict};
 pub use wait::{Until, WaitRequest, WaitResult, Waited};
 pub use who::{
     ClientConnection, ConnectionsOfEpoch, EndedConnections, Peers, PeersError, Sort, Who,
@@ -100,10 +102,16 @@ pub struct Status {
     pub name: String,
     /// Its process id.
     pub pid: u32,
+    /// When this answer was made, in UTC as by RFC 3339.
+    #[serde(default)]
+    pub at: String,
     /// For how long it has run, in whole seconds.
     pub uptime_seconds: u64,
     /// What is true of it.
     pub state: State,
+    /// Whether clients should be sent to it.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
     /// Whether an epoch serves traffic, be it with the desired configuration or with another.
     pub ready: bool,
     /// Whether what serves is what the files ask for.
@@ -129,6 +137,9 @@ pub struct Status {
     pub current: Option<Configuration>,
     /// The running epochs, oldest first.
     pub epochs: Vec<Epoch>,
+    /// The last epochs that were started, at most 32, oldest first.
+    #[serde(default)]
+    pub history: Vec<EpochHistory>,
     /// The epoch that ended last.
     pub last_exit: Option<LastExit>,
     /// The epoch that failed last; one that was never started can fail too.

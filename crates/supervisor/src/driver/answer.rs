@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use handover_core::{Epoch, Urgency};
+use handover_core::{Epoch, Timestamp, Urgency};
 use handover_tokio::Status;
 use tracing::warn;
 
@@ -13,7 +13,7 @@ use crate::control::wire::{
     Until, WaitResult, Waited, WhoRequest,
 };
 use crate::control::{Answer, Ask, PendingAsk};
-use crate::operator::{self, AskId, Condition, Overview, Progress, Report, WaitedFor};
+use crate::operator::{self, AskId, Condition, Overview, Progress, Report, Verdict, WaitedFor};
 use crate::supervisor::Ended;
 use crate::{Operate, Source};
 
@@ -158,6 +158,11 @@ where
                 epoch: unfit.epoch.number(),
                 evidence: unfit.evidence,
             }),
+            verdict: self.operator.verdict().into(),
+            history: {
+                let now = Timestamp::new(self.told.started.elapsed());
+                self.world.history.view(now, &self.told.epochs)
+            },
             counters: self.world.metrics.counters(),
             watching: self.world.files.watching(),
         }
@@ -241,6 +246,15 @@ impl From<Condition> for Until {
             Condition::Ready => Self::Ready,
             Condition::Live => Self::Live,
             Condition::Current => Self::Current,
+        }
+    }
+}
+
+impl From<Verdict> for wire::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            health: verdict.health.to_string(),
+            why: verdict.why.to_string(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The status, from what both state machines and the proxy know.
 
+use std::time::SystemTime;
+
 use handover_core::{EpochInfo, EpochState, Held, Phase, Purpose};
 use handover_tokio::Status;
 
@@ -21,6 +23,8 @@ pub(super) struct Known {
     pub(super) listening: Option<bool>,
     pub(super) probation: Option<wire::Probation>,
     pub(super) unfit: Option<wire::Unfit>,
+    pub(super) verdict: wire::Verdict,
+    pub(super) history: Vec<wire::EpochHistory>,
     pub(super) counters: wire::Counters,
     pub(super) watching: wire::Watching,
 }
@@ -59,7 +63,9 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: known.name,
         pid: std::process::id(),
+        at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         uptime_seconds: elapsed.as_secs(),
+        verdict: Some(known.verdict),
         state: match status.phase {
             Phase::Running if ready => wire::State::Live,
             Phase::Running => wire::State::Starting,
@@ -82,6 +88,7 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         desired: known.desired,
         current,
         epochs: epochs.collect(),
+        history: known.history,
         last_exit: facts.last_exit,
         last_failure: status
             .last_failure
@@ -209,6 +216,11 @@ mod tests {
             watching: wire::Watching::default(),
             probation: None,
             unfit: None,
+            verdict: wire::Verdict {
+                health: "READY".to_owned(),
+                why: "epoch 0 serves what is desired".to_owned(),
+            },
+            history: Vec::new(),
             counters: wire::Counters::default(),
         };
         change(&mut known, &mut status);

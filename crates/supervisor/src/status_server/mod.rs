@@ -8,13 +8,14 @@
 //!
 //! Nothing can be changed here, and nothing here decides anything. Whether an instance is ready is the
 //! [`Verdict`] of the operator. `routes` maps it to a response. Each question goes through the loop of the
-//! supervisor, so a loop that is stuck shows. The [metrics](crate::metrics) alone do not need it. Everyone who
+//! supervisor, so a loop that is stuck shows. The [metrics](crate::metrics) and the `page` alone do not need it. Everyone who
 //! can connect may read, so `public` leaves out what the
 //! control socket shows to its user only.
 //!
 //! A further endpoint is a line of `routes::ENDPOINTS` and an arm of `server`.
 
 mod events;
+mod page;
 mod public;
 mod routes;
 mod server;

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::control::wire::{Counters, EpochState, Probation, State, Status};
+use crate::control::wire::{Counters, EpochHistory, EpochState, Probation, State, Status, Verdict};
 
 /// What stands in the place of a text that is not shown.
 pub(super) const NOT_SHOWN: &str = "not shown here: `handover status` shows it";
@@ -22,8 +22,10 @@ pub(super) struct PublicStatus {
     api: u32,
     version: String,
     name: String,
+    at: String,
     uptime_seconds: u64,
     state: State,
+    verdict: Option<Verdict>,
     ready: bool,
     current_is_desired: bool,
     degraded: bool,
@@ -35,6 +37,7 @@ pub(super) struct PublicStatus {
     desired: Configuration,
     current: Option<Configuration>,
     epochs: Vec<Epoch>,
+    history: Vec<EpochHistory>,
     last_exit: Option<LastExit>,
     last_failure: Option<LastFailure>,
     probation: Option<Probation>,
@@ -90,8 +93,10 @@ impl From<Status> for PublicStatus {
             api: status.api,
             version: status.version,
             name: status.name,
+            at: status.at,
             uptime_seconds: status.uptime_seconds,
             state: status.state,
+            verdict: status.verdict,
             ready: status.ready,
             current_is_desired: status.current_is_desired,
             degraded: status.degraded,
@@ -110,6 +115,7 @@ impl From<Status> for PublicStatus {
                 .current
                 .map(|current| Configuration { hash: current.hash }),
             epochs: status.epochs.into_iter().map(Epoch::from).collect(),
+            history: status.history,
             last_exit: status.last_exit.map(|exit| LastExit {
                 epoch: exit.epoch,
                 cause: exit.cause,
@@ -162,8 +168,13 @@ pub(super) mod tests {
             version: text(),
             name: text(),
             pid: 4711,
+            at: "2026-01-01T00:00:02.000Z".to_owned(),
             uptime_seconds: 1,
             state: State::Live,
+            verdict: Some(Verdict {
+                health: "DEGRADED".to_owned(),
+                why: "epoch 2 serves, but not what is desired".to_owned(),
+            }),
             ready: true,
             current_is_desired: false,
             degraded: true,
@@ -190,6 +201,19 @@ pub(super) mod tests {
                 active_connections: Some(5),
                 rss_bytes: Some(6),
                 released: false,
+            }],
+            history: vec![EpochHistory {
+                epoch: 1,
+                stages: vec![wire::StageSince {
+                    stage: wire::Stage::Starting,
+                    at: "2026-01-01T00:00:00.000Z".to_owned(),
+                }],
+                end: Some(wire::EpochEnd {
+                    at: "2026-01-01T00:00:01.000Z".to_owned(),
+                    result: wire::EndResult::Failed,
+                    cause: Some("exited".to_owned()),
+                    connections: None,
+                }),
             }],
             last_exit: Some(wire::LastExit {
                 epoch: 1,

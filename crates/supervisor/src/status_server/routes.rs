@@ -32,7 +32,7 @@ pub(super) enum Endpoint {
 
 /// Each endpoint, its path, and what it is.
 const ENDPOINTS: [(Endpoint, &str, &str); 7] = [
-    (Endpoint::Index, "/", "this list"),
+    (Endpoint::Index, "/", "this list; a page for browsers"),
     (
         Endpoint::Ready,
         "/healthz/ready",
@@ -225,7 +225,7 @@ fn text(status: StatusCode, text: String) -> Answer {
     answer(status, "text/plain; charset=utf-8", Either::Left(body))
 }
 
-fn answer(
+pub(super) fn answer(
     status: StatusCode,
     content_type: &'static str,
     body: Either<Full<Bytes>, EventBody>,

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::Question;
 use super::events::Events;
+use super::page;
 use super::public::{NO_STATUS, PublicStatus};
 use super::routes::{self, Answer, Endpoint};
 use crate::control::accept::hold;
@@ -103,6 +104,7 @@ impl Server {
 
     async fn answer(&self, endpoint: Endpoint, head: &Parts) -> Answer {
         match endpoint {
+            Endpoint::Index if page::is_wanted(&head.headers) => page::page(),
             Endpoint::Index => routes::index(),
             Endpoint::Ready => routes::ready(self.verdict().await),
             Endpoint::Live => routes::live(self.verdict().await),

@@ -128,7 +128,7 @@ fn headline(status: &Status) -> String {
     )
 }
 
-fn configuration(configuration: &Configuration) -> String {
+pub(super) fn configuration(configuration: &Configuration) -> String {
     match &configuration.hash {
         Some(hash) => format!("{} ({})", configuration.source, short(hash)),
         None => configuration.source.clone(),
@@ -162,7 +162,7 @@ fn row(cells: &[&str; 7]) -> String {
     format!("{epoch:>5}  {state:<8}  {pid:>7}  {age:>10}  {connections:>11}  {memory:>8}  {config}")
 }
 
-fn short(hash: &str) -> &str {
+pub(super) fn short(hash: &str) -> &str {
     hash.char_indices()
         .nth(DIGITS)
         .and_then(|(end, _)| hash.get(..end))
@@ -173,7 +173,7 @@ pub(super) fn span(seconds: u64) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(seconds))
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     let tenths = bytes / 100_000;
     format!("{}.{} MB", tenths / 10, tenths % 10)
 }
@@ -203,8 +203,10 @@ mod tests {
             version: "1.2.3".to_owned(),
             name: "web".to_owned(),
             pid: 7,
+            at: String::new(),
             uptime_seconds: 3725,
             state: State::Live,
+            verdict: None,
             ready: true,
             current_is_desired: true,
             degraded: false,
@@ -226,6 +228,7 @@ mod tests {
                 rss_bytes: Some(66_123_456),
                 released: false,
             }],
+            history: Vec::new(),
             last_exit: None,
             last_failure: None,
             probation: None,
