@@ -165,8 +165,8 @@ mod tests {
         assert!(heard.contains("the last") && !heard.contains("hunter2"));
     }
 
-    #[test]
-    fn the_sink_gets_each_line_that_is_listened_to() {
+    #[tokio::test]
+    async fn the_sink_gets_each_line_that_is_listened_to() {
         let (sink, mut lines) = handover_process::queue(1);
         let heard = RejectionReason::default();
         let listening = Listening {
@@ -187,9 +187,7 @@ mod tests {
         });
         assert_eq!(heard.reason().as_deref(), Some(text));
         drop(listening);
-        let tokio = tokio::runtime::Builder::new_current_thread();
-        let line = { tokio }.build().unwrap().block_on(lines.recv());
-        assert_eq!(line.unwrap().bytes, text.as_bytes());
+        assert_eq!(lines.recv().await.unwrap().bytes, text.as_bytes());
     }
 
     #[test]
