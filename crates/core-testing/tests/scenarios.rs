@@ -284,6 +284,10 @@ scenarios! {
     unfit_is_forgotten_by_a_restart
     unfit_twice_then_while_terminating
     unfit_is_remembered_across_another_renewal
+    give_way_of_the_fallback_that_serves_on
+    late_newer_start_beside_an_older_one_that_goes_live
+    fallback_refills_its_budget
+    deadline_that_is_just_not_late
 }
 
 fn transcript(script: &str) -> String {

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use handover_core::Policy;
-use handover_core_testing::scenario::{RunError, Scenario};
+use handover_core::{Input, Policy, Timestamp};
+use handover_core_testing::scenario::{Line, RunError, Scenario};
 use insta::assert_snapshot;
 
 fn problem(script: &str) -> String {
@@ -98,4 +98,44 @@ fn the_presets_are_what_they_are() {
     assert_snapshot!(preset("default"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none give_way_after=none max_epochs=none grace=5s probation=none drain=none advance=when_live on_failure=keep_serving on_exhausted=stop on_clean_exit=stay");
     assert_snapshot!(preset("istio_1_2"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none give_way_after=none max_epochs=none grace=0 probation=none drain=5s advance=at_once on_failure=abort_all on_exhausted=stop on_clean_exit=stay");
     assert_snapshot!(preset("resilient"), @"policy default retries=10 initial=200ms max_interval=30s reset_after=10s start_deadline=60s give_way_after=2s max_epochs=2 grace=5s probation=10s drain=5s advance=when_live on_failure=keep_serving on_exhausted=hold on_clean_exit=restart");
+}
+
+#[test]
+fn a_transcript_may_be_as_large_as_its_limit_and_no_larger() {
+    // The desired and the current one are listed by name, beside the one epoch.
+    let name = "A".repeat(16 * 999_999);
+    let line = |input| Line {
+        at: Timestamp::ZERO,
+        missing_deadlines: false,
+        input,
+    };
+    let mut scenario = Scenario {
+        title: String::new(),
+        policy: Policy::default(),
+        lines: vec![line(Some(Input::Desire(name)))],
+    };
+    assert!(scenario.run().is_ok());
+    scenario.lines.push(line(None));
+    let error = scenario.run().unwrap_err();
+    assert_snapshot!(error, @"the transcript grows too large after 1 steps, which list 1000000 running epochs: write a shorter script, with fewer epochs at once or shorter names");
+}
+
+#[test]
+fn a_long_name_is_cut_in_the_transcript() {
+    let longest = |length: usize| {
+        let script = format!("0 desire {}", "ä".repeat(length));
+        let transcript = Scenario::parse(&script).unwrap().run().unwrap().to_string();
+        let lengths = transcript.lines().map(|line| {
+            let cells = line.split("  ").map(|cell| cell.trim().chars().count());
+            cells.max().unwrap_or_default()
+        });
+        (
+            lengths.max().unwrap_or_default(),
+            transcript.matches('…').count(),
+        )
+    };
+    // A name of this length fits beside its input, `desire`, and not beside the longer words.
+    let (cell, cuts) = longest(193);
+    assert_eq!((cell, cuts > 0), (201, true));
+    assert_eq!(longest(100).1, 0);
 }

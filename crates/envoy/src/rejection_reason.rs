@@ -152,6 +152,45 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_on_without_end_is_kept_up_to_a_limit() {
+        let first = "[critical][main] [x.cc:449] error `no such field";
+        let line = "x".repeat(99);
+        let mut lines = vec![first];
+        lines.resize(1_000, &line);
+        let length = heard(&lines).unwrap().len();
+        assert!((LONGEST + 1..LONGEST + 200).contains(&length), "{length}");
+        // A line that fills it to the byte does not end it.
+        let rest = "x".repeat(LONGEST - first.len() - 1);
+        let heard = heard(&[first, &rest, "the last", "hunter2"]).unwrap();
+        assert!(heard.contains("the last") && !heard.contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn the_sink_gets_each_line_that_is_listened_to() {
+        let (sink, mut lines) = handover_process::queue(1);
+        let heard = RejectionReason::default();
+        let listening = Listening {
+            heard: heard.clone(),
+            sink: Arc::new(sink),
+        };
+        let source = Source {
+            pid: 1,
+            epoch: Some(0),
+            label: "envoy".into(),
+        };
+        let text = "[critical][main] [x.cc:449] error `no such field` initializing config 'a'";
+        listening.line(&Line {
+            source: &source,
+            stream: Stream::Stderr,
+            bytes: text.as_bytes(),
+            continues: false,
+        });
+        assert_eq!(heard.reason().as_deref(), Some(text));
+        drop(listening);
+        assert_eq!(lines.recv().await.unwrap().bytes, text.as_bytes());
+    }
+
+    #[test]
     fn a_reason_of_several_lines_is_whole_and_one_behind_the_configuration_is_found() {
         let validation = "[critical][main] [x.cc:76] error initializing configuration 'a': ";
         let start = "[critical][main] [x.cc:449] error `";

@@ -156,6 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_left_out_and_only_what_it_leaves_open_is_closed() {
+        assert_eq!(without_value("bad value: 'hunter2'"), "bad value");
+        assert_eq!(without_value("(bad value: \"hunter2\")"), "(bad value)");
+        assert_eq!(
+            without_value("f(x), bad value: 'hunter2'"),
+            "f(x), bad value"
+        );
+        assert_eq!(without_value("no such field: 'a'"), "no such field: 'a'");
+    }
+
+    #[test]
     fn a_paragraph_is_cut_between_characters_within_its_bytes() {
         assert_eq!(one_paragraph(" a\n b\t", 3), "a b");
         for limit in 3..9 {

@@ -329,9 +329,13 @@ mod tests {
         for text in ["printf 11.104 >&2", "echo 11.104"] {
             let version = hot_restart_version(&script(&dir, text)).await.unwrap();
             assert_eq!(version.as_str(), "11.104");
+            assert_eq!(version.to_string(), "11.104");
             assert!(!version.is_disabled());
         }
         let version = hot_restart_version(&script(&dir, "echo disabled")).await;
         assert!(version.unwrap().is_disabled());
+        let failed = hot_restart_version(&script(&dir, "echo 11.104; exit 1")).await;
+        let failed = failed.unwrap_err();
+        assert!(matches!(failed, BinaryError::NotEnvoy { .. }), "{failed}");
     }
 }

@@ -154,6 +154,18 @@ mod tests {
     use crate::Listen;
 
     #[test]
+    fn all_holders_are_named_one_behind_the_other() {
+        let holder = |pid, name: &str| PortHolder {
+            pid,
+            name: name.to_owned(),
+        };
+        let holders = PortHolders {
+            processes: vec![holder(1, "init"), holder(7, "envoy")],
+        };
+        assert_eq!(holders.to_string(), "held by pid 1 (init), pid 7 (envoy)");
+    }
+
+    #[test]
     fn who_listens_is_named_by_pid_and_name() {
         let listener = Listen::new("[::]:0".parse().unwrap()).tcp().unwrap();
         let port = listener.local_addr().unwrap().port();

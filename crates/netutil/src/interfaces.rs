@@ -47,3 +47,18 @@ impl Interfaces for SystemInterfaces {
         Ok(with_ip.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_listed_as_such() {
+        let listed = SystemInterfaces.addresses().unwrap();
+        let loopback = listed.iter().find(|it| it.ip.is_loopback());
+        assert!(
+            loopback.is_some_and(|it| it.up && it.loopback),
+            "{listed:?}"
+        );
+    }
+}

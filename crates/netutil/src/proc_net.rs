@@ -257,6 +257,36 @@ pub fn unix_socket(line: &str) -> Option<(u64, &str)> {
 mod tests {
     use super::*;
 
+    /// What looks like a process to who reads `/proc`.
+    fn process() -> tempfile::TempDir {
+        let process = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(process.path().join("net")).unwrap();
+        std::fs::create_dir_all(process.path().join("ns")).unwrap();
+        process
+    }
+
+    #[test]
+    fn a_network_namespace_is_ours_by_its_name() {
+        assert!(is_in_our_network(Path::new("/proc/self")));
+        let process = process();
+        assert!(!is_in_our_network(process.path()));
+        std::os::unix::fs::symlink("net:[1]", process.path().join("ns/net")).unwrap();
+        assert!(!is_in_our_network(process.path()));
+    }
+
+    #[test]
+    fn only_the_table_of_ipv6_may_be_absent() {
+        let process = process();
+        let read = || in_table(process.path(), "tcp", |_| ()).map_err(|(path, _)| path);
+        let [v4, v6] = ["net/tcp", "net/tcp6"].map(|name| process.path().join(name));
+        assert_eq!(read(), Err(v4.clone()));
+        std::fs::write(&v4, "").unwrap();
+        assert_eq!(read(), Ok(()));
+        // What is no file cannot be read.
+        std::fs::create_dir(&v6).unwrap();
+        assert_eq!(read(), Err(v6));
+    }
+
     #[test]
     fn lines_of_both_families_are_read() {
         let v4 = "   1: 0100007F:4DE2 0100007F:8C3A 01 00000000:00000000 00:00000000 00000000     0        0 24970 1 0000000000000000 20 4 30 10 -1";

@@ -280,6 +280,26 @@ mod tests {
     use super::*;
     use crate::proc_net::{in_table, sockets_of};
 
+    #[test]
+    fn every_state_with_a_process_is_asked_for() {
+        let asked = (0..32).filter(|state| STATES >> state & 1 == 1);
+        // All from ESTABLISHED to CLOSING, but for SYN_RECV and TIME_WAIT.
+        let states = [0, 1, 2, 4, 5, 7, 8, 9, 10, 11];
+        assert_eq!(asked.collect::<Vec<u32>>(), states);
+    }
+
+    #[test]
+    fn a_socket_without_a_process_is_passed_over() {
+        let mut message = [0; 72];
+        message[0] = 2;
+        assert_eq!(socket(&message), None);
+        message[68] = 1;
+        assert_eq!(
+            socket(&message).map(|socket| socket.inode),
+            number(&message, 68).map(u64::from)
+        );
+    }
+
     fn own(sockets: Vec<InetSocket>) -> Vec<InetSocket> {
         let own = sockets_of(Path::new("/proc/self")).unwrap();
         let mut sockets: Vec<_> = sockets

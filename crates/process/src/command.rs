@@ -417,3 +417,28 @@ fn check_socket_name(name: &str) -> Result<(), SpawnError> {
         Err(SpawnError::SocketName { name: name.into() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_gone_or_forbidden_when_it_is_executed_is_named() {
+        let explained = |errno, path: &str| {
+            let source = io::Error::from_raw_os_error(errno);
+            explain(Failure::Step(Step::Exec, source), path.into(), None)
+        };
+        let gone = explained(libc::ENOENT, "/no/such/program");
+        assert!(matches!(gone, SpawnError::NotFound { .. }), "{gone}");
+        let there = explained(libc::ENOENT, "/");
+        assert!(
+            matches!(there, SpawnError::InterpreterMissing { .. }),
+            "{there}"
+        );
+        let forbidden = explained(libc::EACCES, "/no/such/program");
+        assert!(
+            matches!(forbidden, SpawnError::NotExecutable { .. }),
+            "{forbidden}"
+        );
+    }
+}

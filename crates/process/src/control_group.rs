@@ -110,6 +110,22 @@ mod tests {
     }
 
     #[test]
+    fn the_group_of_version_2_has_number_0_and_no_controller() {
+        let unified = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 none rw\n";
+        let groups = "9::/other\n0:memory:/another\n0::/own\n";
+        assert_eq!(
+            directory(unified, groups).unwrap(),
+            Path::new("/sys/fs/cgroup/own")
+        );
+    }
+
+    #[test]
+    fn the_mounts_are_those_of_the_table_of_this_process() {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert_eq!(mounts(), find_mounts(&table));
+    }
+
+    #[test]
     fn the_group_of_version_1_is_that_of_the_memory_controller() {
         let cpu = "31 23 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n";
         let memory = "32 23 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::signal::SignalName;
+use super::syscalls::EndedProcess;
 
 /// How a child ended, as the kernel reports it.
 ///
@@ -39,6 +40,32 @@ impl ExitCause {
             Self::Code(code) => code,
             Self::Signal { number, .. } => 128 + number,
             Self::OutOfMemory => 128 + libc::SIGKILL,
+        }
+    }
+
+    pub(super) fn of(ended: EndedProcess) -> Self {
+        if ended.code == libc::CLD_EXITED {
+            Self::Code(ended.status)
+        } else {
+            Self::Signal {
+                number: ended.status,
+                core_dumped: ended.code == libc::CLD_DUMPED,
+            }
+        }
+    }
+
+    /// The same, or a kill by the kernel: one by SIGKILL that this process has not sent, after which the
+    /// counter of such kills `has_risen`.
+    pub(super) fn or_out_of_memory(
+        self,
+        kill_sent: bool,
+        has_risen: impl FnOnce() -> bool,
+    ) -> Self {
+        let was_killed = self.signal() == Some(libc::SIGKILL);
+        if was_killed && !kill_sent && has_risen() {
+            Self::OutOfMemory
+        } else {
+            self
         }
     }
 
@@ -79,6 +106,43 @@ impl fmt::Display for ExitCause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cause_is_read_from_what_the_kernel_tells() {
+        let of = |code, status| {
+            ExitCause::of(EndedProcess {
+                pid: 7,
+                code,
+                status,
+            })
+        };
+        let signal = |core_dumped| ExitCause::Signal {
+            number: libc::SIGSEGV,
+            core_dumped,
+        };
+        assert_eq!(of(libc::CLD_EXITED, 3), ExitCause::Code(3));
+        assert_eq!(of(libc::CLD_KILLED, libc::SIGSEGV), signal(false));
+        assert_eq!(of(libc::CLD_DUMPED, libc::SIGSEGV), signal(true));
+    }
+
+    #[test]
+    fn only_a_kill_that_nobody_here_has_sent_is_one_of_the_kernel() {
+        let by = |number| ExitCause::Signal {
+            number,
+            core_dumped: false,
+        };
+        let kill = by(libc::SIGKILL);
+        let out_of_memory = ExitCause::OutOfMemory;
+        for (cause, kill_sent, has_risen, expected) in [
+            (kill, false, true, out_of_memory),
+            (kill, false, false, kill),
+            (kill, true, true, kill),
+            (by(libc::SIGTERM), false, true, by(libc::SIGTERM)),
+            (ExitCause::Code(9), false, true, ExitCause::Code(9)),
+        ] {
+            assert_eq!(cause.or_out_of_memory(kill_sent, || has_risen), expected);
+        }
+    }
 
     #[test]
     fn each_cause_is_told_in_words_and_as_a_code() {

@@ -124,6 +124,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_cannot_run_whatever_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = find(path.as_os_str(), None).unwrap_err();
+        assert!(matches!(error, SpawnError::NotExecutable { .. }), "{error}");
+    }
+
+    #[test]
     fn an_unknown_name_is_told_with_the_path_that_was_searched() {
         for name in ["no-such-tool", ""] {
             let error = find(OsStr::new(name), Some(OsStr::new("/nowhere:/bin"))).unwrap_err();

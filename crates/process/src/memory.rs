@@ -224,6 +224,13 @@ mod tests {
             ..group(128, 10, 0)
         };
         assert_eq!(check(MIB, &[stalled(59)]), Ok(()));
+        // What fits to the byte is not what it is short of.
+        let full = Bound {
+            stalled: Some(60),
+            ..group(20, 10, 0)
+        };
+        let fits = check(10 * MIB, &[full]).unwrap_err();
+        assert!(fits.to_string().starts_with("in 60 %"), "{fits}");
         let short = check(MIB, &[group(128, 10, 0), stalled(60)]).unwrap_err();
         assert_eq!(
             short.to_string(),

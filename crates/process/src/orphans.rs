@@ -90,14 +90,7 @@ impl Orphans {
                 Swept::Orphan(ended) => {
                     return Orphan {
                         pid: ended.pid.unsigned_abs(),
-                        cause: if ended.code == libc::CLD_EXITED {
-                            ExitCause::Code(ended.status)
-                        } else {
-                            ExitCause::Signal {
-                                number: ended.status,
-                                core_dumped: ended.code == libc::CLD_DUMPED,
-                            }
-                        },
+                        cause: ExitCause::of(ended),
                     };
                 }
                 Swept::Busy => opened.await,
@@ -124,4 +117,15 @@ pub struct Orphan {
     pub pid: u32,
     /// How it ended.
     pub cause: ExitCause,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_collects_orphans_is_shown_by_its_name() {
+        let orphans = Orphans::new().unwrap();
+        assert_eq!(format!("{orphans:?}"), "Orphans { .. }");
+    }
 }

@@ -87,6 +87,12 @@ mod tests {
     }
 
     #[test]
+    fn each_hierarchy_has_its_file() {
+        assert_eq!(counter_file(Hierarchy::Unified), "memory.events");
+        assert_eq!(counter_file(Hierarchy::Memory), "memory.oom_control");
+    }
+
+    #[test]
     fn without_the_counter_nothing_is_claimed() {
         let dir = tempfile::tempdir().unwrap();
         assert!(OomCounter::at(dir.path().join("memory.events")).is_none());

@@ -223,6 +223,7 @@ mod tests {
         assert!(tail.is_empty());
         for number in 0..=Tail::LINES {
             tail.push(format!("line {number}").as_bytes());
+            assert!(!tail.is_empty());
         }
         assert_eq!(tail.lines().len(), Tail::LINES);
         assert_eq!(tail.lines().next(), Some(&b"line 1"[..]));
@@ -232,6 +233,12 @@ mod tests {
         }
         assert_eq!(tail.lines().len(), 4);
         assert_eq!(tail.bytes, Tail::BYTES);
+    }
+
+    #[test]
+    fn a_stream_is_called_as_everybody_calls_it() {
+        let names = [Stream::Stdout, Stream::Stderr].map(|stream| stream.to_string());
+        assert_eq!(names, ["stdout", "stderr"]);
     }
 
     #[tokio::test]

@@ -93,13 +93,8 @@ mod tests {
         // Only this thread's mask and its own signals are concerned.
         let waited = thread::spawn(|| {
             block_signals(&[Signal::USR2]).unwrap();
-            let pending = || {
-                let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-                let line = status.lines().find(|line| line.starts_with("SigPnd:"));
-                let mask = line.unwrap().trim_start_matches("SigPnd:").trim();
-                u64::from_str_radix(mask, 16).unwrap() >> (libc::SIGUSR2 - 1) & 1 == 1
-            };
-            assert!(!pending());
+            let pending = || is_in("SigPnd:", libc::SIGUSR2);
+            assert!(!pending() && is_in("SigBlk:", libc::SIGUSR2));
             let own = rustix::thread::gettid();
             let process = rustix::process::getpid();
             let signal = rustix::process::Signal::USR2;
@@ -113,9 +108,36 @@ mod tests {
             // Its handler: it is not the default action that meets it.
             syscalls::ignore_unless_handled(libc::SIGUSR2);
             unblock_signals().unwrap();
-            waited && !pending()
+            waited && !pending() && !is_in("SigBlk:", libc::SIGUSR2)
         });
         assert!(waited.join().unwrap());
+    }
+
+    #[test]
+    fn only_signals_that_report_no_fault_are_ignored() {
+        ignore_stray_signals();
+        for signal in [libc::SIGALRM, libc::SIGIO, libc::SIGXFSZ, libc::SIGRTMIN()] {
+            assert!(is_in("SigIgn:", signal), "{signal}");
+        }
+        for signal in [libc::SIGSEGV, libc::SIGTSTP, libc::SIGCHLD, libc::SIGWINCH] {
+            assert!(!is_in("SigIgn:", signal), "{signal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_that_has_a_handler_keeps_it() {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _handler = signal(SignalKind::user_defined1()).unwrap();
+        ignore_stray_signals();
+        assert!(is_in("SigCgt:", libc::SIGUSR1));
+        assert!(!is_in("SigIgn:", libc::SIGUSR1));
+    }
+
+    /// Whether the signal is in this mask of the calling thread.
+    fn is_in(mask: &str, signal: i32) -> bool {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(mask));
+        u64::from_str_radix(line.unwrap().trim(), 16).unwrap() >> (signal - 1) & 1 == 1
     }
 
     fn send_to_thread(process: i32, thread: i32, signal: rustix::process::Signal) {

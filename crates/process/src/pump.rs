@@ -223,3 +223,82 @@ impl Destination {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn pump(pipe: OwnedFd, buffer: usize, sink: Arc<dyn OutputSink>) -> Pump {
+        let source = Source {
+            pid: 7,
+            epoch: None,
+            label: "x".into(),
+        };
+        Pump {
+            pipe: pipe::Receiver::from_owned_fd(pipe).unwrap(),
+            buffer: vec![0; buffer],
+            lines: Lines::default(),
+            to: Destination {
+                source: Arc::new(source),
+                stream: Stream::Stdout,
+                sink,
+                tail: None,
+            },
+        }
+    }
+
+    fn ignore() -> Arc<dyn OutputSink> {
+        Arc::new(|_: &Line<'_>| ())
+    }
+
+    #[tokio::test]
+    async fn what_an_ended_child_left_is_read_in_one_piece() {
+        let lengths = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&lengths);
+        let sink = move |line: &Line<'_>| seen.lock().unwrap().push(line.bytes.len());
+        let pipe = Pipe::new().unwrap();
+        let mut writer = std::fs::File::from(pipe.writer);
+        writer.write_all(&[b'x'; 100]).unwrap();
+        let mut pump = pump(pipe.reader, 8, Arc::new(sink));
+        assert_eq!(pump.drain(), Taken::Nothing);
+        assert_eq!(*lengths.lock().unwrap(), [100]);
+        drop(writer);
+        assert_eq!(pump.drain(), Taken::Closed);
+    }
+
+    /// The sink writes as much as it takes, as a grandchild may that never ends.
+    #[tokio::test]
+    async fn no_more_is_read_of_an_ended_child_than_its_pipe_holds() {
+        const LINE: &[u8; 8] = b"1234567\n";
+        let pipe = Pipe::new().unwrap();
+        let size = fcntl_getpipe_size(&pipe.reader).unwrap();
+        let writer = Mutex::new(std::fs::File::from(pipe.writer));
+        writer.lock().unwrap().write_all(LINE).unwrap();
+        let lines = Arc::new(Mutex::new(0));
+        let taken = Arc::clone(&lines);
+        let sink = move |_: &Line<'_>| {
+            let mut taken = taken.lock().unwrap();
+            *taken += 1;
+            // Otherwise a fault would last for ever.
+            if *taken < 2 * size / LINE.len() {
+                writer.lock().unwrap().write_all(LINE).unwrap();
+            }
+        };
+        let mut pump = pump(pipe.reader, LINE.len(), Arc::new(sink));
+        assert_eq!(pump.drain(), Taken::Bytes(LINE.len()));
+        assert_eq!(*lines.lock().unwrap(), size / LINE.len());
+    }
+
+    #[tokio::test]
+    async fn only_an_error_that_lasts_closes_the_pipe() {
+        let pipe = Pipe::new().unwrap();
+        let mut pump = pump(pipe.reader, 8, ignore());
+        let mut took = |kind: io::ErrorKind| pump.take(Err(kind.into()));
+        assert_eq!(took(io::ErrorKind::WouldBlock), Taken::Nothing);
+        assert_eq!(took(io::ErrorKind::Interrupted), Taken::Bytes(0));
+        assert_eq!(took(io::ErrorKind::Other), Taken::Closed);
+    }
+}

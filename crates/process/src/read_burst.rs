@@ -56,3 +56,23 @@ impl ReadBurst {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_comes_after_so_many_reads_in_a_row_that_found_something() {
+        let burst = ReadBurst::new(2, Duration::from_secs(1));
+        let begun = Instant::now();
+        let mut paused = Vec::new();
+        for found in [true, false, true, true, true, true] {
+            burst.note(found);
+            burst.pause_if_long().await;
+            paused.push(begun.elapsed().as_secs());
+        }
+        assert_eq!(paused, [0, 0, 0, 1, 1, 2]);
+    }
+}

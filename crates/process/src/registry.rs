@@ -93,17 +93,8 @@ impl Slot {
     }
 
     fn cause(&self, ended: EndedProcess, state: &State) -> ExitCause {
-        if ended.code == libc::CLD_EXITED {
-            return ExitCause::Code(ended.status);
-        }
-        let by_others = ended.status == libc::SIGKILL && !state.kill_sent;
-        if by_others && self.oom.as_ref().is_some_and(OomCounter::has_risen) {
-            return ExitCause::OutOfMemory;
-        }
-        ExitCause::Signal {
-            number: ended.status,
-            core_dumped: ended.code == libc::CLD_DUMPED,
-        }
+        let has_risen = || self.oom.as_ref().is_some_and(OomCounter::has_risen);
+        ExitCause::of(ended).or_out_of_memory(state.kill_sent, has_risen)
     }
 
     /// Signals the child itself.

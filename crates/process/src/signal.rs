@@ -147,6 +147,7 @@ mod tests {
             assert_eq!(text.parse::<Signal>(), Ok(Signal::TERM), "{text}");
         }
         assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+        assert_eq!(format!("{:?}", Signal::TERM), "SIGTERM");
     }
 
     #[test]

@@ -121,6 +121,7 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let watched = WatchedProcess::open(pid).unwrap();
+        assert_eq!(watched.pid(), child.id());
         let early = std::time::Duration::from_millis(50);
         let ended = tokio::time::timeout(early, watched.ended()).await;
         assert!(ended.is_err(), "it runs");

@@ -517,4 +517,66 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(pool.state().threads, 1);
     }
+
+    /// A pool that counts two idle threads and has none: a test runs the one that it looks at.
+    fn counts_two_idle(idle: Duration) -> Arc<Pool> {
+        let state = State {
+            threads: 2,
+            idle: 2,
+            ..State::default()
+        };
+        Arc::new(Pool {
+            state: Mutex::new(state),
+            work_came: Condvar::new(),
+            most_threads: 3,
+            idle,
+            patience: LIMIT,
+            start: |_| Err(io::ErrorKind::WouldBlock.into()),
+        })
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_neither_counted_nor_idle() {
+        let pool = counts_two_idle(Duration::from_millis(1));
+        pool.run();
+        let state = pool.state();
+        assert_eq!((state.threads, state.idle), (1, 1));
+    }
+
+    #[test]
+    fn the_only_thread_that_is_idle_when_its_time_is_over_stays() {
+        let idle = Duration::from_millis(200);
+        let pool = loop {
+            let pool = counts_two_idle(idle);
+            let thread = Arc::clone(&pool);
+            thread::spawn(move || thread.run());
+            thread::sleep(idle / 4);
+            let mut state = pool.state();
+            // On a slow machine it may have ended before.
+            if state.threads == 2 {
+                // The other one takes work.
+                state.idle = 1;
+                drop(state);
+                break pool;
+            }
+        };
+        thread::sleep(idle * 2);
+        let state = pool.state();
+        assert_eq!((state.threads, state.idle), (2, 1));
+    }
+
+    #[test]
+    fn a_thread_that_is_woken_beside_an_idle_one_does_the_work() {
+        let pool = counts_two_idle(LIMIT * 2);
+        let thread = Arc::clone(&pool);
+        thread::spawn(move || thread.run());
+        thread::sleep(Duration::from_millis(20));
+        let (done, was_done) = channel();
+        pool.state().queue.push_back(Job {
+            number: 0,
+            work: Box::new(move || done.send(()).unwrap()),
+        });
+        pool.work_came.notify_one();
+        was_done.recv_timeout(LIMIT).unwrap();
+    }
 }

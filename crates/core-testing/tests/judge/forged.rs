@@ -32,6 +32,12 @@ const RESTART: &str = "policy resilient\n0 desire A\n1s live 0\n2s restart B";
 const HEALTH: &str = "policy resilient retries=3 reset_after=5s\n0 desire A\n1s exit 0 failed\n\
                       2s live 0\n7s wait";
 
+/// A fallback that has used a retry, beside a healthy epoch that is older than a renewal.
+const RENEWED: &str = "policy resilient retries=3 initial=10s reset_after=2s probation=60s\n\
+                       0 desire A\n1s live 0\n100s desire B\n101s exit 1 permanent\n\
+                       102s exit 0 failed\n103s exit 0 failed\n104s desire C\n105s live 0\n\
+                       110s renew C";
+
 const CAP: &str = "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n4s desire C";
 
 const WAITED_FOR: &str =
@@ -191,6 +197,10 @@ forged! {
     a_refill_before_health: RetriesWithinBudget,
         "policy resilient retries=3 reset_after=5s\n0 desire A\n1s exit 0 failed\n2s live 0\n\
          6s wait", |step| {
+        let (epoch, retries_left) = (zero(), 3);
+        step.outputs.push(Output::Event(Event::BudgetRefilled { epoch, retries_left }));
+    };
+    a_refill_of_neither_the_desired_nor_the_last_good_one: RetriesWithinBudget, RENEWED, |step| {
         let (epoch, retries_left) = (zero(), 3);
         step.outputs.push(Output::Event(Event::BudgetRefilled { epoch, retries_left }));
     };
@@ -405,6 +415,22 @@ forged! {
         step.after.current = None;
         step.after.held = Some(Held::Retry(Timestamp::from_millis(4_200)));
     };
+    a_fallback_that_waits_for_a_retry_while_it_drains: NoLostDesire,
+        "policy resilient retries=9 initial=10s reset_after=none probation=none\n0 desire A\n\
+         1s live 0\n2s desire B\n3s exit 1 permanent\n4s exit 0 failed\n15s live 0\n\
+         16s desire C\n17s stopped_serving 0\n18s exit 1 failed", |step| {
+        let ends = step.outputs.len() - 2;
+        step.outputs.truncate(ends);
+        step.after.epochs.pop();
+        step.after.current = None;
+        step.after.held = Some(Held::Retry(Timestamp::from_millis(28_000)));
+    };
+    a_fallback_that_is_forgotten_beside_a_start_and_an_unfit_epoch: NoLostDesire,
+        "policy resilient give_way_after=2s reset_after=none probation=60s\n0 desire A\n\
+         1s live 0\n100s desire B\n101s live 1\n102s unfit 1\n103s desire C\n\
+         105s exit 2 aborted\n106s desire B", |step| {
+        step.after.held = Some(Held::GivenUp);
+    };
     an_older_epoch_that_counts_as_renewed: RenewalStartsAnEpoch,
         "0 desire A\n1s live 0\n2s renew A", |step| {
         step.outputs.clear();
@@ -433,6 +459,11 @@ forged! {
     };
     the_newest_that_is_called_superseded: RetiredAtMostOnce, SERVING, |step| {
         let event = Event::Superseded { epoch: zero(), by: zero() };
+        step.outputs.push(Output::Event(event));
+    };
+    a_start_that_is_said_to_supersede: RetiredAtMostOnce,
+        "0 desire A\n1s live 0\n2s desire B\n3s stopped_serving 0", |step| {
+        let event = Event::Superseded { epoch: zero(), by: one() };
         step.outputs.push(Output::Event(event));
     };
     a_terminate_that_does_not_end: UrgencyNeverFalls,
@@ -527,6 +558,13 @@ forged! {
         step.after.epochs[1].state = EpochState::Starting;
         step.after.epochs[1].withdrawn = true;
     };
+    a_late_start_that_outlives_its_deadline: LateStartsMayAnswer,
+        "policy resilient start_deadline=5s\n0 desire A\n50ms live 0\n10s desire B\n20s wait", |step| {
+        omit(step, |it| matches!(it, Output::Abort { .. }));
+        step.after.epochs[1].state = EpochState::Starting;
+        step.after.epochs[1].withdrawn = true;
+        step.after.deadline = step.before.deadline;
+    };
     a_start_that_gives_way_too_early: GivesWayToANewerDesire, WAITED_FOR, |step| {
         step.outputs.push(gives_way(1));
         step.outputs.push(Output::Withdraw(one()));
@@ -582,6 +620,9 @@ forged! {
     a_start_that_is_called_late_too_early: LooksBeforeLateDeadlines,
         "policy default start_deadline=2s\n0 desire A\n1s wait", |step| {
         step.outputs.push(Output::Event(Event::StartTimedOut { epoch: zero() }));
+    };
+    a_start_that_is_called_late_twice: LooksBeforeLateDeadlines, LATE, |step| {
+        step.outputs.push(Output::Event(Event::StartTimedOut { epoch: one() }));
     };
     a_good_drain_that_is_called_failed: DrainedMeansDrained, DRAINED, |step| {
         step.outputs.pop();

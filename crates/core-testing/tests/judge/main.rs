@@ -81,6 +81,18 @@ fn a_violation_is_told_with_its_invariant_and_what_was_seen() {
     insta::assert_snapshot!(checker.judge(&step).unwrap_err(), @"StartsWhatIsAskedFor does not hold: epoch 0 was started and no event says for what");
 }
 
+#[test]
+fn what_does_not_hold_the_desired_configuration_is_told_with_what_is_known_of_it() {
+    let mut checker = Checker::new(handover_core::Policy::default());
+    let mut machine = Machine::new(handover_core::Policy::default()).unwrap();
+    let desire = |config: &str| Some(handover_core::Input::Desire(config.to_owned()));
+    let first = Observation::make(&mut machine, handover_core::Timestamp::ZERO, desire("A"));
+    checker.judge(&first).unwrap();
+    let mut step = Observation::make(&mut machine, handover_core::Timestamp::ZERO, desire("B"));
+    step.after.held = Some(handover_core::Held::GivenUp);
+    insta::assert_snapshot!(checker.judge(&step).unwrap_err(), @"NoLostDesire does not hold: held: the desired configuration was given up, but it is Some(Due)");
+}
+
 /// The outputs of a start, as the machine gives them.
 fn start(number: u32, config: &str, purpose: Purpose) -> [Output<String>; 2] {
     let epoch = Epoch::new(number);

@@ -237,6 +237,112 @@ fn due(deadline: Deadline, now: Timestamp, running: &[Epoch]) -> String {
     format!("{reason} in {wait:?}, late {late:?}")
 }
 
+/// The record of the machine after the script, at the time of its last line.
+fn record(script: &str) -> Checker<usize> {
+    let scenario = Scenario::parse(script).unwrap();
+    let mut machine = Machine::new(scenario.policy).unwrap();
+    let mut watch = Checker::new(scenario.policy);
+    for line in &timed(&scenario).lines {
+        give(&mut machine, &mut watch, line.at, line.input.clone());
+    }
+    let end = scenario.lines.last().map(|line| line.at);
+    watch.canonical(&machine, end.unwrap_or_default()).1
+}
+
+/// The scenario with a line for each deadline that is not missed.
+fn timed(scenario: &Scenario) -> Scenario {
+    let mut machine = Machine::new(scenario.policy).unwrap();
+    let mut watch = Checker::new(scenario.policy);
+    let mut lines = Vec::new();
+    for line in &scenario.lines {
+        while !line.missing_deadlines
+            && let Some(next) = machine.poll_timeout().filter(|next| next.at < line.at)
+        {
+            give(&mut machine, &mut watch, next.at, None);
+            lines.push(Line {
+                at: next.at,
+                missing_deadlines: false,
+                input: None,
+            });
+        }
+        give(&mut machine, &mut watch, line.at, line.input.clone());
+        lines.push(line.clone());
+    }
+    Scenario {
+        lines,
+        ..scenario.clone()
+    }
+}
+
+/// What the random scripts come by seldom.
+#[test]
+fn a_canonical_machine_does_what_the_machine_does_in_every_scenario() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let scenario = Scenario::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        for every in 1..4 {
+            let difference = difference(&timed(&scenario), every);
+            assert!(
+                difference.is_none(),
+                "{}, every {every}: {}",
+                path.display(),
+                difference.unwrap_or_default()
+            );
+        }
+        tried += 1;
+    }
+    assert!(tried > 0, "there are no scenarios in {folder}");
+}
+
+/// Records whose difference will never matter are equal.
+#[test]
+fn what_makes_no_difference_is_not_in_the_record() {
+    let pairs = [
+        (
+            "how long an epoch has been live whose health is put off",
+            "policy resilient probation=none reset_after=2s\n0 desire A\n1s live 0\n5s! wait",
+            "policy resilient probation=none reset_after=2s\n0 desire A\n1500ms live 0\n5s! wait",
+        ),
+        (
+            "how long an epoch has been live whose health and probation are put off",
+            "policy resilient probation=2s reset_after=2s\n0 desire A\n1s live 0\n5s! wait",
+            "policy resilient probation=2s reset_after=2s\n0 desire A\n1500ms live 0\n5s! wait",
+        ),
+        (
+            "whether an epoch has passed its probation once the machine drains",
+            "policy resilient probation=2s reset_after=none\n0 desire A\n1s live 0\n\
+             2s terminate drain",
+            "policy resilient probation=2s reset_after=none\n0 desire A\n1s live 0\n\
+             9s terminate drain",
+        ),
+    ];
+    for (what, one, other) in pairs {
+        assert_eq!(record(one), record(other), "{what}");
+    }
+}
+
+/// The opposite: what will matter is in the record.
+#[test]
+fn what_makes_a_difference_is_in_the_record() {
+    let pairs = [
+        (
+            "how long an epoch has been on probation whose health is put off",
+            "policy resilient probation=9s reset_after=2s\n0 desire A\n1s live 0\n5s! wait",
+            "policy resilient probation=9s reset_after=2s\n0 desire A\n1500ms live 0\n5s! wait",
+        ),
+        (
+            "whether an epoch was released",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n4s released 0",
+            "policy default\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n4s wait",
+        ),
+    ];
+    for (what, one, other) in pairs {
+        assert_ne!(record(one), record(other), "{what}");
+    }
+}
+
 /// The image of the machine after the script, at the time of its last line.
 fn image(script: &str) -> Machine<usize> {
     let scenario = Scenario::parse(script).unwrap();

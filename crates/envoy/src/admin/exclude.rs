@@ -145,6 +145,13 @@ mod tests {
     use super::*;
     use crate::bootstrap::{Bootstrap, Format};
 
+    #[test]
+    fn a_pattern_is_shown_as_it_was_written() {
+        for text in ["web", "web*"] {
+            assert_eq!(text.parse::<NamePattern>().unwrap().to_string(), text);
+        }
+    }
+
     fn listeners() -> Vec<Listener> {
         let text = r#"
 admin: {address: {pipe: {path: /a}}}

@@ -260,6 +260,27 @@ listener.h.length_ms: No recorded values
     }
 
     #[test]
+    fn the_admin_endpoint_is_no_listener_and_listeners_with_one_name_have_one_gauge() {
+        let none = Exclude::default();
+        let admin = "listener.admin.downstream_cx_active: 1\n";
+        let own = format!("{admin}listener.admin.main_thread.downstream_cx_active: 1\n");
+        let total = |count| format!("listener_manager.total_listeners_active: {count}\n");
+        let error = shown(&format!("{own}{}", total(1)), &none, "", &[]).unwrap_err();
+        assert_eq!(error, "1 of 1 listeners");
+        let page = format!("{admin}listener.web.downstream_cx_active: 0\n");
+        assert_eq!(shown(&page, &none, "", &[]).unwrap(), [""; 0]);
+        let web = |port| {
+            format!(
+                "{{name: w{port}, stat_prefix: web, address: {{socket_address: {{address: 0.0.0.0, \
+                 port_value: {port}}}}}}}"
+            )
+        };
+        let both = format!("{}, {}", web(80), web(81));
+        let page = format!("listener.web.downstream_cx_active: 0\n{}", total(2));
+        assert_eq!(shown(&page, &none, &both, &[]).unwrap(), [""; 0]);
+    }
+
+    #[test]
     fn the_gate_is_no_listener_of_clients_whether_the_statistics_have_it_or_not() {
         let active = |page: &str, has_gate| {
             let stats = parse(page.as_bytes()).unwrap();

@@ -299,3 +299,18 @@ fn only_listeners_with_a_socket_for_each_worker_lose_connections() {
         None
     );
 }
+
+#[test]
+fn the_command_line_is_shown_as_a_shell_takes_it() {
+    let args = EnvoyArgs::new(ArgsOptions {
+        service_node: Some("node 1".to_owned()),
+        ..ArgsOptions::default()
+    });
+    let config = "/run/envoy.yaml".as_ref();
+    let base_id = BaseId::new(7).unwrap();
+    let line = args
+        .unwrap()
+        .command_line("/bin/envoy".as_ref(), config, 0, base_id);
+    assert!(line.starts_with("/bin/envoy -c /run/envoy.yaml "), "{line}");
+    assert!(line.ends_with(" --service-node 'node 1'"), "{line}");
+}

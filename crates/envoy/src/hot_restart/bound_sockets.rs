@@ -98,3 +98,24 @@ pub(super) fn owner(proc: &Path, sockets: &[Socket]) -> Option<u32> {
         found.then_some(pid)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    #[test]
+    fn an_abstract_socket_is_bound_while_it_is_open() {
+        let name = format!("handover-test-bound-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let proc = Path::new("/proc");
+        assert!(!is_bound(proc, &name));
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        assert!(is_bound(proc, &name));
+        assert_eq!(process_with(proc, &name), Some(std::process::id()));
+        drop(socket);
+        assert!(!is_bound(proc, &name));
+    }
+}

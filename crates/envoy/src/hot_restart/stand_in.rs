@@ -173,10 +173,14 @@ mod tests {
     use handover_runtime::offload::offload;
     use prost::Message as _;
     use std::os::linux::net::SocketAddrExt as _;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
+    /// Another one at each call: tests that run beside each other in one process share no socket.
     fn base_id() -> BaseId {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % 8;
         // Beyond what any test starts an Envoy with.
-        BaseId::new(100_000 + std::process::id()).unwrap()
+        BaseId::new(100_000 + std::process::id() * 8 + number).unwrap()
     }
 
     #[tokio::test]

@@ -364,3 +364,56 @@ impl ConnectionState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn each_state_of_tcp_says_which_sides_are_closed() {
+        use ConnectionState::{ClosedByPeer, ClosedHere, Closing, Open};
+        for (states, expected) in [
+            // ESTABLISHED and SYN_RECV; FIN_WAIT1 and FIN_WAIT2; CLOSE_WAIT; LAST_ACK and CLOSING.
+            ([0x01, 0x03], Open),
+            ([0x04, 0x05], ClosedHere),
+            ([0x08, 0x08], ClosedByPeer),
+            ([0x09, 0x0b], Closing),
+        ] {
+            assert_eq!(states.map(ConnectionState::of_tcp), [expected; 2]);
+        }
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_noted_for_each_group_of_its_namespace() {
+        let open = |group| Open {
+            group,
+            pid: 7,
+            descriptor: 3,
+        };
+        let namespace = Namespace {
+            process: 7,
+            open: [(1, open(0)), (2, open(2)), (3, open(2))].into(),
+        };
+        let mut looked: Vec<Looked> = (0..3).map(|_| Looked::default()).collect();
+        let error = (
+            PathBuf::from("/proc/7/net/tcp"),
+            std::io::ErrorKind::NotFound.into(),
+        );
+        namespace.note_unread(&mut looked, &error);
+        let unread = looked.iter().map(|looked| looked.unread.len());
+        assert_eq!(unread.collect::<Vec<_>>(), [1, 0, 1]);
+        let noted = looked[2].unread[0].to_string();
+        assert_eq!(
+            noted,
+            "cannot read the sockets of process 7 in /proc/7/net/tcp"
+        );
+    }
+
+    #[test]
+    fn a_socket_that_no_process_has_connected_to_has_no_peer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(peer_process(&listener.into()), None);
+    }
+}

@@ -294,8 +294,11 @@ fn own_sockets(pid: u32) -> Result<BTreeMap<u64, RawFd>, ConnectionsError> {
 /// The ports from which the kernel chooses for who does not ask for one.
 fn ephemeral_ports() -> RangeInclusive<u16> {
     let range = std::fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
-    let range = range.unwrap_or_default();
-    let mut ends = range
+    range_of_ports(&range.unwrap_or_default())
+}
+
+fn range_of_ports(text: &str) -> RangeInclusive<u16> {
+    let mut ends = text
         .split_ascii_whitespace()
         .filter_map(|end| end.parse().ok());
     match (ends.next(), ends.next()) {

@@ -1,5 +1,6 @@
 use super::*;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 fn tcp(listener: &TcpListener) -> LocalAddress {
@@ -48,6 +49,57 @@ fn only_accepted_connections_at_the_given_places_count() {
     assert_eq!(accepted(me, &closed.into()).unwrap(), expected);
     drop(pairs);
     assert_eq!(accepted(me, &addresses).unwrap(), BTreeMap::new());
+}
+
+#[test]
+fn what_a_process_listens_on_is_shown_in_words() {
+    let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+    let words = [
+        LocalAddress::Tcp(address("[::1]:80")).to_string(),
+        LocalAddress::Unix("@name".to_owned()).to_string(),
+        Uncountable::Udp(address("10.0.0.1:53")).to_string(),
+        Uncountable::Transparent(address("0.0.0.0:80")).to_string(),
+        Uncountable::OtherNamespace.to_string(),
+    ];
+    insta::assert_snapshot!(words.join("\n"), @r"
+    [::1]:80
+    @name
+    the listener at 10.0.0.1:53 is UDP
+    the listener at 0.0.0.0:80 is transparent
+    a listener is in another network namespace
+    ");
+}
+
+#[test]
+fn what_two_looks_have_seen_is_kept() {
+    let look = |name: &str, uncountable| Listening {
+        addresses: [LocalAddress::Unix(name.to_owned())].into(),
+        uncountable: [uncountable].into(),
+    };
+    let udp = Uncountable::Udp("10.0.0.1:53".parse().unwrap());
+    let mut seen = look("a", udp);
+    seen.extend(look("b", Uncountable::OtherNamespace));
+    let names = ["a", "b"].map(|name| LocalAddress::Unix(name.to_owned()));
+    assert_eq!(seen.addresses, names.into());
+    assert_eq!(seen.uncountable, [udp, Uncountable::OtherNamespace].into());
+}
+
+#[test]
+fn the_ports_that_the_kernel_chooses_are_read_or_its_default_is_taken() {
+    assert_eq!(range_of_ports("1024\t2048\n"), 1_024..=2_048);
+    for text in ["", "1024", "1024 none"] {
+        assert_eq!(range_of_ports(text), 32_768..=60_999, "{text}");
+    }
+}
+
+#[test]
+fn a_copied_descriptor_shows_whether_it_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (client, _server) = connect(&listener, "127.0.0.1");
+    let copies = Copies::of(std::process::id());
+    assert!(copies.listens(listener.as_raw_fd()));
+    assert!(!copies.listens(client.as_raw_fd()));
+    assert!(!copies.is_transparent(listener.as_raw_fd()));
 }
 
 #[test]
@@ -120,6 +172,14 @@ fn connections_to_unix_sockets_count_by_path_and_by_abstract_name() {
         .map(|listener| listener.accept().unwrap());
     drop(listeners);
     std::fs::remove_file(&path).unwrap();
+    // A connection has the name of its listener, and is none.
+    let seen = [
+        Listening::of(me).unwrap().addresses,
+        look_at_own().listening.addresses,
+    ];
+    for seen in seen {
+        assert!(seen.is_disjoint(&all), "{seen:?}");
+    }
     let expected = addresses.map(|address| (address, 1));
     assert_eq!(accepted(me, &all).unwrap(), expected.into());
 }
@@ -140,10 +200,15 @@ fn a_udp_listener_is_seen_and_other_udp_sockets_are_passed_over() {
         .unwrap();
     client.connect(listener.local_addr().unwrap()).unwrap();
     let unbound = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let seen = Listening::of(std::process::id()).unwrap().uncountable;
     let udp = |socket: &UdpSocket| Uncountable::Udp(socket.local_addr().unwrap());
-    assert!(seen.contains(&udp(&listener)), "{seen:?}");
-    assert!(!seen.contains(&udp(&client)) && !seen.contains(&udp(&unbound)));
+    let seen = [
+        Listening::of(std::process::id()).unwrap().uncountable,
+        look_at_own().listening.uncountable,
+    ];
+    for seen in seen {
+        assert!(seen.contains(&udp(&listener)), "{seen:?}");
+        assert!(!seen.contains(&udp(&client)) && !seen.contains(&udp(&unbound)));
+    }
 }
 
 #[test]

@@ -68,7 +68,9 @@ fn listening_stream_sockets_are_taken_with_their_addresses() {
     let path = dir.path().join("socket");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp_address = tcp.local_addr().unwrap();
-    let (name, socket) = passed(tcp).listening().unwrap();
+    let tcp = passed(tcp);
+    assert_eq!(tcp.name(), Some("web"));
+    let (name, socket) = tcp.listening().unwrap();
     assert_eq!(name.as_deref(), Some("web"));
     assert_eq!(socket.address(), &LocalAddress::Tcp(tcp_address));
     socket.set_nonblocking(true).unwrap();

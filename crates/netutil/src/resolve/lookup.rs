@@ -114,3 +114,21 @@ fn port_of_service(name: &str) -> io::Result<Option<u16>> {
     "could not start a thread (is a limit reached: of processes, RLIMIT_NPROC or pids.max of the control group, or of memory?): {0}"
 )]
 struct NoThread(io::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The system reads a number as a service of its own, whatever table it has.
+    #[tokio::test]
+    async fn the_system_finds_the_port_of_a_service() {
+        assert_eq!(SystemLookup.service("8080").await.unwrap(), Some(8_080));
+        let unknown = SystemLookup.service("no-such-service").await;
+        assert_eq!(unknown.unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_an_unknown_service() {
+        port_of_service("a\0b").unwrap_err();
+    }
+}

@@ -383,4 +383,21 @@ mod tests {
         let (one, other) = (NotifySocket::bind().unwrap(), NotifySocket::bind().unwrap());
         assert_ne!(one.address(), other.address());
     }
+
+    /// A process with the same number may run in another container that shares the network.
+    #[tokio::test]
+    async fn a_name_that_is_taken_is_passed_over() {
+        let first = NotifySocket::bind().unwrap();
+        let name = first.address.to_str().unwrap();
+        let (start, number) = name.trim_start_matches('@').rsplit_once('-').unwrap();
+        let number: u32 = number.parse().unwrap();
+        let others: Vec<_> = (number + 1..number + 50)
+            .filter_map(|number| {
+                let address = SocketAddr::from_abstract_name(format!("{start}-{number}"));
+                StdDatagram::bind_addr(&address.unwrap()).ok()
+            })
+            .collect();
+        assert!(!others.is_empty());
+        NotifySocket::bind().unwrap();
+    }
 }

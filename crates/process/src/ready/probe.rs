@@ -308,6 +308,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_is_not_ready_is_not_asked_in_a_hot_loop() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let probe = Probe::http(listener.local_addr().unwrap(), "/ready").unwrap();
+        let limit = FIRST_PAUSE * 10;
+        let mut asked = 0;
+        let server = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                asked += 1;
+            }
+        };
+        tokio::select! {
+            ready = probe.until_ready(limit) => ready.unwrap_err(),
+            () = server => unreachable!("it never ends"),
+        };
+        assert!((1..=11).contains(&asked), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn the_status_line_is_enough_of_an_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let probe = Probe::http(listener.local_addr().unwrap(), "/ready").unwrap();
+        let server = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+            // The rest never comes.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            checked = timeout(Duration::from_secs(10), probe.check()) => checked.unwrap().unwrap(),
+            () = server => unreachable!("it never ends"),
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_without_end_is_cut_and_refused() {
         const ENDLESS: &[u8] = &[b'x'; 100_000];
         let address = server(&[ENDLESS]).await;

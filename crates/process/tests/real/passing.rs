@@ -105,6 +105,16 @@ async fn a_descriptor_keeps_its_number_and_the_gap_below_it_is_closed() {
 }
 
 #[tokio::test]
+async fn the_number_behind_the_sockets_is_free() {
+    let mut command = helper(&["describe"]);
+    for name in ["a", "b"] {
+        command = command.socket(name, listener().0);
+    }
+    let told = run(command.descriptor(5, listener().0)).await;
+    assert_eq!(told.value("descriptors").unwrap(), "0,1,2,3,4,5");
+}
+
+#[tokio::test]
 async fn what_was_not_passed_is_closed_even_if_it_is_inheritable() {
     let leaky = std::fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty()).unwrap();
@@ -125,6 +135,13 @@ async fn names_and_numbers_that_cannot_be_are_refused() {
         let error = error.unwrap_err();
         assert!(matches!(error, SpawnError::FdTaken { .. }), "{error}");
     }
+    // Without a sink of its output, too, a child has its standard streams.
+    let error = in_time(helper(&["sleep"]).descriptor(1, listener().0).spawn()).await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, SpawnError::FdTaken { target: 1, .. }),
+        "{error}"
+    );
     let twice = helper(&["sleep"]).descriptor(5, listener().0);
     let error = in_time(twice.descriptor(5, listener().0).spawn())
         .await

@@ -60,6 +60,8 @@ async fn a_core_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let command = helper(&["abort-with-core"]).current_dir(dir.path());
     let child = command.spawn().await.unwrap();
+    let shown = format!("Child {{ pid: {}, .. }}", child.pid());
+    assert_eq!(format!("{child:?}"), shown);
     let cause = in_time(child.wait()).await.unwrap();
     let core_dumped = true;
     let number = "ABRT".parse::<Signal>().unwrap().number();

@@ -243,3 +243,16 @@ pub(super) fn constant<'de, D: serde::Deserializer<'de>>(
     let text: Option<String> = serde::Deserialize::deserialize(from)?;
     Ok(text.map(|text| &*text.leak()))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_sentence_is_restored_as_it_was() {
+        let restored = |json: &str| {
+            let mut from = serde_json::Deserializer::from_str(json);
+            super::constant(&mut from).unwrap()
+        };
+        assert_eq!(restored("\"a sentence\""), Some("a sentence"));
+        assert_eq!(restored("null"), None);
+    }
+}

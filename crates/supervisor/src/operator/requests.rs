@@ -240,6 +240,31 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_apart_and_one_is_older_than_both_times() {
+        let at = |millis| Sample {
+            at: Timestamp::from_millis(millis),
+            ..sample(0, 0, 0)
+        };
+        assert_eq!(counted([at(0), at(499)]).0.len(), 1);
+        assert_eq!(counted([at(0), at(499), at(500)]).0.len(), 2);
+        let requests = counted((0..4).map(|ten| sample(ten * 10, ten, 0)));
+        assert_eq!(requests.0.front(), Some(&sample(10, 1, 0)));
+        // Two stay, however short the probation is.
+        let mut requests = Requests::default();
+        for second in [0, 10] {
+            requests.add(sample(second, 0, 0), Duration::ZERO);
+        }
+        assert_eq!(requests.0.len(), 2);
+    }
+
+    #[test]
+    fn what_came_at_the_very_moment_is_compared_with_the_time_before() {
+        let requests = counted([sample(0, 0, 0), sample(5, 200, 0)]);
+        let compared = requests.compare(sample(5, 200, 0), sample(5, 400, 0));
+        assert!(compared.is_some());
+    }
+
+    #[test]
     fn shares_are_told_in_percent() {
         let told = |hundredths| percent(hundredths);
         assert_eq!(told(0), "0%");

@@ -153,6 +153,12 @@ scenarios! {
     wait_until_ready_looks_again
     wait_until_ready_keeps_the_looks_close
     wait_until_current
+    wait_while_what_serves_is_about_to_end
+    wait_until_current_lasts_while_files_cannot_be_read
+    looks_keep_their_pauses_while_a_client_waits_for_something_else
+    unfit_once_the_agent_has_found_it_so
+    files_that_are_still_missing_are_no_news
+    unfit_until_another_epoch_has_its_number
     wait_times_out
     wait_ends_with_an_instance_that_ends_by_itself
     wait_is_refused_once_the_end_was_asked_for

@@ -19,7 +19,7 @@
 //! | `read N ok NAME [inputs=I]`, `read N failed`, `read N short` | a read has ended |
 //! | `taken N changed\|unchanged\|denied` | the agent has received a change |
 //! | `settled N live:E\|replaced\|given_up:E\|stayed\|ended` | a change has come to its end |
-//! | `agent [PHASE] STANDING EPOCHS.. [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired, `!` where released, `?` on probation and `-` where unfit |
+//! | `agent [PHASE] STANDING EPOCHS.. [short:E]` | the agent's state: `draining` or `stopping`; `nothing`, `live:E`, `starting:E`, `cap:N`, `retry`, `given_up:E`, `stayed` or `ending`; `E=starting\|live\|draining\|aborting`, with `*` where desired, `!` where released, `?` on probation and `-` where unfit, and `@TIME` with its start |
 //! | `released E [N]` | an epoch was released, which had so many connections |
 //! | `called N ok [E]\|failed\|unsupported` | a call to the proxy has returned |
 //! | `clients N gone\|unknown` | what was seen of the clients |
@@ -462,6 +462,10 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
     let mut view = AgentView::default();
     for word in words {
         if let Some((epoch, state)) = word.split_once('=') {
+            let (state, started) = match state.split_once('@') {
+                Some((state, started)) => (state, Timestamp::new(time(started)?)),
+                None => (state, Timestamp::ZERO),
+            };
             let name = state.trim_end_matches(['*', '!', '?', '-']);
             view.epochs.push(EpochView {
                 epoch: self::epoch(epoch)?,
@@ -474,7 +478,7 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
                 },
                 desired: state.contains('*'),
                 released: state.contains('!'),
-                started: Timestamp::ZERO,
+                started,
                 on_probation: state.contains('?'),
                 unfit: state.contains('-'),
             });

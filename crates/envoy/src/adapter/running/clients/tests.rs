@@ -192,3 +192,65 @@ fn what_cannot_be_seen_from_outside_is_told_unless_it_does_not_count() {
     assert_eq!(told(&plain, &seen, &exclude(&["web"], &[])), None);
     assert!(told(&plain, &[Uncountable::OtherNamespace], &none).is_some());
 }
+
+#[test]
+fn each_address_is_known_and_whether_its_connections_count() {
+    let of = |addresses: &[&str], uncountable: Option<Uncountable>| {
+        let listening = Listening {
+            uncountable: uncountable.into_iter().collect(),
+            ..listening(addresses)
+        };
+        let bootstrap = bootstrap("{ pipe: { path: /admin } }", "");
+        Clients::of(&listening, &bootstrap, &Exclude::default())
+    };
+    let [admin, unix] = ["/admin", "/b"].map(|path| LocalAddress::Unix(path.to_owned()));
+    let clients = of(&["/admin", "10.0.0.1:80"], None);
+    let known = [admin.clone(), tcp("10.0.0.1:80")];
+    assert_eq!(clients.addresses(), known.into());
+    assert!(clients.counts_at(&tcp("10.0.0.1:80")));
+    assert!(!clients.counts_at(&admin) && !clients.counts_at(&tcp("10.0.0.1:81")));
+    // The admin endpoint does not count, so it may be a Unix socket.
+    assert!(clients.are_all_tcp());
+    let other = of(&["10.0.0.1:80"], Some(Uncountable::OtherNamespace));
+    assert!(!other.are_all_tcp());
+    let mixed = of(&["/admin", "/b", "10.0.0.1:80"], None);
+    assert!(mixed.counts_at(&unix) && !mixed.are_all_tcp());
+    // An address without a connection holds nothing.
+    let counts = [(tcp("10.0.0.1:80"), 0), (unix, 1)];
+    assert_eq!(mixed.holding(&counts.into()).len(), 1);
+}
+
+#[test]
+fn a_socket_is_known_by_its_listener_and_by_what_it_is_for() {
+    let listening = listening(&[
+        "/admin",
+        "/pipe",
+        "10.0.0.1:80",
+        "10.0.0.1:81",
+        "10.0.0.2:99",
+    ]);
+    let listeners = [
+        listener("web", "", &at("10.0.0.1", 80)),
+        listener("", "", &at("10.0.0.1", 81)),
+        listener("pipe", "", "{ pipe: { path: /pipe } }"),
+        listener("chosen", "", &at("10.0.0.2", 0)),
+    ];
+    let bootstrap = bootstrap("{ pipe: { path: /admin } }", &listeners.concat());
+    let known = |address| known_by(&address, &listening, &bootstrap, &exclude(&["web"], &[]));
+    let unix = |path: &str| LocalAddress::Unix(path.to_owned());
+    let named = |name: &str| Some(name.to_owned());
+    for (address, name, purpose) in [
+        (unix("/admin"), None, ListenerPurpose::Admin),
+        (unix("/pipe"), named("pipe"), ListenerPurpose::Clients),
+        (tcp("10.0.0.1:80"), named("web"), ListenerPurpose::Excluded),
+        (tcp("10.0.0.1:81"), None, ListenerPurpose::Clients),
+        (
+            tcp("10.0.0.2:99"),
+            named("chosen"),
+            ListenerPurpose::Clients,
+        ),
+        (tcp("10.0.0.1:82"), None, ListenerPurpose::Clients),
+    ] {
+        assert_eq!(known(address.clone()), (name, purpose), "{address}");
+    }
+}
