@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 
+use super::certificates::{self, Certificates};
 use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
 use super::init_dump::{self, Targets};
@@ -19,8 +21,9 @@ const MAX_STATS: usize = 4 << 20;
 /// The largest `/server_info` that is read. It lists every extension of the binary, 120 KiB in Envoy
 /// 1.40, and repeats the node with its metadata, which may be nearly the whole configuration.
 const MAX_SERVER_INFO: usize = MAX_BYTES;
-/// The largest page with the state of each cluster that is read: 160,000 clusters with long names.
-const MAX_GAUGES: usize = 16 << 20;
+/// The largest page with something of each cluster that is read: the states of 160,000 clusters with long
+/// names, or the certificates of 20,000.
+const MAX_LARGE: usize = 16 << 20;
 /// The largest other answer that is read.
 const MAX_OTHER: usize = 64 << 10;
 
@@ -300,8 +303,9 @@ impl AdminClient {
     /// [`AdminError`].
     pub(crate) async fn refused_listeners(&self) -> Result<Vec<(String, String)>, AdminError> {
         let path = "/config_dump";
-        let query = "?resource=dynamic_listeners&mask=name,error_state.details";
-        let body = self.call(Method::GET, path, query, MAX_STATS).await?;
+        let body = self
+            .call(Method::GET, path, listeners::REFUSED, MAX_STATS)
+            .await?;
         listeners::refused(&body).map_err(|why| self.unexpected(path, why))
     }
 
@@ -311,8 +315,7 @@ impl AdminClient {
     ///
     /// [`AdminError`].
     pub(crate) async fn request_counters(&self) -> Result<Vec<(String, u64)>, AdminError> {
-        let body = self.stats_in_use("Counters", evidence::REQUESTS).await?;
-        stats::parse(&body).map_err(|why| self.unexpected(STATS, why))
+        self.numbers_in_use("Counters", evidence::REQUESTS).await
     }
 
     /// Asks `/stats`, and returns what is fetched, with the gauges of warming listeners and of clusters.
@@ -330,9 +333,52 @@ impl AdminClient {
             false => evidence::MANAGERS,
         };
         let query = stats_query("Gauges", true, filter);
-        let body = self.call(Method::GET, STATS, &query, MAX_GAUGES).await?;
+        let body = self.call(Method::GET, STATS, &query, MAX_LARGE).await?;
         let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
         Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
+    }
+
+    /// Asks `/stats` whether Envoy has refused a certificate. If it has, asks `/config_dump` and `/certs`, and
+    /// returns the fetched certificates that are in no use.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn certificates(&self) -> Result<Certificates, AdminError> {
+        let counters = self
+            .numbers_in_use("Counters", certificates::COUNTERS)
+            .await?;
+        let rejected = certificates::rejected(&counters);
+        if rejected.is_empty() {
+            return Ok(Certificates::default());
+        }
+        // In this order one that comes meanwhile is held, and none passes for what it replaces.
+        let secrets = self.json("/config_dump", certificates::SECRETS).await?;
+        let contexts = self.json("/certs", "").await?;
+        let unused = certificates::judge(&rejected, &secrets, &contexts);
+        if unused.is_empty() {
+            return Ok(Certificates::default());
+        }
+        let tried = self.numbers_in_use("Gauges", certificates::TRIED).await?;
+        Ok(certificates::told(&unused, &secrets, &counters, &tried))
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        query: &str,
+    ) -> Result<T, AdminError> {
+        let body = self.call(Method::GET, path, query, MAX_LARGE).await?;
+        serde_json::from_slice(&body).map_err(|why| self.unexpected(path, why.to_string()))
+    }
+
+    async fn numbers_in_use(
+        &self,
+        kind: &str,
+        filter: &str,
+    ) -> Result<Vec<(String, u64)>, AdminError> {
+        let body = self.stats_in_use(kind, filter).await?;
+        stats::parse(&body).map_err(|why| self.unexpected(STATS, why))
     }
 
     async fn stats_in_use(&self, kind: &str, filter: &str) -> Result<Vec<u8>, AdminError> {

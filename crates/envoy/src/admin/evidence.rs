@@ -65,6 +65,9 @@ pub(crate) const LISTENERS: &str = "listeners (LDS)";
 /// What clusters that are fetched are called as a whole.
 pub(crate) const CLUSTERS: &str = "clusters (CDS)";
 
+/// How the words for a secret begin.
+const SECRET: &str = "secret ";
+
 /// The end of the name of a version.
 const VERSION_TEXT: &str = ".version_text";
 
@@ -163,6 +166,12 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
+    /// Returns whether a certificate, or another secret, has come.
+    pub(crate) fn has_secrets(&self) -> bool {
+        let mut received = self.received.iter();
+        received.any(|name| name.starts_with(SECRET))
+    }
+
     /// Returns how many clusters are warming.
     pub(crate) fn warming_clusters(&self) -> u64 {
         let warming = self.gauges.get("cluster_manager.warming_clusters");
@@ -200,7 +209,7 @@ pub(super) fn fetched(texts: &[(String, String)], mut gauges: BTreeMap<String, u
 }
 
 /// Returns what is fetched, for people, by the name in the statistics.
-fn subscription(name: &str) -> String {
+pub(super) fn subscription(name: &str) -> String {
     let part = |prefix: &str, middle: &str| {
         let rest = name.strip_prefix(prefix)?;
         let (_, resource) = rest.split_once(middle)?;
@@ -211,7 +220,7 @@ fn subscription(name: &str) -> String {
     } else if name == "cluster_manager.cds" {
         CLUSTERS.to_owned()
     } else if let Some(secret) = name.strip_prefix("sds.") {
-        format!("secret {secret} (SDS)")
+        format!("{SECRET}{secret} (SDS)")
     } else if let Some(routes) = part("http.", ".rds.") {
         format!("routes {routes} (RDS)")
     } else if let Some(routes) = part("http.", ".scoped_rds.") {
