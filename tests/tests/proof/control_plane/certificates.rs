@@ -13,8 +13,13 @@ use handover_test_support::{http, require_envoy};
 use super::{BEYOND, Case, Setup, side_by_side};
 use crate::world::{LIMIT, Site};
 
-fn setups() -> [Setup; 2] {
-    [Transport::Rest, Transport::Grpc].map(|transport| Setup::new(transport, &[Kind::Secret]))
+/// The listener stands in the configuration, or is fetched as well.
+fn setups() -> [Setup; 3] {
+    [
+        Setup::new(Transport::Rest, &[Kind::Secret]),
+        Setup::new(Transport::Grpc, &[Kind::Secret]),
+        Setup::new(Transport::Rest, &[Kind::Listener, Kind::Secret]),
+    ]
 }
 
 fn is_held(case: &Case) {
@@ -47,7 +52,7 @@ fn one_that_is_refused_and_sent_again_is_held_until_a_good_one_comes() {
 }
 
 /// A renewal with a wrong key reaches both epochs. The older one serves with the certificate that it has, and a new
-/// one would have none.
+/// one would have none. Once a good one has come, the refusals of the past hold nothing.
 #[test]
 fn one_that_is_refused_by_both_epochs_is_held_while_the_older_one_serves_with_the_one_before() {
     let envoy = require_envoy!();
@@ -68,6 +73,11 @@ fn one_that_is_refused_by_both_epochs_is_held_while_the_older_one_serves_with_th
         case.change("v0");
         case.wait_live(1);
         case.served_by("v0");
+        case.change("v1");
+        case.wait_live(2);
+        case.served_by("v1");
+        let of_the_past = case.supervisor.count_lines("epoch 2 does not take over");
+        assert_eq!(of_the_past, 0, "{}", case.title);
         let lost = case.row(before, "another key for both", "held, then live");
         assert_eq!(lost, 0, "{}", case.title);
         case.end();
