@@ -176,9 +176,8 @@ impl DataSource {
 /// Judges what was sent by what is held.
 ///
 /// A refusal is counted for the secret that came last, and the fault may be that of another one with which it
-/// makes a context. So the chain of each secret must be held once any was refused. An authority may be
-/// shared by many contexts, and what has nothing to do with certificates may look like garbage. So those count
-/// only if they were refused themselves.
+/// makes a context. So each secret counts once any was refused, but for an authority: many contexts may share
+/// one, and some hold only the first of its certificates. It counts if it was refused itself, or if it is none.
 pub(super) fn judge(
     rejected: &BTreeSet<String>,
     secrets: &Secrets,
@@ -196,7 +195,7 @@ pub(super) fn judge(
         let authority = content.validation_context.as_ref();
         let is_unused = |sent: Sent, held: &BTreeSet<Identity>, counts: bool| match sent {
             Sent::These(sent) => counts && sent.is_disjoint(held),
-            Sent::Garbage => is_rejected,
+            Sent::Garbage => true,
             Sent::Unknown => false,
         };
         chain.is_some_and(|it| is_unused(it.certificate_chain.sent(), &chains, true))

@@ -112,6 +112,7 @@ pub(in crate::adapter) fn holds(had: Had<'_>, has: Has<'_>) -> Vec<String> {
         .awaited
         .iter()
         .filter(|name| ![LISTENERS, CLUSTERS].contains(&name.as_str()) && is_lost(name))
+        .filter(|name| !has.refused.contains(name))
         .cloned()
         .collect();
     if !others.is_empty() {
@@ -359,7 +360,7 @@ mod tests {
             (
                 "a certificate has come and is refused, and another one as well that was not there",
                 &older,
-                "web, api | a, b | | secret x (SDS), secret y (SDS)",
+                "web, api | a, b | secret x (SDS) | secret x (SDS), secret y (SDS)",
                 "",
                 "secret x (SDS) (Envoy has refused what came)",
             ),

@@ -151,7 +151,20 @@ fn what_was_sent_last_is_in_use_if_a_context_holds_it() {
             "",
         ),
         ("what is no certificate", "key", "key=? a=1", "1", ""),
-        ("garbage that nobody has refused", "a", "a=1 b=x", "1", ""),
+        (
+            "garbage of a pair, refused last",
+            "ca",
+            "a=x ca=+3",
+            "",
+            "a ca",
+        ),
+        (
+            "an authority of a pair that is none",
+            "a",
+            "a=1 ca=+x",
+            "",
+            "a ca",
+        ),
         (
             "a name with colons",
             "file_a_b_c",
