@@ -95,6 +95,13 @@ fn one_that_was_refused_from_the_start_holds_nothing() {
         setup.write(&site, &secured, &plane, "v0");
         let mut supervisor = site.launch(&envoy).arg("--probation=0").start();
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
+        let _same = setup.publish(&site, &secured, &plane, "v0");
+        let version = "/stats?filter=sds.certificate.version_text";
+        eventually(LIMIT, "it comes again and looks unchanged", || {
+            let answer = http::get(site.admin.addr(), version, BEYOND).ok()?;
+            let text = answer.text();
+            (text.contains("version_text") && !text.contains("\"\"")).then_some(())
+        });
         setup.write(&site, &secured, &plane, "v1");
         supervisor.wait_for_line("epoch 1 is live", LIMIT);
         assert_eq!(supervisor.count_lines("does not take over"), 0);
