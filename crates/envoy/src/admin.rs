@@ -1,6 +1,7 @@
 //! Envoy's admin endpoint: where it is, what it is asked, and how it is waited for.
 
 mod address;
+mod certificates;
 mod client;
 mod clusters;
 mod evidence;
@@ -20,6 +21,7 @@ pub(crate) mod fake_peer;
 pub(crate) mod fuzzing;
 
 pub use address::{AdminAddress, AdminAddressError};
+pub(crate) use certificates::Certificates;
 pub use client::{AdminClient, AdminError, DrainCall, HttpError, Ready};
 pub(crate) use clusters::ClusterStates;
 pub(crate) use evidence::{CLUSTERS, Fetched, Kept, LISTENERS, RequestCounter};

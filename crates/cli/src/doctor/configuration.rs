@@ -284,8 +284,10 @@ fn probation_statistics(configuration: &ConfigurationFacts) -> Verdict {
             "left out, or only Envoy can judge",
             hidden,
             "let stats_matcher keep what ends with `version`, `version_text`, `downstream_rq_completed`, \
-             `downstream_rq_5xx`, `downstream_cx_total`, `downstream_cx_no_route` or \
-             `upstream_cx_connect_attempts_exceeded`",
+             `downstream_rq_5xx`, `downstream_cx_total`, `downstream_cx_no_route`, \
+             `upstream_cx_connect_attempts_exceeded`, `warming_state`, `update_rejected`, \
+             `ssl_context_update_by_sds` or `expiration_unix_time_seconds`, and `server.uptime` and \
+             `cluster_manager.cluster_removed`",
         ),
         None => Verdict::good(
             "versions and requests are kept",

@@ -11,7 +11,7 @@ use handover_runtime::time_limit::timeout;
 use super::Envoy;
 use super::epochs::evidence::{Answers, Evidence, Subject};
 use super::running::{EnvoyProcess, now};
-use crate::admin::{ActiveListener, AdminClient, Place};
+use crate::admin::{ActiveListener, AdminClient, AdminError, Certificates, Fetched, Place};
 use crate::bootstrap::ListenAddress;
 use crate::stopped::is_stopped;
 use crate::text::one_line;
@@ -275,9 +275,11 @@ async fn ask_before_start(admin: &AdminClient) -> Answers {
         return answers;
     }
     let (warming, fetched) = tokio::join!(admin.warming_listeners(), admin.fetched());
+    let certificates = ask_for_certificates(admin, &fetched).await;
     Answers {
         warming: Some(warming),
         fetched: Some(fetched),
+        certificates,
         ..answers
     }
 }
@@ -289,9 +291,23 @@ pub(super) async fn ask_behind_gate(admin: &AdminClient) -> Answers {
     if answers.silence().is_some() {
         return answers;
     }
+    let fetched = admin.fetched().await;
+    let certificates = ask_for_certificates(admin, &fetched).await;
     Answers {
-        fetched: Some(admin.fetched().await),
+        fetched: Some(fetched),
+        certificates,
         ..answers
+    }
+}
+
+/// Asks which certificates are in no use, if any have come.
+async fn ask_for_certificates(
+    admin: &AdminClient,
+    fetched: &Result<Fetched, AdminError>,
+) -> Option<Result<Certificates, AdminError>> {
+    match fetched {
+        Ok(fetched) if fetched.has_secrets() => Some(admin.certificates().await),
+        Ok(_) | Err(_) => None,
     }
 }
 

@@ -1,11 +1,12 @@
 //! The calls.
 
+mod questions;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::evidence::{self, Fetched};
 use super::exchange::{ExchangeError, exchange};
 use super::init_dump::{self, Targets};
 use super::listeners::{self, ActiveListener};
@@ -19,8 +20,9 @@ const MAX_STATS: usize = 4 << 20;
 /// The largest `/server_info` that is read. It lists every extension of the binary, 120 KiB in Envoy
 /// 1.40, and repeats the node with its metadata, which may be nearly the whole configuration.
 const MAX_SERVER_INFO: usize = MAX_BYTES;
-/// The largest page with the state of each cluster that is read: 160,000 clusters with long names.
-const MAX_GAUGES: usize = 16 << 20;
+/// The largest page with something of each cluster that is read: the states of 160,000 clusters with long
+/// names, or the certificates of 20,000.
+const MAX_LARGE: usize = 16 << 20;
 /// The largest other answer that is read.
 const MAX_OTHER: usize = 64 << 10;
 
@@ -290,54 +292,6 @@ impl AdminClient {
             .call(Method::GET, path, "?format=json", MAX_STATS)
             .await?;
         listeners::active(&body).map_err(|why| self.unexpected(path, why))
-    }
-
-    /// Asks `/config_dump`, and returns the fetched listeners that Envoy has refused, each with the
-    /// reason. No other part of the configuration is in the answer.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub(crate) async fn refused_listeners(&self) -> Result<Vec<(String, String)>, AdminError> {
-        let path = "/config_dump";
-        let query = "?resource=dynamic_listeners&mask=name,error_state.details";
-        let body = self.call(Method::GET, path, query, MAX_STATS).await?;
-        listeners::refused(&body).map_err(|why| self.unexpected(path, why))
-    }
-
-    /// Asks `/stats`, and returns the counters of requests that are not zero.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub(crate) async fn request_counters(&self) -> Result<Vec<(String, u64)>, AdminError> {
-        let body = self.stats_in_use("Counters", evidence::REQUESTS).await?;
-        stats::parse(&body).map_err(|why| self.unexpected(STATS, why))
-    }
-
-    /// Asks `/stats`, and returns what is fetched, with the gauges of warming listeners and of clusters.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub(crate) async fn fetched(&self) -> Result<Fetched, AdminError> {
-        let query = stats_query("TextReadouts", false, evidence::VERSIONS);
-        let body = self.call(Method::GET, STATS, &query, MAX_STATS).await?;
-        let texts = evidence::texts(&body).map_err(|why| self.unexpected(STATS, why))?;
-        // The numbers cost more, and decide only where a text is empty.
-        let filter = match texts.iter().any(|(_, text)| text.is_empty()) {
-            true => evidence::MANAGERS_AND_VERSIONS,
-            false => evidence::MANAGERS,
-        };
-        let query = stats_query("Gauges", true, filter);
-        let body = self.call(Method::GET, STATS, &query, MAX_GAUGES).await?;
-        let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
-        Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
-    }
-
-    async fn stats_in_use(&self, kind: &str, filter: &str) -> Result<Vec<u8>, AdminError> {
-        let query = stats_query(kind, true, filter);
-        self.call(Method::GET, STATS, &query, MAX_STATS).await
     }
 
     /// Asks `/stats`, and returns the counters and gauges whose name matches the regular expression

@@ -59,11 +59,21 @@ const CLUSTERS_LIKE: [&str; 3] = [
     "server.uptime",
 ];
 
+/// Names like those have by which a refused certificate is noticed.
+const REFUSALS_LIKE: [&str; 3] = [
+    "sds.certificate.update_rejected",
+    "listener.0.0.0.0_443.server_ssl_socket_factory.ssl_context_update_by_sds",
+    "listener.0.0.0.0_443.ssl.certificate.certificate.expiration_unix_time_seconds",
+];
+
 /// What listeners that are fetched are called as a whole.
 pub(crate) const LISTENERS: &str = "listeners (LDS)";
 
 /// What clusters that are fetched are called as a whole.
 pub(crate) const CLUSTERS: &str = "clusters (CDS)";
+
+/// How the words for a secret begin.
+const SECRET: &str = "secret ";
 
 /// The end of the name of a version.
 const VERSION_TEXT: &str = ".version_text";
@@ -113,10 +123,12 @@ pub(crate) struct Kept {
     pub(crate) versions: bool,
     /// Whether the states of all clusters are kept.
     pub(crate) clusters: bool,
+    /// Whether the refusals of all certificates are kept.
+    pub(crate) refusals: bool,
 }
 
 impl Kept {
-    /// Returns what a probation does not see, for people, if there is anything.
+    /// Returns what a probation or a gate does not see, for people, if there is anything.
     pub(crate) fn limits(self) -> Option<String> {
         let requests =
             "the counters of requests, so a probation does not see that more of them fail";
@@ -124,10 +136,13 @@ impl Kept {
                         a route has not come";
         let clusters =
             "the states of clusters, so a probation does not see that a cluster is missing";
+        let refusals = "the refusals of certificates, so a new epoch takes over without a certificate that \
+                        Envoy has refused";
         let limits: Vec<&str> = [
             (self.requests, requests),
             (self.versions, versions),
             (self.clusters, clusters),
+            (self.refusals, refusals),
         ]
         .into_iter()
         .filter_map(|(kept, limit)| (!kept).then_some(limit))
@@ -142,6 +157,7 @@ impl Kept {
             requests: all(&REQUESTS_LIKE),
             versions: all(&VERSIONS_LIKE),
             clusters: all(&CLUSTERS_LIKE),
+            refusals: all(&REFUSALS_LIKE),
         }
     }
 }
@@ -163,6 +179,12 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
+    /// Returns whether a certificate, or another secret, has come.
+    pub(crate) fn has_secrets(&self) -> bool {
+        let mut received = self.received.iter();
+        received.any(|name| name.starts_with(SECRET))
+    }
+
     /// Returns how many clusters are warming.
     pub(crate) fn warming_clusters(&self) -> u64 {
         let warming = self.gauges.get("cluster_manager.warming_clusters");
@@ -200,7 +222,7 @@ pub(super) fn fetched(texts: &[(String, String)], mut gauges: BTreeMap<String, u
 }
 
 /// Returns what is fetched, for people, by the name in the statistics.
-fn subscription(name: &str) -> String {
+pub(super) fn subscription(name: &str) -> String {
     let part = |prefix: &str, middle: &str| {
         let rest = name.strip_prefix(prefix)?;
         let (_, resource) = rest.split_once(middle)?;
@@ -211,7 +233,7 @@ fn subscription(name: &str) -> String {
     } else if name == "cluster_manager.cds" {
         CLUSTERS.to_owned()
     } else if let Some(secret) = name.strip_prefix("sds.") {
-        format!("secret {secret} (SDS)")
+        format!("{SECRET}{secret} (SDS)")
     } else if let Some(routes) = part("http.", ".rds.") {
         format!("routes {routes} (RDS)")
     } else if let Some(routes) = part("http.", ".scoped_rds.") {
@@ -345,30 +367,35 @@ sds.lines.version_text: \"7
                 requests,
                 versions,
                 clusters,
+                refusals,
             } = Kept::by(&bootstrap.stats);
-            (requests, versions, clusters)
+            (requests, versions, clusters, refusals)
         };
-        assert_eq!(kept("null"), (true, true, true));
-        assert_eq!(kept("{reject_all: true}"), (false, false, false));
+        assert_eq!(kept("null"), (true, true, true, true));
+        assert_eq!(kept("{reject_all: true}"), (false, false, false, false));
         assert_eq!(
             kept("{exclusion_list: {patterns: [{prefix: http.}]}}"),
-            (false, false, true)
+            (false, false, true, true)
         );
         assert_eq!(
             kept("{exclusion_list: {patterns: [{suffix: downstream_rq_5xx}]}}"),
-            (false, true, true)
+            (false, true, true, true)
         );
         assert_eq!(
             kept("{inclusion_list: {patterns: [{contains: version}]}}"),
-            (false, true, false)
+            (false, true, false, false)
         );
         assert_eq!(
             kept("{inclusion_list: {patterns: [{custom: {}}]}}"),
-            (false, false, false)
+            (false, false, false, false)
         );
         for left_out in ["warming_state", "cluster_removed", "uptime"] {
             let matcher = format!("{{exclusion_list: {{patterns: [{{suffix: {left_out}}}]}}}}");
-            assert_eq!(kept(&matcher), (true, true, false), "{left_out}");
+            assert_eq!(kept(&matcher), (true, true, false, true), "{left_out}");
+        }
+        for left_out in ["update_rejected", "by_sds", "unix_time_seconds"] {
+            let matcher = format!("{{exclusion_list: {{patterns: [{{suffix: {left_out}}}]}}}}");
+            assert_eq!(kept(&matcher), (true, true, true, false), "{left_out}");
         }
     }
 
@@ -379,10 +406,22 @@ sds.lines.version_text: \"7
                 requests,
                 versions,
                 clusters,
+                refusals: true,
             }
             .limits()
         };
         assert_eq!(limits(true, true, true), None);
+        let refusals = Kept {
+            requests: true,
+            versions: true,
+            clusters: true,
+            refusals: false,
+        };
+        assert_eq!(
+            refusals.limits().unwrap(),
+            "stats_matcher leaves out the refusals of certificates, so a new epoch takes over without a \
+             certificate that Envoy has refused"
+        );
         assert_eq!(
             limits(true, true, false).unwrap(),
             "stats_matcher leaves out the states of clusters, so a probation does not see that a \

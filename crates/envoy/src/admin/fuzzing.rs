@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Exclude, ServerInfo, init_dump, stats};
+use super::{Exclude, ServerInfo, certificates, init_dump, stats};
 use crate::bootstrap::{Bootstrap, Format};
 use crate::fuzzing::assert_printable;
 
@@ -44,6 +44,13 @@ pub fn admin_answers(bytes: &[u8]) {
             assert_eq!(unique.len(), names.others.len(), "{names:?}");
         }
         Err(error) => assert_printable(&error),
+    }
+    let fetched = serde_json::from_slice(bytes);
+    if let (Ok(fetched), Ok(contexts)) = (fetched, serde_json::from_slice(bytes)) {
+        let unused = certificates::judge(&BTreeSet::new(), &fetched, &contexts);
+        let told = certificates::told(&unused, &fetched, &[], &[]);
+        // Nothing was tried, so nothing was of use.
+        assert_eq!(told.refused, told.never_used);
     }
     let internal = stats::internal(bytes);
     if let Err(error) = &internal {

@@ -10,6 +10,9 @@ use crate::bootstrap::ListenAddress;
 use crate::gate;
 use crate::text::one_line;
 
+/// The query for the fetched listeners that Envoy has refused, without anything else.
+pub(super) const REFUSED: &str = "?resource=dynamic_listeners&mask=name,error_state.details";
+
 /// A listener that is active, so that clients can connect to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

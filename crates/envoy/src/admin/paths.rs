@@ -2,14 +2,14 @@
 //! (`admin.allow_paths`).
 
 use super::client::{percent_encoded, stats_query};
-use super::{evidence, stats};
+use super::{certificates, evidence, listeners, stats};
 use crate::bootstrap::AdminPaths;
 
 /// The path without which an epoch cannot be seen live.
 const NEEDED: &str = "/server_info";
 
 /// The others, each with what is done otherwise where it is refused.
-const USED: [(&str, &str); 7] = [
+const USED: [(&str, &str); 9] = [
     (
         "/healthcheck/fail",
         "a stop does not make health checks fail and counts connections from outside, and \
@@ -35,6 +35,15 @@ const USED: [(&str, &str); 7] = [
         "/init_dump",
         "a late start is explained without what the epoch waits for, and a probation does not see \
          that a listener is warming",
+    ),
+    (
+        "/config_dump",
+        "a missing listener is reported without Envoy's reason, and a new epoch takes over without a \
+         certificate that Envoy has refused",
+    ),
+    (
+        "/certs",
+        "a new epoch takes over without a certificate that Envoy has refused",
     ),
     (
         "/ready",
@@ -64,6 +73,12 @@ impl Refused {
                     query(stats_query("TextReadouts", false, evidence::VERSIONS)),
                     query(stats_query("Gauges", true, evidence::MANAGERS)),
                     query(stats_query("Gauges", true, evidence::MANAGERS_AND_VERSIONS)),
+                    query(stats_query("Counters", true, certificates::COUNTERS)),
+                    query(stats_query("Gauges", true, certificates::TRIED)),
+                ],
+                "/config_dump" => vec![
+                    query(listeners::REFUSED.to_owned()),
+                    query(certificates::SECRETS.to_owned()),
                 ],
                 "/listeners" => vec![query("?format=json".to_owned())],
                 _ => vec![path.to_owned()],
@@ -112,7 +127,7 @@ mod tests {
             Refused::default()
         );
         let drains_worse = refused(
-            "[{exact: /server_info}, {prefix: /healthcheck}, {prefix: /dr}, {prefix: /listeners}]",
+            "[{exact: /server_info}, {prefix: /healthcheck}, {prefix: /dr}, {prefix: /listeners}, {prefix: /c}]",
         );
         assert_eq!(drains_worse.needed, None);
         assert_eq!(
@@ -123,6 +138,13 @@ mod tests {
              certificates and clusters that the control plane has not sent; without /init_dump a late start is explained without what the epoch waits \
              for, and a probation does not see that a listener is warming; without /ready `handover \
              drain` and `handover undrain` are refused"
+        );
+        let without_c = refused("[{safe_regex: {regex: '/[^c].*'}}, {exact: /config_dump}]");
+        assert_eq!(
+            without_c.otherwise().unwrap(),
+            "admin.allow_paths refuses paths that Handover asks for: without /config_dump a missing listener is \
+             reported without Envoy's reason, and a new epoch takes over without a certificate that Envoy has \
+             refused; without /certs a new epoch takes over without a certificate that Envoy has refused"
         );
         assert_eq!(refused("[{prefix: /stats}]").needed, Some("/server_info"));
         // An exact path allows no query.

@@ -45,9 +45,11 @@ impl<C: Clone + Eq> Operator<C> {
     }
 
     /// Returns whether this epoch runs with what the files asked for when they were read last. A change that
-    /// the agent has yet to take in counts for nothing here.
+    /// the agent has yet to take in counts for nothing here, and before the first read nothing was asked for.
     pub(super) fn is_asked_for(&self, live: Epoch) -> bool {
-        self.problem.is_none() && !self.stands_in() && self.agent.standing == Standing::Live(live)
+        let wanted = self.wanted.as_ref();
+        let was_read = wanted.is_some_and(|wanted| !wanted.stands_in);
+        self.problem.is_none() && was_read && self.agent.standing == Standing::Live(live)
     }
 
     /// Returns the state of the operator in a few words.

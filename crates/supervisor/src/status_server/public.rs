@@ -282,8 +282,9 @@ pub(super) mod tests {
 
     #[test]
     fn what_a_status_shows_to_everyone_is_no_path_no_process_and_no_foreign_text() {
-        let public = ".current.hash .desired.hash .epochs.config_hash";
-        let rest = ".last_exit.at .last_exit.cause .name .version";
+        let public = ".at .current.hash .desired.hash .epochs.config_hash";
+        let rest = ".history.end.at .history.end.cause .history.stages.at .last_exit.at .last_exit.cause \
+                    .name .verdict.health .verdict.why .version";
         assert_eq!(shown(full()), format!("{public} {rest}"));
         // A reason of the agent names no file.
         let without = Status {

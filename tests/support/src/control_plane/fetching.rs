@@ -35,7 +35,7 @@ pub struct Addresses {
     pub secured: SocketAddr,
 }
 
-/// What is wrong with the content, although Envoy takes it.
+/// What is wrong with the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mistake {
     /// The upstream refuses connections.
@@ -44,6 +44,8 @@ pub enum Mistake {
     Route,
     /// The certificate is one that clients do not trust.
     Certificate,
+    /// The key is that of another certificate, so Envoy refuses both.
+    Key,
     /// Envoy refuses what is fetched.
     Refused,
     /// What is fetched by its name is missing, so the question has no answer.
@@ -294,10 +296,10 @@ impl<'a> Fetching<'a> {
     }
 
     fn certificate(&self) -> Value {
-        let (chain, key) = if self.mistake == Some(Mistake::Certificate) {
-            OTHER
-        } else {
-            TRUSTED
+        let (chain, key) = match self.mistake {
+            Some(Mistake::Certificate) => OTHER,
+            Some(Mistake::Key) => (OTHER.0, TRUSTED.1),
+            Some(_) | None => TRUSTED,
         };
         json!({"name": "certificate", "tls_certificate": {
             "certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}

@@ -75,9 +75,7 @@ fn every_failure(envoy: &Path, setup: Setup) {
         Transport::Rest => [("wrong", Manner::Refused), ("garbage", Manner::Garbage)],
     };
     for ((what, manner), epoch) in wrong.into_iter().zip(4..) {
-        if manner == Manner::Refused && case.setup.repeats_certificates() {
-            is_not_waited_for(&case, what, manner, epoch);
-        } else if manner != Manner::Empty {
+        if manner != Manner::Empty {
             is_held(&case, what, manner, epoch);
         } else if case.setup.asks_by_name() {
             is_waited_for(&case, what, manner, epoch);
@@ -149,10 +147,8 @@ fn is_waited_for(case: &Case, what: &str, manner: Manner, epoch: u32) {
     assert_eq!(lost, 0, "{}", case.title);
 }
 
-/// Nothing shows that the new epoch lacks something.
-///
-/// - The older one drops its listeners or clusters as well, where the list is empty for both.
-/// - Envoy refuses a certificate once. It is asked for again over REST, and then taken as one that has not changed.
+/// Nothing shows that the new epoch lacks something: the older one drops its listeners or clusters as well, where
+/// the list is empty for both.
 fn is_not_waited_for(case: &Case, what: &str, manner: Manner, epoch: u32) {
     let name = format!("v{epoch}");
     let before = case.counted();

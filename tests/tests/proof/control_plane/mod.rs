@@ -8,6 +8,7 @@
     reason = "the figures of a run are what the tables are written from"
 )]
 
+mod certificates;
 mod clusters;
 mod failures;
 mod held;
@@ -100,15 +101,18 @@ impl Setup {
         }
     }
 
+    /// The same with something that is wrong.
+    fn with(&self, mistake: Mistake) -> Self {
+        Self {
+            mistake: Some(mistake),
+            ..self.clone()
+        }
+    }
+
     /// Whether Envoy asks for what fails by its name.
     fn asks_by_name(&self) -> bool {
         let all = [Kind::Listener, Kind::Cluster];
         self.fetched.last().is_some_and(|kind| !all.contains(kind))
-    }
-
-    /// Whether the control plane sends the same certificate again and again.
-    fn repeats_certificates(&self) -> bool {
-        self.transport == Transport::Rest && self.fetched.last() == Some(&Kind::Secret)
     }
 
     /// Gives the control plane what the configuration with this name fetches, and writes its file.
@@ -218,13 +222,16 @@ impl Case {
         let _same = setup.publish(&self.site, &self.secured, &self.plane, name);
     }
 
-    /// Changes to a configuration that Envoy takes and that is wrong.
+    /// Changes to a configuration with which something is wrong.
     fn change_wrongly(&self, name: &str, mistake: Mistake) {
-        let setup = Setup {
-            mistake: Some(mistake),
-            ..self.setup.clone()
-        };
+        let setup = self.setup.with(mistake);
         setup.write(&self.site, &self.secured, &self.plane, name);
+    }
+
+    /// Gives the control plane what is wrong for the configuration with this name. No file changes.
+    fn publish_wrongly(&self, name: &str, mistake: Mistake) {
+        let setup = self.setup.with(mistake);
+        let _same = setup.publish(&self.site, &self.secured, &self.plane, name);
     }
 
     fn behave(&self, manner: Manner) {

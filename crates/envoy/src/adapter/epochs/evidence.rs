@@ -26,7 +26,7 @@ use super::cluster_absence::{self, Comparison, Look, Missing};
 use super::gate::{self, Had, Has};
 use crate::adapter::EnvoyConfig;
 use crate::adapter::examination::{ClusterCounts, Examination, MissingCluster, RequestTotals};
-use crate::admin::{ActiveListener, AdminError, Fetched, Kept, RequestCounter};
+use crate::admin::{ActiveListener, AdminError, Certificates, Fetched, Kept, RequestCounter};
 use crate::text::one_line;
 
 /// How old a look at an epoch may be that has lost its admin endpoint to a start that has failed.
@@ -78,7 +78,7 @@ struct Seen {
     listeners: Vec<ActiveListener>,
     waits_for: Option<Vec<String>>,
     received: Option<Vec<String>>,
-    /// The same, but for what the statistics may leave out.
+    /// The same, but for what the statistics may leave out, and without certificates that were never of use.
     received_at_least: Vec<String>,
     /// The active clusters that were fetched.
     clusters: Option<BTreeSet<String>>,
@@ -92,6 +92,8 @@ pub(in crate::adapter) struct Answers {
     pub(in crate::adapter) warming: Option<Result<Vec<String>, AdminError>>,
     /// What is fetched.
     pub(in crate::adapter) fetched: Option<Result<Fetched, AdminError>>,
+    /// The fetched certificates that are in no use.
+    pub(in crate::adapter) certificates: Option<Result<Certificates, AdminError>>,
     /// The counters of requests and of removed clusters that are not zero.
     pub(in crate::adapter) requests: Option<Result<Vec<(String, u64)>, AdminError>>,
     /// When it was asked.
@@ -108,6 +110,7 @@ impl Answers {
             listeners,
             warming: None,
             fetched: None,
+            certificates: None,
             requests: None,
             at,
         }
@@ -125,8 +128,27 @@ impl Answers {
     /// late, or it was not asked for a shortage here.
     pub(in crate::adapter) fn lacks_an_answer(&self) -> bool {
         let fetched = self.fetched.as_ref().and_then(|it| it.as_ref().err());
-        let mut errors = self.listeners.as_ref().err().into_iter().chain(fetched);
+        let certificates = self.certificates.as_ref().and_then(|it| it.as_ref().err());
+        let listeners = self.listeners.as_ref().err().into_iter();
+        let mut errors = listeners.chain(fetched).chain(certificates);
         errors.any(|error| !error.is_refusal())
+    }
+
+    /// Returns the fetched certificates that are in no use, as far as they are known.
+    fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()?.as_ref().ok()
+    }
+
+    /// Returns what has come and was of use, as far as it is known.
+    fn received_at_least(&self) -> Vec<String> {
+        let received = self.fetched_at_least().map(|it| it.received.as_slice());
+        let never_used = self.certificates().map(|it| it.never_used.as_slice());
+        let never_used = never_used.unwrap_or_default();
+        let received = received.unwrap_or_default().iter();
+        received
+            .filter(|name| !never_used.contains(name))
+            .cloned()
+            .collect()
     }
 
     /// Returns what is fetched, as far as it is known.
@@ -190,10 +212,7 @@ impl Evidence {
                 listeners,
                 waits_for: is_whole.then_some(waits_for),
                 received: fetched.map(|fetched| fetched.received.clone()),
-                received_at_least: answers
-                    .fetched_at_least()
-                    .map(|fetched| fetched.received.clone())
-                    .unwrap_or_default(),
+                received_at_least: answers.received_at_least(),
                 clusters: answers.clusters(&subject.config),
             })
         });
@@ -326,6 +345,7 @@ impl Evidence {
             warming: fetched.map(|fetched| &fetched.clusters.warming),
             fetches_clusters: subject.config.fetches().clusters,
             awaited: fetched.map_or(&[], |fetched| &fetched.awaited),
+            refused: answers.certificates().map_or(&[], |it| &it.refused),
         };
         gate::holds(had, has)
     }

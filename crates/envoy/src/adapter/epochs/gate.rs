@@ -16,6 +16,7 @@
 //! | the same | has not, and has no fetched cluster at all | is closed |
 //! | the same | has not, and has others of a list that it has accepted | opens |
 //! | received routes, certificates, endpoints | asks for them, and has received none | is closed |
+//! | received certificates that were of use | has refused those that it has received | is closed |
 //!
 //! A list that was accepted may lack something on purpose. Only its author knows, so that is judged
 //! once the epoch is live. What the new configuration does not fetch any more does not count, and
@@ -40,7 +41,7 @@ pub(in crate::adapter) struct Had<'a> {
     pub(in crate::adapter) listeners: Listeners<'a>,
     /// Its active clusters that were fetched.
     pub(in crate::adapter) clusters: Option<&'a BTreeSet<String>>,
-    /// What it had received.
+    /// What it had received and could use.
     pub(in crate::adapter) received: &'a [String],
 }
 
@@ -56,6 +57,8 @@ pub(in crate::adapter) struct Has<'a> {
     pub(in crate::adapter) fetches_clusters: bool,
     /// What it asks for and has not received.
     pub(in crate::adapter) awaited: &'a [String],
+    /// The certificates that it has received and refused.
+    pub(in crate::adapter) refused: &'a [String],
 }
 
 /// Returns what keeps the gate closed, in words for people: nothing if it opens.
@@ -109,10 +112,19 @@ pub(in crate::adapter) fn holds(had: Had<'_>, has: Has<'_>) -> Vec<String> {
         .awaited
         .iter()
         .filter(|name| ![LISTENERS, CLUSTERS].contains(&name.as_str()) && is_lost(name))
+        .filter(|name| !has.refused.contains(name))
         .cloned()
         .collect();
     if !others.is_empty() {
         holds.push(format!("{} (not received)", some(&others)));
+    }
+    let refused = has
+        .refused
+        .iter()
+        .filter(|name| had.received.contains(name));
+    let refused: Vec<_> = refused.cloned().collect();
+    if !refused.is_empty() {
+        holds.push(format!("{} (Envoy has refused what came)", some(&refused)));
     }
     holds
 }
@@ -206,7 +218,7 @@ mod tests {
     }
 
     /// Both epochs fetch all they have. `older` and `newer` are `LISTENERS | CLUSTERS | received or
-    /// awaited`; `?` stands for what was not seen.
+    /// awaited | refused`; `?` stands for what was not seen.
     fn held(older: &str, newer: &str, warming: &str) -> String {
         let read = |text: &str| {
             let parts: Vec<_> = text.split('|').map(str::trim).collect();
@@ -215,6 +227,7 @@ mod tests {
                 seen(parts[0]).map(|names| listeners(&names)),
                 seen(parts[1]).map(|names| set(&names)),
                 owned(parts[2]),
+                owned(parts.get(3).copied().unwrap_or_default()),
             )
         };
         let (older, newer, warming) = (read(older), read(newer), set(warming));
@@ -234,6 +247,7 @@ mod tests {
             warming: Some(&warming),
             fetches_clusters: true,
             awaited: &newer.2,
+            refused: &newer.3,
         };
         holds(had, has).join("; ")
     }
@@ -343,6 +357,20 @@ mod tests {
                 "",
                 "secret x (SDS) (not received)",
             ),
+            (
+                "a certificate has come and is refused, and another one as well that was not there",
+                &older,
+                "web, api | a, b | secret x (SDS) | secret x (SDS), secret y (SDS)",
+                "",
+                "secret x (SDS) (Envoy has refused what came)",
+            ),
+            (
+                "the older one has lived without a refused certificate",
+                "web | a | ",
+                "web | a | | secret x (SDS)",
+                "",
+                "",
+            ),
             ("nothing before", "| | ", "| | ", "", ""),
             (
                 "nothing before and now",
@@ -376,6 +404,7 @@ mod tests {
             warming: Some(&none),
             fetches_clusters: false,
             awaited: &[],
+            refused: &[],
         };
         assert_eq!(holds(had, has), [""; 0]);
     }

@@ -62,6 +62,7 @@ fn answers(active: &[&str], waits: &[&str]) -> Answers {
         listeners: Ok(listeners(active)),
         warming: Some(Ok(Vec::new())),
         fetched: Some(Ok(fetched)),
+        certificates: None,
         requests: Some(Ok(Vec::new())),
         at: Instant::now(),
     }
@@ -90,6 +91,23 @@ fn requests<const N: usize>(counters: [(&str, u64); N]) -> Answers {
 fn missing_of(examination: &Examination) -> Option<Vec<String>> {
     let missing = examination.missing.as_ref()?.iter();
     Some(missing.map(|missing| missing.name.clone()).collect())
+}
+
+/// The answers of an epoch that has received a certificate, and does not use it.
+fn refusing(never_used: bool) -> Answers {
+    let secret = || vec!["secret x (SDS)".to_owned()];
+    let certificates = Certificates {
+        refused: secret(),
+        never_used: if never_used { secret() } else { Vec::new() },
+    };
+    Answers {
+        fetched: Some(Ok(Fetched {
+            received: secret(),
+            ..Fetched::default()
+        })),
+        certificates: Some(Ok(certificates)),
+        ..answers(&[], &[])
+    }
 }
 
 /// What an epoch with these listeners lacks.
@@ -201,6 +219,33 @@ fn an_answer_that_has_not_come_opens_no_gate_and_a_refusal_is_an_answer() {
 }
 
 /// A gate never waits for what Envoy makes for a request, nor for what only a request has kept.
+/// One that serves with the certificate that came before holds the next one, which has none. One that has never
+/// had a certificate that Envoy takes is no measure: nothing would ever take over from it.
+#[test]
+fn a_refused_certificate_holds_if_the_older_one_had_a_good_one() {
+    for (never_used, holds) in [
+        (false, vec!["secret x (SDS) (Envoy has refused what came)"]),
+        (true, Vec::new()),
+    ] {
+        let mut evidence = Evidence::default();
+        let now = Instant::now();
+        evidence.remember(fetching(0), true, Some(&refusing(never_used)), now);
+        let held = evidence.holds(&fetching(1), &refusing(true));
+        assert_eq!(held, holds, "{never_used}");
+        // Without an answer nothing holds, and it is asked again.
+        let unanswered = |error| Answers {
+            certificates: Some(Err(error)),
+            ..refusing(true)
+        };
+        assert_eq!(
+            evidence.holds(&fetching(1), &unanswered(timed_out())),
+            [""; 0]
+        );
+        assert!(unanswered(timed_out()).lacks_an_answer());
+        assert!(!unanswered(forbidden()).lacks_an_answer());
+    }
+}
+
 #[test]
 fn clusters_of_a_forward_proxy_on_demand_and_removed_ones_hold_nothing() {
     let subject = |epoch| Subject {
