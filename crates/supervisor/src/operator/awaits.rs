@@ -140,8 +140,10 @@ impl<C: Clone + Eq> Operator<C> {
         let Some(awaits) = &mut self.awaits else {
             return Some(failure);
         };
-        awaits.failure = Some(failure);
-        self.outputs.push_back(Output::LookForFiles);
+        // A further read may fail before the look after the first one is over.
+        if awaits.failure.replace(failure).is_none() {
+            self.outputs.push_back(Output::LookForFiles);
+        }
         None
     }
 
