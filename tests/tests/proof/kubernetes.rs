@@ -15,7 +15,7 @@ use handover_test_support::require_envoy;
 use handover_test_support::supervisor::{Launch, Signal, handover_bin};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, PodSpec, PodTemplateSpec, Probe, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Probe, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
@@ -31,13 +31,13 @@ const ABORT_GRACE: u64 = 5;
 /// The codes that no other start mends, from the table of exit codes.
 const PERMANENT: [i32; 5] = [64, 65, 77, 126, 127];
 
-const FILES: [&str; 4] = ["deployment", "daemonset", "sidecar", "job"];
+const FILES: [&str; 5] = ["deployment", "daemonset", "sidecar", "job", "pod"];
 
 /// What one file holds.
 #[derive(Default)]
 struct Manifest {
     maps: Vec<ConfigMap>,
-    pods: Vec<PodTemplateSpec>,
+    pods: Vec<PodSpec>,
     jobs: Vec<Job>,
     services: Vec<Service>,
     budgets: Vec<PodDisruptionBudget>,
@@ -67,12 +67,18 @@ fn read(name: &str) -> Manifest {
             }
             "DaemonSet" => {
                 let daemons: DaemonSet = typed(&document);
-                manifest.pods.push(daemons.spec.expect("a spec").template);
+                let template = daemons.spec.expect("a spec").template;
+                manifest.pods.extend(template.spec);
             }
             "Job" => {
                 let job: Job = typed(&document);
                 manifest.jobs.push(job.clone());
-                manifest.pods.push(job.spec.expect("a spec").template);
+                let template = job.spec.expect("a spec").template;
+                manifest.pods.extend(template.spec);
+            }
+            "Pod" => {
+                let pod: Pod = typed(&document);
+                manifest.pods.extend(pod.spec);
             }
             other => panic!("{name}: nothing knows a {other}"),
         }
@@ -156,17 +162,13 @@ fn hook_seconds(container: &Container) -> u64 {
     limit.map_or(0, seconds)
 }
 
-fn spec(template: &PodTemplateSpec) -> &PodSpec {
-    template.spec.as_ref().expect("a pod has a spec")
-}
-
 /// Calls `judge` with each pod that is shipped.
 fn each_pod(mut judge: impl FnMut(&str, &PodSpec)) {
     for name in FILES {
         let manifest = read(name);
         assert_eq!(manifest.pods.len(), 1, "{name}");
-        for template in &manifest.pods {
-            judge(name, spec(template));
+        for pod in &manifest.pods {
+            judge(name, pod);
         }
     }
 }
@@ -325,31 +327,18 @@ fn probes_ask_for_what_the_status_server_answers() {
     });
 }
 
-/// Kubernetes stops a Job, or starts a container again, by our exit codes.
+/// Kubernetes starts a container again, or not, by our exit codes.
 #[test]
-fn the_exit_codes_of_a_job_are_those_of_the_table() {
-    let job = read("job").jobs.remove(0).spec.expect("a spec");
-    let rules = job.pod_failure_policy.as_ref().expect("rules").rules.iter();
-    let fails = rules
-        .clone()
-        .find(|rule| rule.action == "FailJob")
-        .expect("a rule");
-    let codes = fails.on_exit_codes.as_ref().expect("codes");
-    assert_eq!(codes.operator, "In");
-    assert_eq!(codes.values, PERMANENT);
-    let pod = spec(&job.template);
-    let envoy = supervised(pod);
-    assert_eq!(codes.container_name.as_ref(), Some(&envoy.name));
+fn the_exit_codes_of_the_static_pod_are_those_of_the_table() {
+    let manifest = read("pod");
+    let envoy = supervised(&manifest.pods[0]);
     assert_eq!(envoy.restart_policy.as_deref(), Some("Never"));
     let rule = &envoy.restart_policy_rules.as_ref().expect("rules")[0];
     assert_eq!(rule.action, "Restart");
     let mended = rule.exit_codes.as_ref().expect("codes");
     assert_eq!(mended.operator, "In");
     let mended = mended.values.clone().expect("codes");
-    assert!(
-        !mended.contains(&0),
-        "a container that is done is not started again"
-    );
+    assert!(!mended.contains(&0), "what is done is not started again");
     assert!(mended.iter().all(|code| !PERMANENT.contains(code)));
     // Each code of the table that tells of a failure of `run` is in one of the two.
     let page = std::fs::read_to_string(directory().join("../../docs/commands.md"));
@@ -364,6 +353,36 @@ fn the_exit_codes_of_a_job_are_those_of_the_table() {
     for code in codes {
         let is_known = mended.contains(&code) || PERMANENT.contains(&code);
         assert!(is_known, "nothing is said of {code}");
+    }
+}
+
+/// What runs beside something else ends after it, and Kubernetes sees to that. The application is not told to end
+/// while Envoy still sends it requests.
+#[test]
+fn a_sidecar_ends_after_what_it_serves() {
+    for name in ["sidecar", "job"] {
+        let manifest = read(name);
+        let pod = &manifest.pods[0];
+        let first = pod.init_containers.iter().flatten();
+        let envoy = first.clone().find(|it| it.name == "envoy");
+        let envoy = envoy.expect("a sidecar is an init container");
+        assert_eq!(envoy.restart_policy.as_deref(), Some("Always"), "{name}");
+        assert!(envoy.startup_probe.is_some(), "{name}");
+        for other in &pod.containers {
+            let hook = other.lifecycle.as_ref().and_then(|it| it.pre_stop.as_ref());
+            let sleep = hook
+                .and_then(|hook| hook.sleep.as_ref())
+                .map(|it| it.seconds);
+            let sleep = sleep.unwrap_or_default().unsigned_abs();
+            assert_eq!(sleep, hook_seconds(envoy), "{name}: {}", other.name);
+        }
+        for job in &manifest.jobs {
+            let job = job.spec.as_ref().expect("a spec");
+            assert!(
+                job.active_deadline_seconds.is_some(),
+                "a job without an end"
+            );
+        }
     }
 }
 
@@ -418,7 +437,7 @@ fn the_deployment_serves_follows_its_configmap_and_ends_within_its_grace_period(
         status: status.number(),
     };
     let manifest = read("deployment");
-    let pod = spec(&manifest.pods[0]);
+    let pod = &manifest.pods[0];
     let container = supervised(pod);
     let config = manifest.maps[0].data.as_ref().expect("a configuration")["envoy.yaml"]
         .replace("9901", &site.admin.number().to_string())

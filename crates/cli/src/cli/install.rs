@@ -6,9 +6,9 @@ use clap::Args;
 
 /// Copy this program to a directory, for the init container of a pod.
 ///
-/// The image of the proxy needs no handover then: an init container puts it on a volume that both share. An
-/// older copy is replaced in one step, so a process that runs it is not disturbed. The copy is run once,
-/// with --version, to see that it can be.
+/// The image of the proxy needs no handover then: an init container puts it on a volume that both share. The
+/// copy is run once, with --version, to see that it can be. Then it takes the place of an older one in one
+/// step, so a process that runs that is not disturbed.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Exit codes:

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use handover_process::{Command, Line};
 use handover_runtime::time_limit::timeout;
+use tempfile::TempPath;
 
 use crate::cli::install::InstallArgs;
 use crate::exit_code::ExitCode;
@@ -16,6 +17,9 @@ use crate::fatal::{Fatal, OrExit as _};
 
 /// The name of the copy.
 const NAME: &str = "handover";
+
+/// How the names of unfinished copies begin.
+const UNFINISHED: &str = ".handover-install-";
 
 /// How long the copy may take to print its version. It takes some milliseconds, and more on a node that
 /// starts many containers at once.
@@ -26,8 +30,15 @@ const LOADER: usize = 7;
 
 pub(super) async fn run(args: &InstallArgs) -> Result<ExitCode, Fatal> {
     let path = args.directory.join(NAME);
-    copy(&args.directory, &path).or_exit(ExitCode::OS)?;
-    try_out(&path).await.or_exit(ExitCode::NOT_EXECUTABLE)?;
+    let copy = copy(&args.directory)
+        .with_context(|| format!("writing `{}`", path.display()))
+        .or_exit(ExitCode::OS)?;
+    // An older copy stays unless this one can be run.
+    try_out(&copy).await.or_exit(ExitCode::NOT_EXECUTABLE)?;
+    copy.persist(&path)
+        .map_err(|error| error.error)
+        .with_context(|| format!("writing `{}`", path.display()))
+        .or_exit(ExitCode::OS)?;
     super::print(format_args!(
         "installed {} ({})",
         path.display(),
@@ -36,29 +47,37 @@ pub(super) async fn run(args: &InstallArgs) -> Result<ExitCode, Fatal> {
     if fs::read("/proc/self/auxv").is_ok_and(|vector| has_loader(&vector)) {
         tracing::warn!(
             "{} needs the C library that it was linked with, so it may not run in another image; a build \
-             for x86_64-unknown-linux-musl runs in any",
-            path.display()
+             for {}-unknown-linux-musl runs in any for the same processor",
+            path.display(),
+            std::env::consts::ARCH
         );
     }
     Ok(ExitCode::CLEAN)
 }
 
 /// Copies what this process runs, which may be deleted or replaced by now.
-fn copy(directory: &Path, path: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("making `{}`", directory.display()))?;
-    let own = "/proc/self/exe";
-    let mut own = File::open(own).with_context(|| format!("reading `{own}`"))?;
-    let written = (|| {
-        let mut builder = tempfile::Builder::new();
-        let mut copy = builder.prefix(".handover-").tempfile_in(directory)?;
-        io::copy(&mut own.by_ref(), &mut copy)?;
-        copy.as_file()
-            .set_permissions(Permissions::from_mode(0o755))?;
-        copy.as_file().sync_all()?;
-        copy.persist(path).map_err(|error| error.error)?;
-        io::Result::Ok(())
-    })();
-    written.with_context(|| format!("writing `{}`", path.display()))
+fn copy(directory: &Path) -> anyhow::Result<TempPath> {
+    fs::create_dir_all(directory)?;
+    sweep(directory);
+    let mut own = File::open("/proc/self/exe")?;
+    let mut builder = tempfile::Builder::new();
+    let mut copy = builder.prefix(UNFINISHED).tempfile_in(directory)?;
+    io::copy(&mut own.by_ref(), &mut copy)?;
+    copy.as_file()
+        .set_permissions(Permissions::from_mode(0o755))?;
+    copy.as_file().sync_all()?;
+    // No file that is open for writing can be run.
+    Ok(copy.into_temp_path())
+}
+
+/// Removes what a killed one has left. Two at a time may disturb each other, and the second one says so.
+fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
 }
 
 /// Runs the copy. Nobody else would notice before the proxy is to start.

@@ -25,6 +25,8 @@ fn temporary() -> tempfile::TempDir {
 fn the_copy_runs_and_replaces_an_older_one_in_one_step() {
     let directory = temporary();
     let volume = directory.path().join("a/volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    std::fs::write(volume.join(".handover-install-killed"), "half").unwrap();
     for round in ["into nothing", "over an older one"] {
         let output = install(&volume);
         assert_eq!(
@@ -85,7 +87,7 @@ fn what_cannot_be_written_is_named_and_leaves_nothing() {
     std::fs::write(&file, "").unwrap();
     std::fs::create_dir_all(directory.path().join("taken/handover/in")).unwrap();
     for (place, named) in [
-        (file, "file`"),
+        (file, "file/handover`"),
         (directory.path().join("taken"), "taken/handover`"),
         // No file can be made there, not even by root.
         ("/proc/self".into(), "/proc/self/handover`"),
@@ -95,19 +97,21 @@ fn what_cannot_be_written_is_named_and_leaves_nothing() {
         assert!(stderr(&output).contains(named), "{}", stderr(&output));
     }
     assert_eq!(names_in(&directory.path().join("taken")), ["handover"]);
-    assert_eq!(
-        handover(["install"]).output().unwrap().status.code(),
-        Some(64)
-    );
+    for words in [&["install"][..], &["install", ""]] {
+        let output = handover(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{words:?}");
+    }
 }
 
 #[test]
-fn a_copy_that_cannot_be_executed_is_told_at_once() {
+fn a_copy_that_cannot_be_executed_leaves_the_older_one() {
     let directory = temporary();
-    let test = "install::a_copy_that_cannot_be_executed_is_told_at_once";
+    let test = "install::a_copy_that_cannot_be_executed_leaves_the_older_one";
     let own = env!("CARGO_BIN_EXE_handover");
     let script = format!(
-        "mount -t tmpfs -o noexec tmpfs {place} && exec {own} install {place}",
+        "mount -t tmpfs -o noexec tmpfs {place} && cd {place} && echo old > handover || exit 1
+         {own} install {place}; code=$?
+         cat handover; ls -A; exit $code",
         place = directory.path().display()
     );
     let may = Command::new("unshare").args(["-rm", "true"]).output();
@@ -119,4 +123,5 @@ fn a_copy_that_cannot_be_executed_is_told_at_once() {
     let output = command.args(["-rm", "sh", "-c", &script]).output().unwrap();
     assert_eq!(output.status.code(), Some(126), "{}", stderr(&output));
     assert!(stderr(&output).contains("noexec"), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "old\nhandover\n", "the older copy stays");
 }
