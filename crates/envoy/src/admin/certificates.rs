@@ -208,10 +208,12 @@ pub(super) fn judge(
 /// Tells which of the `unused` secrets were never of use.
 ///
 /// One was of use where a listener or cluster has tried it, and has got a context as often as it has fetched
-/// certificates. Each that comes makes one, and one that is refused makes none.
+/// certificates. Each that comes makes one, and one that is refused makes none. But a neighbour that is renewed
+/// makes one as well. So some context must also hold what no secret has now: what was sent before.
 pub(super) fn told(
     unused: &[String],
     secrets: &Secrets,
+    contexts_now: &Contexts,
     counters: &[(String, u64)],
     tried: &[(String, u64)],
 ) -> Certificates {
@@ -239,11 +241,13 @@ pub(super) fn told(
         });
         of_scope.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count))
     };
+    let holds_older = holds_what_was_sent_before(secrets, contexts_now);
     let was_used = |name: &str| {
-        by_scope.iter().any(|(scope, names)| {
-            let fetched = u64::try_from(names.len()).unwrap_or(u64::MAX);
-            names.contains(name) && contexts(scope) >= fetched
-        })
+        holds_older
+            && by_scope.iter().any(|(scope, names)| {
+                let fetched = u64::try_from(names.len()).unwrap_or(u64::MAX);
+                names.contains(name) && contexts(scope) >= fetched
+            })
     };
     let words = |name: &String| subscription(&format!("sds.{}", statistics_name(name)));
     let never_used = unused.iter().filter(|name| !was_used(name));
@@ -251,6 +255,31 @@ pub(super) fn told(
         refused: unused.iter().map(words).collect(),
         never_used: never_used.map(words).collect(),
     }
+}
+
+/// Returns whether some context holds a certificate or an authority that no secret has now. One that the
+/// configuration itself holds looks the same.
+fn holds_what_was_sent_before(secrets: &Secrets, contexts: &Contexts) -> bool {
+    let mut sent = BTreeSet::new();
+    for secret in &secrets.configs {
+        let chain = secret.secret.tls_certificate.as_ref();
+        let chain = chain.map(|it| it.certificate_chain.sent());
+        let authority = secret.secret.validation_context.as_ref();
+        let authority = authority.map(|it| it.trusted_ca.sent());
+        for these in chain.into_iter().chain(authority) {
+            match these {
+                Sent::These(these) => sent.extend(these),
+                Sent::Garbage => {}
+                // What it is may be what is held.
+                Sent::Unknown => return true,
+            }
+        }
+    }
+    let mut held = contexts.certificates.iter().flat_map(|context| {
+        let authorities = context.ca_cert.iter();
+        authorities.chain(&context.cert_chain)
+    });
+    held.any(|held| !sent.contains(&held.identity()))
 }
 
 /// Returns what Envoy makes of a name in the statistics of a source.

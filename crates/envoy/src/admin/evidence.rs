@@ -133,9 +133,9 @@ impl Kept {
         let requests =
             "the counters of requests, so a probation does not see that more of them fail";
         let versions = "the versions of resources, so a probation does not see that a certificate or \
-                        a route has not come";
-        let clusters =
-            "the states of clusters, so a probation does not see that a cluster is missing";
+                        a route has not come, and a new epoch takes over without it";
+        let clusters = "the states of clusters, so a probation does not see that a cluster is missing, \
+                        and a new epoch takes over without it";
         let refusals = "the refusals of certificates, so a new epoch takes over without a certificate that \
                         Envoy has refused";
         let limits: Vec<&str> = [
@@ -425,18 +425,18 @@ sds.lines.version_text: \"7
         assert_eq!(
             limits(true, true, false).unwrap(),
             "stats_matcher leaves out the states of clusters, so a probation does not see that a \
-             cluster is missing"
+             cluster is missing, and a new epoch takes over without it"
         );
         assert_eq!(
             limits(true, false, true).unwrap(),
             "stats_matcher leaves out the versions of resources, so a probation does not see that a \
-             certificate or a route has not come"
+             certificate or a route has not come, and a new epoch takes over without it"
         );
         assert_eq!(
             limits(false, false, true).unwrap(),
             "stats_matcher leaves out the counters of requests, so a probation does not see that more \
              of them fail, and the versions of resources, so a probation does not see that a \
-             certificate or a route has not come"
+             certificate or a route has not come, and a new epoch takes over without it"
         );
     }
 

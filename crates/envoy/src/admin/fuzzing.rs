@@ -48,7 +48,7 @@ pub fn admin_answers(bytes: &[u8]) {
     let fetched = serde_json::from_slice(bytes);
     if let (Ok(fetched), Ok(contexts)) = (fetched, serde_json::from_slice(bytes)) {
         let unused = certificates::judge(&BTreeSet::new(), &fetched, &contexts);
-        let told = certificates::told(&unused, &fetched, &[], &[]);
+        let told = certificates::told(&unused, &fetched, &contexts, &[], &[]);
         // Nothing was tried, so nothing was of use.
         assert_eq!(told.refused, told.never_used);
     }

@@ -209,7 +209,7 @@ impl EpochRun<'_> {
                 let answers = ask_behind_gate(&admin.with_time_limit(ASK_RESOURCES)).await;
                 Look::Lacks {
                     held_by: self.envoy.evidence.lock().holds(subject, &answers),
-                    is_whole: !answers.lacks_an_answer(),
+                    unanswered: answers.unanswered(),
                 }
             }
             Step::Wait => Look::Waits,
@@ -239,11 +239,9 @@ impl EpochRun<'_> {
                 epoch = epoch.number(),
                 "epoch {epoch} has what the epoch before has, and takes over"
             ),
-            Opening::Unanswered => tracing::warn!(
+            Opening::Unanswered(why) => tracing::warn!(
                 epoch = epoch.number(),
-                "epoch {epoch} takes over without a look at all that it has: its admin endpoint at {} does \
-                 not answer /stats in time",
-                self.process.admin().address()
+                "epoch {epoch} takes over without a look at all that it has: {why}"
             ),
         }
     }

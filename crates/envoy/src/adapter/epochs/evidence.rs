@@ -75,13 +75,15 @@ impl Before {
 /// What was seen of it.
 #[derive(Clone, Debug)]
 struct Seen {
-    listeners: Vec<ActiveListener>,
+    listeners: Option<Vec<ActiveListener>>,
     waits_for: Option<Vec<String>>,
     received: Option<Vec<String>>,
     /// The same, but for what the statistics may leave out, and without certificates that were never of use.
     received_at_least: Vec<String>,
     /// The active clusters that were fetched.
     clusters: Option<BTreeSet<String>>,
+    /// Whether it is known which certificates were of use.
+    knows_certificates: bool,
 }
 
 /// What an admin endpoint answers.
@@ -124,14 +126,15 @@ impl Answers {
             .then(|| cluster_absence::fetched_ones(config, &fetched.clusters))
     }
 
-    /// Returns whether a question of these has no answer that would come again: nothing came, or too
+    /// Returns why a question of these has no answer, if it may have one next time: nothing came, or too
     /// late, or it was not asked for a shortage here.
-    pub(in crate::adapter) fn lacks_an_answer(&self) -> bool {
+    pub(in crate::adapter) fn unanswered(&self) -> Option<String> {
         let fetched = self.fetched.as_ref().and_then(|it| it.as_ref().err());
         let certificates = self.certificates.as_ref().and_then(|it| it.as_ref().err());
         let listeners = self.listeners.as_ref().err().into_iter();
         let mut errors = listeners.chain(fetched).chain(certificates);
-        errors.any(|error| !error.is_refusal())
+        let unanswered = errors.find(|error| !error.is_refusal());
+        unanswered.map(|error| error_chain(error))
     }
 
     /// Returns the fetched certificates that are in no use, as far as they are known.
@@ -205,14 +208,18 @@ impl Evidence {
         now: Instant,
     ) {
         let seen = answers.and_then(|answers| {
-            let listeners = answers.listeners.as_ref().ok()?.clone();
+            // Each may be refused by itself. Without both there is nothing to compare with.
+            if answers.listeners.is_err() && answers.fetched_at_least().is_none() {
+                return None;
+            }
             let (waits_for, is_whole) = waits_for(answers, &subject.config);
             let fetched = answers.fetched(&subject.config);
             Some(Seen {
-                listeners,
+                listeners: answers.listeners.as_ref().ok().cloned(),
                 waits_for: is_whole.then_some(waits_for),
                 received: fetched.map(|fetched| fetched.received.clone()),
                 received_at_least: answers.received_at_least(),
+                knows_certificates: !matches!(answers.certificates, Some(Err(_))),
                 clusters: answers.clusters(&subject.config),
             })
         });
@@ -268,7 +275,7 @@ impl Evidence {
         if let Ok(listeners) = &answers.listeners {
             examination.missing = before.and_then(|before| {
                 let seen = before.seen_lately()?;
-                let older = listeners_of(&before.subject.config, &seen.listeners);
+                let older = listeners_of(&before.subject.config, seen.listeners.as_deref()?);
                 Some(missing(older, listeners_of(&subject.config, listeners)))
             });
             examination.listeners = Some(listeners.clone());
@@ -332,9 +339,11 @@ impl Evidence {
             return Vec::new();
         };
         let had = Had {
-            listeners: listeners_of(&before.subject.config, &seen.listeners),
+            listeners: (seen.listeners.as_deref())
+                .map(|active| listeners_of(&before.subject.config, active)),
             clusters: seen.clusters.as_ref(),
             received: &seen.received_at_least,
+            knows_certificates: seen.knows_certificates,
         };
         let active = answers.listeners.as_ref().ok();
         let fetched = answers.fetched_at_least();

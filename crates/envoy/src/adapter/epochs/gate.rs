@@ -38,11 +38,13 @@ const NAMED: usize = 5;
 /// What the older epoch had, as far as it was seen.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::adapter) struct Had<'a> {
-    pub(in crate::adapter) listeners: Listeners<'a>,
+    pub(in crate::adapter) listeners: Option<Listeners<'a>>,
     /// Its active clusters that were fetched.
     pub(in crate::adapter) clusters: Option<&'a BTreeSet<String>>,
     /// What it had received and could use.
     pub(in crate::adapter) received: &'a [String],
+    /// Whether it is known which of its certificates it could use.
+    pub(in crate::adapter) knows_certificates: bool,
 }
 
 /// What the epoch behind the gate has.
@@ -68,10 +70,10 @@ pub(in crate::adapter) fn holds(had: Had<'_>, has: Has<'_>) -> Vec<String> {
         is_in(had.received) && is_in(has.awaited)
     };
     let mut holds = Vec::new();
-    if let Some(listeners) = has.listeners
+    if let (Some(older), Some(listeners)) = (had.listeners, has.listeners)
         && listeners.fetches
     {
-        let missing = missing_of_fetched(had.listeners, listeners);
+        let missing = missing_of_fetched(older, listeners);
         let why = match (is_lost(LISTENERS), listeners.has_fetched()) {
             (true, _) => Some(not_accepted(LISTENERS)),
             (false, false) => Some(empty(LISTENERS)),
@@ -121,7 +123,7 @@ pub(in crate::adapter) fn holds(had: Had<'_>, has: Has<'_>) -> Vec<String> {
     let refused = has
         .refused
         .iter()
-        .filter(|name| had.received.contains(name));
+        .filter(|name| had.knows_certificates && had.received.contains(name));
     let refused: Vec<_> = refused.cloned().collect();
     if !refused.is_empty() {
         holds.push(format!("{} (Envoy has refused what came)", some(&refused)));
@@ -237,9 +239,10 @@ mod tests {
             fetches: true,
         };
         let had = Had {
-            listeners: of(older.0.as_deref().unwrap_or_default()),
+            listeners: older.0.as_deref().map(of),
             clusters: older.1.as_ref(),
             received: &older.2,
+            knows_certificates: true,
         };
         let has = Has {
             listeners: newer.0.as_deref().map(of),
@@ -394,9 +397,10 @@ mod tests {
             fetches,
         };
         let had = Had {
-            listeners: of(&active, true),
+            listeners: Some(of(&active, true)),
             clusters: Some(&clusters),
             received: &received,
+            knows_certificates: true,
         };
         let has = Has {
             listeners: Some(of(&[], false)),

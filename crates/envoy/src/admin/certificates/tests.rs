@@ -197,6 +197,11 @@ fn only_what_was_counted_is_refused() {
 fn one_was_of_use_if_a_context_was_made_for_each_that_a_listener_or_cluster_has_fetched() {
     let secrets = json!({"configs": [{"name": "a"}, {"name": "kubernetes://b"}, {"name": "ca"}]});
     let secrets: Secrets = serde_json::from_value(secrets).unwrap();
+    // What was sent before is still in use.
+    let held = json!({"certificates": [
+        {"cert_chain": [{"path": "<inline>", "serial_number": "0b"}]}
+    ]});
+    let held: Contexts = serde_json::from_value(held).unwrap();
     let never_used = |unused: &str, contexts: &str, tried: &str| {
         let numbers = |text: &str, name: fn(&str, &str) -> (String, u64)| {
             let pairs = text.split_whitespace();
@@ -213,7 +218,7 @@ fn one_was_of_use_if_a_context_was_made_for_each_that_a_listener_or_cluster_has_
             let gauge = format!("{scope}.ssl.certificate.{name}.expiration_unix_time_seconds");
             (gauge, 1_798_314_179)
         });
-        let told = told(&[unused.to_owned()], &secrets, &counters, &tried);
+        let told = told(&[unused.to_owned()], &secrets, &held, &counters, &tried);
         assert_eq!(told.refused.len(), 1);
         told.never_used.join(" ")
     };
@@ -275,5 +280,33 @@ proptest::proptest! {
         let _certificates = certificates(&text).count();
         let source = DataSource { inline_string: Some(text), ..DataSource::default() };
         let _sent = source.sent();
+    }
+}
+
+/// A listener has a certificate that was refused from the start, and a good one, whose renewals make contexts.
+#[test]
+fn a_neighbour_that_is_renewed_does_not_make_a_refused_certificate_one_that_was_of_use() {
+    let chain = |name: &str| {
+        let file = format!("/{name}.pem");
+        json!({"name": name, "secret": {"tls_certificate": {"certificate_chain": {"filename": file}}}})
+    };
+    let secrets = json!({"configs": [chain("bad"), chain("good")]});
+    let secrets: Secrets = serde_json::from_value(secrets).unwrap();
+    let counter = "listener.l.server_ssl_socket_factory.ssl_context_update_by_sds";
+    let counters = [(counter.to_owned(), 7)];
+    let tried = ["bad", "good"].map(|name| {
+        let gauge = format!("listener.l.ssl.certificate.{name}.expiration_unix_time_seconds");
+        (gauge, 1_798_314_179)
+    });
+    for (held, never_used) in [
+        (&["/good.pem"][..], 1),
+        // An older one of the same name is in use.
+        (&["/good.pem", "/older.pem"], 0),
+    ] {
+        let chains: Vec<_> = held.iter().map(|path| json!({"path": path})).collect();
+        let contexts = json!({"certificates": [{"cert_chain": chains}]});
+        let contexts: Contexts = serde_json::from_value(contexts).unwrap();
+        let told = told(&["bad".to_owned()], &secrets, &contexts, &counters, &tried);
+        assert_eq!(told.never_used.len(), never_used, "{held:?}");
     }
 }

@@ -74,7 +74,9 @@ impl AdminClient {
             return Ok(Certificates::default());
         }
         let tried = self.numbers_in_use("Gauges", certificates::TRIED).await?;
-        Ok(certificates::told(&unused, &secrets, &counters, &tried))
+        Ok(certificates::told(
+            &unused, &secrets, &contexts, &counters, &tried,
+        ))
     }
 
     async fn json<T: DeserializeOwned>(

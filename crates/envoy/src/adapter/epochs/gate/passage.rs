@@ -44,8 +44,8 @@ pub(in crate::adapter) enum Look {
     /// What it lacks, in words.
     Lacks {
         held_by: Vec<String>,
-        /// Whether every question had its answer.
-        is_whole: bool,
+        /// The first question that had no answer, with the reason.
+        unanswered: Option<String>,
     },
 }
 
@@ -64,15 +64,15 @@ pub(in crate::adapter) enum Verdict {
 }
 
 /// Why a gate opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::adapter) enum Opening {
     /// The epoch has what the older one had.
     HasAll {
         /// Whether it was told that it lacks something.
         was_told: bool,
     },
-    /// It lacks nothing that could be seen, and the rest could not be seen.
-    Unanswered,
+    /// It lacks nothing that could be seen, and the rest could not be seen, for this reason.
+    Unanswered(String),
 }
 
 impl Passage {
@@ -91,12 +91,18 @@ impl Passage {
             held_by,
             is_news: false,
         };
-        let (held_by, is_whole) = match look {
+        let (held_by, unanswered) = match look {
             Look::Nothing => return closed(None),
-            Look::Waits => return closed(Some(Vec::new())),
-            Look::Lacks { held_by, is_whole } => (held_by, is_whole),
+            Look::Waits => {
+                self.unanswered = None;
+                return closed(Some(Vec::new()));
+            }
+            Look::Lacks {
+                held_by,
+                unanswered,
+            } => (held_by, unanswered),
         };
-        if is_whole {
+        if unanswered.is_none() {
             self.unanswered = None;
         }
         if !held_by.is_empty() {
@@ -106,14 +112,14 @@ impl Passage {
                 is_news,
             };
         }
-        if is_whole {
+        let Some(unanswered) = unanswered else {
             return Verdict::Open(Opening::HasAll {
                 was_told: self.told.is_some(),
             });
-        }
+        };
         let since = *self.unanswered.get_or_insert(now);
         if now.saturating_duration_since(since) >= UNANSWERED {
-            return Verdict::Open(Opening::Unanswered);
+            return Verdict::Open(Opening::Unanswered(unanswered));
         }
         closed(None)
     }
@@ -138,7 +144,7 @@ mod tests {
         let held_by = what.split(',').filter(|name| !name.is_empty());
         Look::Lacks {
             held_by: held_by.map(str::to_owned).collect(),
-            is_whole,
+            unanswered: (!is_whole).then(|| "late".to_owned()),
         }
     }
 
@@ -195,7 +201,7 @@ mod tests {
                 (12.9, lacks("", false)),
                 (13.0, lacks("", false)),
             ]),
-            @"closed (as before); closed (as before); Unanswered"
+            @r#"closed (as before); closed (as before); Unanswered("late")"#
         );
         // A whole answer in between, and one that names something.
         insta::assert_snapshot!(
@@ -206,7 +212,12 @@ mod tests {
                 (22.0, lacks("a", false)),
                 (23.0, lacks("", false)),
             ]),
-            @"closed (as before); closed (a), told; closed (as before); closed (a); Unanswered"
+            @r#"closed (as before); closed (a), told; closed (as before); closed (a); Unanswered("late")"#
+        );
+        // It waits for something else in between.
+        insta::assert_snapshot!(
+            transcript(&[(3.0, lacks("", false)), (5.0, Look::Waits), (60.0, lacks("", false))]),
+            @"closed (as before); closed (); closed (as before)"
         );
         // An endpoint that says nothing at all.
         insta::assert_snapshot!(
