@@ -27,11 +27,15 @@ const behind = node => {
   }
   return [255, 255, 255];
 };
+// A parent that is seen through lets what is behind it through its texts as well.
+const opacity = node => node ? Number(getComputedStyle(node).opacity) * opacity(node.parentElement) : 1;
+const mixed = (color, back, share) => [0, 1, 2].map(i => color[i] * share + back[i] * (1 - share));
 const poor = [];
 for (const node of document.querySelectorAll('body *')) {
   const has = [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
   if (!has || !node.checkVisibility() || node.closest('script, style, noscript')) continue;
-  const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))];
+  const [color, back] = [rgb(getComputedStyle(node).color), behind(node)];
+  const [a, b] = [light(mixed(color, back, (color[3] ?? 1) * opacity(node))), light(back)];
   const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
   if (ratio < 4.5) poor.push(node.textContent.trim() + ': ' + ratio.toFixed(2));
 }
@@ -43,6 +47,13 @@ const ACCESS: &str = r"
 const wrong = [];
 const need = (so, what) => so || wrong.push(what);
 need(document.documentElement.lang === 'en', 'no language');
+const patterns = [...document.querySelectorAll('.key .sign')].map(node => {
+  node.style.color = 'black';
+  const { backgroundImage, backgroundColor, backgroundSize, borderStyle } = getComputedStyle(node);
+  node.style.color = '';
+  return [backgroundImage, backgroundColor, backgroundSize, borderStyle].join();
+});
+need(patterns.length === 6 && new Set(patterns).size === 6, 'two stages look the same without colours');
 for (const tag of ['header', 'main', 'footer', 'h1', 'h2']) need(document.querySelectorAll(tag).length === 1, 'not one ' + tag);
 for (const section of document.querySelectorAll('section')) {
   const name = document.getElementById(section.getAttribute('aria-labelledby'));
@@ -251,7 +262,7 @@ fn the_page_comes_back_by_itself_and_takes_no_text_for_markup() {
     // A supervisor that does not answer, and one that is gone.
     first.signal(Signal::STOP);
     browser.run("refresh()");
-    browser.shows("stale", "Not connected since ", LIMIT);
+    browser.shows("stale", "The server has not answered since ", LIMIT);
     first.signal(Signal::CONT);
     gone(&browser);
     let started = browser.run("return last.split('-')[0]");
@@ -287,6 +298,96 @@ fn the_page_comes_back_by_itself_and_takes_no_text_for_markup() {
     let name = browser.text("name");
     assert_eq!(name, "<img src=x onerror=alert(1)>");
     assert_eq!(browser.log(), [""; 0]);
+}
+
+#[test]
+fn the_page_keeps_a_selection_believes_the_newest_and_rests_while_it_is_hidden() {
+    let driver = require_browser!();
+    let server = small_server("127.0.0.1:0");
+    let address = status_address(&server);
+    let browser = Browser::start(&driver);
+    browser.open(&format!("http://{address}/"));
+    browser.shows("verdict", "Ready.", LIMIT);
+    browser.shows("events", "epoch 0 is live", LIMIT);
+
+    // In a crash loop the epoch that serves is still seen.
+    let rows = browser.run(
+        "const epoch = (number, stage, end) => ({ epoch: number, stages: [{ stage, at: status.at }], end });
+         const crash = { at: status.at, result: 'failed', cause: null, connections: null };
+         return chosen([epoch(0, 'draining', null), epoch(1, 'live', null),
+           ...Array.from({ length: 30 }, (_, i) => epoch(i + 2, 'starting', crash)), epoch(40, 'starting', null)])
+           .map(epoch => epoch.epoch).join(' ')",
+    );
+    assert_eq!(rows, "0 1 23 24 25 26 27 28 29 30 31 40");
+
+    // The cause of the end of an epoch that was ended on purpose is no reason.
+    let outcomes = browser.run(
+        "return ['unfit', 'late', 'failed'].map(result => outcome({ end: { result, cause: 'killed' } })).join(' | ')",
+    );
+    assert_eq!(
+        outcomes,
+        "found unfit | not live in time | failed: killed by a signal"
+    );
+
+    // What has not changed is not replaced, though a cell beside it is.
+    let kept = browser.run(
+        "const cells = [...document.querySelectorAll('#running td')], dd = document.querySelector('#desired dd');
+         const event = document.querySelector('#events li');
+         status.epochs[0].age_seconds = 7777;
+         events.push({ at: status.at, event: 'x', text: 'one more' });
+         tables(); list();
+         const after = [...document.querySelectorAll('#running td')];
+         return [cells.every((cell, i) => cell === after[i]), after[2].textContent, dd.isConnected, event.isConnected,
+           document.querySelector('#events li').textContent.endsWith('one more')].join(' | ')",
+    );
+    assert_eq!(kept, "true | 2 h 9 min | true | true | true");
+
+    // A verdict from before the status, which comes again after a connection was lost.
+    let verdicts = browser.run(
+        "const tell = (ago, text) => {
+           const event = { at: new Date(ms(status.at) - ago).toISOString(), event: 'health', health: 'NOT_READY', text };
+           heard('id: ' + last + '\\nevent: health\\ndata: ' + JSON.stringify(event));
+           return status.verdict.health;
+         };
+         return [tell(1000, 'old'), tell(0, 'new')].join(' ')",
+    );
+    assert_eq!(verdicts, "READY NOT_READY");
+
+    // A fault of the page is no fault of the connection.
+    browser.run("globalThis.tables = () => { throw new Error('a fault'); }; refresh()");
+    browser.shows("stale", "The answer cannot be shown since ", LIMIT);
+    browser.open(&format!("http://{address}/"));
+    browser.shows("verdict", "Ready.", LIMIT);
+    gone(&browser);
+
+    // A hidden page holds no connection, and takes up again what it left.
+    let turn = |hidden: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+        let what = format!("a page that follows or rests: hidden is {hidden}");
+        eventually(LIMIT, &what, || {
+            let follows = browser.run("return stream !== null");
+            (follows == !hidden).then_some(())
+        });
+    };
+    eventually(LIMIT, "the events are followed", || {
+        let follows = browser.run("return stream !== null && last !== null");
+        (follows == true).then_some(())
+    });
+    turn(true);
+    let stale = browser.run("return document.getElementById('stale').hidden");
+    assert_eq!(stale, true, "a page that rests is not disconnected");
+    turn(false);
+
+    // A server of another version may have another page.
+    browser.run("globalThis.old_page = true; status.version = 'another'; refresh()");
+    eventually(LIMIT, "the page of the new version", || {
+        let is_new = browser.run("return globalThis.old_page === undefined && status !== null");
+        (is_new == true).then_some(())
+    });
+    browser.shows("verdict", "Ready.", LIMIT);
 }
 
 /// Waits until the page is connected again.

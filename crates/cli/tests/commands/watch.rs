@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::control::Place;
-use crate::support::{eventually, handover, output_of, replace, stderr};
+use crate::support::{eventually, exec_server, handover, output_of, replace, stderr};
 
 const RESTORED: &str = "\x1b[?1049l";
 
@@ -27,6 +27,10 @@ struct Watched {
 
 impl Watched {
     fn start(place: &Place, variables: &[(&str, &str)]) -> Self {
+        Self::of(&[&place.flag("web.sock")], variables)
+    }
+
+    fn of(words: &[&str], variables: &[(&str, &str)]) -> Self {
         let keyboard =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
@@ -43,9 +47,7 @@ impl Watched {
             .args(["--ctty", "--wait"])
             .arg(ours.get_program())
             .args(ours.get_args());
-        command
-            .arg(place.flag("web.sock"))
-            .env_remove("HANDOVER_SOCKET");
+        command.args(words).env_remove("HANDOVER_SOCKET");
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         command.envs(variables.iter().copied());
         let end = || Stdio::from(terminal.try_clone().unwrap());
@@ -226,4 +228,62 @@ fn without_a_terminal_or_an_instance_nothing_is_drawn() {
     let status = eventually("the end of --watch", || watched.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(69));
     assert!(!watched.text().contains(RESTORED), "{}", watched.text());
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back_as_well() {
+    let place = Place::new();
+    let (server, _) = place.server("web", &[]);
+    server.says("epoch 0 is live");
+    for (signal, code) in [
+        (Signal::TERM, 143),
+        (Signal::HUP, 129),
+        (Signal::INT, 130),
+        (Signal::QUIT, 131),
+        (Signal::USR1, 138),
+        (Signal::USR2, 140),
+    ] {
+        let mut watched = Watched::start(&place, &[]);
+        watched.shows("Ready. Epoch 0 serves what is desired.");
+        // `setsid` has become the command, as it leads no group of processes.
+        let pid = Pid::from_child(&watched.child);
+        kill_process(pid, signal).unwrap();
+        watched.ends(code);
+    }
+}
+
+/// Without a name the only instance is asked. It stays the one that is watched when another one starts.
+#[test]
+fn another_instance_does_not_disturb_the_one_that_is_watched() {
+    let place = Place::new();
+    let directory = format!("--lock-dir={}", place.path(".").display());
+    let start = |name: &str| {
+        let server = exec_server(&[&place.flag(&format!("{name}.sock"))], &[]);
+        server.says("epoch 0 is live");
+        server
+    };
+    let _first = start("first");
+    let mut watched = Watched::of(&[&directory], &[]);
+    watched.shows("Ready. Epoch 0 serves what is desired.");
+    let _second = start("second");
+    place
+        .ask(&["status"])
+        .is(69, "several instances are running");
+    // At least one answer has come since: the time that it is from is drawn again.
+    let as_of = || {
+        let screen = watched.screen();
+        let (_, rest) = screen.split_once("As of ")?;
+        Some(rest.chars().take("10:00:00".len()).collect::<String>())
+    };
+    for _ in 0..2 {
+        let before = eventually("a time", as_of);
+        eventually("a newer answer", || as_of().filter(|time| *time != before));
+    }
+    assert!(
+        !watched.screen().contains("No answer since"),
+        "{}",
+        watched.screen()
+    );
+    watched.types(b"q");
+    watched.ends(0);
 }

@@ -3,16 +3,19 @@
 //! ```text
 //!              Live          Superseded, StoppedServing, Draining
 //!   Starting ───────▶ Live ──────────────────────────────────────▶ Draining ──┐
-//!      │               ▲ ▲                                            │       │ Exited
-//!      │ ProbationPassed │ Live                                       │       ▼
-//!      │         Probation └──────────────────────────────────────────┘     (end)
-//!      │              │ Unfit                                                 ▲
-//!      │              └────────▶ Unfit ───────────────────────────────────────┤
+//!      │               ▲                                              ▲       │ Exited
+//!      │ ProbationPassed                                              │       ▼
+//!      │         Probation ───────────────────────────────────────────┤     (end)
+//!      │              │ Unfit                                         │       ▲
+//!      │              └────────▶ Unfit ───────────────────────────────┘       │
 //!      └──────────────── Abort ─────────────────────────▶ Aborting ───────────┘
 //! ```
 //!
+//! Each stage can end in `Aborting` or in the end as well. None comes twice: an epoch that drains never goes live
+//! again.
+//!
 //! It decides nothing and has no clock: each event comes with its time. It holds no text from a file, a
-//! proxy or a user, so anyone may read it. What it holds is bounded: the last epochs, and the last stages of each.
+//! proxy or a user, so anyone may read it. What it holds is bounded: the last epochs, and each stage once.
 
 mod shared;
 
@@ -27,8 +30,6 @@ pub(crate) use shared::{Shared, Watched};
 
 /// How many epochs are held.
 const EPOCHS: usize = 32;
-/// How many stages of an epoch are held. An epoch that stops serving and serves again has many.
-const STAGES: usize = 12;
 
 /// The last epochs, in the order of their starts.
 #[derive(Debug, Default)]
@@ -197,14 +198,10 @@ impl History {
 
 impl Record {
     fn enter(&mut self, now: Timestamp, stage: Stage) {
-        if self.stages.last().is_some_and(|(_, last)| *last == stage) {
-            return;
+        let is_known = self.stages.iter().any(|(_, entered)| *entered == stage);
+        if !is_known {
+            self.stages.push((now, stage));
         }
-        if self.stages.len() >= STAGES {
-            // The start stays.
-            self.stages.remove(1);
-        }
-        self.stages.push((now, stage));
     }
 
     fn serves(&self) -> bool {

@@ -161,47 +161,55 @@ fn each_way_to_end_has_a_word() {
         after,
     });
     story.exits(2, Exit::Aborted);
+    // It stops serving, and the next one takes its place.
+    story.starts(3).at(4).live(3);
+    story.event(Event::StoppedServing { epoch: epoch(3) });
     // Late, and live all the same.
     story
-        .starts(3)
-        .event(Event::StartTimedOut { epoch: epoch(3) });
-    story.at(4).live(3);
-    story.event(Event::StoppedServing { epoch: epoch(3) });
-    story.at(5).live(3);
+        .starts(4)
+        .event(Event::StartTimedOut { epoch: epoch(4) });
+    story.at(5).live(4).superseded(3, 4).exits(3, Exit::Clean);
     story.at(6).event(Event::Started {
-        epoch: epoch(4),
+        epoch: epoch(5),
         purpose: Purpose::Drain,
     });
     story.event(Event::Draining { until: None }).at(8);
-    story.exits(3, Exit::Clean).exits(4, Exit::Clean);
+    story.exits(4, Exit::Clean).exits(5, Exit::Clean);
     insta::assert_snapshot!(story.told(), @r"
     epoch 0: 00:00 Starting, 00:00 Live, 00:01 Failed (crashed, Some(9))
     epoch 1: 00:01 Starting, 00:02 Aborting, 00:03 Late (, None)
     epoch 1: 00:03 Starting, 00:03 Rejected (, None)
     epoch 1: 00:03 Starting, 00:03 Failed (exited, None)
     epoch 2: 00:03 Starting, 00:03 GaveWay (, None)
-    epoch 3: 00:03 Starting, 00:04 Live, 00:04 Draining, 00:05 Live, 00:06 Draining, 00:08 Ended (, None)
+    epoch 3: 00:03 Starting, 00:04 Live, 00:04 Draining, 00:05 HandedOver (, None)
+    epoch 4: 00:04 Starting, 00:05 Live, 00:06 Draining, 00:08 Ended (, None)
     ");
 }
 
 #[test]
 fn what_is_held_is_bounded_and_what_runs_is_kept() {
     let mut story = Story::default();
-    story.starts(0).live(0);
+    story.starts(0).live(0).on_probation(0);
     for round in 0..1_000 {
-        story
-            .at(round)
-            .event(Event::StoppedServing { epoch: Epoch::ZERO });
-        story.live(0);
-        story.starts(1).exits(1, FAILED);
+        story.at(round).starts(1).exits(1, FAILED);
+    }
+    story.event(Event::ProbationPassed { epoch: Epoch::ZERO });
+    // A drain of everything is told once, however often it is asked for.
+    for round in 1_000..2_000 {
+        story.at(round).event(Event::Draining { until: None });
+        story.history.aborts(story.now, Epoch::ZERO);
     }
     let held = story.history.view(story.now, SystemTime::UNIX_EPOCH);
     assert_eq!((held.len(), held[0].epoch), (EPOCHS, 0));
-    assert_eq!(held[0].stages.len(), STAGES);
-    let [first, .., last] = &*held[0].stages else {
-        panic!("no stages");
-    };
-    assert_eq!((first.stage, last.stage), (Stage::Starting, Stage::Live));
+    let stages: Vec<_> = held[0].stages.iter().map(|since| since.stage).collect();
+    let each_once = [
+        Stage::Starting,
+        Stage::Probation,
+        Stage::Live,
+        Stage::Draining,
+        Stage::Aborting,
+    ];
+    assert_eq!(stages, each_once);
     for _ in 0..100 {
         story.starts(2);
     }

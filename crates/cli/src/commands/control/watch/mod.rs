@@ -1,19 +1,26 @@
 //! `handover status --watch`: the status on a terminal, as it changes.
 //!
-//! `story` makes the lines from a status, `draw` puts them on the screen, and this file asks, listens to the keys,
-//! and gives the terminal back as it was.
+//! `story` makes the lines from a status, `fit` shares the screen out, `draw` puts the lines there, and this file asks,
+//! listens to the keys, and gives the terminal back as it was.
 
 mod draw;
+mod fit;
 mod story;
 
+use std::future::poll_fn;
 use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
 use handover_process::Signal;
 use handover_supervisor::control::Client;
 use handover_supervisor::control::wire::{self, Status};
 use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{LeaveAlternateScreen, disable_raw_mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -38,16 +45,12 @@ pub(super) async fn watch(target: &TargetArgs) -> Result<ExitCode, Fatal> {
             "--watch draws on a terminal, and standard input or output is none: leave --watch out, or use --json",
         ));
     }
-    // Whoever cannot be asked is an error before anything is drawn.
-    let first = ask(target).await?;
-    let mut ends = [
-        (SignalKind::terminate(), Signal::TERM),
-        (SignalKind::hangup(), Signal::HUP),
-        (SignalKind::interrupt(), Signal::INT),
-    ]
-    .map(|(kind, of)| signal(kind).map(|signal| (signal, of)));
-    let [terminate, hang_up, interrupt] = &mut ends;
-    let mut answers = answers(target.clone());
+    // An instance that cannot be asked is an error before anything is drawn. A second instance, which starts while
+    // this one is watched, does not make it ambiguous.
+    let socket = socket_of(target)?;
+    let first = ask(&socket).await?;
+    let mut ends = Ends::listen();
+    let mut answers = answers(socket);
     let mut keys = keys();
     let mut screen = Screen::open().or_exit(ExitCode::OS)?;
     let paint = Paint {
@@ -81,38 +84,56 @@ pub(super) async fn watch(target: &TargetArgs) -> Result<ExitCode, Fatal> {
                 }
                 Err(why) => seen.lost = Some(why),
             },
-            end = next(terminate) => return Ok(ExitCode::of_signal(end)),
-            end = next(hang_up) => return Ok(ExitCode::of_signal(end)),
-            end = next(interrupt) => return Ok(ExitCode::of_signal(end)),
+            end = ends.next() => return Ok(ExitCode::of_signal(end)),
             _ = tick.tick() => {}
         }
     }
 }
 
-async fn next(signal: &mut io::Result<(tokio::signal::unix::Signal, Signal)>) -> Signal {
-    match signal {
-        Ok((signal, of)) => match signal.recv().await {
-            Some(()) => *of,
-            None => std::future::pending().await,
-        },
-        // Without a handler, the signal ends the process as ever.
-        Err(_) => std::future::pending().await,
+/// The signals that end a process unless it handles them. The terminal is given back first.
+struct Ends(Vec<(tokio::signal::unix::Signal, Signal)>);
+
+impl Ends {
+    fn listen() -> Self {
+        let ends = [
+            (SignalKind::terminate(), Signal::TERM),
+            (SignalKind::hangup(), Signal::HUP),
+            (SignalKind::interrupt(), Signal::INT),
+            (SignalKind::quit(), Signal::QUIT),
+            (SignalKind::user_defined1(), Signal::USR1),
+            (SignalKind::user_defined2(), Signal::USR2),
+        ];
+        // Without a handler, a signal ends the process as ever.
+        let handled = ends.map(|(kind, end)| signal(kind).ok().map(|signal| (signal, end)));
+        Self(handled.into_iter().flatten().collect())
+    }
+
+    /// Waits for one of them. Cancel safe: none is lost.
+    async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            for (signal, end) in &mut self.0 {
+                if let Poll::Ready(Some(())) = signal.poll_recv(context) {
+                    return Poll::Ready(*end);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
-async fn ask(target: &TargetArgs) -> Result<Status, Fatal> {
-    let socket = socket_of(target)?;
-    let answer = Client::new(&socket).get(wire::STATUS).await;
+async fn ask(socket: &Path) -> Result<Status, Fatal> {
+    let answer = Client::new(socket).get(wire::STATUS).await;
     decoded(&done(answer.map_err(unanswered)?)?)
 }
 
 /// Asks again and again, for as long as somebody listens. An instance that has ended may come back.
-fn answers(target: TargetArgs) -> mpsc::Receiver<Result<Status, String>> {
+fn answers(socket: PathBuf) -> mpsc::Receiver<Result<Status, String>> {
     let (sender, answers) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             sleep(TICK).await;
-            let answer = ask(&target).await.map_err(|error| error.to_string());
+            let answer = ask(&socket).await.map_err(|error| error.to_string());
             if sender.send(answer).await.is_err() {
                 return;
             }
@@ -176,6 +197,7 @@ impl Drop for Screen {
 }
 
 fn give_back() {
-    // A terminal that is gone need not be given back.
-    let _gone = ratatui::try_restore();
+    // A terminal that is gone need not be given back. What can be given back is, whatever else fails.
+    let _gone = disable_raw_mode();
+    let _gone = execute!(io::stdout(), LeaveAlternateScreen, Show);
 }

@@ -1,5 +1,6 @@
 //! From a status to what is told on the screen. The words are those of the page of the status server.
 
+use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
 use handover_supervisor::control::wire::{EndResult, EpochEnd, EpochHistory, Stage, Status};
@@ -58,7 +59,7 @@ pub(super) fn verdict(status: &Status, now: SystemTime) -> Verdict {
         lines.push(format!(
             "Epoch {} has served since {} UTC ({lasted}).",
             epoch.epoch,
-            clock(since)
+            clock(since, now)
         ));
     }
     let failed = status.history.iter().rev().find_map(|epoch| {
@@ -68,9 +69,13 @@ pub(super) fn verdict(status: &Status, now: SystemTime) -> Verdict {
     if let Some((epoch, end)) = failed {
         let (began, ended) = (started(epoch), time(&end.at));
         if health != "READY" || ended.is_some_and(|ended| age(now, ended) < RECENT) {
-            let is_before = serving.is_some_and(|serving| began < started(serving));
-            let when = if is_before { "Before" } else { "Tried" };
-            let at = began.map_or_else(|| "an unknown time".to_owned(), clock);
+            let is_tried = serving.is_none_or(|serving| {
+                let both = began.zip(started(serving));
+                both.is_some_and(|(began, serving)| began > serving)
+            });
+            let when = if is_tried { "Tried" } else { "Before" };
+            let unknown = || "an unknown time".to_owned();
+            let at = began.map_or_else(unknown, |began| clock(began, now));
             let ran = match (began, ended) {
                 (Some(began), Some(ended)) if end.result != EndResult::Rejected => {
                     format!(" after {}", lasted(age(ended, began)))
@@ -136,6 +141,25 @@ pub(super) fn happened(status: &Status) -> Vec<Happened> {
     all.sort_by_key(|happened| happened.at);
     all.reverse();
     all
+}
+
+/// The epochs that have a row, so many at most, in the order of their starts. If there are too many, those that
+/// serve come first, then those that run, then the newest.
+pub(super) fn shown(
+    history: &[EpochHistory],
+    begins: SystemTime,
+    most: usize,
+) -> Vec<&EpochHistory> {
+    let is_within = |epoch: &EpochHistory| {
+        let end = epoch.end.as_ref().and_then(|end| time(&end.at));
+        end.is_none_or(|end| end >= begins)
+    };
+    let within = history.iter().enumerate();
+    let mut shown: Vec<_> = within.filter(|(_, epoch)| is_within(epoch)).collect();
+    shown.sort_by_key(|(at, epoch)| Reverse((serves(epoch), epoch.end.is_none(), *at)));
+    shown.truncate(most);
+    shown.sort_by_key(|(at, _)| *at);
+    shown.into_iter().map(|(_, epoch)| epoch).collect()
 }
 
 /// The span of time that shows what has happened last, up to now.
@@ -220,7 +244,8 @@ pub(super) fn outcome(end: &EpochEnd) -> String {
         EndResult::Other => "ended otherwise",
     };
     match &end.cause {
-        Some(cause) if is_failure(end.result) => {
+        // An unfit or late epoch is ended on purpose, so how its process ended is not the reason.
+        Some(cause) if end.result == EndResult::Failed => {
             format!("{word}: {}", plain(cause).replace('_', " "))
         }
         _ => word.to_owned(),
@@ -236,14 +261,24 @@ pub(super) fn age(now: SystemTime, then: SystemTime) -> Duration {
     now.duration_since(then).unwrap_or_default()
 }
 
-/// The time of the day, in UTC.
-pub(super) fn clock(time: SystemTime) -> String {
+/// The time of the day, in UTC. A time of another day than now has its date.
+pub(super) fn clock(time: SystemTime, now: SystemTime) -> String {
+    let (date, clock) = written(time);
+    if date == written(now).0 {
+        clock
+    } else {
+        format!("{date} {clock}")
+    }
+}
+
+/// The date, and the time of the day.
+fn written(time: SystemTime) -> (String, String) {
     // A clock may be set to a time that RFC 3339 cannot write.
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     let time = time.clamp(SystemTime::UNIX_EPOCH, last);
     let text = humantime::format_rfc3339_seconds(time).to_string();
-    let time = text.split_once('T').map(|(_, time)| time);
-    time.unwrap_or_default().trim_end_matches('Z').to_owned()
+    let (date, clock) = text.split_once('T').unwrap_or_default();
+    (date.to_owned(), clock.trim_end_matches('Z').to_owned())
 }
 
 /// For how long, as short as it can be told.
@@ -270,3 +305,6 @@ fn sentence(text: &str) -> String {
     }
     sentence
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::*;
 const PLAIN: Paint = Paint { colour: false };
 
 /// An epoch that served, one that was killed, one that serves, and one that was rejected.
-fn status(change: &Value) -> Status {
+pub(in crate::commands::control::watch) fn status(change: &Value) -> Status {
     let at = |second: &str| format!("2026-01-02T10:00:{second}.000Z");
     let stage = |name: &str, second: &str| json!({ "stage": name, "at": at(second) });
     let mut status = json!({
@@ -146,4 +146,50 @@ fn colours_only_add_to_what_is_there_without_them() {
             .collect::<String>()
     };
     assert_eq!(text(&with), text(&without));
+}
+
+#[test]
+fn a_usual_terminal_shows_the_verdict_an_event_and_the_keys() {
+    let crashes = (0..30).map(|number| {
+        let at = "2026-01-02T10:00:39Z";
+        json!({ "epoch": number, "stages": [{ "stage": "starting", "at": at }],
+            "end": { "at": at, "result": "failed", "cause": "killed", "connections": null } })
+    });
+    let serving = json!({ "epoch": 77, "end": null, "stages": [
+        { "stage": "starting", "at": "2026-01-01T10:00:00Z" },
+        { "stage": "probation", "at": "2026-01-01T10:00:01Z" },
+    ] });
+    let mut history = vec![serving];
+    history.extend(crashes);
+    let epoch = json!({
+        "epoch": 77, "state": "live", "pid": 4_194_304, "age_seconds": 86_399,
+        "config_hash": "a".repeat(64), "active_connections": 12345, "rss_bytes": 66_123_456_789_u64,
+        "released": false,
+    });
+    let seen = seen(&json!({ "history": history, "epochs": [epoch] }));
+    insta::assert_snapshot!("usual", drawn(&seen, 80, 24, PLAIN));
+}
+
+#[test]
+fn a_long_path_is_wrapped_and_no_column_is_cut() {
+    let mut seen = seen(&json!({}));
+    seen.status.desired.source = format!("/etc/{}/envoy.yaml", "long ".repeat(20));
+    let screen = drawn(&seen, 60, 50, PLAIN);
+    assert!(screen.contains("(bbbbbbbbbbbb)"), "{screen}");
+    for (width, last) in [
+        (80, "memory     configuration"),
+        (60, "connections configuration"),
+    ] {
+        let screen = drawn(&seen, width, 50, PLAIN);
+        let head = screen.lines().find(|line| line.contains("epoch  state"));
+        assert!(head.is_some_and(|head| head.contains(last)), "{screen}");
+        assert!(screen.contains("aaaaaaaaaaaa "), "{screen}");
+    }
+}
+
+#[test]
+fn a_text_that_is_cut_says_so() {
+    assert_eq!(cut("failed".to_owned(), 6), "failed");
+    assert_eq!(cut("failed".to_owned(), 5), "fail…");
+    assert_eq!(cut("failed".to_owned(), 0), "…");
 }
