@@ -61,9 +61,8 @@ fn read(name: &str) -> Manifest {
             "PodDisruptionBudget" => manifest.budgets.push(typed(&document)),
             "Deployment" => {
                 let deployment: Deployment = typed(&document);
-                manifest
-                    .pods
-                    .push(deployment.spec.expect("a spec").template);
+                let template = deployment.spec.expect("a spec").template;
+                manifest.pods.extend(template.spec);
             }
             "DaemonSet" => {
                 let daemons: DaemonSet = typed(&document);
