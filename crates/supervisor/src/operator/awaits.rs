@@ -140,10 +140,9 @@ impl<C: Clone + Eq> Operator<C> {
         let Some(awaits) = &mut self.awaits else {
             return Some(failure);
         };
-        // A further read may fail before the look after the first one is over.
-        if awaits.failure.replace(failure).is_none() {
-            self.outputs.push_back(Output::LookForFiles);
-        }
+        // A look that began before this read has failed shows nothing of what the read has met.
+        awaits.failure = Some(failure);
+        self.outputs.push_back(Output::LookForFiles);
         None
     }
 

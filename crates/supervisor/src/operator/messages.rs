@@ -148,7 +148,8 @@ pub enum Output<C> {
     },
     /// Drop this read. Its result would be ignored.
     CancelRead(ReadId),
-    /// Look at the files without which nothing is started, and answer with [`Input::FilesFound`].
+    /// Look at the files without which nothing is started, in place of any look before, and answer with
+    /// [`Input::FilesFound`].
     LookForFiles,
     /// Watch these files no longer: a read has succeeded.
     ForgetFiles,

@@ -153,7 +153,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             settled: true,
             failed: false,
             stands_in: stand_in.is_some(),
-            files: Files::default(),
+            files: Files {
+                owed: settings.files.is_some() && stand_in.is_none(),
+                ..Files::default()
+            },
             faulty: false,
             trials: Trials::default(),
             now: Timestamp::ZERO,
@@ -332,7 +335,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                         self.stands_in = false;
                         return Cause::Read(reading.clone());
                     }
-                    Err(ReadFailure { .. }) => self.next = self.next.min(Next::Renew),
+                    Err(ReadFailure { .. }) => {
+                        self.next = self.next.min(Next::Renew);
+                        self.files.owed = self.files.watched;
+                    }
                 }
             }
             Input::Settled {

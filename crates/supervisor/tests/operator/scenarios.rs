@@ -164,6 +164,7 @@ scenarios! {
     wait_is_refused_once_the_end_was_asked_for
     files_are_awaited_before_the_first_read
     awaited_file_vanishes_again
+    awaited_files_are_looked_at_after_each_failed_read
     awaited_files_come_too_late
     terminate_while_files_are_awaited
     job_is_done

@@ -20,8 +20,8 @@ pub(crate) const SEEN: &str = "evidence_is_not_overlooked";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Trials {
     pub(crate) open: Option<ExaminationId>,
-    /// The epoch that is examined.
-    examined: Option<Epoch>,
+    /// The epoch on probation that is examined, by its number and its start.
+    examined: Option<(Epoch, Timestamp)>,
     began: Timestamp,
     newest: u64,
     /// The epoch on probation, by its number and its start.
@@ -48,8 +48,8 @@ impl Trials {
     }
 
     fn look(&mut self, seen: Seen, settings: &Settings) {
-        // A look at another epoch, which served before, shows nothing of this one.
-        if (self.tried).is_some_and(|(tried, _)| Some(tried) == self.examined) {
+        // A look at another epoch shows nothing of this one, and neither does one from before its probation.
+        if self.tried.is_some() && self.tried == self.examined {
             self.looks.push((self.began, seen));
             self.is_due = !self.said && self.is_proven(settings);
         }
@@ -84,7 +84,7 @@ impl Trials {
                 ensure(self.open.is_none() && examination.0 > self.newest, ONE)?;
                 self.open = Some(*examination);
                 self.newest = examination.0;
-                self.examined = Some(*epoch);
+                self.examined = self.tried.filter(|_| *probes);
                 self.began = now;
                 let is_tried = self.tried.is_some_and(|(tried, _)| tried == *epoch);
                 let counts = settings.evidence.max_error_rise.is_some();

@@ -2,6 +2,7 @@
 //! proxy and clients have yet to give. The model and the random tests play it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use handover_core::{Epoch, EpochState, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
@@ -15,6 +16,9 @@ use crate::check::{Checker, Violation};
 
 /// So many steps the world needs at most to answer everything; it needs far fewer.
 const LIMIT: usize = 200;
+
+/// A world that answers everything lets so much time pass at once.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What can happen, without the numbers that the operator has given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -360,6 +364,17 @@ impl World {
         {
             return Some(Deed::See(next));
         }
+        // Another look is due after a pause.
+        let needs_a_look = |what| {
+            matches!(
+                what,
+                WaitedFor::Condition(Condition::Ready | Condition::Current)
+            )
+        };
+        let is_shut = self.operator.overview().listening == Some(false);
+        if waits(needs_a_look) && is_shut && !self.operator.is_ending() {
+            return Some(Deed::Timeout);
+        }
         // The read before may have failed.
         if waits(|what| what == WaitedFor::Condition(Condition::Current))
             && !self.operator.is_ending()
@@ -415,6 +430,10 @@ impl World {
                 return false;
             }
             told |= matches!(deed, Deed::Signal(_));
+            if deed == Deed::Timeout {
+                // A timeout may be late, so one is enough for all that is due until then.
+                world.now = world.now.after(LATE);
+            }
             world.play(&deed);
         }
         false

@@ -10,6 +10,8 @@ use super::{Cause, Checker, Violation, ensure, newest};
 pub(crate) struct Files {
     /// Whether the driver watches them.
     pub(crate) watched: bool,
+    /// Whether the operator has yet to ask for a look: nobody has looked, or a read has failed since.
+    pub(crate) owed: bool,
     /// Whether the operator waits for a look at them.
     pub(crate) look: bool,
     /// Whether all were there when they were looked at last.
@@ -41,6 +43,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             )?;
         }
         ensure(
+            !self.files.owed || self.is_ending(),
+            "files_are_awaited_until_a_read_succeeds",
+            || "no look was asked for".to_owned(),
+        )?;
+        ensure(
             awaits_files == (self.files.watched && !self.files.are_there && !self.is_ending()),
             "nothing_is_read_while_files_are_missing",
             || format!("{awaits_files} and {:?}", self.files),
@@ -55,8 +62,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         let told = || format!("{output:?}");
         if *output == Output::LookForFiles {
             let awaits = self.settings.files.is_some() && self.asked.is_none();
+            // A look that began before a read has failed does not show what that read has met.
+            let is_owed = std::mem::take(&mut self.files.owed);
             ensure(
-                awaits && !self.files.look,
+                awaits && is_owed,
                 "files_are_awaited_until_a_read_succeeds",
                 told,
             )?;
