@@ -314,7 +314,7 @@ async fn ask_for_certificates(
     fetched: &Result<Fetched, AdminError>,
 ) -> Option<Result<Certificates, AdminError>> {
     match fetched {
-        Ok(fetched) if fetched.has_secrets() => Some(admin.certificates().await),
+        Ok(fetched) if fetched.has_secrets() => Some(Box::pin(admin.certificates()).await),
         Ok(_) | Err(_) => None,
     }
 }

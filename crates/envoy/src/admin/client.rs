@@ -453,7 +453,9 @@ impl AdminClient {
     ) -> Result<(StatusCode, Vec<u8>), AdminError> {
         let address = || self.address.clone();
         let path_and_query = format!("{path}{query}");
-        let exchange = exchange(&self.address, method, &path_and_query, max_body);
+        // Each question of an epoch's run holds one of these. Inline, they would make the future of the run
+        // too large for the stack of a worker thread.
+        let exchange = Box::pin(exchange(&self.address, method, &path_and_query, max_body));
         match handover_runtime::time_limit::timeout(self.limit, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(ExchangeError::Connect(source))) => Err(AdminError::Connect {
