@@ -13,6 +13,7 @@ use rustix::io::Errno;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
+use crate::limit::eventually;
 use crate::log::{Line, Log};
 use crate::process_tag::{Process, ProcessTag, children_of};
 
@@ -278,15 +279,22 @@ impl Supervisor {
         !exits_within(&self.handle, Duration::ZERO)
     }
 
-    /// Sends a signal to this process alone, not to its group.
+    /// Sends a signal to this process alone, not to its group. After a STOP, none of its threads runs any more.
     ///
     /// # Panics
     ///
-    /// When it has exited and was waited for.
+    /// When it has exited and was waited for, and when it is not stopped within ten seconds.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         if let Err(error) = pidfd_send_signal(&self.handle, signal) {
             panic!("cannot send {signal:?} to {}: {error}", self.name());
+        }
+        if signal == Signal::STOP {
+            // One thread takes the signal and tells the others, which run on until then.
+            let what = format!("the stop of {}", self.name());
+            eventually(Duration::from_secs(10), &what, || {
+                is_stopped(self.pid()).then_some(())
+            });
         }
     }
 
@@ -390,6 +398,20 @@ fn exits_within(handle: &OwnedFd, limit: Duration) -> bool {
             Err(error) => panic!("cannot poll a process handle: {error}"),
         }
     }
+}
+
+/// Whether each thread of a process is stopped, or has ended.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut threads = threads.into_iter().flatten().flatten();
+    threads.all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which may hold anything.
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('T' | 't' | 'Z' | 'X') | None)
+    })
 }
 
 /// Returns the `handover` binary: the one named by `HANDOVER_BIN`, else the one that cargo built beside
