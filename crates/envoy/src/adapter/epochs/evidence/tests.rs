@@ -246,6 +246,37 @@ fn a_refused_certificate_holds_if_the_older_one_had_a_good_one() {
     }
 }
 
+/// What could not be seen of the older epoch holds nothing, and takes nothing else away.
+#[test]
+fn each_question_about_the_older_epoch_may_fail_by_itself() {
+    let now = Instant::now();
+    let of_older = |answers: Answers| {
+        let mut evidence = Evidence::default();
+        evidence.remember(fetching(0), true, Some(&answers), now);
+        evidence.holds(&fetching(1), &refusing(true)).len()
+    };
+    assert_eq!(of_older(refusing(false)), 1);
+    // Nobody knows whether the older one could use the certificate.
+    for error in [timed_out(), forbidden()] {
+        let unknown = Answers {
+            certificates: Some(Err(error)),
+            ..refusing(false)
+        };
+        assert_eq!(of_older(unknown), 0);
+    }
+    let no_listeners = Answers {
+        listeners: Err(forbidden()),
+        ..refusing(false)
+    };
+    assert_eq!(of_older(no_listeners), 1);
+    let nothing = Answers {
+        listeners: Err(forbidden()),
+        fetched: Some(Err(forbidden())),
+        ..refusing(false)
+    };
+    assert_eq!(of_older(nothing), 0);
+}
+
 #[test]
 fn clusters_of_a_forward_proxy_on_demand_and_removed_ones_hold_nothing() {
     let subject = |epoch| Subject {
