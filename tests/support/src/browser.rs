@@ -213,7 +213,8 @@ impl Browser {
         )
     }
 
-    /// Returns what the page has logged since the last call, security violations included.
+    /// Returns what the page has logged since the last call, security violations included. What the browser's
+    /// own pages log is left out, such as the one that it starts with.
     ///
     /// # Panics
     ///
@@ -223,7 +224,9 @@ impl Browser {
         let entries = self.call("se/log", &json!({"type": "browser"}));
         let entries = entries.as_array().into_iter().flatten();
         let texts = entries.map(|entry| text_at(entry, "/message"));
-        texts.collect()
+        texts
+            .filter(|text| !text.starts_with("chrome://"))
+            .collect()
     }
 
     #[track_caller]

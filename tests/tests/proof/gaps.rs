@@ -36,28 +36,6 @@ async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() 
     world.finish().await.assert_no_loss();
 }
 
-/// The epoch has what it needs, and the supervisor cannot let it take over before it runs again.
-#[tokio::test]
-async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_was_held() {
-    let envoy = require_envoy!();
-    let world = World::start(&envoy, &["--start-deadline=15s"]);
-    let control_plane = ControlPlane::silent();
-    let config = world.site.config("v1").control_plane(control_plane.addr());
-    config.write_to(&world.site.file());
-    eventually(LIMIT, "the question for resources", || {
-        control_plane.was_asked(Kind::Listener).then_some(())
-    });
-    world.supervisor.signal(Signal::STOP);
-    control_plane.behave(Kind::Listener, Manner::Answers);
-    sleep(Duration::from_secs(17));
-    world.served_by("v0");
-    world.supervisor.signal(Signal::CONT);
-    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
-    world.served_by("v1");
-    assert_eq!(world.supervisor.count_lines("not live in time"), 0);
-    world.finish().await.assert_no_loss();
-}
-
 #[tokio::test]
 async fn a_drain_that_was_done_while_the_supervisor_was_stopped_is_not_cut() {
     let envoy = require_envoy!();

@@ -1,7 +1,10 @@
 //! An epoch that is held, because Envoy has refused what the one before has, ends as one that waits does.
 
+use std::time::Duration;
+
 use handover_test_support::control_plane::fetching::Mistake;
 use handover_test_support::control_plane::{Kind, Manner, Transport};
+use handover_test_support::limit::eventually;
 use handover_test_support::require_envoy;
 use handover_test_support::supervisor::Signal;
 
@@ -80,6 +83,32 @@ fn a_stop_while_one_is_held_drains_at_once_and_leaves_nothing() {
     let dropped = "epoch 1 has not taken over and is dropped";
     case.supervisor.wait_for_line(dropped, LIMIT);
     case.site.assert_nothing_left();
+}
+
+/// The epoch has what it needs, and the supervisor cannot let it take over before it runs again.
+#[test]
+fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_was_held() {
+    let envoy = require_envoy!();
+    let case = Case::start(&envoy, Setup::new(Transport::Grpc, &[Kind::Listener]));
+    let before = case.counted();
+    let asked = case.seen().asked;
+    case.behave(Manner::Silent);
+    case.change("v1");
+    eventually(LIMIT, "the question for listeners", || {
+        (case.seen().asked > asked).then_some(())
+    });
+    case.supervisor.signal(Signal::STOP);
+    case.behave(Manner::Answers);
+    // The start deadline of 15 seconds passes.
+    std::thread::sleep(Duration::from_secs(17));
+    case.served_by("v0");
+    case.supervisor.signal(Signal::CONT);
+    case.wait_live(1);
+    case.served_by("v1");
+    assert_eq!(case.supervisor.count_lines("not live in time"), 0);
+    let lost = case.row(before, "held in a stop beyond the start deadline", "live");
+    assert_eq!(lost, 0, "{}", case.title);
+    case.end();
 }
 
 /// Nobody else knows whether it was meant, so it is judged once it is live, as on probation.

@@ -26,6 +26,7 @@ use super::super::examination::{ask_behind_gate, subject};
 use super::super::running::now;
 use super::EpochRun;
 use crate::admin::AdminClient;
+use crate::drain::pause_after;
 use crate::files::RunDir;
 use crate::gate::{ANSWER, overlay};
 
@@ -36,8 +37,8 @@ const ASK: Duration = Duration::from_secs(1);
 /// nothing; the statistics of 10,000 clusters take most of a second on a busy machine.
 const ASK_RESOURCES: Duration = Duration::from_secs(5);
 
-/// The shortest and the longest pause between two looks. A pause is a tenth of the time that the gate
-/// was closed so far, so that a look comes soon where it matters, or twice what the last look took.
+/// The bounds of the least pause between two looks. It is a tenth of the time that the gate was closed so
+/// far, so that a look comes soon where it matters. [`pause_after`] makes it longer where looks take long.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// How many connections are served at once. Envoy makes one.
@@ -194,8 +195,8 @@ impl EpochRun<'_> {
                 Verdict::Open(opening) => break opening,
                 Verdict::Closed { held_by, is_news } => self.note_held(held_by, is_news),
             }
-            let pause = (closed.elapsed() / 10).clamp(PAUSES.0, PAUSES.1);
-            sleep(pause.max(began.elapsed() * 2)).await;
+            let least = (closed.elapsed() / 10).clamp(PAUSES.0, PAUSES.1);
+            sleep(pause_after(began.elapsed(), least)).await;
         };
         self.waiting.hold(Vec::new());
         self.log_opening(opening);
