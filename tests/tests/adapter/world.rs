@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -303,6 +304,20 @@ impl World {
             }
         };
         within(LIMIT, what, wait).await;
+    }
+
+    /// Waits until one of these epochs is live with a process that is not this one, and returns its number.
+    pub(crate) async fn live_instead_of(&self, pid: u32, epochs: RangeInclusive<u32>) -> u32 {
+        let mut live = None;
+        let is_another = |world: &Self| {
+            live = epochs.clone().find(|epoch| {
+                let process = Hunt::new(world.base_id.number(), *epoch).look();
+                world.is_live(*epoch) && process.is_some_and(|process| process.pid != pid)
+            });
+            live.is_some()
+        };
+        self.until("another process to be live", is_another).await;
+        live.expect("it was waited for")
     }
 
     /// The highest number that runs.
