@@ -119,10 +119,7 @@ fn quic_goes_on_over_a_hand_over_with_the_same_number_of_workers() {
         seen.print();
         // While both epochs have the sockets, the share of one worker may be lost: 0 to 4 of 8 were seen.
         let [late, early] = late_and_early(&seen);
-        assert!(
-            late > 0,
-            "{late} connections lived long, {early} did not"
-        );
+        assert!(late > 0, "{late} connections lived long, {early} did not");
         for name in [KEPT, REPEATED, NEW] {
             assert_nearly_all_answered(&seen, name);
         }
