@@ -22,6 +22,7 @@ pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod simulate;
 pub(crate) mod status_server;
+pub(crate) mod story;
 
 use clap::{Parser, Subcommand};
 
@@ -36,6 +37,7 @@ use report::ReportArgs;
 use resolve::ResolveArgs;
 use run::{RunArgs, ValidateArgs};
 use simulate::SimulateArgs;
+use story::{EventsArgs, LogsArgs};
 
 /// Keep a proxy running, and replace it without losing a request.
 #[derive(Debug, Parser)]
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Undrain(UndrainArgs),
     Stop(StopArgs),
     Who(WhoArgs),
+    Events(EventsArgs),
+    Logs(LogsArgs),
     Demo(DemoArgs),
     Validate(ValidateArgs),
     Doctor(DoctorArgs),

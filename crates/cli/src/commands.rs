@@ -18,6 +18,7 @@ mod resolve;
 mod run;
 mod simulate;
 mod status_address;
+mod story;
 mod tcp_address;
 mod validate;
 mod verify;
@@ -55,6 +56,8 @@ pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fa
         Command::Undrain(args) => control::undrain(&args).await,
         Command::Stop(args) => control::stop(&args).await,
         Command::Who(args) => control::who(&args).await,
+        Command::Events(args) => story::events(&args).await,
+        Command::Logs(args) => story::logs(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use crate::control::{Control, Name, PendingAsk};
+use crate::events::Events;
 use crate::history;
 use crate::metrics;
 use crate::operator::{
@@ -52,6 +53,7 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) name: Name,
     pub(crate) metrics: metrics::Shared,
     pub(crate) history: history::Shared,
+    pub(crate) events: Events,
     pub(crate) control: Option<Control>,
     pub(crate) status_server: Option<StatusServer>,
     pub(crate) signals: Option<Signals>,
@@ -229,6 +231,7 @@ where
         // What was not answered is answered by this: everything has ended.
         self.asks.clear();
         self.tell_the_verdict();
+        self.world.events.close();
         let (control, server) = (self.world.control.take(), self.world.status_server.take());
         tokio::join!(
             async {
@@ -250,9 +253,7 @@ where
     /// known before the agent has shown what becomes of it.
     fn tell_the_verdict(&self) {
         self.world.metrics.operator_is(self.operator.gauges());
-        if let Some(server) = &self.world.status_server {
-            server.events().verdict(self.operator.verdict());
-        }
+        self.world.events.verdict(self.operator.verdict());
     }
 
     /// Waits for what happens next; nothing is a deadline, or what the operator need not hear of.
@@ -434,9 +435,7 @@ where
                 let gauges = self.operator.gauges();
                 self.world.metrics.operator_event(&event, gauges);
                 tell::event(&event, &self.source_name);
-                if let Some(server) = &self.world.status_server {
-                    server.events().operator(&event);
-                }
+                self.world.events.operator(&event);
             }
             // It is not carried out, but returned.
             Output::Finish(_) => {}

@@ -29,6 +29,7 @@ mod awaited;
 pub mod control;
 mod driver;
 mod due_look;
+pub mod events;
 mod files;
 mod history;
 mod job;

@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::control::{Control, Name, Socket};
 use crate::driver::unwind::caught;
 use crate::driver::{Driver, World};
+use crate::events::{self, Events};
 use crate::history;
 use crate::metrics::{Observe, Shared, Watched};
 use crate::operator::{
@@ -191,9 +192,10 @@ where
             counted.tell(observed);
         }));
         let scrape = metrics.scrape(self.agent.handle().status());
-        let serve = |socket| Control::serve(socket, scrape.clone());
+        let events = Events::new(self.recorder.as_ref().map(Recorder::event_log));
+        let serve = |socket| Control::serve(socket, scrape.clone(), events.clone());
         let control = self.socket.map(serve).transpose()?;
-        let serve = |listener| StatusServer::serve(listener, scrape);
+        let serve = |listener| StatusServer::serve(listener, scrape, events.clone());
         let status_server = self.status_listener.map(serve).transpose()?;
         let settings = Settings {
             on_terminate: self.on_terminate,
@@ -216,13 +218,10 @@ where
         let (of_agent, recorded) = tape.unzip();
         let of_agent = of_agent.map(|recorded| Box::new(recorded) as Box<dyn Observer<_>>);
         let counted = Box::new(Watched::new(metrics.clone(), of_agent));
-        agent.observe(Box::new(history::Watched::new(history.clone(), counted)));
+        let written = Box::new(history::Watched::new(history.clone(), counted));
+        agent.observe(Box::new(events::Watched::new(events.clone(), written)));
         metrics.operator_is(operator.gauges());
         let handle = agent.handle();
-        if let Some(server) = &status_server {
-            // It ends with the agent.
-            tokio::spawn(server.events().clone().follow(handle.events()));
-        }
         let mut driver = Driver::new(
             operator,
             World {
@@ -235,6 +234,7 @@ where
                 name: self.name,
                 metrics,
                 history,
+                events,
                 control,
                 status_server,
                 signals,

@@ -197,7 +197,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
         let reception = self.handle_input(Input::Unfit(epoch));
         match reception {
             Reception::Accepted => {
-                self.last_failure = Some(Failure {
+                self.has_failed(Failure {
                     epoch,
                     error: Arc::new(FoundUnfit(evidence)),
                 });
@@ -269,6 +269,14 @@ impl<P: Proxy + ?Sized> Agent<P> {
         }
     }
 
+    /// Keeps why an epoch has failed, and tells the observer.
+    fn has_failed(&mut self, failure: Failure) {
+        if let Some(observer) = &mut self.observer {
+            observer.failed(&failure);
+        }
+        self.last_failure = Some(failure);
+    }
+
     /// Keeps what later sentences will need.
     fn note(&mut self, event: &Event) {
         if let Event::Started {
@@ -303,7 +311,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 orders.late = true;
                 orders.gives_way |= !orders.withdrawn;
             });
-            self.last_failure = Some(Failure {
+            self.has_failed(Failure {
                 epoch: *epoch,
                 error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
             });
@@ -330,7 +338,7 @@ impl<P: Proxy + ?Sized> Agent<P> {
             Ok(()) => Exit::Clean,
             Err(RunError::Aborted) => Exit::Aborted,
             Err(RunError::Failed { severity, source }) => {
-                self.last_failure = Some(Failure {
+                self.has_failed(Failure {
                     epoch,
                     error: source.into(),
                 });

@@ -2,11 +2,14 @@
 
 use handover_core::{Input, Machine, Output, Timestamp};
 
+use crate::Failure;
+
 /// Watches each step of an agent's [`Machine`], for a recording or a test.
 ///
 /// The agent calls it from its loop, in this order for each step:
 /// [`step_begins`](Self::step_begins), then [`output`](Self::output) for each output before it is
-/// carried out. The loop waits for each call, so no call may block. A panic in one is a panic of the
+/// carried out. Why an epoch has failed is told by [`failed`](Self::failed), before the outputs that follow
+/// from it. The loop waits for each call, so no call may block. A panic in one is a panic of the
 /// agent.
 pub trait Observer<C>: Send {
     /// The machine is as it was before the step. It takes this input at this time, or handles its
@@ -15,4 +18,9 @@ pub trait Observer<C>: Send {
 
     /// This output of the step is carried out next.
     fn output(&mut self, output: &Output<C>);
+
+    /// An epoch has failed, or was found unfit, for this reason. It does nothing by default.
+    fn failed(&mut self, failure: &Failure) {
+        let _ = failure;
+    }
 }

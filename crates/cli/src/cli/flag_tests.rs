@@ -641,6 +641,36 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
     ),
     (
+        "events",
+        "follow",
+        "commands::story::events_are_followed_to_the_end_of_the_instance",
+    ),
+    (
+        "events",
+        "json",
+        "commands::story::events_are_followed_to_the_end_of_the_instance",
+    ),
+    (
+        "events",
+        "state-dir",
+        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
+    ),
+    (
+        "logs",
+        "epoch",
+        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
+    ),
+    (
+        "logs",
+        "previous",
+        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
+    ),
+    (
+        "logs",
+        "state-dir",
+        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
+    ),
+    (
         "doctor",
         "grace-period",
         "commands::doctor::a_grace_period_that_is_too_short_is_an_error",
@@ -682,7 +712,7 @@ const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doct
 
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let clients = [
-        "status", "wait", "reload", "drain", "undrain", "stop", "who", "report",
+        "status", "wait", "reload", "drain", "undrain", "stop", "who", "events", "logs", "report",
     ];
     let targets = clients
         .into_iter()

@@ -26,7 +26,8 @@ use crate::cli::control::{
 };
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
-use table::{plain, table};
+pub(super) use table::plain;
+use table::table;
 
 pub(super) use wait::wait;
 
@@ -263,7 +264,7 @@ fn done(answer: Answered) -> Result<Bytes, Fatal> {
 }
 
 /// Why there is no answer.
-fn unanswered(error: ClientError) -> Fatal {
+pub(super) fn unanswered(error: ClientError) -> Fatal {
     let code = match error {
         ClientError::TimedOut { .. } => ExitCode::CUT,
         ClientError::Request(_) => ExitCode::INTERNAL,
@@ -296,7 +297,7 @@ fn code_of(code: Code) -> ExitCode {
     }
 }
 
-fn refused(refusal: &Refusal) -> Fatal {
+pub(super) fn refused(refusal: &Refusal) -> Fatal {
     let mut message = plain(&refusal.message);
     for line in &refusal.lines {
         message.push('\n');
@@ -305,7 +306,7 @@ fn refused(refusal: &Refusal) -> Fatal {
     Fatal::new(code_of(refusal.code), anyhow::Error::msg(message))
 }
 
-fn decoded<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {
+pub(super) fn decoded<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fatal> {
     serde_json::from_slice(answer)
         .context("the answer of the instance cannot be parsed; is it another version of handover?")
         .or_exit(ExitCode::UNAVAILABLE)

@@ -1,7 +1,7 @@
 //! `handover report`: what explains an incident, in one archive.
 
-mod archive;
-mod process;
+pub(super) mod archive;
+pub(super) mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use handover_files::below;
 use handover_supervisor::control::wire::{self, Status};
 use handover_supervisor::control::{Answered, Client};
+use handover_supervisor::events::{KEPT_EVENTS, OLD_EVENTS};
 use handover_supervisor::recorder::{LAST_LINES, Note, OLD_LINES, Record, Recording};
 use serde_json::{Value, json};
 
@@ -165,7 +166,8 @@ impl Parts {
             }
         }
         for dir in [dir.to_owned(), below(dir)] {
-            for name in [OLD_LINES, LAST_LINES].map(|name| dir.join(name)) {
+            let texts = [OLD_LINES, LAST_LINES, OLD_EVENTS, KEPT_EVENTS];
+            for name in texts.map(|name| dir.join(name)) {
                 if name.is_file() {
                     self.add_file("", &name);
                 }

@@ -239,6 +239,12 @@ fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
         assert!(stdout(&status).contains("\"name\": \"web\""), "{status:?}");
         let who = ask(&["who", "--json"], target);
         assert!(stdout(&who).contains("\"epochs\""), "{who:?}");
+        let events = ask(&["events"], target);
+        assert!(stdout(&events).contains("epoch 0 is started"), "{events:?}");
+        // It keeps nothing, and that is said of this one.
+        let logs = ask(&["logs"], target);
+        assert_eq!(logs.status.code(), Some(69), "{logs:?}");
+        assert!(stderr(&logs).contains("no state directory"), "{logs:?}");
         let archive = dir.join("report.tar.gz");
         let output = ["report", "--force", "--output", archive.to_str().unwrap()];
         let report = ask(&output, target);

@@ -31,7 +31,7 @@ fn the_help_of_exec_is_its_manual() {
 #[test]
 fn the_help_of_those_who_speak_to_an_instance_is_their_manual() {
     for command in [
-        "status", "wait", "reload", "drain", "undrain", "stop", "who", "report",
+        "status", "wait", "reload", "drain", "undrain", "stop", "who", "events", "logs", "report",
     ] {
         insta::assert_snapshot!(format!("help_{command}"), help_of(&[command]));
     }

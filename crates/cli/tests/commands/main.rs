@@ -34,6 +34,7 @@ mod service_manager;
 mod shortages;
 mod signals;
 mod status_server;
+mod story;
 mod support;
 mod systemd;
 mod template;

@@ -7,14 +7,15 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ask::{Answer, Ask};
-use super::wire::{self, API, Code, Failed, Refusal, UndrainRequest};
+use super::wire::{self, API, Code, EventsRequest, Failed, Refusal, UndrainRequest};
 use crate::metrics::{Exposition, Format};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 8] = [
+const PATHS: [(&str, Method); 9] = [
     (wire::STATUS, Method::GET),
     (wire::METRICS, Method::GET),
     (wire::RELOAD, Method::POST),
@@ -23,6 +24,7 @@ const PATHS: [(&str, Method); 8] = [
     (wire::STOP, Method::POST),
     (wire::WHO, Method::POST),
     (wire::WAIT, Method::POST),
+    (wire::EVENTS, Method::POST),
 ];
 
 /// What a request asks for.
@@ -32,6 +34,8 @@ pub(super) enum Wanted {
     Ask(Ask),
     /// The metrics, which are there without it.
     Metrics(Format),
+    /// What has happened, which is there without it as well.
+    Events(EventsRequest),
 }
 
 /// Reads what a request asks for.
@@ -62,6 +66,14 @@ where
         }
         wire::WHO => Ask::Who(parse(&body)?),
         wire::WAIT => Ask::Wait(parse(&body)?),
+        wire::EVENTS => {
+            let request: EventsRequest = parse(&body)?;
+            if request.timeout_ms.is_some() && !request.wait {
+                let message = "`timeout_ms` goes with `wait` only";
+                return Err(Refusal::new(Code::BadRequest, message));
+            }
+            return Ok(Wanted::Events(request));
+        }
         _ => Ask::Stop(parse(&body)?),
     };
     ask.check().map(Wanted::Ask)
@@ -132,14 +144,19 @@ pub(super) fn exposition(exposition: Exposition) -> Response<Full<Bytes>> {
     response
 }
 
-/// Writes an answer.
+/// Writes an answer of the supervisor.
 pub(super) fn respond(answer: &Answer) -> Response<Full<Bytes>> {
+    respond_with(answer.as_ref())
+}
+
+/// Writes an answer.
+pub(super) fn respond_with(answer: Result<&impl Serialize, &Refusal>) -> Response<Full<Bytes>> {
     let (status, body) = match answer {
         Ok(reply) => (200, serde_json::to_vec_pretty(reply)),
         Err(refusal) => {
             let failed = Failed {
                 api: API,
-                error: refusal.clone(),
+                error: Refusal::clone(refusal),
             };
             (refusal.code.status(), serde_json::to_vec_pretty(&failed))
         }
@@ -225,7 +242,7 @@ mod tests {
         let request = request.body(Full::new(body.into())).unwrap();
         let refusal = match read(request).await {
             Ok(Wanted::Ask(ask)) => return format!("{method} {path}: {ask:?}"),
-            Ok(metrics) => return format!("{method} {path}: {metrics:?}"),
+            Ok(other) => return format!("{method} {path}: {other:?}"),
             Err(refusal) => refusal,
         };
         let code = refusal.code;
@@ -261,6 +278,8 @@ mod tests {
         POST /v1/who: Who(WhoRequest { epoch: None, sort: Age, limit: None, end: None })
         GET /v1/wait: MethodNotAllowed, allowed: Some("POST")
         POST /v1/wait: Wait(WaitRequest { until: Ready, timeout_ms: None })
+        GET /v1/events: MethodNotAllowed, allowed: Some("POST")
+        POST /v1/events: Events(EventsRequest { after: None, wait: false, timeout_ms: None })
         GET /v1/nothing: NotFound, allowed: None
         "#);
     }

@@ -25,9 +25,10 @@ use tokio::time::{Instant, timeout};
 use super::accept::{Places, accept, hold, most_connections};
 use super::ask::{PendingAsk, Supervisor};
 use super::connections::{Connection, Dismissed, Owes};
-use super::routes::{Wanted, exposition, read, respond};
+use super::routes::{Wanted, exposition, read, respond, respond_with};
 use super::socket::Socket;
-use super::wire::{Code, Refusal};
+use super::wire::{Code, EventsRequest, Refusal};
+use crate::events::Events;
 use crate::metrics::Scrape;
 
 /// How many answers are made at once.
@@ -56,12 +57,13 @@ impl Control {
     /// # Errors
     ///
     /// When the operating system refuses a descriptor.
-    pub(crate) fn serve(socket: Socket, scrape: Scrape) -> io::Result<Self> {
+    pub(crate) fn serve(socket: Socket, scrape: Scrape, events: Events) -> io::Result<Self> {
         let listener = UnixListener::from_std(socket.listener()?)?;
         let (sender, asked) = mpsc::channel(ANSWERS);
         let server = Arc::new(Server {
             supervisor: Supervisor(sender),
             scrape,
+            events,
             answers: Semaphore::new(ANSWERS),
             waiting: Arc::new(Semaphore::new(WAITING)),
             strangers: Mutex::default(),
@@ -111,6 +113,7 @@ impl Control {
 struct Server {
     supervisor: Supervisor,
     scrape: Scrape,
+    events: Events,
     answers: Semaphore,
     waiting: Arc<Semaphore>,
     /// The users who were refused.
@@ -168,15 +171,20 @@ impl Server {
         if let Err(refusal) = self.admit(peer) {
             return respond(&Err(refusal));
         }
-        let ask = match read(request).await {
+        let wanted = match read(request).await {
             Ok(Wanted::Metrics(format)) => return exposition(self.scrape.text(format)),
-            Ok(Wanted::Ask(ask)) => ask,
+            Ok(wanted) => wanted,
             Err(refusal) => return respond(&Err(refusal)),
         };
         turn.send_replace(None);
         entry.owes(Owes::Nothing);
+        let waits = match &wanted {
+            Wanted::Ask(ask) => ask.waits(),
+            Wanted::Events(request) => request.wait,
+            Wanted::Metrics(_) => false,
+        };
         let mut answering = None;
-        let waiting = if ask.waits() {
+        let waiting = if waits {
             let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
                 let message = format!("{WAITING} others are waiting already");
                 return respond(&Err(Refusal::new(Code::Busy, message)));
@@ -188,9 +196,22 @@ impl Server {
             answering = self.answers.acquire().await.ok();
             None
         };
-        let answer = self.supervisor.ask(ask, peer.pid).await;
+        let response = match wanted {
+            Wanted::Ask(ask) => respond(&self.supervisor.ask(ask, peer.pid).await),
+            Wanted::Events(request) => respond_with(Ok(&self.events_after(&request).await)),
+            Wanted::Metrics(format) => exposition(self.scrape.text(format)),
+        };
         drop((waiting, answering));
-        respond(&answer)
+        response
+    }
+
+    async fn events_after(&self, request: &EventsRequest) -> super::wire::Events {
+        let wait = match (request.wait, request.timeout_ms) {
+            (false, _) => Duration::ZERO,
+            (true, None) => Duration::MAX,
+            (true, Some(limit)) => Duration::from_millis(limit),
+        };
+        self.events.after(request.after.as_deref(), wait).await
     }
 
     /// Refuses everybody but our own user and root.

@@ -2,12 +2,14 @@
 //!
 //! A later handover may add fields and error codes; what is here keeps its name and its meaning.
 
+mod events;
 mod history;
 mod wait;
 mod who;
 
 use serde::{Deserialize, Serialize};
 
+pub use events::{Event, Events, EventsRequest};
 pub use history::{EndResult, EpochEnd, EpochHistory, Stage, StageSince, Verdict};
 pub use wait::{Until, WaitRequest, WaitResult, Waited};
 pub use who::{
@@ -36,6 +38,9 @@ pub const WHO: &str = "/v1/who";
 
 /// Takes a [`WaitRequest`], by `POST`.
 pub const WAIT: &str = "/v1/wait";
+
+/// Takes an [`EventsRequest`], by `POST`.
+pub const EVENTS: &str = "/v1/events";
 
 /// The largest body of a request, in bytes.
 pub const MAX_REQUEST: usize = 4 << 10;

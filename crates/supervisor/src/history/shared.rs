@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use handover_core::{EpochInfo, Input, Machine, Output, Timestamp};
-use handover_tokio::Observer;
+use handover_tokio::{Failure, Observer};
 
 use super::History;
 use crate::control::wire::EpochHistory;
@@ -67,5 +67,9 @@ impl<C: Clone + Eq> Observer<C> for Watched<C> {
             | Output::Finish(_) => {}
         }
         self.next.output(output);
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        self.next.failed(failure);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use handover_core::{Input, Machine, Output, Timestamp};
-use handover_tokio::Observer;
+use handover_tokio::{Failure, Observer};
 
 use super::Shared;
 
@@ -39,6 +39,12 @@ impl<C> Observer<C> for Watched<C> {
         }
         if let Some(next) = &mut self.next {
             next.output(output);
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        if let Some(next) = &mut self.next {
+            next.failed(failure);
         }
     }
 }

@@ -17,15 +17,33 @@ pub const NEW: &str = "recording";
 /// The file before it.
 pub const OLD: &str = "recording.old";
 
+/// Which files these are.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// The file that is written.
+    pub(crate) new: &'static str,
+    /// The file before it.
+    pub(crate) old: &'static str,
+    /// Their first line.
+    pub(crate) header: &'static str,
+}
+
+/// A recording.
+pub(super) const RECORDING: Kind = Kind {
+    new: NEW,
+    old: OLD,
+    header: HEADER,
+};
+
 /// How much one file holds. Two of them hold at least as many records, and at most twice as many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// The records after which a new file begins.
-    pub(super) records: u64,
+    pub(crate) records: u64,
     /// The bytes after which a new file begins.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// The bytes that a file never exceeds.
-    pub(super) hard: u64,
+    pub(crate) hard: u64,
 }
 
 /// Ten thousand inputs and outputs, unless they are unusually long.
@@ -39,6 +57,7 @@ pub(super) const LIMITS: Limits = Limits {
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PrivateDir,
+    kind: &'static Kind,
     begin: Begin,
     file: File,
     /// The bytes of whole records. What follows them is a record that was written in part.
@@ -48,28 +67,31 @@ pub(super) struct Files {
 impl Files {
     /// Goes on with the file of an earlier run if it has room, and begins a new one otherwise. Returns the
     /// records that it has as well.
-    pub(super) fn open(dir: PrivateDir, begin: Begin, limits: Limits) -> io::Result<(Self, u64)> {
-        let mut file = open(&dir.path().join(NEW))?;
-        // What the last run has printed stays until the next one. There may be none.
-        let lines = dir.path().join(LAST_LINES);
-        fs::rename(&lines, dir.path().join(OLD_LINES)).ok();
-        let found = look(&mut file, limits)?;
+    pub(super) fn open(
+        dir: PrivateDir,
+        kind: &'static Kind,
+        begin: Begin,
+        limits: Limits,
+    ) -> io::Result<(Self, u64)> {
+        let mut file = open(&dir.path().join(kind.new))?;
+        let found = look(&mut file, kind, limits)?;
         let (whole, records) = match found {
             Found::Room { bytes, records } => (bytes, records),
             Found::Empty => (0, 0),
             Found::Other => {
-                file = next_file(dir.path(), &file)?;
+                file = next_file(dir.path(), kind, &file)?;
                 (0, 0)
             }
         };
         let mut files = Self {
             dir,
+            kind,
             begin,
             file,
             whole,
         };
         if whole == 0 {
-            files.write(header().as_bytes())?;
+            files.write(header(kind).as_bytes())?;
         }
         let note = Note::Begin(Box::new(files.begin.clone()));
         files.write(note.line().as_bytes())?;
@@ -97,7 +119,7 @@ impl Place for Files {
     /// The file that was written becomes the one before, and is on the disk then.
     fn rotate(&mut self, at: String) -> io::Result<()> {
         self.file.sync_all()?;
-        self.file = next_file(self.dir.path(), &self.file)?;
+        self.file = next_file(self.dir.path(), self.kind, &self.file)?;
         self.whole = 0;
         let begin = Begin {
             at,
@@ -105,7 +127,7 @@ impl Place for Files {
             ..self.begin.clone()
         };
         let note = Note::Begin(Box::new(begin)).line();
-        self.write(format!("{}{note}", header()).as_bytes())?;
+        self.write(format!("{}{note}", header(self.kind)).as_bytes())?;
         // The names are on the disk once the directory is.
         File::open(self.dir.path())?.sync_all()
     }
@@ -115,7 +137,7 @@ impl Place for Files {
     }
 
     fn path(&self) -> PathBuf {
-        self.dir.path().join(NEW)
+        self.dir.path().join(self.kind.new)
     }
 
     fn write_last_lines(&mut self, text: &str) -> io::Result<()> {
@@ -124,8 +146,15 @@ impl Place for Files {
     }
 }
 
-fn header() -> String {
-    format!("{HEADER}\n")
+/// Lets the last lines of the run before stay beside those of this run.
+pub(super) fn keep_old_lines(dir: &PrivateDir) {
+    let [lines, old] = [LAST_LINES, OLD_LINES].map(|name| dir.path().join(name));
+    // There may be none.
+    fs::rename(lines, old).ok();
+}
+
+fn header(kind: &Kind) -> String {
+    format!("{}\n", kind.header)
 }
 
 /// What an earlier run has left.
@@ -140,7 +169,7 @@ enum Found {
     Other,
 }
 
-fn look(file: &mut File, limits: Limits) -> io::Result<Found> {
+fn look(file: &mut File, kind: &Kind, limits: Limits) -> io::Result<Found> {
     let length = file.metadata()?.len();
     if length == 0 {
         return Ok(Found::Empty);
@@ -153,7 +182,7 @@ fn look(file: &mut File, limits: Limits) -> io::Result<Found> {
     file.take(limits.bytes).read_to_end(&mut text)?;
     let records = text.iter().filter(|byte| **byte == b'\n').count();
     let records = u64::try_from(records).unwrap_or(u64::MAX);
-    if !text.starts_with(header().as_bytes()) || records >= limits.records {
+    if !text.starts_with(header(kind).as_bytes()) || records >= limits.records {
         return Ok(Found::Other);
     }
     let mut bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -183,11 +212,11 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Makes the present file the one before, and opens a new one.
-fn next_file(dir: &Path, present: &File) -> io::Result<File> {
-    let path = dir.join(NEW);
+fn next_file(dir: &Path, kind: &Kind, present: &File) -> io::Result<File> {
+    let path = dir.join(kind.new);
     // Somebody may have removed it, or put something else in its place.
     if handover_files::is_at(present, &path)? {
-        fs::rename(&path, dir.join(OLD))?;
+        fs::rename(&path, dir.join(kind.old))?;
     }
     open(&path)
 }

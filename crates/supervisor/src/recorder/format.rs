@@ -23,7 +23,7 @@ pub(super) const HEADER: &str = "handover-recording 1";
 /// How the first line begins in every version.
 pub(super) const MAGIC: &str = "handover-recording ";
 /// The longest line that is written, in bytes. A longer one is left out and counted.
-pub(super) const LONGEST_LINE: usize = 64 << 10;
+pub(crate) const LONGEST_LINE: usize = 64 << 10;
 
 /// Which of the two machines a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +145,7 @@ pub(super) fn line(at: Timestamp, who: Who, sign: Sign, json: &str) -> String {
 
 impl Note {
     /// Writes the line.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         // A note has text keys only, so it can be written.
         let json = serde_json::to_string(self).unwrap_or_default();
         format!("# {json}\n")

@@ -34,17 +34,23 @@ use handover_files::{DirectoryError, LockFile, PrivateDir, TryLock};
 use handover_process::OutputSink;
 use serde_json::Value;
 
-use files::{Files, LIMITS, Limits};
+use files::{Files, LIMITS, RECORDING, keep_old_lines};
 use lines::{Keeping, LastLines};
 use tape::Tape;
-use writer::{PAUSE, Writer};
 
+use crate::events::{EVENTS, EVENTS_LIMITS, EventLog};
+use writer::PAUSE;
+
+pub(crate) use files::{Kind, Limits};
 pub use files::{NEW, OLD};
+pub(crate) use format::LONGEST_LINE;
 pub use format::{Begin, NoRecord, Note, Record, Sign, Who};
 pub use lines::{LAST_LINES, OLD_LINES};
+pub(crate) use read::bytes_of;
 pub use read::{Problem, ReadError, Recording, is_recording};
 pub use replay::{AgentStep, Difference, OperatorStep, Replayed, Step, Watch, replay};
 pub(crate) use tape::Recorded;
+pub(crate) use writer::Writer;
 
 /// How long the end of a run waits for the disk.
 const END: Duration = Duration::from_secs(2);
@@ -69,6 +75,7 @@ pub struct Recorder {
     records: u64,
     bytes: u64,
     lines: LastLines,
+    events: EventLog,
 }
 
 /// Why nothing is recorded.
@@ -135,8 +142,14 @@ impl Recorder {
             pid,
             about,
         };
-        let (files, records) = Files::open(dir, begin, limits).map_err(failed)?;
+        keep_old_lines(&dir);
+        let events = Files::open(dir.clone(), &EVENTS, begin.clone(), EVENTS_LIMITS);
+        let (events, kept) = events.map_err(failed)?;
+        let kept = (kept, events.whole());
+        let (files, records) = Files::open(dir, &RECORDING, begin, limits).map_err(failed)?;
         let bytes = files.whole();
+        let events = Writer::start(events, None, LastLines::default(), PAUSE).map_err(failed)?;
+        let events = EventLog::new(events, EVENTS_LIMITS, kept);
         let lines = LastLines::default();
         let writer = Writer::start(files, Some(lock), lines.clone(), PAUSE).map_err(failed)?;
         Ok(Self {
@@ -145,7 +158,13 @@ impl Recorder {
             records,
             bytes,
             lines,
+            events,
         })
+    }
+
+    /// Returns where events are kept.
+    pub(crate) fn event_log(&self) -> EventLog {
+        self.events.clone()
     }
 
     /// Returns a sink that passes each line on to this one, and keeps the last lines of each process in the
@@ -175,10 +194,15 @@ impl Recorder {
 
     /// Ends the recording, and waits for the disk for at most two seconds.
     pub(crate) async fn close(self) {
-        if let Some(done) = self.writer.end() {
-            // It goes on writing beside what follows.
-            let _late = tokio::time::timeout(END, done).await;
-        }
+        let ends = [self.writer.end(), self.events.end()];
+        let done = async {
+            for end in ends.into_iter().flatten() {
+                // A writer that has panicked writes nothing more.
+                let _lost = end.await;
+            }
+        };
+        // They go on writing beside what follows.
+        let _late = tokio::time::timeout(END, done).await;
     }
 }
 

@@ -206,7 +206,7 @@ fn other(path: &Path, first: &[u8]) -> ReadError {
 }
 
 /// Reads a file, which has an end. A pipe is not waited for.
-fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::options()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())

@@ -41,7 +41,7 @@ enum Message {
 
 /// The way to the writer.
 #[derive(Clone)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     sender: SyncSender<Message>,
     shared: Arc<Shared>,
 }
@@ -65,7 +65,7 @@ impl Shared {
 
 /// The queue is full, and the line was not taken.
 #[derive(Debug)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
 impl Writer {
     /// Starts the thread. It ends with the last of these, and gives the lock back then.
@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// Passes a line on, which ends with a line feed.
-    pub(super) fn line(&self, line: String) -> Result<(), Full> {
+    pub(crate) fn line(&self, line: String) -> Result<(), Full> {
         let length = line.len();
         let queued = self.shared.queued.load(Ordering::Relaxed);
         if queued.saturating_add(length) > QUEUED_BYTES {
@@ -119,7 +119,7 @@ impl Writer {
     }
 
     /// Lets the next line be the first of a new file.
-    pub(super) fn rotate(&self) -> Result<(), Full> {
+    pub(crate) fn rotate(&self) -> Result<(), Full> {
         self.sender.try_send(Message::Rotate).map_err(|_| Full)
     }
 
@@ -143,7 +143,7 @@ impl Writer {
     }
 
     /// Lets the writer end the recording. The receiver hears when that is on the disk.
-    pub(super) fn end(&self) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn end(&self) -> Option<oneshot::Receiver<()>> {
         let (done, receiver) = oneshot::channel();
         self.sender.try_send(Message::End(done)).ok()?;
         Some(receiver)

@@ -14,12 +14,10 @@
 //!
 //! A further endpoint is a line of `routes::ENDPOINTS` and an arm of `server`.
 
-mod events;
 mod page;
 mod public;
 mod routes;
 mod server;
-mod words;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -31,9 +29,9 @@ use tokio::time::timeout;
 
 use crate::control::PendingAsk;
 use crate::control::accept::{Places, accept, most_connections};
+use crate::events::Events;
 use crate::metrics::Scrape;
 use crate::operator::Verdict;
-pub(crate) use events::Events;
 use server::{FAREWELL, QUESTIONS, Server};
 
 /// The listening socket of a status server. Nobody is answered until a supervisor runs with it.
@@ -77,7 +75,6 @@ pub(crate) enum Question {
 #[derive(Debug)]
 pub(crate) struct StatusServer {
     questions: mpsc::Receiver<Question>,
-    events: Events,
     close: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
@@ -88,11 +85,14 @@ impl StatusServer {
     /// # Errors
     ///
     /// When the operating system refuses to watch the socket.
-    pub(crate) fn serve(listener: StatusListener, scrape: Scrape) -> io::Result<Self> {
+    pub(crate) fn serve(
+        listener: StatusListener,
+        scrape: Scrape,
+        events: Events,
+    ) -> io::Result<Self> {
         let listener = tokio::net::TcpListener::from_std(listener.listener)?;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let events = Events::new();
-        let server = Server::new(sender, events.clone(), scrape);
+        let server = Server::new(sender, events, scrape);
         let (close, closed) = oneshot::channel();
         let places = Places::new(most_connections());
         let serving = tokio::spawn(async move {
@@ -101,7 +101,6 @@ impl StatusServer {
         });
         Ok(Self {
             questions,
-            events,
             close,
             serving,
         })
@@ -120,15 +119,9 @@ impl StatusServer {
         }
     }
 
-    /// What has happened.
-    pub(crate) fn events(&self) -> &Events {
-        &self.events
-    }
-
     /// Takes no further connection, and lets the last answers be written.
     pub(crate) async fn close(self) {
         drop(self.questions);
-        self.events.close();
         // It may have ended already.
         let _ended = self.close.send(());
         let abort = self.serving.abort_handle();

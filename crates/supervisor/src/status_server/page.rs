@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("page.html");
 /// What a browser may do with the page. The hashes are those of its script and its style, and a test compares them.
 const POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-xzPA9+ylgJdC7/GnDDANykLWjR/FTTpcJrsXa/sxHpI='; ",
+    "script-src 'sha256-KOamJenjxoSaNKr6KZ/g8YBK9J4IwA+4uC3tlnn8IJo='; ",
     "style-src 'sha256-odAMnxLGvTibD7WKSEHLxv8oLCVoHnKwSBy4OJRkLIw='; ",
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );

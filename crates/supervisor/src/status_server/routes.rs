@@ -10,8 +10,8 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
-use super::events::EventBody;
 use super::public::PublicStatus;
+use crate::events::EventBody;
 use crate::metrics::Exposition;
 use crate::operator::Verdict;
 

@@ -22,7 +22,6 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Question;
-use super::events::Events;
 use super::page;
 use super::public::{NO_STATUS, PublicStatus};
 use super::routes::{self, Answer, Endpoint};
@@ -30,6 +29,7 @@ use crate::control::accept::hold;
 use crate::control::connections::{Connection, Dismissed, Owes};
 use crate::control::wire::Reply;
 use crate::control::{Ask, PendingAsk};
+use crate::events::Events;
 use crate::metrics::{Format, Scrape};
 use crate::operator::Verdict;
 
@@ -192,7 +192,7 @@ mod tests {
             content_type: "text/plain",
             body: format!("{format:?}"),
         });
-        (Server::new(sender, Events::new(), scrape), questions)
+        (Server::new(sender, Events::new(None), scrape), questions)
     }
 
     async fn status_asked(questions: &mut mpsc::Receiver<Question>) -> PendingAsk {

@@ -179,7 +179,7 @@ pub(super) fn megabytes(bytes: u64) -> String {
 }
 
 /// Text from elsewhere that commands no terminal and stays on its line.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::commands) fn plain(text: &str) -> String {
     escaped(text, &[])
 }
 

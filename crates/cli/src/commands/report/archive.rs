@@ -96,7 +96,7 @@ impl Archive {
 /// # Errors
 ///
 /// Why it cannot be read.
-pub(super) fn small_file(path: &Path) -> Result<Vec<u8>, String> {
+pub(in crate::commands) fn small_file(path: &Path) -> Result<Vec<u8>, String> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let open = || -> io::Result<Vec<u8>> {
         let file: File = OpenOptions::new()

@@ -22,7 +22,7 @@ const DOCTOR: Duration = Duration::from_secs(60);
 const MOST_FOUND: usize = 4 << 20;
 
 /// What the kernel knows of the process of an instance.
-pub(super) struct Process {
+pub(in crate::commands) struct Process {
     words: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
     directory: PathBuf,
@@ -34,7 +34,7 @@ impl Process {
     /// # Errors
     ///
     /// Why it cannot be read, for example because the process is another user's.
-    pub(super) fn of(pid: u32) -> Result<Self, String> {
+    pub(in crate::commands) fn of(pid: u32) -> Result<Self, String> {
         let dir = PathBuf::from(format!("/proc/{pid}"));
         let list = |name: &str| -> Result<Vec<OsString>, String> {
             let content = small_file(&dir.join(name))?;
@@ -69,7 +69,7 @@ impl Process {
     }
 
     /// Its state directory, from a flag or a variable.
-    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+    pub(in crate::commands) fn state_dir(&self) -> Option<PathBuf> {
         let dir = arguments::path(&self.words, "state_dir").or_else(|| {
             let mut variables = self.variables.iter();
             let (_, dir) = variables.find(|(name, _)| name == "HANDOVER_STATE_DIR")?;

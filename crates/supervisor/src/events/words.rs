@@ -1,8 +1,10 @@
-//! What happens, as an event for everyone: one word that stays the same, and a sentence.
+//! What happens, as an event: one word that stays the same, a sentence for everyone, and what only the user
+//! of the instance may read.
 //!
-//! No sentence holds a text from a file, a proxy or a user.
+//! No sentence holds a text from a file, a proxy or a user. The detail may.
 
 use handover_core::{Epoch, Event as AgentEvent, Exit, GaveUp, Held, Purpose, Urgency};
+use handover_tokio::Failure;
 
 use crate::operator::{Again, Call, EndedBy, Event, JobDone};
 
@@ -21,7 +23,7 @@ macro_rules! words {
             pub(super) const ALL: &[Self] = &[$(Self::$word),*];
 
             /// Returns the word as clients read it.
-            pub(super) fn text(self) -> &'static str {
+            pub(crate) fn text(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)*
                 }
@@ -103,8 +105,6 @@ words! {
     Health => "health",
     /// The client has missed events.
     Missed => "missed",
-    /// The agent has told more than was heard.
-    Unheard => "unheard",
     /// An event of a later version of the agent.
     Other => "other",
 }
@@ -115,20 +115,44 @@ pub(super) struct Told {
     pub(super) event: Word,
     pub(super) epoch: Option<Epoch>,
     pub(super) text: String,
+    /// What may quote a file or a process.
+    pub(super) detail: Option<String>,
+}
+
+impl Told {
+    fn with_detail(self, detail: Option<String>) -> Self {
+        Self { detail, ..self }
+    }
 }
 
 fn of_epoch(event: Word, epoch: Epoch, text: String) -> Told {
-    let epoch = Some(epoch);
-    Told { event, epoch, text }
+    Told {
+        event,
+        epoch: Some(epoch),
+        text,
+        detail: None,
+    }
 }
 
 fn of_all(event: Word, text: impl Into<String>) -> Told {
-    let (epoch, text) = (None, text.into());
-    Told { event, epoch, text }
+    Told {
+        event,
+        epoch: None,
+        text: text.into(),
+        detail: None,
+    }
 }
 
-/// What the agent does.
-pub(super) fn of_agent(event: &AgentEvent) -> Told {
+/// What the agent does. `failure` is the last one that it has noted.
+pub(super) fn of_agent(event: &AgentEvent, failure: Option<&Failure>) -> Told {
+    let told = sentence_of_agent(event);
+    let is_explained = matches!(told.event, Word::Failed | Word::Unfit | Word::GaveUp);
+    let failure = failure.filter(|failure| is_explained && told.epoch == Some(failure.epoch));
+    let detail = failure.map(Failure::message);
+    told.with_detail(detail)
+}
+
+fn sentence_of_agent(event: &AgentEvent) -> Told {
     match *event {
         AgentEvent::Started { epoch, purpose } => {
             let purpose = match purpose {
@@ -247,6 +271,24 @@ pub(super) fn of_agent(event: &AgentEvent) -> Told {
 
 /// What the operator says to people.
 pub(super) fn of_operator(event: &Event) -> Told {
+    let detail = match event {
+        Event::NotRead(failure) => Some(failure.report.message.clone()),
+        Event::Short(what) => Some(what.clone()),
+        Event::Called { refusal, .. } => refusal.as_ref().map(ToString::to_string),
+        Event::ProbeUnknown { probe, why } => Some(format!("{probe}: {why}")),
+        Event::AwaitsFiles(missing) => Some(missing.join("; ")),
+        Event::Ending { .. }
+        | Event::NextIsDue(_)
+        | Event::NotTakenIn(_)
+        | Event::Unchanged(_)
+        | Event::TriesAgain(_)
+        | Event::FilesAreThere
+        | Event::DrainTooLate => None,
+    };
+    sentence_of_operator(event).with_detail(detail)
+}
+
+fn sentence_of_operator(event: &Event) -> Told {
     match event {
         Event::Ending { urgency, by } => {
             let how = match urgency {
@@ -339,6 +381,8 @@ mod tests {
             assert!(!told.text.contains("SECRET"), "{told:?}");
             assert!(!told.text.contains("4711"), "{told:?}");
             assert!(!told.text.is_empty());
+            let has_detail = told.detail.is_some_and(|detail| detail.contains("SECRET"));
+            assert_eq!(has_detail, told.event != Word::Ending, "{:?}", told.event);
         }
     }
 
@@ -347,11 +391,20 @@ mod tests {
         let epoch = Epoch::new(3);
         let exited = |exit| {
             let was = handover_core::EpochState::Live;
-            of_agent(&AgentEvent::Exited { epoch, exit, was })
+            let failure = |number| Failure {
+                epoch: Epoch::new(number),
+                error: std::sync::Arc::new(std::fmt::Error),
+            };
+            let event = AgentEvent::Exited { epoch, exit, was };
+            // That of another epoch explains nothing.
+            assert_eq!(of_agent(&event, Some(&failure(2))).detail, None);
+            of_agent(&event, Some(&failure(3)))
         };
         let failed = exited(Exit::Failed(handover_core::Severity::Transient));
         assert_eq!(failed.event, Word::Failed);
         assert_eq!(failed.epoch, Some(epoch));
+        assert_eq!(failed.detail, Some(std::fmt::Error.to_string()));
+        assert_eq!(exited(Exit::Clean).detail, None);
         assert_eq!(exited(Exit::Clean).event, Word::Exited);
     }
 

@@ -1,9 +1,19 @@
-//! The last events, and those who read them as they come.
+//! What has happened: the last events in memory, and those of earlier runs in the state directory.
+//!
+//! ```text
+//!  agent ──▶ Watched ──┐               ┌──▶ the status server: word and sentence
+//!                      ├──▶ the ring ──┼──▶ the control socket: with details
+//!  operator ───────────┘               └──▶ `kept`: two files, for later runs
+//! ```
 //!
 //! An event is written once, into a ring that holds the last ones. Each reader has its own place in the ring
 //! and takes what follows when its connection can take more. So nobody waits for a reader, and a slow one
 //! costs no memory. One that the ring has overtaken is told how many events it has missed, and is cut off. With
 //! the id of the last event that it has seen it can come back.
+
+mod kept;
+mod watched;
+mod words;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,15 +25,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use handover_core::Event as AgentEvent;
 use hyper::body::{Body, Frame};
 use serde::Serialize;
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::words::{self, Told, Word};
+use crate::control::wire;
 use crate::operator::{Event, Health, Verdict};
+pub(crate) use kept::{EVENTS, EVENTS_LIMITS, EventLog};
+pub use kept::{Entry, KEPT_EVENTS, KeptEvents, OLD_EVENTS};
+pub(crate) use watched::Watched;
+use words::{Told, Word};
 
 /// How many events are held.
 const HELD: usize = 1024;
@@ -31,6 +43,10 @@ const HELD: usize = 1024;
 const AT_ONCE: usize = 64;
 /// How often a reader hears that the connection stands, where nothing happens.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How many bytes of a detail are held.
+const DETAIL: usize = 4 << 10;
+/// How many events one answer of the control socket has.
+const IN_ANSWER: usize = 256;
 /// After how many milliseconds a browser connects again.
 const RETRY: &str = "retry: 2000\n\n";
 
@@ -50,19 +66,30 @@ struct Shared {
 #[derive(Debug)]
 struct Ring {
     capacity: usize,
-    /// The newest events, each as it is written, the oldest first.
-    held: VecDeque<Arc<str>>,
+    /// The newest events, the oldest first.
+    held: VecDeque<Held>,
     /// The number of the newest event. The first is number 1.
     newest: u64,
     verdict: Option<Verdict>,
     /// The last verdict as it is written.
     health: Option<Arc<str>>,
+    /// Where events are kept for later runs.
+    log: Option<EventLog>,
 }
 
-/// The data of an event.
+/// An event in the ring.
+#[derive(Clone, Debug)]
+struct Held {
+    /// As everyone reads it, without its id.
+    public: Arc<str>,
+    /// As the user of the instance reads it.
+    own: Arc<wire::Event>,
+}
+
+/// The data of an event, as everyone reads it.
 #[derive(Serialize)]
 struct Data<'a> {
-    at: String,
+    at: &'a str,
     event: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u32>,
@@ -72,11 +99,12 @@ struct Data<'a> {
 }
 
 impl Events {
-    pub(super) fn new() -> Self {
-        Self::holding(HELD)
+    /// Begins without an event. Each one is kept in this log as well.
+    pub(crate) fn new(log: Option<EventLog>) -> Self {
+        Self::holding(HELD, log)
     }
 
-    fn holding(capacity: usize) -> Self {
+    fn holding(capacity: usize, log: Option<EventLog>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let run = since.map_or(0, |since| since.as_millis());
         Self(Arc::new(Shared {
@@ -87,6 +115,7 @@ impl Events {
                 newest: 0,
                 verdict: None,
                 health: None,
+                log,
             }),
             newest: watch::Sender::new(Some(0)),
         }))
@@ -94,7 +123,7 @@ impl Events {
 
     /// Writes what the operator says to people.
     pub(crate) fn operator(&self, event: &Event) {
-        self.write(&words::of_operator(event));
+        self.write(words::of_operator(event));
     }
 
     /// Writes the verdict, if it is another one than the last.
@@ -107,44 +136,75 @@ impl Events {
                     != (verdict.health, verdict.why.to_string())
         });
         if differs {
-            let text = verdict.why.to_string();
-            let written = written(Word::Health, None, Some(verdict.health), &text);
+            let told = Told {
+                event: Word::Health,
+                epoch: None,
+                text: verdict.why.to_string(),
+                detail: None,
+            };
+            let held = self.hold(&ring, told, Some(verdict.health));
             // A client that comes between the two would read the old word first and never the new one.
-            ring.health = Some(Arc::clone(&written));
-            self.push(ring, written);
-        }
-    }
-
-    /// Writes what the agent does, for as long as it runs.
-    pub(crate) async fn follow(self, mut events: broadcast::Receiver<AgentEvent>) {
-        loop {
-            match events.recv().await {
-                Ok(event) => self.write(&words::of_agent(&event)),
-                Err(RecvError::Lagged(missed)) => self.write(&Told {
-                    event: Word::Unheard,
-                    epoch: None,
-                    text: format!("{missed} events were not heard of"),
-                }),
-                Err(RecvError::Closed) => return,
-            }
+            ring.health = Some(Arc::clone(&held.public));
+            self.push(ring, held);
         }
     }
 
     /// Lets every reader come to its end.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.newest.send_replace(None);
     }
 
-    fn write(&self, told: &Told) {
-        let epoch = told.epoch.map(handover_core::Epoch::number);
-        let written = written(told.event, epoch, None, &told.text);
-        self.push(self.ring(), written);
+    fn write(&self, told: Told) {
+        let ring = self.ring();
+        let held = self.hold(&ring, told, None);
+        self.push(ring, held);
+    }
+
+    /// Makes the next event of this ring, at this moment.
+    fn hold(&self, ring: &Ring, told: Told, health: Option<Health>) -> Held {
+        let Told {
+            event,
+            epoch,
+            text,
+            detail,
+        } = told;
+        let epoch = epoch.map(handover_core::Epoch::number);
+        let (at, event) = (now(), event.text());
+        let data = Data {
+            at: &at,
+            event,
+            epoch,
+            health,
+            text: &text,
+        };
+        // It has no maps with strange keys, so it can always be written. JSON has no line breaks of its own.
+        let json = serde_json::to_string(&data).unwrap_or_default();
+        let own = wire::Event {
+            id: self.id(ring.newest.saturating_add(1)),
+            at,
+            event: event.to_owned(),
+            epoch,
+            health: health.map(|health| health.to_string()),
+            text,
+            detail: detail.map(cut),
+        };
+        Held {
+            public: format!("event: {event}\ndata: {json}\n\n").into(),
+            own: Arc::new(own),
+        }
+    }
+
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.0.run)
     }
 
     /// Holds an event, and wakes the readers once it is there.
-    fn push(&self, mut ring: MutexGuard<'_, Ring>, written: Arc<str>) {
+    fn push(&self, mut ring: MutexGuard<'_, Ring>, held: Held) {
         ring.newest = ring.newest.saturating_add(1);
-        ring.held.push_back(written);
+        if let Some(log) = &mut ring.log {
+            log.write(&held.own);
+        }
+        ring.held.push_back(held);
         while ring.held.len() > ring.capacity {
             ring.held.pop_front();
         }
@@ -162,7 +222,7 @@ impl Events {
 
     /// Returns what a client reads. `last` is the id of the last event that it has seen. A client that has
     /// seen none gets the state of this moment first, and one with an id of another run all that is held.
-    pub(super) fn read(&self, last: Option<&str>) -> EventBody {
+    pub(crate) fn read(&self, last: Option<&str>) -> EventBody {
         let ring = self.ring();
         let mut begin = RETRY.to_owned();
         let seen = match last {
@@ -194,6 +254,60 @@ impl Events {
         }
     }
 
+    /// Returns what has happened after the event with this id, or all that is held. If that is nothing, it
+    /// waits for so long at most.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it takes nothing away.
+    pub(crate) async fn after(&self, id: Option<&str>, wait: Duration) -> wire::Events {
+        let end = Instant::now().checked_add(wait);
+        let mut newest = self.0.newest.subscribe();
+        loop {
+            let ended = newest.borrow_and_update().is_none();
+            let answer = self.now_after(id, ended);
+            if ended || wait.is_zero() || !answer.events.is_empty() {
+                return answer;
+            }
+            let change = newest.changed();
+            let waited = match end {
+                Some(end) => timeout_at(end, change).await,
+                None => Ok(change.await),
+            };
+            // The sender lives as long as this.
+            if waited.is_err() {
+                return self.now_after(id, false);
+            }
+        }
+    }
+
+    fn now_after(&self, id: Option<&str>, ended: bool) -> wire::Events {
+        let ring = self.ring();
+        let oldest = ring.oldest();
+        let known = id.and_then(|id| self.number(id));
+        let known = known.filter(|number| *number <= ring.newest);
+        let (seen, missed) = match (id, known) {
+            (_, Some(number)) => (
+                number,
+                Some(oldest.saturating_sub(number.saturating_add(1))),
+            ),
+            (None, None) => (0, Some(oldest.saturating_sub(1))),
+            // Of another run, of which nothing is known here.
+            (Some(_), None) => (0, None),
+        };
+        let mut following = ring
+            .after(seen)
+            .map(|(_, held)| wire::Event::clone(&held.own));
+        let events: Vec<_> = following.by_ref().take(IN_ANSWER).collect();
+        let has_more = following.next().is_some();
+        wire::Events {
+            api: wire::API,
+            events,
+            missed,
+            ended: ended && !has_more,
+        }
+    }
+
     /// The number of an event of this run.
     fn number(&self, id: &str) -> Option<u64> {
         let (run, number) = id.trim().split_once('-')?;
@@ -214,19 +328,19 @@ impl Events {
     }
 }
 
-/// An event of this moment, without its id.
-fn written(event: Word, epoch: Option<u32>, health: Option<Health>, text: &str) -> Arc<str> {
-    let event = event.text();
-    let data = Data {
-        at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        event,
-        epoch,
-        health,
-        text,
-    };
-    // It has no maps with strange keys, so it can always be written. JSON has no line breaks of its own.
-    let json = serde_json::to_string(&data).unwrap_or_default();
-    format!("event: {event}\ndata: {json}\n\n").into()
+/// The wall clock, as RFC 3339.
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+/// Cuts a detail that is too long for the ring.
+fn cut(mut detail: String) -> String {
+    if detail.len() > DETAIL {
+        let end = (0..=DETAIL).rev().find(|end| detail.is_char_boundary(*end));
+        detail.truncate(end.unwrap_or_default());
+        detail.push('…');
+    }
+    detail
 }
 
 impl Ring {
@@ -237,7 +351,7 @@ impl Ring {
     }
 
     /// Whatever follows the event with this number.
-    fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Arc<str>)> {
+    fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Held)> {
         let oldest = self.oldest();
         let skipped = number.saturating_add(1).saturating_sub(oldest);
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
@@ -294,7 +408,7 @@ impl Reader {
         let mut last = self.seen;
         for (number, event) in ring.after(self.seen).take(AT_ONCE) {
             // Writing to a string does not fail.
-            let _always = write!(text, "id: {run}-{number}\n{event}");
+            let _always = write!(text, "id: {run}-{number}\n{}", event.public);
             last = number;
         }
         drop(ring);
@@ -306,7 +420,7 @@ impl Reader {
 type Next = Pin<Box<dyn Future<Output = (Reader, Option<Bytes>)> + Send>>;
 
 /// The events for one client, as the body of a response.
-pub(super) struct EventBody {
+pub(crate) struct EventBody {
     begin: Option<Bytes>,
     next: Option<Next>,
 }
@@ -348,10 +462,11 @@ mod tests {
     use handover_core::Epoch;
 
     fn happen(events: &Events, number: u64) {
-        events.write(&Told {
+        events.write(Told {
             event: Word::Other,
             epoch: None,
             text: format!("number {number}"),
+            detail: number.is_multiple_of(2).then(|| "quoted".to_owned()),
         });
     }
 
@@ -369,7 +484,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_gets_each_event_once_in_order_and_a_sign_of_life_where_nothing_happens() {
-        let events = Events::holding(8);
+        let events = Events::holding(8, None);
         happen(&events, 1);
         let mut body = events.read(None);
         assert_eq!(chunk(&mut body).await.as_deref(), Some(RETRY));
@@ -389,7 +504,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_hears_how_many_it_has_missed_and_is_cut_off() {
-        let events = Events::holding(4);
+        let events = Events::holding(4, None);
         let mut body = events.read(None);
         chunk(&mut body).await.unwrap();
         for number in 1..=10 {
@@ -415,7 +530,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_comes_back_goes_on_after_its_last_event() {
-        let events = Events::holding(4);
+        let events = Events::holding(4, None);
         for number in 1..=6 {
             happen(&events, number);
         }
@@ -447,7 +562,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_verdict_is_an_event_when_it_changes_and_the_first_thing_that_a_client_reads() {
-        let events = Events::holding(8);
+        let events = Events::holding(8, None);
         let verdict = |health, why| events.verdict(Verdict { health, why });
         let serves = Why::Serves(Epoch::ZERO);
         verdict(Health::Ready, serves);
@@ -468,7 +583,7 @@ mod tests {
     #[test]
     fn whoever_comes_while_a_verdict_changes_is_told_the_newest_one() {
         const EACH: u32 = 2_000;
-        let events = Events::holding(8);
+        let events = Events::holding(8, None);
         let verdict = |number| Verdict {
             health: Health::Ready,
             why: Why::Serves(Epoch::new(number)),
@@ -488,7 +603,7 @@ mod tests {
             drop(done);
             while is_done.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
                 let ring = events.ring();
-                let is_last = ring.held.back() == ring.health.as_ref();
+                let is_last = ring.held.back().map(|held| &held.public) == ring.health.as_ref();
                 let is_told = ring.verdict.is_some_and(|verdict| {
                     let health = ring.health.as_deref().unwrap_or_default();
                     health.contains(&verdict.why.to_string())
@@ -498,5 +613,83 @@ mod tests {
         });
         let newest = events.ring().newest;
         assert_eq!(*events.0.newest.borrow(), Some(newest));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_user_of_the_instance_asks_for_what_came_after_an_event() {
+        let events = Events::holding(4, None);
+        let asked = async |id: Option<&str>, wait| {
+            let answer = events.after(id, Duration::from_secs(wait)).await;
+            let texts = answer.events.iter().map(|event| {
+                assert_eq!(
+                    event.detail.is_some(),
+                    event.text.ends_with(['2', '4', '6'])
+                );
+                event
+                    .text
+                    .strip_prefix("number ")
+                    .unwrap_or_default()
+                    .to_owned()
+            });
+            (
+                texts.collect::<Vec<_>>().join(" "),
+                answer.missed,
+                answer.ended,
+            )
+        };
+        let text = |text: &str| text.to_owned();
+        // Nothing has happened, and nothing does.
+        assert_eq!(asked(None, 0).await, (text(""), Some(0), false));
+        assert_eq!(asked(None, 60).await, (text(""), Some(0), false));
+        for number in 1..=6 {
+            happen(&events, number);
+        }
+        assert_eq!(asked(None, 60).await, (text("3 4 5 6"), Some(2), false));
+        let id = |number: u64| events.id(number);
+        assert_eq!(
+            asked(Some(&id(1)), 0).await,
+            (text("3 4 5 6"), Some(1), false)
+        );
+        assert_eq!(asked(Some(&id(4)), 0).await, (text("5 6"), Some(0), false));
+        assert_eq!(asked(Some("1-2"), 0).await, (text("3 4 5 6"), None, false));
+        assert_eq!(
+            asked(Some("nonsense"), 0).await,
+            (text("3 4 5 6"), None, false)
+        );
+        assert_eq!(
+            asked(Some(&id(99)), 0).await,
+            (text("3 4 5 6"), None, false)
+        );
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            happen(&events, 7);
+        };
+        let newest = id(6);
+        let (answer, ()) = tokio::join!(asked(Some(&newest), 60), later);
+        assert_eq!(answer, (text("7"), Some(0), false));
+        let newest = id(7);
+        let end = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            events.close();
+        };
+        let (answer, ()) = tokio::join!(asked(Some(&newest), 60), end);
+        assert_eq!(answer, (text(""), Some(0), true));
+    }
+
+    #[tokio::test]
+    async fn many_events_take_several_answers_and_a_long_detail_is_cut() {
+        let events = Events::holding(HELD, None);
+        for number in 0..u64::try_from(IN_ANSWER).unwrap() + 1 {
+            happen(&events, number);
+        }
+        events.close();
+        let first = events.after(None, Duration::ZERO).await;
+        assert_eq!((first.events.len(), first.ended), (IN_ANSWER, false));
+        let last = first.events.last().map(|event| event.id.clone());
+        let rest = events.after(last.as_deref(), Duration::ZERO).await;
+        assert_eq!((rest.events.len(), rest.ended), (1, true));
+        let long = cut("ä".repeat(DETAIL));
+        assert_eq!(long.len(), DETAIL + '…'.len_utf8());
+        assert_eq!(cut("ä".to_owned()), "ä");
     }
 }
