@@ -320,7 +320,7 @@ where
             // The last one, so that nobody on the network can hold up what comes before.
             question = next_question(&mut world.status_server) => match question {
                 Question::Verdict(answer) => return Err(Questioned(answer)),
-                Question::Status(asked) => Some(self.asked(asked)),
+                Question::Ask(asked) => Some(self.asked(asked)),
             },
         };
         Ok(input)

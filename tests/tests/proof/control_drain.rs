@@ -95,6 +95,31 @@ async fn a_drain_fails_health_checks_and_asks_clients_to_close_until_it_is_taken
 }
 
 #[tokio::test]
+async fn the_calls_of_another_sidecar_drain_and_end_an_envoy() {
+    let envoy = require_envoy!();
+    let flags = ["--status-address", "127.0.0.1:0", "--compat-endpoints"];
+    let (site, mut supervisor) = start(&envoy, &flags);
+    let line = supervisor.wait_for_line("the status server listens on ", LIMIT);
+    let address = line
+        .text
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.parse().ok());
+    let address = address.expect("the line ends with an address");
+    let call = |path| http::post(address, path, LIMIT).expect("an answer").status;
+    // Live comes first, and the look that sees the listener a moment later.
+    eventually(LIMIT, "the startup to be over", || {
+        (call("/graceful_startup") == 200).then_some(())
+    });
+    assert_eq!(call("/drain"), 200);
+    assert_eq!(ready(&site), Some(503));
+    assert!(Kept::open(&site).ask().starts_with("HTTP/1.1 200"));
+    assert_eq!(call("/quitquitquit"), 200);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    site.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn a_drain_waits_until_no_client_is_connected_and_tells_who_is() {
     let envoy = require_envoy!();
     let (site, supervisor) = start(&envoy, &[]);

@@ -350,6 +350,16 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::status_server::a_hand_over_never_shows_as_not_ready",
     ),
     (
+        "run",
+        "compat-endpoints",
+        "commands::compat::calls_without_a_status_server_are_refused_before_anything_runs",
+    ),
+    (
+        "exec",
+        "compat-endpoints",
+        "commands::compat::a_job_on_this_host_ends_its_proxy_as_it_ends_another_sidecar",
+    ),
+    (
         "report",
         "output",
         "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",

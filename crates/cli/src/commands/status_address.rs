@@ -31,7 +31,7 @@ pub(super) async fn listen(args: &StatusServerArgs) -> Result<Option<StatusListe
     };
     let address = listener.address();
     tracing::info!(%address, "the status server listens on {address}");
-    Ok(Some(listener))
+    Ok(Some(listener.compat_endpoints(args.compat_endpoints)))
 }
 
 /// The port in `:PORT`.

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod client;
+mod compat;
 mod control;
 mod control_wire;
 mod demo;

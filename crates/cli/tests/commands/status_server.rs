@@ -42,8 +42,11 @@ impl Shown {
 
     /// The demo server with a configuration that is watched.
     pub(crate) fn server(place: &Place, flags: &[&str]) -> Self {
-        let status = ["--status-address", "127.0.0.1:0"];
-        let (running, _) = place.server("web", &[&status, flags].concat());
+        let status: &[&str] = match flags.contains(&"--status-address") {
+            true => &[],
+            false => &["--status-address", "127.0.0.1:0"],
+        };
+        let (running, _) = place.server("web", &[status, flags].concat());
         let shown = Self::of(running);
         shown.waits_for("/healthz/ready", 200, "READY");
         shown

@@ -6,7 +6,7 @@
 //!    └────────── answers ◀─────────┴──── Verdict, Status ◀──────┘
 //! ```
 //!
-//! Nothing can be changed here, and nothing here decides anything. Whether an instance is ready is the
+//! Nothing can be changed here, unless the calls of other sidecars were asked for (`compat`), and nothing here decides anything. Whether an instance is ready is the
 //! [`Verdict`] of the operator. `routes` maps it to a response. Each question goes through the loop of the
 //! supervisor, so a loop that is stuck shows. The [metrics](crate::metrics) and the `page` alone do not need it. Everyone who
 //! can connect may read, so `public` leaves out what the
@@ -14,6 +14,7 @@
 //!
 //! A further endpoint is a line of `routes::ENDPOINTS` and an arm of `server`.
 
+mod compat;
 mod page;
 mod public;
 mod routes;
@@ -39,6 +40,7 @@ use server::{FAREWELL, QUESTIONS, Server};
 pub struct StatusListener {
     listener: TcpListener,
     address: SocketAddr,
+    compat: bool,
 }
 
 impl StatusListener {
@@ -52,7 +54,21 @@ impl StatusListener {
         let listener = Listen::new(address).nonblocking(true).tcp()?;
         // The kernel always tells.
         let address = listener.local_addr().unwrap_or(address);
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            compat: false,
+        })
+    }
+
+    /// Sets whether programs on this host may end or drain the instance by `/quitquitquit`, `/drain`, `/graceful_shutdown`
+    /// and `/graceful_startup`, as they do with the sidecars of service meshes. They may not, unless this is called.
+    ///
+    /// Every program that can connect from a loopback address may call them then, whichever user it belongs to.
+    #[must_use]
+    pub fn compat_endpoints(mut self, compat: bool) -> Self {
+        self.compat = compat;
+        self
     }
 
     /// Returns the address on which it listens, with the port that the system has chosen.
@@ -67,8 +83,8 @@ impl StatusListener {
 pub(crate) enum Question {
     /// Whether clients should be sent here.
     Verdict(oneshot::Sender<Verdict>),
-    /// The status, after a look at the processes.
-    Status(PendingAsk),
+    /// The status, after a look at the processes, or what a program on this host calls.
+    Ask(PendingAsk),
 }
 
 /// The status server while it is served.
@@ -90,9 +106,10 @@ impl StatusServer {
         scrape: Scrape,
         events: Events,
     ) -> io::Result<Self> {
+        let compat = listener.compat;
         let listener = tokio::net::TcpListener::from_std(listener.listener)?;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let server = Server::new(sender, events, scrape);
+        let server = Server::new(sender, events, scrape, compat);
         let (close, closed) = oneshot::channel();
         let places = Places::new(most_connections());
         let serving = tokio::spawn(async move {

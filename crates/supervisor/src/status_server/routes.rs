@@ -10,6 +10,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
+use super::compat::{self, Call, Denied};
 use super::public::PublicStatus;
 use crate::events::EventBody;
 use crate::metrics::Exposition;
@@ -18,7 +19,7 @@ use crate::operator::Verdict;
 /// A whole answer, or events as they come.
 pub(super) type Answer = Response<Either<Full<Bytes>, EventBody>>;
 
-/// What can be read.
+/// What can be read, and called where that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Index,
@@ -28,6 +29,7 @@ pub(super) enum Endpoint {
     Status,
     Events,
     Metrics,
+    Call(Call),
 }
 
 /// Each endpoint, its path, and what it is.
@@ -66,17 +68,30 @@ pub(super) enum Refused {
     Method,
     /// The name of the host is not one of this one.
     Host,
+    /// A call that is not for this client, or not by this method.
+    Call(Denied),
 }
 
-/// Reads what a request asks for. `local` is the address at which its connection has come in.
+/// Where a connection has come in, and what is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Entrance {
+    /// The address at which the connection has come in, if known.
+    pub(super) local: Option<IpAddr>,
+    /// The address of the client, if known.
+    pub(super) peer: Option<IpAddr>,
+    /// Whether the calls of other sidecars are there.
+    pub(super) compat: bool,
+}
+
+/// Reads what a request asks for.
 ///
 /// Queries and a slash at the end are ignored. A path is compared as it was sent: an escaped one is another one.
-pub(super) fn read(head: &Parts, local: Option<IpAddr>) -> Result<Endpoint, Refused> {
+pub(super) fn read(head: &Parts, entrance: Entrance) -> Result<Endpoint, Refused> {
     let named = head.uri.host().map(str::to_owned).or_else(|| {
         let host = head.headers.get(HOST)?;
         Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
     });
-    if let (Some(host), Some(local)) = (named, local)
+    if let (Some(host), Some(local)) = (named, entrance.local)
         && !may_name(&host, local)
     {
         return Err(Refused::Host);
@@ -86,6 +101,12 @@ pub(super) fn read(head: &Parts, local: Option<IpAddr>) -> Result<Endpoint, Refu
         None | Some("") => path,
         Some(shorter) => shorter,
     };
+    if entrance.compat
+        && let Some(call) = Call::at(path)
+    {
+        let permitted = call.permit(head, entrance.peer).map_err(Refused::Call);
+        return permitted.map(|()| Endpoint::Call(call));
+    }
     let mut endpoints = ENDPOINTS.iter();
     let Some((endpoint, ..)) = endpoints.find(|(_, known, _)| *known == path) else {
         return Err(Refused::NotFound);
@@ -115,12 +136,14 @@ fn may_name(host: &str, local: IpAddr) -> bool {
 }
 
 impl Refused {
-    pub(super) fn answer(&self) -> Answer {
+    /// `compat` is whether the calls of other sidecars are there.
+    pub(super) fn answer(&self, compat: bool) -> Answer {
         match self {
             Self::NotFound => text(
                 StatusCode::NOT_FOUND,
-                format!("there is no such path here; there are\n{}", list()),
+                format!("there is no such path here; there are\n{}", list(compat)),
             ),
+            Self::Call(denied) => denied.answer(),
             Self::Method => {
                 let message = "nothing can be changed here: use GET or HEAD\n".to_owned();
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, message);
@@ -136,13 +159,19 @@ impl Refused {
     }
 }
 
-pub(super) fn index() -> Answer {
-    text(StatusCode::OK, list())
+/// The list of paths. `compat` is whether the calls of other sidecars are there.
+pub(super) fn index(compat: bool) -> Answer {
+    text(StatusCode::OK, list(compat))
 }
 
-fn list() -> String {
+fn list(compat: bool) -> String {
     let lines = ENDPOINTS.map(|(_, path, what)| format!("{path:18}{what}\n"));
-    lines.concat()
+    let calls = if compat {
+        compat::list()
+    } else {
+        String::new()
+    };
+    lines.concat() + &calls
 }
 
 /// Whether clients should be sent here; nothing if the loop has not answered.
@@ -220,7 +249,7 @@ pub(super) fn events(body: Option<EventBody>) -> Answer {
     answer(StatusCode::OK, "text/event-stream", body)
 }
 
-fn text(status: StatusCode, text: String) -> Answer {
+pub(super) fn text(status: StatusCode, text: String) -> Answer {
     let body = Full::new(Bytes::from(text));
     answer(status, "text/plain; charset=utf-8", Either::Left(body))
 }
@@ -262,8 +291,15 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn at(local: &str) -> Entrance {
+        Entrance {
+            local: local.parse().ok(),
+            ..Entrance::default()
+        }
+    }
+
     fn asked(method: &str, uri: &str) -> Result<Endpoint, Refused> {
-        read(&head(method, uri, None), None)
+        read(&head(method, uri, None), Entrance::default())
     }
 
     #[test]
@@ -300,7 +336,7 @@ mod tests {
     #[test]
     fn at_a_loopback_address_a_name_from_elsewhere_is_refused() {
         let may = |local: &str, host| {
-            let read = read(&head("GET", "/", Some(host)), local.parse().ok());
+            let read = read(&head("GET", "/", Some(host)), at(local));
             match read {
                 Ok(_) => true,
                 Err(refused) => {
@@ -335,8 +371,27 @@ mod tests {
         }
         // The one in the address counts.
         let absolute = head("GET", "http://evil.example/status", Some("localhost"));
-        let read = read(&absolute, "127.0.0.1".parse().ok());
+        let read = read(&absolute, at("127.0.0.1"));
         assert_eq!(read, Err(Refused::Host));
+    }
+
+    #[test]
+    fn calls_are_there_only_where_they_were_asked_for_and_a_foreign_name_comes_first() {
+        let here = |compat| Entrance {
+            compat,
+            peer: "127.0.0.1".parse().ok(),
+            ..at("127.0.0.1")
+        };
+        let quit = head("POST", "/quitquitquit/", Some("localhost"));
+        assert_eq!(read(&quit, here(true)), Ok(Endpoint::Call(Call::Quit)));
+        assert_eq!(read(&quit, here(false)), Err(Refused::NotFound));
+        let renamed = head("POST", "/quitquitquit", Some("evil.example"));
+        assert_eq!(read(&renamed, here(true)), Err(Refused::Host));
+        let status = head("POST", "/status", None);
+        assert_eq!(read(&status, here(true)), Err(Refused::Method));
+        assert!(!list(false).contains("quitquitquit"));
+        assert!(list(true).starts_with(&list(false)));
+        assert!(list(true).contains("/quitquitquit"));
     }
 
     async fn text_of(answer: Answer) -> (u16, String) {
@@ -378,18 +433,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_index_is_a_list_and_so_is_the_answer_to_an_unknown_path() {
-        let (status, list) = text_of(index()).await;
+        let (status, list) = text_of(index(false)).await;
         assert_eq!(status, 200);
         assert!(
             list.contains("/healthz/ready    200 while an epoch serves\n"),
             "{list}"
         );
-        let (status, unknown) = text_of(Refused::NotFound.answer()).await;
+        let (status, unknown) = text_of(Refused::NotFound.answer(false)).await;
         assert_eq!(status, 404);
         assert!(unknown.ends_with(&list), "{unknown}");
-        let refused = Refused::Method.answer();
+        let refused = Refused::Method.answer(false);
         assert_eq!(refused.headers()[ALLOW], "GET, HEAD");
         assert_eq!(text_of(refused).await.0, 405);
-        assert_eq!(text_of(Refused::Host.answer()).await.0, 421);
+        assert_eq!(text_of(Refused::Host.answer(false)).await.0, 421);
     }
 }

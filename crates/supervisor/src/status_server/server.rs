@@ -22,9 +22,10 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Question;
+use super::compat::{self, Call};
 use super::page;
 use super::public::{NO_STATUS, PublicStatus};
-use super::routes::{self, Answer, Endpoint};
+use super::routes::{self, Answer, Endpoint, Entrance};
 use crate::control::accept::hold;
 use crate::control::connections::{Connection, Dismissed, Owes};
 use crate::control::wire::Reply;
@@ -51,13 +52,21 @@ struct Inner {
     questions: mpsc::Sender<Question>,
     events: Events,
     scrape: Scrape,
+    /// Whether the calls of other sidecars are there.
+    compat: bool,
     /// The last status, and when it was made.
     status: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Server {
-    pub(super) fn new(questions: mpsc::Sender<Question>, events: Events, scrape: Scrape) -> Self {
+    pub(super) fn new(
+        questions: mpsc::Sender<Question>,
+        events: Events,
+        scrape: Scrape,
+        compat: bool,
+    ) -> Self {
         Self(Arc::new(Inner {
+            compat,
             questions,
             events,
             scrape,
@@ -74,15 +83,19 @@ impl Server {
     ) {
         // Without it, an event may wait for the client's acknowledgement of the one before.
         let _only_slower = stream.set_nodelay(true);
-        let local = stream.local_addr().ok().map(|address| address.ip());
+        let entrance = Entrance {
+            local: stream.local_addr().ok().map(|address| address.ip()),
+            peer: stream.peer_addr().ok().map(|address| address.ip()),
+            compat: self.0.compat,
+        };
         let (turn, turns) = watch::channel(Some(Instant::now() + PATIENCE));
         let (turn, entry) = (Arc::new(turn), Arc::new(entry));
         let service = service_fn(|request: Request<Incoming>| {
             let (server, turn, entry) = (self.clone(), Arc::clone(&turn), Arc::clone(&entry));
             async move {
                 let (head, _body) = request.into_parts();
-                let answer = match routes::read(&head, local) {
-                    Err(refused) => refused.answer(),
+                let answer = match routes::read(&head, entrance) {
+                    Err(refused) => refused.answer(entrance.compat),
                     Ok(endpoint) => {
                         turn.send_replace(None);
                         entry.owes(Owes::Nothing);
@@ -105,7 +118,7 @@ impl Server {
     async fn answer(&self, endpoint: Endpoint, head: &Parts) -> Answer {
         match endpoint {
             Endpoint::Index if page::is_wanted(&head.headers) => page::page(),
-            Endpoint::Index => routes::index(),
+            Endpoint::Index => routes::index(self.0.compat),
             Endpoint::Ready => routes::ready(self.verdict().await),
             Endpoint::Live => routes::live(self.verdict().await),
             Endpoint::Current => routes::current(self.verdict().await),
@@ -115,6 +128,7 @@ impl Server {
                 let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
                 routes::metrics(self.0.scrape.text(format))
             }
+            Endpoint::Call(call) => self.call(call).await,
             Endpoint::Events if head.method == Method::HEAD => routes::events(None),
             Endpoint::Events => {
                 let last = head.headers.get("last-event-id");
@@ -138,6 +152,27 @@ impl Server {
         time_limit::timeout(LOOP_LIMIT, asked).await.ok().flatten()
     }
 
+    /// Asks the loop for what is called. It is carried out even if the client goes.
+    async fn call(&self, call: Call) -> Answer {
+        let Some(ask) = call.ask() else {
+            return routes::ready(self.verdict().await);
+        };
+        tracing::info!("a program on this host calls {}: {ask}", call.path());
+        let asked = async {
+            let (answer, answered) = oneshot::channel();
+            let pid = None;
+            let question = Question::Ask(PendingAsk { ask, pid, answer });
+            self.0.questions.send(question).await.ok()?;
+            let outcome = answered.await.ok()?;
+            if let Err(refusal) = &outcome {
+                tracing::warn!("{} was not carried out: {}", call.path(), refusal.message);
+            }
+            Some(outcome.map(|_| ()))
+        };
+        let outcome = time_limit::timeout(LOOP_LIMIT, asked).await.ok().flatten();
+        compat::done(outcome)
+    }
+
     async fn status(&self) -> Result<Bytes, String> {
         let asked = async {
             // Those who ask meanwhile wait here, and get the same.
@@ -151,7 +186,7 @@ impl Server {
             let (answer, answered) = oneshot::channel();
             let (ask, pid) = (Ask::Status, None);
             let pending = PendingAsk { ask, pid, answer };
-            let question = Question::Status(pending);
+            let question = Question::Ask(pending);
             self.0.questions.send(question).await.map_err(|_| ended())?;
             match answered.await.map_err(|_| ended())? {
                 Ok(Reply::Status(status)) => {
@@ -192,12 +227,15 @@ mod tests {
             content_type: "text/plain",
             body: format!("{format:?}"),
         });
-        (Server::new(sender, Events::new(None), scrape), questions)
+        (
+            Server::new(sender, Events::new(None), scrape, true),
+            questions,
+        )
     }
 
     async fn status_asked(questions: &mut mpsc::Receiver<Question>) -> PendingAsk {
         match questions.recv().await {
-            Some(Question::Status(pending)) => pending,
+            Some(Question::Ask(pending)) => pending,
             question => panic!("{question:?}"),
         }
     }
@@ -306,5 +344,38 @@ mod tests {
             assert_eq!(body, format);
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_asked_of_the_loop_once_and_answered_as_the_loop_answers() {
+        let (server, mut questions) = served();
+        let calling = |call| {
+            let server = server.clone();
+            tokio::spawn(async move { server.call(call).await.status().as_u16() })
+        };
+        for call in [Call::Quit, Call::Drain, Call::GracefulShutdown] {
+            let called = calling(call);
+            let pending = status_asked(&mut questions).await;
+            assert_eq!(Some(pending.ask), call.ask());
+            let refusal = wire::Refusal::new(wire::Code::Ending, "");
+            pending.answer.send(Err(refusal)).unwrap();
+            assert_eq!(called.await.unwrap(), 409);
+            let called = calling(call);
+            let pending = status_asked(&mut questions).await;
+            pending.answer.send(shown()).unwrap();
+            assert_eq!(called.await.unwrap(), 200);
+        }
+        // It is not called what was not answered done.
+        let called = calling(Call::Quit);
+        let _kept = status_asked(&mut questions).await;
+        assert_eq!(called.await.unwrap(), 503);
+        // Whether the proxy is ready is asked as the probe asks it.
+        let called = calling(Call::GracefulStartup);
+        let Some(Question::Verdict(answer)) = questions.recv().await else {
+            panic!("no verdict was asked for");
+        };
+        let (health, why) = (Health::Terminating, Why::Draining);
+        answer.send(Verdict { health, why }).unwrap();
+        assert_eq!(called.await.unwrap(), 503);
     }
 }
