@@ -362,7 +362,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --reset-after 3s --give-way-after 4s --memory-guard warn --wait-for-resources no --on-exit stay --on-exhausted stop --max-epochs 2 --abort-grace 3s \
          --probation 5s --verify-http http://127.0.0.1:1/ --verify-tcp 127.0.0.1:1 --verify true \
          --verify-timeout 1s --verify-failures 2 --max-error-rise 5% \
-         --exit-with-pid 1 --exit-with-file {dir}/done \
+         --exit-with-pid 1 --exit-with-file {dir}/done --user 65534 --group 65534 --ambient-caps kill \
          --log-format json --log-level warn --envoy-log-level info \
          --envoy-component-log-level config:info -- --drain-strategy immediate"
     );
