@@ -19,7 +19,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 49] = [
+const SHOWN: [&str; 50] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -54,6 +54,7 @@ const SHOWN: [&str; 49] = [
     "rescan_interval",
     "reset_after",
     "retry_interval",
+    "retry_jitter",
     "retry_max_interval",
     "run_dir",
     "run_dir_group",

@@ -192,6 +192,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "retry-jitter",
+        "commands::flags::jitter_shortens_pauses_at_random",
+    ),
+    (
+        "run",
         "retry-interval",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
     ),
@@ -449,6 +454,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "exec",
         "max-retries",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "exec",
+        "retry-jitter",
+        "commands::flags::jitter_shortens_pauses_at_random",
     ),
     (
         "exec",
