@@ -20,6 +20,7 @@ pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod resolve;
 pub(crate) mod run;
+pub(crate) mod run_as;
 pub(crate) mod simulate;
 pub(crate) mod status_server;
 pub(crate) mod story;
@@ -102,7 +103,8 @@ Exit codes:
    70  a bug in handover
    71  the operating system refused something at the start: an address, a limit
    75  time was up: a drain was cut, or an answer or a file did not come in time
-   77  Envoy has no permission to read its configuration; see --run-dir-group
+   77  Envoy has no permission to read its configuration; see --run-dir-group.
+       Or handover may not start a program of another user; see --user
   126  the program was found and cannot be executed
   127  the program was not found
   128+N  killed by signal N

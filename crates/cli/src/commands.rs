@@ -16,6 +16,7 @@ mod private_ips;
 mod report;
 mod resolve;
 mod run;
+mod run_as;
 mod simulate;
 mod status_address;
 mod story;

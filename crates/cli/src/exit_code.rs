@@ -199,13 +199,19 @@ impl ExitCode {
             error,
             SpawnError::IsDirectory { .. }
                 | SpawnError::NotExecutable { .. }
+                | SpawnError::NotExecutableBy { .. }
                 | SpawnError::ExecFormat { .. }
                 | SpawnError::InterpreterMissing { .. }
                 | SpawnError::ArgumentsTooLong { .. }
                 | SpawnError::Exec { .. }
         );
+        let is_refused = matches!(error, SpawnError::RunAs { .. } | SpawnError::Output(_));
+        let refused = is_refused.then_some(Self::NO_PERMISSION);
         let unusable = is_unusable.then_some(Self::NOT_EXECUTABLE);
-        is_missing.then_some(Self::NOT_FOUND).or(unusable)
+        is_missing
+            .then_some(Self::NOT_FOUND)
+            .or(unusable)
+            .or(refused)
     }
 
     /// The code for an Envoy binary that cannot be used.

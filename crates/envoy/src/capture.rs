@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::rejection_reason::RejectionReason;
-use handover_process::{Child, Command, ExitCause, Line, Signal, SpawnError, Stream};
+use handover_process::{Child, Command, ExitCause, Line, RunAs, Signal, SpawnError, Stream};
 
 /// How much is kept of each output stream: its end, where programs say why they fail.
 const KEPT: usize = 64 << 10;
@@ -41,11 +41,14 @@ pub(crate) enum CaptureError {
 pub(crate) async fn capture(
     binary: &Path,
     args: &[OsString],
+    run_as: &RunAs,
     limit: Duration,
 ) -> Result<Captured, CaptureError> {
     let said = Said::default();
     let run = async {
-        let child = spawn(binary, args, &said).await.map_err(io::Error::other);
+        let child = spawn(binary, args, run_as, &said)
+            .await
+            .map_err(io::Error::other);
         let cause = child.map_err(CaptureError::Spawn)?.wait().await;
         cause.map_err(|error| CaptureError::Wait(io::Error::other(error)))
     };
@@ -77,13 +80,19 @@ pub(crate) fn exit_status(cause: ExitCause) -> ExitStatus {
     })
 }
 
-async fn spawn(binary: &Path, args: &[OsString], said: &Said) -> Result<Child, SpawnError> {
+async fn spawn(
+    binary: &Path,
+    args: &[OsString],
+    run_as: &RunAs,
+    said: &Said,
+) -> Result<Child, SpawnError> {
     let mut attempts = 0;
     loop {
         let sink = said.clone();
         let command = Command::new(binary)
             .args(args.iter().cloned())
             .kill_group_at_end(true)
+            .run_as(run_as.clone())
             .output(move |line: &Line<'_>| sink.take(line));
         match command.spawn().await {
             // Somebody has the file open for writing: it is being replaced, or another thread was
@@ -173,7 +182,7 @@ pub(crate) mod tests {
             &dir,
             "yes | head -c 1000000 >&2; printf end >&2; printf out",
         );
-        let captured = capture(&program, &[], LONG).await.unwrap();
+        let captured = capture(&program, &[], &RunAs::new(), LONG).await.unwrap();
         assert_eq!(captured.stderr.len(), KEPT);
         assert!(captured.stderr.ends_with("y\nend\n"));
         assert_eq!(captured.stdout, "out\n");
@@ -187,7 +196,7 @@ pub(crate) mod tests {
             &dir,
             &format!("echo $$ > {}; exec sleep 600", pid_file.display()),
         );
-        let result = capture(&program, &[], Duration::from_millis(300)).await;
+        let result = capture(&program, &[], &RunAs::new(), Duration::from_millis(300)).await;
         assert!(matches!(result, Err(CaptureError::TimedOut)));
         let pid = std::fs::read_to_string(&pid_file).unwrap();
         let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));

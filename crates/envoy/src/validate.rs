@@ -8,6 +8,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use handover_process::RunAs;
+
 use crate::args::EnvoyArgs;
 use crate::capture::{CaptureError, capture};
 use crate::text::{configuration_error, one_line};
@@ -81,7 +83,22 @@ pub enum ValidateError {
 /// # }
 /// ```
 pub async fn validate(binary: &Path, args: &EnvoyArgs, config: &Path) -> Verdict {
-    validate_with(binary, args, config, None).await
+    validate_as(binary, args, config, &RunAs::new()).await
+}
+
+/// Runs `envoy --mode validate` as [`validate`] does, as another user. That user must be able to read the
+/// configuration.
+///
+/// # Cancel safety
+///
+/// Dropping it kills the validating process.
+pub async fn validate_as(
+    binary: &Path,
+    args: &EnvoyArgs,
+    config: &Path,
+    run_as: &RunAs,
+) -> Verdict {
+    validate_with(binary, args, config, None, run_as).await
 }
 
 /// Runs it with something that is merged into the configuration.
@@ -90,13 +107,14 @@ pub(crate) async fn validate_with(
     args: &EnvoyArgs,
     config: &Path,
     overlay: Option<&str>,
+    run_as: &RunAs,
 ) -> Verdict {
     if let Err(error) = check_binary(binary) {
         return Verdict::CouldNotRun(error.into());
     }
     let mut arguments = args.validate(config);
     arguments.extend(overlay_arguments(overlay));
-    let captured = match capture(binary, &arguments, LIMIT).await {
+    let captured = match capture(binary, &arguments, run_as, LIMIT).await {
         Ok(captured) => captured,
         Err(CaptureError::Spawn(error) | CaptureError::Wait(error)) => {
             return Verdict::CouldNotRun(ValidateError::Run(error));

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use handover_process::RunAs;
+
 use crate::capture::{CaptureError, Captured, capture};
 use crate::text::one_line;
 
@@ -133,7 +135,7 @@ pub fn check_binary(path: &Path) -> Result<(), BinaryError> {
 /// ```
 pub async fn version(path: &Path) -> Result<EnvoyVersion, BinaryError> {
     let flag = "--version";
-    let answer = ask(path, flag).await?;
+    let answer = ask(path, flag, &RunAs::new()).await?;
     let parsed = if answer.status.success() {
         EnvoyVersion::parse(&answer.stdout)
     } else {
@@ -152,8 +154,16 @@ pub async fn version(path: &Path) -> Result<EnvoyVersion, BinaryError> {
 ///
 /// Dropping it kills the asked process.
 pub async fn hot_restart_version(path: &Path) -> Result<HotRestartVersion, BinaryError> {
+    hot_restart_version_as(path, &RunAs::new()).await
+}
+
+/// Asks as another user.
+pub(crate) async fn hot_restart_version_as(
+    path: &Path,
+    run_as: &RunAs,
+) -> Result<HotRestartVersion, BinaryError> {
     let flag = "--hot-restart-version";
-    let answer = ask(path, flag).await?;
+    let answer = ask(path, flag, run_as).await?;
     // Envoy up to at least 1.40 writes it to standard error and without a newline.
     let said = [&answer.stderr, &answer.stdout]
         .into_iter()
@@ -231,9 +241,9 @@ impl fmt::Display for HotRestartVersion {
     }
 }
 
-async fn ask(path: &Path, flag: &'static str) -> Result<Captured, BinaryError> {
+async fn ask(path: &Path, flag: &'static str, run_as: &RunAs) -> Result<Captured, BinaryError> {
     check_binary(path)?;
-    let answer = capture(path, &[flag.into()], LIMIT).await;
+    let answer = capture(path, &[flag.into()], run_as, LIMIT).await;
     answer.map_err(|error| {
         let path = path.to_owned();
         match error {

@@ -8,12 +8,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::become_user::Become;
 use super::child::Child;
 use super::error::SpawnError;
 use super::launch::{Descriptors, Failure, Prepared, Step};
 use super::lookup;
 use super::output::{OutputSink, Source};
 use super::pump::{Output, Pipe};
+use super::run_as::RunAs;
 use super::signal::Signal;
 use super::spawner::{Order, Spawner};
 
@@ -59,6 +61,8 @@ pub struct Command {
     epoch: Option<u32>,
     label: Option<Arc<str>>,
     death_signal: Option<Signal>,
+    run_as: RunAs,
+    open_files: Option<u64>,
     sweep_group: bool,
     sink: Option<Arc<dyn OutputSink>>,
 }
@@ -97,6 +101,8 @@ impl Command {
             epoch: None,
             label: None,
             death_signal: Some(Signal::TERM),
+            run_as: RunAs::new(),
+            open_files: None,
             sweep_group: false,
             sink: None,
         }
@@ -184,6 +190,22 @@ impl Command {
         self
     }
 
+    /// Sets the user, the groups and the capabilities of the child. Without it, it has the supervisor's.
+    ///
+    /// The user owns the pipes of [`Command::output`], so that the child can open `/dev/stdout`. The
+    /// program is looked up with the rights of the supervisor, and executed with those of the user.
+    pub fn run_as(mut self, run_as: RunAs) -> Self {
+        self.run_as = run_as;
+        self
+    }
+
+    /// Sets the soft limit of open files (`RLIMIT_NOFILE`) of the child. A number above the hard limit
+    /// stands for the hard limit, which stays as it is.
+    pub fn open_files(mut self, soft_limit: impl Into<Option<u64>>) -> Self {
+        self.open_files = soft_limit.into();
+        self
+    }
+
     /// Sets whether SIGKILL ends what is left of the child's process group once the child itself has
     /// ended. Off unless set; [`Child::stop`] and dropping a [`Child`] turn it on.
     pub fn kill_group_at_end(mut self, kill: bool) -> Self {
@@ -228,6 +250,9 @@ impl Command {
         let sink = self.sink.clone();
         let (readers, writers) = if sink.is_some() {
             let (stdout, stderr) = (pipe()?, pipe()?);
+            for pipe in [&stdout, &stderr] {
+                self.run_as.own(&pipe.writer).map_err(SpawnError::Output)?;
+            }
             (
                 Some((stdout.reader, stderr.reader)),
                 vec![(stdout.writer, 1), (stderr.writer, 2)],
@@ -235,6 +260,7 @@ impl Command {
         } else {
             (None, Vec::new())
         };
+        let user = self.run_as.user_id();
         let order = self.order(&path, environment, writers)?;
 
         let spawner = Spawner::get().map_err(|error| SpawnError::Thread(error.into()))?;
@@ -242,7 +268,7 @@ impl Command {
             .launch(order)
             .await
             .map_err(|_| SpawnError::NoAnswer)?
-            .map_err(|failure| explain(failure, path, working_directory))?;
+            .map_err(|failure| explain(failure, path, working_directory, user))?;
         let output = match (readers, sink) {
             (Some((stdout, stderr)), Some(sink)) => {
                 let source = Source {
@@ -325,6 +351,10 @@ impl Command {
                 descriptors: Descriptors::new(wanted)
                     .map_err(|(target, source)| SpawnError::PassFd { target, source })?,
                 death_signal: self.death_signal.map_or(0, Signal::number),
+                identity: Become {
+                    open_files: self.open_files,
+                    steps: self.run_as.steps(),
+                },
             },
             sweep_group: self.sweep_group,
         })
@@ -362,17 +392,31 @@ fn descriptors(
 }
 
 /// Gives each failure the name by which a person can mend it.
-fn explain(failure: Failure, path: PathBuf, directory: Option<PathBuf>) -> SpawnError {
+///
+/// `user` is the user that the child becomes.
+fn explain(
+    failure: Failure,
+    path: PathBuf,
+    directory: Option<PathBuf>,
+    user: Option<u32>,
+) -> SpawnError {
     let (step, source) = match failure {
         Failure::Fork(source) => return SpawnError::Fork(source.into()),
         Failure::Step(step, source) => (step, source),
     };
     let setup = |step, source| SpawnError::Setup { step, source };
+    let run_as = |step, source| SpawnError::RunAs { step, source };
     match step {
         Step::DeathSignal => setup("setting its parent-death signal", source),
         Step::ProcessGroup => setup("putting it into its own process group", source),
         Step::Descriptors => setup("putting its descriptors in place", source),
         Step::SignalMask => setup("resetting its signals", source),
+        Step::OpenFiles => setup("setting its limit of open files", source),
+        Step::Groups => run_as("set its groups", source),
+        Step::Group => run_as("change its group", source),
+        Step::User => run_as("change its user", source),
+        Step::Capabilities => run_as("choose its capabilities", source),
+        Step::AmbientCapabilities => run_as("keep its capabilities", source),
         Step::WorkingDirectory => SpawnError::WorkingDirectory {
             path: directory.unwrap_or_default(),
             source,
@@ -382,7 +426,10 @@ fn explain(failure: Failure, path: PathBuf, directory: Option<PathBuf>) -> Spawn
             // The lookup has just seen the file itself.
             Some(libc::ENOENT) if path.exists() => SpawnError::InterpreterMissing { path },
             Some(libc::ENOENT) => SpawnError::NotFound { path },
-            Some(libc::EACCES) => SpawnError::NotExecutable { path },
+            Some(libc::EACCES) => match user {
+                Some(user) => SpawnError::NotExecutableBy { path, user },
+                None => SpawnError::NotExecutable { path },
+            },
             Some(libc::ETXTBSY) => SpawnError::Busy { path },
             Some(libc::E2BIG) => SpawnError::ArgumentsTooLong { path },
             _ => SpawnError::Exec { path, source },
@@ -426,7 +473,7 @@ mod tests {
     fn a_program_that_is_gone_or_forbidden_when_it_is_executed_is_named() {
         let explained = |errno, path: &str| {
             let source = io::Error::from_raw_os_error(errno);
-            explain(Failure::Step(Step::Exec, source), path.into(), None)
+            explain(Failure::Step(Step::Exec, source), path.into(), None, None)
         };
         let gone = explained(libc::ENOENT, "/no/such/program");
         assert!(matches!(gone, SpawnError::NotFound { .. }), "{gone}");

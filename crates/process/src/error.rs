@@ -37,6 +37,17 @@ pub enum SpawnError {
         /// The path as it was resolved.
         path: PathBuf,
     },
+    /// The user of the child may not execute the file.
+    #[error(
+        "user {user} may not execute `{}`: let it pass the directories above, and read and execute the file",
+        path.display()
+    )]
+    NotExecutableBy {
+        /// The path as it was resolved.
+        path: PathBuf,
+        /// The number of the user.
+        user: u32,
+    },
     /// The path cannot be looked at, for instance because of a symlink loop.
     #[error("could not examine `{}`", path.display())]
     Lookup {
@@ -137,6 +148,20 @@ pub enum SpawnError {
     /// The pipes for the child's output could not be made.
     #[error("could not create the pipes for the output (is the limit of open files reached?)")]
     Pipe(#[source] io::Error),
+    /// The pipes for the child's output could not be given to the user of the child.
+    #[error("could not give the pipes for the output to the user of the new process")]
+    Output(#[source] io::Error),
+    /// The child cannot get its user, its groups or its capabilities.
+    #[error(
+        "could not {step} in the new process: run the supervisor as root, or with the capabilities that this needs"
+    )]
+    RunAs {
+        /// The step that failed.
+        step: &'static str,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
     /// The thread that starts children could not be started.
     #[error(
         "could not start the thread that starts children (is the limit of processes, of open files or of memory reached?)"
@@ -175,6 +200,9 @@ impl SpawnError {
             | Self::NotFound { .. }
             | Self::IsDirectory { .. }
             | Self::NotExecutable { .. }
+            | Self::NotExecutableBy { .. }
+            | Self::Output(_)
+            | Self::RunAs { .. }
             | Self::ExecFormat { .. }
             | Self::InterpreterMissing { .. }
             | Self::ArgumentsTooLong { .. }

@@ -6,12 +6,17 @@
 //! back a process descriptor that cannot refer to any other process (`CLONE_PIDFD`). The price is
 //! the rule for everything below [`in_child`]: **system calls on values prepared beforehand, and
 //! nothing else**. No allocation, no lock, no panic.
+//!
+//! A child that becomes another user gets a copy of the memory instead. Otherwise that user could reach
+//! into the memory of the supervisor by way of the child, and the kernel would mark the memory of both as
+//! closed to inspection.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use super::become_user::Become;
 use super::syscalls::{self, WaitFor};
 
 /// All that a new process needs, in the form in which the kernel takes it.
@@ -26,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) descriptors: Descriptors,
     /// 0 for none.
     pub(super) death_signal: c_int,
+    /// What changes its user, its capabilities or its limits.
+    pub(super) identity: Become,
 }
 
 /// Which descriptors the child gets, and under which numbers.
@@ -78,6 +85,12 @@ pub(super) enum Step {
     Descriptors,
     WorkingDirectory,
     SignalMask,
+    OpenFiles,
+    Groups,
+    Group,
+    User,
+    Capabilities,
+    AmbientCapabilities,
     Exec,
 }
 
@@ -136,11 +149,16 @@ fn launch_closing(
         gaps: &prepared.descriptors.gaps,
         listed,
         death_signal: prepared.death_signal,
+        identity: &prepared.identity,
         supervisor: std::process::id().cast_signed(),
-        failed: None,
+        failed: stack.clear_report(),
     };
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let memory = match prepared.identity.changes_rights() {
+        true => 0,
+        false => libc::CLONE_VM,
+    };
+    let flags = memory | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     #[expect(unsafe_code, reason = "a process in its own group, on borrowed memory")]
     // SAFETY: the stack is large enough, aligned by the call, and used by nobody else, as the
     // exclusive borrow proves. `orders` and all it points to outlive the call, because
@@ -162,7 +180,7 @@ fn launch_closing(
     #[expect(unsafe_code, reason = "taking over the descriptor that clone made")]
     // SAFETY: a successful clone with CLONE_PIDFD stored a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    if let Some((step, errno)) = orders.failed {
+    if let Some((step, errno)) = stack.report() {
         // The child is on its way out. Nobody else knows its number, so it is collected here; the
         // result tells nothing new.
         drop(syscalls::reap_blocking(WaitFor::PidFd(pidfd.as_fd())));
@@ -183,16 +201,25 @@ struct Orders<'a> {
     /// Descriptors of the supervisor, where the kernel cannot close a range.
     listed: &'a [RawFd],
     death_signal: c_int,
+    identity: &'a Become,
     supervisor: c_int,
-    failed: Option<(Step, c_int)>,
+    /// In memory that the child shares in any case.
+    failed: *mut Report,
 }
+
+/// The step of the child that failed, and the number of its error.
+type Report = Option<(Step, c_int)>;
 
 extern "C" fn in_child(orders: *mut c_void) -> c_int {
     #[expect(unsafe_code, reason = "the argument of clone is untyped")]
     // SAFETY: `launch` passes its `Orders` and is suspended, so this is the only user.
     let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
     let step = follow(orders);
-    orders.failed = Some((step, errno()));
+    #[expect(unsafe_code, reason = "the place is in shared memory")]
+    // SAFETY: the mapping outlives the call of `launch`, which does not read it before this child has ended.
+    unsafe {
+        orders.failed.write(Some((step, errno())));
+    }
     #[expect(
         unsafe_code,
         reason = "leaving without running the supervisor's exit handlers"
@@ -218,16 +245,6 @@ extern "C" fn in_child(orders: *mut c_void) -> c_int {
 fn follow(orders: &Orders<'_>) -> Step {
     // SAFETY: system calls on numbers, and on pointers that `launch` keeps alive and terminated.
     unsafe {
-        if orders.death_signal != 0 {
-            let signal = orders.death_signal.unsigned_abs();
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal)) != 0 {
-                return Step::DeathSignal;
-            }
-            // A supervisor that died before the call above sends nothing any more.
-            if libc::getppid() != orders.supervisor {
-                libc::_exit(127);
-            }
-        }
         if libc::setpgid(0, 0) != 0 {
             return Step::ProcessGroup;
         }
@@ -238,6 +255,20 @@ fn follow(orders: &Orders<'_>) -> Step {
             }
         }
         close_the_rest(orders);
+        if let Err(step) = orders.identity.in_child() {
+            return step;
+        }
+        // The kernel forgets the signal when a process becomes another user, so it is set afterwards.
+        if orders.death_signal != 0 {
+            let signal = orders.death_signal.unsigned_abs();
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal)) != 0 {
+                return Step::DeathSignal;
+            }
+            // A supervisor that died before the call above sends nothing any more.
+            if libc::getppid() != orders.supervisor {
+                libc::_exit(127);
+            }
+        }
         if !orders.working_directory.is_null() && libc::chdir(orders.working_directory) != 0 {
             return Step::WorkingDirectory;
         }
@@ -358,6 +389,8 @@ fn open_descriptors() -> Vec<RawFd> {
 #[derive(Debug)]
 pub(super) struct Stack {
     base: *mut c_void,
+    /// Where the child reports a failure: shared with it even if it has a copy of all other memory.
+    report: *mut c_void,
 }
 
 impl Stack {
@@ -378,7 +411,22 @@ impl Stack {
                 MapFlags::PRIVATE | MapFlags::STACK,
             )
         }?;
-        let stack = Self { base };
+        #[expect(unsafe_code, reason = "memory that a child writes to")]
+        // SAFETY: as above.
+        let report = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                size_of::<Report>(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+            )
+        };
+        let report = report.inspect_err(|_| {
+            #[expect(unsafe_code, reason = "memory for a stack with a guard")]
+            // SAFETY: the mapping was made above, and nobody uses it yet. The first error counts.
+            let _ = unsafe { rustix::mm::munmap(base, Self::GUARD + Self::SIZE) };
+        })?;
+        let stack = Self { base, report };
         #[expect(unsafe_code, reason = "memory for a stack with a guard")]
         // SAFETY: the range is the start of the mapping made above, which nobody uses yet.
         unsafe { mprotect(base, Self::GUARD, MprotectFlags::empty()) }?;
@@ -387,6 +435,28 @@ impl Stack {
 
     fn top(&mut self) -> *mut c_void {
         self.base.wrapping_byte_add(Self::GUARD + Self::SIZE)
+    }
+
+    /// Empties the report, and returns its place.
+    fn clear_report(&mut self) -> *mut Report {
+        let place = self.report.cast::<Report>();
+        #[expect(unsafe_code, reason = "memory that a child writes to")]
+        // SAFETY: the mapping starts at a page and has room for a report. No child uses it, as the
+        // exclusive borrow proves.
+        unsafe {
+            place.write(None);
+        }
+        place
+    }
+
+    /// Returns what a child has reported, which executes its program or has ended.
+    fn report(&self) -> Report {
+        #[expect(unsafe_code, reason = "memory that a child writes to")]
+        // SAFETY: `clear_report` has written a report here, and so may a child have that shares the code of
+        // this process. No child uses it any more.
+        unsafe {
+            self.report.cast::<Report>().read_volatile()
+        }
     }
 }
 
@@ -397,6 +467,9 @@ impl Drop for Stack {
         // child runs only inside `launch`, which borrows the stack. There is no remedy for a
         // failure.
         let _ = unsafe { rustix::mm::munmap(self.base, Self::GUARD + Self::SIZE) };
+        #[expect(unsafe_code, reason = "memory that a child writes to")]
+        // SAFETY: as above.
+        let _ = unsafe { rustix::mm::munmap(self.report, size_of::<Report>()) };
     }
 }
 
@@ -416,6 +489,7 @@ mod tests {
             tell_listen_pid: false,
             descriptors: Descriptors::new(Vec::new()).unwrap(),
             death_signal: 0,
+            identity: Become::default(),
         };
         syscalls::block_all_signals();
         let mut stack = Stack::new().unwrap();

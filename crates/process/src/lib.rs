@@ -61,6 +61,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("`handover-process` needs Linux: it watches and signals children by pidfd");
 
+mod become_user;
+mod capabilities;
 mod child;
 mod command;
 mod control_group;
@@ -82,6 +84,7 @@ mod pump;
 mod read_burst;
 pub mod ready;
 mod registry;
+mod run_as;
 mod signal;
 mod spawner;
 mod syscalls;
@@ -101,6 +104,7 @@ pub fn prepare() -> Result<(), SpawnError> {
         .map_err(|error| SpawnError::Thread(error.into()))
 }
 
+pub use capabilities::{Capabilities, UnknownCapability};
 pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
 pub use error::{SignalError, SpawnError, WaitError};
@@ -109,6 +113,7 @@ pub use family::family;
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
 pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};
+pub use run_as::{RunAs, RunAsError};
 pub use signal::{Signal, UnknownSignal};
 pub use watched::{WatchProcessError, WatchedProcess};
 

@@ -85,3 +85,32 @@ fn open_descriptors() -> Vec<i32> {
     });
     numbers
 }
+
+/// Tells who this process is, what it may, and whether it can open its output again.
+pub(super) fn identity() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    for line in status.lines() {
+        let (name, value) = line.split_once(':').unwrap();
+        let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
+        println!("{name}={value}");
+    }
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
+    let numbers: Vec<_> = line.split_whitespace().take(2).collect();
+    println!("open-files={}", numbers.join(" "));
+    let mut signal: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "no safe wrapper")]
+    // SAFETY: the signal is valid for writes.
+    unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+    }
+    println!("death-signal={signal}");
+    let opened = std::fs::OpenOptions::new().write(true).open("/dev/stdout");
+    match opened {
+        Ok(_) => println!("stdout=opened"),
+        Err(error) => println!("stdout={error}"),
+    }
+}

@@ -64,6 +64,7 @@ fn main() {
             }
         }
         "describe" => describe::describe(),
+        "identity" => describe::identity(),
         "ready-fd" => {
             #[expect(
                 unsafe_code,

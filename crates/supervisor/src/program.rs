@@ -26,7 +26,7 @@ use handover_core::{Abort, Epoch, Target};
 use handover_files::Digest;
 use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{
-    Child, Command, ExitCause, Line, OutputSink, Reach, Signal, SpawnError, Stop, WaitError,
+    Child, Command, ExitCause, Line, OutputSink, Reach, RunAs, Signal, SpawnError, Stop, WaitError,
 };
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::oneshot;
@@ -54,6 +54,9 @@ struct Settings {
     stop_signal: Signal,
     /// How long a superseded epoch may take for that.
     drain_time: Duration,
+    run_as: RunAs,
+    /// The soft limit of open files.
+    open_files: Option<u64>,
     memory_guard: MemoryGuard,
     end_is_final: bool,
     output: Arc<dyn OutputSink>,
@@ -114,6 +117,19 @@ impl Builder {
         self
     }
 
+    /// Runs the program as this user, with these groups and capabilities. The default is that of this
+    /// process.
+    pub fn run_as(mut self, run_as: RunAs) -> Self {
+        self.0.run_as = run_as;
+        self
+    }
+
+    /// Sets the soft limit of open files of the program. The default is that of this process.
+    pub fn open_files(mut self, soft_limit: impl Into<Option<u64>>) -> Self {
+        self.0.open_files = soft_limit.into();
+        self
+    }
+
     /// Does this where there is no room in memory for the next process beside the one that serves. The
     /// default is that the start fails, and the one that serves goes on.
     pub fn memory_guard(mut self, guard: MemoryGuard) -> Self {
@@ -157,6 +173,8 @@ impl Program {
             readiness: Readiness::After(Duration::from_millis(500)),
             stop_signal: Signal::TERM,
             drain_time: Duration::from_secs(10),
+            run_as: RunAs::new(),
+            open_files: None,
             memory_guard: MemoryGuard::Hold,
             end_is_final: false,
             output: Arc::new(|_: &Line<'_>| {}),
@@ -268,6 +286,8 @@ impl Program {
             .args(settings.arguments.iter().cloned())
             .epoch(epoch.number())
             .kill_group_at_end(true)
+            .run_as(settings.run_as.clone())
+            .open_files(settings.open_files)
             .shared_output(Arc::clone(&settings.output));
         let command = settings
             .sockets

@@ -24,6 +24,7 @@ mod memory;
 mod metrics;
 mod mistakes;
 mod order;
+mod other_user;
 mod page;
 mod places;
 mod readiness;

@@ -19,8 +19,9 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 45] = [
+const SHOWN: [&str; 50] = [
     "abort_grace",
+    "ambient_caps",
     "base_id",
     "concurrency",
     "config_path",
@@ -33,6 +34,7 @@ const SHOWN: [&str; 45] = [
     "exit_with_pid",
     "fd_name",
     "give_way_after",
+    "group",
     "hung_after",
     "listen",
     "live_after",
@@ -43,6 +45,7 @@ const SHOWN: [&str; 45] = [
     "name",
     "native_sidecar",
     "no_repair",
+    "nofile",
     "nonblocking",
     "notify",
     "parent_shutdown_time",
@@ -51,6 +54,7 @@ const SHOWN: [&str; 45] = [
     "rescan_interval",
     "reset_after",
     "retry_interval",
+    "retry_jitter",
     "retry_max_interval",
     "run_dir",
     "run_dir_group",
@@ -62,6 +66,7 @@ const SHOWN: [&str; 45] = [
     "template",
     "termination_drain",
     "termination_log",
+    "user",
     "wait_for_file",
     "wait_for_file_timeout",
     "watch",

@@ -13,6 +13,7 @@ use super::global::{LoggingArgs, WatchArgs};
 use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::record::RecordArgs;
+use super::run_as::RunAsArgs;
 use super::status_server::StatusServerArgs;
 
 /// Supervise any server: the next process takes over on the same sockets.
@@ -106,8 +107,18 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) status_server: StatusServerArgs,
 
+    /// The soft limit of open files of the program: a number, or `max` for the hard limit.
+    ///
+    /// Without it, the program has the limits of handover, which systemd and shells often set to 1024. A
+    /// number above the hard limit is refused. Envoy raises its own limit, so `run` needs no such flag.
+    #[arg(long, value_name = "N|max", env = "HANDOVER_NOFILE", value_parser = parse_nofile)]
+    pub(crate) nofile: Option<u64>,
+
     #[command(flatten)]
     pub(crate) order: OrderArgs,
+
+    #[command(flatten)]
+    pub(crate) run_as: RunAsArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
@@ -190,4 +201,13 @@ fn parse_ready_fd(text: &str) -> Result<ReadyFd, String> {
             Err("give the number of a descriptor, 3 or more, or no number at all".to_owned())
         }
     }
+}
+
+/// Reads a limit of open files. The highest number stands for the hard limit.
+fn parse_nofile(text: &str) -> Result<u64, String> {
+    if text == "max" {
+        return Ok(u64::MAX);
+    }
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "give a number from 1 on, or `max` for the hard limit".to_owned())
 }

@@ -3,6 +3,7 @@
 //! cannot be added in silence.
 
 mod order;
+mod run_as;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -188,6 +189,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "run",
         "max-retries",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
+    ),
+    (
+        "run",
+        "retry-jitter",
+        "commands::flags::jitter_shortens_pauses_at_random",
     ),
     (
         "run",
@@ -461,6 +467,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "exec",
+        "retry-jitter",
+        "commands::flags::jitter_shortens_pauses_at_random",
+    ),
+    (
+        "exec",
         "retry-interval",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
     ),
@@ -727,7 +738,7 @@ fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static st
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
-    let tests = || FLAG_TESTS.iter().chain(order::TESTS);
+    let tests = || FLAG_TESTS.iter().chain(order::TESTS).chain(run_as::TESTS);
     let of_run = tests().filter(|(command, ..)| *command == "run");
     let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
     tests().copied().chain(targets).chain(of_doctor)

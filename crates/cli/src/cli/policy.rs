@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use handover_core::retry::Retry;
+use handover_core::retry::{Jitter, Retry};
 use handover_core::{OnCleanExit, OnExhausted, Policy};
 use handover_process::memory::Guard;
 
@@ -66,6 +66,20 @@ pub(crate) struct PolicyArgs {
         default_value = "30s"
     )]
     retry_max_interval: Limit,
+
+    /// The largest share of each pause that is left out at random, such as 50%, so that hosts spread.
+    ///
+    /// Many hosts that got the same bad configuration, or lost the same server, would otherwise try again
+    /// in the same moments. No pause gets longer than without the flag. With 100%, a pause may have any
+    /// length up to the full one.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        env = "HANDOVER_RETRY_JITTER",
+        default_value = "0%"
+    )]
+    #[arg(value_parser = parse_jitter)]
+    retry_jitter: Jitter,
 
     /// The time that an epoch must stay live to restore all retries.
     ///
@@ -172,8 +186,8 @@ impl PolicyArgs {
                 max_retries: self.max_retries,
                 initial_interval: self.retry_interval,
                 max_interval: self.retry_max_interval.0,
+                jitter: self.retry_jitter,
                 reset_after: self.reset_after.0,
-                ..resilient.retry
             },
             start_deadline: self.start_deadline.0,
             give_way_after: self.give_way_after.0,
@@ -193,6 +207,17 @@ impl PolicyArgs {
             ..resilient
         }
     }
+}
+
+/// Reads a share such as `50%`.
+fn parse_jitter(text: &str) -> Result<Jitter, String> {
+    let number = text.trim().strip_suffix('%').map(str::trim_end);
+    let digits = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let share = digits.and_then(|number| number.parse().ok());
+    share
+        .filter(|share| *share <= 100)
+        .map(Jitter::percent)
+        .ok_or_else(|| "write a whole number up to 100 with a percent sign, such as 50%".to_owned())
 }
 
 #[cfg(test)]
@@ -217,11 +242,13 @@ mod tests {
     #[test]
     fn each_flag_changes_its_part() {
         let flags = "x --start-deadline none --give-way-after 5s --max-retries 3 --retry-interval 1s \
-            --retry-max-interval none --reset-after 1m --on-exit stop --on-exhausted stop \
+            --retry-max-interval none --retry-jitter 50% --reset-after 1m --on-exit stop --on-exhausted stop \
             --max-epochs 3 --abort-grace 2s --probation 30s";
         let only = Only::try_parse_from(flags.split_whitespace()).unwrap();
         let expected = Policy {
-            retry: Retry::new(3, Duration::from_secs(1)).with_reset_after(Duration::from_secs(60)),
+            retry: Retry::new(3, Duration::from_secs(1))
+                .with_jitter(Jitter::percent(50))
+                .with_reset_after(Duration::from_secs(60)),
             start_deadline: None,
             give_way_after: Some(Duration::from_secs(5)),
             probation: Some(Duration::from_secs(30)),
@@ -233,6 +260,15 @@ mod tests {
             ..Policy::resilient()
         };
         assert_eq!(only.policy.policy(None), expected);
+    }
+
+    #[test]
+    fn a_jitter_is_a_share_of_the_pause() {
+        assert_eq!(parse_jitter("0%"), Ok(Jitter::NONE));
+        assert_eq!(parse_jitter(" 100 % "), Ok(Jitter::percent(100)));
+        for bad in ["50", "", "%", "-1%", "+5%", "101%", "300%", "0.5%", "full"] {
+            assert!(parse_jitter(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

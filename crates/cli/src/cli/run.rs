@@ -18,6 +18,7 @@ use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::probation::parse_percent;
 use super::record::RecordArgs;
+use super::run_as::RunAsArgs;
 use super::status_server::StatusServerArgs;
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
@@ -99,7 +100,8 @@ pub(crate) struct RunArgs {
 
     /// Let this group read the configuration of each epoch: a name in /etc/group, or a number.
     ///
-    /// Use it if a start script runs Envoy as another user. That user must be able to pass the
+    /// With --user, it is the group of that user unless another one is given here. Use it if a start script
+    /// runs Envoy as another user. That user must be able to pass the
     /// directories above the run directory.
     #[arg(long, value_name = "GROUP", env = "HANDOVER_RUN_DIR_GROUP")]
     pub(crate) run_dir_group: Option<Group>,
@@ -187,6 +189,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) order: OrderArgs,
+
+    #[command(flatten)]
+    pub(crate) run_as: RunAsArgs,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,

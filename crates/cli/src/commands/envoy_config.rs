@@ -10,11 +10,12 @@ use anyhow::Context as _;
 use handover_envoy::EnvoyConfig;
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::bootstrap::Format;
-use handover_envoy::files::TemporaryRunDir;
+use handover_envoy::files::{RunDir, TemporaryRunDir};
 use handover_envoy::template::{self, Renderer, Template};
-use handover_envoy::validate::{Verdict, validate};
+use handover_envoy::validate::{Verdict, validate, validate_as};
 use handover_files::Hasher;
 use handover_netutil::{private_ips, resolve_addr};
+use handover_process::RunAs;
 use handover_runtime::offload::offload;
 use handover_supervisor::control::wire::Configuration;
 use handover_supervisor::operator::Inputs;
@@ -106,18 +107,22 @@ impl ConfigFile {
         binary: &Path,
         args: &EnvoyArgs,
         config: &EnvoyConfig,
+        run_as: &RunAs,
     ) -> Result<Verdict, Fatal> {
-        if !self.template {
+        if !self.template && !run_as.changes_user() {
             return Ok(validate(binary, args, &self.path).await);
         }
         let made = TemporaryRunDir::create(&tempfile::env::temp_dir())
             .context("choose another place with TMPDIR")
             .or_exit(ExitCode::OS)?;
-        let copy = made
-            .run_dir()
+        let mut run_dir = RunDir::create(made.run_dir().path()).or_exit(ExitCode::OS)?;
+        if let Some(group) = run_as.group().filter(|_| run_as.changes_user()) {
+            run_dir = run_dir.readable_by(group).or_exit(ExitCode::OS)?;
+        }
+        let copy = run_dir
             .write(0, config.format(), config.content())
             .or_exit(ExitCode::OS)?;
-        Ok(validate(binary, args, &copy).await)
+        Ok(validate_as(binary, args, &copy, run_as).await)
     }
 
     /// The format in which Envoy reads it.

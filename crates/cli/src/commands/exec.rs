@@ -7,13 +7,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use handover_netutil::ListeningSocket;
 use handover_netutil::connections::LocalAddress;
-use handover_process::OutputSink;
 use handover_process::ready::Probe;
+use handover_process::{OutputSink, RunAs};
 use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
 use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor, Verify};
 
 use super::order::Order;
+use super::run_as;
 use super::status_address;
 use super::tcp_address::{not_bound, split_url, to_connect_to, to_listen_on};
 use super::verify;
@@ -72,6 +73,7 @@ pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
     let policy = args.policy.policy(Some(args.drain_time));
     policy.check().or_exit(ExitCode::USAGE)?;
     verify::judge(&args.policy.probation, false)?;
+    run_as::judge(&args.run_as)?;
     check_names(&args.fd_name, args.listen.len())
 }
 
@@ -85,6 +87,7 @@ pub(crate) struct Judged {
     wanted: Vec<SocketAddr>,
     readiness: Readiness,
     probes: Vec<Verify>,
+    run_as: RunAs,
 }
 
 impl Judged {
@@ -96,6 +99,8 @@ impl Judged {
         }
         let program = args.command.remove(0);
         prepare_threads()?;
+        let run_as = run_as::run_as(&args.run_as)?;
+        check_open_files(args.nofile)?;
         let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
         let wanted = resolve(&args.listen).await?;
         refuse_both(&passed, &wanted)?;
@@ -112,6 +117,7 @@ impl Judged {
             wanted,
             readiness,
             probes,
+            run_as,
         })
     }
 
@@ -132,6 +138,8 @@ impl Judged {
             .readiness(self.readiness)
             .stop_signal(args.stop_signal)
             .drain_time(args.drain_time)
+            .run_as(self.run_as)
+            .open_files(args.nofile)
             .memory_guard(args.policy.memory_guard.into())
             .end_is_final(args.policy.on_exit == OnExit::Stop)
             .output(output)
@@ -147,6 +155,20 @@ impl Judged {
             .watch(watch)
             .rescan(rescan_interval.0);
         Ok((order.of(supervisor), addresses))
+    }
+}
+
+/// Refuses a limit of open files above the hard one, unless it stands for the hard one.
+fn check_open_files(wanted: Option<u64>) -> Result<(), Fatal> {
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    match (wanted, hard) {
+        (Some(wanted), Some(hard)) if wanted > hard && wanted != u64::MAX => {
+            Err(Fatal::usage(format_args!(
+                "--nofile {wanted} is above the hard limit of open files, which is {hard}: give `max`, or \
+                 raise the hard limit (LimitNOFILE= of a systemd unit, --ulimit of a container)"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, TerminationError, termination_message};
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyBuilder, EnvoyConfig, HungAction, StopOptions, Watchdog};
-use handover_process::OutputSink;
+use handover_process::{OutputSink, RunAs};
 use handover_supervisor::control::Directory;
 use handover_supervisor::operator::OnTerminate;
 use handover_supervisor::{ServiceManager, Signals, Supervisor};
@@ -23,6 +23,7 @@ use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use super::order::Order;
+use super::run_as;
 use super::status_address;
 use super::verify;
 use crate::cli::policy::OnExit;
@@ -119,6 +120,7 @@ async fn prepare(
     let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
     // What was typed is judged before anything is bound or written.
     let limit = termination_drain(&args)?;
+    let run_as = run_as::run_as(&args.run_as)?;
     let probes = verify::probes(&args.policy.probation).await?;
     let binary = envoy_binary(&args.envoy.envoy_path)?;
     let arguments = arguments(&args).await;
@@ -158,10 +160,13 @@ async fn prepare(
     let stand_in = match (fallback, &last_good) {
         // Without a store it was refused before.
         (Fallback::Nothing, _) | (Fallback::LastKnownGood, None) => None,
-        (Fallback::LastKnownGood, Some(store)) => stand_in(&file, &binary, &checked, store).await?,
+        (Fallback::LastKnownGood, Some(store)) => {
+            stand_in(&file, &binary, &checked, store, &run_as).await?
+        }
     };
     let envoy = envoy(&args, binary, limit, output)?
         .args(arguments)
+        .run_as(run_as)
         .run_dir(run_dir)
         .lock_dir(lock_dir)
         .last_good(last_good)
@@ -204,6 +209,7 @@ pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
         .or_exit(ExitCode::USAGE)?;
     verify::judge(&args.policy.probation, args.max_error_rise.is_some())?;
     base_id(args)?;
+    run_as::judge(&args.run_as)?;
     if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
         return Err(Fatal::usage(
             "--fallback last-known-good needs --state-dir, where that configuration is kept",
@@ -327,10 +333,11 @@ async fn stand_in(
     binary: &Path,
     args: &EnvoyArgs,
     store: &LastKnownGood,
+    run_as: &RunAs,
 ) -> Result<Option<Arc<EnvoyConfig>>, Fatal> {
     let problem = match file.read().await {
         Err(error) => format!("{error:#}"),
-        Ok(config) => match file.verdict(binary, args, &config).await? {
+        Ok(config) => match file.verdict(binary, args, &config, run_as).await? {
             Verdict::Rejected { message } => format!("{}: {message}", file.path().display()),
             // Without a verdict the start itself will tell.
             Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),

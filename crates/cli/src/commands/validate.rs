@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::validate::{ValidateError, Verdict};
+use handover_process::RunAs;
 use tracing::Level;
 
 use super::envoy_args::node_options;
@@ -28,7 +29,10 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let arguments = EnvoyArgs::new(options).or_exit(ExitCode::USAGE)?;
     // What `run` asks for beyond Envoy comes first: its errors have a remedy.
     let config = file.read().await.map_err(Fatal::not_read)?;
-    match file.verdict(&binary, &arguments, &config).await? {
+    match file
+        .verdict(&binary, &arguments, &config, &RunAs::new())
+        .await?
+    {
         Verdict::Valid => {
             let path = escaped(&path.display().to_string(), &[]);
             for limits in [

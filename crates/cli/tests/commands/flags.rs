@@ -86,6 +86,36 @@ fn retries_come_after_doubling_pauses_up_to_the_longest() {
 }
 
 #[test]
+fn jitter_shortens_pauses_at_random() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [
+        "--max-retries",
+        "3",
+        "--retry-interval",
+        "100ms",
+        "--retry-max-interval",
+        "100ms",
+        "--retry-jitter",
+        "100%",
+    ];
+    for mut running in both(dir.path(), "fails", &flags) {
+        assert_eq!(running.code(), 69);
+        let all = running.stderr.all();
+        let told = all.iter().filter_map(|line| {
+            let (_, after) = line.split_once("trying the configuration again in ")?;
+            let (pause, _) = after.split_once(',')?;
+            Some(humantime::parse_duration(pause).unwrap())
+        });
+        let pauses: Vec<_> = told.collect();
+        assert_eq!(pauses.len(), 3, "{all:#?}");
+        let full = Duration::from_millis(100);
+        assert!(pauses.iter().all(|pause| *pause <= full), "{pauses:?}");
+        // That all three random numbers leave the pauses as they are happens once in a million runs.
+        assert!(pauses.iter().any(|pause| *pause < full), "{pauses:?}");
+    }
+}
+
+#[test]
 fn the_end_of_the_process_is_the_end_where_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     for mut running in both(dir.path(), "fails", &["--on-exit", "stop"]) {

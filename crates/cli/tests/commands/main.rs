@@ -31,6 +31,7 @@ mod print_command;
 mod probation;
 mod readiness;
 mod recorder;
+mod run_as;
 mod service_manager;
 mod shortages;
 mod signals;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use handover_process::memory::Guard as MemoryGuard;
-use handover_process::{Line, OutputSink};
+use handover_process::{Line, OutputSink, RunAs};
 
 use super::{Envoy, EnvoySettings, SetupError, StopOptions, Watchdog};
 use crate::admin::LivePoll;
@@ -49,6 +49,7 @@ impl Envoy {
                 run_dir: PathBuf::new(),
                 lock_dir: PathBuf::new(),
                 run_dir_group: None,
+                run_as: RunAs::new(),
                 output: Arc::new(|_: &Line<'_>| {}),
                 live_poll: LivePoll::default(),
                 stop: StopOptions::default(),
@@ -99,6 +100,14 @@ impl EnvoyBuilder {
     /// user. Default: none.
     pub fn run_dir_group(mut self, group: impl Into<Option<u32>>) -> Self {
         self.settings.run_dir_group = group.into();
+        self
+    }
+
+    /// Sets the user, the groups and the capabilities of Envoy, also when it validates a configuration or
+    /// reports its version. Another user can read its configuration by [`run_dir_group`](Self::run_dir_group),
+    /// which is the group of that user unless it is set. Default: those of this process.
+    pub fn run_as(mut self, run_as: RunAs) -> Self {
+        self.settings.run_as = run_as;
         self
     }
 
@@ -192,6 +201,9 @@ impl EnvoyBuilder {
     /// [`SetupError`]; nothing is left behind then.
     pub fn build(self) -> Result<Envoy, SetupError> {
         let mut settings = self.settings;
+        if settings.run_as.changes_user() && settings.run_dir_group.is_none() {
+            settings.run_dir_group = settings.run_as.group();
+        }
         let mut temporary = None;
         settings.run_dir = match self.run_dir {
             Some(run_dir) => run_dir,

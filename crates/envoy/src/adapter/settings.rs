@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_process::OutputSink;
 use handover_process::memory::Guard as MemoryGuard;
+use handover_process::{OutputSink, RunAs};
 
 use super::Watchdog;
 use crate::admin::{Exclude, LivePoll};
@@ -30,6 +30,8 @@ pub(super) struct EnvoySettings {
     pub(super) run_dir: PathBuf,
     /// The group that may read the configurations there, for an Envoy that runs as another user.
     pub(super) run_dir_group: Option<u32>,
+    /// Who Envoy runs as.
+    pub(super) run_as: RunAs,
     /// The directory of the base-id locks, which agents on one host must share.
     pub(super) lock_dir: PathBuf,
     /// Where the output of every epoch goes.

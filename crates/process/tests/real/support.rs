@@ -16,7 +16,7 @@ pub(crate) fn helper(arguments: &[&str]) -> Command {
 }
 
 /// Where Cargo puts the example that is the helper: `examples` beside the directory of this test.
-fn helper_path() -> PathBuf {
+pub(crate) fn helper_path() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().with_file_name("examples");
     let path = path.join("process-test-helper");

@@ -25,7 +25,7 @@ use super::side_by_side::begin_beside;
 use crate::bootstrap::wait_for_first_resources;
 use crate::rejection_reason::{Listening, RejectionReason};
 use crate::validate::{overlay_arguments, validate_with};
-use crate::version::{BinaryError, check_binary, hot_restart_version};
+use crate::version::{BinaryError, check_binary, hot_restart_version_as};
 
 /// Validates the configuration where an older epoch would suffer from a bad one, and starts Envoy with
 /// it, as it is for this epoch.
@@ -79,6 +79,7 @@ pub(super) async fn launch(
         .label("envoy")
         // Envoy asks for the same by itself; this covers the moments before it does.
         .death_signal(Signal::TERM)
+        .run_as(settings.run_as.clone())
         .shared_output(Arc::new(Listening {
             heard: heard.clone(),
             sink: Arc::clone(&settings.output),
@@ -187,7 +188,10 @@ impl Starting<'_> {
     async fn succession(&self, older: &EnvoyProcess) -> Result<Succession, EnvoyFailed> {
         let running = older.hot_restart_version();
         let found = match needs_version(running, older.binary == self.binary) {
-            true => Some(hot_restart_version(&self.envoy.settings.binary).await?),
+            true => {
+                let settings = &self.envoy.settings;
+                Some(hot_restart_version_as(&settings.binary, &settings.run_as).await?)
+            }
             false => None,
         };
         let [old, new] = [&older.config, self.config].map(|config| &config.bootstrap().listeners);
@@ -224,9 +228,11 @@ impl Starting<'_> {
                 }
                 Step::Validate => {
                     let gate = gate.as_ref().filter(|_| preparation.is_gated());
-                    let (binary, args) = (&envoy.settings.binary, &envoy.args);
+                    let (settings, args) = (&envoy.settings, &envoy.args);
+                    let (binary, run_as) = (&settings.binary, &settings.run_as);
+                    let overlay = gate.map(Gate::overlay);
                     let began = Instant::now();
-                    let verdict = validate_with(binary, args, &file, gate.map(Gate::overlay)).await;
+                    let verdict = validate_with(binary, args, &file, overlay, run_as).await;
                     let took = began.elapsed();
                     envoy.observer.tell(Observed::Validated { epoch, took });
                     let mut last = envoy.last_valid.lock().await;

@@ -1,0 +1,98 @@
+//! Envoy as another user than `handover run`: the configuration, the shared memory, the sockets of the hot
+//! restart and the signals cross the border between the two.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use handover_test_support::load::{Load, Mix};
+use handover_test_support::process_tag::children_of;
+use handover_test_support::require_envoy;
+use handover_test_support::stranger::may_run;
+use handover_test_support::supervisor::Signal;
+
+use crate::world::{LIMIT, Site};
+
+const NOBODY: [&str; 4] = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+
+const USER: [&str; 4] = ["--user", "65534", "--group", "65534"];
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+/// The value of a line in the status of each Envoy.
+fn status(supervisor: u32, name: &str) -> Vec<String> {
+    let envoys = children_of(supervisor).into_iter();
+    let of_envoy = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let lines = status.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix(name));
+        let words = values.next()?.split_whitespace().collect::<Vec<_>>();
+        Some(words.join(" "))
+    };
+    envoys.filter_map(|envoy| of_envoy(envoy.pid)).collect()
+}
+
+#[tokio::test]
+async fn envoy_hands_over_as_another_user_who_keeps_one_capability_and_loses_nothing() {
+    const TEST: &str = "proof::other_user::envoy_hands_over_as_another_user_who_keeps_one_capability_and_loses_nothing";
+    let envoy = require_envoy!();
+    if !may_run(TEST, &NOBODY, &[&envoy]) {
+        return;
+    }
+    let site = Site::new();
+    site.write("v0");
+    mode(site.dir.path(), 0o755);
+    // The user reads the copy of each epoch only.
+    mode(&site.file(), 0o600);
+    let mut supervisor = site
+        .launch(&envoy)
+        .args(USER)
+        .args(["--ambient-caps", "CAP_NET_BIND_SERVICE"])
+        .start();
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    let user = "65534 65534 65534 65534";
+    assert_eq!(status(supervisor.pid(), "Uid:"), [user]);
+    assert_eq!(status(supervisor.pid(), "Gid:"), [user]);
+    assert_eq!(status(supervisor.pid(), "Groups:"), [""]);
+    assert_eq!(status(supervisor.pid(), "CapEff:"), ["0000000000000400"]);
+    let load = Load::start(site.listener.addr(), Mix::default());
+    site.write("v1");
+    mode(&site.file(), 0o600);
+    supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    supervisor.wait_for_line("epoch 0 ended", LIMIT);
+    let [envoy] = &children_of(supervisor.pid())[..] else {
+        panic!("one Envoy runs");
+    };
+    assert_eq!(status(supervisor.pid(), "Uid:"), [user]);
+    load.stop().await.assert_no_loss();
+    let envoy = envoy.pid;
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    assert!(!Path::new(&format!("/proc/{envoy}")).exists());
+    site.assert_nothing_left();
+}
+
+/// The shared memory of the last run belongs to another user, who may not even remove it.
+#[test]
+fn envoy_as_another_user_follows_on_one_as_root_that_was_killed() {
+    const TEST: &str =
+        "proof::other_user::envoy_as_another_user_follows_on_one_as_root_that_was_killed";
+    let envoy = require_envoy!();
+    if !may_run(TEST, &NOBODY, &[&envoy]) {
+        return;
+    }
+    let site = Site::new();
+    site.write("v0");
+    mode(site.dir.path(), 0o755);
+    let mut killed = site.launch(&envoy).start();
+    killed.wait_for_line("epoch 0 is live", LIMIT);
+    killed.signal(Signal::KILL);
+    killed.wait_exit(LIMIT);
+    let mut supervisor = site.launch(&envoy).args(USER).start();
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    site.assert_nothing_left();
+}
