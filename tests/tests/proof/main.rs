@@ -24,6 +24,7 @@ mod memory;
 mod metrics;
 mod mistakes;
 mod order;
+mod overlay;
 mod page;
 mod places;
 mod readiness;

@@ -19,10 +19,11 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 45] = [
+const SHOWN: [&str; 46] = [
     "abort_grace",
     "base_id",
     "concurrency",
+    "config_overlay",
     "config_path",
     "drain_exclude_listener",
     "drain_exclude_port",
