@@ -12,7 +12,7 @@
 
 mod admin_paths;
 mod drain_timeouts;
-mod events;
+pub(crate) mod events;
 mod first_resources;
 mod long_streams;
 mod position;

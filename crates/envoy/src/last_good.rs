@@ -320,14 +320,19 @@ fn parts(path: &Path, mut bytes: Vec<u8>) -> Result<(About, Vec<u8>), LastGoodEr
 /// Returns the configuration that the parts of the file stand for.
 fn understood(path: &Path, about: About, content: Vec<u8>) -> Result<LastGood, LastGoodError> {
     let source = Path::new(&about.source);
-    // A template is kept as it was rendered, under its own name.
-    let format = [Format::of(source), Format::of_template(source)]
-        .into_iter()
-        .find(|format| name(*format) == about.format)
-        .ok_or_else(|| {
-            let why = format!("{} is not {}", about.source, about.format);
-            damaged(path, one_line(&why))
-        })?;
+    // A template is kept as it was rendered, under its own name. What overlays were merged to is YAML
+    // under the name of any file.
+    let format = [
+        Format::of(source),
+        Format::of_template(source),
+        Format::Yaml,
+    ]
+    .into_iter()
+    .find(|format| name(*format) == about.format)
+    .ok_or_else(|| {
+        let why = format!("{} is not {}", about.source, about.format);
+        damaged(path, one_line(&why))
+    })?;
     let config = EnvoyConfig::parse_as(source, content, format).map_err(|source| {
         let path = path.to_owned();
         LastGoodError::Unusable { path, source }

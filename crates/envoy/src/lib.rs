@@ -70,6 +70,7 @@ pub mod failure;
 pub mod files;
 pub mod hot_restart;
 pub mod last_good;
+pub mod overlay;
 pub mod report;
 mod syn_filter;
 #[cfg(feature = "template")]

@@ -25,6 +25,7 @@ mod metrics;
 mod mistakes;
 mod order;
 mod other_user;
+mod overlay;
 mod page;
 mod places;
 mod readiness;

@@ -19,11 +19,12 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 50] = [
+const SHOWN: [&str; 51] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
     "concurrency",
+    "config_overlay",
     "config_path",
     "drain_exclude_listener",
     "drain_exclude_port",

@@ -22,6 +22,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "config-overlay",
+        "proof::overlay::an_overlay_is_merged_and_its_change_alone_is_one_hand_over",
+    ),
+    (
+        "run",
         "template",
         "proof::template::a_template_is_rendered_for_each_epoch_and_changes_only_with_the_file",
     ),
@@ -595,6 +600,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "validate",
         "config-path",
         "proof::validate::a_good_configuration_is_valid_and_a_bad_one_is_told_in_one_line",
+    ),
+    (
+        "validate",
+        "config-overlay",
+        "commands::template::overlays_are_merged_and_rendered_like_the_file",
     ),
     (
         "validate",

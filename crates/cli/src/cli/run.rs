@@ -250,6 +250,18 @@ pub(crate) struct EnvoyArgs {
     #[arg(long, value_name = "FILE", env = "HANDOVER_CONFIG_PATH")]
     pub(crate) config_path: PathBuf,
 
+    /// Merge this YAML or JSON file over the configuration. Repeat it for more, merged in this order.
+    ///
+    /// Mappings are merged, lists get more entries, other values are replaced, and null removes a field;
+    /// see docs/overlays.md. The file is watched like the configuration. With --template it is rendered too.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HANDOVER_CONFIG_OVERLAY",
+        value_delimiter = ','
+    )]
+    pub(crate) config_overlay: Vec<PathBuf>,
+
     /// Render the configuration file as a Jinja template first; see docs/templates.md.
     ///
     /// A template can use `env.NAME`, `epoch`, `node_id` (of --service-node), `private_ips` and
@@ -285,8 +297,10 @@ pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
 
-    /// Print the rendered template as epoch 0 would get it. Envoy is not asked.
-    #[arg(long, env = "HANDOVER_PRINT", requires = "template")]
+    /// Print the rendered or merged text as epoch 0 would get it. Envoy is not asked.
+    ///
+    /// It needs --template or --config-overlay. Otherwise Envoy gets the file as it is.
+    #[arg(long, env = "HANDOVER_PRINT")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) print: bool,
 

@@ -132,7 +132,7 @@ fn log(finding: &Finding) {
 async fn configuration(file: &ConfigFile) -> Known<ConfigurationFacts> {
     let limit = if file.is_template() { RENDER } else { READ };
     let read = async {
-        if file.is_template() {
+        if file.is_derived() {
             let config = file.read().await?;
             return Ok(offload(move || config_facts(&config)).await?);
         }
@@ -214,6 +214,7 @@ pub(super) fn places(
     unit: Option<String>,
 ) -> Places {
     let mut watched = vec![args.envoy.config_path.clone()];
+    watched.extend(args.envoy.config_overlay.iter().cloned());
     watched.extend(args.watched.watch.iter().cloned());
     Places {
         watched,

@@ -1,4 +1,4 @@
-//! Where the configuration of Envoy comes from: a file, or a template.
+//! Where the configuration of Envoy comes from: a file or a template, and the overlays over it.
 
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt as _;
@@ -32,6 +32,8 @@ use crate::fatal::{Fatal, OrExit as _};
 #[derive(Clone, Debug)]
 pub(super) struct ConfigFile {
     path: PathBuf,
+    /// What is merged over it, in this order.
+    overlays: Vec<PathBuf>,
     template: bool,
     node_id: Option<String>,
 }
@@ -40,6 +42,7 @@ impl ConfigFile {
     pub(super) fn new(file: &run::EnvoyArgs, node: &NodeArgs) -> Self {
         Self {
             path: file.config_path.clone(),
+            overlays: file.config_overlay.clone(),
             template: file.template,
             node_id: node.service_node.clone(),
         }
@@ -49,6 +52,7 @@ impl ConfigFile {
     pub(super) fn plain(path: PathBuf) -> Self {
         Self {
             path,
+            overlays: Vec::new(),
             template: false,
             node_id: None,
         }
@@ -56,6 +60,22 @@ impl ConfigFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file as it is named to people, with its overlays.
+    pub(super) fn name(&self) -> String {
+        let overlays = self.overlays.iter();
+        let overlays: Vec<_> = overlays.map(|path| path.display().to_string()).collect();
+        let path = self.path.display();
+        match overlays.is_empty() {
+            true => path.to_string(),
+            false => format!("{path} with {}", overlays.join(", ")),
+        }
+    }
+
+    /// Whether Envoy gets another text than that of the file.
+    pub(super) fn is_derived(&self) -> bool {
+        self.template || !self.overlays.is_empty()
     }
 
     /// Whether it is rendered first.
@@ -72,36 +92,54 @@ impl ConfigFile {
     /// addresses that it waits for, and a process that renders is killed.
     pub(super) async fn read(&self) -> anyhow::Result<EnvoyConfig> {
         if self.template {
-            let (template, inputs) = self.template().await?;
-            return Ok(EnvoyConfig::render_by(&renderer(), &template, &inputs).await?);
+            let Templates {
+                main,
+                overlays,
+                inputs,
+            } = self.templates().await?;
+            let renderer = renderer();
+            let config = EnvoyConfig::render_merged_by(&renderer, &main, &overlays, &inputs);
+            return Ok(config.await?);
         }
-        let path = self.path.clone();
-        beside_the_loop(move |unwanted| Ok(EnvoyConfig::read_unless(&path, unwanted)?)).await
-    }
-
-    /// What epoch 0 would read, whether it is a configuration or not.
-    pub(super) async fn rendered(&self) -> anyhow::Result<String> {
-        let (template, inputs) = self.template().await?;
-        let inputs = template::Inputs {
-            epoch: Some(0),
-            ..inputs
-        };
-        Ok(renderer().render(&template, &inputs).await?)
-    }
-
-    /// The template and what it may use.
-    async fn template(&self) -> anyhow::Result<(Template, template::Inputs)> {
-        let file = self.clone();
-        beside_the_loop(move |_| {
-            let template = Template::read(&file.path)?;
-            let inputs = file.inputs(&template);
-            Ok((template, inputs))
+        let (path, overlays) = (self.path.clone(), self.overlays.clone());
+        beside_the_loop(move |unwanted| {
+            Ok(EnvoyConfig::read_merged_unless(&path, &overlays, unwanted)?)
         })
         .await
     }
 
-    /// What Envoy says of the file, which has just been read as `config`. What was rendered is asked
-    /// about in a copy.
+    /// What epoch 0 would read. A template without overlays need not be a configuration.
+    pub(super) async fn text(&self) -> anyhow::Result<Vec<u8>> {
+        if !self.template || !self.overlays.is_empty() {
+            return Ok(self.read().await?.content().to_vec());
+        }
+        let Templates { main, inputs, .. } = self.templates().await?;
+        let inputs = template::Inputs {
+            epoch: Some(0),
+            ..inputs
+        };
+        Ok(renderer().render(&main, &inputs).await?.into_bytes())
+    }
+
+    /// The templates and what they may use.
+    async fn templates(&self) -> anyhow::Result<Templates> {
+        let file = self.clone();
+        beside_the_loop(move |_| {
+            let main = Template::read(&file.path)?;
+            let overlays = file.overlays.iter().map(|path| Template::read(path));
+            let overlays = overlays.collect::<Result<Vec<_>, _>>()?;
+            let inputs = file.inputs(&main, &overlays);
+            Ok(Templates {
+                main,
+                overlays,
+                inputs,
+            })
+        })
+        .await
+    }
+
+    /// What Envoy says of the file, which has just been read as `config`. What was rendered or merged is
+    /// asked about in a copy.
     pub(super) async fn verdict(
         &self,
         binary: &Path,
@@ -109,7 +147,7 @@ impl ConfigFile {
         config: &EnvoyConfig,
         run_as: &RunAs,
     ) -> Result<Verdict, Fatal> {
-        if !self.template && !run_as.changes_user() {
+        if !self.is_derived() && !run_as.changes_user() {
             return Ok(validate(binary, args, &self.path).await);
         }
         let made = TemporaryRunDir::create(&tempfile::env::temp_dir())
@@ -127,26 +165,30 @@ impl ConfigFile {
 
     /// The format in which Envoy reads it.
     pub(super) fn format(&self) -> Format {
-        if self.template {
+        if !self.overlays.is_empty() {
+            // What is merged is YAML.
+            Format::Yaml
+        } else if self.template {
             Format::of_template(&self.path)
         } else {
             Format::of(&self.path)
         }
     }
 
-    /// What the template may use. It waits for an address of the node, where it is asked for.
-    fn inputs(&self, template: &Template) -> template::Inputs {
+    /// What the templates may use. It waits for an address of the node, where it is asked for.
+    fn inputs(&self, main: &Template, overlays: &[Template]) -> template::Inputs {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let mut addresses = Vec::new();
-        if template.mentions("private_ips") {
+        let mut templates = std::iter::once(main).chain(overlays);
+        if templates.any(|template| template.mentions("private_ips")) {
             let found = wait_here(private_ips(Some(ADDRESS_LIMIT)));
             addresses = found.map(|found| found.addresses).unwrap_or_default();
             if addresses.is_empty() {
                 tracing::warn!(
                     "this node has no address after {ADDRESS_LIMIT:?}, so `private_ips` is empty in {}",
-                    self.path.display()
+                    self.name()
                 );
             }
         }
@@ -158,6 +200,13 @@ impl ConfigFile {
             resolver: Some(Arc::new(|host| Ok(wait_here(resolve_addr(host))??))),
         }
     }
+}
+
+/// The template of a configuration and those of its overlays, with what they may use.
+struct Templates {
+    main: Template,
+    overlays: Vec<Template>,
+    inputs: template::Inputs,
 }
 
 /// This program, as it renders templates.
@@ -199,8 +248,8 @@ fn wait_here<F: Future>(future: F) -> std::io::Result<F::Output> {
 /// The configuration of a supervised Envoy, and the other files that it reads.
 pub(super) struct ConfigSource {
     file: ConfigFile,
-    /// As the files are told by their full paths.
-    absolute: PathBuf,
+    /// The file and its overlays, as the watched files are told: by their full paths.
+    absolute: Vec<PathBuf>,
     stand_in: Option<Arc<EnvoyConfig>>,
     /// The first configuration that was read, for whoever looks at it beside the start.
     first: Arc<OnceLock<Arc<EnvoyConfig>>>,
@@ -212,7 +261,9 @@ impl ConfigSource {
     /// With a configuration to start with in place of the file, if that cannot be used.
     pub(super) fn new(file: ConfigFile, stand_in: Option<Arc<EnvoyConfig>>) -> Self {
         // Without a working directory the path cannot be watched either, and that is told.
-        let absolute = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let files = std::iter::once(&file.path).chain(&file.overlays);
+        let absolute = files.map(absolute).collect();
         Self {
             file,
             absolute,
@@ -251,14 +302,14 @@ impl Source for ConfigSource {
         })
     }
 
-    /// A digest of all watched files but the configuration itself.
+    /// A digest of all watched files but the configuration and its overlays, which are told by their text.
     fn inputs(&self, files: &Files) -> Inputs {
         let Some(snapshot) = files.snapshot() else {
             return Inputs::default();
         };
         let mut hasher = Hasher::default();
         let others = snapshot.files().iter();
-        for (path, state) in others.filter(|(path, _)| **path != self.absolute) {
+        for (path, state) in others.filter(|(path, _)| !self.absolute.contains(path)) {
             hasher.field(path.as_os_str().as_bytes());
             match state {
                 FileState::Present { digest, .. }

@@ -145,6 +145,7 @@ async fn prepare(
     let lock_dir = locks.path().to_owned();
     let policy = args.policy.policy(Some(limit));
     let mut watched = vec![args.envoy.config_path.clone()];
+    watched.extend(args.envoy.config_overlay.iter().cloned());
     watched.extend(args.watched.watch.iter().cloned());
     let rescan = args.watched.rescan_interval.0;
     let file = ConfigFile::new(&args.envoy, &args.node);
@@ -338,7 +339,7 @@ async fn stand_in(
     let problem = match file.read().await {
         Err(error) => format!("{error:#}"),
         Ok(config) => match file.verdict(binary, args, &config, run_as).await? {
-            Verdict::Rejected { message } => format!("{}: {message}", file.path().display()),
+            Verdict::Rejected { message } => format!("{}: {message}", file.name()),
             // Without a verdict the start itself will tell.
             Verdict::Valid | Verdict::CouldNotRun(_) => return Ok(None),
         },

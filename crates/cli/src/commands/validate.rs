@@ -18,10 +18,15 @@ use crate::logging::journal;
 
 pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
     let file = ConfigFile::new(&args.envoy, &args.node);
-    let path = file.path();
+    let name = file.name();
     if args.print {
-        let text = file.rendered().await.map_err(Fatal::not_read)?;
-        print_bytes(text.as_bytes())?;
+        if !file.is_derived() {
+            return Err(Fatal::usage(
+                "--print needs --template or --config-overlay: without them, Envoy gets the file as it is",
+            ));
+        }
+        let text = file.text().await.map_err(Fatal::not_read)?;
+        print_bytes(&text)?;
         return Ok(ExitCode::CLEAN);
     }
     let binary = envoy_binary(&args.envoy.envoy_path)?;
@@ -34,7 +39,7 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
         .await?
     {
         Verdict::Valid => {
-            let path = escaped(&path.display().to_string(), &[]);
+            let name = escaped(&name, &[]);
             for limits in [
                 config.admin_limits(),
                 config.bootstrap().stats.hidden_evidence(),
@@ -42,16 +47,16 @@ pub(super) async fn run(args: ValidateArgs) -> Result<ExitCode, Fatal> {
             .into_iter()
             .flatten()
             {
-                let warning = format!("warning: {path}: {limits}");
+                let warning = format!("warning: {name}: {limits}");
                 let warning = journal::lines_for_stderr(&warning, Level::WARN);
                 // Nobody reads it where standard error is closed, and the verdict is the same.
                 let _unread = writeln!(std::io::stderr(), "{warning}");
             }
-            print(format_args!("{path}: valid"))?;
+            print(format_args!("{name}: valid"))?;
             Ok(ExitCode::CLEAN)
         }
         Verdict::Rejected { message } => {
-            let error = anyhow::anyhow!("{}: {message}", path.display());
+            let error = anyhow::anyhow!("{name}: {message}");
             Err(Fatal::new(ExitCode::CONFIG, error))
         }
         Verdict::CouldNotRun(ValidateError::Binary(error)) => {

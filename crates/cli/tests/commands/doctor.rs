@@ -98,6 +98,21 @@ fn a_good_configuration_has_no_finding() {
 }
 
 #[test]
+fn overlays_count_into_what_is_examined() {
+    let site = Site::new();
+    let vendor = site.dir.path().join("vendor.yaml");
+    std::fs::write(&vendor, "node: {id: x}\n").unwrap();
+    let (_, report) = site.examine(&vendor, &[], &[]);
+    assert_eq!(severity(&report, "configuration"), "error", "{report}");
+    let ours = site.path();
+    let flags = ["--config-overlay", ours.to_str().unwrap()];
+    let (_, report) = site.examine(&vendor, &flags, &[]);
+    for name in OF_THE_CONFIGURATION {
+        assert_eq!(severity(&report, name), "information", "{report}");
+    }
+}
+
+#[test]
 fn a_bad_configuration_has_errors_with_value_reason_and_remedy() {
     let site = Site::new();
     let bad = site.good.replacen(
@@ -351,7 +366,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     let (dir, path) = (site.dir.path(), site.path());
     let (dir, path) = (dir.to_str().unwrap(), path.to_str().unwrap());
     let line = format!(
-        "doctor --all --config-path {path} --template --envoy-path /bin/true --base-id 77777 --drain-time 20s \
+        "doctor --all --config-path {path} --config-overlay {path} --template --envoy-path /bin/true --base-id 77777 --drain-time 20s \
          --parent-shutdown-time 30s --watch {dir} --rescan-interval none --watch-binary --concurrency 2 \
          --run-dir {dir} --run-dir-group 0 --lock-dir {dir}/locks --state-dir {dir} --record no \
          --fallback last-known-good --termination-log {dir}/log --hung-after 5s --on-hung report \

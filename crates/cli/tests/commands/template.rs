@@ -54,6 +54,71 @@ last line without an end";
     ");
 }
 
+/// The overlay has the extension of a template, and the number of the epoch.
+#[test]
+fn overlays_are_merged_and_rendered_like_the_file() {
+    let admin = "admin: {address: {pipe: {path: /run/{{ env.NAME_OF_TEST }}.sock}}}";
+    let main = Template::new("envoy.yaml", admin);
+    let first = Template::new(
+        "first.json.j2",
+        r#"{"node": {"id": "{{ node_id }}-{{ epoch }}"}}"#,
+    );
+    let second = Template::new("second.yaml", "node: {cluster: c}\n");
+    let overlays = [first.path(), second.path()];
+    let [first, second] = overlays.each_ref().map(|path| path.to_str().unwrap());
+    let node = ["--service-node", "front-1"];
+    let flags = ["--config-overlay", first, "--config-overlay", second];
+    let flags: Vec<_> = flags.into_iter().chain(node).collect();
+    let env = [("NAME_OF_TEST", "a")];
+    let output = printed(&main.path(), &env, &flags);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let merged = stdout(&output);
+    insta::assert_snapshot!(merged, @r#"
+    admin:
+      address:
+        pipe:
+          path: /run/a.sock
+    node:
+      id: "front-1-0"
+      cluster: c
+    "#);
+    // The variable has the same, with commas.
+    let both = format!("{first},{second}");
+    let env = [env[0], ("HANDOVER_CONFIG_OVERLAY", &*both)];
+    assert_eq!(stdout(&printed(&main.path(), &env, &node)), merged);
+    // An overlay that cannot be rendered is named.
+    std::fs::write(&overlays[1], "node: {{ nothing }}").unwrap();
+    let output = printed(&main.path(), &env, &node);
+    assert_eq!(output.status.code(), Some(65));
+    let named = format!("{second}, line 1: nothing is not known");
+    assert!(stderr(&output).contains(&named), "{}", stderr(&output));
+}
+
+/// The block that handover needs may be in the overlay, and an overlay that is missing is named.
+#[test]
+fn a_file_without_an_admin_block_gets_it_from_an_overlay() {
+    let main = Template::new("envoy.yaml", "node: {id: x}\n");
+    let ours = Template::new("ours.yaml", "admin: {address: {pipe: {path: /a}}}\n");
+    let (main, overlay) = (main.path(), ours.path());
+    let words = [
+        "validate",
+        "--print",
+        "--config-path",
+        main.to_str().unwrap(),
+        "--config-overlay",
+    ];
+    let printed = || output_of(words.into_iter().chain([overlay.to_str().unwrap()]));
+    let output = printed();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected = "node:\n  id: x\nadmin:\n  address:\n    pipe:\n      path: /a\n";
+    assert_eq!(stdout(&output), expected);
+    std::fs::remove_file(&overlay).unwrap();
+    let output = printed();
+    assert_eq!(output.status.code(), Some(65));
+    let named = format!("cannot read the overlay {}", overlay.display());
+    assert!(stderr(&output).contains(&named), "{}", stderr(&output));
+}
+
 #[test]
 fn the_addresses_are_those_that_private_ips_prints() {
     let addresses = stdout(&output_of(["private-ips", "--timeout", "0s"]));

@@ -14,6 +14,7 @@ use crate::bootstrap::{
     Bootstrap, BootstrapError, Format, ListenAddress, MAX_BYTES, asks_control_plane,
     fetches_clusters, fetches_listeners,
 };
+use crate::overlay::{Layer, OverlayError, merge};
 use handover_files::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
@@ -78,6 +79,9 @@ pub enum ConfigError {
         /// The path that is refused.
         refused: &'static str,
     },
+    /// Its overlays cannot be merged over it.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
 }
 
 impl EnvoyConfig {
@@ -98,24 +102,43 @@ impl EnvoyConfig {
     ///
     /// [`ConfigError`]; [`BootstrapError::Cancelled`] is the source where the flag was set.
     pub fn read_unless(path: &Path, cancelled: &AtomicBool) -> Result<Self, ConfigError> {
-        let failed = |source| ConfigError::Read {
+        Self::read_merged_unless(path, &[], cancelled)
+    }
+
+    /// Reads a configuration file, and merges overlays over it, one after the other; see
+    /// [`overlay`](crate::overlay). With any, the content is what they are merged to, in YAML, and the
+    /// configuration still has `path` as its source. Otherwise as [`read_unless`](Self::read_unless).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`]; [`ConfigError::Overlay`] names the overlay.
+    pub fn read_merged_unless(
+        path: &Path,
+        overlays: &[PathBuf],
+        cancelled: &AtomicBool,
+    ) -> Result<Self, ConfigError> {
+        let content = read_bytes(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
+        })?;
+        let format = Format::of(path);
+        if overlays.is_empty() {
+            return Self::parse_unless(path, content, format, cancelled);
+        }
+        let read = |path: &PathBuf| {
+            read_bytes(path).map_err(|source| OverlayError::Read {
+                path: path.clone(),
+                source,
+            })
         };
-        // One byte more than is accepted tells a file that is too large from one that just fits.
-        let limit = u64::try_from(MAX_BYTES)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        let file = File::open(path).map_err(failed)?;
-        // A buffer that grows by doubling takes up to three times the file for a moment.
-        let size = file.metadata().map_err(failed)?.len().min(limit);
-        let mut content = Vec::new();
-        content
-            .try_reserve_exact(usize::try_from(size.saturating_add(1)).unwrap_or(0))
-            .map_err(|error| failed(error.into()))?;
-        file.take(limit).read_to_end(&mut content).map_err(failed)?;
-        content.shrink_to_fit();
-        Self::parse_unless(path, content, Format::of(path), cancelled)
+        let contents = overlays.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let layers: Vec<_> = (overlays.iter().zip(&contents))
+            .map(|(path, content)| Layer::new(path, content, Format::of(path)))
+            .collect();
+        let base = Layer::new(path, &content, format);
+        let merged = merge(base, &layers, cancelled)?;
+        drop((content, contents));
+        Self::parse_unless(path, merged, Format::Yaml, cancelled)
     }
 
     /// Reads a configuration with this content, as if it came from the file `source`. The format is
@@ -222,6 +245,21 @@ impl EnvoyConfig {
     pub fn bootstrap(&self) -> &Bootstrap {
         &self.bootstrap
     }
+}
+
+/// The bytes of a file, and one more than is accepted of a file that is too large.
+fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let limit = u64::try_from(MAX_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let file = File::open(path)?;
+    // A buffer that grows by doubling takes up to three times the file for a moment.
+    let size = file.metadata()?.len().min(limit);
+    let mut content = Vec::new();
+    content.try_reserve_exact(usize::try_from(size.saturating_add(1)).unwrap_or(0))?;
+    file.take(limit).read_to_end(&mut content)?;
+    content.shrink_to_fit();
+    Ok(content)
 }
 
 impl PartialEq for EnvoyConfig {

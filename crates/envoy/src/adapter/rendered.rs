@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_core::Epoch;
@@ -17,6 +18,7 @@ use handover_runtime::offload::{OffloadError, offload};
 use super::config::{ConfigError, EnvoyConfig};
 use super::error::EnvoyFailed;
 use crate::bootstrap::Format;
+use crate::overlay::{Layer, merge};
 use crate::template::{Inputs, Renderer, Resolver, Template, TemplateError};
 
 /// Why a template gives no configuration that can be used.
@@ -37,7 +39,7 @@ pub enum RenderError {
 /// A template whose text may differ from epoch to epoch.
 #[derive(PartialEq, Eq)]
 pub(super) struct PerEpoch {
-    template: Template,
+    templates: Templates,
     env: BTreeMap<String, String>,
     node_id: Option<String>,
     private_ips: Vec<IpAddr>,
@@ -45,6 +47,26 @@ pub(super) struct PerEpoch {
     addresses: Addresses,
     /// The program that renders it, or `None` for a thread of this process.
     renderer: Option<Renderer>,
+}
+
+/// The template of a configuration, and those of its overlays.
+#[derive(Clone, PartialEq, Eq)]
+struct Templates {
+    main: Template,
+    overlays: Vec<Template>,
+}
+
+impl Templates {
+    fn new(main: &Template, overlays: &[Template]) -> Self {
+        Self {
+            main: main.clone(),
+            overlays: overlays.to_vec(),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Template> {
+        std::iter::once(&self.main).chain(&self.overlays)
+    }
 }
 
 /// What `EnvoyFailed::Render` takes as its source.
@@ -85,9 +107,9 @@ impl EnvoyConfig {
     /// # Ok::<(), handover_envoy::RenderError>(())
     /// ```
     pub fn render(template: &Template, inputs: &Inputs) -> Result<Self, RenderError> {
-        let addresses = Arc::default();
-        let config = rendered(template, &first(inputs, &addresses))?;
-        Ok(config.for_each_epoch(template, inputs, &addresses, None))
+        let (templates, addresses) = (Templates::new(template, &[]), Arc::default());
+        let config = rendered(&templates, &first(inputs, &addresses))?;
+        Ok(config.for_each_epoch(templates, inputs, &addresses, None))
     }
 
     /// Renders a template in a process of its own; see [`Renderer`]. Each epoch's text is rendered by
@@ -109,23 +131,46 @@ impl EnvoyConfig {
         template: &Template,
         inputs: &Inputs,
     ) -> Result<Self, RenderError> {
-        let addresses = Arc::default();
-        let config = rendered_by(renderer, template, &first(inputs, &addresses)).await?;
-        Ok(config.for_each_epoch(template, inputs, &addresses, Some(renderer)))
+        Self::render_merged_by(renderer, template, &[], inputs).await
+    }
+
+    /// Renders a template and its overlays, each in a process of its own, and merges the overlays over it,
+    /// one after the other; see [`overlay`](crate::overlay). Otherwise as [`render_by`](Self::render_by).
+    ///
+    /// # Errors
+    ///
+    /// As for [`render`](Self::render); [`ConfigError::Overlay`] where they cannot be merged.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without its I/O driver or its timer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future kills the process.
+    pub async fn render_merged_by(
+        renderer: &Renderer,
+        template: &Template,
+        overlays: &[Template],
+        inputs: &Inputs,
+    ) -> Result<Self, RenderError> {
+        let (templates, addresses) = (Templates::new(template, overlays), Arc::default());
+        let config = rendered_by(renderer, &templates, &first(inputs, &addresses)).await?;
+        Ok(config.for_each_epoch(templates, inputs, &addresses, Some(renderer)))
     }
 
     /// The same configuration, which knows how each epoch gets a text of its own where it has one.
     fn for_each_epoch(
         mut self,
-        template: &Template,
+        templates: Templates,
         inputs: &Inputs,
         addresses: &Mutex<Addresses>,
         renderer: Option<&Renderer>,
     ) -> Self {
-        if template.mentions("epoch") {
+        if templates.all().any(|template| template.mentions("epoch")) {
             let addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
             self.per_epoch = Some(Arc::new(PerEpoch {
-                template: template.clone(),
+                templates,
                 env: inputs.env.clone(),
                 node_id: inputs.node_id.clone(),
                 private_ips: inputs.private_ips.clone(),
@@ -151,9 +196,9 @@ impl PerEpoch {
     async fn render(self: Arc<Self>, epoch: u32) -> Result<EnvoyConfig, RenderFailed> {
         if let Some(renderer) = &self.renderer {
             let inputs = self.inputs(epoch);
-            return Ok(rendered_by(renderer, &self.template, &inputs).await?);
+            return Ok(rendered_by(renderer, &self.templates, &inputs).await?);
         }
-        let rendering = move || rendered(&self.template, &self.inputs(epoch));
+        let rendering = move || rendered(&self.templates, &self.inputs(epoch));
         Ok(offload(rendering).await??)
     }
 
@@ -196,25 +241,45 @@ pub(super) async fn for_epoch(
     }
 }
 
-fn rendered(template: &Template, inputs: &Inputs) -> Result<EnvoyConfig, RenderError> {
-    Ok(configuration(template.path(), template.render(inputs)?)?)
+fn rendered(templates: &Templates, inputs: &Inputs) -> Result<EnvoyConfig, RenderError> {
+    let texts = templates.all().map(|template| template.render(inputs));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    Ok(configuration(templates, texts)?)
 }
 
 async fn rendered_by(
     renderer: &Renderer,
-    template: &Template,
+    templates: &Templates,
     inputs: &Inputs,
 ) -> Result<EnvoyConfig, RenderError> {
-    let text = renderer.render(template, inputs).await?;
-    let path = template.path().to_owned();
+    let mut texts = Vec::new();
+    for template in templates.all() {
+        texts.push(renderer.render(template, inputs).await?);
+    }
+    let templates = templates.clone();
     // What is rendered can be large, and this may be the thread of a control loop.
-    let parsed = offload(move || configuration(&path, text)).await;
+    let parsed = offload(move || configuration(&templates, texts)).await;
     Ok(parsed.map_err(RenderError::NotRead)??)
 }
 
-/// The configuration that this text is.
-fn configuration(path: &Path, text: String) -> Result<EnvoyConfig, ConfigError> {
-    EnvoyConfig::parse_as(path, text.into_bytes(), Format::of_template(path))
+/// The configuration that these texts are, one for each template.
+fn configuration(templates: &Templates, texts: Vec<String>) -> Result<EnvoyConfig, ConfigError> {
+    let mut texts = texts.into_iter();
+    let (path, text) = (templates.main.path(), texts.next().unwrap_or_default());
+    if templates.overlays.is_empty() {
+        return EnvoyConfig::parse_as(path, text.into_bytes(), Format::of_template(path));
+    }
+    let texts: Vec<_> = texts.collect();
+    let overlays = templates.overlays.iter().zip(&texts);
+    let overlays: Vec<_> = overlays
+        .map(|(template, text)| layer(template.path(), text))
+        .collect();
+    let merged = merge(layer(path, &text), &overlays, &AtomicBool::new(false))?;
+    EnvoyConfig::parse_as(path, merged, Format::Yaml)
+}
+
+fn layer<'a>(path: &'a Path, text: &'a str) -> Layer<'a> {
+    Layer::new(path, text.as_bytes(), Format::of_template(path))
 }
 
 /// A resolver that asks for each name once.

@@ -14,7 +14,7 @@ const PATIENCE: usize = 1_000;
 
 /// Why a document is not read to its end.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// It is not YAML, or is more than is read.
     Wrong {
         what: Cow<'static, str>,
@@ -26,7 +26,7 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    pub(super) fn at(span: &Span, what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn at(span: &Span, what: impl Into<Cow<'static, str>>) -> Self {
         Self::Wrong {
             what: what.into(),
             line: span.start.line(),
@@ -60,7 +60,7 @@ impl From<Problem> for BootstrapError {
 ///
 /// Only nodes and ends of collections come out. An alias comes out as itself: it counts as the nodes
 /// that it stands for, and costs none of them.
-pub(super) struct Events<'a> {
+pub(crate) struct Events<'a> {
     parser: Parser<'a, StrInput<'a>>,
     cancelled: &'a AtomicBool,
     until_look: usize,
@@ -91,7 +91,7 @@ struct Size {
 }
 
 impl<'a> Events<'a> {
-    pub(super) fn new(text: &'a str, cancelled: &'a AtomicBool) -> Self {
+    pub(crate) fn new(text: &'a str, cancelled: &'a AtomicBool) -> Self {
         let options = granit_parser::options! {
             emit_comments: false,
             // One more than is accepted, so that the limit that is told is always the same.
@@ -115,7 +115,7 @@ impl<'a> Events<'a> {
         clippy::wildcard_enum_match_arm,
         reason = "the parser's events are open to new ones, and those that are no nodes do not matter"
     )]
-    pub(super) fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Problem> {
+    pub(crate) fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Problem> {
         while !self.ended {
             self.until_look -= 1;
             if self.until_look == 0 {

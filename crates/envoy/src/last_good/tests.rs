@@ -54,6 +54,22 @@ fn what_was_rendered_from_a_template_keeps_its_format() {
 }
 
 #[test]
+fn what_overlays_were_merged_to_is_yaml_under_the_name_of_any_file() {
+    let (_parent, state) = state();
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let admin = r#"{"admin": {"address": {"pipe": {"path": "/a"}}}}"#;
+    fs::write(at("envoy.json"), admin).unwrap();
+    fs::write(at("ours.yaml"), "node: {id: x}").unwrap();
+    let never = std::sync::atomic::AtomicBool::new(false);
+    let merged = EnvoyConfig::read_merged_unless(&at("envoy.json"), &[at("ours.yaml")], &never);
+    let merged = merged.unwrap();
+    assert_eq!(merged.format(), Format::Yaml);
+    state.store(&merged, &live(7)).unwrap();
+    assert_eq!(state.load().unwrap().unwrap().config, merged);
+}
+
+#[test]
 fn the_same_configuration_is_not_written_again_and_a_damaged_file_is() {
     let (_parent, state) = state();
     let config = config(DOCUMENT);
