@@ -3,6 +3,7 @@
 //! cannot be added in silence.
 
 mod order;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -687,7 +688,7 @@ fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static st
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
-    let tests = || FLAG_TESTS.iter().chain(order::TESTS);
+    let tests = || FLAG_TESTS.iter().chain(order::TESTS).chain(settings::TESTS);
     let of_run = tests().filter(|(command, ..)| *command == "run");
     let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
     tests().copied().chain(targets).chain(of_doctor)

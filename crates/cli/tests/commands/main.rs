@@ -31,6 +31,7 @@ mod probation;
 mod readiness;
 mod recorder;
 mod service_manager;
+mod settings;
 mod shortages;
 mod signals;
 mod status_server;
