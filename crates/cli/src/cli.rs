@@ -21,6 +21,7 @@ pub(crate) mod report;
 pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod run_as;
+pub(crate) mod settings;
 pub(crate) mod simulate;
 pub(crate) mod status_server;
 pub(crate) mod story;
@@ -32,7 +33,7 @@ use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
 use install::InstallArgs;
-use manual::{CompletionsArgs, ManArgs};
+use manual::{CompletionsArgs, ManArgs, SchemaArgs};
 use private_ips::PrivateIpsArgs;
 use report::ReportArgs;
 use resolve::ResolveArgs;
@@ -53,6 +54,10 @@ use story::{EventsArgs, LogsArgs};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    /// What --print-config prints, if it is given.
+    #[arg(skip)]
+    pub(crate) config: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +82,7 @@ pub(crate) enum Command {
     Simulate(SimulateArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    Schema(SchemaArgs),
     Install(InstallArgs),
     DemoServer(DemoServerArgs),
     /// Renders the template that another handover asks for.
@@ -112,6 +118,7 @@ Exit codes:
 
 An epoch is one start of the supervised program; epochs are numbered from 0.
 A TIME has a unit: 300ms, 45s, 1m 30s.
-Each flag has an environment variable, shown beside it. The flag wins over the
-variable, and an empty variable counts as unset. If a flag may be repeated, its
-variable takes a list with commas, except HANDOVER_VERIFY and _VERIFY_HTTP.";
+Each flag has an environment variable, shown beside it, and is a key of the file
+of --settings. The flag wins over the variable, and the variable over the file.
+An empty variable counts as unset. If a flag may be repeated, its variable takes
+a list with commas, except HANDOVER_VERIFY and _VERIFY_HTTP.";

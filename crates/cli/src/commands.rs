@@ -29,7 +29,7 @@ use std::io::Write as _;
 use handover_envoy::template::render_for_parent;
 use handover_process::unblock_signals;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::passed::Passed;
@@ -39,7 +39,14 @@ use envoy_binary::envoy_binary;
 pub(crate) use envoy_args::ADDRESS_LIMIT;
 
 /// Runs a command to its end.
-pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fatal> {
+pub(crate) async fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
+    let Cli { command, config } = cli;
+    if let Some(config) = config {
+        // First, as it may show why the settings do not go together.
+        print_bytes(config.as_bytes())?;
+        judge(&command)?;
+        return Ok(ExitCode::CLEAN);
+    }
     let supervises = matches!(&command, Command::Run(args) if !args.print_command)
         || matches!(&command, Command::Exec(_) | Command::Demo(_));
     if !supervises {
@@ -68,6 +75,7 @@ pub(crate) async fn run(command: Command, passed: Passed) -> Result<ExitCode, Fa
         Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(&args),
+        Command::Schema(args) => manual::schema(args),
         Command::Install(args) => install::run(&args).await,
         Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
         Command::DemoServer(args) => crate::demo::server::run(args, passed).await,

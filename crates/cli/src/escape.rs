@@ -23,7 +23,7 @@ pub(crate) fn escaped(text: &str, kept: &[char]) -> String {
 
 /// Whether a character does more on a terminal than to be seen: control characters, those that turn
 /// the direction of what follows, and those that end a line.
-fn commands_a_terminal(character: char) -> bool {
+pub(crate) fn commands_a_terminal(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

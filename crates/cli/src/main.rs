@@ -27,7 +27,7 @@ use rustix::process::{Resource, getrlimit};
 use tracing::Level;
 
 use cli::Cli;
-use cli::environment::variables_behind;
+use cli::environment::Refusal;
 use escape::escaped;
 use exit_code::ExitCode;
 use fatal::{Fatal, OrExit as _};
@@ -46,7 +46,7 @@ fn main() -> std::process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let code = match Cli::parse_words(&words) {
         Ok(cli) => run(cli, passed).unwrap_or_else(|error| report(&error)),
-        Err(error) => refuse(&error, &words),
+        Err(refusal) => refuse(&refusal, &words),
     };
     code.into()
 }
@@ -67,7 +67,7 @@ fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
         .enable_all()
         .build()
         .or_exit(ExitCode::OS)?;
-    let result = runtime.block_on(commands::run(cli.command, passed));
+    let result = runtime.block_on(commands::run(cli, passed));
     runtime.shutdown_background();
     result
 }
@@ -92,7 +92,8 @@ fn require_descriptors() -> anyhow::Result<()> {
 
 /// Says what is wrong with the command line, or gives the help that was asked for. The variables
 /// that the command would be run with are judged beside its help.
-fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+fn refuse(refusal: &Refusal, words: &[OsString]) -> ExitCode {
+    let error = &refusal.error;
     // A closed pipe leaves nobody to tell.
     let _unread = if commands_a_terminal() {
         // What was typed is repeated in it. Without colours it can be shown.
@@ -112,14 +113,11 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
                 Ok(()) => ExitCode::CLEAN,
                 Err(error) => report(&error),
             },
-            Some(Err(error)) => refuse(&error, words),
+            Some(Err(refusal)) => refuse(&refusal, words),
         };
     }
-    for variable in variables_behind(error, words) {
-        let value = std::env::var_os(&variable).unwrap_or_default();
-        let _unread = print_refusal(&format!(
-            "note: the variable {variable} is set to {value:?}"
-        ));
+    for note in &refusal.notes {
+        let _unread = print_refusal(note);
     }
     ExitCode::USAGE
 }

@@ -42,7 +42,7 @@ fn command(unit: &BTreeMap<String, String>) -> Command {
 /// The longest drain of a stop, and the time until everything has ended after it.
 fn longest_stop(command: &Command) -> Duration {
     let (drain, policy) = if let Command::Run(args) = command {
-        (args.stop.termination_drain(None).unwrap(), &args.policy)
+        (args.stop.termination_drain, &args.policy)
     } else if let Command::Exec(args) = command {
         (args.drain_time, &args.policy)
     } else {

@@ -18,18 +18,33 @@ const FILES: [(&str, &str); 2] = [
     ),
 ];
 
+/// Each file that is generated as a whole, and what prints it.
+const WHOLE: [(&str, &str); 2] = [
+    (
+        "deploy/settings/run.schema.json",
+        "run --quiet --package handover -- schema run",
+    ),
+    (
+        "deploy/settings/exec.schema.json",
+        "run --quiet --package handover -- schema exec",
+    ),
+];
+
 const BEGIN: &str = "<!-- generated: by `cargo xtask generate` -->";
 const END: &str = "<!-- end of what is generated -->";
 
 /// Writes the files that differ.
 pub(super) fn command() -> Result<bool> {
     let context = Context::new()?;
-    for (file, example) in FILES {
-        let (is, should_be) = both(&context, file, example)?;
+    for (file, is, should_be) in all(&context)? {
         if is == should_be {
             println!("{file} is as it should be");
         } else {
-            fs_err::write(context.root.join(file), should_be)?;
+            let path = context.root.join(file);
+            if let Some(dir) = path.parent() {
+                fs_err::create_dir_all(dir)?;
+            }
+            fs_err::write(path, should_be)?;
             println!("{file} was written again");
         }
     }
@@ -39,8 +54,7 @@ pub(super) fn command() -> Result<bool> {
 /// What is generated from code is what the code gives.
 pub(crate) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
-    for (file, example) in FILES {
-        let (is, should_be) = both(context, file, example)?;
+    for (file, is, should_be) in all(context)? {
         if is != should_be {
             findings.problem(format!(
                 "{file} is not what the code gives: `cargo xtask generate` writes it"
@@ -50,7 +64,23 @@ pub(crate) fn check(context: &Context) -> Result<Findings> {
     Ok(findings)
 }
 
-/// The text of a file as it is, and as it should be.
+/// Each file, its text as it is, and as it should be.
+fn all(context: &Context) -> Result<Vec<(&'static str, String, String)>> {
+    let mut files = Vec::new();
+    for (file, example) in FILES {
+        let (is, should_be) = both(context, file, example)?;
+        files.push((file, is, should_be));
+    }
+    for (file, printer) in WHOLE {
+        // One that is missing differs from what it should be.
+        let is = fs_err::read_to_string(context.root.join(file)).unwrap_or_default();
+        let should_be = process::capture(context.cargo_words(printer))?;
+        files.push((file, is, format!("{}\n", should_be.trim_end())));
+    }
+    Ok(files)
+}
+
+/// The text of a file with a generated part, as it is and as it should be.
 fn both(context: &Context, file: &str, example: &str) -> Result<(String, String)> {
     let is = context.text(file)?;
     let table = process::capture(context.cargo_words(example))?;

@@ -3,23 +3,24 @@
 //! What is shown is listed, and all else is hidden: a value that is not known to be harmless is one that
 //! may be a secret. So a flag that is added later hides its value until somebody lists it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use clap::builder::Resettable;
-use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _};
 use serde::Serialize;
 
 use super::Cli;
+use super::settings::{Origin, origin};
 
 /// The commands that record.
 const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 51] = [
+const SHOWN: [&str; 52] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -59,6 +60,7 @@ const SHOWN: [&str; 51] = [
     "retry_max_interval",
     "run_dir",
     "run_dir_group",
+    "settings",
     "socket",
     "start_deadline",
     "state_dir",
@@ -80,7 +82,7 @@ pub(crate) struct Described {
     argument: String,
     /// Its values. One that is hidden is told by its length.
     values: Vec<String>,
-    /// Whether it was a word or a variable.
+    /// Whether it was a word, a variable or a line of the settings file.
     from: &'static str,
 }
 
@@ -89,12 +91,16 @@ static OWN: OnceLock<Vec<Described>> = OnceLock::new();
 
 /// Keeps the arguments of this process, its variables among them, without what could be a secret. To parse
 /// them again for a recording would cost memory for the rest of the process.
-pub(super) fn remember(command: &Command, matches: &ArgMatches) {
+pub(super) fn remember(
+    command: &Command,
+    matches: &ArgMatches,
+    origins: &BTreeMap<String, Origin>,
+) {
     if let Some((name, matches)) = matches.subcommand()
         && RECORDING.contains(&name)
     {
         // Those of the first parse are the ones that count.
-        let _kept = OWN.set(describe_all(command, name, matches));
+        let _kept = OWN.set(describe_all(command, name, matches, origins));
     }
 }
 
@@ -109,7 +115,7 @@ pub(crate) fn described(words: &[OsString]) -> Vec<Described> {
     let Some((command, name, matches)) = parsed(words) else {
         return Vec::new();
     };
-    describe_all(&command, &name, &matches)
+    describe_all(&command, &name, &matches, &BTreeMap::new())
 }
 
 /// Returns the path that an argument has among these words.
@@ -121,29 +127,43 @@ pub(crate) fn path(words: &[OsString], id: &str) -> Option<PathBuf> {
 
 /// All commands, the name of the one of these words, and what they say.
 fn parsed(words: &[OsString]) -> Option<(Command, String, ArgMatches)> {
-    let mut command = Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| match arg.get_env() {
-            Some(_) => arg.env(Resettable::Reset),
-            None => arg,
-        })
-    });
+    // What such a command line lacks is in its settings file.
+    let mut command = Cli::command()
+        .ignore_errors(true)
+        .mut_subcommands(|command| {
+            command.mut_args(|arg| match arg.get_env() {
+                Some(_) => arg.env(Resettable::Reset),
+                None => arg,
+            })
+        });
     let mut matches = command.try_get_matches_from_mut(words).ok()?;
     let (name, matches) = matches.remove_subcommand()?;
     Some((command, name, matches))
 }
 
-fn describe_all(command: &Command, name: &str, matches: &ArgMatches) -> Vec<Described> {
+fn describe_all(
+    command: &Command,
+    name: &str,
+    matches: &ArgMatches,
+    origins: &BTreeMap<String, Origin>,
+) -> Vec<Described> {
     let command = command.find_subcommand(name);
     let args = command.into_iter().flat_map(Command::get_arguments);
-    args.filter_map(|arg| describe(arg, matches)).collect()
+    args.filter_map(|arg| describe(arg, matches, origins))
+        .collect()
 }
 
-fn describe(arg: &Arg, matches: &ArgMatches) -> Option<Described> {
+fn describe(
+    arg: &Arg,
+    matches: &ArgMatches,
+    origins: &BTreeMap<String, Origin>,
+) -> Option<Described> {
     let id = arg.get_id().as_str();
-    let from = match matches.value_source(id)? {
-        ValueSource::CommandLine => "command line",
-        ValueSource::EnvVariable => "variable",
-        ValueSource::DefaultValue | _ => return None,
+    let from = match origin(arg, matches, origins)? {
+        Origin::Flag => "command line",
+        Origin::Variable(_) => "variable",
+        Origin::File { .. } => "settings file",
+        Origin::Default => return None,
     };
     let values = matches.get_raw(id).into_iter().flatten();
     let is_shown = SHOWN.contains(&id) || !arg.get_possible_values().is_empty();
@@ -151,7 +171,7 @@ fn describe(arg: &Arg, matches: &ArgMatches) -> Option<Described> {
         _ if is_shown => value.to_string_lossy().into_owned(),
         // The program, but not its arguments.
         "command" if place == 0 => value.to_string_lossy().into_owned(),
-        "extra" => flag_of(value),
+        "envoy_args" => flag_of(value),
         _ => hidden(value),
     });
     Some(Described {
@@ -238,7 +258,7 @@ mod tests {
             "s3cret",
         ]);
         let extra = is(
-            "extra",
+            "envoy_args",
             &["--flag=[6 bytes hidden]", "--other", "[6 bytes hidden]"],
         );
         assert!(described.contains(&extra), "{described:?}");

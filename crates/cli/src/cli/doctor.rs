@@ -24,7 +24,8 @@ Exit codes:
   Codes from 64 on mean that the command gave no answer. With --json the
   code is the same.",
     override_usage = "handover doctor [OPTIONS] --config-path FILE [-- ENVOY ARGS...]",
-    mut_arg("print_command", |flag| flag.hide(true))
+    mut_arg("print_command", |flag| flag.hide(true)),
+    mut_arg("print_config", |flag| flag.hide(true))
 )]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]

@@ -1,35 +1,70 @@
 //! Flags that are set by variables: what counts as unset, and which variable is wrong.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
+use super::settings::{self, Origin};
 use super::{Cli, arguments};
 
 /// What switches a flag off that takes no value; the rest switches it on.
 const NO: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
 
+/// Why a command line is refused, or the help that was asked for.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: clap::Error,
+    /// What else explains the error: the variables and the lines of the settings file behind it.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Refusal {
+    fn new(error: clap::Error, words: &[OsString], origins: &BTreeMap<String, Origin>) -> Self {
+        let notes = notes(&error, words, origins);
+        Self { error, notes }
+    }
+}
+
 impl Cli {
-    /// Parses the words of a command line, with the variables of this process.
+    /// Parses the words of a command line, with the variables of this process and its settings file.
     ///
     /// # Errors
     ///
-    /// What is wrong with the words or the variables, or the help that was asked for.
-    pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+    /// What is wrong with the words, the variables or the file, or the help that was asked for.
+    pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, Refusal> {
         let mut command = command();
-        let matches = command.try_get_matches_from_mut(words);
+        let layered = settings::layered(&command, words)
+            .map_err(|error| Refusal::new(error, words, &BTreeMap::new()))?;
+        let (all, origins) = match layered {
+            Some(layered) => {
+                command = layered.adapt(command);
+                (Cow::Owned(layered.words), layered.origins)
+            }
+            None => (Cow::Borrowed(words), BTreeMap::new()),
+        };
+        let matches = command.try_get_matches_from_mut(all.iter());
         if let Ok(matches) = &matches {
-            arguments::remember(&command, matches);
+            arguments::remember(&command, matches, &origins);
         }
+        let config = matches
+            .as_ref()
+            .ok()
+            .and_then(|matches| printed(matches, &origins));
         match matches.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)) {
+            Ok(cli) => Ok(Self { config, ..cli }),
             // With every variable in it, set or not.
-            Err(error) if error.kind() == ErrorKind::DisplayHelp => Err(Self::command()
-                .try_get_matches_from(words)
-                .err()
-                .unwrap_or(error)),
-            result => result,
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                let error = Self::command()
+                    .try_get_matches_from(words)
+                    .err()
+                    .unwrap_or(error);
+                Err(Refusal::new(error, words, &origins))
+            }
+            Err(error) => Err(Refusal::new(error, words, &origins)),
         }
     }
 
@@ -39,7 +74,7 @@ impl Cli {
     /// # Errors
     ///
     /// What is wrong with the variables.
-    pub(crate) fn parse_for_help(words: &[OsString]) -> Option<Result<Self, clap::Error>> {
+    pub(crate) fn parse_for_help(words: &[OsString]) -> Option<Result<Self, Refusal>> {
         let known = Self::command();
         let (program, name) = (words.first()?, words.get(1)?);
         let command = known.find_subcommand(name)?;
@@ -77,14 +112,44 @@ fn is_unset(arg: &Arg, variable: &OsStr) -> bool {
     value.is_empty() || (is_switch && says_no(&value))
 }
 
+/// Returns the variable that switches the flag off, if it does.
+pub(super) fn switches_off(arg: &Arg) -> Option<String> {
+    let name = arg.get_env()?;
+    let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    let is_off = is_switch && std::env::var_os(name).is_some_and(|value| says_no(&value));
+    is_off.then(|| name.to_string_lossy().into_owned())
+}
+
 fn says_no(value: &OsStr) -> bool {
     let value = value.to_string_lossy().to_ascii_lowercase();
     NO.contains(&value.as_str())
 }
 
-/// The variables that an error is about: those of flags that are named in it and that the command
-/// line does not have.
-pub(crate) fn variables_behind(error: &clap::Error, words: &[OsString]) -> Vec<String> {
+/// What `--print-config` prints, if it is given.
+fn printed(matches: &ArgMatches, origins: &BTreeMap<String, Origin>) -> Option<String> {
+    let (name, matches) = matches.subcommand()?;
+    let is_asked = matches.try_get_one::<bool>("print_config").ok()??;
+    if !is_asked {
+        return None;
+    }
+    // `doctor` has the settings of `run`.
+    let name = if name == "doctor" { "run" } else { name };
+    // In the order of the help, which a changed argument leaves.
+    let all = Cli::command();
+    Some(settings::print(
+        all.find_subcommand(name)?,
+        matches,
+        origins,
+    ))
+}
+
+/// What has set the flags that an error is about and that the command line does not have: variables, and lines
+/// of the settings file.
+fn notes(
+    error: &clap::Error,
+    words: &[OsString],
+    origins: &BTreeMap<String, Origin>,
+) -> Vec<String> {
     let known = Cli::command();
     let Some(command) = words.get(1).and_then(|name| known.find_subcommand(name)) else {
         return Vec::new();
@@ -116,8 +181,19 @@ pub(crate) fn variables_behind(error: &clap::Error, words: &[OsString]) -> Vec<S
         .filter_map(|long| {
             let mut args = command.get_arguments();
             let arg = args.find(|arg| arg.get_long() == long.strip_prefix("--"))?;
-            let variable = arg.get_env().filter(|name| !is_unset(arg, name))?;
-            Some(variable.to_string_lossy().into_owned())
+            let variable = |name: &OsStr| {
+                let value = std::env::var_os(name).unwrap_or_default();
+                let name = name.to_string_lossy();
+                format!("note: the variable {name} is set to {value:?}")
+            };
+            match origins.get(arg.get_id().as_str()) {
+                Some(Origin::Variable(name)) => Some(variable(OsStr::new(name))),
+                Some(origin @ Origin::File { .. }) => Some(format!("note: {origin} sets {long}")),
+                Some(Origin::Flag | Origin::Default) | None => {
+                    let name = arg.get_env().filter(|name| !is_unset(arg, name))?;
+                    Some(variable(name))
+                }
+            }
         })
         .collect()
 }
@@ -144,7 +220,7 @@ mod tests {
             let parsed = Cli::parse_for_help(&words).unwrap();
             assert!(
                 parsed.is_ok(),
-                "{}: {}",
+                "{}: {:?}",
                 command.get_name(),
                 parsed.unwrap_err()
             );

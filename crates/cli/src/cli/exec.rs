@@ -14,6 +14,7 @@ use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::record::RecordArgs;
 use super::run_as::RunAsArgs;
+use super::settings::SettingsArgs;
 use super::status_server::StatusServerArgs;
 
 /// Supervise any server: the next process takes over on the same sockets.
@@ -125,6 +126,9 @@ pub(crate) struct ExecArgs {
 
     #[command(flatten)]
     pub(crate) logging: LoggingArgs,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 
     /// The program to run, and its arguments.
     #[arg(

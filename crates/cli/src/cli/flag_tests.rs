@@ -4,6 +4,7 @@
 
 mod order;
 mod run_as;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -748,7 +749,9 @@ fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static st
     let targets = clients
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
-    let tests = || FLAG_TESTS.iter().chain(order::TESTS).chain(run_as::TESTS);
+    let more = order::TESTS.iter().chain(run_as::TESTS);
+    let more = more.chain(settings::TESTS);
+    let tests = || FLAG_TESTS.iter().chain(more.clone());
     let of_run = tests().filter(|(command, ..)| *command == "run");
     let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
     tests().copied().chain(targets).chain(of_doctor)

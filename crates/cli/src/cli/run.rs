@@ -19,11 +19,12 @@ use super::policy::PolicyArgs;
 use super::probation::parse_percent;
 use super::record::RecordArgs;
 use super::run_as::RunAsArgs;
+use super::settings::SettingsArgs;
 use super::status_server::StatusServerArgs;
 
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
 pub(crate) use group::Group;
-pub(crate) use termination::{ISTIO_VARIABLE, TerminationArgs};
+pub(crate) use termination::TerminationArgs;
 
 /// Supervise Envoy: hot restart on every change of its configuration.
 ///
@@ -87,7 +88,7 @@ pub(crate) struct RunArgs {
 
     /// The number of Envoy's worker threads. Without it, the number of processors at the start.
     ///
-    /// Every epoch gets the same number. A hand-over to another number resets some new connections.
+    /// The variable `ISTIO_CPU_LIMIT` of Istio's agent counts before the number of processors. Every epoch gets the same number. A hand-over to another number resets some new connections.
     #[arg(long, value_name = "N", env = "HANDOVER_CONCURRENCY")]
     pub(crate) concurrency: Option<NonZeroU32>,
 
@@ -208,8 +209,16 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) envoy_log: EnvoyLogArgs,
 
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+
     /// More arguments for Envoy. Arguments that handover sets itself are refused.
-    #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
+    #[arg(
+        id = "envoy_args",
+        last = true,
+        value_name = "ENVOY ARGS",
+        help_heading = "Arguments"
+    )]
     pub(crate) extra: Vec<String>,
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, beside_the_loop};
-use super::run::{arguments, base_id, judge, lock_dir, owner, termination_drain};
+use super::run::{arguments, base_id, judge, lock_dir, owner};
 use crate::cli::doctor::DoctorArgs;
 use crate::cli::duration;
 use crate::cli::run::RunArgs;
@@ -46,7 +46,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode, Fatal> {
     let DoctorArgs { run, report } = args;
     judge(&run)?;
     prepare_threads()?;
-    let limit = termination_drain(&run)?;
+    let limit = run.stop.termination_drain;
     let envoy_args = EnvoyArgs::new(arguments(&run).await);
     let settings = settings(&run, limit, envoy_args, report.grace_period);
     let binary = envoy_binary(&run.envoy.envoy_path).map_err(|error| error.to_string());
@@ -161,7 +161,6 @@ pub(super) fn settings(
         base_id: chosen_base_id(args),
         drain_time: args.drain_time,
         termination_drain,
-        termination_drain_is_ours: args.stop.is_given(),
         pre_drain_delay: args.stop.pre_drain_delay,
         min_drain: args.stop.min_drain,
         abort_grace: args.policy.policy(None).abort_grace,

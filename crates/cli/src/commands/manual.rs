@@ -1,4 +1,4 @@
-//! `handover completions` and `handover man`: the help texts in other forms.
+//! `handover completions`, `handover man` and `handover schema`: the flags in other forms.
 
 use anyhow::Context as _;
 use clap::{Command, CommandFactory as _};
@@ -6,7 +6,8 @@ use clap_mangen::Man;
 
 use super::print_bytes;
 use crate::cli::Cli;
-use crate::cli::manual::{CompletionsArgs, ManArgs};
+use crate::cli::manual::{CompletionsArgs, ManArgs, SchemaArgs};
+use crate::cli::settings;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 
@@ -39,6 +40,20 @@ pub(super) fn man(args: &ManArgs) -> Result<ExitCode, Fatal> {
             .with_context(|| format!("writing `{}`", path.display()))
             .or_exit(ExitCode::OS)?;
     }
+    Ok(ExitCode::CLEAN)
+}
+
+pub(super) fn schema(args: SchemaArgs) -> Result<ExitCode, Fatal> {
+    let command = Cli::command();
+    let schema = command
+        .find_subcommand(args.command.name())
+        .map(settings::schema)
+        .context("the command is missing")
+        .or_exit(ExitCode::INTERNAL)?;
+    let text = serde_json::to_string_pretty(&schema)
+        .context("writing the schema as JSON")
+        .or_exit(ExitCode::INTERNAL)?;
+    super::print(text)?;
     Ok(ExitCode::CLEAN)
 }
 

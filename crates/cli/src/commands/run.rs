@@ -27,7 +27,7 @@ use super::run_as;
 use super::status_address;
 use super::verify;
 use crate::cli::policy::OnExit;
-use crate::cli::run::{Fallback, Group, ISTIO_VARIABLE, OnHung, RunArgs, WaitForResources};
+use crate::cli::run::{Fallback, Group, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
@@ -119,7 +119,7 @@ async fn prepare(
     }
     let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
     // What was typed is judged before anything is bound or written.
-    let limit = termination_drain(&args)?;
+    let limit = args.stop.termination_drain;
     let run_as = run_as::run_as(&args.run_as)?;
     let probes = verify::probes(&args.policy.probation).await?;
     let binary = envoy_binary(&args.envoy.envoy_path)?;
@@ -203,7 +203,7 @@ async fn prepare(
 
 /// Refuses what no start can make good, from flags and variables alone.
 pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
-    let limit = termination_drain(args)?;
+    let limit = args.stop.termination_drain;
     args.policy
         .policy(Some(limit))
         .check()
@@ -269,13 +269,6 @@ pub(super) fn owner(args: &RunArgs) -> String {
 
 pub(super) fn lock_dir(args: &RunArgs) -> Directory {
     Directory::new(args.lock_dir.clone())
-}
-
-pub(super) fn termination_drain(args: &RunArgs) -> Result<Duration, Fatal> {
-    let istio = std::env::var_os(ISTIO_VARIABLE).filter(|value| !value.is_empty());
-    args.stop
-        .termination_drain(istio.as_deref())
-        .map_err(Fatal::usage)
 }
 
 /// What the flags say of Envoy, apart from its command line and its places.

@@ -58,8 +58,6 @@ pub(crate) struct Settings {
     pub(crate) base_id: Option<BaseId>,
     pub(crate) drain_time: Duration,
     pub(crate) termination_drain: Duration,
-    /// Whether the flag or its variable says so. Otherwise the variable of Istio or the default does.
-    pub(crate) termination_drain_is_ours: bool,
     pub(crate) pre_drain_delay: Duration,
     pub(crate) min_drain: Duration,
     pub(crate) abort_grace: Duration,

@@ -62,7 +62,6 @@ fn settings() -> Settings {
         base_id: None,
         drain_time: Duration::from_secs(45),
         termination_drain: Duration::from_secs(5),
-        termination_drain_is_ours: false,
         pre_drain_delay: Duration::ZERO,
         min_drain: Duration::ZERO,
         abort_grace: Duration::from_secs(5),
@@ -202,6 +201,7 @@ fn bad() -> Facts {
     facts.variables = BTreeMap::from([
         ("TERMINATION_DRAIN_DURATION_SECONDS", "120".to_owned()),
         ("MINIMUM_DRAIN_DURATION", "5s".to_owned()),
+        ("PROXY_CONFIG", "{}".to_owned()),
     ]);
     facts
 }
@@ -227,6 +227,77 @@ fn blind() -> Facts {
 fn finding(facts: &Facts, name: &str) -> Finding {
     let mut found = examine(facts).into_iter();
     found.find(|finding| finding.name == name).unwrap()
+}
+
+/// A variable that the settings follow is honoured, and one that a flag overrules is not.
+#[test]
+fn the_variables_of_istio_are_honoured_where_no_flag_wins() {
+    let value = |variable: &'static str, value: &str, settings: fn(&mut Settings)| {
+        let mut facts = good();
+        facts.variables = BTreeMap::from([(variable, value.to_owned())]);
+        settings(&mut facts.settings);
+        let finding = finding(&facts, "foreign-variables");
+        assert_eq!(finding.severity, Severity::Information);
+        finding.value
+    };
+    let short = |settings: &mut Settings| settings.min_drain = Duration::from_secs(2);
+    let whole = |settings: &mut Settings| settings.min_drain = settings.termination_drain;
+    let counted = |settings: &mut Settings| settings.concurrency_is_given = true;
+    for (variable, text, settings, expected) in [
+        (
+            "MINIMUM_DRAIN_DURATION",
+            "2s",
+            short as fn(&mut _),
+            "honoured (it is the shortest",
+        ),
+        (
+            "MINIMUM_DRAIN_DURATION",
+            "3s",
+            short,
+            "ignored (--min-drain wins)",
+        ),
+        (
+            "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+            "true",
+            short,
+            "honoured (a stop ends when",
+        ),
+        (
+            "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+            "false",
+            whole,
+            "honoured (a stop takes the whole",
+        ),
+        (
+            "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+            "false",
+            short,
+            "ignored (--min-drain wins)",
+        ),
+        (
+            "TERMINATION_DRAIN_DURATION_SECONDS",
+            "5",
+            short,
+            "honoured (it limits",
+        ),
+        (
+            "TERMINATION_DRAIN_DURATION_SECONDS",
+            "6",
+            short,
+            "ignored (--termination-drain wins)",
+        ),
+        (
+            "ISTIO_CPU_LIMIT",
+            "2",
+            counted,
+            "honoured (without --concurrency",
+        ),
+        ("ISTIO_CPU_LIMIT", "0", short, "ignored (0 is no limit)"),
+    ] {
+        let value = value(variable, text, settings);
+        let expected = format!("{variable}={text} is {expected}");
+        assert!(value.starts_with(&expected), "{value}");
+    }
 }
 
 #[test]

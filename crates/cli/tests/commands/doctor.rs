@@ -379,8 +379,9 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --verify-timeout 1s --verify-failures 2 --max-error-rise 5% \
          --exit-with-pid 1 --exit-with-file {dir}/done --user 65534 --group 65534 --ambient-caps kill \
          --log-format json --log-level warn --envoy-log-level info \
-         --envoy-component-log-level config:info -- --drain-strategy immediate"
+         --envoy-component-log-level config:info --settings {dir}/handover.toml -- --drain-strategy immediate"
     );
+    std::fs::write(site.dir.path().join("handover.toml"), "max-retries = 4\n").unwrap();
     let output = finish(&mut handover(line.split_whitespace()));
     let text = stdout(&output);
     let code = output.status.code().unwrap();
@@ -392,6 +393,16 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     );
     assert!(text.contains("base-id: 77777"), "{text}");
     assert!(text.contains("concurrency: 2"), "{text}");
+    // It reads the settings file, and prints what `run` would be given.
+    let printed = finish(&mut handover(
+        line.replace("--base-id", "--print-config --base-id")
+            .replace("--max-retries 3 ", "")
+            .split_whitespace(),
+    ));
+    assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
+    let retries = stdout(&printed);
+    let retries = retries.lines().find(|line| line.starts_with("max-retries"));
+    assert!(retries.unwrap().ends_with("handover.toml:1"), "{retries:?}");
     // A fallback starts at once, so that it goes with no file to wait for.
     let fallback = "--fallback last-known-good ";
     let awaits = format!("--wait-for-file {dir}/cert --wait-for-file-timeout 5s ");
@@ -401,11 +412,9 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     let code = output.status.code().unwrap();
     assert!(code <= 2, "{code}: {}", stderr(&output));
     // Nothing was started or written.
-    let left = std::fs::read_dir(dir).unwrap().count();
-    assert_eq!(
-        left,
-        1,
-        "{:?}",
-        std::fs::read_dir(dir).unwrap().collect::<Vec<_>>()
-    );
+    let left: std::collections::BTreeSet<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["envoy.yaml", "handover.toml"].map(Into::into).into());
 }

@@ -64,7 +64,7 @@ fn the_help_of_private_ips_is_its_manual() {
 
 #[test]
 fn the_help_of_the_manual_itself_is_its_manual() {
-    for command in ["completions", "man", "install"] {
+    for command in ["completions", "man", "schema", "install"] {
         insta::assert_snapshot!(format!("help_{command}"), help_of(&[command]));
     }
 }

@@ -33,6 +33,7 @@ mod readiness;
 mod recorder;
 mod run_as;
 mod service_manager;
+mod settings;
 mod shortages;
 mod signals;
 mod status_server;

@@ -121,3 +121,18 @@ fn the_pages_have_no_fault_that_man_warns_of() {
         assert!(stdout(&shown).contains(name), "{}", path.display());
     }
 }
+
+#[test]
+fn the_schema_of_a_settings_file_is_printed() {
+    for (command, key) in [("run", "envoy-args"), ("exec", "command")] {
+        let output = output_of(["schema", command]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let schema: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(schema["additionalProperties"], false);
+        let value = &schema["properties"][key];
+        assert_eq!(value["type"], "array");
+        assert_eq!(value["items"]["type"], "string");
+        assert_eq!(schema["properties"]["max-retries"]["default"], 10);
+    }
+    assert_eq!(output_of(["schema", "demo"]).status.code(), Some(64));
+}

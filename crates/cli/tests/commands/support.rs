@@ -39,6 +39,9 @@ pub(crate) fn handover(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     command
         .args(args)
         .env_remove("TERMINATION_DRAIN_DURATION_SECONDS")
+        .env_remove("MINIMUM_DRAIN_DURATION")
+        .env_remove("EXIT_ON_ZERO_ACTIVE_CONNECTIONS")
+        .env_remove("ISTIO_CPU_LIMIT")
         .env_remove("NO_COLOR")
         .stdin(Stdio::null())
         // A test that wants a control socket names a place of its own.

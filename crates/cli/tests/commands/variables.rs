@@ -4,13 +4,23 @@ use std::process::{Command, Output};
 
 use crate::support::{finish, handover, handover_client, output_of, stderr, stdout};
 
-/// Every variable that a command's help shows, and the one that Istio's agent has.
+/// Every variable that a command's help shows, and those that Istio's agent has.
 fn variables_of(command: &str) -> Vec<String> {
     let help = stdout(&output_of([command, "--help"]));
     let shown = help.split("[env: ").skip(1);
     let names = shown.map(|text| text.split('=').next().unwrap().to_owned());
     names
-        .chain(["TERMINATION_DRAIN_DURATION_SECONDS", "TMPDIR", "NO_COLOR"].map(str::to_owned))
+        .chain(
+            [
+                "TERMINATION_DRAIN_DURATION_SECONDS",
+                "MINIMUM_DRAIN_DURATION",
+                "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+                "ISTIO_CPU_LIMIT",
+                "TMPDIR",
+                "NO_COLOR",
+            ]
+            .map(str::to_owned),
+        )
         .collect()
 }
 

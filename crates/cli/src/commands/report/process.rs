@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::archive::small_file;
 use crate::cli::arguments::{self, described};
+use crate::cli::settings;
 use crate::supervise::prepare_threads;
 
 /// How long `handover doctor` may take.
@@ -68,14 +69,22 @@ impl Process {
         serde_json::to_value(described).unwrap_or_default()
     }
 
-    /// Its state directory, from a flag or a variable.
+    /// Its state directory, from a flag, a variable or its settings file.
     pub(in crate::commands) fn state_dir(&self) -> Option<PathBuf> {
-        let dir = arguments::path(&self.words, "state_dir").or_else(|| {
-            let mut variables = self.variables.iter();
-            let (_, dir) = variables.find(|(name, _)| name == "HANDOVER_STATE_DIR")?;
-            (!dir.is_empty()).then(|| PathBuf::from(dir))
+        let dir = self.path("state_dir", "HANDOVER_STATE_DIR").or_else(|| {
+            let file = self.path("settings", "HANDOVER_SETTINGS")?;
+            settings::state_dir(&self.directory.join(file))
         })?;
         Some(self.directory.join(dir))
+    }
+
+    /// A path that a flag or its variable names.
+    fn path(&self, id: &str, variable: &str) -> Option<PathBuf> {
+        arguments::path(&self.words, id).or_else(|| {
+            let mut variables = self.variables.iter();
+            let (_, path) = variables.find(|(name, _)| name == variable)?;
+            (!path.is_empty()).then(|| PathBuf::from(path))
+        })
     }
 
     /// Whether it is `handover run`.
