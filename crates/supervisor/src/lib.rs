@@ -31,6 +31,7 @@ mod driver;
 mod due_look;
 mod files;
 mod history;
+mod hook;
 mod job;
 pub mod metrics;
 mod operate;
@@ -56,6 +57,7 @@ pub use handover_watch as watch;
 
 pub use awaited::AwaitedFiles;
 pub use files::Files;
+pub use hook::Hooks;
 pub use job::{Job, JobError};
 pub use operate::{
     EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,
