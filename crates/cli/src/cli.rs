@@ -10,6 +10,7 @@ pub(crate) mod exec;
 #[cfg(test)]
 mod flag_tests;
 pub(crate) mod global;
+pub(crate) mod hooks;
 pub(crate) mod install;
 pub(crate) mod manual;
 pub(crate) mod order;

@@ -54,6 +54,7 @@ fn main() {
                 | Output::WatchClients { .. }
                 | Output::Forward(_)
                 | Output::Answer { .. }
+                | Output::RunHook { .. }
                 | Output::Notify(_)
                 | Output::Event(_) => {}
             }

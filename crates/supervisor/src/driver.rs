@@ -6,6 +6,7 @@
 
 mod answer;
 mod examine;
+mod hooks;
 mod status;
 mod tell;
 pub(crate) mod unwind;
@@ -37,7 +38,9 @@ use crate::operator::{
 use crate::recorder::Recorded;
 use crate::status_server::{Question, StatusServer};
 use crate::supervisor::Ended;
-use crate::{AwaitedFiles, Facts, Files, Job, Operate, ServiceManager, Signals, Source, Verify};
+use crate::{
+    AwaitedFiles, Facts, Files, Hooks, Job, Operate, ServiceManager, Signals, Source, Verify,
+};
 use who::SharedFirstSeen;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
@@ -65,6 +68,8 @@ pub(crate) struct World<P: Operate, S> {
     pub(crate) verify: Arc<[Verify]>,
     /// How long each part of a look at such an epoch may take.
     pub(crate) time_limit: Duration,
+    /// The commands of the user at moments of an epoch's life.
+    pub(crate) hooks: Arc<Hooks>,
     /// What records the operator's steps.
     pub(crate) recorded: Option<Recorded<P::Config>>,
 }
@@ -231,6 +236,7 @@ where
         // What was not answered is answered by this: everything has ended.
         self.asks.clear();
         self.tell_the_verdict();
+        self.run_last_hooks().await;
         self.world.events.close();
         let (control, server) = (self.world.control.take(), self.world.status_server.take());
         tokio::join!(
@@ -419,6 +425,7 @@ where
             Output::CancelExamine(_) => self.cancel_examination(),
             // The agent says so in the log, with what is started in its place.
             Output::Unfit { epoch, evidence } => handle.unfit(epoch, evidence),
+            Output::RunHook { hook, call } => self.run_hook(hook, call),
             Output::WatchClients {
                 ask,
                 unless_unknown,

@@ -32,6 +32,7 @@ mod due_look;
 pub mod events;
 mod files;
 mod history;
+mod hook;
 mod job;
 pub mod metrics;
 mod operate;
@@ -57,6 +58,7 @@ pub use handover_watch as watch;
 
 pub use awaited::AwaitedFiles;
 pub use files::Files;
+pub use hook::Hooks;
 pub use job::{Job, JobError};
 pub use operate::{
     EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals,

@@ -22,7 +22,9 @@ use crate::operator::{
 };
 use crate::recorder::Recorder;
 use crate::status_server::{StatusListener, StatusServer};
-use crate::{AwaitedFiles, Files, Job, Operate, ServiceManager, Signals, Source, Verify, sysexits};
+use crate::{
+    AwaitedFiles, Files, Hooks, Job, Operate, ServiceManager, Signals, Source, Verify, sysexits,
+};
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -45,6 +47,7 @@ pub struct Supervisor<P: Operate, S> {
     probation: Option<Duration>,
     evidence: EvidenceRules,
     verify: Vec<Verify>,
+    hooks: Hooks,
     recorder: Option<Recorder>,
 }
 
@@ -67,6 +70,7 @@ pub struct Builder<P: Operate, S> {
     service_manager: Option<ServiceManager>,
     evidence: EvidenceRules,
     verify: Vec<Verify>,
+    hooks: Hooks,
     recorder: Option<Recorder>,
 }
 
@@ -134,6 +138,7 @@ where
             service_manager: None,
             evidence: EvidenceRules::default(),
             verify: Vec::new(),
+            hooks: Hooks::default(),
             recorder: None,
         }
     }
@@ -205,6 +210,7 @@ where
             nothing_to_examine: !P::SHOWS_EVIDENCE && self.verify.is_empty(),
             files: self.awaited.wait(),
             service_manager: self.service_manager.as_ref().map(ServiceManager::expects),
+            hooks: self.hooks.settings(),
         };
         let operator = match self.source.stand_in() {
             Some(config) => {
@@ -244,6 +250,7 @@ where
                 notify: self.notify,
                 service_manager: self.service_manager,
                 verify: self.verify.into(),
+                hooks: self.hooks.into(),
                 time_limit: self.evidence.time_limit,
             },
         );
@@ -362,6 +369,12 @@ where
         self
     }
 
+    /// Runs these commands at moments of an epoch's life.
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
     /// Records the inputs and outputs of both machines.
     pub fn record(mut self, recorder: Option<Recorder>) -> Self {
         self.recorder = recorder;
@@ -407,6 +420,7 @@ where
             probation,
             evidence: self.evidence,
             verify: self.verify,
+            hooks: self.hooks,
             recorder: self.recorder,
         })
     }

@@ -110,10 +110,10 @@ async fn run(command: &OsString, epoch: Epoch, limit: Duration) -> ProbeResult {
 
 /// The last lines that a command has written.
 #[derive(Clone, Default)]
-struct LastLines(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct LastLines(Arc<Mutex<VecDeque<String>>>);
 
 impl LastLines {
-    fn take(&self, line: &Line<'_>) {
+    pub(crate) fn take(&self, line: &Line<'_>) {
         let text = String::from_utf8_lossy(line.bytes);
         let text: String = text.trim().chars().take(LONGEST_LINE).collect();
         if text.is_empty() {
@@ -128,7 +128,7 @@ impl LastLines {
     }
 
     /// Returns what has happened, and the last lines behind it.
-    fn after(&self, what: impl std::fmt::Display) -> String {
+    pub(crate) fn after(&self, what: impl std::fmt::Display) -> String {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = lines.make_contiguous().join(" | ");
         match lines.is_empty() {

@@ -20,7 +20,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 52] = [
+const SHOWN: [&str; 53] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -37,6 +37,7 @@ const SHOWN: [&str; 52] = [
     "fd_name",
     "give_way_after",
     "group",
+    "hook_timeout",
     "hung_after",
     "listen",
     "live_after",

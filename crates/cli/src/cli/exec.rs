@@ -10,6 +10,7 @@ use handover_process::Signal;
 use super::control::ControlArgs;
 use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
+use super::hooks::HookArgs;
 use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::record::RecordArgs;
@@ -65,6 +66,13 @@ pub(crate) struct ExecArgs {
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) nonblocking: bool,
 
+    /// The soft limit of open files of the program: a number, or `max` for the hard limit.
+    ///
+    /// Without it, the program has the limits of handover, which systemd and shells often set to 1024. A
+    /// number above the hard limit is refused. Envoy raises its own limit, so `run` needs no such flag.
+    #[arg(long, value_name = "N|max", env = "HANDOVER_NOFILE", value_parser = parse_nofile)]
+    pub(crate) nofile: Option<OpenFiles>,
+
     #[command(flatten)]
     pub(crate) watched: WatchArgs,
 
@@ -108,18 +116,14 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) status_server: StatusServerArgs,
 
-    /// The soft limit of open files of the program: a number, or `max` for the hard limit.
-    ///
-    /// Without it, the program has the limits of handover, which systemd and shells often set to 1024. A
-    /// number above the hard limit is refused. Envoy raises its own limit, so `run` needs no such flag.
-    #[arg(long, value_name = "N|max", env = "HANDOVER_NOFILE", value_parser = parse_nofile)]
-    pub(crate) nofile: Option<u64>,
-
     #[command(flatten)]
     pub(crate) order: OrderArgs,
 
     #[command(flatten)]
     pub(crate) run_as: RunAsArgs,
+
+    #[command(flatten)]
+    pub(crate) hooks: HookArgs,
 
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
@@ -207,11 +211,17 @@ fn parse_ready_fd(text: &str) -> Result<ReadyFd, String> {
     }
 }
 
-/// Reads a limit of open files. The highest number stands for the hard limit.
-fn parse_nofile(text: &str) -> Result<u64, String> {
+/// A limit of open files. The highest number stands for the hard limit. It is no plain number, because it may
+/// be written as a word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenFiles(pub(crate) u64);
+
+fn parse_nofile(text: &str) -> Result<OpenFiles, String> {
     if text == "max" {
-        return Ok(u64::MAX);
+        return Ok(OpenFiles(u64::MAX));
     }
     let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "give a number from 1 on, or `max` for the hard limit".to_owned())
+    number
+        .map(OpenFiles)
+        .ok_or_else(|| "give a number from 1 on, or `max` for the hard limit".to_owned())
 }

@@ -2,6 +2,7 @@
 //! entry without its test, fail the build: a flag whose help promises what a command does not do
 //! cannot be added in silence.
 
+mod hooks;
 mod order;
 mod run_as;
 mod settings;
@@ -750,7 +751,7 @@ fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static st
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
     let more = order::TESTS.iter().chain(run_as::TESTS);
-    let more = more.chain(settings::TESTS);
+    let more = more.chain(settings::TESTS).chain(hooks::TESTS);
     let tests = || FLAG_TESTS.iter().chain(more.clone());
     let of_run = tests().filter(|(command, ..)| *command == "run");
     let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));

@@ -14,6 +14,7 @@ use handover_supervisor::operator::ErrorRise;
 use super::control::ControlArgs;
 use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
+use super::hooks::HookArgs;
 use super::order::OrderArgs;
 use super::policy::PolicyArgs;
 use super::probation::parse_percent;
@@ -193,6 +194,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) run_as: RunAsArgs,
+
+    #[command(flatten)]
+    pub(crate) hooks: HookArgs,
 
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -100,7 +100,8 @@ impl Judged {
         let program = args.command.remove(0);
         prepare_threads()?;
         let run_as = run_as::run_as(&args.run_as)?;
-        check_open_files(args.nofile)?;
+        let open_files = args.nofile.map(|limit| limit.0);
+        check_open_files(open_files)?;
         let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
         let wanted = resolve(&args.listen).await?;
         refuse_both(&passed, &wanted)?;
@@ -139,7 +140,7 @@ impl Judged {
             .stop_signal(args.stop_signal)
             .drain_time(args.drain_time)
             .run_as(self.run_as)
-            .open_files(args.nofile)
+            .open_files(args.nofile.map(|limit| limit.0))
             .memory_guard(args.policy.memory_guard.into())
             .end_is_final(args.policy.on_exit == OnExit::Stop)
             .output(output)
@@ -152,6 +153,7 @@ impl Judged {
             .policy(policy)
             .evidence(args.policy.probation.rules(None))
             .verify(self.probes)
+            .hooks(args.hooks.hooks())
             .watch(watch)
             .rescan(rescan_interval.0);
         Ok((order.of(supervisor), addresses))

@@ -187,6 +187,7 @@ async fn prepare(
         .policy(policy)
         .evidence(args.policy.probation.rules(args.max_error_rise))
         .verify(probes)
+        .hooks(args.hooks.hooks())
         .watch(watched)
         .rescan(rescan)
         .on_terminate(on_terminate)

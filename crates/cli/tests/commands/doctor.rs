@@ -378,6 +378,8 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --probation 5s --verify-http http://127.0.0.1:1/ --verify-tcp 127.0.0.1:1 --verify true \
          --verify-timeout 1s --verify-failures 2 --max-error-rise 5% \
          --exit-with-pid 1 --exit-with-file {dir}/done --user 65534 --group 65534 --ambient-caps kill \
+         --hook-pre-start true --hook-live true --hook-unfit true --hook-pre-drain true --hook-post-exit true \
+         --hook-gave-up true --hook-timeout 3s \
          --log-format json --log-level warn --envoy-log-level info \
          --envoy-component-log-level config:info --settings {dir}/handover.toml -- --drain-strategy immediate"
     );

@@ -21,6 +21,7 @@ mod exchange;
 mod exec;
 mod flags;
 mod help;
+mod hooks;
 mod install;
 mod logs;
 mod manual;

@@ -77,6 +77,7 @@ pub(super) fn event(event: &Event, name: &str) {
         }
         Event::AwaitsFiles(missing) => warn!("nothing is started yet: {}", missing.join("; ")),
         Event::FilesAreThere => info!("the awaited files are there: reading {name}"),
+        Event::HookFailed { moment, why } => warn!("the hook {moment} has failed: {why}"),
         Event::DrainTooLate => info!("a drain has no effect any more: everything is ending"),
     }
 }

@@ -95,6 +95,8 @@ words! {
     Undrain => "undrain",
     /// A probe could not be made.
     ProbeUnknown => "probe_unknown",
+    /// A hook has failed.
+    HookFailed => "hook_failed",
     /// Nothing is started before files are there.
     AwaitsFiles => "awaits_files",
     /// The awaited files are there.
@@ -276,6 +278,7 @@ pub(super) fn of_operator(event: &Event) -> Told {
         Event::Short(what) => Some(what.clone()),
         Event::Called { refusal, .. } => refusal.as_ref().map(ToString::to_string),
         Event::ProbeUnknown { probe, why } => Some(format!("{probe}: {why}")),
+        Event::HookFailed { why, .. } => Some(why.clone()),
         Event::AwaitsFiles(missing) => Some(missing.join("; ")),
         Event::Ending { .. }
         | Event::NextIsDue(_)
@@ -335,6 +338,9 @@ fn sentence_of_operator(event: &Event) -> Told {
             of_all(event, format!("{done}{what}"))
         }
         Event::ProbeUnknown { .. } => of_all(Word::ProbeUnknown, "a probe could not be made"),
+        Event::HookFailed { moment, .. } => {
+            of_all(Word::HookFailed, format!("the hook {moment} has failed"))
+        }
         Event::AwaitsFiles(_) => of_all(
             Word::AwaitsFiles,
             "nothing is started before files are there",
@@ -371,6 +377,10 @@ mod tests {
                 why: secret(),
             },
             Event::AwaitsFiles(vec![secret()]),
+            Event::HookFailed {
+                moment: crate::operator::Moment::Live,
+                why: secret(),
+            },
             Event::Ending {
                 urgency: Urgency::Drain,
                 by: EndedBy::Job(JobDone::ProcessEnded(4711)),

@@ -196,6 +196,8 @@ families! {
         "When the desired configuration last went live, or was read again and served already, in seconds since 1970; absent until then."));
     FAILED_READS = family("handover_failed_reads", Kind::Counter, NONE,
         "Reads of the configuration that have failed, so that what ran went on.");
+    FAILED_HOOKS = family("handover_failed_hooks", Kind::Counter, NONE,
+        "Hooks that have failed, were not done in time, or could not be run.");
     STARTED = family("handover_epochs_started", Kind::Counter, NONE,
         "Epochs that were started to serve.");
     FAILED = family("handover_epochs_failed", Kind::Counter, NONE,

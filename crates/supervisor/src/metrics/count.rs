@@ -28,6 +28,7 @@ pub(super) struct Metrics {
     pub(super) cut_connections: Option<u64>,
     pub(super) uncounted_ends: u64,
     pub(super) failed_reads: u64,
+    pub(super) failed_hooks: u64,
     pub(super) stages: BTreeMap<&'static str, Histogram>,
     pub(super) envoy: Option<String>,
     pub(super) base_id: Option<u32>,
@@ -81,6 +82,7 @@ impl Metrics {
             cut_connections: None,
             uncounted_ends: 0,
             failed_reads: 0,
+            failed_hooks: 0,
             // One that appeared with its first observation would hide it from `increase()`.
             stages: STAGES
                 .iter()
@@ -163,6 +165,7 @@ impl Metrics {
                 grow(&mut self.failed_reads);
                 self.reload_failed();
             }
+            operator::Event::HookFailed { .. } => grow(&mut self.failed_hooks),
             operator::Event::Unchanged(_) if gauges.current => self.reload_succeeded(wall),
             operator::Event::Unchanged(_)
             | operator::Event::Ending { .. }

@@ -62,6 +62,7 @@ impl Seen<'_> {
             ),
             (&list::RELOAD_TIMESTAMP, time(reload.succeeded_at)),
             (&list::FAILED_READS, whole(metrics.failed_reads)),
+            (&list::FAILED_HOOKS, whole(metrics.failed_hooks)),
             (&list::STARTED, whole(counters.started)),
             (&list::FAILED, whole(counters.failed)),
             (&list::RETRIES, whole(counters.retries)),

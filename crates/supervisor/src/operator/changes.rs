@@ -202,6 +202,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         self.epochs_changed(&before);
         self.trials_changed();
+        self.run_hooks_of_epochs(&before);
         self.answer_after_probation();
         self.notice_a_shortage();
         self.hurry();

@@ -9,6 +9,18 @@ use super::{
     Operator, Output, Reception, Refusal, Reply, Signal, Wait,
 };
 
+/// Why everything drains, in words for a hook.
+fn reason(by: EndedBy) -> String {
+    match by {
+        EndedBy::Signal(signal) => format!("received {signal}"),
+        EndedBy::Ask(_) => "a client asked for it".to_owned(),
+        EndedBy::FirstRead => "the first read has failed".to_owned(),
+        EndedBy::Job(_) => "the job is done".to_owned(),
+        EndedBy::FilesLimit => "the awaited files are not there".to_owned(),
+        EndedBy::Panic => "a bug".to_owned(),
+    }
+}
+
 impl<C: Clone + Eq> Operator<C> {
     pub(super) fn signalled(&mut self, signal: Signal) -> Reception {
         match signal {
@@ -112,7 +124,14 @@ impl<C: Clone + Eq> Operator<C> {
         let was_ending = self.is_ending();
         self.urgency = Some(urgency);
         self.event(Event::Ending { urgency, by });
-        self.outputs.push_back(Output::Terminate(urgency));
+        // More urgent than a drain that a hook still holds.
+        self.forget_the_held_drain();
+        let may_wait = !was_ending
+            && urgency == Urgency::Drain
+            && matches!(by, EndedBy::Signal(_) | EndedBy::Ask(_) | EndedBy::Job(_));
+        if !may_wait || !self.hold_the_drain(reason(by)) {
+            self.outputs.push_back(Output::Terminate(urgency));
+        }
         if !was_ending {
             self.wind_down();
         }
@@ -122,6 +141,7 @@ impl<C: Clone + Eq> Operator<C> {
     /// Rule: once the end has begun, nothing new begins. What was not begun yet is refused; a drain
     /// whose clients are waited for, and a change that the agent has, come to their own end.
     pub(super) fn wind_down(&mut self) {
+        self.forget_the_held_read();
         if let Some(read) = self.read.take() {
             self.outputs.push_back(Output::CancelRead(read.id));
         }
@@ -146,6 +166,8 @@ impl<C: Clone + Eq> Operator<C> {
             signal: self.signal,
             drain_unwanted: self.drain_unwanted,
         };
+        self.forget_the_held_drain();
+        self.run_hooks_of_the_end(&ending);
         self.ended = Some(ending.clone());
         self.change = None;
         self.releasing = None;

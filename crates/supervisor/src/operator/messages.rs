@@ -14,6 +14,7 @@ use handover_core::{Epoch, EpochInfo, EpochState, Outcome, Phase, Standing, Time
 
 use super::ask::{AskId, Refusal, Reply, Report, Request};
 use super::evidence::Seen;
+use super::hooks::{HookCall, HookFailure, HookId, Moment};
 
 /// The number of a read. A later read has a higher number.
 #[derive(
@@ -129,6 +130,13 @@ pub enum Input<C> {
     FilesFound(Vec<String>),
     /// The job that this instance was started for is done.
     JobDone(JobDone),
+    /// A hook has ended.
+    HookDone {
+        /// Its number, from [`Output::RunHook`].
+        hook: HookId,
+        /// How it has failed, if so.
+        result: Result<(), HookFailure>,
+    },
     /// A part of the driver has panicked, with this message. A look that is under way is not waited
     /// for any longer.
     Broken(String),
@@ -223,6 +231,14 @@ pub enum Output<C> {
         ask: AskId,
         /// The answer.
         answer: Result<Reply<C>, Refusal>,
+    },
+    /// Run a hook, and answer with [`Input::HookDone`], at the latest when its time limit has passed.
+    /// There is one hook at a time. It may come after [`Output::Finish`].
+    RunHook {
+        /// The number of the run.
+        hook: HookId,
+        /// What it is run for.
+        call: HookCall,
     },
     /// Tell the service manager.
     Notify(Notification),
@@ -565,6 +581,13 @@ pub enum Event {
     AwaitsFiles(Vec<String>),
     /// The awaited files are there, and the configuration is read.
     FilesAreThere,
+    /// A hook has failed, was not done in time, or could not be run.
+    HookFailed {
+        /// The moment that it was for.
+        moment: Moment,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How it was seen that a job is done.
@@ -712,6 +735,8 @@ pub enum DeadlineReason {
     Alive,
     /// When to ask a service manager for more time: while nothing serves yet, and during a drain.
     MoreTime,
+    /// When to drain without waiting for a hook: while one holds the drain.
+    DrainHook,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -727,6 +752,7 @@ impl fmt::Display for DeadlineReason {
             Self::FilesLimit => f.write_str("files were awaited for long enough"),
             Self::Alive => f.write_str("report that the loop turns"),
             Self::MoreTime => f.write_str("ask the service manager for more time"),
+            Self::DrainHook => f.write_str("the hook has held the drain for long enough"),
         }
     }
 }

@@ -35,7 +35,7 @@
 //!
 //! Each file beside this one has one job: `messages` is what goes in and out, `ask` what clients ask and are
 //! answered, `reading` leads from a wish to a change, `changes` from a change to the answers, `calls`
-//! speaks to the proxy, `ending` is the way to the end, `again` tries again what failed for lack of
+//! speaks to the proxy, `hooks` runs the commands of the user, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
 //! what has failed, `condition` answers those who wait until something is so, `awaits` holds the first read until
 //! files are there, `notify` tells the service manager, `rename` leaves the content of configurations out,
@@ -51,7 +51,7 @@ mod changes;
 mod condition;
 mod ending;
 mod evidence;
-
+mod hooks;
 mod looks;
 mod messages;
 mod notify;
@@ -72,6 +72,7 @@ use self::again::{Attempt, Pause};
 use self::awaits::Awaits;
 use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
+use self::hooks::Hooks;
 use self::looks::Looks;
 use self::notify::{Heard, Told};
 use self::reading::{OpenRead, Wanted};
@@ -85,6 +86,7 @@ pub use self::awaits::FileWait;
 pub use self::evidence::{
     ErrorRise, EvidenceRules, Examination, ProbeResult, Probed, Seen, Totals,
 };
+pub use self::hooks::{HookCall, HookFailure, HookId, HookSettings, Moment};
 pub(crate) use self::notify::LastReports;
 pub use self::rename::Rename;
 
@@ -124,6 +126,9 @@ pub struct Settings {
     /// The service manager that must hear of this process in time, if there is one.
     #[serde(default)]
     pub service_manager: Option<ServiceManager>,
+    /// The hooks of the user.
+    #[serde(default)]
+    pub hooks: HookSettings,
 }
 
 /// A service manager that ends what it does not hear of in time.
@@ -294,6 +299,8 @@ pub struct Operator<C> {
     /// When the service manager has heard what it must hear again in time.
     #[serde(default)]
     heard: Heard,
+    #[serde(default)]
+    hooks: Hooks<C>,
     summary: Option<Summary>,
     outputs: VecDeque<Output<C>>,
 }
@@ -413,6 +420,7 @@ impl<C: Clone + Eq> Operator<C> {
             ended: None,
             told: Told::Nothing,
             heard: Heard::default(),
+            hooks: Hooks::default(),
             summary: None,
             outputs: VecDeque::new(),
         }
@@ -441,6 +449,7 @@ impl<C: Clone + Eq> Operator<C> {
                 DeadlineReason::FilesLimit => self.files_limit_passed(),
                 DeadlineReason::Alive => self.report_alive(),
                 DeadlineReason::MoreTime => self.ask_for_more_time(),
+                DeadlineReason::DrainHook => self.drain_now(),
             }
         }
         self.answer_conditions();
@@ -467,6 +476,8 @@ impl<C: Clone + Eq> Operator<C> {
         let looks = looks.chain(self.awaits_deadline());
         let reports = self.alive_deadline().into_iter();
         let reports = reports.chain(self.more_time_deadline());
+        let holds = self.hook_deadline().into_iter();
+        let reports = reports.chain(holds);
         limits.chain(tries).chain(looks).chain(reports).min()
     }
 
@@ -474,6 +485,8 @@ impl<C: Clone + Eq> Operator<C> {
         match input {
             Input::Asked { ask, request } => self.asked(ask, request),
             Input::AskGone(ask) => self.gone(ask),
+            // What has ended at the end has its hooks as well.
+            Input::HookDone { hook, result } => self.hook_done(hook, result),
             Input::Signal(_)
             | Input::FilesChanged
             | Input::ReadDone { .. }

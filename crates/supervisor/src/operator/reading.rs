@@ -45,6 +45,7 @@ impl<C: Clone + Eq> Operator<C> {
         if self.awaits.as_mut().is_some_and(Awaits::holds_a_read) {
             return;
         }
+        self.forget_the_held_read();
         self.reads = self.reads.saturating_add(1);
         let read = OpenRead {
             id: ReadId(self.reads),
@@ -63,18 +64,25 @@ impl<C: Clone + Eq> Operator<C> {
         read: ReadId,
         result: Result<Reading<C>, ReadFailure>,
     ) -> Reception {
-        if self.read.is_none_or(|open| open.id != read) {
+        if self.hooks.read.is_some() || self.read.is_none_or(|open| open.id != read) {
             return Reception::Ignored(Ignored::Stale);
         }
-        self.read = None;
         match result {
-            Ok(reading) => self.has_read(reading),
-            Err(failure) => self.not_read(failure),
+            Ok(reading) => {
+                if let Some(reading) = self.hold_the_read(reading) {
+                    self.read = None;
+                    self.has_read(reading);
+                }
+            }
+            Err(failure) => {
+                self.read = None;
+                self.not_read(failure);
+            }
         }
         Reception::Accepted
     }
 
-    fn has_read(&mut self, reading: Reading<C>) {
+    pub(super) fn has_read(&mut self, reading: Reading<C>) {
         if self.awaits.take().is_some() {
             self.outputs.push_back(Output::ForgetFiles);
         }

@@ -58,6 +58,7 @@ impl<C> Operator<C> {
             ended: self.ended.clone(),
             told: self.told,
             heard: self.heard,
+            hooks: self.hooks.rename(|reading| reading.rename(names)),
             summary: self.summary,
             outputs: self
                 .outputs
@@ -128,6 +129,10 @@ impl<C> Input<C> {
             },
             Self::FilesFound(missing) => Input::FilesFound(missing.clone()),
             Self::JobDone(done) => Input::JobDone(*done),
+            Self::HookDone { hook, result } => Input::HookDone {
+                hook: *hook,
+                result: result.clone(),
+            },
             Self::Broken(message) => Input::Broken(message.clone()),
         }
     }
@@ -193,6 +198,10 @@ impl<C> Output<C> {
                 unless_unknown: *unless_unknown,
             },
             Self::Forward(signal) => Output::Forward(*signal),
+            Self::RunHook { hook, call } => Output::RunHook {
+                hook: *hook,
+                call: call.clone(),
+            },
             Self::Notify(notification) => Output::Notify(*notification),
             Self::Event(event) => Output::Event(event.clone()),
             Self::Finish(ending) => Output::Finish(ending.clone()),

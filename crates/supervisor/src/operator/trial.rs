@@ -103,6 +103,14 @@ impl Trials {
     }
 }
 
+impl Trials {
+    /// Returns what was found against this epoch, if it was found unfit.
+    pub(super) fn evidence_against(&self, epoch: Epoch) -> Option<String> {
+        let unfit = self.unfit().filter(|unfit| unfit.epoch == epoch)?;
+        Some(unfit.evidence.clone())
+    }
+}
+
 impl<C: Clone + Eq> Operator<C> {
     /// Rule: only the newest live epoch that is on probation is judged, and a new one from the beginning.
     pub(super) fn trials_changed(&mut self) {

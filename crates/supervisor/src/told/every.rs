@@ -5,7 +5,7 @@ macro_rules! every {
         Event::Ending { .. } | Event::NextIsDue(_) | Event::NotRead(_) | Event::NotTakenIn(_)
         | Event::Unchanged(_) | Event::Short(_) | Event::TriesAgain(_) | Event::Called { .. }
         | Event::ProbeUnknown { .. } | Event::DrainTooLate | Event::AwaitsFiles(_)
-        | Event::FilesAreThere => {}
+        | Event::FilesAreThere | Event::HookFailed { .. } => {}
         $($more)*
     } };
     (Summary, $value:expr, $($more:tt)*) => { match $value {
@@ -22,7 +22,7 @@ macro_rules! every {
         DeadlineReason::Limit(_) | DeadlineReason::Again(_) | DeadlineReason::Look
         | DeadlineReason::Examine | DeadlineReason::ExaminationLimit
         | DeadlineReason::FilesReport | DeadlineReason::FilesLimit | DeadlineReason::Alive
-        | DeadlineReason::MoreTime => {}
+        | DeadlineReason::MoreTime | DeadlineReason::DrainHook => {}
         $($more)*
     } };
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use handover_core::{Epoch, EpochState, Standing, Timestamp, Urgency};
 use handover_supervisor::operator::{
-    Again, AgentView, AskId, Call, CallId, ChangeId, Condition, EndedBy, Event, Input, Inputs,
-    LookId, Next, Notification, Operator, Output, ReadFailure, ReadId, Reading, Reception, Refusal,
-    Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
+    Again, AgentView, AskId, Call, CallId, ChangeId, Condition, EndedBy, Event, HookId, Input,
+    Inputs, LookId, Moment, Next, Notification, Operator, Output, ReadFailure, ReadId, Reading,
+    Reception, Refusal, Reply, Request, Settings, Settlement, Signal, TakenIn, Wait,
 };
 
 use crate::trials::{self, Trials};
@@ -66,6 +66,12 @@ pub(crate) struct Checker<C> {
     /// The change that each reload waits for, once its read is done.
     reloads: BTreeMap<AskId, Option<ChangeId>>,
     pub(crate) read: Option<ReadId>,
+    /// What was read, while its hook has not agreed to it.
+    held: Option<Reading<C>>,
+    /// The hook of what is held, once it runs.
+    held_by: Option<HookId>,
+    /// Whether a hook runs before the drain of everything.
+    drain_is_held: bool,
     reads: u64,
     changes: u64,
     asked: Option<(C, Inputs)>,
@@ -132,6 +138,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             open: BTreeSet::new(),
             reloads: BTreeMap::new(),
             read: None,
+            held: None,
+            held_by: None,
+            drain_is_held: false,
             reads: 0,
             changes: 0,
             asked: None,
@@ -236,7 +245,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
     }
 
     fn is_ending(&self) -> bool {
-        self.urgency.is_some() || self.denied || self.ended || self.view.is_ending()
+        self.drain_is_held
+            || self.urgency.is_some()
+            || self.denied
+            || self.ended
+            || self.view.is_ending()
     }
 
     /// Whether an epoch is live, and a look has found nothing that keeps clients out.
@@ -327,7 +340,28 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         }
         match input {
             Input::Signal(Signal::HangUp) => self.wish(Next::Renew),
-            Input::ReadDone { read, result } if Some(*read) == self.read => {
+            Input::HookDone { hook, result } if Some(*hook) == self.held_by => {
+                self.held_by = None;
+                if let Some(reading) = self.held.take() {
+                    self.read = None;
+                    self.failed = result.is_err();
+                    if result.is_ok() {
+                        self.stands_in = false;
+                        return Cause::Read(reading);
+                    }
+                    self.next = self.next.min(Next::Renew);
+                    self.files.owed = self.files.watched;
+                }
+            }
+            Input::ReadDone {
+                read,
+                result: Ok(reading),
+            } if Some(*read) == self.read && self.needs_a_hook(reading) => {
+                if self.held.is_none() {
+                    (self.held, self.held_by) = (Some(reading.clone()), None);
+                }
+            }
+            Input::ReadDone { read, result } if Some(*read) == self.read && self.held.is_none() => {
                 self.read = None;
                 self.failed = result.is_err();
                 match result {
@@ -382,6 +416,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Input::Examined { .. }
             | Input::FilesFound(_)
             | Input::JobDone(_)
+            | Input::HookDone { .. }
             | Input::Looked { .. } => {}
         }
         if let Input::Settled { change, .. } = input {
@@ -397,6 +432,15 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             }
         }
         Cause::Other
+    }
+
+    /// Whether a hook has to agree to this. What is desired already and not wished for again starts nothing.
+    fn needs_a_hook(&self, reading: &Reading<C>) -> bool {
+        let asked = self.asked.as_ref();
+        let is_desired = asked
+            .is_some_and(|(config, inputs)| *config == reading.config && *inputs == reading.inputs);
+        let starts_nothing = is_desired && !self.stands_in && self.next == Next::IfDifferent;
+        self.settings.hooks.has(Moment::PreStart) && !starts_nothing
     }
 
     fn wish(&mut self, next: Next) {
@@ -458,10 +502,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     told,
                 )?;
                 self.reads = read.0;
+                (self.held, self.held_by) = (None, None);
                 self.read = Some(*read);
             }
             Output::CancelRead(read) => {
                 let pending = self.read.take();
+                (self.held, self.held_by) = (None, None);
                 ensure(
                     pending == Some(*read),
                     "a_read_is_pending_at_most_once",
@@ -481,7 +527,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 *asked += 1;
                 self.change(*change, config, Next::Cold, cause, told)?;
             }
-            Output::Event(Event::Ending { by, .. }) => {
+            Output::Event(Event::Ending { by, urgency }) => {
+                let waits = matches!(by, EndedBy::Signal(_) | EndedBy::Ask(_) | EndedBy::Job(_))
+                    && self.settings.hooks.has(Moment::PreDrain);
+                self.drain_is_held |= waits && *urgency == Urgency::Drain && is_live(&self.view);
                 self.faulty |= matches!(
                     by,
                     EndedBy::FirstRead | EndedBy::FilesLimit | EndedBy::Panic
@@ -559,6 +608,14 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     told,
                 )?;
             }
+            Output::RunHook { hook, call } => match call.moment {
+                Moment::PreStart => self.held_by = Some(*hook),
+                Moment::PreDrain
+                | Moment::Live
+                | Moment::Unfit
+                | Moment::PostExit
+                | Moment::GaveUp => {}
+            },
             Output::Notify(Notification::Status(_)) => {}
             Output::Notify(Notification::Alive) => self.alive = Some(self.now),
             Output::Notify(Notification::MoreTime(_)) => {
@@ -697,7 +754,10 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             || format!("{watched:?} and {:?}", self.watched),
         )?;
         ensure(
-            operator.urgency() == self.urgency
+            operator.urgency()
+                == self
+                    .urgency
+                    .or(self.drain_is_held.then_some(Urgency::Drain))
                 && operator.is_ending() == self.is_ending()
                 && operator.ending().is_some() == self.ended
                 && operator.is_ready() == (!self.is_ending() && self.serves()),

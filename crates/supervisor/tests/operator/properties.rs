@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, ServiceManager,
-    Settings, Settlement, Signal, TakenIn, Wait,
+    Condition, ErrorRise, EvidenceRules, FileWait, HookSettings, Next, OnTerminate, Request,
+    ServiceManager, Settings, Settlement, Signal, TakenIn, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,6 +69,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 nothing_to_examine,
                 files,
                 service_manager,
+                hooks: HookSettings::default(),
             }
         },
     )

@@ -23,6 +23,13 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    hooks_of_a_hand_over_and_the_end
+    hook_rejects_the_first_configuration
+    hook_rejects_a_change
+    newer_read_replaces_one_that_a_hook_holds
+    hook_holds_the_drain_for_its_limit
+    second_signal_does_not_wait_for_the_hook
+    hook_of_an_unfit_epoch_and_of_what_was_given_up
     start
     first_read_fails
     first_read_fails_while_a_client_waits

@@ -29,6 +29,7 @@
 //! | `examined N ok\|hung\|silent [missing=A,B] [warming=A] [requests=ALL/FAILED] [probes=pass,fail,unknown]` | a look at what serves was done |
 //! | `files there`, `files missing A B ..` | the awaited files were looked at |
 //! | `job process`, `job file` | the job of this instance is done |
+//! | `hook N ok\|failed\|short` | a hook has ended |
 //! | `wait` | nothing; what is due until then is done |
 //!
 //! With `settings looks=scripted` each look is answered by a line. Otherwise it is answered at once, by a
@@ -41,6 +42,8 @@
 //! nothing), with `failures=N` in a row, and
 //! with `rise=PERCENT` the requests are counted.
 //!
+//! With `settings hooks=all` there is a hook at each moment, which may take 10 seconds.
+//!
 //! With `settings manager=yes` there is a service manager, and with `manager=TIME` it must hear that often that
 //! the loop turns.
 
@@ -50,9 +53,9 @@ use std::time::Duration;
 use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
     AgentView, AskId, CallId, ChangeId, Clients, Condition, EpochView, ErrorRise, Examination,
-    ExaminationId, FileWait, Input, Inputs, JobDone, LookId, Next, OnTerminate, ProbeResult,
-    Probed, ReadFailure, ReadId, Reading, Refusal, Report, Request, Seen, ServiceManager, Settings,
-    Settlement, Shortage, Signal, TakenIn, Totals, Wait,
+    ExaminationId, FileWait, HookFailure, HookId, HookSettings, Input, Inputs, JobDone, LookId,
+    Moment, Next, OnTerminate, ProbeResult, Probed, ReadFailure, ReadId, Reading, Refusal, Report,
+    Request, Seen, ServiceManager, Settings, Settlement, Shortage, Signal, TakenIn, Totals, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -130,6 +133,9 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
             let limit = Some(time(limit)?);
             script.settings.files = Some(FileWait { limit });
         }
+        Some(("hooks", "all")) => {
+            script.settings.hooks = HookSettings::new(Moment::ALL, Duration::from_secs(10));
+        }
         Some(("examine", "nothing")) => script.settings.nothing_to_examine = true,
         Some(("manager", "yes")) => {
             script.settings.service_manager = Some(ServiceManager::default());
@@ -201,6 +207,17 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
             "file" => JobDone::FileAppeared,
             other => return unknown(other),
         })),
+        "hook" => Some(Input::HookDone {
+            hook: HookId(number(next(&mut words)?)?),
+            result: match next(&mut words)? {
+                "ok" => Ok(()),
+                result @ ("failed" | "short") => Err(HookFailure {
+                    why: "exited with code 1: no".to_owned(),
+                    shortage: result == "short",
+                }),
+                other => return unknown(other),
+            },
+        }),
         "broken" => Some(Input::Broken("out of range".to_owned())),
         "signal" => Some(Input::Signal(signal(next(&mut words)?)?)),
         "ask" => Some(Input::Asked {

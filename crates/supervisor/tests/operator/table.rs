@@ -150,6 +150,12 @@ fn output(output: &Output<String>) -> Vec<String> {
                 .chain(wrapped(evidence))
                 .collect();
         }
+        Output::RunHook { hook, call } => {
+            let epoch = call.epoch.map(|epoch| format!(" of epoch {epoch}"));
+            let reason = call.reason.as_ref().map(|reason| format!(": {reason}"));
+            let (epoch, reason) = (epoch.unwrap_or_default(), reason.unwrap_or_default());
+            format!("HOOK {}: {}{epoch}{reason}", hook.0, call.moment)
+        }
         Output::Look(look) => format!("LOOK {}", look.0),
         Output::Forward(signal) => format!("FORWARD {signal}"),
         Output::Answer { ask, answer } => match answer {
@@ -295,6 +301,7 @@ fn told(event: &Event) -> String {
             Some(refusal) => format!("{} {}", called(*what), refused(refusal)),
         },
         Event::ProbeUnknown { probe, why } => format!("{probe} not tried: {why}"),
+        Event::HookFailed { moment, why } => format!("hook {moment} failed: {why}"),
         Event::AwaitsFiles(missing) => format!("awaits: {}", missing.join(", ")),
         Event::FilesAreThere => "the files are there".to_owned(),
         Event::DrainTooLate => "too late for a drain".to_owned(),
