@@ -2,6 +2,7 @@
 //! entry without its test, fail the build: a flag whose help promises what a command does not do
 //! cannot be added in silence.
 
+mod control;
 mod hooks;
 mod order;
 mod run_as;
@@ -333,11 +334,6 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::probation::a_probe_that_is_refused_is_evidence",
     ),
     (
-        "reload",
-        "through-probation",
-        "commands::probation::a_reload_through_the_probation_tells_how_it_has_ended",
-    ),
-    (
         "exec",
         "memory-guard",
         "commands::shortages::a_second_process_that_does_not_fit_is_started_where_that_is_asked_for",
@@ -371,21 +367,6 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "exec",
         "compat-endpoints",
         "commands::compat::a_job_on_this_host_ends_its_proxy_as_it_ends_another_sidecar",
-    ),
-    (
-        "report",
-        "output",
-        "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",
-    ),
-    (
-        "report",
-        "force",
-        "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",
-    ),
-    (
-        "report",
-        "state-dir",
-        "commands::recorder::no_secret_is_in_a_recording_or_a_report_and_a_report_replaces_no_file",
     ),
     (
         "exec",
@@ -523,66 +504,6 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::logs::the_log_level_has_no_say_in_what_the_program_prints",
     ),
     (
-        "status",
-        "json",
-        "commands::control::the_status_of_one_that_is_not_ready_is_printed_and_ends_with_75",
-    ),
-    (
-        "status",
-        "watch",
-        "commands::watch::the_status_is_drawn_as_it_changes_and_the_terminal_is_given_back",
-    ),
-    (
-        "reload",
-        "wait",
-        "proof::control::a_reload_waits_until_the_configuration_is_live_or_tells_why_it_is_not",
-    ),
-    (
-        "reload",
-        "now",
-        "commands::control::a_reload_now_does_not_wait_for_an_old_epoch",
-    ),
-    (
-        "reload",
-        "cold",
-        "proof::control::a_cold_restart_goes_on_where_no_hot_one_can",
-    ),
-    (
-        "reload",
-        "if-changed",
-        "commands::control::a_reload_if_changed_starts_nothing_where_nothing_has_changed",
-    ),
-    (
-        "reload",
-        "timeout",
-        "commands::control::a_reload_that_takes_too_long_tells_what_it_waits_for",
-    ),
-    (
-        "drain",
-        "wait",
-        "proof::control_drain::a_drain_waits_until_no_client_is_connected_and_tells_who_is",
-    ),
-    (
-        "drain",
-        "timeout",
-        "proof::control_drain::a_drain_waits_until_no_client_is_connected_and_tells_who_is",
-    ),
-    (
-        "stop",
-        "now",
-        "commands::control::a_second_stop_does_not_skip_the_drain_and_stop_now_does",
-    ),
-    (
-        "stop",
-        "wait",
-        "commands::control::a_stop_drains_and_its_end_can_be_waited_for",
-    ),
-    (
-        "stop",
-        "timeout",
-        "commands::control::a_second_stop_does_not_skip_the_drain_and_stop_now_does",
-    ),
-    (
         "demo",
         "hand-overs",
         "proof::demo::the_demo_is_the_same_on_a_real_envoy",
@@ -649,61 +570,6 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "commands::doctor::every_flag_of_run_is_a_flag_of_doctor",
     ),
     (
-        "who",
-        "end",
-        "commands::who::one_client_of_an_old_epoch_is_ended_and_the_others_live_on",
-    ),
-    (
-        "who",
-        "epoch",
-        "commands::who::the_connections_of_a_worker_belong_to_its_program",
-    ),
-    (
-        "who",
-        "sort",
-        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
-    ),
-    (
-        "who",
-        "limit",
-        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
-    ),
-    (
-        "who",
-        "json",
-        "commands::who::a_list_is_as_long_as_was_asked_for_and_counts_all",
-    ),
-    (
-        "events",
-        "follow",
-        "commands::story::events_are_followed_to_the_end_of_the_instance",
-    ),
-    (
-        "events",
-        "json",
-        "commands::story::events_are_followed_to_the_end_of_the_instance",
-    ),
-    (
-        "events",
-        "state-dir",
-        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
-    ),
-    (
-        "logs",
-        "epoch",
-        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
-    ),
-    (
-        "logs",
-        "previous",
-        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
-    ),
-    (
-        "logs",
-        "state-dir",
-        "commands::story::events_of_earlier_runs_come_first_and_the_last_lines_are_there",
-    ),
-    (
         "doctor",
         "grace-period",
         "commands::doctor::a_grace_period_that_is_too_short_is_an_error",
@@ -751,7 +617,10 @@ fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static st
         .into_iter()
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
     let more = order::TESTS.iter().chain(run_as::TESTS);
-    let more = more.chain(settings::TESTS).chain(hooks::TESTS);
+    let more = more
+        .chain(settings::TESTS)
+        .chain(hooks::TESTS)
+        .chain(control::TESTS);
     let tests = || FLAG_TESTS.iter().chain(more.clone());
     let of_run = tests().filter(|(command, ..)| *command == "run");
     let of_doctor = of_run.map(|(_, flag, _)| ("doctor", *flag, DOCTOR_TEST));
