@@ -63,6 +63,12 @@ impl Job {
     ///
     /// As [`Job::with_process`].
     pub fn with_file(mut self, path: &Path, rescan: Rescan) -> Result<Self, JobError> {
+        // Otherwise everything in it would be looked at.
+        if path.is_dir() {
+            let path = path.display();
+            let why = format!("`{path}` is a directory: name the file that is to appear");
+            return Err(JobError::FileNotSeen(why));
+        }
         let watcher = Watcher::with_identities([] as [&Path; 0], [path])?;
         match state_of(&watcher) {
             None | Some(FileState::Missing) => {}

@@ -222,3 +222,17 @@ fn the_hooks_of_run_are_run_for_envoy() {
         assert!(moments.iter().any(|one| one == moment), "{moments:?}");
     }
 }
+
+#[test]
+fn a_further_signal_at_the_end_waits_for_no_hook() {
+    let place = Place::new();
+    let begun = place.path("begun");
+    let hook = format!("touch '{}'; sleep 600", begun.display());
+    let flags = ["--hook-post-exit", &hook, "--hook-timeout", "10m"];
+    let mut running = started(&place, &flags, "exec sleep 600");
+    running.says("epoch 0 is live");
+    running.signal(Signal::TERM);
+    eventually("the hook", || begun.exists().then_some(()));
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 0);
+}
