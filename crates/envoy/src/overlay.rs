@@ -12,10 +12,11 @@
 //! | null | anything | nothing: the field is removed |
 //! | anything else | another kind | an error that names the field |
 //!
-//! There are three differences. Envoy cannot remove a field, so it cannot replace a list, nor choose
-//! another member of a `oneof`. Envoy passes over `0`, `false` and `""` for most fields, because
-//! Protobuf does not tell them from a field that is absent; here they count, also as a part of a time. And a value of `metadata`
-//! is merged in depth, while Envoy replaces it.
+//! There are four differences. Envoy cannot remove a field, so it cannot replace a list. Of the members
+//! of a `oneof` it keeps the one that was set last, which is not known here: null removes the other.
+//! Envoy passes over `0`, `false` and `""` for most fields, because
+//! Protobuf does not tell them from a field that is absent; here they count, also as a part of a time. And a value of a map, such as
+//! `metadata`, is merged in depth, while Envoy replaces it.
 //!
 //! A field is the same in both spellings, `static_resources` and `staticResources`, except within
 //! `metadata` and its like, whose keys are the user's own.

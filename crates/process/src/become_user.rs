@@ -37,6 +37,13 @@ impl Become {
         };
         if let Some(account) = &steps.account {
             let (group, user) = (account.group, account.user);
+            // The kernel would change nothing, and succeed.
+            if user == u32::MAX {
+                return Err(Step::User);
+            }
+            if group == u32::MAX {
+                return Err(Step::Group);
+            }
             // Otherwise the capabilities would be gone before the wanted ones are chosen.
             if steps.capabilities.is_some() {
                 prctl([c_long::from(libc::PR_SET_KEEPCAPS), 1, 0, 0], Step::User)?;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 pub(super) struct Capability(u8);
 
 impl Capability {
+    pub(super) const CHOWN: Self = Self(0);
     pub(super) const KILL: Self = Self(5);
     pub(super) const SETGID: Self = Self(6);
     pub(super) const SETUID: Self = Self(7);

@@ -7,11 +7,15 @@ use rustix::process::{Gid, Uid, getegid, geteuid};
 
 use super::capabilities::{Capabilities, Capability};
 
+/// For the kernel it means: as it is.
+const RESERVED: u32 = u32::MAX;
+
 /// The user, the groups and the capabilities of a child. Without a setting, the child has those of the
 /// supervisor.
 ///
-/// A child that gets another user has the groups that are named here, and no other. It has the
-/// capabilities that are named here, unless it runs as root. The program that it executes may still gain
+/// A child that gets another user has the groups that are named here, and no other. A child for which a
+/// user is named has the capabilities that are named here, unless it runs as root. If that user is the one
+/// of this process, and not root, the supplementary groups stay. The program that it executes may still gain
 /// some, by a set-user-ID bit or by capabilities of its file.
 ///
 /// ```
@@ -102,7 +106,8 @@ impl RunAs {
     /// # Errors
     ///
     /// [`RunAsError::Missing`] names the capabilities that this process lacks. `CAP_KILL` is among them: a
-    /// child that cannot be stopped must not be started. [`RunAsError::Root`] if capabilities are named for
+    /// child that cannot be stopped must not be started. `CAP_CHOWN` gives the child its output.
+    /// [`RunAsError::Reserved`] if the number of a user or a group is the one that stands for none. [`RunAsError::Root`] if capabilities are named for
     /// a child that runs as root, which has all of them anyway.
     pub fn check(&self) -> Result<(), RunAsError> {
         let own = rustix::thread::capabilities(None).map_err(io::Error::from)?;
@@ -117,9 +122,21 @@ impl RunAs {
         effective: Capabilities,
         permitted: Capabilities,
     ) -> Result<(), RunAsError> {
+        if let Some(account) = &self.account {
+            let groups = account.supplementary.iter().copied();
+            let mut numbers = groups.chain([account.user, account.group]);
+            if numbers.any(|number| number == RESERVED) {
+                return Err(RunAsError::Reserved);
+            }
+        }
         let mut missing = Capabilities::default();
         if self.changes_user() {
-            let needed = [Capability::SETUID, Capability::SETGID, Capability::KILL];
+            let needed = [
+                Capability::SETUID,
+                Capability::SETGID,
+                Capability::CHOWN,
+                Capability::KILL,
+            ];
             missing = needed.into_iter().collect::<Capabilities>() - effective;
         }
         if let Some(capabilities) = self.capabilities {
@@ -146,11 +163,13 @@ impl RunAs {
     /// What the child has to do before it executes its program, if there is anything.
     pub(super) fn steps(&self) -> Option<Steps> {
         let account = self.other_account().cloned();
-        let becomes_root = account.as_ref().is_some_and(|it| it.user == 0);
+        // One that is named may be the one of this process.
+        let named = self.account.is_some();
+        let becomes_root = self.account.as_ref().is_some_and(|it| it.user == 0);
         let capabilities = match self.capabilities {
             Some(capabilities) => Some(capabilities),
             // What this process was given for itself must not reach another user.
-            None if account.is_some() && !becomes_root => Some(Capabilities::default()),
+            None if named && !becomes_root => Some(Capabilities::default()),
             None => None,
         };
         (account.is_some() || capabilities.is_some()).then_some(Steps {
@@ -179,6 +198,9 @@ pub enum RunAsError {
         /// The capabilities that it lacks.
         missing: Capabilities,
     },
+    /// The number stands for no user and no group, and the kernel would change nothing.
+    #[error("{RESERVED} is no number of a user or a group: give another one")]
+    Reserved,
     /// Capabilities are named for root.
     #[error("root has every capability: name another user, or name no capabilities")]
     Root,
@@ -208,9 +230,12 @@ mod tests {
                 .check_with(5, caps(effective), Capabilities::default())
                 .map_err(|error| error.to_string())
         };
-        assert_eq!(check("setuid,setgid,kill"), Ok(()));
+        assert_eq!(check("setuid,setgid,kill,chown"), Ok(()));
         let error = check("setgid").unwrap_err();
-        assert!(error.contains("lacks CAP_KILL, CAP_SETUID:"), "{error}");
+        assert!(
+            error.contains("lacks CAP_CHOWN, CAP_KILL, CAP_SETUID:"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -232,6 +257,29 @@ mod tests {
             root.check_with(5, all, all),
             Err(RunAsError::Root)
         ));
+    }
+
+    #[test]
+    fn a_number_that_changes_nothing_is_refused() {
+        let all = Capabilities::from_bits(u64::MAX);
+        for run_as in [
+            RunAs::new().user(u32::MAX, 7),
+            RunAs::new().user(7, u32::MAX),
+            RunAs::new().user(7, 7).supplementary_groups([u32::MAX]),
+        ] {
+            let refused = run_as.check_with(0, all, all);
+            assert!(matches!(refused, Err(RunAsError::Reserved)), "{run_as:?}");
+            // A caller that does not check gets no child.
+            assert!(run_as.steps().is_some());
+        }
+    }
+
+    #[test]
+    fn the_own_user_that_is_named_keeps_no_capability_either() {
+        let own = RunAs::new().user(geteuid().as_raw(), getegid().as_raw());
+        let kept = own.steps().and_then(|steps| steps.capabilities);
+        let expected = (geteuid().as_raw() != 0).then(Capabilities::default);
+        assert_eq!(kept, expected);
     }
 
     #[test]

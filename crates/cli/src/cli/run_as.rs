@@ -17,8 +17,8 @@ pub(crate) struct RunAsArgs {
     /// Run the program as this user: a name in /etc/passwd, or a number.
     ///
     /// The program gets the groups that the user has in /etc/passwd and /etc/group, and no capabilities.
-    /// Variables such as HOME stay as they are. Handover needs to be root, or `CAP_SETUID`, `CAP_SETGID`
-    /// and `CAP_KILL`; otherwise it ends with 77.
+    /// Variables such as HOME stay as they are. Handover needs to be root, or `CAP_SETUID`, `CAP_SETGID`,
+    /// `CAP_CHOWN` and `CAP_KILL`; otherwise it ends with 77.
     #[arg(long, value_name = "USER", env = "HANDOVER_USER")]
     pub(crate) user: Option<User>,
 

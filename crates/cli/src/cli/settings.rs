@@ -212,11 +212,12 @@ impl Layers<'_> {
             self.set_by(variable, id, &value);
         }
         let keeps_draining = istio::variable(EXIT_ON_ZERO)
+            .filter(|_| !self.is_given("min_drain"))
             .map(|text| says_true(&text).map(|is_true| !is_true))
             .transpose()
             .map_err(usage)?;
         // It wins over the shortest drain of Istio, as there.
-        if keeps_draining == Some(true) && !self.is_given("min_drain") {
+        if keeps_draining == Some(true) {
             let whole = self.termination_drain(entries);
             self.set_by(EXIT_ON_ZERO, "min_drain", &whole);
         }

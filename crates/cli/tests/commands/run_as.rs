@@ -78,7 +78,7 @@ fn without_the_right_to_change_the_user_it_ends_with_77() {
     assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
     let said = stderr(&output);
     assert!(
-        said.contains("--user: this process lacks CAP_KILL, CAP_SETGID, CAP_SETUID"),
+        said.contains("--user: this process lacks CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID"),
         "{said}"
     );
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -143,7 +144,8 @@ impl Process {
     }
 }
 
-/// The binary of each epoch, and the version of Envoy's. A program of another kind is not started to ask it.
+/// The binary of each epoch, and the version of Envoy's. A program of another kind is not started to ask it, nor
+/// one that another user chooses by what its process executes.
 pub(super) async fn proxies(status: &Status, is_envoy: bool) -> Vec<Value> {
     let mut proxies = Vec::new();
     for epoch in &status.epochs {
@@ -151,8 +153,9 @@ pub(super) async fn proxies(status: &Status, is_envoy: bool) -> Vec<Value> {
             .pid
             .map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")));
         let binary = binary.and_then(Result::ok);
+        let is_ours = epoch.pid.is_some_and(is_of_own_user);
         let version = match &binary {
-            Some(binary) if is_envoy => version(binary).await.ok(),
+            Some(binary) if is_envoy && is_ours => version(binary).await.ok(),
             Some(_) | None => None,
         };
         proxies.push(json!({
@@ -163,4 +166,9 @@ pub(super) async fn proxies(status: &Status, is_envoy: bool) -> Vec<Value> {
         }));
     }
     proxies
+}
+
+fn is_of_own_user(pid: u32) -> bool {
+    let user = std::fs::metadata(format!("/proc/{pid}")).map(|it| it.uid());
+    user.is_ok_and(|user| user == rustix::process::geteuid().as_raw())
 }
