@@ -36,6 +36,9 @@ where
             _in_time = timeout(limit, self.run_open_hooks()) => {}
             _signal = next_end(&mut signals) => {}
         }
+        if self.operator.has_open_hooks() {
+            tell::hooks_are_dropped();
+        }
     }
 
     async fn run_open_hooks(&mut self) {

@@ -45,6 +45,10 @@ pub(super) fn released(epoch: Epoch) {
     );
 }
 
+pub(super) fn hooks_are_dropped() {
+    warn!("the hooks that are left at the end were not done in time, and are dropped");
+}
+
 /// `name` is what is supervised.
 pub(super) fn event(event: &Event, name: &str) {
     match event {

@@ -338,12 +338,12 @@ impl<C: Clone + Eq> Operator<C> {
                 let reason = self.trials.evidence_against(epoch);
                 self.run_hook_of(Moment::GaveUp, epoch, reason);
             }
-            Standing::GivenUp(_) => {}
+            // What has led to the end is told once.
+            Standing::GivenUp(_) | Standing::Ending => {}
             Standing::Nothing
             | Standing::Pending(_)
             | Standing::Live(_)
-            | Standing::NotRestarted
-            | Standing::Ending => self.hooks.gave_up = None,
+            | Standing::NotRestarted => self.hooks.gave_up = None,
         }
     }
 

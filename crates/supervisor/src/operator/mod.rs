@@ -240,6 +240,8 @@ pub enum OnTerminate {
 ///             Output::Finish(ending) => finished = Some(ending),
 ///             // No read is slow, no client asks, and there is no process here.
 ///             Output::CancelRead(_) | Output::WatchClients { .. } | Output::Forward(_) => {}
+///             // There is no hook.
+///             Output::RunHook { hook, .. } => inputs.push(Input::HookDone { hook, result: Ok(()) }),
 ///             // No file is awaited.
 ///             Output::LookForFiles | Output::ForgetFiles => {}
 ///         }

@@ -133,7 +133,7 @@ impl Recorder {
         let lock = dir.path().join("recording.lock");
         let lock = LockFile::try_lock(&lock, &format!("process {pid}")).map_err(failed)?;
         let lock = match lock {
-            TryLock::Locked(lock) => lock,
+            TryLock::Locked(lock) => Arc::new(lock),
             TryLock::HeldBy(holder) => return Err(OpenError::Taken { dir: path, holder }),
         };
         let begin = Begin {
@@ -148,7 +148,8 @@ impl Recorder {
         let kept = (kept, events.whole());
         let (files, records) = Files::open(dir, &RECORDING, begin, limits).map_err(failed)?;
         let bytes = files.whole();
-        let events = Writer::start(events, None, LastLines::default(), PAUSE).map_err(failed)?;
+        let events = Writer::start(events, Some(Arc::clone(&lock)), LastLines::default(), PAUSE)
+            .map_err(failed)?;
         let events = EventLog::new(events, EVENTS_LIMITS, kept);
         let lines = LastLines::default();
         let writer = Writer::start(files, Some(lock), lines.clone(), PAUSE).map_err(failed)?;

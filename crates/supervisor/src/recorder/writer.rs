@@ -71,7 +71,7 @@ impl Writer {
     /// Starts the thread. It ends with the last of these, and gives the lock back then.
     pub(super) fn start(
         place: impl Place + Send + 'static,
-        lock: Option<LockFile>,
+        lock: Option<Arc<LockFile>>,
         lines: LastLines,
         pause: Duration,
     ) -> io::Result<Self> {
@@ -179,7 +179,7 @@ struct Thread<P> {
     /// When the last lines must be written.
     lines_due: Option<Instant>,
     /// The files are ours as long as this is held.
-    _lock: Option<LockFile>,
+    _lock: Option<Arc<LockFile>>,
 }
 
 impl<P: Place> Thread<P> {
