@@ -21,6 +21,17 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
+/// A site that the other user may enter, if there can be one.
+fn site(test: &str, envoy: &Path) -> Option<Site> {
+    if !may_run(test, &NOBODY, &[envoy]) {
+        return None;
+    }
+    let site = Site::new();
+    site.write("v0");
+    mode(site.dir.path(), 0o755);
+    Some(site)
+}
+
 /// The value of a line in the status of each Envoy.
 fn status(supervisor: u32, name: &str) -> Vec<String> {
     let envoys = children_of(supervisor).into_iter();
@@ -38,12 +49,9 @@ fn status(supervisor: u32, name: &str) -> Vec<String> {
 async fn envoy_hands_over_as_another_user_who_keeps_one_capability_and_loses_nothing() {
     const TEST: &str = "proof::other_user::envoy_hands_over_as_another_user_who_keeps_one_capability_and_loses_nothing";
     let envoy = require_envoy!();
-    if !may_run(TEST, &NOBODY, &[&envoy]) {
+    let Some(site) = site(TEST, &envoy) else {
         return;
-    }
-    let site = Site::new();
-    site.write("v0");
-    mode(site.dir.path(), 0o755);
+    };
     // The user reads the copy of each epoch only.
     mode(&site.file(), 0o600);
     let mut supervisor = site
@@ -80,12 +88,9 @@ fn envoy_as_another_user_follows_on_one_as_root_that_was_killed() {
     const TEST: &str =
         "proof::other_user::envoy_as_another_user_follows_on_one_as_root_that_was_killed";
     let envoy = require_envoy!();
-    if !may_run(TEST, &NOBODY, &[&envoy]) {
+    let Some(site) = site(TEST, &envoy) else {
         return;
-    }
-    let site = Site::new();
-    site.write("v0");
-    mode(site.dir.path(), 0o755);
+    };
     let mut killed = site.launch(&envoy).start();
     killed.wait_for_line("epoch 0 is live", LIMIT);
     killed.signal(Signal::KILL);

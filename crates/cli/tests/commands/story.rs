@@ -1,13 +1,12 @@
 //! What has happened, as `handover events` and `handover logs` tell it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::control::Place;
-use crate::support::{eventually, exec_script, finish, handover_client, stderr, stdout};
+use crate::support::{Running, eventually, exec_script, handover_client};
 
 /// Which the sentence of no health begins with.
 const LIVE: &str = "epoch 0 is live after ";
@@ -35,21 +34,16 @@ fn events_are_followed_to_the_end_of_the_instance() {
     flags.extend(QUICK);
     let mut running = exec_script(&flags, "exec sleep 600");
     running.says("epoch 0 is live");
-    let mut client = handover_client(["events", "--follow", "--json", &socket]);
-    let following = std::thread::spawn(move || finish(&mut client));
+    let mut following = Running::start(&mut handover_client([
+        "events", "--follow", "--json", &socket,
+    ]));
+    following.stdout.wait_for("\"event\":\"live\"");
     running.signal(Signal::HUP);
-    running.says("epoch 1 is live");
-    // Without it, the client may come only after the end.
-    eventually("the client", || {
-        let asked = place.ask(&["events", &socket]);
-        asked.stdout.contains("superseded").then_some(())
-    });
-    std::thread::sleep(Duration::from_millis(300));
+    following.stdout.wait_for("\"event\":\"superseded\"");
     running.signal(Signal::TERM);
     assert_eq!(running.code(), 0);
-    let followed = following.join().unwrap();
-    assert_eq!(followed.status.code(), Some(0), "{}", stderr(&followed));
-    let words = words(&stdout(&followed));
+    assert_eq!(following.code(), 0);
+    let words = words(&following.stdout.all().join("\n"));
     let count = |word: &str| words.iter().filter(|one| *one == word).count();
     for (word, times) in [("live", 2), ("superseded", 1), ("ending", 1)] {
         assert_eq!(count(word), times, "{word}: {words:?}");
