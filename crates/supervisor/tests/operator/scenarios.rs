@@ -30,6 +30,7 @@ scenarios! {
     hook_holds_the_drain_for_its_limit
     second_signal_does_not_wait_for_the_hook
     hook_of_an_unfit_epoch_and_of_what_was_given_up
+    hook_of_what_was_given_up_at_the_end_is_run_once
     start
     first_read_fails
     first_read_fails_while_a_client_waits
