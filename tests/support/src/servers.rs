@@ -38,7 +38,11 @@ pub fn servers_or_skip(here: &str, program: &str) -> Option<Servers> {
     let servers = Servers::find();
     let is_there = servers.path(program).is_some();
     if !is_there {
-        let why = format!("no {program} here (cargo xtask servers fetches it)");
+        let whence = match program {
+            "node" => "Debian's package nodejs has it",
+            _ => "cargo xtask servers fetches it",
+        };
+        let why = format!("no {program} here ({whence})");
         report_skip(&test_of(here), &why);
     }
     is_there.then_some(servers)
@@ -104,4 +108,23 @@ fn libraries(directory: &Path) -> OsString {
     let inner = entries.map(|entry| entry.path()).filter(|it| it.is_dir());
     let all = std::iter::once(directory.to_owned()).chain(inner);
     std::env::join_paths(all).expect("no directory has a colon in its name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fetched_servers_come_first_and_what_is_nowhere_is_skipped() {
+        let fetched = tempfile::tempdir().unwrap();
+        let servers = Servers {
+            fetched: Some(fetched.path().to_owned()),
+        };
+        let own = fetched.path().join("debian/usr/sbin/sh");
+        assert_ne!(servers.path("sh"), Some(own.clone()));
+        fs::create_dir_all(own.parent().unwrap()).unwrap();
+        fs::write(&own, "").unwrap();
+        assert_eq!(servers.path("sh"), Some(own));
+        assert!(servers_or_skip("a::test::here", "no-such-server").is_none());
+    }
 }
