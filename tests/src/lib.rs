@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `tests/parts` | each part of `handover-envoy` by itself understands a real Envoy |
 //! | `tests/adapter` | the agent with `handover-envoy` replaces a real Envoy without a loss |
-//! | `tests/transports` | what becomes of each transport in a hand-over and at a stop |
+//! | `tests/transports` | what becomes of each transport in a hand-over and at a stop, with Envoy and with other servers |
 //! | `tests/proof` | the `handover` binary does the same, with all that a user meets |
 //! | `tests/cost.rs` | what a step of the state machine costs |
 //!

@@ -16,7 +16,7 @@ mod workflows;
 
 use anyhow::Result;
 
-use crate::commands::{envoy, generate, promtool};
+use crate::commands::{envoy, generate, promtool, servers};
 use crate::context::Context;
 use crate::report::Counts;
 
@@ -92,7 +92,8 @@ pub(crate) const ALL: &[Check] = checks! {
     publish, "each library's package has what its user needs, nothing else, and builds", publish::check, [];
     envoy, "the pinned real Envoy is installed below the target directory", envoy::check, [];
     promtool, "the checker of Prometheus is fetched below the target directory, where apt can", promtool::check, [];
-    tests, "every test passes; those with a real Envoy have one", tests::check, [envoy, promtool];
+    servers, "the servers of docs/servers.md are fetched below the target directory, where they can be", servers::check, [];
+    tests, "every test passes; those with a real Envoy have one", tests::check, [envoy, promtool, servers];
     doctests, "every example in the documentation compiles and runs", cargo::doctests, [];
     commands, "every command shown in README.md and docs runs, or a test runs it", commands::check, [envoy];
     snapshots, "no snapshot waits for review, and each one belongs to a test", snapshots::check, [tests];

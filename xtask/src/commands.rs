@@ -9,6 +9,7 @@ mod minimal;
 mod model;
 mod mutants;
 pub(crate) mod promtool;
+pub(crate) mod servers;
 mod soak;
 mod web_test;
 
@@ -44,6 +45,8 @@ enum Command {
         #[arg(long, value_name = "X.Y.Z", default_value = envoy::DEFAULT_VERSION)]
         version: String,
     },
+    /// Fetch the servers of docs/servers.md below the target directory, and print where they are.
+    Servers,
     /// Measure with the release profile.
     Bench {
         /// What to measure.
@@ -105,6 +108,7 @@ impl Xtask {
             Command::Ci { list: false } => ci::run_all(),
             Command::Check { names } => ci::run_some(&names),
             Command::Envoy { version } => envoy::command(&version),
+            Command::Servers => servers::command(),
             Command::Bench {
                 subject: Subject::Core,
             } => bench::core(),

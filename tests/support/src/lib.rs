@@ -47,6 +47,7 @@ pub mod metrics;
 pub mod ports;
 pub mod process_tag;
 pub mod report;
+pub mod servers;
 pub mod stranger;
 pub mod supervisor;
 pub mod systemd;

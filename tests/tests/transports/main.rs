@@ -1,5 +1,6 @@
 //! What becomes of each transport in a hand-over and at a stop, measured on a real Envoy: what goes on,
 //! what is cut, and when. `docs/resilience.md` has the table.
+//! [`servers`] does the same for servers of others.
 //!
 //! `cargo xtask soak` measures every pinned version.
 #![expect(
@@ -14,6 +15,7 @@ mod known;
 mod namespace;
 mod quic;
 mod requests;
+mod servers;
 mod streams;
 mod udp;
 mod wires;

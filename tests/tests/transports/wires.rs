@@ -119,7 +119,7 @@ pub(crate) fn web_socket(connect: Connect) -> Open {
     })
 }
 
-fn read_head(stream: &mut impl Read) -> io::Result<String> {
+pub(crate) fn read_head(stream: &mut impl Read) -> io::Result<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte)?;
@@ -263,7 +263,8 @@ pub(crate) fn datagrams(addr: SocketAddr, limit: Duration) -> Open {
 }
 
 /// A backend that sends back what comes. A connection that begins with a request is switched to
-/// WebSocket first. Its threads end with the test's process.
+/// WebSocket first, with the answer to the one key that clients here send. Its threads end with the test's
+/// process.
 pub(crate) fn echo_backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("it is bound");
@@ -282,7 +283,8 @@ fn serve_echo(mut stream: TcpStream) -> io::Result<()> {
     if &first == b"GET " {
         read_head(&mut stream)?;
         stream.write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+              sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
         )?;
     }
     let mut buffer = [0; 1024];

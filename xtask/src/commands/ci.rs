@@ -127,7 +127,7 @@ mod tests {
     fn a_check_brings_along_what_it_needs_in_the_order_of_the_registry() {
         assert_eq!(
             names(&closure(&["snapshots".to_owned()])),
-            ["envoy", "promtool", "tests", "snapshots"]
+            ["envoy", "promtool", "servers", "tests", "snapshots"]
         );
     }
 

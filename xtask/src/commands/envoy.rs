@@ -157,7 +157,7 @@ fn answers_with(program: &Path, version: &str) -> Result<()> {
     )
 }
 
-fn pip(arguments: &str) -> Command {
+pub(super) fn pip(arguments: &str) -> Command {
     let mut command = Command::new("python3");
     command
         .args(["-m", "pip"])
