@@ -172,12 +172,20 @@ fn take(place: &Mutex<Option<WatchState>>) -> Option<WatchState> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs::File;
     use std::io::Write as _;
 
     use super::super::watcher::WatchError;
     use super::*;
+
+    /// A look that finds no watch state to look with.
+    pub(in super::super) fn look_that_fails() -> PendingLook {
+        PendingLook {
+            looked: offload(|| None),
+            waiting: Arc::default(),
+        }
+    }
 
     #[test]
     fn what_is_heard_is_unsettled_until_it_is_quiet_and_a_closed_queue_hears_nothing() {

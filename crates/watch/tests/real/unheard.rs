@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use handover_watch::{FileState, GapCause, Rescan, Watcher};
+use handover_watch::{FileState, GapCause, Preview, Rescan, Watcher};
 
 use super::watching::{LIMIT, changed, config, holds, replace, silent, until_holds};
 
@@ -335,6 +335,9 @@ async fn one_bind_mounted_file_is_heard_where_it_comes_from() {
         "mount",
         [OsStr::new("--bind"), source.as_ref(), path.as_ref()],
     );
+    let mounted = |path: &Path| Preview::of([path]).unwrap().mounted_files;
+    assert_eq!(mounted(&path), [path.as_path()]);
+    assert_eq!(mounted(&source), [] as [&Path; 0]);
     for watched in [path.as_path(), dir.path()] {
         let mut watcher = watch(watched);
         for contents in ["b", "c"] {
