@@ -275,7 +275,7 @@ async fn a_file_that_may_not_be_read_is_a_gap_if_its_directory_does_not_report_e
         return;
     }
     let (dir, path) = config("a");
-    fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
     assert!(File::open(&path).is_err(), "this user reads everything");
     assert_all_is_heard(&watch(&path));
     fs::hard_link(&path, dir.path().join("other")).unwrap();
