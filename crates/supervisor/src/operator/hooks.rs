@@ -419,9 +419,11 @@ mod tests {
         let mut input = |input| {
             operator.handle_input(Timestamp::ZERO, input);
             let outputs = std::iter::from_fn(|| operator.poll_output());
-            let asked = outputs.filter_map(|output| match output {
-                Output::Read { read, .. } => Some(read),
-                _ => None,
+            let asked = outputs.filter_map(|output| {
+                let Output::Read { read, .. } = output else {
+                    return None;
+                };
+                Some(read)
             });
             let asked = asked.last();
             (asked, operator.has_open_hooks())
