@@ -219,4 +219,28 @@ mod tests {
             kill.bits()
         );
     }
+
+    #[test]
+    fn a_capability_that_is_named_twice_is_named() {
+        let kill = Capabilities::from_iter([Capability::KILL]);
+        assert_eq!("kill,kill".parse(), Ok(kill));
+        assert_eq!(kill | kill, kill);
+    }
+
+    #[test]
+    fn the_distance_is_the_fewest_changes_of_a_letter() {
+        for (from, to, expected) in [
+            ("kill", "kill", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 2),
+            ("xkill", "kill", 1),
+            ("kill", "xkill", 1),
+            ("abcdef", "f", 5),
+        ] {
+            let letters: Vec<char> = from.chars().collect();
+            assert_eq!(distance(&letters, to), expected, "{from} {to}");
+        }
+    }
 }

@@ -122,4 +122,13 @@ mod tests {
             prop_assert_eq!(joined, expected);
         }
     }
+
+    #[test]
+    fn a_line_of_sixteen_kibibytes_is_one_piece() {
+        let mut pieces = Vec::new();
+        let mut emit = |piece: &[u8], goes_on| pieces.push((piece.len(), goes_on));
+        Lines::default().feed(&[&[b'x'; 16_384][..], b"\n"].concat(), &mut emit);
+        Lines::default().feed(&[&[b'x'; 16_385][..], b"\n"].concat(), &mut emit);
+        assert_eq!(pieces, [(16_384, false), (16_384, true), (1, false)]);
+    }
 }

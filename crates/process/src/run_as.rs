@@ -154,7 +154,11 @@ impl RunAs {
 
     /// The account, if it is not the one of this process.
     fn other_account(&self) -> Option<&Account> {
-        let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+        self.account_beside(geteuid().as_raw(), getegid().as_raw())
+    }
+
+    /// The account, if it is not the one of a process with this user and group.
+    fn account_beside(&self, user: u32, group: u32) -> Option<&Account> {
         // Root changes its supplementary groups as well; another user cannot, and has its own already.
         let same = |it: &&Account| it.user == user && it.group == group && user != 0;
         self.account.as_ref().filter(|account| !same(account))
@@ -220,6 +224,26 @@ mod tests {
     /// A user that this process is not.
     fn other() -> u32 {
         geteuid().as_raw() + 1
+    }
+
+    #[test]
+    fn an_account_is_another_one_by_its_user_or_its_group_and_for_root_always() {
+        let run_as = RunAs::new().user(5, 7);
+        let is_other = |user, group| run_as.account_beside(user, group).is_some();
+        let beside = [(5, 7), (5, 8), (6, 7), (6, 8)];
+        let found = beside.map(|(user, group)| is_other(user, group));
+        assert_eq!(found, [false, true, true, true]);
+        assert!(RunAs::new().user(0, 0).account_beside(0, 0).is_some());
+        assert!(RunAs::new().account_beside(5, 7).is_none());
+        assert_eq!(run_as.group(), Some(7));
+        assert_eq!(RunAs::new().group(), None);
+    }
+
+    #[test]
+    fn the_number_that_stands_for_none_is_no_user() {
+        let reserved = RunAs::new().user(RESERVED, 7);
+        assert!(matches!(reserved.check(), Err(RunAsError::Reserved)));
+        assert!(RunAs::new().check().is_ok());
     }
 
     #[test]

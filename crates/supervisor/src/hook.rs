@@ -234,4 +234,104 @@ mod tests {
         assert_eq!(beginning("short"), "short");
         assert_eq!(beginning(""), "");
     }
+
+    #[test]
+    fn a_moment_has_the_last_command_that_was_given_for_it() {
+        let hooks = Hooks::default()
+            .at(Moment::Live, "one")
+            .at(Moment::PostExit, "two")
+            .at(Moment::Live, "three");
+        let commands: Vec<_> = hooks.commands.iter().collect();
+        let expected = [
+            (Moment::PostExit, "two".into()),
+            (Moment::Live, "three".into()),
+        ];
+        assert_eq!(commands, expected.iter().collect::<Vec<_>>());
+        let settings = hooks.settings();
+        let has = Moment::ALL
+            .into_iter()
+            .filter(|moment| settings.has(*moment));
+        assert_eq!(has.collect::<Vec<_>>(), [Moment::Live, Moment::PostExit]);
+        assert_eq!(
+            settings,
+            HookSettings::new([Moment::PostExit, Moment::Live], hooks.limit())
+        );
+    }
+
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl handover_tokio::Proxy for Nothing {
+        type Config = ();
+
+        async fn run(
+            &self,
+            _: handover_core::Target<()>,
+            _: handover_core::Epoch,
+            _: handover_tokio::RunControl,
+        ) -> Result<(), handover_tokio::RunError> {
+            Ok(())
+        }
+
+        fn cleanup(&self, _: handover_core::Epoch) {}
+
+        fn panic(&self, (): &()) {}
+    }
+
+    impl Operate for Nothing {}
+
+    #[tokio::test]
+    async fn the_command_of_the_moment_is_run_and_has_its_time() {
+        let hooks = Hooks::new(LIMIT)
+            .at(Moment::PreStart, "echo wrong; exit 1")
+            .at(Moment::Live, "exit 0");
+        let call = |moment| HookCall {
+            moment,
+            epoch: None,
+            reason: None,
+        };
+        let why = async |hooks: &Hooks, moment| {
+            let call = call(moment);
+            let run = hooks.run(&call, &Nothing, "one").await;
+            run.map_err(|failure| failure.why)
+        };
+        assert_eq!(why(&hooks, Moment::Live).await, Ok(()));
+        assert_eq!(why(&hooks, Moment::Unfit).await, Ok(()), "there is none");
+        let failed = why(&hooks, Moment::PreStart).await.unwrap_err();
+        assert_eq!(failed, "exited with code 1: wrong");
+        let short = Hooks::new(Duration::from_millis(50)).at(Moment::Live, "exec sleep 60");
+        let late = why(&short, Moment::Live).await.unwrap_err();
+        assert_eq!(late, "not done within 50ms");
+    }
+
+    /// The command may not read anything, and the pipe must hold all of it.
+    #[tokio::test]
+    async fn the_last_exit_is_left_out_if_its_sentence_does_not_fit_into_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("told");
+        let command = format!("cat > {}", file.display()).into();
+        let mut exit = LastExit {
+            epoch: 7,
+            pid: 4711,
+            cause: "exit".to_owned(),
+            sentence: String::new(),
+            at: "2026-01-02T03:04:05Z".to_owned(),
+            uptime_seconds: 1,
+        };
+        let length = |exit: &LastExit| {
+            let exit = Some(exit);
+            let told = Told { exit, ..told(None) };
+            serde_json::to_vec(&told).unwrap().len()
+        };
+        let room = SMALLEST_PIPE - length(&exit);
+        for (letters, is_told) in [(1, true), (room, true), (room + 1, false), (9_000, false)] {
+            exit.sentence = "x".repeat(letters);
+            let exit = Some(&exit);
+            let told = Told { exit, ..told(None) };
+            run(&command, &told, &LastLines::default()).await.unwrap();
+            let found = std::fs::read_to_string(&file).unwrap();
+            assert!(found.len() <= SMALLEST_PIPE);
+            assert_eq!(!found.contains(r#""exit":null"#), is_told, "{letters}");
+        }
+    }
 }

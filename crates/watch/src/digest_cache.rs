@@ -149,6 +149,13 @@ mod tests {
         /// Looks at the file so many seconds after the start. `behind` is what it holds, whatever
         /// its stamp says.
         fn look(&mut self, seconds: u64, behind: &str, system: FileSystem) -> bool {
+            let is_read = self.meet(seconds, behind, system);
+            self.memory.forget_the_rest();
+            is_read
+        }
+
+        /// Meets the file in the middle of a look.
+        fn meet(&mut self, seconds: u64, behind: &str, system: FileSystem) -> bool {
             let stamped = Opened::at(&self.path).unwrap().meta;
             let other = self.path.with_extension("behind");
             fs::write(&other, behind).unwrap();
@@ -157,7 +164,6 @@ mod tests {
             let now = self.start + Duration::from_secs(seconds);
             let path = self.path.clone();
             let digest = self.memory.digest_at(now, &path, &opened, system);
-            self.memory.forget_the_rest();
             digest.unwrap().0 == Digest::of(behind.as_bytes())
         }
     }
@@ -172,6 +178,15 @@ mod tests {
         assert!(!world.look(11, "d", FileSystem::Local));
         fs::write(&world.path, "longer").unwrap();
         assert!(world.look(12, "longer", FileSystem::Local));
+    }
+
+    #[test]
+    fn a_file_that_is_met_twice_in_a_look_is_read_once_unless_it_was_written_meanwhile() {
+        let mut world = World::new();
+        assert!(world.meet(0, "a", FileSystem::Local));
+        assert!(!world.meet(0, "b", FileSystem::Local));
+        fs::write(&world.path, "longer").unwrap();
+        assert!(world.meet(0, "longer", FileSystem::Local));
     }
 
     #[test]

@@ -96,15 +96,46 @@ mod tests {
 
     #[test]
     fn network_file_systems_are_silent_and_local_ones_are_not() {
-        let named = [
+        // The numbers of the kernel's `linux/magic.h`, and of what keeps its own.
+        let remote = [
             (0x6969, "NFS"),
+            (0x517B, "SMB"),
+            (0xFF53_4D42, "CIFS"),
+            (0xFE53_4D42, "CIFS"),
             (0x6573_5546, "FUSE or virtiofs"),
             (0x0102_1997, "9P"),
-            (0xFE53_4D42, "CIFS"),
             (0x00C3_6400, "Ceph"),
-            (0x9FA0, "proc"),
+            (0x5346_414F, "AFS"),
+            (0x6B41_4653, "AFS"),
+            (0x7375_7245, "Coda"),
+            (0x0BD0_0BD0, "Lustre"),
+            (0x4750_4653, "GPFS"),
+            (0x7461_636F, "OCFS2"),
+            (0x0116_1970, "GFS2"),
+            (0x1983_0326, "BeeGFS"),
+            (0x2003_0528, "OrangeFS"),
+            (0xAAD7_AAEA, "PanFS"),
+            (0x786F_4256, "a shared folder of VirtualBox"),
+            (0xBACB_ACBC, "a shared folder of VMware"),
+            (0x7C7C_6673, "a shared folder of Parallels"),
         ];
-        for (magic, name) in named {
+        for (magic, name) in remote {
+            assert_eq!(FileSystem::of_magic(magic), FileSystem::Remote(name));
+            assert_eq!(FileSystem::of_magic(magic).silent(), Some(name));
+        }
+        let of_the_kernel = [
+            (0x9FA0, "proc"),
+            (0x6265_6572, "sysfs"),
+            (0x6462_6720, "debugfs"),
+            (0x7472_6163, "tracefs"),
+            (0x7363_6673, "securityfs"),
+            (0x0027_E0EB, "cgroup"),
+            (0x6367_7270, "cgroup"),
+            (0xCAFE_4A11, "bpf"),
+            (0x6165_676C, "pstore"),
+        ];
+        for (magic, name) in of_the_kernel {
+            assert_eq!(FileSystem::of_magic(magic), FileSystem::Kernel(name));
             assert_eq!(FileSystem::of_magic(magic).silent(), Some(name));
         }
         // ext4, xfs, btrfs, tmpfs, overlay, ZFS.

@@ -290,3 +290,248 @@ impl Round<'_> {
 fn is_complete_at_birth(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::filesystem::FileSystems;
+    use super::super::snapshot::Targets;
+    use super::super::watch_points::Survey;
+    use super::*;
+
+    const DIRECTORY: i32 = 1;
+    const ABOVE: i32 = 2;
+    const FILE: i32 = 3;
+    const UNKNOWN: i32 = 4;
+
+    fn survey(path: &Path) -> Survey {
+        let targets = Targets {
+            contents: vec![path.into()],
+            identities: Vec::new(),
+        };
+        let (mut systems, mut gaps) = (FileSystems::default(), Gaps::default());
+        Survey::take(&targets, &mut systems, &mut gaps)
+    }
+
+    fn interest(path: &Path, directory: &Path) -> Interest {
+        survey(path).places.directories[directory].clone()
+    }
+
+    /// A watched directory, one above it, and a file that is listened to itself.
+    fn events(directory: &Path) -> KernelEvents {
+        let interest = interest(directory, directory);
+        let above = Interest::default();
+        let watched = [
+            (DIRECTORY, Watched::Directory(directory.into(), interest)),
+            (ABOVE, Watched::Directory("/above".into(), above)),
+            (FILE, Watched::Itself),
+        ];
+        let mut events = KernelEvents::new().unwrap();
+        events.watched.extend(watched);
+        events
+    }
+
+    fn real_temp_dir() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_file_that_tells_of_itself_is_complete_once_it_is_closed() {
+        let (_guard, dir) = real_temp_dir();
+        let mut events = events(&dir);
+        assert!(!events.is_unsettled());
+        for at_work in [ReadFlags::MODIFY, ReadFlags::ATTRIB, ReadFlags::MOVE_SELF] {
+            for end in [ReadFlags::CLOSE_WRITE, ReadFlags::UNMOUNT] {
+                assert_eq!(events.judge(FILE, at_work, None), LookTime::OnceQuiet);
+                assert!(events.is_unsettled());
+                assert_eq!(events.judge(FILE, end, None), LookTime::Now);
+                assert!(!events.is_unsettled());
+            }
+        }
+        events.judge(FILE, ReadFlags::MODIFY, None);
+        events.settle();
+        assert!(!events.is_unsettled());
+    }
+
+    #[test]
+    fn a_directory_tells_of_its_end_and_one_that_is_looked_through_of_its_permissions() {
+        let (_guard, dir) = real_temp_dir();
+        let mut events = events(&dir);
+        let ends = [
+            ReadFlags::MOVE_SELF,
+            ReadFlags::DELETE_SELF,
+            ReadFlags::UNMOUNT,
+        ];
+        for end in ends {
+            for watch in [DIRECTORY, ABOVE] {
+                assert_eq!(events.judge(watch, end, None), LookTime::Now);
+            }
+        }
+        let judged = |events: &mut KernelEvents, flags| {
+            [DIRECTORY, ABOVE].map(|watch| events.judge(watch, flags, None))
+        };
+        let permissions = judged(&mut events, ReadFlags::ATTRIB);
+        assert_eq!(permissions, [LookTime::Now, LookTime::Unneeded]);
+        let opened = judged(&mut events, ReadFlags::OPEN);
+        assert_eq!(opened, [LookTime::Unneeded; 2]);
+        assert!(!events.is_unsettled());
+    }
+
+    #[test]
+    fn an_entry_that_is_complete_is_looked_at_now_and_another_one_once_it_is_quiet() {
+        let (_guard, dir) = real_temp_dir();
+        fs::write(dir.join("file"), "a").unwrap();
+        symlink("file", dir.join("link")).unwrap();
+        fs::write(dir.join("two-names"), "a").unwrap();
+        fs::hard_link(dir.join("two-names"), dir.join("other")).unwrap();
+        let mut events = events(&dir);
+        let complete = [
+            ("file", ReadFlags::CLOSE_WRITE),
+            ("file", ReadFlags::MOVED_TO),
+            ("directory", ReadFlags::CREATE | ReadFlags::ISDIR),
+            ("directory", ReadFlags::DELETE | ReadFlags::ISDIR),
+            ("link", ReadFlags::CREATE),
+            ("two-names", ReadFlags::CREATE),
+        ];
+        let followed = [
+            ("file", ReadFlags::CREATE),
+            ("gone", ReadFlags::CREATE),
+            ("file", ReadFlags::MODIFY),
+            ("link", ReadFlags::ATTRIB),
+            ("two-names", ReadFlags::ATTRIB),
+            ("file", ReadFlags::MOVED_FROM),
+            ("file", ReadFlags::DELETE),
+        ];
+        for (name, flags) in complete {
+            let name = Some(OsStr::new(name));
+            events.judge(DIRECTORY, ReadFlags::MODIFY, name);
+            assert!(events.is_unsettled());
+            let time = events.judge(DIRECTORY, flags, name);
+            assert_eq!(time, LookTime::Now, "{name:?} {flags:?}");
+            assert!(!events.is_unsettled());
+        }
+        for (name, flags) in followed {
+            events.settle();
+            let time = events.judge(DIRECTORY, flags, Some(OsStr::new(name)));
+            assert_eq!(time, LookTime::OnceQuiet, "{name} {flags:?}");
+            assert!(events.is_unsettled());
+        }
+    }
+
+    #[test]
+    fn what_is_not_watched_for_calls_for_no_look_and_lost_events_do() {
+        let (_guard, dir) = real_temp_dir();
+        let mut events = events(&dir);
+        let written = ReadFlags::CLOSE_WRITE;
+        for (watch, name) in [(DIRECTORY, ".hidden"), (ABOVE, "file"), (UNKNOWN, "file")] {
+            let time = events.judge(watch, written, Some(OsStr::new(name)));
+            assert_eq!(time, LookTime::Unneeded, "{watch} {name}");
+        }
+        let lost = events.judge(UNKNOWN, ReadFlags::QUEUE_OVERFLOW, None);
+        assert_eq!(lost, LookTime::Now);
+        // The kernel gives the number of a watch that is gone to no other one, but nothing is kept of it.
+        let dropped = events.judge(FILE, ReadFlags::IGNORED, None);
+        assert_eq!(dropped, LookTime::Unneeded);
+        assert_eq!(events.judge(FILE, written, None), LookTime::Unneeded);
+    }
+
+    #[test]
+    fn only_a_place_that_was_not_listened_to_before_is_new() {
+        let (_guard, dir) = real_temp_dir();
+        for name in ["a", "b"] {
+            fs::write(dir.join(name), "a").unwrap();
+        }
+        let (a, b) = (survey(&dir.join("a")), survey(&dir.join("b")));
+        let mut both = survey(&dir.join("a"));
+        both.places.files.extend(b.places.files);
+        let nowhere = survey(&dir.join("none"));
+        let mut events = KernelEvents::new().unwrap();
+        let mut listen = |survey: &Survey| {
+            let mut gaps = Gaps::default();
+            let fresh = events.listen(&survey.places, &mut gaps);
+            assert_eq!(gaps.into_vec(), []);
+            fresh
+        };
+        // The directory alone, the file beside it, another file, and what is forgotten meanwhile.
+        let looks = [&nowhere, &nowhere, &a, &a, &both, &both, &a, &both, &a];
+        let fresh = looks.map(&mut listen);
+        let expected = [true, false, true, false, true, false, false, true, false];
+        assert_eq!(fresh, expected);
+    }
+
+    #[test]
+    fn two_paths_to_one_directory_listen_for_the_names_of_both() {
+        let (_guard, dir) = real_temp_dir();
+        fs::create_dir(dir.join("below")).unwrap();
+        for (one, other) in [(dir.join("a"), dir.join("b")), (dir.join("a"), dir.clone())] {
+            let mut places = WatchPoints::default();
+            let by_way = dir.join("below/..");
+            places.directories.insert(dir.clone(), interest(&one, &dir));
+            places.directories.insert(by_way, interest(&other, &dir));
+            let mut events = KernelEvents::new().unwrap();
+            events.listen(&places, &mut Gaps::default());
+            let watched: Vec<_> = events.watched.values().collect();
+            let [Watched::Directory(_, interest)] = watched[..] else {
+                panic!("{watched:?}");
+            };
+            assert!(
+                ["a", "b"]
+                    .iter()
+                    .all(|name| interest.covers(OsStr::new(name)))
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_directory_that_may_not_be_read_is_listened_to_itself() {
+        let (_guard, dir) = real_temp_dir();
+        let at = |name: &str| dir.join(name);
+        fs::create_dir(at("below")).unwrap();
+        fs::write(at("file"), "a").unwrap();
+        symlink("below", at("link")).unwrap();
+        let mut events = KernelEvents::new().unwrap();
+        let mut gaps = Gaps::default();
+        let mut before = HashMap::new();
+        for is_first in [true, false] {
+            let mut round = Round {
+                fd: Arc::clone(&events.fd),
+                before: &before,
+                watched: HashMap::new(),
+                fresh: false,
+                gaps: &mut gaps,
+            };
+            for name in ["below", "file", "link"] {
+                round.fresh = false;
+                round.entry(&at(name)).unwrap();
+                assert_eq!(round.fresh, is_first, "{name}");
+            }
+            round.fresh = true;
+            round.entry(&at("below")).unwrap();
+            assert!(round.fresh, "another place is new");
+            assert_eq!(round.entry(&at("none")), Err(Errno::NOENT));
+            before = round.watched;
+        }
+        // The symlink and what it leads to are two.
+        let directories = before
+            .values()
+            .filter(|watched| matches!(watched, Watched::Directory(..)));
+        assert_eq!((before.len(), directories.count()), (3, 1));
+
+        // What is listened to for more stays so.
+        events.listen(&survey(&at("below")).places, &mut gaps);
+        let mut round = Round {
+            fd: Arc::clone(&events.fd),
+            before: &before,
+            watched: HashMap::new(),
+            fresh: false,
+            gaps: &mut gaps,
+        };
+        round.entry(&at("below")).unwrap();
+        fs::write(at("below/new"), "a").unwrap();
+        assert_eq!(events.hear().unwrap(), LookTime::Now);
+        assert_eq!(gaps.into_vec(), []);
+    }
+}

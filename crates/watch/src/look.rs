@@ -170,3 +170,87 @@ fn with_cause(error: &dyn std::error::Error) -> String {
 fn take(place: &Mutex<Option<WatchState>>) -> Option<WatchState> {
     place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
+    use super::super::watcher::WatchError;
+    use super::*;
+
+    /// A look that finds no watch state to look with.
+    pub(in super::super) fn look_that_fails() -> PendingLook {
+        PendingLook {
+            looked: offload(|| None),
+            waiting: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_heard_is_unsettled_until_it_is_quiet_and_a_closed_queue_hears_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = File::create(dir.path().join("file")).unwrap();
+        let targets = Targets {
+            contents: vec![dir.path().into()],
+            identities: Vec::new(),
+        };
+        let state = WatchState::default();
+        assert!(state.fd().is_none() && !state.is_unsettled());
+        let mut state = LookResult::take(state, &targets, None).watch_state;
+        assert!(state.fd().is_some());
+        assert_eq!(state.hear().unwrap(), LookTime::Unneeded);
+        assert!(!state.is_unsettled());
+        file.write_all(b"a").unwrap();
+        assert_eq!(state.hear().unwrap(), LookTime::OnceQuiet);
+        assert!(state.is_unsettled());
+        state.settle();
+        assert!(!state.is_unsettled());
+        drop(file);
+        state.close_queue();
+        assert!(state.fd().is_none());
+        assert_eq!(state.hear().unwrap(), LookTime::Unneeded);
+    }
+
+    #[test]
+    fn a_doubt_is_kept_until_the_next_look() {
+        let targets = Targets {
+            contents: Vec::new(),
+            identities: Vec::new(),
+        };
+        let doubts = |state: &WatchState| format!("{:?}", state.memory).contains("doubts: true");
+        let mut state = WatchState::default();
+        assert!(!doubts(&state));
+        state.doubt();
+        assert!(doubts(&state));
+        let state = LookResult::take(state, &targets, None).watch_state;
+        assert!(!doubts(&state));
+    }
+
+    #[test]
+    fn a_reason_is_told_with_its_cause() {
+        let source = io::Error::other("gone");
+        let path = "a".into();
+        let error = WatchError::Path { path, source };
+        assert_eq!(
+            with_cause(&error),
+            "could not find the full path of `a`: gone"
+        );
+        let alone = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(with_cause(&alone), alone.to_string());
+    }
+
+    /// Another queue would know nothing of what was heard before.
+    #[tokio::test]
+    async fn a_look_on_a_thread_gives_back_the_queue_that_it_was_given() {
+        let targets = Arc::new(Targets {
+            contents: Vec::new(),
+            identities: Vec::new(),
+        });
+        let looked = LookResult::take(WatchState::default(), &targets, None);
+        let queue = Arc::clone(looked.watch_state.fd().unwrap());
+        let mut look = PendingLook::begin(looked.watch_state, targets, looked.snapshot);
+        let looked = look.end().await.map_err(|(_, error)| error).unwrap();
+        assert!(Arc::ptr_eq(looked.watch_state.fd().unwrap(), &queue));
+    }
+}

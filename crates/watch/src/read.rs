@@ -297,7 +297,17 @@ mod tests {
         let (first, size) = identity_of(&path).unwrap();
         assert_eq!(size, LARGEST_FILE + 1);
         assert_eq!(identity_of(&path).unwrap().0, first);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let permit = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).unwrap();
+        };
+        permit(0o600);
+        assert_eq!(
+            identity_of(&path).unwrap().0,
+            first,
+            "nobody may execute it"
+        );
+        permit(0o755);
         let executable = identity_of(&path).unwrap().0;
         assert_ne!(executable, first);
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
@@ -326,6 +336,39 @@ mod tests {
         let path = dir.path().join("large");
         let file = File::create(&path).unwrap();
         file.set_len(LARGEST_FILE + 1).unwrap();
-        assert!(matches!(Opened::at(&path), Err(ReadError::TooLarge { .. })));
+        let Err(error) = Opened::at(&path) else {
+            panic!("it is too large");
+        };
+        assert!(matches!(error, ReadError::TooLarge { .. }), "{error}");
+        assert!(error.to_string().ends_with("is larger than 64 MiB"));
+        file.set_len(LARGEST_FILE).unwrap();
+        assert!(Opened::at(&path).is_ok());
+    }
+
+    #[test]
+    fn a_write_leaves_another_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create(&path).unwrap();
+        let now = || fingerprint(&file.metadata().unwrap());
+        let empty = now();
+        assert_eq!(now(), empty);
+        file.set_len(1).unwrap();
+        let longer = now();
+        assert_ne!(longer, empty);
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_ne!(now(), longer);
+    }
+
+    #[test]
+    fn a_shortage_may_pass_and_a_refusal_does_not() {
+        let passes = |errno: Errno| may_pass(&io::Error::from(errno));
+        for errno in [Errno::MFILE, Errno::NOMEM, Errno::IO, Errno::NETUNREACH] {
+            assert!(passes(errno), "{errno}");
+        }
+        for errno in [Errno::ACCESS, Errno::NOENT, Errno::LOOP, Errno::ISDIR] {
+            assert!(!passes(errno), "{errno}");
+        }
+        assert!(!may_pass(&io::Error::other("it has no number")));
     }
 }

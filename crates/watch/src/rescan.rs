@@ -89,4 +89,15 @@ mod tests {
         );
         assert_eq!(Rescan::Always(Duration::MAX).next(now, &[]), None);
     }
+
+    #[test]
+    fn every_file_is_read_where_the_files_are_always_looked_at() {
+        let second = Duration::from_secs(1);
+        let each = [
+            Rescan::Never,
+            Rescan::InGaps(second),
+            Rescan::Always(second),
+        ];
+        assert_eq!(each.map(Rescan::reads_everything), [false, false, true]);
+    }
 }

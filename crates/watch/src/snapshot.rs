@@ -316,6 +316,9 @@ fn unreadable(error: &ReadError) -> FileState {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
+    use super::super::gap::Gap;
     use super::*;
 
     #[test]
@@ -370,5 +373,76 @@ mod tests {
         fs::write(dir.path().join("c"), "12345").unwrap();
         let change = take().0.since(&first).unwrap();
         assert_eq!(change.paths, [dir.path().join("c")]);
+    }
+
+    /// What a look makes of paths, after an earlier one.
+    fn looked<T>(earlier: Option<&Snapshot>, at: impl FnOnce(&mut Look<'_>) -> T) -> (T, Vec<Gap>) {
+        let (mut memory, mut systems) = (DigestCache::default(), FileSystems::default());
+        let mut gaps = Gaps::default();
+        let mut look = Look {
+            memory: &mut memory,
+            systems: &mut systems,
+            gaps: &mut gaps,
+            earlier,
+        };
+        let found = at(&mut look);
+        (found, gaps.into_vec())
+    }
+
+    #[test]
+    fn what_has_gone_is_no_part_of_a_directory_and_a_symlink_that_leads_nowhere_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let found = |path: &Path| looked(None, |look| look.at_entry(path, &mut 9)).0;
+        assert_eq!(found(&at("gone")), None);
+        assert_eq!(found(&at("link")), Some(FileState::Missing));
+        // One that could not be listed a moment ago.
+        let mut files = BTreeMap::new();
+        looked(None, |look| look.at(dir.path(), &mut files));
+        let expected = BTreeMap::from([(dir.path().to_owned(), FileState::Directory)]);
+        assert_eq!(files, expected);
+    }
+
+    #[test]
+    fn a_shortage_while_a_directory_is_listed_keeps_what_it_held() {
+        let earlier = Snapshot {
+            digest: Digest::of(b""),
+            files: ["/d", "/d/a", "/other"]
+                .map(|path| (path.into(), FileState::Missing))
+                .into(),
+        };
+        let unlisted = |earlier, errno: Errno| {
+            let mut files = BTreeMap::new();
+            let error = io::Error::from(errno);
+            let ((), gaps) = looked(earlier, |look| {
+                look.unlisted(Path::new("/d"), &error, &mut files);
+            });
+            let paths: Vec<_> = files
+                .keys()
+                .map(|path| path.display().to_string())
+                .collect();
+            let unreadable = files.values().filter_map(|state| {
+                let FileState::Unreadable { reason } = state else {
+                    return None;
+                };
+                Some(reason.clone())
+            });
+            (paths, unreadable.collect::<Vec<_>>(), gaps.len())
+        };
+        let (paths, unreadable, gaps) = unlisted(Some(&earlier), Errno::MFILE);
+        assert_eq!((paths, gaps), (vec!["/d".into(), "/d/a".into()], 1));
+        assert!(unreadable.is_empty());
+        // Nothing is known, or nobody may list it.
+        for (earlier, errno, expected) in
+            [(None, Errno::MFILE, 1), (Some(&earlier), Errno::ACCESS, 0)]
+        {
+            let (paths, unreadable, gaps) = unlisted(earlier, errno);
+            assert_eq!((paths, gaps), (vec!["/d".to_owned()], expected));
+            assert!(
+                unreadable[0].starts_with("could not list `/d`: "),
+                "{unreadable:?}"
+            );
+        }
     }
 }

@@ -246,6 +246,17 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_more_than_a_thousand_names_is_taken_in_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..1200 {
+            fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        let (found, gaps) = walk(dir.path(), Limits::default());
+        assert_eq!(found.len(), 1200);
+        assert_eq!(gaps, [] as [&str; 0]);
+    }
+
+    #[test]
     fn the_kernels_own_directories_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         symlink("/proc/self", dir.path().join("proc")).unwrap();

@@ -387,4 +387,30 @@ mod tests {
         assert_eq!(listened(&places, &dir), ["..data", "tls"]);
         assert!(places.directories[&dir.join("..2026_a/tls")].files);
     }
+
+    #[test]
+    fn as_many_symlinks_are_followed_as_the_kernel_follows() {
+        let (_guard, dir) = real_temp_dir();
+        fs::write(dir.join("file"), "a").unwrap();
+        let link = |number: usize| dir.join(number.to_string());
+        symlink("file", link(1)).unwrap();
+        for number in 2..=MOST_SYMLINKS + 1 {
+            symlink((number - 1).to_string(), link(number)).unwrap();
+        }
+        for number in [MOST_SYMLINKS - 1, MOST_SYMLINKS, MOST_SYMLINKS + 1] {
+            let is_followed = fs::read(link(number)).is_ok();
+            let places = places(&link(number));
+            assert_eq!(places.files.contains_key(&dir.join("file")), is_followed);
+            assert_eq!(is_followed, number <= MOST_SYMLINKS);
+        }
+    }
+
+    #[test]
+    fn a_symlink_cannot_be_written_by_another_name() {
+        let (_guard, dir) = real_temp_dir();
+        symlink("nowhere", dir.join("link")).unwrap();
+        fs::hard_link(dir.join("link"), dir.join(".other")).unwrap();
+        assert_eq!(Reports::of(&dir.join("link")), Reports::ByDirectory);
+        assert_eq!(places(&dir).files, BTreeMap::new());
+    }
 }

@@ -290,3 +290,53 @@ impl fmt::Debug for EnvoyConfig {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> EnvoyConfig {
+        let admin = "admin: {address: {pipe: {path: /a}}}\n";
+        let content = format!("{admin}{text}").into_bytes();
+        EnvoyConfig::parse(Path::new("/etc/e.yaml"), content).unwrap()
+    }
+
+    #[test]
+    fn envoy_may_listen_on_a_socket_or_on_what_it_fetches() {
+        let socket = "address: {socket_address: {address: '::', port_value: 80}}";
+        let inside = "address: {envoy_internal_address: {server_listener_name: x}}";
+        for (listener, may_listen) in [
+            (socket.to_owned(), true),
+            ("address: {pipe: {path: /b}}".to_owned(), true),
+            (format!("internal_listener: {{}}, {socket}"), false),
+            (inside.to_owned(), false),
+            (String::new(), false),
+        ] {
+            let text = format!("static_resources: {{listeners: [{{{listener}}}]}}");
+            assert_eq!(config(&text).may_listen(), may_listen, "{listener}");
+        }
+        assert!(config("dynamic_resources: {lds_config: {ads: {}}}").may_listen());
+    }
+
+    #[test]
+    fn what_an_admin_endpoint_does_not_answer_is_told() {
+        assert_eq!(config("").admin_limits(), None);
+        let some =
+            "admin:\n  allow_paths: [{exact: /server_info}]\n  address: {pipe: {path: /a}}\n";
+        let some = EnvoyConfig::parse(Path::new("/e.yaml"), some.into()).unwrap();
+        let limits = some.admin_limits().unwrap();
+        assert!(limits.starts_with("admin.allow_paths refuses"), "{limits}");
+    }
+
+    #[test]
+    fn a_configuration_is_shown_as_its_file_and_without_its_content() {
+        let config = config("node: {id: secret}");
+        assert_eq!(config.to_string(), "/etc/e.yaml");
+        let shown = format!("{config:?}");
+        let bytes = config.content().len();
+        assert_eq!(
+            shown,
+            format!("EnvoyConfig {{ source: \"/etc/e.yaml\", bytes: {bytes}, .. }}")
+        );
+    }
+}

@@ -315,3 +315,76 @@ impl From<EnvoyFailed> for RunError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Permanent, a rejection, and how Envoy ended.
+    type Judged = (bool, bool, Option<ExitCause>);
+
+    fn judged(failed: &EnvoyFailed) -> Judged {
+        (failed.is_permanent(), failed.is_rejection(), failed.cause())
+    }
+
+    #[test]
+    fn what_cannot_succeed_later_is_told_from_what_may_and_a_rejection_from_both() {
+        let config = || PathBuf::from("/e.yaml");
+        let message = || "no".to_owned();
+        let ended = |failure, is_final| EnvoyFailed::Ended {
+            config: config(),
+            failure,
+            cause: ExitCause::Code(1),
+            last_words: Vec::new(),
+            is_final,
+        };
+        let rejected = || Failure::ConfigurationRejected { message: message() };
+        let render = |source: std::io::Error| EnvoyFailed::Render {
+            config: config(),
+            epoch: Epoch::new(1),
+            source: source.into(),
+        };
+        let shortage = std::io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        let not_drained = EnvoyFailed::NotDrained {
+            config: config(),
+            failure: Failure::Clean,
+            cause: ExitCause::Code(0),
+        };
+        let refuses = EnvoyFailed::Refuses {
+            config: config(),
+            why: message(),
+        };
+        let hung = |is_final| EnvoyFailed::Hung {
+            config: config(),
+            silent_for: Duration::from_secs(1),
+            is_final,
+        };
+        let not_live = EnvoyFailed::NotLive {
+            config: config(),
+            why: message(),
+        };
+        let of_config = EnvoyFailed::Rejected {
+            config: config(),
+            message: message(),
+        };
+        let code = Some(ExitCause::Code(1));
+        for (failed, expected) in [
+            (of_config, (true, true, None)),
+            (refuses, (true, true, None)),
+            (render(std::io::Error::other("no")), (true, true, None)),
+            (render(shortage), (false, false, None)),
+            (ended(rejected(), false), (true, true, code)),
+            (
+                ended(Failure::StillInitializing, false),
+                (false, false, code),
+            ),
+            (ended(Failure::StillInitializing, true), (true, false, code)),
+            (hung(false), (false, false, None)),
+            (hung(true), (true, false, None)),
+            (not_live, (false, false, None)),
+            (not_drained, (false, false, Some(ExitCause::Code(0)))),
+        ] {
+            assert_eq!(judged(&failed), expected, "{failed:?}");
+        }
+    }
+}

@@ -88,4 +88,16 @@ mod tests {
             assert!(error.to_string().contains("write IP:PORT"), "{text}");
         }
     }
+
+    #[test]
+    fn only_an_address_of_tcp_has_a_port() {
+        for (text, port) in [
+            ("127.0.0.1:9901", Some(9901)),
+            ("[::1]:9902", Some(9902)),
+            ("unix:/a", None),
+        ] {
+            let address: AdminAddress = text.parse().unwrap();
+            assert_eq!(address.port(), port, "{text}");
+        }
+    }
 }

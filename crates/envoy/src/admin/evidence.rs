@@ -451,4 +451,21 @@ sds.lines.version_text: \"7
             let _read = texts(&bytes);
         }
     }
+
+    #[test]
+    fn secrets_and_clusters_are_told_from_other_resources() {
+        let texts = |names: &[&str]| -> Vec<_> {
+            let texts = names.iter();
+            texts
+                .map(|name| (format!("{name}.version_text"), "1".to_owned()))
+                .collect()
+        };
+        let without = fetched(&texts(&["cluster_manager.cds"]), BTreeMap::new());
+        assert!(!without.has_secrets());
+        assert_eq!(without.clusters, ClusterStates::default());
+        let gauges = BTreeMap::from([("cluster.a.warming_state".to_owned(), 1)]);
+        let with = fetched(&texts(&["cluster_manager.cds", "sds.a"]), gauges);
+        assert!(with.has_secrets());
+        assert_eq!(with.clusters.warming, ["a".to_owned()].into());
+    }
 }

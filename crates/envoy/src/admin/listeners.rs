@@ -259,4 +259,33 @@ mod tests {
         assert_eq!(refused(b"{}").unwrap(), []);
         refused(b"[").unwrap_err();
     }
+
+    #[test]
+    fn a_place_is_the_same_by_the_value_of_its_address_or_else_by_its_text() {
+        let socket = |address: &str, port| ListenAddress::Socket {
+            address: address.into(),
+            port,
+            udp: false,
+        };
+        let udp = ListenAddress::Socket {
+            address: "::1".into(),
+            port: 80,
+            udp: true,
+        };
+        let pipe = |path: &str| ListenAddress::Pipe(path.into());
+        for (one, other, same) in [
+            (socket("::1", 80), socket("0:0::1", 80), true),
+            (socket("::1", 80), socket("::2", 80), false),
+            (socket("::1", 80), socket("::1", 81), false),
+            (socket("::1", 80), udp, false),
+            (socket("a.example", 80), socket("a.example", 80), true),
+            (socket("a.example", 80), socket("b.example", 80), false),
+            (socket("a.example", 80), socket("::1", 80), false),
+            (pipe("/a"), pipe("/a"), true),
+            (pipe("/a"), pipe("/b"), false),
+            (ListenAddress::Other, ListenAddress::Other, false),
+        ] {
+            assert_eq!(is_same_place(&one, &other), same, "{one:?} {other:?}");
+        }
+    }
 }

@@ -150,4 +150,21 @@ mod tests {
         assert_eq!(seen("? [k]\n: {l: 1}\n"), [".=.. 2", ".l=1 2"]);
         assert_eq!(seen("- a\n- b\n"), Vec::<String>::new());
     }
+
+    #[test]
+    fn an_alias_of_a_long_text_is_no_scalar() {
+        for (length, is_kept) in [(LONGEST, true), (LONGEST + 1, false)] {
+            let long = "x".repeat(length);
+            let shown = if is_kept { &long } else { ".." };
+            let text = format!("a: &t {long}\nb: *t\nc: 1\n");
+            assert_eq!(
+                seen(&text),
+                [
+                    format!(".a={long} 1"),
+                    format!(".b={shown} 2"),
+                    ".c=1 3".into()
+                ]
+            );
+        }
+    }
 }

@@ -282,3 +282,44 @@ impl Visitor<'_> for Scalar {
         Ok(value.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_a_whole_number_however_it_is_written() {
+        let port = |text| Port::from_text(text).map(|Port(port)| port);
+        for (text, expected) in [
+            ("8080.0", Some(8080)),
+            ("8.08e3", Some(8080)),
+            (" 0X50 ", Some(80)),
+            ("80.5", None),
+            ("65536.0", None),
+            // As far from zero as two numbers beside one.
+            ("2.220446049250313e-16", None),
+        ] {
+            assert_eq!(port(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_scalar_of_json_is_read_as_its_text() {
+        let text = |json: &str| {
+            let mut json = serde_json::Deserializer::from_str(json);
+            json.deserialize_any(Scalar("a thing"))
+                .map_err(|error| error.to_string())
+        };
+        for (json, expected) in [
+            (r#""a b""#, "a b"),
+            ("true", "true"),
+            ("80", "80"),
+            ("-1", "-1"),
+            ("0.5", "0.5"),
+        ] {
+            assert_eq!(text(json).as_deref(), Ok(expected));
+        }
+        let error = text("[]").unwrap_err();
+        assert!(error.contains("sequence, expected a thing"), "{error}");
+    }
+}

@@ -136,4 +136,13 @@ mod tests {
             assert_eq!(keeps(matcher), kept, "{matcher}");
         }
     }
+
+    #[test]
+    fn what_handover_does_not_see_is_named() {
+        use super::StatsMatcher;
+
+        assert_eq!(StatsMatcher::All.hidden_evidence(), None);
+        let hidden = StatsMatcher::None.hidden_evidence().unwrap();
+        assert!(hidden.starts_with("stats_matcher leaves out "), "{hidden}");
+    }
 }

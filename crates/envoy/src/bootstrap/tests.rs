@@ -461,3 +461,107 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_configuration_of_the_largest_size_is_read_and_a_larger_one_is_not() {
+    assert_eq!(MAX_BYTES, 64 * 1024 * 1024);
+    let mut text = vec![b' '; MAX_BYTES];
+    assert!(matches!(
+        Bootstrap::parse(&text, Format::Yaml),
+        Err(BootstrapError::Empty)
+    ));
+    text.push(b' ');
+    assert!(matches!(
+        Bootstrap::parse(&text, Format::Yaml),
+        Err(BootstrapError::TooLarge)
+    ));
+}
+
+/// A configuration may reach each limit.
+#[test]
+fn what_is_at_a_limit_is_read() {
+    let never = AtomicBool::new(false);
+    let problem = |text: &str| {
+        let mut events = events::Events::new(text, &never);
+        loop {
+            match events.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(problem) => return Some(BootstrapError::from(problem).to_string()),
+            }
+        }
+    };
+    let anchors = |count: usize| format!("[{}]", "&a 1, ".repeat(count));
+    assert_eq!(problem(&anchors(MAX_ANCHORS)), None);
+    let error = problem(&anchors(MAX_ANCHORS + 1)).unwrap();
+    assert!(error.contains("more than 100000 anchors"), "{error}");
+
+    // The mapping, two keys and the second list are four nodes.
+    let nodes = |more: usize| {
+        let aliases = "*x, ".repeat(MAX_NODES / 1_000 - 2);
+        let (thousand, more) = ("1, ".repeat(999), "1, ".repeat(more));
+        format!("x: &x [{thousand}]\ny: [{aliases}{more}]\n")
+    };
+    assert_eq!(problem(&nodes(996)), None);
+    let error = problem(&nodes(997)).unwrap();
+    assert!(error.contains("more than 10000000 nodes"), "{error}");
+}
+
+/// An alias is as deep as the deepest collection in what it stands for.
+#[test]
+fn an_alias_counts_with_all_levels_of_what_it_stands_for() {
+    let admin = "admin: {address: {pipe: {path: /a}}}\n";
+    let nested =
+        |levels: usize, inner: &str| format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels));
+    let text = |levels: usize| {
+        let anchored = nested(120, "1");
+        let around = nested(levels, "*x");
+        format!("{admin}x: &x [{anchored}, [], 1]\ny: {around}\n")
+    };
+    // The mapping at the top is one level, and the list with the anchor another one.
+    assert!(read(&text(MAX_DEPTH - 122)).is_ok());
+    let error = read(&text(MAX_DEPTH - 121)).unwrap_err().to_string();
+    assert!(error.contains("more than 200 levels"), "{error}");
+}
+
+#[test]
+fn what_is_fetched_is_known_by_the_names_of_the_fields() {
+    let text = |name: &str| format!("x: 1\ndynamic_resources: {{{name}: {{ads: {{}}}}}}\n");
+    let listeners = [
+        "lds_config",
+        "ldsConfig",
+        "lds_resources_locator",
+        "ldsResourcesLocator",
+    ];
+    let planes = [
+        "api_config_source",
+        "apiConfigSource",
+        "ads_config",
+        "adsConfig",
+    ];
+    for name in listeners.into_iter().chain(planes).chain(["rds"]) {
+        let text = text(name);
+        let found = (
+            fetches_listeners(text.as_bytes()),
+            asks_control_plane(text.as_bytes()),
+        );
+        let expected = (listeners.contains(&name), planes.contains(&name));
+        assert_eq!(found, expected, "{name}");
+    }
+    assert!(fetches_listeners(b"lds_config") && !fetches_listeners(b"lds_confi"));
+}
+
+#[test]
+fn the_entries_of_allow_paths_are_shown_in_their_order() {
+    let text = "admin: {allow_paths: [{exact: /a}, {prefix: /B, ignore_case: true}], address: {pipe: {path: /x}}}";
+    let exact = PathMatcher {
+        pattern: PathPattern::Exact("/a".into()),
+        ignore_case: false,
+    };
+    let prefix = PathMatcher {
+        pattern: PathPattern::Prefix("/B".into()),
+        ignore_case: true,
+    };
+    let paths = read(text).unwrap().admin_paths;
+    assert_eq!(paths.matchers(), [exact, prefix]);
+}

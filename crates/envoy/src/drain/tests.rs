@@ -297,3 +297,17 @@ async fn a_call_is_made_once_more_unless_nobody_is_there() {
         assert_eq!(made.into_inner().unwrap(), expected);
     }
 }
+
+/// It is too far away for the clock.
+#[tokio::test]
+async fn a_limit_without_end_is_none() {
+    let envoy = FakeEnvoy::new(|path, before| listeners(path, before).or_else(|| active(0))).await;
+    // Longer than what is looked around for after a limit that has passed.
+    let options = DrainOptions {
+        limit: Duration::MAX,
+        pre_drain_delay: LOOK_AROUND + Duration::from_millis(100),
+        ..DrainOptions::default()
+    };
+    let report = drain(&envoy.admin, &options).await.unwrap();
+    assert!(report.is_drained() && report.listeners_closed, "{report:?}");
+}

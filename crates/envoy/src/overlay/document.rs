@@ -186,3 +186,29 @@ fn last_of_equal(fields: Vec<(String, Rc<Item>)>) -> Vec<(String, Rc<Item>)> {
     let kept = places.into_iter().filter_map(|place| fields.get(place));
     kept.cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_nodes_as_may_be_are_read_and_no_more() {
+        let never = AtomicBool::new(false);
+        let read = |nodes: usize| {
+            let mut reader = Reader {
+                events: Events::new("[1, 2]", &never),
+                anchors: BTreeMap::new(),
+                nodes,
+            };
+            let (event, span) = reader.events.next().unwrap().unwrap();
+            reader.item(event, &span).map(|_| reader.nodes)
+        };
+        assert_eq!(read(MAX_MERGED_NODES - 3).unwrap(), MAX_MERGED_NODES);
+        for nodes in [MAX_MERGED_NODES - 2, MAX_MERGED_NODES] {
+            let Err(Problem::Wrong { what, .. }) = read(nodes) else {
+                panic!("they are too many");
+            };
+            assert!(what.starts_with("more than 2000000 nodes"), "{what}");
+        }
+    }
+}

@@ -211,3 +211,36 @@ fn a_long_key_and_the_deepest_document_can_be_read_again() {
     let text = merged(&deep, &[&deep]).unwrap();
     assert_means(&text, &text);
 }
+
+#[test]
+fn nothing_is_left_of_a_configuration_whose_fields_are_all_removed() {
+    assert_eq!(merged("a: 1\n", &["a: null\n"]).unwrap(), "{}\n");
+}
+
+#[test]
+fn a_key_of_the_longest_length_stands_on_one_line() {
+    for (length, is_one_line) in [(1_000, true), (1_001, false)] {
+        let text = merged(&format!("{}: 1\n", "k".repeat(length)), &[]).unwrap();
+        assert_eq!(!text.starts_with("? "), is_one_line, "{length}");
+    }
+}
+
+#[test]
+fn a_document_of_the_largest_size_is_read_and_a_larger_one_is_not() {
+    let spaces = vec![b' '; MAX_BYTES + 1];
+    let read = |content| {
+        let layer = Layer::new(Path::new("/a.yaml"), content, Format::Yaml);
+        document::read(&layer, &AtomicBool::new(false)).unwrap_err()
+    };
+    assert!(matches!(read(&spaces), BootstrapError::TooLarge));
+    assert!(matches!(read(&spaces[1..]), BootstrapError::Empty));
+}
+
+#[test]
+fn a_layer_is_shown_without_its_text() {
+    let shown = format!("{:?}", layer("/a.yaml", "password: 1"));
+    assert_eq!(
+        shown,
+        "Layer { path: \"/a.yaml\", bytes: 11, format: Yaml }"
+    );
+}

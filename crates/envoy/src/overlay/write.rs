@@ -122,3 +122,18 @@ fn is_plain_key(key: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_largest_size_is_written_and_a_larger_one_is_not() {
+        let root = Item {
+            at: (1, 1),
+            node: Node::Sequence(Vec::new()),
+        };
+        assert_eq!(text(&root, 3).unwrap(), b"{}\n");
+        assert_eq!(text(&root, 2), None);
+    }
+}

@@ -207,3 +207,25 @@ impl Write for Bounded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_largest_size_is_taken_and_not_a_byte_more() {
+        let mut output = Bounded::default();
+        assert!(output.write_all(&vec![b'a'; MAX_BYTES]).is_ok());
+        assert!(!output.overflowed);
+        assert!(output.write_all(b"a").is_err() && output.overflowed);
+        assert_eq!(output.text().len(), MAX_BYTES);
+    }
+
+    #[test]
+    fn what_is_no_template_does_not_compile() {
+        assert!(compile("a: {{ env.A }}\n").is_ok());
+        let (line, problem) = compile("a: 1\nb: {{ env.A }\n").unwrap_err();
+        assert_eq!(line, 2);
+        assert!(matches!(problem, Problem::Syntax(_)), "{problem:?}");
+    }
+}

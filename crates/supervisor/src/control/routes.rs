@@ -294,4 +294,26 @@ mod tests {
         let refusal = body(BreaksOff).await.unwrap_err();
         assert_eq!(refusal.code, Code::BadRequest);
     }
+
+    #[tokio::test]
+    async fn a_time_limit_for_events_goes_with_a_wait_for_them() {
+        let limit = r#"{"timeout_ms": 5}"#;
+        let refused = asked("POST", wire::EVENTS, limit).await;
+        assert!(refused.contains(": BadRequest,"), "{refused}");
+        for body in [r#"{"wait": true, "timeout_ms": 5}"#, r#"{"wait": true}"#] {
+            let taken = asked("POST", wire::EVENTS, body).await;
+            assert!(taken.contains(": Events(EventsRequest {"), "{taken}");
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_written_with_their_type() {
+        let response = exposition(Exposition {
+            body: "a 1\n".to_owned(),
+            content_type: "text/plain",
+        });
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/plain");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "a 1\n");
+    }
 }

@@ -222,4 +222,17 @@ mod tests {
         let none = KeptEvents::read(&dir.path().join("nothing"));
         assert_eq!(none, KeptEvents::default());
     }
+
+    #[test]
+    fn the_longest_line_is_read() {
+        let padded = |length: usize| {
+            let line = text(1);
+            let letters = "x".repeat(length - line.len() + 1);
+            format!("{}\n", line.replace("\"x\"", &format!("\"{letters}\"")))
+        };
+        let read = entry(padded(LONGEST_LINE).as_bytes());
+        assert!(matches!(read, Ok(Entry::Event(_))), "{read:?}");
+        let error = entry(padded(LONGEST_LINE + 1).as_bytes()).unwrap_err();
+        assert!(error.contains("longer than"), "{error}");
+    }
 }

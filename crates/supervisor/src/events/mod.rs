@@ -692,4 +692,44 @@ mod tests {
         assert_eq!(long.len(), DETAIL + '…'.len_utf8());
         assert_eq!(cut("ä".to_owned()), "ä");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_happened_already_is_told_without_a_wait() {
+        let events = Events::holding(8, None);
+        events.operator(&Event::FilesAreThere);
+        let begun = Instant::now();
+        let answer = events.after(None, Duration::from_secs(60)).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        let [event] = &answer.events[..] else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(event.event, "files_are_there");
+        let at = humantime::parse_rfc3339(&event.at).unwrap();
+        assert!(at.elapsed().unwrap() < Duration::from_secs(3600));
+    }
+
+    /// The moment of a retry is one of the agent's clock, and is not told.
+    #[test]
+    fn a_verdict_that_reads_as_before_is_no_event() {
+        use crate::operator::Lacking;
+        use handover_core::{Held, Timestamp};
+
+        let events = Events::holding(8, None);
+        let verdict = |seconds| {
+            let at = Timestamp::ZERO.after(Duration::from_secs(seconds));
+            events.verdict(Verdict {
+                health: Health::NotReady,
+                why: Why::NothingServes(Lacking::Held(Held::Retry(at))),
+            });
+            events.ring().newest
+        };
+        assert_eq!([verdict(1), verdict(1), verdict(2)], [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_detail_is_cut_only_if_it_is_too_long() {
+        let whole = "x".repeat(DETAIL);
+        assert_eq!(cut(whole.clone()), whole);
+        assert_eq!(cut(format!("{whole}x")), format!("{whole}…"));
+    }
 }

@@ -40,3 +40,59 @@ impl<C> Observer<C> for Watched<C> {
         self.next.failed(failure);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use handover_core::{Epoch, EpochState, Event, Exit, Policy, Severity};
+
+    use super::*;
+
+    /// Keeps what it is told of.
+    struct Seen(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Observer<()> for Seen {
+        fn step_begins(&mut self, _: &Machine<()>, _: Timestamp, _: Option<&Input<()>>) {
+            self.0.lock().unwrap().push("step");
+        }
+
+        fn output(&mut self, _: &Output<()>) {
+            self.0.lock().unwrap().push("output");
+        }
+
+        fn failed(&mut self, _: &Failure) {
+            self.0.lock().unwrap().push("failed");
+        }
+    }
+
+    #[tokio::test]
+    async fn events_are_written_with_their_reason_and_everything_is_passed_on() {
+        let seen = Arc::default();
+        let events = Events::new(None);
+        let mut watched = Watched::new(events.clone(), Box::new(Seen(Arc::clone(&seen))));
+        let machine = Machine::new(Policy::resilient()).unwrap();
+        watched.step_begins(&machine, Timestamp::ZERO, None);
+        watched.failed(&Failure {
+            epoch: Epoch::ZERO,
+            error: Arc::new(std::fmt::Error),
+        });
+        watched.output(&Output::Event(Event::Exited {
+            epoch: Epoch::ZERO,
+            exit: Exit::Failed(Severity::Transient),
+            was: EpochState::Live,
+        }));
+        watched.output(&Output::Event(Event::Restarting));
+        assert_eq!(
+            *seen.lock().unwrap(),
+            ["step", "failed", "output", "output"]
+        );
+        let written = events.after(None, Duration::ZERO).await.events;
+        let written = written.into_iter().map(|event| (event.event, event.detail));
+        let why = std::fmt::Error.to_string();
+        let expected = [("failed", Some(why)), ("restarting", None)];
+        let expected = expected.map(|(event, why)| (event.to_owned(), why));
+        assert_eq!(written.collect::<Vec<_>>(), expected);
+    }
+}

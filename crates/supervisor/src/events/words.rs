@@ -418,6 +418,72 @@ mod tests {
         assert_eq!(exited(Exit::Clean).event, Word::Exited);
     }
 
+    #[test]
+    fn each_event_of_the_agent_has_its_word_and_its_sentence() {
+        use std::time::Duration;
+
+        use handover_core::{EpochState, Severity, Timestamp};
+
+        let (epoch, by) = (Epoch::new(3), Epoch::new(4));
+        let (running, retries_left, holding) = (3, 2, false);
+        let time = Duration::from_millis(1_500);
+        let was = EpochState::Live;
+        let started = |purpose| AgentEvent::Started { epoch, purpose };
+        let exited = |exit| AgentEvent::Exited { epoch, exit, was };
+        let gave_up = |why| AgentEvent::GaveUp {
+            epoch,
+            why,
+            holding,
+        };
+        let unfit = |replaced| AgentEvent::Unfit { epoch, replaced };
+        let events = [
+            started(Purpose::Desired),
+            started(Purpose::Fallback),
+            started(Purpose::Drain),
+            AgentEvent::Live { epoch, after: time },
+            AgentEvent::Superseded { epoch, by },
+            AgentEvent::StoppedServing { epoch },
+            AgentEvent::WokeLate { late: time },
+            AgentEvent::StartTimedOut { epoch },
+            AgentEvent::GivesWay { epoch, after: time },
+            exited(Exit::Failed(Severity::Permanent)),
+            exited(Exit::Clean),
+            exited(Exit::Aborted),
+            AgentEvent::RetryScheduled {
+                purpose: Purpose::Desired,
+                delay: time,
+                retries_left,
+            },
+            AgentEvent::ProbationPassed { epoch },
+            unfit(true),
+            unfit(false),
+            AgentEvent::BeyondCap { epoch, running },
+            AgentEvent::BudgetRefilled {
+                epoch,
+                retries_left,
+            },
+            AgentEvent::Restarting,
+            AgentEvent::Held(Held::Retry(Timestamp::ZERO)),
+            AgentEvent::Held(Held::Cap { running }),
+            gave_up(GaveUp::BudgetSpent),
+            gave_up(GaveUp::Permanent),
+            gave_up(GaveUp::Unfit),
+            AgentEvent::FallbackLost { epoch },
+            AgentEvent::NotRestarted { epoch },
+            AgentEvent::Draining { until: None },
+            AgentEvent::DrainTimedOut,
+        ];
+        let lines = events.iter().map(|event| {
+            let told = of_agent(event, None);
+            assert_eq!(told.detail, None);
+            let epoch = told.epoch.map(|epoch| format!(" {epoch}"));
+            let epoch = epoch.unwrap_or_default();
+            format!("{}{epoch}: {}", told.event.text(), told.text)
+        });
+        let lines = lines.collect::<Vec<_>>().join("\n");
+        insta::assert_snapshot!(lines);
+    }
+
     /// Dashboards and scripts choose events by their words, and read them in the manual.
     #[test]
     fn the_manual_has_every_word() {

@@ -161,6 +161,7 @@ fn each_start_has_one_result_which_is_the_first() {
         .exited(1, Exit::Aborted, EpochState::Starting);
     // A program that will not go live finishes its requests.
     told.started(1).exited(1, Exit::Clean, EpochState::Draining);
+    told.started(1).exited(1, Exit::Clean, EpochState::Draining);
     told.started(1).exited(1, Exit::Clean, EpochState::Starting);
     // What gives way and has taken something over goes live all the same.
     told.started(1).agent(Event::GivesWay { epoch, after });
@@ -171,7 +172,7 @@ fn each_start_has_one_result_which_is_the_first() {
     handover_hand_overs_total{result="start_failed"} 1
     handover_hand_overs_total{result="timed_out"} 1
     handover_hand_overs_total{result="gave_way"} 1
-    handover_hand_overs_total{result="withdrawn"} 2
+    handover_hand_overs_total{result="withdrawn"} 3
     handover_hand_overs_total{result="exited"} 1
     handover_first_starts_total{result="live"} 1
     "#);
@@ -316,6 +317,29 @@ fn a_reload_is_successful_when_what_the_files_ask_for_is_live() {
     handover_last_reload_success_timestamp_seconds 1020.0
     handover_failed_reads_total 1
     ");
+}
+
+/// A file is broken and put right again between two looks at the operator's state.
+#[test]
+fn a_reload_that_asks_for_what_serves_already_is_successful() {
+    let failed = operator::Event::NotRead(ReadFailure {
+        report: Report::new("no such field"),
+        shortage: false,
+    });
+    let unchanged = operator::Event::Unchanged(operator::ChangeId(1));
+    let gauges = |current| Gauges {
+        current,
+        ..Gauges::default()
+    };
+    let mut told = Told::new();
+    told.operator_is(gauges(true));
+    told.operator(&failed, gauges(true));
+    assert!(told.text().contains("handover_last_reload_successful 0"));
+    told.operator(&unchanged, gauges(true));
+    assert!(told.text().contains("handover_last_reload_successful 1"));
+    told.operator(&failed, gauges(false));
+    told.operator(&unchanged, gauges(false));
+    assert!(told.text().contains("handover_last_reload_successful 0"));
 }
 
 #[test]

@@ -438,4 +438,17 @@ mod tests {
         let looks = [failing(), failing(), Seen::default(), failing(), failing()];
         assert_eq!(weighed(3, &looks), [None, None, None, None, None]);
     }
+
+    #[test]
+    fn a_probation_ends_after_its_length() {
+        let since = Timestamp::ZERO.after(Duration::from_secs(3));
+        let length = Duration::from_secs(10);
+        let judge = Judge::new(
+            EvidenceRules::default(),
+            since,
+            length,
+            &Requests::default(),
+        );
+        assert_eq!(judge.until(), since.after(length));
+    }
 }

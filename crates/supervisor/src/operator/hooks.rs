@@ -372,3 +372,73 @@ impl<C: Clone + Eq> Operator<C> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Inputs;
+    use super::*;
+
+    fn reading(config: &'static str) -> Reading<&'static str> {
+        Reading {
+            config,
+            inputs: Inputs::default(),
+        }
+    }
+
+    /// A recording shows the hooks as they are, with another name for each configuration.
+    #[test]
+    fn hooks_are_the_same_under_other_names() {
+        let (first, second, third) = (HookId(1), HookId(2), HookId(3));
+        let call = HookCall {
+            moment: Moment::PreStart,
+            epoch: None,
+            reason: Some("because".to_owned()),
+        };
+        let hooks = |config: &'static str| Hooks {
+            begun: 3,
+            running: Some((first, Moment::Live)),
+            waiting: [(second, call.clone())].into(),
+            read: Some((second, reading(config))),
+            drain: Some((third, Timestamp::ZERO)),
+            gave_up: Some(Epoch::ZERO),
+        };
+        let named = hooks("a").rename(|_| reading("b"));
+        assert_eq!(named, hooks("b"));
+    }
+
+    #[test]
+    fn a_hook_is_open_until_it_is_done() {
+        use super::super::{Input, Settings};
+
+        let hooks = HookSettings::new(Moment::ALL, Duration::from_secs(1));
+        let settings = Settings {
+            hooks,
+            ..Settings::default()
+        };
+        let mut operator = Operator::new(settings);
+        let mut input = |input| {
+            operator.handle_input(Timestamp::ZERO, input);
+            let outputs = std::iter::from_fn(|| operator.poll_output());
+            let asked = outputs.filter_map(|output| {
+                let Output::Read { read, .. } = output else {
+                    return None;
+                };
+                Some(read)
+            });
+            let asked = asked.last();
+            (asked, operator.has_open_hooks())
+        };
+        let (read, is_open) = input(Input::FilesChanged);
+        assert!(!is_open);
+        let read = Input::ReadDone {
+            read: read.unwrap(),
+            result: Ok(reading("a")),
+        };
+        assert!(input(read).1);
+        let done = Input::HookDone {
+            hook: HookId(1),
+            result: Ok(()),
+        };
+        assert!(!input(done).1);
+    }
+}

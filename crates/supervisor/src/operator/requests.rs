@@ -191,6 +191,13 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_of_the_moment_of_going_live_is_none_of_the_time_before() {
+        let requests = counted([sample(10, 0, 0)]);
+        let (live, present) = (sample(10, 200, 0), sample(18, 400, 0));
+        assert!(requests.compare(live, present).is_none());
+    }
+
+    #[test]
     fn a_hundred_requests_on_each_side_are_enough_and_fewer_are_not() {
         let compare = |before: u64, since: u64| {
             let requests = counted([sample(0, 0, 0), sample(10, before, 0)]);

@@ -1,6 +1,7 @@
 //! What is recorded can be read and replayed, whatever becomes of the files.
 
 mod chosen;
+mod event_log;
 
 use std::collections::BTreeMap;
 use std::fs;

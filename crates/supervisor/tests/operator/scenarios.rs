@@ -31,6 +31,11 @@ scenarios! {
     second_signal_does_not_wait_for_the_hook
     hook_of_an_unfit_epoch_and_of_what_was_given_up
     hook_of_what_was_given_up_at_the_end_is_run_once
+    hook_of_the_same_configuration_is_run_for_a_next_epoch_only
+    hook_of_an_unfit_epoch_has_the_evidence
+    newer_read_drops_the_hook_that_waits_for_its_turn
+    drain_after_a_panic_waits_for_no_hook
+    reload_through_a_probation_is_refused_at_the_end
     start
     first_read_fails
     first_read_fails_while_a_client_waits

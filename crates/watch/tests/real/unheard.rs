@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use handover_watch::{FileState, GapCause, Rescan, Watcher};
+use handover_watch::{FileState, GapCause, Preview, Rescan, Watcher};
 
 use super::watching::{LIMIT, changed, config, holds, replace, silent, until_holds};
 
@@ -261,6 +261,28 @@ async fn a_directory_that_may_be_passed_but_not_read_hides_no_change_of_a_known_
     }
 }
 
+/// The changes of a file that has one name are reported by its directory. Those of a file that has another name
+/// as well are reported by the file alone, and only to a process that may read it.
+#[tokio::test]
+async fn a_file_that_may_not_be_read_is_a_gap_if_its_directory_does_not_report_every_change() {
+    let run = [
+        "setpriv",
+        "--bounding-set=-dac_override,-dac_read_search",
+        "--",
+    ];
+    let name = "a_file_that_may_not_be_read_is_a_gap_if_its_directory_does_not_report_every_change";
+    if !runs_inside(name, &run) {
+        return;
+    }
+    let (dir, path) = config("a");
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+    assert!(File::open(&path).is_err(), "this user reads everything");
+    assert_all_is_heard(&watch(&path));
+    fs::hard_link(&path, dir.path().join("other")).unwrap();
+    let found = causes(&watch(&path));
+    assert!(matches!(found[..], [GapCause::Refused { .. }]), "{found:?}");
+}
+
 /// A look that finds no descriptor left says nothing of the files.
 #[tokio::test]
 async fn a_shortage_of_descriptors_is_no_change_and_passes_by_itself() {
@@ -313,6 +335,9 @@ async fn one_bind_mounted_file_is_heard_where_it_comes_from() {
         "mount",
         [OsStr::new("--bind"), source.as_ref(), path.as_ref()],
     );
+    let mounted = |path: &Path| Preview::of([path]).unwrap().mounted_files;
+    assert_eq!(mounted(&path), [path.as_path()]);
+    assert_eq!(mounted(&source), [] as [&Path; 0]);
     for watched in [path.as_path(), dir.path()] {
         let mut watcher = watch(watched);
         for contents in ["b", "c"] {

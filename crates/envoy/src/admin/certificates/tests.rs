@@ -310,3 +310,74 @@ fn a_neighbour_that_is_renewed_does_not_make_a_refused_certificate_one_that_was_
         assert_eq!(told.never_used.len(), never_used, "{held:?}");
     }
 }
+
+#[test]
+fn each_digit_of_base64_has_its_value() {
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
+    let text = pem(&bytes);
+    assert!(text.contains('+') && text.contains('/') && text.contains('0'));
+    assert_eq!(certificates(&text).collect::<Vec<_>>(), [bytes]);
+    let all = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes = decoded(all).unwrap();
+    let value = |at: usize| {
+        let bit = |bit: usize| usize::from(bytes[bit / 8] >> (7 - bit % 8) & 1);
+        (at * 6..at * 6 + 6).fold(0, |value, at| value << 1 | bit(at))
+    };
+    assert!((0..64).all(|digit| value(digit) == digit));
+}
+
+#[test]
+fn an_element_may_be_as_long_as_three_bytes_tell() {
+    let element_of = |length: &[u8], size: usize| {
+        let bytes = [&[4], length, &vec![7; size], &[9]].concat();
+        element(&bytes).map(|(tag, value, rest)| (tag, value.len(), rest.to_vec()))
+    };
+    let found = |size| Some((4, size, vec![9]));
+    assert_eq!(element_of(&[0x7f], 127), found(127));
+    assert_eq!(element_of(&[0x81, 200], 200), found(200));
+    assert_eq!(element_of(&[0x82, 1, 2], 258), found(258));
+    assert_eq!(element_of(&[0x83, 1, 0, 2], 65_538), found(65_538));
+    assert_eq!(element_of(&[0x84, 0, 0, 0, 1], 1), None);
+    assert_eq!(element_of(&[0x80], 1), None);
+    assert_eq!(element_of(&[0x82, 1, 2], 256), None);
+}
+
+#[test]
+fn what_is_no_whole_number_is_no_serial_number() {
+    let certificate = |first: &[u8]| {
+        let inner = [&[0x30, u8::try_from(first.len()).unwrap()], first].concat();
+        [&[0x30, u8::try_from(inner.len()).unwrap()], &inner[..]].concat()
+    };
+    let seven = Serial::Positive("7".to_owned());
+    assert_eq!(serial_number(&certificate(&[2, 1, 7])), Some(seven));
+    assert_eq!(serial_number(&certificate(&[4, 1, 7])), None);
+    assert_eq!(serial_number(&certificate(&[2, 0])), None);
+}
+
+/// Other counters of a listener say nothing of its certificates, and those of other listeners neither.
+#[test]
+fn only_the_contexts_of_the_same_scope_count() {
+    let secrets = json!({"configs": [{"name": "a"}]});
+    let secrets: Secrets = serde_json::from_value(secrets).unwrap();
+    let held = json!({"certificates": [{"cert_chain": [{"path": "/older"}]}]});
+    let held: Contexts = serde_json::from_value(held).unwrap();
+    let tried = [(
+        "listener.l.ssl.certificate.a.expiration_unix_time_seconds".to_owned(),
+        1,
+    )];
+    for (counter, is_of_use) in [
+        (
+            "listener.l.server_ssl_socket_factory.ssl_context_update_by_sds",
+            true,
+        ),
+        ("listener.l.downstream_cx_total", false),
+        (
+            "listener.ll.server_ssl_socket_factory.ssl_context_update_by_sds",
+            false,
+        ),
+    ] {
+        let counters = [(counter.to_owned(), 1)];
+        let told = told(&["a".to_owned()], &secrets, &held, &counters, &tried);
+        assert_eq!(told.never_used.is_empty(), is_of_use, "{counter}");
+    }
+}

@@ -458,3 +458,77 @@ proptest! {
         }
     }
 }
+
+/// The result is read again, and is given out only if nothing else has changed.
+#[test]
+fn a_result_that_differs_in_anything_else_is_noticed() {
+    let never = AtomicBool::new(false);
+    let same = |original: &str, result: &str| {
+        let edits = find::edits(original, &never).unwrap();
+        differs_only_in(&edits, original, result, &never).unwrap()
+    };
+    let inserted = "{b: 1, lds_config: {ads: {}}}";
+    for (result, expected) in [
+        (
+            "{b: 1, lds_config: {initial_fetch_timeout: 0s, ads: {}}}",
+            true,
+        ),
+        (
+            "{b: 2, lds_config: {initial_fetch_timeout: 0s, ads: {}}}",
+            false,
+        ),
+        (
+            "{b: 1, lds_config: {initial_fetch_timeout: 5s, ads: {}}}",
+            false,
+        ),
+        ("{b: 1, lds_config: {initial_timeout: 0s, ads: {}}}", false),
+        ("{b: 1, lds_config: {ads: {}}}", false),
+        (
+            "{b: 1, lds_config: {initial_fetch_timeout: 0s, ads: {}}, c: 1}",
+            false,
+        ),
+        (
+            "{b: 1, lds_config: {initial_fetch_timeout: 0s, ads: {}}",
+            false,
+        ),
+    ] {
+        assert_eq!(same(inserted, result), expected, "{result}");
+    }
+    let replaced = "lds_config: {initial_fetch_timeout: &t 3s, ads: {}}";
+    for (result, expected) in [
+        ("lds_config: {initial_fetch_timeout: &t 0s, ads: {}}", true),
+        ("lds_config: {initial_fetch_timeout: 0s, ads: {}}", false),
+        ("lds_config: {initial_fetch_timeout: &t 3s, ads: {}}", false),
+    ] {
+        assert_eq!(same(replaced, result), expected, "{result}");
+    }
+    assert!(same("a: 1", "a: 1") && !same("a: 1", "a: 2"));
+}
+
+#[test]
+fn a_timeout_that_stands_for_a_field_elsewhere_is_refused() {
+    let text =
+        "eds_config: {ads: {}, initial_fetch_timeout: &t 3s}\nx: {initial_fetch_timeout: *t}\n";
+    assert!(refused(text).contains("stands for its value"));
+}
+
+#[test]
+fn what_stands_beside_a_source_or_for_a_list_of_them_may_have_an_alias() {
+    let field = "\"initial_fetch_timeout\": \"0s\",";
+    for (before, after) in [
+        (
+            "config_sources: [&a x, {ads: {}}]\nmetadata: {a: *a}\n",
+            format!("config_sources: [&a x, {{{field}ads: {{}}}}]\nmetadata: {{a: *a}}\n"),
+        ),
+        (
+            "config_sources: &l [{ads: {}}]\nb: {config_sources: *l}\n",
+            format!("config_sources: &l [{{{field}ads: {{}}}}]\nb: {{config_sources: *l}}\n"),
+        ),
+        (
+            "eds_config:\n  initial_fetch_timeout  :\n  ads: {}\n",
+            "eds_config:\n  initial_fetch_timeout  : \"0s\"\n  ads: {}\n".to_owned(),
+        ),
+    ] {
+        assert_eq!(waits(before), after);
+    }
+}
