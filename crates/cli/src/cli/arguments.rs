@@ -20,7 +20,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 53] = [
+const SHOWN: [&str; 54] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -51,6 +51,7 @@ const SHOWN: [&str; 53] = [
     "nofile",
     "nonblocking",
     "notify",
+    "on_exit",
     "parent_shutdown_time",
     "pre_drain_delay",
     "ready_fd",

@@ -476,7 +476,7 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     (
         "exec",
         "on-exit",
-        "commands::ends::the_end_of_the_program_is_the_end_where_that_is_asked_for",
+        "commands::flags::the_cause_of_an_end_decides_whether_it_is_final",
     ),
     (
         "exec",

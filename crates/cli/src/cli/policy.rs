@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use handover_core::retry::{Jitter, Retry};
-use handover_core::{OnCleanExit, OnExhausted, Policy};
+use handover_core::{OnExhausted, OnExit, Policy};
 use handover_process::memory::Guard;
 
 use super::duration::{self, Limit};
+use super::on_exit;
 use super::probation::ProbationArgs;
 
 /// The policy flags of `run` and `exec`. The defaults are those of `Policy::resilient`.
@@ -92,9 +93,17 @@ pub(crate) struct PolicyArgs {
     )]
     reset_after: Limit,
 
-    /// What to do when the newest epoch ends by itself.
-    #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_EXIT")]
-    #[arg(default_value = "restart")]
+    /// What to do when the newest epoch ends by itself: restart, stop or stay, or CAUSE=ACTION,...
+    ///
+    /// `restart` starts it again. A failure costs a retry, and a clean end counts as a failure too. `stop`
+    /// does not start it again. Once no epoch serves, handover ends with its exit code. `stay` waits for the
+    /// next change after a clean end, and retries a failure. An action can depend on the cause, such as
+    /// `crash=restart,oom=stop`, or `stop,crash=restart`. The causes are `clean` (code 0), `exit` (another
+    /// code), `crash` (a signal), `oom` (out of memory) and `hung` (see --hung-after of run). An action
+    /// for all causes comes first; without one, a cause that is not named is restarted. A start that fails
+    /// counts as well.
+    #[arg(long, value_name = "WHAT", env = "HANDOVER_ON_EXIT")]
+    #[arg(default_value = "restart", value_parser = on_exit::parse)]
     pub(crate) on_exit: OnExit,
 
     /// What to do when a configuration is given up while an older epoch still serves.
@@ -159,16 +168,6 @@ impl From<MemoryGuard> for Guard {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnExit {
-    /// Start it again. A clean end counts as a failure too.
-    Restart,
-    /// Do not start it again. Once no epoch serves, handover ends with its exit code.
-    Stop,
-    /// After a clean end, wait for the next change. Retry a failure.
-    Stay,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum WhenExhausted {
     /// Let the older epoch serve, and wait for the next change.
@@ -197,11 +196,7 @@ impl PolicyArgs {
                 WhenExhausted::Hold => OnExhausted::HoldLastGood,
                 WhenExhausted::Stop => OnExhausted::Stop,
             },
-            on_clean_exit: match self.on_exit {
-                OnExit::Restart => OnCleanExit::Restart,
-                OnExit::Stop => OnCleanExit::Stop,
-                OnExit::Stay => OnCleanExit::Stay,
-            },
+            on_clean_exit: self.on_exit.on_clean_exit(),
             abort_grace: self.abort_grace,
             drain_deadline,
             ..resilient
@@ -223,6 +218,7 @@ fn parse_jitter(text: &str) -> Result<Jitter, String> {
 #[cfg(test)]
 mod tests {
     use clap::{FromArgMatches, Parser as _};
+    use handover_core::OnCleanExit;
 
     use super::*;
 

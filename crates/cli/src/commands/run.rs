@@ -26,7 +26,6 @@ use super::order::Order;
 use super::run_as;
 use super::status_address;
 use super::verify;
-use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, Group, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -306,7 +305,7 @@ fn envoy(
         .watchdog(watchdog)
         .wait_for_resources(args.wait_for_resources == WaitForResources::Yes)
         .memory_guard(args.policy.memory_guard.into())
-        .end_is_final(args.policy.on_exit == OnExit::Stop)
+        .on_exit(args.policy.on_exit)
         .reports(in_state_dir(args, CrashReports::open)?))
 }
 
