@@ -20,7 +20,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 54] = [
+const SHOWN: [&str; 55] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -45,6 +45,7 @@ const SHOWN: [&str; 54] = [
     "max_epochs",
     "max_retries",
     "min_drain",
+    "min_interval",
     "name",
     "native_sidecar",
     "no_repair",

@@ -195,6 +195,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "min-interval",
+        "commands::intervals::a_burst_of_changes_is_started_once_and_once_more_when_the_interval_is_over",
+    ),
+    (
+        "run",
         "max-retries",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
     ),
@@ -447,6 +452,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "exec",
         "give-way-after",
         "commands::exec::a_start_that_never_becomes_ready_gives_way_to_the_next_change",
+    ),
+    (
+        "exec",
+        "min-interval",
+        "commands::intervals::a_burst_of_changes_is_started_once_and_once_more_when_the_interval_is_over",
     ),
     (
         "exec",

@@ -40,6 +40,20 @@ pub(crate) struct PolicyArgs {
     )]
     give_way_after: Limit,
 
+    /// The shortest time between two starts that changes lead to. A change that comes sooner waits.
+    ///
+    /// The first change of a burst is started at once, and the newest one when the time is over. A wait of
+    /// `handover reload` goes on until then, and `handover status` shows when that is. A restart after a
+    /// failure, a return to the last good configuration and a stop do not wait. Neither does a change while
+    /// nothing serves, or while what serves is unfit. With `none`, every change is started at once.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_MIN_INTERVAL",
+        default_value = "none"
+    )]
+    min_interval: Limit,
+
     /// The number of retries of a failed configuration before it is given up.
     #[arg(
         long,
@@ -190,6 +204,7 @@ impl PolicyArgs {
             },
             start_deadline: self.start_deadline.0,
             give_way_after: self.give_way_after.0,
+            min_interval: self.min_interval.0.filter(|time| !time.is_zero()),
             probation: self.probation.probation.0,
             max_epochs: Some(self.max_epochs),
             on_exhausted: match self.on_exhausted {
@@ -239,7 +254,7 @@ mod tests {
     fn each_flag_changes_its_part() {
         let flags = "x --start-deadline none --give-way-after 5s --max-retries 3 --retry-interval 1s \
             --retry-max-interval none --retry-jitter 50% --reset-after 1m --on-exit stop --on-exhausted stop \
-            --max-epochs 3 --abort-grace 2s --probation 30s";
+            --max-epochs 3 --abort-grace 2s --probation 30s --min-interval 10s";
         let only = Only::try_parse_from(flags.split_whitespace()).unwrap();
         let expected = Policy {
             retry: Retry::new(3, Duration::from_secs(1))
@@ -247,6 +262,7 @@ mod tests {
                 .with_reset_after(Duration::from_secs(60)),
             start_deadline: None,
             give_way_after: Some(Duration::from_secs(5)),
+            min_interval: Some(Duration::from_secs(10)),
             probation: Some(Duration::from_secs(30)),
             max_epochs: Some(3),
             on_exhausted: OnExhausted::Stop,
