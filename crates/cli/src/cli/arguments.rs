@@ -20,7 +20,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 55] = [
+const SHOWN: [&str; 56] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -29,6 +29,7 @@ const SHOWN: [&str; 55] = [
     "config_path",
     "drain_exclude_listener",
     "drain_exclude_port",
+    "drain_inbound_only",
     "drain_time",
     "envoy_log_level",
     "envoy_path",

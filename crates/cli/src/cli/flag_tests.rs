@@ -185,6 +185,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "drain-inbound-only",
+        "proof::inbound_only::an_inbound_only_drain_closes_inbound_listeners_and_the_others_serve_until_its_end",
+    ),
+    (
+        "run",
         "start-deadline",
         "commands::flags::an_epoch_that_is_not_live_in_time_is_ended",
     ),

@@ -285,6 +285,7 @@ fn envoy(
         exclude: Exclude {
             ports: args.stop.drain_exclude_port.iter().copied().collect(),
             listeners: args.stop.drain_exclude_listener.iter().cloned().collect(),
+            inbound_only: args.stop.drain_inbound_only,
         },
     };
     // Without a time it is not asked: an idle supervisor sleeps.
