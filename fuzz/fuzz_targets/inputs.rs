@@ -97,6 +97,7 @@ impl Bytes<'_> {
             ]),
             start_deadline: self.optional(1, 5),
             give_way_after: self.optional(1, 4),
+            min_interval: self.optional(1, 5),
             max_epochs: [None, Some(2), Some(3)][usize::from(self.below(3))],
             probation: self.optional(1, 6),
             abort_grace: seconds(self.below(4)),

@@ -13,6 +13,8 @@ pub(crate) mod global;
 pub(crate) mod hooks;
 pub(crate) mod install;
 pub(crate) mod manual;
+mod nearest;
+mod on_exit;
 pub(crate) mod order;
 pub(crate) mod policy;
 pub(crate) mod private_ips;

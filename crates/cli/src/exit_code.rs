@@ -169,7 +169,7 @@ impl ExitCode {
         }
         if let EnvoyFailed::Ended {
             cause,
-            is_final: true,
+            final_cause: Some(_),
             ..
         } = error
         {

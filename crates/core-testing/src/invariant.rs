@@ -72,6 +72,9 @@ pub enum Invariant {
     /// A start gives way once it was let be for as long as the policy says, and only to a
     /// configuration that was asked for since and has not failed. Until then there is a deadline.
     GivesWayToANewerDesire,
+    /// While an epoch serves well, two changes are not started sooner one after the other than the policy says.
+    /// A change that waits for that has a deadline.
+    ChangesAreApart,
     /// A live epoch passes its probation once it is over, and not before. Then there is nothing to go
     /// back to.
     ProbationEndsOnTime,
@@ -121,6 +124,7 @@ impl Invariant {
         Self::WithdrawnAtMostOnce,
         Self::LateStartsMayAnswer,
         Self::GivesWayToANewerDesire,
+        Self::ChangesAreApart,
         Self::ProbationEndsOnTime,
         Self::UnfitMakesRoom,
         Self::NoStartOutlivesTerminate,

@@ -88,6 +88,16 @@ scenarios! {
     give_way_and_come_back
     give_way_and_come_back_live
     give_way_to_a_burst
+    interval_of_a_burst
+    interval_and_back
+    interval_and_a_crash
+    interval_and_a_retry
+    interval_and_an_unfit_one
+    interval_does_not_end_a_start
+    interval_and_the_end
+    interval_and_a_cold_restart
+    gap_in_an_interval
+    gap_over_an_interval
     give_way_up_to_the_deadline
     give_way_of_the_fallback
     give_way_and_fail

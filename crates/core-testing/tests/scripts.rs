@@ -44,7 +44,7 @@ fn a_bad_policy_is_told_with_what_would_be_right() {
     assert_snapshot!(problem("policy"), @"line 1: `nothing` is not a policy; the presets are `default`, `istio_1_2` and `resilient`");
     assert_snapshot!(problem("policy gentle"), @"line 1: `gentle` is not a policy; the presets are `default`, `istio_1_2` and `resilient`");
     assert_snapshot!(problem("policy default retries"), @"line 1: `retries` is not of the form KEY=VALUE");
-    assert_snapshot!(problem("policy default retrys=1"), @"line 1: `retrys` is not a key of a policy; the keys are `retries`, `initial`, `max_interval`, `reset_after`, `start_deadline`, `give_way_after`, `max_epochs`, `grace`, `probation`, `drain`, `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`");
+    assert_snapshot!(problem("policy default retrys=1"), @"line 1: `retrys` is not a key of a policy; the keys are `retries`, `initial`, `max_interval`, `reset_after`, `start_deadline`, `give_way_after`, `min_interval`, `max_epochs`, `grace`, `probation`, `drain`, `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`");
     assert_snapshot!(problem("policy default retries=many"), @"line 1: `many` is not a number");
     assert_snapshot!(problem("policy default initial=none"), @"line 1: `none` is not a time; write for example `200ms`, `5s`, `1m` or `0`");
     assert_snapshot!(problem("policy default on_exhausted=wait"), @"line 1: `wait` is none of `stop`, `hold`");
@@ -82,7 +82,7 @@ fn a_script_is_written_as_it_is_read() {
                   0 desire A\n1m! exit 0 clean\n+1ns wait\n";
     assert_snapshot!(Scenario::parse(script).unwrap(), @r"
     # A title.
-    policy default retries=1 initial=1500us max_interval=none reset_after=none start_deadline=none give_way_after=none max_epochs=none grace=0 probation=none drain=5s advance=at_once on_failure=abort_all on_exhausted=stop on_clean_exit=stay
+    policy default retries=1 initial=1500us max_interval=none reset_after=none start_deadline=none give_way_after=none min_interval=none max_epochs=none grace=0 probation=none drain=5s advance=at_once on_failure=abort_all on_exhausted=stop on_clean_exit=stay
     0      desire A
     60s!   exit 0 clean
     60000000001ns wait
@@ -95,9 +95,9 @@ fn the_presets_are_what_they_are() {
         let scenario = Scenario::parse(&format!("policy {name}")).unwrap();
         scenario.to_string()
     };
-    assert_snapshot!(preset("default"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none give_way_after=none max_epochs=none grace=5s probation=none drain=none advance=when_live on_failure=keep_serving on_exhausted=stop on_clean_exit=stay");
-    assert_snapshot!(preset("istio_1_2"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none give_way_after=none max_epochs=none grace=0 probation=none drain=5s advance=at_once on_failure=abort_all on_exhausted=stop on_clean_exit=stay");
-    assert_snapshot!(preset("resilient"), @"policy default retries=10 initial=200ms max_interval=30s reset_after=10s start_deadline=60s give_way_after=2s max_epochs=2 grace=5s probation=10s drain=5s advance=when_live on_failure=keep_serving on_exhausted=hold on_clean_exit=restart");
+    assert_snapshot!(preset("default"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none give_way_after=none min_interval=none max_epochs=none grace=5s probation=none drain=none advance=when_live on_failure=keep_serving on_exhausted=stop on_clean_exit=stay");
+    assert_snapshot!(preset("istio_1_2"), @"policy default retries=10 initial=200ms max_interval=none reset_after=none start_deadline=none give_way_after=none min_interval=none max_epochs=none grace=0 probation=none drain=5s advance=at_once on_failure=abort_all on_exhausted=stop on_clean_exit=stay");
+    assert_snapshot!(preset("resilient"), @"policy default retries=10 initial=200ms max_interval=30s reset_after=10s start_deadline=60s give_way_after=2s min_interval=none max_epochs=2 grace=5s probation=10s drain=5s advance=when_live on_failure=keep_serving on_exhausted=hold on_clean_exit=restart");
 }
 
 #[test]

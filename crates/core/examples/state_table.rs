@@ -251,6 +251,7 @@ fn cause(step: &Step, to: Option<Epoch>) -> String {
             DeadlineReason::GiveWay(_) => "a start gives way",
             DeadlineReason::Probation(_) => "an epoch has passed its probation",
             DeadlineReason::LateStart(_) => "the grace of a late start is over",
+            DeadlineReason::Interval => "the time since the last change is over",
             DeadlineReason::Withdrawal(_) => "the grace of a withdrawn start is over",
             _ => "a deadline",
         }

@@ -30,6 +30,7 @@ extern crate alloc;
 mod epoch;
 mod machine;
 mod messages;
+mod on_exit;
 mod policy;
 mod time;
 #[cfg(any(test, doctest))]
@@ -44,6 +45,7 @@ pub use messages::{
     Abort, Deadline, DeadlineReason, Denied, Event, Exit, GaveUp, Held, Ignored, Input, Outcome,
     Output, Purpose, Reception, Severity, Target,
 };
+pub use on_exit::{EndCause, OnExit};
 pub use policy::{Advance, OnCleanExit, OnExhausted, OnFailure, Policy, PolicyError};
 pub use time::{LATE, LOOK_AROUND, Timestamp};
 pub use urgency::Urgency;

@@ -398,6 +398,9 @@ pub enum Held {
     },
     /// A retry is scheduled for this moment.
     Retry(Timestamp),
+    /// A change was started less than [`Policy::min_interval`](crate::Policy::min_interval) ago, and an epoch
+    /// serves. The time is over at this moment.
+    Interval(Timestamp),
     /// The desired configuration was given up. The machine waits for another desire.
     GivenUp,
     /// The epoch with the desired configuration ended cleanly, and that counts as wanted.
@@ -413,6 +416,7 @@ impl fmt::Display for Held {
             Self::Aborting(epoch) => write!(f, "epoch {epoch} was aborted and still runs"),
             Self::Cap { running } => write!(f, "{running} epochs run already"),
             Self::Retry(at) => write!(f, "a retry is due at {at}"),
+            Self::Interval(at) => write!(f, "the next change may start at {at}"),
             Self::GivenUp => f.write_str("the desired configuration was given up"),
             Self::NotRestarted => f.write_str("the proxy ended cleanly and is not restarted"),
             Self::NumbersUsedUp => f.write_str("the epoch numbers are used up"),
@@ -544,6 +548,8 @@ pub enum DeadlineReason {
     Probation(Epoch),
     /// When to abort this epoch, whose start is late: while it was withdrawn and has not answered.
     LateStart(Epoch),
+    /// When the time since the last change is over: while a newer one waits for that.
+    Interval,
 }
 
 impl fmt::Display for DeadlineReason {
@@ -561,6 +567,7 @@ impl fmt::Display for DeadlineReason {
             }
             Self::GiveWay(epoch) => write!(f, "epoch {epoch} gives way"),
             Self::Probation(epoch) => write!(f, "epoch {epoch} passes its probation"),
+            Self::Interval => f.write_str("the next change may start"),
         }
     }
 }

@@ -45,6 +45,15 @@ pub struct Policy {
     ///
     /// It has no effect under [`Advance::AtOnce`], where no start holds a desire back.
     pub give_way_after: Option<Duration>,
+    /// The shortest time between two starts that changes lead to, while an epoch serves. A change that comes
+    /// sooner is [held](crate::Held::Interval), and the newest one is started when the time is over. `None` is
+    /// no time.
+    ///
+    /// The first change is started at once. What is held is started at once too if nothing serves any more, or
+    /// if what serves is [unfit](crate::Input::Unfit). A retry, a start after a crash and a return to the last good
+    /// configuration neither wait nor count. A change that is held makes no start
+    /// [give way](Self::give_way_after).
+    pub min_interval: Option<Duration>,
     /// The number of epochs that may run at once when a new one is started, 2 or more. `None` is no
     /// limit.
     pub max_epochs: Option<u32>,
@@ -195,6 +204,7 @@ impl Default for Policy {
             advance: Advance::WhenLive,
             start_deadline: None,
             give_way_after: None,
+            min_interval: None,
             max_epochs: None,
             on_failure: OnFailure::KeepServing,
             on_exhausted: OnExhausted::Stop,

@@ -168,6 +168,8 @@ pub struct Listener {
     pub internal: bool,
     /// Whether it serves QUIC (`udp_listener_config.quic_options`), as HTTP/3 does.
     pub quic: bool,
+    /// Whether its `traffic_direction` is `INBOUND`. Without one, a listener has no direction.
+    pub inbound: bool,
     /// The files of the network namespaces in which its sockets are made
     /// (`network_namespace_filepath`); empty where all are in that of Envoy.
     pub network_namespaces: Vec<PathBuf>,
@@ -489,6 +491,9 @@ fn listener(listener: shape::Listener) -> Listener {
         addresses: addresses.into_iter().map(listen_address).collect(),
         enable_reuse_port: listener.enable_reuse_port.map(|shape::Flag(flag)| flag),
         internal: listener.internal_listener.is_some(),
+        inbound: listener
+            .traffic_direction
+            .is_some_and(|direction| direction.inbound),
         quic: listener
             .udp_listener_config
             .is_some_and(|config| config.quic_options.is_some()),

@@ -13,6 +13,7 @@
 
 mod wait;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use self::wait::{DrainWait, ListenerCounters, Step};
 use crate::admin::{
     AdminAddress, AdminClient, AdminError, DrainCall, Exclude, ListenerConnections,
 };
-use crate::bootstrap::Listener;
+use crate::bootstrap::{ListenAddress, Listener};
 use crate::syn_filter::{keep_new_connections_away, refuse_new_unix_connections};
 
 /// How to drain.
@@ -40,7 +41,8 @@ pub struct DrainOptions {
     pub limit: Duration,
     /// How often connections are counted. Default: 15 ms.
     pub poll: Duration,
-    /// Listeners whose connections do not hold the drain.
+    /// Listeners whose connections do not hold the drain. With [`Exclude::inbound_only`], the drain closes the
+    /// inbound listeners only, and the others serve until the process ends.
     pub exclude: Exclude,
     /// The static listeners of the configuration, as far as they are known: a drain is not over while
     /// the statistics leave one of them out.
@@ -193,22 +195,20 @@ pub(crate) async fn drain_counting(
         failing.map_err(DrainError::Start)?;
         sleep(options.pre_drain_delay).await;
         if let Some(child) = options.child {
-            let spared = admin.address().port().into_iter().collect();
-            // Without it the drain is a little less kind; that is no reason not to drain.
-            if let Err(error) = keep_new_connections_away(child, &spared).await {
-                error.log();
-            }
-            let admin_path = match admin.address() {
-                AdminAddress::Unix(path) => Some(path.as_path()),
-                AdminAddress::Tcp(_) => None,
-            };
-            if let Err(error) = refuse_new_unix_connections(child, admin_path).await {
-                error.log();
-            }
+            keep_away(child, admin.address(), options).await;
         }
         // Unknown counters leave the closing unverified; they do not stop a drain.
-        let before = ListenerCounters::read(admin).await;
-        let closing = retry_once(|| admin.drain_listeners(DrainCall::default())).await;
+        let inbound_only = options.exclude.inbound_only;
+        let before = match inbound_only {
+            // How many of them are inbound is not counted.
+            true => None,
+            false => ListenerCounters::read(admin).await,
+        };
+        let how = DrainCall {
+            inbound_only,
+            ..DrainCall::default()
+        };
+        let closing = retry_once(|| admin.drain_listeners(how)).await;
         closing.map_err(DrainError::CloseListeners)?;
         Ok(before)
     });
@@ -241,6 +241,48 @@ pub(crate) async fn drain_counting(
     })
     .await;
     wait.into_report(Instant::now().into_std())
+}
+
+/// Keeps new connections away from the listeners that are to be closed.
+///
+/// Without it a drain is a little less kind; that is no reason not to drain.
+async fn keep_away(child: u32, admin: &AdminAddress, options: &DrainOptions) {
+    if options.exclude.inbound_only {
+        // What goes on listening must not lose a packet, so only what is known to close is kept from new
+        // ones.
+        let inbound = inbound_ports(&options.listeners);
+        if let Err(error) = keep_new_connections_away(child, |port| !inbound.contains(&port)).await
+        {
+            error.log();
+        }
+        return;
+    }
+    if let Err(error) = keep_new_connections_away(child, |port| admin.port() == Some(port)).await {
+        error.log();
+    }
+    let admin_path = match admin {
+        AdminAddress::Unix(path) => Some(path.as_path()),
+        AdminAddress::Tcp(_) => None,
+    };
+    if let Err(error) = refuse_new_unix_connections(child, admin_path).await {
+        error.log();
+    }
+}
+
+/// Returns the TCP ports on which inbound listeners listen, and no other listener does.
+pub(crate) fn inbound_ports(listeners: &[Listener]) -> BTreeSet<u16> {
+    let ports = |inbound: bool| {
+        let meant = listeners.iter().filter(move |it| it.inbound == inbound);
+        let addresses = meant.flat_map(|listener| &listener.addresses);
+        addresses.filter_map(|address| match address {
+            ListenAddress::Socket {
+                port, udp: false, ..
+            } => Some(*port),
+            ListenAddress::Socket { .. } | ListenAddress::Pipe(_) | ListenAddress::Other => None,
+        })
+    };
+    let others: BTreeSet<u16> = ports(false).collect();
+    ports(true).filter(|port| !others.contains(port)).collect()
 }
 
 /// The pause after a look that took so long: at least the given one, and long enough that looking

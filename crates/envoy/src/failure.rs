@@ -5,6 +5,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use handover_core::EndCause;
+
 use crate::text::{configuration_error, one_line};
 
 /// The signal by which a process ends itself.
@@ -198,6 +200,38 @@ impl Failure {
         }
         Self::SharedMemoryFull {
             directory: memory.parent().unwrap_or(memory).to_owned(),
+        }
+    }
+
+    /// Returns the cause of an end with this exit code, as a policy distinguishes causes. `None` is an end by
+    /// a signal.
+    ///
+    /// ```
+    /// use handover_core::EndCause;
+    /// use handover_envoy::failure::Failure;
+    ///
+    /// assert_eq!(Failure::Killed { signal: 9 }.end_cause(None), EndCause::Crash);
+    /// assert_eq!(Failure::OutOfMemory.end_cause(None), EndCause::OutOfMemory);
+    /// ```
+    #[must_use]
+    pub fn end_cause(&self, code: Option<i32>) -> EndCause {
+        match self {
+            Self::OutOfMemory => EndCause::OutOfMemory,
+            Self::Clean
+            | Self::HandedOver
+            | Self::Aborted
+            | Self::ConfigurationRejected { .. }
+            | Self::ArgumentsRejected { .. }
+            | Self::CannotBind { .. }
+            | Self::BaseIdConflict { .. }
+            | Self::StillInitializing
+            | Self::SharedMemory { .. }
+            | Self::SharedMemoryFull { .. }
+            | Self::VersionMismatch { .. }
+            | Self::ParentLost { .. }
+            | Self::Killed { .. }
+            | Self::Crashed { .. }
+            | Self::Exited { .. } => EndCause::of_code(code),
         }
     }
 

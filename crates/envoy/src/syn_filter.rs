@@ -10,7 +10,6 @@
 //! A Unix socket has no packets to filter. It is shut down for reading instead: the kernel refuses new
 //! connections, and those that wait can still be accepted.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -93,7 +92,7 @@ impl FilterError {
 
 /// Drops the opening packet of new TCP connections to every listening socket of a child process, and
 /// waits until the process has accepted the connections that there are, for 250 ms at most. Sockets
-/// on the `spared` ports are left alone.
+/// on ports that are spared are left alone.
 ///
 /// The process must be a child of ours that has not been reaped. The filter is gone when the process
 /// closes its sockets; nothing else takes it away, so this is for sockets that are closed next.
@@ -107,9 +106,9 @@ impl FilterError {
 /// The filters stay when the future is dropped.
 pub(crate) async fn keep_new_connections_away(
     pid: u32,
-    spared: &BTreeSet<u16>,
+    is_spared: impl Fn(u16) -> bool,
 ) -> Result<(), FilterError> {
-    let spares = |port: Option<u16>| port.is_none_or(|port| spared.contains(&port));
+    let spares = |port: Option<u16>| port.is_none_or(&is_spared);
     let sockets = listening_sockets(pid, |socket| !spares(port_of(socket)))?;
     for socket in &sockets {
         let filtered = SockRef::from(socket).attach_filter(&drop_opening_packets());
@@ -247,6 +246,7 @@ fn any_waits_for_accept(sockets: &[OwnedFd]) -> bool {
 mod tests {
     use super::*;
     use handover_netutil::proc_net::each_tcp_socket;
+    use std::collections::BTreeSet;
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -269,7 +269,7 @@ mod tests {
         })
         .unwrap();
         others.remove(&address.port());
-        keep_new_connections_away(std::process::id(), &others)
+        keep_new_connections_away(std::process::id(), |port| others.contains(&port))
             .await
             .unwrap();
         let (accepted, _) = accepting.join().unwrap();
@@ -323,7 +323,7 @@ mod tests {
     async fn a_process_that_is_gone_is_an_error() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        let error = keep_new_connections_away(child.id(), &BTreeSet::new())
+        let error = keep_new_connections_away(child.id(), |_| false)
             .await
             .unwrap_err();
         assert!(

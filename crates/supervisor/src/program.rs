@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use handover_core::{Abort, Epoch, Target};
+use handover_core::{Abort, Epoch, OnExit, Target};
 use handover_files::Digest;
 use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{
@@ -32,6 +32,7 @@ use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::oneshot;
 
 use crate::metrics::{Observe, Observed};
+use error::end_cause;
 use operate::LastEnded;
 use readiness::{Announcement, Ready};
 use running::{Finish, Registration, Running};
@@ -58,7 +59,8 @@ struct Settings {
     /// The soft limit of open files.
     open_files: Option<u64>,
     memory_guard: MemoryGuard,
-    end_is_final: bool,
+    /// Which ends of a process are final.
+    on_exit: OnExit,
     output: Arc<dyn OutputSink>,
 }
 
@@ -137,9 +139,12 @@ impl Builder {
         self
     }
 
-    /// Takes the end of a process for final, whatever its exit code. The default is to start another one.
-    pub fn end_is_final(mut self, is_final: bool) -> Self {
-        self.0.end_is_final = is_final;
+    /// Takes the end of a process for final if this says so of its cause. The default is to start another one.
+    ///
+    /// What follows from a clean end of a live epoch is part of the machine's policy; see
+    /// [`OnExit::on_clean_exit`].
+    pub fn on_exit(mut self, on_exit: OnExit) -> Self {
+        self.0.on_exit = on_exit;
         self
     }
 
@@ -176,7 +181,7 @@ impl Program {
             run_as: RunAs::new(),
             open_files: None,
             memory_guard: MemoryGuard::Hold,
-            end_is_final: false,
+            on_exit: OnExit::RESTART,
             output: Arc::new(|_: &Line<'_>| {}),
         })
     }
@@ -314,16 +319,14 @@ impl Program {
         let cause = cause.map_err(ProgramError::Lost)?;
         // Beside an older epoch, a new one that ends before it serves has failed, whatever its
         // code: a clean end could otherwise stop the agent, and take the older one along.
-        let is_all_there_is = self.settings.end_is_final && self.running.count() == 1;
+        let end_cause = end_cause(cause);
+        let is_final = self.settings.on_exit.is_final(end_cause);
+        let is_all_there_is = is_final && self.running.count() == 1;
         if cause.success() && (live || is_all_there_is) {
             return Ok(());
         }
-        let error = ProgramError::ended(cause, live, &child.stderr_tail());
-        Err(if self.settings.end_is_final {
-            RunError::permanent(error)
-        } else {
-            RunError::transient(error)
-        })
+        let final_cause = is_final.then_some(end_cause);
+        Err(ProgramError::ended(cause, live, &child.stderr_tail(), final_cause).into())
     }
 
     /// The process will not tell that it is ready. Most often that is because it has just ended.
@@ -460,6 +463,10 @@ impl From<ProgramError> for RunError {
     fn from(error: ProgramError) -> Self {
         match &error {
             ProgramError::Spawn(spawn) if SpawnError::is_permanent(spawn) => Self::permanent(error),
+            ProgramError::Ended {
+                final_cause: Some(_),
+                ..
+            } => Self::permanent(error),
             ProgramError::Spawn(_)
             | ProgramError::NoMemory(_)
             | ProgramError::Prepare(_)

@@ -1,6 +1,6 @@
 //! The agent's events as log lines, each a sentence with its numbers as fields.
 
-use handover_core::{Epoch, Event, Exit, GaveUp, Outcome, Purpose, Severity};
+use handover_core::{Epoch, Event, Exit, GaveUp, Held, Outcome, Purpose, Severity};
 use tracing::{debug, error, info, warn};
 
 use crate::Failure;
@@ -93,6 +93,10 @@ pub(crate) fn event(event: &Event, drain: Option<Epoch>, failure: Option<&Failur
         ),
         Event::Restarting => {
             warn!("cold restart: everything is ended, then started again at epoch 0");
+        }
+        // The moment is one of the agent's clock, which means nothing outside.
+        Event::Held(Held::Interval(_)) => {
+            info!("held: the shortest time between two changes is not over");
         }
         Event::Held(held) => info!("held: {held}"),
         Event::GaveUp {

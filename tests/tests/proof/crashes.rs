@@ -73,6 +73,22 @@ async fn with_on_exit_stop_a_killed_envoy_is_the_end_with_its_code_and_its_reaso
 }
 
 #[tokio::test]
+async fn with_on_exit_by_cause_a_crash_is_restarted_and_a_clean_end_is_final() {
+    let envoy = require_envoy!();
+    let mut world = World::start(&envoy, &["--on-exit", "stop,crash=restart"]);
+    kill(world.only_envoy());
+    world.supervisor.wait_for_lines("epoch 0 is live", 2, LIMIT);
+    world.served_by("v0");
+    let pid = i32::try_from(world.only_envoy())
+        .ok()
+        .and_then(Pid::from_raw);
+    kill_process(pid.expect("it is a process id"), Signal::TERM).expect("the process runs");
+    assert_eq!(world.supervisor.wait_exit(LIMIT).code(), Some(0));
+    assert_eq!(world.supervisor.count_lines("starting epoch"), 2);
+    world.site.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn with_on_exit_stop_an_epoch_that_fails_to_start_leaves_the_serving_one_alone() {
     let envoy = require_envoy!();
     let world = World::start(&envoy, &["--on-exit", "stop"]);

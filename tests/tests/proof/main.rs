@@ -17,6 +17,7 @@ mod demo;
 mod drained;
 mod ending;
 mod gaps;
+mod inbound_only;
 mod keeping;
 mod kubernetes;
 mod large;

@@ -14,7 +14,7 @@ use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 use crate::world::{LIMIT, Site};
 
 /// Starts it and waits until epoch 0 serves.
-fn start(site: &Site, launch: Launch) -> Supervisor {
+pub(crate) fn start(site: &Site, launch: Launch) -> Supervisor {
     let supervisor = launch.start();
     supervisor.wait_for_line("epoch 0 is live", LIMIT);
     site.admin().wait_live(0, LIMIT);
@@ -22,7 +22,7 @@ fn start(site: &Site, launch: Launch) -> Supervisor {
 }
 
 /// A client that has had its answer and keeps its connection.
-fn keep_a_connection(addr: SocketAddr) -> TcpStream {
+pub(crate) fn keep_a_connection(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).expect("Envoy listens");
     stream
         .set_read_timeout(Some(LIMIT))
@@ -52,7 +52,7 @@ fn slow_request(site: &Site, milliseconds: u64) -> JoinHandle<std::io::Result<ht
 }
 
 /// Sends the signal to end; returns how long the end took, and its code.
-fn end(supervisor: &mut Supervisor) -> (Duration, Option<i32>) {
+pub(crate) fn end(supervisor: &mut Supervisor) -> (Duration, Option<i32>) {
     let asked = Instant::now();
     supervisor.signal(Signal::TERM);
     let code = supervisor.wait_exit(LIMIT).code();

@@ -20,7 +20,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 53] = [
+const SHOWN: [&str; 56] = [
     "abort_grace",
     "ambient_caps",
     "base_id",
@@ -29,6 +29,7 @@ const SHOWN: [&str; 53] = [
     "config_path",
     "drain_exclude_listener",
     "drain_exclude_port",
+    "drain_inbound_only",
     "drain_time",
     "envoy_log_level",
     "envoy_path",
@@ -45,12 +46,14 @@ const SHOWN: [&str; 53] = [
     "max_epochs",
     "max_retries",
     "min_drain",
+    "min_interval",
     "name",
     "native_sidecar",
     "no_repair",
     "nofile",
     "nonblocking",
     "notify",
+    "on_exit",
     "parent_shutdown_time",
     "pre_drain_delay",
     "ready_fd",

@@ -185,6 +185,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "drain-inbound-only",
+        "proof::inbound_only::an_inbound_only_drain_closes_inbound_listeners_and_the_others_serve_until_its_end",
+    ),
+    (
+        "run",
         "start-deadline",
         "commands::flags::an_epoch_that_is_not_live_in_time_is_ended",
     ),
@@ -192,6 +197,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "run",
         "give-way-after",
         "proof::withdrawing::a_corrected_configuration_does_not_wait_for_one_without_its_resources",
+    ),
+    (
+        "run",
+        "min-interval",
+        "commands::intervals::a_burst_of_changes_is_started_once_and_once_more_when_the_interval_is_over",
     ),
     (
         "run",
@@ -450,6 +460,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "exec",
+        "min-interval",
+        "commands::intervals::a_burst_of_changes_is_started_once_and_once_more_when_the_interval_is_over",
+    ),
+    (
+        "exec",
         "max-retries",
         "commands::flags::retries_come_after_doubling_pauses_up_to_the_longest",
     ),
@@ -476,7 +491,7 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     (
         "exec",
         "on-exit",
-        "commands::ends::the_end_of_the_program_is_the_end_where_that_is_asked_for",
+        "commands::flags::the_cause_of_an_end_decides_whether_it_is_final",
     ),
     (
         "exec",

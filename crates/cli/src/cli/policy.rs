@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use handover_core::retry::{Jitter, Retry};
-use handover_core::{OnCleanExit, OnExhausted, Policy};
+use handover_core::{OnExhausted, OnExit, Policy};
 use handover_process::memory::Guard;
 
 use super::duration::{self, Limit};
+use super::on_exit;
 use super::probation::ProbationArgs;
 
 /// The policy flags of `run` and `exec`. The defaults are those of `Policy::resilient`.
@@ -38,6 +39,20 @@ pub(crate) struct PolicyArgs {
         default_value = "2s"
     )]
     give_way_after: Limit,
+
+    /// The shortest time between two starts that changes lead to. A change that comes sooner waits.
+    ///
+    /// The first change of a burst is started at once, and the newest one when the time is over. A wait of
+    /// `handover reload` goes on until then, and `handover status` shows when that is. A restart after a
+    /// failure, a return to the last good configuration and a stop do not wait. Neither does a change while
+    /// nothing serves, or while what serves is unfit. With `none`, every change is started at once.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HANDOVER_MIN_INTERVAL",
+        default_value = "none"
+    )]
+    min_interval: Limit,
 
     /// The number of retries of a failed configuration before it is given up.
     #[arg(
@@ -92,9 +107,17 @@ pub(crate) struct PolicyArgs {
     )]
     reset_after: Limit,
 
-    /// What to do when the newest epoch ends by itself.
-    #[arg(long, value_enum, value_name = "WHAT", env = "HANDOVER_ON_EXIT")]
-    #[arg(default_value = "restart")]
+    /// What to do when the newest epoch ends by itself: restart, stop or stay, or CAUSE=ACTION,...
+    ///
+    /// `restart` starts it again. A failure costs a retry, and a clean end counts as a failure too. `stop`
+    /// does not start it again. Once no epoch serves, handover ends with its exit code. `stay` waits for the
+    /// next change after a clean end, and retries a failure. An action can depend on the cause, such as
+    /// `crash=restart,oom=stop`, or `stop,crash=restart`. The causes are `clean` (code 0), `exit` (another
+    /// code), `crash` (a signal), `oom` (out of memory) and `hung` (see --hung-after of run). An action
+    /// for all causes comes first; without one, a cause that is not named is restarted. A start that fails
+    /// counts as well.
+    #[arg(long, value_name = "WHAT", env = "HANDOVER_ON_EXIT")]
+    #[arg(default_value = "restart", value_parser = on_exit::parse)]
     pub(crate) on_exit: OnExit,
 
     /// What to do when a configuration is given up while an older epoch still serves.
@@ -159,16 +182,6 @@ impl From<MemoryGuard> for Guard {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnExit {
-    /// Start it again. A clean end counts as a failure too.
-    Restart,
-    /// Do not start it again. Once no epoch serves, handover ends with its exit code.
-    Stop,
-    /// After a clean end, wait for the next change. Retry a failure.
-    Stay,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum WhenExhausted {
     /// Let the older epoch serve, and wait for the next change.
@@ -191,17 +204,14 @@ impl PolicyArgs {
             },
             start_deadline: self.start_deadline.0,
             give_way_after: self.give_way_after.0,
+            min_interval: self.min_interval.0.filter(|time| !time.is_zero()),
             probation: self.probation.probation.0,
             max_epochs: Some(self.max_epochs),
             on_exhausted: match self.on_exhausted {
                 WhenExhausted::Hold => OnExhausted::HoldLastGood,
                 WhenExhausted::Stop => OnExhausted::Stop,
             },
-            on_clean_exit: match self.on_exit {
-                OnExit::Restart => OnCleanExit::Restart,
-                OnExit::Stop => OnCleanExit::Stop,
-                OnExit::Stay => OnCleanExit::Stay,
-            },
+            on_clean_exit: self.on_exit.on_clean_exit(),
             abort_grace: self.abort_grace,
             drain_deadline,
             ..resilient
@@ -223,6 +233,7 @@ fn parse_jitter(text: &str) -> Result<Jitter, String> {
 #[cfg(test)]
 mod tests {
     use clap::{FromArgMatches, Parser as _};
+    use handover_core::OnCleanExit;
 
     use super::*;
 
@@ -243,7 +254,7 @@ mod tests {
     fn each_flag_changes_its_part() {
         let flags = "x --start-deadline none --give-way-after 5s --max-retries 3 --retry-interval 1s \
             --retry-max-interval none --retry-jitter 50% --reset-after 1m --on-exit stop --on-exhausted stop \
-            --max-epochs 3 --abort-grace 2s --probation 30s";
+            --max-epochs 3 --abort-grace 2s --probation 30s --min-interval 10s";
         let only = Only::try_parse_from(flags.split_whitespace()).unwrap();
         let expected = Policy {
             retry: Retry::new(3, Duration::from_secs(1))
@@ -251,6 +262,7 @@ mod tests {
                 .with_reset_after(Duration::from_secs(60)),
             start_deadline: None,
             give_way_after: Some(Duration::from_secs(5)),
+            min_interval: Some(Duration::from_secs(10)),
             probation: Some(Duration::from_secs(30)),
             max_epochs: Some(3),
             on_exhausted: OnExhausted::Stop,

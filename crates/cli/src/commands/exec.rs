@@ -20,7 +20,6 @@ use super::tcp_address::{not_bound, split_url, to_connect_to, to_listen_on};
 use super::verify;
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
-use crate::cli::policy::OnExit;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
@@ -142,7 +141,7 @@ impl Judged {
             .run_as(self.run_as)
             .open_files(args.nofile.map(|limit| limit.0))
             .memory_guard(args.policy.memory_guard.into())
-            .end_is_final(args.policy.on_exit == OnExit::Stop)
+            .on_exit(args.policy.on_exit)
             .output(output)
             .build();
         let WatchArgs {

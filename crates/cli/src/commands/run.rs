@@ -26,7 +26,6 @@ use super::order::Order;
 use super::run_as;
 use super::status_address;
 use super::verify;
-use crate::cli::policy::OnExit;
 use crate::cli::run::{Fallback, Group, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -286,6 +285,7 @@ fn envoy(
         exclude: Exclude {
             ports: args.stop.drain_exclude_port.iter().copied().collect(),
             listeners: args.stop.drain_exclude_listener.iter().cloned().collect(),
+            inbound_only: args.stop.drain_inbound_only,
         },
     };
     // Without a time it is not asked: an idle supervisor sleeps.
@@ -306,7 +306,7 @@ fn envoy(
         .watchdog(watchdog)
         .wait_for_resources(args.wait_for_resources == WaitForResources::Yes)
         .memory_guard(args.policy.memory_guard.into())
-        .end_is_final(args.policy.on_exit == OnExit::Stop)
+        .on_exit(args.policy.on_exit)
         .reports(in_state_dir(args, CrashReports::open)?))
 }
 

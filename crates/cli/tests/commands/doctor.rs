@@ -372,9 +372,9 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --fallback last-known-good --termination-log {dir}/log --hung-after 5s --on-hung report \
          --no-repair --native-sidecar --print-command --name web --status-address :0 --compat-endpoints --socket {dir}/web.sock \
          --service-cluster c --service-node n --local-address-ip-version v4 --termination-drain 9s \
-         --pre-drain-delay 1s --min-drain 2s --drain-exclude-listener web --drain-exclude-port 81 \
+         --pre-drain-delay 1s --min-drain 2s --drain-exclude-listener web --drain-exclude-port 81 --drain-inbound-only \
          --start-deadline 9s --max-retries 3 --retry-interval 1s --retry-max-interval 2s --retry-jitter 50% \
-         --reset-after 3s --give-way-after 4s --memory-guard warn --wait-for-resources no --on-exit stay --on-exhausted stop --max-epochs 2 --abort-grace 3s \
+         --reset-after 3s --give-way-after 4s --min-interval 5s --memory-guard warn --wait-for-resources no --on-exit stay,oom=stop --on-exhausted stop --max-epochs 2 --abort-grace 3s \
          --probation 5s --verify-http http://127.0.0.1:1/ --verify-tcp 127.0.0.1:1 --verify true \
          --verify-timeout 1s --verify-failures 2 --max-error-rise 5% \
          --exit-with-pid 1 --exit-with-file {dir}/done --user 65534 --group 65534 --ambient-caps kill \

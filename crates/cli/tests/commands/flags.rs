@@ -125,6 +125,67 @@ fn the_end_of_the_process_is_the_end_where_that_is_asked_for() {
 }
 
 #[test]
+fn the_cause_of_an_end_decides_whether_it_is_final() {
+    let dir = tempfile::tempdir().unwrap();
+    for (way, on_exit, code, final_by) in [
+        ("fails", "exit=stop", 3, Some("exit=stop")),
+        ("fails", "crash=stop,oom=stop,clean=stop", 69, None),
+        ("crashes", "crash=stop", 139, Some("crash=stop")),
+        ("crashes", "stop,crash=restart", 69, None),
+    ] {
+        let flags = [
+            "--on-exit",
+            on_exit,
+            "--max-retries",
+            "1",
+            "--retry-interval",
+            "1ms",
+        ];
+        for mut running in both(dir.path(), way, &flags) {
+            assert_eq!(
+                running.code(),
+                code,
+                "{on_exit}: {:#?}",
+                running.stderr.all()
+            );
+            let starts = running.stderr.count("starting epoch 0");
+            let reason = final_by.map(|by| format!("which is final (--on-exit {by})"));
+            match reason {
+                Some(reason) => {
+                    assert_eq!(starts, 1, "{on_exit}");
+                    assert!(
+                        running.stderr.count(&reason) > 0,
+                        "{:#?}",
+                        running.stderr.all()
+                    );
+                }
+                None => {
+                    assert_eq!(starts, 2, "{on_exit}");
+                    assert_eq!(running.stderr.count("which is final"), 0, "{on_exit}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_cause_of_an_end_is_answered_by_the_nearest() {
+    let output = finish(&mut handover([
+        "exec",
+        "--on-exit",
+        "crsh=stop",
+        "--",
+        "true",
+    ]));
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("`crsh` is no cause: did you mean crash?"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn an_epoch_that_does_not_stop_is_killed_after_the_grace() {
     let dir = tempfile::tempdir().unwrap();
     // The default is five seconds.

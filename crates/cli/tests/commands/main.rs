@@ -23,6 +23,7 @@ mod flags;
 mod help;
 mod hooks;
 mod install;
+mod intervals;
 mod logs;
 mod manual;
 mod metrics;

@@ -23,6 +23,7 @@ impl<C: Clone + Eq> Checker<C> {
         let names = Names {
             now: self.now.max(now),
             woke: self.woke,
+            keeps_intervals: self.policy.min_interval.is_some(),
             epochs: machine.epochs().map(|it| it.epoch).collect(),
             configs: &canonical.configs,
         };
@@ -101,7 +102,11 @@ impl<C: Clone + Eq> Checker<C> {
             running: self.running.iter().map(watched).collect(),
             to_clean: self.to_clean.clone(),
             desired: pursuit(&self.desired),
-            fallback: pursuit(&self.fallback),
+            fallback: pursuit(&self.fallback).map(|it| Pursuit {
+                // It is asked of the desired one only.
+                untried: false,
+                ..it
+            }),
             condemned: self
                 .condemned
                 .as_ref()
@@ -116,6 +121,14 @@ impl<C: Clone + Eq> Checker<C> {
             restarting: self.restarting && is_running,
             renewing: self.renewing && is_running,
             gave_way: if is_running { self.gave_way } else { 0 },
+            last_change: self
+                .end_of_interval()
+                .filter(|end| *end > names.now || self.interval_that_waits().is_some())
+                .filter(|_| is_running)
+                .zip(self.policy.min_interval)
+                .map(|(end, span)| {
+                    Timestamp::new(names.moment(end).elapsed().saturating_sub(span))
+                }),
             urgency: self.urgency,
             undrained: self.undrained,
             drain_started: self.drain_started,
@@ -132,6 +145,8 @@ impl<C: Clone + Eq> Checker<C> {
 struct Names<'a, C> {
     now: Timestamp,
     woke: Option<Timestamp>,
+    /// Whether the policy has a time between two changes.
+    keeps_intervals: bool,
     epochs: Vec<Epoch>,
     configs: &'a [C],
 }
@@ -167,6 +182,7 @@ impl<C: Eq> Names<'_, C> {
             config: self.config(&pursuit.config)?,
             used: pursuit.used,
             at_once: pursuit.at_once,
+            untried: pursuit.untried && self.keeps_intervals && pursuit.stage == Stage::Due,
             stage: match pursuit.stage {
                 Stage::Waiting(at) => Stage::Waiting(self.moment(at)),
                 stage @ (Stage::Due | Stage::Started | Stage::GivenUp(_) | Stage::NotRestarted) => {

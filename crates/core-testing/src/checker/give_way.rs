@@ -26,7 +26,11 @@ impl<C: Clone + Eq> Checker<C> {
     /// A start is called one that gives way: it must be old enough, and something must wait for it.
     pub(super) fn gives_way(&mut self, epoch: Epoch) -> Result<(), Violation> {
         let let_be = rules::let_be(&self.policy, self.gave_way);
-        let awaited = self.awaited_start().filter(|(it, _)| *it == epoch);
+        // What waits for the change before it does not wait for a start, until that time is over.
+        let is_free = self.held_by_interval().is_none_or(|end| end <= self.now);
+        let awaited = self
+            .awaited_start()
+            .filter(|(it, _)| *it == epoch && is_free);
         let end = awaited
             .zip(let_be)
             .map(|((_, it), let_be)| it.started.after(let_be));
@@ -53,7 +57,7 @@ impl<C: Clone + Eq> Checker<C> {
         let Some(((epoch, start), let_be)) = self.awaited_start().zip(let_be) else {
             return Ok(());
         };
-        if after.phase != Phase::Running {
+        if after.phase != Phase::Running || self.held_by_interval().is_some() {
             return Ok(());
         }
         let end = due(start.started.after(let_be), self.woke);

@@ -9,6 +9,12 @@ use super::{Checker, StepRecord};
 impl<C: Clone + Eq> Checker<C> {
     /// Takes an accepted input into the record. `is_running`: the machine was not on the way to the end.
     pub(super) fn take_in(&mut self, input: &Input<C>, is_running: bool) {
+        if matches!(
+            input,
+            Input::Desire(_) | Input::Renew(_) | Input::Restart(_)
+        ) {
+            self.forget_interval_that_is_over();
+        }
         match input {
             Input::Desire(config) => self.desire(config),
             Input::Renew(config) => {
@@ -204,6 +210,7 @@ impl<C: Clone + Eq> Checker<C> {
             Purpose::Fallback
         };
         if let Some(pursuit) = self.pursuit_mut(of) {
+            pursuit.untried = false;
             pursuit.stage = Stage::Due;
         }
     }
@@ -296,6 +303,7 @@ impl<C: Clone + Eq> Checker<C> {
         if matches!(desired.stage, Stage::Waiting(_) | Stage::GivenUp(_)) {
             return None;
         }
+        desired.untried = false;
         if healthy {
             desired.refill(true);
         }

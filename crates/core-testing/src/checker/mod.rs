@@ -8,6 +8,7 @@
 mod canonical;
 mod give_way;
 mod inputs;
+mod interval;
 mod late;
 mod outputs;
 mod record;
@@ -66,6 +67,8 @@ pub struct Checker<C> {
     renewing: bool,
     /// How many starts in a row gave way, since one went live, failed or was late.
     gave_way: u32,
+    /// When a change was started last beside an epoch that served well, if the time until the next one counts.
+    last_change: Option<Timestamp>,
     /// The most urgent end that was asked for.
     urgency: Option<Urgency>,
     /// Since the terminate an epoch with clients, or the drain, has ended as it must not.
@@ -116,6 +119,7 @@ impl<C: Clone + Eq> Checker<C> {
             restarting: false,
             renewing: false,
             gave_way: 0,
+            last_change: None,
             urgency: None,
             undrained: false,
             drain_started: false,
@@ -240,6 +244,9 @@ impl<C: Clone + Eq> Checker<C> {
             {
                 pursuit.stage = Stage::Due;
             }
+        }
+        if self.interval_that_waits().is_some_and(is_handled) {
+            self.last_change = None;
         }
         let Some(enough) = self.policy.retry.reset_after else {
             return;

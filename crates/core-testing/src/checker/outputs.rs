@@ -383,13 +383,27 @@ impl<C: Clone + Eq> Checker<C> {
         }
         let now = self.now;
         let woke = self.woke;
+        let end_of_interval = self.end_of_interval();
+        let keeps_intervals = self.policy.min_interval.is_some();
         let Some(pursuit) = self.pursuit_mut(purpose) else {
             return Err(wrong(asked, "nothing is to be started"));
         };
         if config.as_ref() != Some(&pursuit.config) {
             return Err(wrong(asked, "its configuration is another"));
         }
-        match core::mem::replace(&mut pursuit.stage, Stage::Started) {
+        let is_first = core::mem::replace(&mut pursuit.untried, false);
+        let is_change = is_first && purpose == Purpose::Desired && started.beside_good;
+        if is_change && end_of_interval.is_some_and(|end| end > now) {
+            return Err(wrong(
+                Invariant::ChangesAreApart,
+                "another change was started just before",
+            ));
+        }
+        let stage = core::mem::replace(&mut pursuit.stage, Stage::Started);
+        if is_change && keeps_intervals {
+            self.last_change = Some(now);
+        }
+        match stage {
             Stage::Due => Ok(()),
             Stage::Waiting(at) if super::due(at, woke) <= now => Ok(()),
             Stage::Waiting(_) => Err(wrong(Invariant::RetriesWait, "the retry is not due")),

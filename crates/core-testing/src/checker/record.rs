@@ -136,6 +136,8 @@ pub(super) struct Pursuit<C> {
     /// The last refill was for health, so its first retry did not wait.
     pub(super) at_once: bool,
     pub(super) stage: Stage,
+    /// Nothing was started for it yet, and no epoch that ran the same has failed since.
+    pub(super) untried: bool,
 }
 
 impl<C> Pursuit<C> {
@@ -146,6 +148,7 @@ impl<C> Pursuit<C> {
             used: 0,
             at_once: false,
             stage: Stage::Due,
+            untried: true,
         }
     }
 

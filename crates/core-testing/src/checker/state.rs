@@ -334,6 +334,9 @@ impl<C: Clone + Eq> Checker<C> {
                 let first = [waits_until(stage), fallback].into_iter().flatten().min();
                 first == Some(at) && next.is_some_and(|next| next.at <= at)
             }
+            Held::Interval(at) => {
+                self.held_by_interval() == Some(at) && next.is_some_and(|next| next.at <= at)
+            }
             Held::GivenUp => matches!(stage, Stage::GivenUp(_)) && self.is_serving(),
             Held::NotRestarted => stage == Stage::NotRestarted,
             _ => true,

@@ -25,8 +25,8 @@
 //! | `wait` | no input, only a timeout: deadlines until then fire, later ones do not |
 //!
 //! The keys of a policy: `retries`, `initial`, `max_interval`, `reset_after`, `start_deadline`,
-//! `give_way_after`, `max_epochs`, `grace`, `probation`, `drain` (each a number or a time, or `none`), `advance`
-//! (`when_live`, `at_once`), `on_failure` (`keep_serving`, `abort_all`), `on_exhausted` (`stop`,
+//! `give_way_after`, `min_interval`, `max_epochs`, `grace`, `probation`, `drain` (each a number or a time, or
+//! `none`), `advance` (`when_live`, `at_once`), `on_failure` (`keep_serving`, `abort_all`), `on_exhausted` (`stop`,
 //! `hold`), `on_clean_exit` (`stay`, `restart`, `stop`).
 
 mod parse;

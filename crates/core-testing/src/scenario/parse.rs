@@ -189,6 +189,7 @@ fn set(policy: &mut Policy, key: &str, value: &str) -> Result<(), String> {
         "reset_after" => policy.retry.reset_after = unless_none(value, read_span)?,
         "start_deadline" => policy.start_deadline = unless_none(value, read_span)?,
         "give_way_after" => policy.give_way_after = unless_none(value, read_span)?,
+        "min_interval" => policy.min_interval = unless_none(value, read_span)?,
         "max_epochs" => policy.max_epochs = unless_none(value, read_number)?,
         "grace" => policy.abort_grace = read_span(value)?,
         "probation" => policy.probation = unless_none(value, read_span)?,
@@ -233,8 +234,8 @@ fn set(policy: &mut Policy, key: &str, value: &str) -> Result<(), String> {
         _ => {
             return Err(format!(
                 "`{key}` is not a key of a policy; the keys are `retries`, `initial`, \
-                 `max_interval`, `reset_after`, `start_deadline`, `give_way_after`, `max_epochs`, \
-                 `grace`, `probation`, `drain`, `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`"
+                 `max_interval`, `reset_after`, `start_deadline`, `give_way_after`, `min_interval`, \
+                 `max_epochs`, `grace`, `probation`, `drain`, `advance`, `on_failure`, `on_exhausted` and `on_clean_exit`"
             ));
         }
     }

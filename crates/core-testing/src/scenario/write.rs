@@ -80,7 +80,7 @@ fn policy(policy: &Policy) -> String {
     };
     format!(
         "policy default retries={} initial={} max_interval={} reset_after={} start_deadline={} \
-         give_way_after={} max_epochs={max_epochs} grace={} probation={} drain={} advance={advance} \
+         give_way_after={} min_interval={} max_epochs={max_epochs} grace={} probation={} drain={} advance={advance} \
          on_failure={on_failure} on_exhausted={on_exhausted} on_clean_exit={on_clean_exit}",
         policy.retry.max_retries,
         span(policy.retry.initial_interval),
@@ -88,6 +88,7 @@ fn policy(policy: &Policy) -> String {
         optional(policy.retry.reset_after),
         optional(policy.start_deadline),
         optional(policy.give_way_after),
+        optional(policy.min_interval),
         span(policy.abort_grace),
         optional(policy.probation),
         optional(policy.drain_deadline),

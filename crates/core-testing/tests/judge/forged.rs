@@ -43,6 +43,9 @@ const CAP: &str = "policy resilient\n0 desire A\n1s live 0\n2s desire B\n3s live
 const WAITED_FOR: &str =
     "policy resilient give_way_after=2s\n0 desire A\n1s live 0\n2s desire B\n3s desire C";
 
+const APART: &str = "policy resilient min_interval=5s max_epochs=none\n0 desire A\n1s live 0\n2s desire B\n3s live 1\n\
+                     4s desire C";
+
 const LATE: &str =
     "policy resilient start_deadline=5s\n0 desire A\n50ms live 0\n10s desire B\n15s wait";
 
@@ -598,6 +601,9 @@ forged! {
          4s wait", |step| {
         step.outputs.clear();
         step.after = step.before.clone();
+    };
+    a_change_just_after_another_one: ChangesAreApart, APART, |step| {
+        step.outputs = start(2, "C", Purpose::Desired).into();
     };
     a_start_that_is_not_withdrawn: NoStartOutlivesTerminate,
         "0 desire A\n1s terminate drain", |step| {

@@ -205,6 +205,9 @@ fn invariants() -> Vec<Property<Agent>> {
         Property::always("gives_way_to_a_newer_desire", |_, it: &State| {
             it.keeps(Invariant::GivesWayToANewerDesire)
         }),
+        Property::always("changes_are_apart", |_, it: &State| {
+            it.keeps(Invariant::ChangesAreApart)
+        }),
         Property::always("no_start_outlives_terminate", |_, it: &State| {
             it.keeps(Invariant::NoStartOutlivesTerminate)
         }),
@@ -350,6 +353,12 @@ impl Agent {
                     let is_running = it.machine.phase() == Phase::Running;
                     is_running && it.machine.epochs().any(|info| info.withdrawn)
                 },
+            ));
+        }
+        if policy.min_interval.is_some() {
+            sights.push(Property::sometimes(
+                "a change waits for the one before",
+                |_, it: &State| matches!(it.machine.held(), Some(Held::Interval(_))),
             ));
         }
         if policy.probation.is_some() {

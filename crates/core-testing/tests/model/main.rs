@@ -7,7 +7,7 @@
 //! shows that these do the same (`tests/properties/canonical.rs`). So the states are finite without a bound
 //! on the length of a run, on the changes, the starts, the terminates or the time. What is bounded:
 //! how many epochs run at once and how many configurations are told apart at once. Starts give way in a
-//! set of its own, and so does probation. Time passes from
+//! set of its own, and so do changes that are apart, and probation. Time passes from
 //! deadline to deadline, and in the large set in steps between them too.
 //!
 //! `cargo xtask model` explores the large set. The tests here explore the small one.
@@ -49,6 +49,11 @@ fn every_promise_is_kept_where_configurations_are_renewed() {
 #[test]
 fn every_promise_is_kept_where_starts_give_way() {
     explore_all(sets::with_giving_way(is_large()));
+}
+
+#[test]
+fn every_promise_is_kept_where_changes_are_apart() {
+    explore_all(sets::with_intervals(is_large()));
 }
 
 #[test]

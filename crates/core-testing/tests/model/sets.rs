@@ -130,6 +130,53 @@ pub(crate) fn with_giving_way(large: bool) -> Vec<(String, Agent)> {
     models
 }
 
+/// Policies with a shortest time between two changes. The time since the last one multiplies the states.
+pub(crate) fn with_intervals(large: bool) -> Vec<(String, Agent)> {
+    let resilient = Policy::resilient();
+    let without_health = Policy {
+        retry: Retry {
+            reset_after: None,
+            ..resilient.retry
+        },
+        ..resilient
+    };
+    let apart = |name: &str, policy, agent: fn(Agent) -> Agent| {
+        let mut model = bounded(policy, 1, 2, 2, None);
+        model.policy.min_interval = Some(UNIT);
+        (format!("{name}, changes apart"), agent(model))
+    };
+    let renewing = |agent| Agent {
+        renewals: Renewals::OfAny,
+        ..agent
+    };
+    let gaps = |agent| Agent {
+        gaps: true,
+        ..agent
+    };
+    let giving_way = |mut agent: Agent| {
+        agent.policy.give_way_after = Some(UNIT / 2);
+        agent
+    };
+    let without_deadline = Policy {
+        start_deadline: None,
+        drain_deadline: None,
+        ..without_health
+    };
+    let mut models = vec![apart("no start deadline", without_deadline, |agent| agent)];
+    if large {
+        models.extend([
+            apart("resilient", without_health, renewing),
+            apart("resilient, with gaps", without_health, gaps),
+            apart("resilient, with health", resilient, renewing),
+            apart("resilient, starts give way", without_health, giving_way),
+        ]);
+        for (name, policy) in combinations() {
+            models.push(apart(&name, policy, renewing));
+        }
+    }
+    models
+}
+
 /// Policies with a probation, in which an epoch may be found unfit. The ages of live epochs multiply
 /// the states, and so does what is gone back to.
 pub(crate) fn with_probation(large: bool) -> Vec<(String, Agent)> {
@@ -279,7 +326,8 @@ fn bounded(
             start_deadline: policy.start_deadline.map(|_| UNIT),
             // Where starts give way is a set of its own: their ages multiply the states.
             give_way_after: None,
-            // So is probation.
+            // So are the time between changes and probation.
+            min_interval: None,
             probation: None,
             abort_grace: policy.abort_grace.min(UNIT),
             drain_deadline: Some(UNIT),

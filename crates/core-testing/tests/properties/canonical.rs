@@ -186,6 +186,7 @@ fn shape<C: Clone>(output: &Output<C>, now: Timestamp, running: &mut Vec<Epoch>)
                 Held::Starting(epoch) => format!("held: starting {:?}", place(epoch)),
                 Held::Aborting(epoch) => format!("held: aborting {:?}", place(epoch)),
                 Held::Retry(at) => format!("held: retry in {:?}", at.since(now)),
+                Held::Interval(at) => format!("held: interval in {:?}", at.since(now)),
                 Held::Cap { .. } | Held::GivenUp | Held::NotRestarted | Held::NumbersUsedUp | _ => {
                     format!("held: {held}")
                 }

@@ -99,6 +99,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         option::of((1_u64..6).prop_map(Duration::from_secs)),
         span(),
         option::of(span()),
+        option::of((1_u64..6).prop_map(Duration::from_secs)),
     );
     (retry, whom, when).prop_map(|(retry, whom, when)| Policy {
         retry,
@@ -112,6 +113,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         probation: when.3,
         abort_grace: when.4,
         drain_deadline: when.5,
+        min_interval: when.6,
     })
 }
 

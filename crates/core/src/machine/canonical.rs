@@ -140,6 +140,10 @@ impl<C: Clone + Eq> Names<C> {
                 }),
             generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
             gave_way: if is_running { machine.gave_way } else { 0 },
+            last_change: machine
+                .last_change_that_matters(self.now)
+                .zip(machine.policy.min_interval)
+                .map(|(at, span)| self.beginning(machine, at, span)),
             // What it means is in the outcome from then on.
             drain_failed: machine.drain_failed && matches!(machine.phase, Phase::Draining { .. }),
             reported: match machine.phase {
@@ -217,6 +221,10 @@ impl<C: Clone + Eq> Names<C> {
         Pursuit {
             config: self.config(&pursuit.config),
             generation: self.generation(pursuit.generation),
+            // Only the time between two changes asks for it, and only of what may be started.
+            tried: pursuit.tried
+                || machine.policy.min_interval.is_none()
+                || pursuit.stage != Stage::Ready,
             budget: pursuit.budget,
             stage: match pursuit.stage {
                 Stage::Waiting(at) => Stage::Waiting(self.moment(machine, at)),
@@ -321,6 +329,7 @@ impl<C: Clone + Eq> Names<C> {
             Held::Starting(epoch) => Held::Starting(self.epoch(epoch)),
             Held::Aborting(epoch) => Held::Aborting(self.epoch(epoch)),
             Held::Retry(at) => Held::Retry(self.time(at)),
+            Held::Interval(at) => Held::Interval(self.time(at)),
             held
             @ (Held::Cap { .. } | Held::GivenUp | Held::NotRestarted | Held::NumbersUsedUp) => held,
         }

@@ -88,14 +88,20 @@ impl<C: Clone + Eq> Machine<C> {
     /// What a desire begins with.
     fn new_pursuit(&mut self, config: C) -> Pursuit<C> {
         self.generations = self.generations.saturating_add(1);
-        self.pursuit(self.generations, config)
+        self.forget_interval_that_is_over();
+        Pursuit {
+            tried: false,
+            ..self.pursuit(self.generations, config)
+        }
     }
 
-    /// A configuration that may be started, with a full budget.
+    /// A configuration that may be started, with a full budget. It has been started before, unless it is what
+    /// a desire begins with.
     pub(super) fn pursuit(&self, generation: u64, config: C) -> Pursuit<C> {
         Pursuit {
             config,
             generation,
+            tried: true,
             budget: Budget::full(&self.policy.retry),
             stage: Stage::Ready,
         }

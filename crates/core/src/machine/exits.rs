@@ -75,6 +75,7 @@ impl<C: Clone + Eq> Machine<C> {
             if let Some(desired) = &mut self.desired {
                 // It has served, whatever another epoch of the same configuration has come to.
                 desired.stage = Stage::Ready;
+                desired.tried = true;
             }
         } else if may_hold(&self.policy) {
             // Ready, as every fallback that is new or runs.
@@ -181,6 +182,7 @@ impl<C: Clone + Eq> Machine<C> {
         if let Stage::Waiting(_) | Stage::GivenUp { .. } = desired.stage {
             return self.reconcile();
         }
+        desired.tried = true;
         if healthy {
             desired.budget.refill_after_health(&self.policy.retry);
         }

@@ -36,6 +36,7 @@ mod canonical;
 mod desire;
 mod exits;
 mod give_way;
+mod interval;
 mod probation;
 mod pursuit;
 mod reconcile;
@@ -157,6 +158,9 @@ pub struct Machine<C> {
     generations: u64,
     /// How many starts in a row gave way to a newer desire, since one came to an end of its own.
     gave_way: u32,
+    /// When the last change was started beside an epoch that serves, if the policy has a shortest time between
+    /// two of them.
+    last_change: Option<Timestamp>,
     /// Whether an epoch has ended in a way that makes the drain under way a failed one.
     drain_failed: bool,
     /// The reason that was reported last, so that it is reported once.
@@ -214,6 +218,7 @@ impl<C: Clone + Eq> Machine<C> {
             condemned: None,
             generations: 0,
             gave_way: 0,
+            last_change: None,
             drain_failed: false,
             reported: None,
             outputs: VecDeque::with_capacity(16),

@@ -17,6 +17,10 @@ pub(super) struct Pursuit<C> {
     pub(super) config: C,
     /// Which desire this is, from 1; the epochs started for it carry the same number.
     pub(super) generation: u64,
+    /// Whether a start of it is a further one: it was started, or an epoch with an equal configuration has
+    /// ended since it was asked for.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(super) tried: bool,
     pub(super) budget: Budget,
     pub(super) stage: Stage,
 }

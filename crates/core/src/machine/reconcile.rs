@@ -89,6 +89,11 @@ impl<C: Clone + Eq> Machine<C> {
             },
             (Err(otherwise), _) => return otherwise,
         };
+        if purpose == Purpose::Desired
+            && let Some(at) = self.held_by_interval()
+        {
+            return Plan::Hold(Held::Interval(at));
+        }
         if let Some(held) = self.obstacle() {
             return Plan::Hold(held);
         }
@@ -191,6 +196,7 @@ impl<C: Clone + Eq> Machine<C> {
     fn start(&mut self, purpose: Purpose, epoch: Epoch) {
         let running = self.counted_epochs();
         let beyond_cap = purpose != Purpose::Drain && self.is_at_cap(running);
+        self.note_start_for_a_change(purpose);
         let (config, generation) = match purpose {
             Purpose::Desired | Purpose::Fallback => {
                 let pursuit = if purpose == Purpose::Desired {
@@ -238,7 +244,11 @@ impl<C: Clone + Eq> Machine<C> {
     fn report(&mut self, held: Held) {
         let has_own_event = match held {
             Held::Retry(_) | Held::GivenUp | Held::NotRestarted => true,
-            Held::Starting(_) | Held::Aborting(_) | Held::Cap { .. } | Held::NumbersUsedUp => false,
+            Held::Starting(_)
+            | Held::Aborting(_)
+            | Held::Cap { .. }
+            | Held::Interval(_)
+            | Held::NumbersUsedUp => false,
         };
         if self.reported != Some(held) {
             self.reported = Some(held);

@@ -36,6 +36,7 @@ impl<C> Machine<C> {
             condemned,
             generations,
             gave_way,
+            last_change,
             drain_failed,
             reported,
             outputs,
@@ -55,6 +56,7 @@ impl<C> Machine<C> {
             }),
             generations: *generations,
             gave_way: *gave_way,
+            last_change: *last_change,
             drain_failed: *drain_failed,
             reported: *reported,
             outputs: outputs
@@ -95,12 +97,14 @@ impl<C> Pursuit<C> {
         let Self {
             config,
             generation,
+            tried,
             budget,
             stage,
         } = self;
         Pursuit {
             config: rename(config),
             generation: *generation,
+            tried: *tried,
             budget: *budget,
             stage: *stage,
         }

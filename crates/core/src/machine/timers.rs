@@ -87,6 +87,7 @@ impl<C: Clone + Eq> Machine<C> {
         let of_trials = self.slots.iter().filter_map(|slot| self.end_of_trial(slot));
         let of_withdrawal = self.withdrawal();
         let of_newer_desire = self.giving_way();
+        let of_interval = self.interval();
         of_machine
             .into_iter()
             .flatten()
@@ -94,6 +95,7 @@ impl<C: Clone + Eq> Machine<C> {
             .chain(of_trials)
             .chain(of_withdrawal)
             .chain(of_newer_desire)
+            .chain(of_interval)
     }
 
     /// When a start that was withdrawn is aborted: where nothing serves beside it that is drained.
@@ -199,6 +201,10 @@ impl<C: Clone + Eq> Machine<C> {
             DeadlineReason::GiveWay(_) => self.give_way_if_due(),
             DeadlineReason::Healthy(epoch) => self.trust(epoch),
             DeadlineReason::Probation(epoch) => self.pass_probation(epoch),
+            DeadlineReason::Interval => {
+                self.last_change = None;
+                self.reconcile();
+            }
         }
     }
 

@@ -20,8 +20,8 @@ macro_rules! every {
         $($more)*
     } };
     (Held, $value:expr, $($more:tt)*) => { match $value {
-        Held::Starting(_) | Held::Aborting(_) | Held::Cap { .. } | Held::Retry(_) | Held::GivenUp
-        | Held::NotRestarted | Held::NumbersUsedUp => {}
+        Held::Starting(_) | Held::Aborting(_) | Held::Cap { .. } | Held::Retry(_) | Held::Interval(_)
+        | Held::GivenUp | Held::NotRestarted | Held::NumbersUsedUp => {}
         $($more)*
     } };
     (Ignored, $value:expr, $($more:tt)*) => { match $value {
@@ -37,7 +37,8 @@ macro_rules! every {
         DeadlineReason::StartDeadline(_) | DeadlineReason::Retry | DeadlineReason::FallbackRetry
         | DeadlineReason::Healthy(_) | DeadlineReason::DrainDeadline | DeadlineReason::Grace(_)
         | DeadlineReason::Withdrawal(_) | DeadlineReason::GiveWay(_)
-        | DeadlineReason::Probation(_) | DeadlineReason::LateStart(_) => {}
+        | DeadlineReason::Probation(_) | DeadlineReason::LateStart(_)
+        | DeadlineReason::Interval => {}
         $($more)*
     } };
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use handover_core::OnExit;
 use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{Line, OutputSink, RunAs};
 
@@ -57,7 +58,7 @@ impl Envoy {
                 watchdog: None,
                 wait_for_resources: true,
                 memory_guard: MemoryGuard::Hold,
-                end_is_final: false,
+                on_exit: OnExit::RESTART,
                 last_good: None,
                 reports: None,
             },
@@ -173,10 +174,13 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Sets whether the end of an Envoy that nobody asked for is final. Default: false, so that the
-    /// policy decides.
-    pub fn end_is_final(mut self, end_is_final: bool) -> Self {
-        self.settings.end_is_final = end_is_final;
+    /// Sets which ends of an Envoy that nobody asked for are final. Default: none, so that the policy
+    /// decides.
+    ///
+    /// What follows from a clean end of a live epoch is part of the machine's policy; see
+    /// [`OnExit::on_clean_exit`].
+    pub fn on_exit(mut self, on_exit: OnExit) -> Self {
+        self.settings.on_exit = on_exit;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handover_core::Epoch;
+use handover_core::{EndCause, Epoch};
 use handover_files::DirectoryError;
 use handover_process::memory::MemoryShort;
 use handover_process::{ExitCause, SpawnError};
@@ -161,13 +161,16 @@ pub enum EnvoyFailed {
         why: String,
     },
     /// Envoy has not answered for longer than it may, and was killed.
-    #[error("{}: Envoy hung: no answer at its admin endpoint within {silent_for:?}", config.display())]
+    #[error(
+        "{}: Envoy hung: no answer at its admin endpoint within {silent_for:?}{}",
+        config.display(), final_by(is_final.then_some(EndCause::Hung))
+    )]
     Hung {
         /// The file its configuration was read from.
         config: PathBuf,
         /// How long it was silent.
         silent_for: Duration,
-        /// Whether an end is final by the settings.
+        /// Whether such an end is final by the settings.
         is_final: bool,
     },
     /// An old epoch has not ended at its parent-shutdown time, and was killed.
@@ -198,7 +201,7 @@ pub enum EnvoyFailed {
         cause: ExitCause,
     },
     /// Envoy has ended.
-    #[error("{}: {failure} ({cause})", config.display())]
+    #[error("{}: {failure} ({cause}){}", config.display(), final_by(*final_cause))]
     Ended {
         /// The file its configuration was read from.
         config: PathBuf,
@@ -208,8 +211,8 @@ pub enum EnvoyFailed {
         cause: ExitCause,
         /// The last lines it wrote to standard error, at most ten.
         last_words: Vec<String>,
-        /// Whether an end is final by the settings.
-        is_final: bool,
+        /// Its cause, if the settings take such an end for final.
+        final_cause: Option<EndCause>,
     },
     /// The end of Envoy was not seen.
     #[error(transparent)]
@@ -219,6 +222,13 @@ pub enum EnvoyFailed {
 /// What an Envoy has most often got that exits 0 while it is drained.
 const SENT_TO_ALL: &str = "; was SIGTERM sent to the whole control group or process group? Only \
                            handover must get it: with systemd, set KillMode=mixed";
+
+/// The part of a sentence that says why an end is final.
+fn final_by(cause: Option<EndCause>) -> String {
+    cause.map_or_else(String::new, |cause| {
+        format!(", which is final (--on-exit {cause}=stop)")
+    })
+}
 
 impl EnvoyFailed {
     /// Returns whether the same start cannot succeed later.
@@ -233,8 +243,10 @@ impl EnvoyFailed {
             Self::Render { source, .. } => Shortage::of(&**source).is_none(),
             Self::Spawn(error) => error.is_permanent(),
             Self::Ended {
-                failure, is_final, ..
-            } => *is_final || failure.is_permanent(),
+                failure,
+                final_cause,
+                ..
+            } => final_cause.is_some() || failure.is_permanent(),
             Self::Hung { is_final, .. } => *is_final,
             // What is missing or busy may come back.
             Self::NoMemory { .. }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use handover_core::OnExit;
 use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{OutputSink, RunAs};
 
@@ -49,9 +50,8 @@ pub(super) struct EnvoySettings {
     pub(super) wait_for_resources: bool,
     /// What is done where two epochs do not fit into memory.
     pub(super) memory_guard: MemoryGuard,
-    /// Whether the end of an Envoy that nobody asked for is final, so that a failure is reported as
-    /// permanent.
-    pub(super) end_is_final: bool,
+    /// Which ends of an Envoy that nobody asked for are final, so that a failure is reported as permanent.
+    pub(super) on_exit: OnExit,
     /// Where the configuration is kept that has passed its probation last, if it is.
     pub(super) last_good: Option<LastKnownGood>,
     /// Where the ends of epochs that nobody asked for are reported, if they are.

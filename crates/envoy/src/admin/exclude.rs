@@ -19,6 +19,10 @@ pub struct Exclude {
     pub ports: BTreeSet<u16>,
     /// Names.
     pub listeners: BTreeSet<NamePattern>,
+    /// Whether every listener is meant whose traffic direction is not `INBOUND`. Then a drain leaves those
+    /// open. The direction is known of static listeners. Of others a drain sees it, as Envoy closes the inbound
+    /// ones.
+    pub inbound_only: bool,
 }
 
 /// The name of a listener, or how the names of several begin.
@@ -115,12 +119,23 @@ impl Exclude {
     /// apart.
     #[must_use]
     pub fn means(&self, listener: &Listener) -> bool {
+        if self.inbound_only && !listener.inbound {
+            return true;
+        }
         let named = |name: &str| self.listeners.iter().any(|pattern| pattern.matches(name));
         named(&listener.name)
             || listener.stat_name().is_some_and(|name| named(&name))
             || listener
                 .port()
                 .is_some_and(|port| self.ports.contains(&port))
+    }
+
+    /// Returns the same for listeners of any traffic direction.
+    pub(crate) fn in_any_direction(&self) -> Self {
+        Self {
+            inbound_only: false,
+            ..self.clone()
+        }
     }
 
     /// Whether a listener of the statistics is meant. A name that is no address tells no port,
@@ -173,6 +188,7 @@ static_resources:
     fn exclude(patterns: &[&str], ports: &[u16]) -> Exclude {
         Exclude {
             ports: ports.iter().copied().collect(),
+            inbound_only: false,
             listeners: patterns
                 .iter()
                 .map(|pattern| pattern.parse().unwrap())
@@ -203,6 +219,35 @@ static_resources:
                 .collect();
             assert_eq!(found, meant, "{exclude:?}");
         }
+    }
+
+    #[test]
+    fn without_a_direction_a_listener_is_not_inbound() {
+        let text = "
+admin: {address: {pipe: {path: /a}}}
+static_resources:
+  listeners:
+  - {traffic_direction: INBOUND, address: {socket_address: {address: 0.0.0.0, port_value: 80}}}
+  - {traffic_direction: OUTBOUND, address: {socket_address: {address: 0.0.0.0, port_value: 81}}}
+  - {address: {socket_address: {address: 0.0.0.0, port_value: 82}}}
+";
+        let bootstrap = Bootstrap::parse(text.as_bytes(), Format::Yaml).unwrap();
+        let inbound_only = Exclude {
+            inbound_only: true,
+            ..Exclude::default()
+        };
+        let meant = |exclude: &Exclude| {
+            let each = bootstrap.listeners.iter();
+            each.map(|listener| exclude.means(listener))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(meant(&inbound_only), [false, true, true]);
+        assert_eq!(meant(&inbound_only.in_any_direction()), [false; 3]);
+        let named = inbound_only.with_listeners(&bootstrap.listeners);
+        let in_statistics = ["0.0.0.0_80", "0.0.0.0_81", "0.0.0.0_82", "0.0.0.0_83"];
+        let meant = in_statistics.map(|name| named.means_in_statistics(name));
+        // One of a control plane is not known, so it counts.
+        assert_eq!(meant, [false, true, true, false]);
     }
 
     #[test]

@@ -217,6 +217,7 @@ listener.h.length_ms: No recorded values
         let exclude = Exclude {
             ports: [15021].into(),
             listeners: ["probes".parse().unwrap()].into(),
+            ..Exclude::default()
         };
         assert_eq!(
             shown(PAGE, &exclude, "{name: main, internal_listener: {}}", &[]).unwrap(),

@@ -111,6 +111,8 @@ pub(super) struct Listener {
     pub(super) additional_addresses: Option<Vec<Option<AdditionalAddress>>>,
     #[serde(alias = "enableReusePort")]
     pub(super) enable_reuse_port: Option<Flag>,
+    #[serde(alias = "trafficDirection")]
+    pub(super) traffic_direction: Option<TrafficDirection>,
     #[serde(alias = "internalListener")]
     pub(super) internal_listener: Option<IgnoredAny>,
     #[serde(alias = "udpListenerConfig")]
@@ -221,6 +223,22 @@ impl FromText for Protocol {
     }
 }
 
+/// The direction of the traffic: `UNSPECIFIED`, `INBOUND`, `OUTBOUND`, or the number of the enum value.
+#[derive(Debug)]
+pub(super) struct TrafficDirection {
+    pub(super) inbound: bool,
+}
+
+impl FromText for TrafficDirection {
+    const EXPECTED: &str = "INBOUND or OUTBOUND";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Self {
+            inbound: matches!(text, "INBOUND" | "1"),
+        })
+    }
+}
+
 impl FromText for String {
     const EXPECTED: &str = "text";
 
@@ -242,6 +260,12 @@ impl<'de> Deserialize<'de> for Flag {
 }
 
 impl<'de> Deserialize<'de> for Protocol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scalar(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrafficDirection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         scalar(deserializer)
     }

@@ -42,6 +42,29 @@ static_resources:
 }
 
 #[test]
+fn the_direction_of_a_listener_is_read_as_envoy_writes_it() {
+    for (text, inbound) in [
+        ("traffic_direction: INBOUND", true),
+        ("trafficDirection: \"INBOUND\"", true),
+        ("traffic_direction: 1", true),
+        ("traffic_direction: OUTBOUND", false),
+        ("traffic_direction: 2", false),
+        ("traffic_direction: UNSPECIFIED", false),
+        ("name: x", false),
+    ] {
+        let bootstrap = read(&format!(
+            "admin: {{address: {{pipe: {{path: /a}}}}}}\nstatic_resources: {{listeners: [{{{text}}}]}}"
+        ));
+        assert_eq!(bootstrap.unwrap().listeners[0].inbound, inbound, "{text}");
+    }
+    let json = br#"{"admin": {"address": {"pipe": {"path": "/a"}}}, "static_resources": {"listeners": [
+        {"traffic_direction": "INBOUND"}, {"trafficDirection": 1}, {"traffic_direction": "OUTBOUND"}]}}"#;
+    let listeners = Bootstrap::parse(json, Format::Json).unwrap().listeners;
+    let inbound: Vec<_> = listeners.iter().map(|listener| listener.inbound).collect();
+    assert_eq!(inbound, [true, true, false]);
+}
+
+#[test]
 fn clusters_are_known_by_their_names_in_the_statistics() {
     let names = |bootstrap: Bootstrap| {
         let clusters = bootstrap.clusters.iter();

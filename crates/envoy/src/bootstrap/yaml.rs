@@ -205,6 +205,9 @@ impl<'a> Walk<'a> {
             "enable_reuse_port" | "enableReusePort" => {
                 listener.enable_reuse_port = self.scalar(key)?;
             }
+            "traffic_direction" | "trafficDirection" => {
+                listener.traffic_direction = self.scalar(key)?;
+            }
             "internal_listener" | "internalListener" => {
                 let node = self.node()?;
                 listener.internal_listener = (!node.is_null()).then_some(serde::de::IgnoredAny);

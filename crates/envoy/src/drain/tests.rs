@@ -1,4 +1,5 @@
 use super::*;
+use crate::bootstrap::{Bootstrap, Format};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -104,6 +105,57 @@ async fn it_ends_when_the_last_connection_is_closed() {
     assert!(report.took < Duration::from_secs(4), "{report:?}");
     assert_eq!(envoy.posts(), ["/healthcheck/fail", "/drain_listeners"]);
     assert_eq!(counted(CONNECTIONS, &envoy.asked.lock().unwrap()), 9);
+}
+
+#[tokio::test]
+async fn an_inbound_only_drain_waits_for_nothing_outbound() {
+    let envoy = FakeEnvoy::new(|path, before| {
+        let inbound = match counted(CONNECTIONS, before) {
+            _ if !path.starts_with(CONNECTIONS) => return Some((200, "OK\n".to_owned())),
+            0..3 => 1,
+            _ => 0,
+        };
+        let gauge =
+            |port, count| format!("listener.0.0.0.0_{port}.downstream_cx_active: {count}\n");
+        Some((200, gauge(80, inbound) + &gauge(81, 5)))
+    })
+    .await;
+    let text = "
+admin: {address: {pipe: {path: /a}}}
+static_resources:
+  listeners:
+  - {traffic_direction: INBOUND, address: {socket_address: {address: 0.0.0.0, port_value: 80}}}
+  - {traffic_direction: OUTBOUND, address: {socket_address: {address: 0.0.0.0, port_value: 81}}}
+";
+    let bootstrap = Bootstrap::parse(text.as_bytes(), Format::Yaml).unwrap();
+    assert_eq!(inbound_ports(&bootstrap.listeners), [80].into());
+    let options = DrainOptions {
+        exclude: Exclude {
+            inbound_only: true,
+            ..Exclude::default()
+        },
+        listeners: bootstrap.listeners,
+        ..DrainOptions::default()
+    };
+    let report = drain(&envoy.admin, &options).await.unwrap();
+    assert!(report.is_drained(), "{report:?}");
+    let expected = ["/healthcheck/fail", "/drain_listeners?inboundonly"];
+    assert_eq!(envoy.posts(), expected);
+    assert!(counted(CONNECTIONS, &envoy.asked.lock().unwrap()) > 3);
+}
+
+#[test]
+fn a_port_that_an_outbound_listener_shares_is_not_closed() {
+    let text = "
+admin: {address: {pipe: {path: /a}}}
+static_resources:
+  listeners:
+  - {traffic_direction: INBOUND, address: {socket_address: {address: 10.0.0.1, port_value: 80}}}
+  - {traffic_direction: OUTBOUND, address: {socket_address: {address: 10.0.0.2, port_value: 80}}}
+  - {traffic_direction: INBOUND, address: {socket_address: {address: 10.0.0.1, port_value: 81}}}
+";
+    let bootstrap = Bootstrap::parse(text.as_bytes(), Format::Yaml).unwrap();
+    assert_eq!(inbound_ports(&bootstrap.listeners), [81].into());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use handover_core::{EpochInfo, EpochState, Held, Phase, Purpose};
+use handover_core::{EpochInfo, EpochState, Held, Phase, Purpose, Timestamp};
 use handover_tokio::Status;
 
 use crate::Facts;
@@ -119,11 +119,21 @@ fn awaited_in_words(missing: &[String]) -> String {
 pub(super) fn held_in_words(held: Held, status: &Status) -> String {
     match held {
         Held::Retry(at) => {
-            let left = at.elapsed().saturating_sub(status.started.elapsed());
-            let left = std::time::Duration::from_millis(
-                u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            );
+            let left = time_until(at, status);
             format!("a retry is due in {}", humantime::format_duration(left))
+        }
+        Held::Interval(at) => {
+            let left = time_until(at, status);
+            let until = SystemTime::now().checked_add(left);
+            let until = until.map_or_else(
+                || "a time that the clock cannot show".to_owned(),
+                |until| humantime::format_rfc3339_seconds(until).to_string(),
+            );
+            let left = humantime::format_duration(left);
+            format!(
+                "held until {until}, in {left}: the change before it was started less than \
+                 --min-interval ago"
+            )
         }
         Held::Starting(_)
         | Held::Aborting(_)
@@ -133,6 +143,12 @@ pub(super) fn held_in_words(held: Held, status: &Status) -> String {
         | Held::NumbersUsedUp
         | _ => held.to_string(),
     }
+}
+
+/// The time until this moment of the agent, in whole milliseconds.
+fn time_until(at: Timestamp, status: &Status) -> std::time::Duration {
+    let left = at.elapsed().saturating_sub(status.started.elapsed());
+    std::time::Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
 }
 
 pub(super) fn state_of(state: EpochState) -> wire::EpochState {
@@ -148,7 +164,7 @@ pub(super) fn state_of(state: EpochState) -> wire::EpochState {
 mod tests {
     use std::time::Duration;
 
-    use handover_core::{Epoch, EpochInfo, Standing, Timestamp};
+    use handover_core::{Epoch, EpochInfo, Standing};
     use tokio::time::Instant;
 
     use super::*;
@@ -288,6 +304,9 @@ mod tests {
         // The clock runs, so only the hour is certain.
         let retry = held(Held::Retry(Timestamp::new(Duration::from_secs(7_199))));
         assert!(retry.starts_with("a retry is due in 1h 59m "), "{retry}");
+        let interval = held(Held::Interval(Timestamp::new(Duration::from_secs(7_199))));
+        assert!(interval.starts_with("held until 20"), "{interval}");
+        assert!(interval.contains(", in 1h 59m "), "{interval}");
         let cap = Held::Cap { running: 2 };
         assert_eq!(held(cap), "2 epochs run already");
     }

@@ -245,6 +245,10 @@ fn sentence_of_agent(event: &AgentEvent) -> Told {
         AgentEvent::Restarting => of_all(Word::Restarting, "every epoch ends for a cold restart"),
         // The moment is one of the agent's clock, which means nothing outside.
         AgentEvent::Held(Held::Retry(_)) => of_all(Word::Held, "the start is held: a retry is due"),
+        AgentEvent::Held(Held::Interval(_)) => of_all(
+            Word::Held,
+            "the start is held: the shortest time between two changes is not over",
+        ),
         AgentEvent::Held(held) => of_all(Word::Held, format!("the start is held: {held}")),
         AgentEvent::GaveUp { epoch, why, .. } => {
             let why = match why {

@@ -112,6 +112,7 @@ pub(super) const HELD: &[&str] = &[
     "aborting",
     "cap",
     "retry",
+    "interval",
     "given_up",
     "not_restarted",
     "numbers_used_up",

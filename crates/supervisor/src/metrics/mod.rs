@@ -140,6 +140,7 @@ fn held(held: Held) -> Option<&'static str> {
         Held::Aborting(_) => "aborting",
         Held::Cap { .. } => "cap",
         Held::Retry(_) => "retry",
+        Held::Interval(_) => "interval",
         Held::GivenUp => "given_up",
         Held::NotRestarted => "not_restarted",
         Held::NumbersUsedUp => "numbers_used_up",

@@ -15,7 +15,7 @@ pub(super) struct OpenChange {
     pub(super) id: ChangeId,
     /// Whether the agent has taken it in, so that the state it shows is about it.
     pub(super) taken_in: bool,
-    /// Whether a start of it has failed, and is due again.
+    /// Whether a start of it has failed, and is due again, or waits for the shortest time between two changes.
     #[serde(default)]
     pub(super) waits_for_a_retry: bool,
 }
@@ -198,7 +198,10 @@ impl<C: Clone + Eq> Operator<C> {
         }
         if let Some(open) = self.change.as_mut().filter(|open| open.taken_in) {
             let standing = self.agent.standing;
-            open.waits_for_a_retry = matches!(standing, Standing::Pending(Held::Retry(_)));
+            open.waits_for_a_retry = matches!(
+                standing,
+                Standing::Pending(Held::Retry(_) | Held::Interval(_))
+            );
         }
         self.epochs_changed(&before);
         self.trials_changed();

@@ -228,6 +228,9 @@ impl fmt::Display for Lacking {
             Self::Asked => f.write_str("it was asked for just now"),
             // The moment is one of the agent's clock, which means nothing outside.
             Self::Held(Held::Retry(_)) => f.write_str("its start has failed, and a retry is due"),
+            Self::Held(Held::Interval(_)) => {
+                f.write_str("its start waits for the shortest time between two changes")
+            }
             Self::Held(held) => write!(f, "{held}"),
             Self::GivenUp(epoch) => {
                 write!(

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use handover_core::EndCause;
 use handover_process::memory::MemoryShort;
 use handover_process::{ExitCause, SpawnError, Tail, WaitError};
 
@@ -29,6 +30,8 @@ pub enum ProgramError {
         live: bool,
         /// The last lines it wrote to standard error, without empty ones.
         last_words: Vec<String>,
+        /// Its cause, if the settings take such an end for final.
+        final_cause: Option<EndCause>,
     },
     /// It cannot tell any more that it is ready.
     Readiness(ReadinessError),
@@ -37,7 +40,12 @@ pub enum ProgramError {
 }
 
 impl ProgramError {
-    pub(super) fn ended(cause: ExitCause, live: bool, tail: &Tail) -> Self {
+    pub(super) fn ended(
+        cause: ExitCause,
+        live: bool,
+        tail: &Tail,
+        final_cause: Option<EndCause>,
+    ) -> Self {
         let lines = tail.lines().rev().map(<[u8]>::trim_ascii);
         let mut last_words: Vec<_> = lines
             .filter(|line| !line.is_empty())
@@ -49,7 +57,17 @@ impl ProgramError {
             cause,
             live,
             last_words,
+            final_cause,
         }
+    }
+}
+
+/// Returns the cause of a process's end, as a policy distinguishes causes.
+pub(super) fn end_cause(cause: ExitCause) -> EndCause {
+    match cause {
+        ExitCause::OutOfMemory => EndCause::OutOfMemory,
+        ExitCause::Code(code) => EndCause::of_code(Some(code)),
+        ExitCause::Signal { .. } => EndCause::of_code(None),
     }
 }
 
@@ -68,9 +86,13 @@ impl fmt::Display for ProgramError {
                 cause,
                 live,
                 last_words,
+                final_cause,
             } => {
                 let before = if *live { "" } else { " before it was live" };
                 write!(f, "the program ended{before}: {cause}")?;
+                if let Some(cause) = final_cause {
+                    write!(f, ", which is final (--on-exit {cause}=stop)")?;
+                }
                 match last_words.last() {
                     Some(line) => write!(f, "; its last line: {line}"),
                     None => Ok(()),

@@ -520,6 +520,9 @@ fn agent(words: &mut SplitWhitespace<'_>) -> Parsed<AgentView> {
             _ => match word {
                 "nothing" => {}
                 "retry" => view.standing = Standing::Pending(Held::Retry(Timestamp::ZERO)),
+                "interval" => {
+                    view.standing = Standing::Pending(Held::Interval(Timestamp::ZERO));
+                }
                 "stayed" => view.standing = Standing::NotRestarted,
                 "ending" => view.standing = Standing::Ending,
                 "draining" => {

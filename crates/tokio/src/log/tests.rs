@@ -123,6 +123,7 @@ fn each_event_is_a_sentence_with_its_numbers_as_fields() {
         },
         Event::Restarting,
         Event::Held(Held::Cap { running: 2 }),
+        Event::Held(Held::Interval(Timestamp::from_millis(7))),
         gave_up(true),
         gave_up(false),
         Event::FallbackLost { epoch: epoch(2) },

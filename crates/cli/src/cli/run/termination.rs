@@ -70,4 +70,13 @@ pub(crate) struct TerminationArgs {
     )]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) drain_exclude_port: Vec<u16>,
+
+    /// At a stop, close and wait for inbound listeners only. The others serve until the end of the drain.
+    ///
+    /// Inbound is a listener with `traffic_direction: INBOUND`. So the application beside a sidecar can still
+    /// call out while it finishes its requests. Connections to other listeners hold neither a stop nor
+    /// `handover drain --wait`. Without the flag, every listener is closed.
+    #[arg(long, env = "HANDOVER_DRAIN_INBOUND_ONLY")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) drain_inbound_only: bool,
 }

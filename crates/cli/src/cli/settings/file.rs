@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::super::nearest::nearest;
 use super::key::{Key, Kind, is_of_one_call, keys};
 use super::{SUPERVISING, place, toml_text};
 use crate::cli::Cli;
@@ -27,10 +28,6 @@ const MOST_FAULTS: usize = 20;
 
 /// The longest value that an error repeats, in characters.
 const LONGEST: usize = 60;
-
-/// How alike two names are from which one is taken for the other, between 0 and 1. Two letters that changed
-/// their places in a short name are above it, and names that only share a word are below.
-const ALIKE: f64 = 0.8;
 
 /// The variable of the flag for the file.
 const VARIABLE: &str = "HANDOVER_SETTINGS";
@@ -205,14 +202,8 @@ fn unknown(name: &str, value: &DeValue<'_>, command: &Command, keys: &[Key<'_>])
         .trim_start_matches('-')
         .replace('_', "-")
         .to_lowercase();
-    let likeness = |key: &Key<'_>| strsim::jaro_winkler(&wanted, &key.name);
-    let nearest = keys
-        .iter()
-        .map(|key| (likeness(key), key))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other));
-    match nearest {
-        Some((_, key)) => format!("there is no setting {shown}: did you mean {}?", key.name),
+    match nearest(&wanted, keys.iter().map(|key| &*key.name)) {
+        Some(key) => format!("there is no setting {shown}: did you mean {key}?"),
         None => format!("there is no setting {shown}: `handover {own} --help` lists the flags"),
     }
 }

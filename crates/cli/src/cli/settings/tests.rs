@@ -111,7 +111,7 @@ fn the_schema_takes_what_the_program_takes() {
         ),
         (
             "run",
-            "drain-exclude-port = [80, 0x51]\nwatch = []\non-exit = 'stay'",
+            "drain-exclude-port = [80, 0x51]\nwatch = []\non-exit = 'stay,oom=stop'",
         ),
         (
             "exec",
@@ -136,7 +136,6 @@ fn the_schema_takes_what_the_program_takes() {
         ("run", "watch = 'x'"),
         ("run", "watch = ['x', 3]"),
         ("run", "drain-exclude-port = ['80']"),
-        ("run", "on-exit = 'Restart'"),
         ("run", "record = false"),
         ("exec", "ready-fd = false"),
         ("exec", "ready-fd = 'auto'"),
@@ -150,6 +149,8 @@ fn the_schema_takes_what_the_program_takes() {
         "max-epochs = 1",
         "config-path = ''",
         "drain-exclude-port = [0]",
+        "on-exit = 'Restart'",
+        "on-exit = 'crash=stay'",
     ] {
         assert_eq!(judged("run", text), (false, true), "{text}");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handover_core::{Advance, Epoch, Output, Timestamp};
 
-use super::{Life, Model, State, Wish, is_late, is_live, is_told};
+use super::{Life, Model, State, Wish, is_draining, is_late, is_live, is_told};
 
 impl Model {
     /// When the start that keeps a new wish waiting makes room for it.
@@ -25,8 +25,36 @@ impl Model {
                 }
             )
             && !self.is_wished(newest)
+            && !self.waits_for_the_last_change()
             && self.policy.start_deadline != Some(patience);
         (is_new && waits).then(|| (newest.born.after(patience), epoch))
+    }
+
+    /// When the newest wish need not wait for the change before it, if it is one that could wait.
+    pub(super) fn change_may_start(&self) -> Option<Timestamp> {
+        let wish = self.wish.as_ref()?;
+        let can_wait = wish.is_new && wish.not_before.is_none() && wish.over.is_none();
+        let end = self.last_change?.after(self.policy.min_interval?);
+        (can_wait && self.life == Life::Running).then_some(end)
+    }
+
+    pub(super) fn waits_for_the_last_change(&self) -> bool {
+        self.change_may_start().is_some() && self.is_served_well()
+    }
+
+    pub(super) fn a_wish_is_started(&mut self) {
+        let beside = self.is_served_well() && self.policy.min_interval.is_some();
+        let wish = self.wish.as_mut().unwrap();
+        if wish.is_new && beside {
+            self.last_change = Some(self.now);
+        }
+        wish.is_new = false;
+    }
+
+    fn new_wish(&mut self, config: &str) {
+        let span = self.policy.min_interval.unwrap_or_default();
+        self.last_change.take_if(|at| at.after(span) <= self.now);
+        self.wish = Some(Wish::new(config));
     }
 
     pub(super) fn make_room(&mut self) {
@@ -51,7 +79,7 @@ impl Model {
             && !self
                 .running
                 .values()
-                .any(|it| it.is_spare && it.is_past && !is_told(it));
+                .any(|it| it.is_spare && it.is_past && !is_told(it) && !is_draining(it));
         if was_spare {
             self.spare = None;
         }
@@ -59,7 +87,7 @@ impl Model {
             proxy.is_past |= is_told(proxy) || is_late(proxy);
             proxy.is_spare &= !was_spare;
         }
-        self.wish = Some(Wish::new(config));
+        self.new_wish(config);
         self.remember_the_bad();
         self.go_on();
     }
@@ -69,7 +97,7 @@ impl Model {
         for proxy in self.running.values_mut() {
             proxy.is_past = true;
         }
-        self.wish = Some(Wish::new(config));
+        self.new_wish(config);
         self.go_on();
     }
 
@@ -82,7 +110,7 @@ impl Model {
         self.spare = good
             .filter(|good| good != config && self.may_hold())
             .map(|good| Wish::new(&good));
-        self.wish = Some(Wish::new(config));
+        self.new_wish(config);
         self.tell_all();
         for proxy in self.running.values_mut() {
             proxy.is_past = true;

@@ -109,7 +109,7 @@ impl Model {
     pub(super) fn robbed(&mut self, proxy: &Proxy) {
         if self.is_wished(proxy) {
             let wish = self.wish.as_mut().unwrap();
-            (wish.over, wish.not_before) = (None, None);
+            (wish.over, wish.not_before, wish.is_new) = (None, None, false);
         } else if self.may_hold() && !self.is_worse(proxy) {
             let spare = self.spare.take().filter(|_| proxy.is_spare);
             let spare = spare.unwrap_or_else(|| Wish::new(proxy.config.as_ref().unwrap()));
@@ -135,6 +135,7 @@ impl Model {
         if wish.not_before.is_some() || matches!(wish.over, Some(Over::GivenUp(..))) {
             return self.go_on();
         }
+        wish.is_new = false;
         if wish.put_off(&self.policy, self.now, healthy) {
             self.go_on();
         } else {

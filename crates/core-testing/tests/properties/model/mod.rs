@@ -17,6 +17,9 @@ use handover_core::{
 /// The kind of the time at which a start that is late is told to stop.
 const LATE_START: u32 = 9;
 
+/// The kind of the time at which a change need not wait for the one before it any more.
+const INTERVAL: u32 = 10;
+
 /// A command; the model has no events.
 pub(crate) type Act = Output<String>;
 
@@ -34,6 +37,8 @@ pub(crate) struct Model {
     bad: Option<(String, u32)>,
     /// How often in a row a start has made room for another wish.
     made_room: u32,
+    /// When a change was started last beside one that served well.
+    last_change: Option<Timestamp>,
     /// Clients were lost since the terminate, or the drain was.
     undrained: bool,
     acts: Vec<Act>,
@@ -105,6 +110,8 @@ struct Wish {
     first_at_once: bool,
     not_before: Option<Timestamp>,
     over: Option<Over>,
+    /// Nothing was tried for it.
+    is_new: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -132,6 +139,7 @@ impl Model {
             spare: None,
             bad: None,
             made_room: 0,
+            last_change: None,
             undrained: false,
             acts: Vec::new(),
         }
@@ -204,6 +212,10 @@ impl Model {
                 (_, 5, _) => self.end_all_graces(),
                 (_, 7, _) => self.make_room(),
                 (_, 8, epoch) => self.passed(epoch),
+                (_, INTERVAL, _) => {
+                    self.last_change = None;
+                    self.go_on();
+                }
                 _ => self.stop(self.drained()),
             }
         }
@@ -289,6 +301,7 @@ impl Model {
                 }
             }
         }
+        timers.extend(self.change_may_start().map(|at| (at, INTERVAL, 0)));
         timers.extend(self.room_is_made().map(|(at, epoch)| (at, 7, epoch)));
         timers
     }
@@ -444,6 +457,9 @@ impl Model {
             }
             _ => return,
         };
+        if !is_spare && self.waits_for_the_last_change() {
+            return;
+        }
         let counted = self
             .running
             .values()
@@ -462,6 +478,9 @@ impl Model {
             .next_back()
             .map_or(0, |newest| newest + 1);
         let epoch = Epoch::new(number);
+        if config.is_some() && !is_spare {
+            self.a_wish_is_started();
+        }
         let target = match &config {
             Some(config) => Target::Serve(config.clone()),
             None => Target::Drain,
@@ -545,6 +564,7 @@ impl Wish {
             first_at_once: false,
             not_before: None,
             over: None,
+            is_new: true,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Letting every epoch finish its work before a stop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::super::epochs::draining::{Count, Progress, progress};
 use super::super::running::{EnvoyProcess, LiveClients, RunningEpochs, TIME_TO_END, UnknownCount};
 use super::super::{EnvoyFailed, StopOptions};
 use crate::admin::ListenerConnections;
-use crate::drain::{DrainOptions, drain_counting, pause_after};
+use crate::drain::{DrainOptions, drain_counting, inbound_ports, pause_after};
 use crate::syn_filter::keep_new_connections_away;
 
 /// How often the connections of older epochs are counted at most while a stop waits for them.
@@ -163,9 +163,18 @@ impl Stop<'_> {
             pre_drain_delay: stop.pre_drain_delay,
             minimum: stop.minimum,
             limit: end.saturating_duration_since(Instant::now()),
+            exclude: stop.exclude.clone(),
+            listeners: process.config.bootstrap().listeners.clone(),
             child: Some(process.pid()),
             ..DrainOptions::default()
         };
+        if stop.exclude.inbound_only && !options.listeners.iter().any(|it| it.inbound) {
+            tracing::info!(
+                epoch = epoch.number(),
+                "no static listener of epoch {epoch} has the traffic direction INBOUND, so the drain closes \
+                 only those of a control plane that have it"
+            );
+        }
         let clients = LiveClients {
             running: self.running,
             process,
@@ -205,7 +214,9 @@ impl Stop<'_> {
         if Instant::now() >= end {
             return Waited::TimeOver;
         }
-        if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
+        let inbound = inbound_ports(&options.listeners);
+        let is_spared = |port| stop.exclude.inbound_only && !inbound.contains(&port);
+        if let Err(error) = keep_new_connections_away(process.pid(), is_spared).await {
             error.log();
         }
         self.without_connections(process, true, end).await

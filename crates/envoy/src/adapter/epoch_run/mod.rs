@@ -24,7 +24,7 @@ mod withdrawal;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use handover_core::{Abort, Epoch};
+use handover_core::{Abort, EndCause, Epoch};
 use handover_process::{Child, ExitCause, Signal, WaitError};
 use handover_tokio::{RunControl, RunError};
 
@@ -138,6 +138,7 @@ impl EpochRun<'_> {
         }
         let cause = ended.cause.map_err(EnvoyFailed::from)?;
         let failure = self.failure(cause);
+        let end_cause = failure.end_cause(cause.signal().is_none().then(|| cause.exit_code()));
         let (others_run, newest_live) = {
             let table = self.envoy.running.table();
             (table.others_run(lineage.id(), epoch), table.newest_live())
@@ -159,7 +160,7 @@ impl EpochRun<'_> {
             may_choose_base_id: may_choose_base_id && lineage.may_be_chosen_again(epoch),
             cannot_read_file,
             others_run,
-            end_is_final: self.envoy.settings.end_is_final,
+            end_is_final: self.envoy.settings.on_exit.is_final(end_cause),
             repair_failed: repaired.is_err(),
             newest_live,
         };
@@ -169,7 +170,7 @@ impl EpochRun<'_> {
             return Ok(Served::BaseIdInUse(lineage.clone()));
         }
         self.record(&end, cause);
-        self.outcome(meaning, end.failure, cause, repaired)
+        self.outcome(meaning, end.failure, (cause, end_cause), repaired)
     }
 
     fn take_gate(&self) -> Option<Gate> {
@@ -319,11 +320,11 @@ impl EpochRun<'_> {
         &self,
         meaning: Meaning,
         failure: Failure,
-        cause: ExitCause,
+        (cause, end_cause): (ExitCause, EndCause),
         repaired: Result<(), RepairError>,
     ) -> Result<Served, RunError> {
         let config = self.process.config.source().to_owned();
-        let end_is_final = self.envoy.settings.end_is_final;
+        let on_exit = &self.envoy.settings.on_exit;
         let error = match meaning {
             Meaning::AsItShould => return Ok(Served::Ended),
             Meaning::BaseIdInUse => return Ok(Served::BaseIdInUse(self.process.lineage.clone())),
@@ -341,7 +342,7 @@ impl EpochRun<'_> {
             Meaning::Killed(KillReason::Hung { silent_for }) => EnvoyFailed::Hung {
                 config,
                 silent_for,
-                is_final: end_is_final,
+                is_final: on_exit.is_final(EndCause::Hung),
             },
             Meaning::Killed(KillReason::Overstayed) => EnvoyFailed::Overstayed { config },
             Meaning::Killed(KillReason::KeptListening) => EnvoyFailed::KeptListening { config },
@@ -355,7 +356,7 @@ impl EpochRun<'_> {
                 with_last_words,
             } => EnvoyFailed::Ended {
                 config,
-                is_final,
+                final_cause: is_final.then_some(end_cause),
                 cause,
                 last_words: match with_last_words {
                     true => last_words(&self.process.child),

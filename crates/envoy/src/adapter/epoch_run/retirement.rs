@@ -42,8 +42,9 @@ impl EpochRun<'_> {
         let listens = self.envoy.running.table().has_listeners(*epoch);
         let connections = match old.needs_count(listens) {
             true => {
-                let exclude = &self.envoy.settings.stop.exclude;
-                let connections = self.envoy.running.connections(&self.process, exclude);
+                // A further change would cut outbound connections as well.
+                let exclude = self.envoy.settings.stop.exclude.in_any_direction();
+                let connections = self.envoy.running.connections(&self.process, &exclude);
                 let connections = connections.await;
                 // What was seen before its end is what there is to see.
                 if connections.is_some() || !self.process.has_ended() {

@@ -6,7 +6,6 @@
 //! which only one can have, and once the new one is live, to close the listeners. The end at the
 //! parent-shutdown time comes from the agent as well.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use handover_core::Epoch;
@@ -50,7 +49,7 @@ impl EpochRun<'_> {
         let epoch = process.epoch;
         wake_if_stopped(process);
         // Its admin endpoint is closed, so every listener is one of clients.
-        if let Err(error) = keep_new_connections_away(process.pid(), &BTreeSet::new()).await {
+        if let Err(error) = keep_new_connections_away(process.pid(), |_| false).await {
             error.log();
         }
         let parent = process.lineage.parent(epoch);

@@ -7,7 +7,6 @@
 //! So the epoch is stopped first, which keeps it from going on; then what it has said already has the
 //! time to take effect; then both are looked at. What cannot be seen is not taken for nothing.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use handover_core::Abort;
@@ -125,7 +124,7 @@ impl EpochRun<'_> {
             // It can be asked, and is drained in the usual way.
             Ok(_) | Err(_) => return,
         }
-        if let Err(error) = keep_new_connections_away(parent.pid(), &BTreeSet::new()).await {
+        if let Err(error) = keep_new_connections_away(parent.pid(), |_| false).await {
             error.log();
         }
         if let Err(error) = self.process.lineage.parent(parent.epoch).drain_listeners() {

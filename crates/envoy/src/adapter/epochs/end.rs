@@ -68,7 +68,7 @@ pub(in crate::adapter) struct End {
     pub(in crate::adapter) cannot_read_file: bool,
     /// Whether other epochs of its lineage run.
     pub(in crate::adapter) others_run: bool,
-    /// Whether any unasked end is final by the settings.
+    /// Whether such an end is final by the settings, if nobody has asked for it.
     pub(in crate::adapter) end_is_final: bool,
     /// Whether the flag in shared memory could not be cleared.
     pub(in crate::adapter) repair_failed: bool,

@@ -172,6 +172,7 @@ pub(in crate::adapter) struct LiveClients<'a> {
 #[async_trait]
 impl CountClients for LiveClients<'_> {
     async fn count(&self) -> Result<Vec<ListenerConnections>, NotCounted> {
+        self.process.note_told_to_close();
         let counted = self.running.count_live(self.process).await;
         self.cut.note_held(self.process.epoch, &counted);
         counted.map_err(|error| {

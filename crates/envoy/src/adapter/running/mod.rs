@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use handover_core::Epoch;
@@ -69,6 +70,8 @@ pub(super) struct EnvoyProcess {
     info: OnceLock<ServerInfo>,
     /// Where it was seen to listen, before a newer epoch was started or it was drained.
     listening: Mutex<Option<Listening>>,
+    /// Whether a stop has told it to close its listeners, or the inbound ones.
+    told_to_close: AtomicBool,
     /// The connections of its clients, as they were counted last since a newer epoch serves.
     counted: Mutex<Option<u64>>,
 }
@@ -123,8 +126,18 @@ impl EnvoyProcess {
             started: Instant::now(),
             info: OnceLock::new(),
             listening: Mutex::new(None),
+            told_to_close: AtomicBool::new(false),
             counted: Mutex::new(None),
         }
+    }
+
+    /// Notes that a stop has told it to close its listeners, or the inbound ones.
+    pub(super) fn note_told_to_close(&self) {
+        self.told_to_close.store(true, Ordering::Relaxed);
+    }
+
+    fn is_told_to_close(&self) -> bool {
+        self.told_to_close.load(Ordering::Relaxed)
     }
 
     /// Keeps what a count has shown, if it could be made.

@@ -87,7 +87,19 @@ impl RunningEpochs {
             return Err(NotSeen::Kind(why.to_owned()));
         }
         let (pid, addresses) = (process.pid(), clients.addresses());
-        let looked = off_the_runtime(move || connections::accepted(pid, &addresses)).await;
+        // Listeners of a control plane tell no direction. Which of them are inbound is seen by what Envoy
+        // closes.
+        let stays_open = exclude.inbound_only && process.is_told_to_close();
+        let look = move || {
+            let mut counts = connections::accepted(pid, &addresses)?;
+            if stays_open {
+                for address in connections::listening_at(pid)? {
+                    counts.remove(&LocalAddress::Tcp(address));
+                }
+            }
+            Ok(counts)
+        };
+        let looked = off_the_runtime(look).await;
         // One that ends meanwhile has not closed its connections, it has cut them.
         if process.has_ended() {
             return Err(NotSeen::Ended);

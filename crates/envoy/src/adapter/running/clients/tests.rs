@@ -46,6 +46,7 @@ fn exclude(names: &[&str], ports: &[u16]) -> Exclude {
     Exclude {
         ports: ports.iter().copied().collect(),
         listeners: names.iter().map(|name| name.parse().unwrap()).collect(),
+        inbound_only: false,
     }
 }
 
