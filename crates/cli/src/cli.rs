@@ -29,7 +29,9 @@ pub(crate) mod story;
 
 use clap::{Parser, Subcommand};
 
-use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs};
+use control::{
+    ApplyArgs, DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs,
+};
 use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
@@ -68,6 +70,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Wait(WaitArgs),
     Reload(ReloadArgs),
+    Apply(ApplyArgs),
     Drain(DrainArgs),
     Undrain(UndrainArgs),
     Stop(StopArgs),
