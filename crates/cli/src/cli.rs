@@ -31,7 +31,9 @@ pub(crate) mod story;
 
 use clap::{Parser, Subcommand};
 
-use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs};
+use control::{
+    ApplyArgs, DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs,
+};
 use demo::{DemoArgs, DemoServerArgs};
 use doctor::DoctorArgs;
 use exec::ExecArgs;
@@ -70,6 +72,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Wait(WaitArgs),
     Reload(ReloadArgs),
+    Apply(ApplyArgs),
     Drain(DrainArgs),
     Undrain(UndrainArgs),
     Stop(StopArgs),

@@ -60,6 +60,7 @@ pub(crate) async fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
         Command::Status(args) => control::status(&args).await,
         Command::Wait(args) => control::wait(&args).await,
         Command::Reload(args) => control::reload(&args).await,
+        Command::Apply(args) => control::apply(&args).await,
         Command::Drain(args) => control::drain(&args).await,
         Command::Undrain(args) => control::undrain(&args).await,
         Command::Stop(args) => control::stop(&args).await,

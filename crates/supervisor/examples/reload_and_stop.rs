@@ -44,6 +44,7 @@ fn main() {
                 Output::CancelRead(_)
                 | Output::LookForFiles
                 | Output::ForgetFiles
+                | Output::Keep(_)
                 | Output::Terminate(_)
                 | Output::Release(_)
                 | Output::Call { .. }

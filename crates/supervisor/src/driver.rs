@@ -95,8 +95,10 @@ pub(crate) struct Driver<P: Operate, S> {
     inputs: VecDeque<Input<P::Config>>,
     /// What goes on beside the loop.
     work: JoinSet<Done<P::Config>>,
+    /// The configurations that clients have given, while the operator may need them.
+    texts: BTreeMap<AskId, Arc<[u8]>>,
     /// The read that begins once the files were looked at.
-    looking: Option<ReadId>,
+    looking: Option<ToRead>,
     /// The read that is under way.
     reading: Option<AbortHandle>,
     /// The look at an epoch on probation that is under way.
@@ -105,6 +107,14 @@ pub(crate) struct Driver<P: Operate, S> {
     watching: BTreeMap<AskId, AbortHandle>,
     /// When each connection of a client was seen first.
     first_seen: SharedFirstSeen,
+}
+
+/// A read that is to begin.
+#[derive(Clone, Copy)]
+struct ToRead {
+    read: ReadId,
+    /// The ask whose client has given what is read, if that is not kept yet.
+    text: Option<AskId>,
 }
 
 /// Somebody asks whether clients should be sent here.
@@ -139,6 +149,7 @@ where
             last_ask: 0,
             inputs: VecDeque::new(),
             work: JoinSet::new(),
+            texts: BTreeMap::new(),
             looking: None,
             reading: None,
             examining: None,
@@ -170,6 +181,7 @@ where
             self.carry_out(output).await;
         }
         self.give_up_watching();
+        self.forget_texts();
         let input = match self.inputs.pop_front() {
             Some(input) => Some(input),
             None => self.next().await,
@@ -332,10 +344,13 @@ where
         Ok(input)
     }
 
-    fn asked(&mut self, asked: PendingAsk) -> Input<P::Config> {
+    fn asked(&mut self, mut asked: PendingAsk) -> Input<P::Config> {
         self.last_ask = self.last_ask.saturating_add(1);
         let ask = AskId(self.last_ask);
         let request = asked.ask.request();
+        if let Some(text) = asked.text.take() {
+            self.texts.insert(ask, text);
+        }
         self.asks.insert(ask, asked);
         Input::Asked { ask, request }
     }
@@ -376,8 +391,9 @@ where
     async fn carry_out(&mut self, output: Output<P::Config>) {
         let handle = self.world.handle.clone();
         match output {
-            Output::Read { read, look } => {
+            Output::Read { read, look, text } => {
                 self.cancel_read();
+                let read = ToRead { read, text };
                 if look {
                     self.world.files.look_soon();
                     self.looking = Some(read);
@@ -385,6 +401,7 @@ where
                     self.begin_to_read(read);
                 }
             }
+            Output::Keep(text) => self.keep(text),
             Output::CancelRead(_) => self.cancel_read(),
             Output::LookForFiles => self.world.awaited.look_soon(),
             Output::ForgetFiles => self.world.awaited.forget(),
@@ -456,7 +473,7 @@ where
         }
     }
 
-    fn begin_to_read(&mut self, read: ReadId) {
+    fn begin_to_read(&mut self, ToRead { read, text }: ToRead) {
         let (source, files) = (&self.world.source, &self.world.files);
         if let Some(problem) = files.problem() {
             let result = Err(ReadFailure {
@@ -467,7 +484,11 @@ where
             return;
         }
         let inputs = source.inputs(files);
-        let reading = source.read(files);
+        let text = text.and_then(|text| self.texts.get(&text));
+        let reading = match text {
+            Some(text) => source.read_given(Arc::clone(text), files),
+            None => source.read(files),
+        };
         self.reading = Some(self.work.spawn(async move {
             let result = match reading.await {
                 Ok(config) => Ok(Reading { config, inputs }),
@@ -478,6 +499,32 @@ where
             };
             Done::Input(Input::ReadDone { read, result })
         }));
+    }
+
+    /// Lets the source keep what a client has given.
+    fn keep(&mut self, text: AskId) {
+        let given = self.texts.get(&text).map(Arc::clone);
+        let keeping = given.map(|given| self.world.source.keep(given));
+        self.work.spawn(async move {
+            let result = match keeping {
+                Some(keeping) => keeping.await.map_err(|error| {
+                    let report = Report::new(error_chain(&*error));
+                    tell::not_kept(&report);
+                    report
+                }),
+                // The operator names no other.
+                None => Err(Report::new("a bug: what was given is not there any more")),
+            };
+            Done::Input(Input::Kept { text, result })
+        });
+    }
+
+    /// Forgets the configurations that the operator has no more use for.
+    fn forget_texts(&mut self) {
+        if !self.texts.is_empty() {
+            let needed: Vec<AskId> = self.operator.applied().collect();
+            self.texts.retain(|text, _| needed.contains(text));
+        }
     }
 
     /// Tells what the agent has made of a change, with the state that this has led to, and later how the

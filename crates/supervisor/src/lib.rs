@@ -65,7 +65,7 @@ pub use operate::{
 };
 pub use service_manager::ServiceManager;
 pub use signals::Signals;
-pub use source::{BoxError, Read, Source};
+pub use source::{BoxError, Keeping, Read, Source};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};
 pub use verify::Verify;
 

@@ -211,6 +211,7 @@ where
             files: self.awaited.wait(),
             service_manager: self.service_manager.as_ref().map(ServiceManager::expects),
             hooks: self.hooks.settings(),
+            applies: self.source.applies(),
         };
         let operator = match self.source.stand_in() {
             Some(config) => {

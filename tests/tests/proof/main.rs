@@ -5,6 +5,7 @@
     reason = "a test reports failure by ending, with a message for its reader"
 )]
 
+mod apply;
 mod arguments;
 mod base_id;
 mod binary;

@@ -79,8 +79,17 @@ impl Site {
 
     /// The same with another drain time and parent-shutdown time.
     pub(crate) fn launch_with_times(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
+        self.in_its_places(self.launch_by_itself(envoy, drain, shutdown))
+    }
+
+    /// The same, without a configuration file.
+    pub(crate) fn launch_without_file(&self, envoy: &Path) -> Launch {
+        self.in_its_places(self.run(envoy, "2s", "3s"))
+    }
+
+    fn in_its_places(&self, launch: Launch) -> Launch {
         let base_id = self.base_id.number().to_string();
-        self.launch_by_itself(envoy, drain, shutdown)
+        launch
             .args(["--base-id", &base_id])
             .arg("--run-dir")
             .arg(self.dir.path().join("run"))
@@ -93,11 +102,14 @@ impl Site {
 
     /// The same with a base id and a run directory of its own choice, and no control socket.
     pub(crate) fn launch_by_itself(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
+        let launch = self.run(envoy, drain, shutdown);
+        launch.arg("--config-path").arg(self.file())
+    }
+
+    fn run(&self, envoy: &Path, drain: &str, shutdown: &str) -> Launch {
         Launch::handover()
             .tag(self.leftovers.tag())
             .arg("run")
-            .arg("--config-path")
-            .arg(self.file())
             .arg("--envoy-path")
             .arg(envoy)
             .args(["--concurrency", "2"])

@@ -207,6 +207,32 @@ pub(crate) struct ReloadArgs {
     pub(crate) target: TargetArgs,
 }
 
+/// Give a configuration to an instance, and wait until it is live.
+///
+/// The instance is one of `run --config-from socket`. Envoy validates the configuration first. If it is rejected
+/// or given up, the exit code is 65, the reason is printed, and the older one serves on. Otherwise the instance
+/// keeps it in its state directory, and runs it after a restart as well.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = APPLY_EXIT_CODES)]
+pub(crate) struct ApplyArgs {
+    /// The configuration as YAML or JSON, at most 64 MiB. `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Wait until the probation of the configuration is over as well.
+    ///
+    /// Without it, the command ends once the configuration is live. It is then kept when the probation is over.
+    #[arg(long)]
+    pub(crate) through_probation: bool,
+
+    /// The longest time to wait. Then the exit code is 75, and the instance continues.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
 /// Make the health checks of Envoy fail, so that load balancers send no new clients.
 ///
 /// Envoy still accepts connections, and asks each client to close with its next response. Later epochs
@@ -341,6 +367,16 @@ Exit codes:
   65  the configuration was rejected, given up, or found unfit on probation
   69  there is no such instance, it is ending, or it does not support this
   75  time was up; the reload continues";
+
+const APPLY_EXIT_CODES: &str = "\
+Exit codes:
+   0  the configuration is live, and kept once its probation is over
+  64  the command line is wrong
+  65  the configuration was rejected, given up, or found unfit on probation;
+      or it cannot be read
+  69  there is no such instance, it is ending, takes no configuration,
+      or cannot keep it
+  75  time was up; the instance continues";
 
 const DRAIN_EXIT_CODES: &str = "\
 Exit codes:

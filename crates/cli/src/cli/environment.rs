@@ -90,8 +90,26 @@ impl Cli {
                 }
             }
         }
+        minimal.extend(place_of_configuration(command).map(OsString::from));
         Some(Self::parse_words(&minimal))
     }
+}
+
+/// The flag that tells where the configuration is, if no variable does. Which one it is depends on another
+/// flag, so the parser does not know that it is required.
+fn place_of_configuration(command: &Command) -> Option<&'static str> {
+    let find = |id: &str| command.get_arguments().find(|arg| arg.get_id() == id);
+    let is_unset = |arg: &Arg| arg.get_env().is_none_or(|name| is_unset(arg, name));
+    let from = find("config_from")?;
+    let name = from.get_env().filter(|_| !is_unset(from));
+    let is_socket = name
+        .and_then(std::env::var_os)
+        .is_some_and(|from| from == "socket");
+    let (id, flag) = match is_socket {
+        true => ("state_dir", "--state-dir=x"),
+        false => ("config_path", "--config-path=x"),
+    };
+    find(id).is_some_and(is_unset).then_some(flag)
 }
 
 /// The command, for which an empty variable is an unset one, and so is one that switches a flag off.

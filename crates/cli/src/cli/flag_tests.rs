@@ -25,6 +25,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "config-from",
+        "proof::apply::a_configuration_is_given_kept_and_run_again_after_a_restart",
+    ),
+    (
+        "run",
         "config-overlay",
         "proof::overlay::an_overlay_is_merged_and_its_change_alone_is_one_hand_over",
     ),
@@ -626,7 +631,8 @@ const DOCTOR_TEST: &str = "commands::doctor::every_flag_of_run_is_a_flag_of_doct
 
 fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let clients = [
-        "status", "wait", "reload", "drain", "undrain", "stop", "who", "events", "logs", "report",
+        "status", "wait", "reload", "apply", "drain", "undrain", "stop", "who", "events", "logs",
+        "report",
     ];
     let targets = clients
         .into_iter()

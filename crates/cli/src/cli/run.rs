@@ -5,10 +5,11 @@ mod group;
 mod termination;
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use handover_files::below;
 use handover_supervisor::operator::ErrorRise;
 
 use super::control::ControlArgs;
@@ -35,11 +36,22 @@ pub(crate) use termination::TerminationArgs;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = super::AFTER_HELP,
-    override_usage = "handover run [OPTIONS] --config-path FILE [-- ENVOY ARGS...]"
+    override_usage = "handover run [OPTIONS] --config-path FILE [-- ENVOY ARGS...]\n       \
+                      handover run [OPTIONS] --config-from socket --state-dir DIR [-- ENVOY ARGS...]",
+    // Clients may give the configuration in its place.
+    mut_arg("config_path", |arg| arg.required(false))
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) envoy: EnvoyArgs,
+
+    /// Where Envoy's configuration comes from.
+    ///
+    /// `socket` starts no Envoy before `handover apply` has given a configuration. The last one that has passed its
+    /// probation is kept in --state-dir, and the next start runs it.
+    #[arg(long, value_enum, value_name = "WHERE", env = "HANDOVER_CONFIG_FROM")]
+    #[arg(default_value = "file")]
+    pub(crate) config_from: ConfigFrom,
 
     /// The base id of Envoy's shared memory. Without it, a free one is taken.
     ///
@@ -226,6 +238,15 @@ pub(crate) struct RunArgs {
     pub(crate) extra: Vec<String>,
 }
 
+/// Where the configuration comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfigFrom {
+    /// From the file of --config-path, and its overlays.
+    File,
+    /// From `handover apply`, by the control socket.
+    Socket,
+}
+
 /// What is started when the configuration is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fallback {
@@ -260,8 +281,13 @@ pub(crate) enum OnHung {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EnvoyArgs {
     /// Envoy's configuration file, YAML or JSON. The format is detected from the extension.
-    #[arg(long, value_name = "FILE", env = "HANDOVER_CONFIG_PATH")]
-    pub(crate) config_path: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HANDOVER_CONFIG_PATH",
+        required = true
+    )]
+    pub(crate) config_path: Option<PathBuf>,
 
     /// Merge this YAML or JSON file over the configuration. Repeat it for more, merged in this order.
     ///
@@ -323,4 +349,32 @@ pub(crate) struct ValidateArgs {
     /// More arguments for Envoy.
     #[arg(last = true, value_name = "ENVOY ARGS", help_heading = "Arguments")]
     pub(crate) extra: Vec<String>,
+}
+
+/// The name of the file in the state directory where a configuration of `handover apply` is kept.
+const KEPT: &str = "applied-configuration.yaml";
+
+impl RunArgs {
+    /// Lets the configuration be the one that is kept in this state directory.
+    pub(crate) fn keep_in(&mut self, state_dir: &Path) {
+        self.envoy.config_path = Some(state_dir.join(KEPT));
+    }
+
+    /// Lets the configuration be the one that is kept, if clients give it. Nothing is made or written.
+    pub(crate) fn look_for_kept(&mut self) {
+        if let (ConfigFrom::Socket, Some(dir)) = (self.config_from, self.state_dir.clone()) {
+            let below = below(&dir);
+            match below.join(KEPT).exists() {
+                true => self.keep_in(&below),
+                false => self.keep_in(&dir),
+            }
+        }
+    }
+}
+
+impl EnvoyArgs {
+    /// The configuration file. Without one there is an error before.
+    pub(crate) fn path(&self) -> &Path {
+        self.config_path.as_deref().unwrap_or(Path::new(""))
+    }
 }

@@ -1,5 +1,6 @@
-//! `handover status`, `wait`, `reload`, `drain`, `undrain`, `stop` and `who`: what is asked of a running instance.
+//! `handover status`, `wait`, `reload`, `apply`, `drain`, `undrain`, `stop` and `who`: what is asked of a running instance.
 
+mod apply;
 mod connections;
 mod table;
 mod wait;
@@ -29,6 +30,7 @@ use crate::fatal::{Fatal, OrExit as _};
 pub(super) use table::plain;
 use table::table;
 
+pub(super) use apply::apply;
 pub(super) use wait::wait;
 
 pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Fatal> {
@@ -192,7 +194,11 @@ fn is_blind(who: &Who, named: Option<u32>) -> bool {
 }
 
 fn timeout_ms(wait: bool, timeout: TimeoutArgs) -> Option<u64> {
-    wait.then(|| u64::try_from(timeout.limit().as_millis()).unwrap_or(u64::MAX))
+    wait.then(|| milliseconds(timeout.limit()))
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn sentence(released: &Released) -> String {

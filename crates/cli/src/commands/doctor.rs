@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, beside_the_loop};
-use super::run::{arguments, base_id, judge, lock_dir, owner};
+use super::run::{arguments, base_id, judge, lock_dir, owner, watched};
 use crate::cli::doctor::DoctorArgs;
 use crate::cli::duration;
 use crate::cli::run::RunArgs;
@@ -43,8 +43,9 @@ const OUR_VARIABLE: &str = "HANDOVER_GRACE_PERIOD";
 const POD_VARIABLE: &str = "TERMINATION_GRACE_PERIOD_SECONDS";
 
 pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode, Fatal> {
-    let DoctorArgs { run, report } = args;
+    let DoctorArgs { mut run, report } = args;
     judge(&run)?;
+    run.look_for_kept();
     prepare_threads()?;
     let limit = run.stop.termination_drain;
     let envoy_args = EnvoyArgs::new(arguments(&run).await);
@@ -157,7 +158,7 @@ pub(super) fn settings(
     grace_period_flag: Option<Duration>,
 ) -> Settings {
     Settings {
-        config_path: args.envoy.config_path.clone(),
+        config_path: args.envoy.path().to_owned(),
         base_id: chosen_base_id(args),
         drain_time: args.drain_time,
         termination_drain,
@@ -212,11 +213,8 @@ pub(super) fn places(
     binary: Result<PathBuf, String>,
     unit: Option<String>,
 ) -> Places {
-    let mut watched = vec![args.envoy.config_path.clone()];
-    watched.extend(args.envoy.config_overlay.iter().cloned());
-    watched.extend(args.watched.watch.iter().cloned());
     Places {
-        watched,
+        watched: watched(args),
         lock_dir: lock_dir.to_owned(),
         instance: owner(args),
         binary,

@@ -11,15 +11,15 @@ use handover_envoy::EnvoyConfig;
 use handover_envoy::args::EnvoyArgs;
 use handover_envoy::bootstrap::Format;
 use handover_envoy::files::{RunDir, TemporaryRunDir};
-use handover_envoy::template::{self, Renderer, Template};
+use handover_envoy::template::{self, Renderer, Template, TemplateError};
 use handover_envoy::validate::{Verdict, validate, validate_as};
-use handover_files::Hasher;
+use handover_files::{Hasher, replace_durably};
 use handover_netutil::{private_ips, resolve_addr};
 use handover_process::RunAs;
 use handover_runtime::offload::offload;
 use handover_supervisor::control::wire::Configuration;
-use handover_supervisor::operator::Inputs;
-use handover_supervisor::{Files, Read, Source};
+use handover_supervisor::operator::{Applies, Inputs};
+use handover_supervisor::{Files, Keeping, Read, Source};
 use handover_watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
@@ -36,15 +36,18 @@ pub(super) struct ConfigFile {
     overlays: Vec<PathBuf>,
     template: bool,
     node_id: Option<String>,
+    /// What a client has given in place of what is in the file.
+    given: Option<Arc<[u8]>>,
 }
 
 impl ConfigFile {
     pub(super) fn new(file: &run::EnvoyArgs, node: &NodeArgs) -> Self {
         Self {
-            path: file.config_path.clone(),
+            path: file.path().to_owned(),
             overlays: file.config_overlay.clone(),
             template: file.template,
             node_id: node.service_node.clone(),
+            given: None,
         }
     }
 
@@ -55,6 +58,7 @@ impl ConfigFile {
             overlays: Vec::new(),
             template: false,
             node_id: None,
+            given: None,
         }
     }
 
@@ -101,9 +105,13 @@ impl ConfigFile {
             let config = EnvoyConfig::render_merged_by(&renderer, &main, &overlays, &inputs);
             return Ok(config.await?);
         }
-        let (path, overlays) = (self.path.clone(), self.overlays.clone());
+        let file = self.clone();
         beside_the_loop(move |unwanted| {
-            Ok(EnvoyConfig::read_merged_unless(&path, &overlays, unwanted)?)
+            let (path, overlays) = (&file.path, &file.overlays);
+            Ok(match &file.given {
+                Some(text) => EnvoyConfig::merge_unless(path, text.to_vec(), overlays, unwanted)?,
+                None => EnvoyConfig::read_merged_unless(path, overlays, unwanted)?,
+            })
         })
         .await
     }
@@ -125,7 +133,14 @@ impl ConfigFile {
     async fn templates(&self) -> anyhow::Result<Templates> {
         let file = self.clone();
         beside_the_loop(move |_| {
-            let main = Template::read(&file.path)?;
+            let main = match &file.given {
+                Some(text) => {
+                    let text = String::from_utf8(text.to_vec());
+                    let text = text.map_err(|_| TemplateError::NotText(file.path.clone()))?;
+                    Template::new(&file.path, text)
+                }
+                None => Template::read(&file.path)?,
+            };
             let overlays = file.overlays.iter().map(|path| Template::read(path));
             let overlays = overlays.collect::<Result<Vec<_>, _>>()?;
             let inputs = file.inputs(&main, &overlays);
@@ -138,8 +153,18 @@ impl ConfigFile {
         .await
     }
 
-    /// What Envoy says of the file, which has just been read as `config`. What was rendered or merged is
-    /// asked about in a copy.
+    /// The same, with this text in place of the file's. It has a name of its own, so that nobody takes an error
+    /// for one of what is kept.
+    fn with(&self, given: Arc<[u8]>) -> Self {
+        Self {
+            path: PathBuf::from("given-configuration.yaml"),
+            given: Some(given),
+            ..self.clone()
+        }
+    }
+
+    /// What Envoy says of the file, which has just been read as `config`. What was rendered, merged or given by
+    /// a client is asked about in a copy.
     pub(super) async fn verdict(
         &self,
         binary: &Path,
@@ -147,7 +172,7 @@ impl ConfigFile {
         config: &EnvoyConfig,
         run_as: &RunAs,
     ) -> Result<Verdict, Fatal> {
-        if !self.is_derived() && !run_as.changes_user() {
+        if !self.is_derived() && self.given.is_none() && !run_as.changes_user() {
             return Ok(validate(binary, args, &self.path).await);
         }
         let made = TemporaryRunDir::create(&tempfile::env::temp_dir())
@@ -255,6 +280,38 @@ pub(super) struct ConfigSource {
     first: Arc<OnceLock<Arc<EnvoyConfig>>>,
     /// The Envoy binary, if its replacement leads to the next epoch.
     programs: Vec<PathBuf>,
+    /// What is needed for what clients give, if they do.
+    given: Option<Arc<Given>>,
+}
+
+/// What is needed for a configuration that a client gives.
+pub(super) struct Given {
+    /// The file where it is kept.
+    pub(super) kept: PathBuf,
+    /// What judges it.
+    pub(super) binary: PathBuf,
+    pub(super) args: EnvoyArgs,
+    pub(super) run_as: RunAs,
+}
+
+impl Given {
+    /// Whether one is kept. What cannot be looked at is, and its read tells why it cannot be used.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.try_exists().unwrap_or(true)
+    }
+
+    /// Keeps a configuration in place of the one before. Only our own user can read it.
+    fn keep(&self, text: &[u8]) -> anyhow::Result<()> {
+        if std::fs::read(&self.kept).is_ok_and(|kept| kept == text) {
+            return Ok(());
+        }
+        let (dir, name) = (self.kept.parent(), self.kept.file_name());
+        let dir = dir.context("the state directory has no name")?;
+        let name = name.and_then(|name| name.to_str());
+        let name = name.context("what is kept has no name")?;
+        replace_durably(dir, name, &[text])
+            .with_context(|| format!("cannot write {}", self.kept.display()))
+    }
 }
 
 impl ConfigSource {
@@ -270,12 +327,19 @@ impl ConfigSource {
             stand_in,
             first: Arc::default(),
             programs: Vec::new(),
+            given: None,
         }
     }
 
     /// Where the first configuration will be that is read.
     pub(super) fn first(&self) -> Arc<OnceLock<Arc<EnvoyConfig>>> {
         Arc::clone(&self.first)
+    }
+
+    /// Lets clients give the configuration.
+    pub(super) fn with_clients(mut self, given: Option<Given>) -> Self {
+        self.given = given.map(Arc::new);
+        self
     }
 
     /// Lets the replacement of these program files lead to another configuration.
@@ -299,6 +363,51 @@ impl Source for ConfigSource {
             let config = Arc::new(config.map_err(anyhow::Error::into_boxed_dyn_error)?);
             first.get_or_init(|| Arc::clone(&config));
             Ok(config)
+        })
+    }
+
+    fn applies(&self) -> Applies {
+        match &self.given {
+            Some(given) => Applies::FromClients {
+                kept: given.is_kept(),
+            },
+            None => Applies::Never,
+        }
+    }
+
+    fn read_given(&self, text: Arc<[u8]>, _files: &Files) -> Read<Arc<EnvoyConfig>> {
+        let Some(given) = self.given.clone() else {
+            return Box::pin(async { Err("no configuration is taken from clients".into()) });
+        };
+        let (file, first) = (self.file.with(text), Arc::clone(&self.first));
+        Box::pin(async move {
+            let config = file.read().await;
+            let config = config.map_err(anyhow::Error::into_boxed_dyn_error)?;
+            let Given {
+                binary,
+                args,
+                run_as,
+                ..
+            } = &*given;
+            let verdict = file.verdict(binary, args, &config, run_as).await;
+            match verdict.map_err(|fatal| fatal.to_string())? {
+                Verdict::Rejected { message } => return Err(message.into()),
+                // Without a verdict the start itself will tell.
+                Verdict::Valid | Verdict::CouldNotRun(_) => {}
+            }
+            let config = Arc::new(config);
+            first.get_or_init(|| Arc::clone(&config));
+            Ok(config)
+        })
+    }
+
+    fn keep(&self, text: Arc<[u8]>) -> Keeping {
+        let Some(given) = self.given.clone() else {
+            return Box::pin(async { Err("no configuration is kept".into()) });
+        };
+        Box::pin(async move {
+            let kept = beside_the_loop(move |_| given.keep(&text)).await;
+            kept.map_err(anyhow::Error::into_boxed_dyn_error)
         })
     }
 

@@ -15,10 +15,13 @@ use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Logging;
 
 /// Prints the command line of epoch 0. Neither the configuration nor an Envoy is touched.
-pub(super) async fn run(args: RunArgs) -> Result<ExitCode, Fatal> {
+pub(super) async fn run(mut args: RunArgs) -> Result<ExitCode, Fatal> {
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;
     let line = match judge(&args) {
-        Ok(()) => command_line(args).await,
+        Ok(()) => {
+            args.look_for_kept();
+            command_line(args).await
+        }
         Err(error) => Err(error),
     };
     Ok(logging.finish(line.and_then(|line| {

@@ -13,6 +13,7 @@ use handover_envoy::last_good::LastKnownGood;
 use handover_envoy::report::{CrashReports, TerminationError, termination_message};
 use handover_envoy::validate::Verdict;
 use handover_envoy::{Envoy, EnvoyBuilder, EnvoyConfig, HungAction, StopOptions, Watchdog};
+use handover_files::PrivateDir;
 use handover_process::{OutputSink, RunAs};
 use handover_supervisor::control::Directory;
 use handover_supervisor::operator::OnTerminate;
@@ -21,12 +22,13 @@ use handover_supervisor::{ServiceManager, Signals, Supervisor};
 use super::doctor;
 use super::envoy_args::node_options;
 use super::envoy_binary;
-use super::envoy_config::{ConfigFile, ConfigSource};
+use super::envoy_config::{ConfigFile, ConfigSource, Given};
 use super::order::Order;
 use super::run_as;
 use super::status_address;
 use super::verify;
-use crate::cli::run::{Fallback, Group, OnHung, RunArgs, WaitForResources};
+use crate::cli::control::SocketPath;
+use crate::cli::run::{ConfigFrom, Fallback, Group, OnHung, RunArgs, WaitForResources};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
@@ -104,7 +106,7 @@ struct Prepared {
 /// Waits for what the node has to tell, and for a verdict on the configuration where there is
 /// another one to fall back to.
 async fn prepare(
-    args: RunArgs,
+    mut args: RunArgs,
     output: Arc<dyn OutputSink>,
     manager: Option<ServiceManager>,
 ) -> Result<Prepared, Fatal> {
@@ -124,8 +126,18 @@ async fn prepare(
     let binary = envoy_binary(&args.envoy.envoy_path)?;
     let arguments = arguments(&args).await;
     let checked = EnvoyArgs::new(arguments.clone()).or_exit(ExitCode::USAGE)?;
+    if args.config_from == ConfigFrom::Socket
+        && let Some(dir) = in_state_dir(&args, PrivateDir::create)?
+    {
+        // Others can neither read nor replace what is kept there.
+        args.keep_in(dir.path());
+    }
     let directory = lock_dir(&args);
     let instance = Instance::open(&args.control, &directory)?;
+    if args.config_from == ConfigFrom::Socket && instance.socket.is_none() {
+        let problem = "there is no control socket to take a configuration from; choose its place with --socket";
+        return Err(Fatal::new(ExitCode::UNAVAILABLE, anyhow::anyhow!(problem)));
+    }
     let status_server = status_address::listen(&args.status_server).await?;
     let recorder = args.recorded.recorder(args.state_dir.as_deref());
     let output = match &recorder {
@@ -143,9 +155,7 @@ async fn prepare(
         .or_exit(ExitCode::OS)?;
     let lock_dir = locks.path().to_owned();
     let policy = args.policy.policy(Some(limit));
-    let mut watched = vec![args.envoy.config_path.clone()];
-    watched.extend(args.envoy.config_overlay.iter().cloned());
-    watched.extend(args.watched.watch.iter().cloned());
+    let watched = watched(&args);
     let rescan = args.watched.rescan_interval.0;
     let file = ConfigFile::new(&args.envoy, &args.node);
     let fallback = args.fallback;
@@ -157,7 +167,15 @@ async fn prepare(
         true => vec![binary.clone()],
         false => Vec::new(),
     };
+    let given = (args.config_from == ConfigFrom::Socket).then(|| Given {
+        kept: file.path().to_owned(),
+        binary: binary.clone(),
+        args: checked.clone(),
+        run_as: run_as.clone(),
+    });
     let stand_in = match (fallback, &last_good) {
+        // Nobody has given a configuration yet, so there is nothing to stand in for.
+        _ if given.as_ref().is_some_and(|given| !given.is_kept()) => None,
         // Without a store it was refused before.
         (Fallback::Nothing, _) | (Fallback::LastKnownGood, None) => None,
         (Fallback::LastKnownGood, Some(store)) => {
@@ -180,7 +198,9 @@ async fn prepare(
         "Envoy has the base id {}",
         envoy.base_id()
     );
-    let source = ConfigSource::new(file, stand_in).with_programs(programs);
+    let source = ConfigSource::new(file, stand_in)
+        .with_programs(programs)
+        .with_clients(given);
     let first = source.first();
     let supervisor = Supervisor::builder(Arc::new(envoy), source)
         .policy(policy)
@@ -211,6 +231,7 @@ pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
     verify::judge(&args.policy.probation, args.max_error_rise.is_some())?;
     base_id(args)?;
     run_as::judge(&args.run_as)?;
+    judge_config_from(args)?;
     if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
         return Err(Fatal::usage(
             "--fallback last-known-good needs --state-dir, where that configuration is kept",
@@ -223,6 +244,38 @@ pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a place for the configuration that does not go with where it comes from.
+fn judge_config_from(args: &RunArgs) -> Result<(), Fatal> {
+    let is_named = args.envoy.config_path.is_some();
+    let problem = match args.config_from {
+        ConfigFrom::File if !is_named => {
+            "--config-path FILE is missing; or let `handover apply` give the configuration, with --config-from \
+             socket"
+        }
+        ConfigFrom::Socket if is_named => {
+            "--config-path goes with --config-from file only: `handover apply` gives the configuration"
+        }
+        ConfigFrom::Socket if args.state_dir.is_none() => {
+            "--config-from socket needs --state-dir, where the configuration is kept"
+        }
+        ConfigFrom::Socket if args.control.socket == Some(SocketPath::None) => {
+            "--config-from socket needs a control socket, and --socket is none"
+        }
+        ConfigFrom::File | ConfigFrom::Socket => return Ok(()),
+    };
+    Err(Fatal::usage(problem))
+}
+
+/// The files whose changes lead to the next epoch. What clients give is told by them.
+pub(super) fn watched(args: &RunArgs) -> Vec<PathBuf> {
+    let path = match args.config_from {
+        ConfigFrom::File => Some(args.envoy.path().to_owned()),
+        ConfigFrom::Socket => None,
+    };
+    let others = args.envoy.config_overlay.iter().chain(&args.watched.watch);
+    path.into_iter().chain(others.cloned()).collect()
 }
 
 /// The directory for the configurations of the epochs, and its guard where it is made for this run.
@@ -262,8 +315,8 @@ pub(super) fn base_id(args: &RunArgs) -> Result<BaseIdChoice, Fatal> {
 /// How others are told about this agent, and how it knows itself again after it was killed: with the
 /// full path, so that no two that can run at once have one name.
 pub(super) fn owner(args: &RunArgs) -> String {
-    let path = &args.envoy.config_path;
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let path = args.envoy.path();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     format!("handover run {}", absolute.display())
 }
 

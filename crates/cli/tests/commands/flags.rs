@@ -325,7 +325,13 @@ fn each_command_finds_an_instance_by_its_name_its_socket_and_its_directory() {
             running.stderr.wait_for_nth(nth + 1, &asked);
         }
     }
+    let file = dir.join("envoy.yaml");
+    let apply = ["apply", file.to_str().unwrap()];
     for target in targets {
+        let refused = ask(&apply, target);
+        assert_eq!(refused.status.code(), Some(69), "{refused:?}");
+        let why = "takes no configuration from clients";
+        assert!(stderr(&refused).contains(why), "{refused:?}");
         let status = ask(&["status", "--json"], target);
         assert!(stdout(&status).contains("\"name\": \"web\""), "{status:?}");
         let who = ask(&["who", "--json"], target);

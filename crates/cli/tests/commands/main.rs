@@ -9,6 +9,7 @@
 )]
 
 mod addresses;
+mod apply;
 mod client;
 mod compat;
 mod control;

@@ -121,6 +121,21 @@ impl EnvoyConfig {
             path: path.to_owned(),
             source,
         })?;
+        Self::merge_unless(path, content, overlays, cancelled)
+    }
+
+    /// Merges overlays over a configuration with this content, as if it came from the file `path`; otherwise as
+    /// [`read_merged_unless`](Self::read_merged_unless).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`]; [`ConfigError::Overlay`] names the overlay.
+    pub fn merge_unless(
+        path: &Path,
+        content: Vec<u8>,
+        overlays: &[PathBuf],
+        cancelled: &AtomicBool,
+    ) -> Result<Self, ConfigError> {
         let format = Format::of(path);
         if overlays.is_empty() {
             return Self::parse_unless(path, content, format, cancelled);

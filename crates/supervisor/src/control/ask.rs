@@ -1,12 +1,14 @@
 //! What is asked of the supervisor over the socket, and the way to it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::{
-    Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest, Until, WaitRequest, WhoRequest,
+    ApplyRequest, Code, DrainRequest, Refusal, ReloadRequest, Reply, StopRequest, Until,
+    WaitRequest, WhoRequest,
 };
 use crate::operator::{Condition, Next, Request, Wait};
 
@@ -15,6 +17,7 @@ use crate::operator::{Condition, Next, Request, Wait};
 pub(crate) enum Ask {
     Status,
     Reload(ReloadRequest),
+    Apply(ApplyRequest),
     Drain(DrainRequest),
     Undrain,
     Stop(StopRequest),
@@ -27,6 +30,7 @@ impl Ask {
     pub(super) fn waits(self) -> bool {
         match self {
             Self::Reload(request) => request.wait || request.now,
+            Self::Apply(request) => request.wait,
             Self::Drain(request) => request.wait,
             Self::Stop(request) => request.wait,
             Self::Wait(_) => true,
@@ -55,6 +59,10 @@ impl Ask {
                 wait,
                 through_probation: request.through_probation,
             },
+            Self::Apply(request) => Request::Apply {
+                wait,
+                through_probation: request.through_probation,
+            },
             Self::Drain(_) => Request::Drain { wait },
             Self::Undrain => Request::Undrain,
             Self::Wait(request) => Request::Await {
@@ -76,6 +84,7 @@ impl Ask {
     fn timeout_ms(self) -> (bool, Option<u64>) {
         match self {
             Self::Reload(request) => (request.wait, request.timeout_ms),
+            Self::Apply(request) => (request.wait, request.timeout_ms),
             Self::Drain(request) => (request.wait, request.timeout_ms),
             Self::Stop(request) => (request.wait, request.timeout_ms),
             Self::Wait(request) => (true, request.timeout_ms),
@@ -89,10 +98,17 @@ impl Ask {
             let message = "`timeout_ms` goes with `wait` only";
             return Err(Refusal::new(Code::BadRequest, message));
         }
-        if let Self::Reload(request) = self
-            && request.through_probation
-            && !request.wait
-        {
+        let (wait, through_probation) = match self {
+            Self::Reload(request) => (request.wait, request.through_probation),
+            Self::Apply(request) => (request.wait, request.through_probation),
+            Self::Status
+            | Self::Drain(_)
+            | Self::Undrain
+            | Self::Stop(_)
+            | Self::Who(_)
+            | Self::Wait(_) => (false, false),
+        };
+        if through_probation && !wait {
             let message = "`through_probation` goes with `wait` only";
             return Err(Refusal::new(Code::BadRequest, message));
         }
@@ -122,6 +138,10 @@ impl fmt::Display for Ask {
                     (request.if_changed, "--if-changed"),
                     (request.through_probation, "--through-probation"),
                 ],
+            ),
+            Self::Apply(request) => (
+                "apply",
+                &[(request.through_probation, "--through-probation")],
             ),
             Self::Drain(request) => ("drain", &[(request.wait, "--wait")]),
             Self::Undrain => ("undrain", &[]),
@@ -158,6 +178,8 @@ pub(crate) type Answer = Result<Reply, Refusal>;
 #[derive(Debug)]
 pub(crate) struct PendingAsk {
     pub(crate) ask: Ask,
+    /// The configuration that is given, if one is.
+    pub(crate) text: Option<Arc<[u8]>>,
     /// The process that asks, where the kernel tells.
     pub(crate) pid: Option<i32>,
     /// Where the answer goes. It is closed when nobody waits for it any more.
@@ -169,10 +191,15 @@ pub(crate) struct PendingAsk {
 pub(super) struct Supervisor(pub(super) mpsc::Sender<PendingAsk>);
 
 impl Supervisor {
-    pub(super) async fn ask(&self, ask: Ask, pid: Option<i32>) -> Answer {
+    pub(super) async fn ask(&self, ask: Ask, text: Option<Arc<[u8]>>, pid: Option<i32>) -> Answer {
         let (answer, answered) = oneshot::channel();
         let ended = || Refusal::new(Code::Ending, "the supervisor has ended");
-        let asked = PendingAsk { ask, pid, answer };
+        let asked = PendingAsk {
+            ask,
+            text,
+            pid,
+            answer,
+        };
         self.0.send(asked).await.map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::address::Reachable;
-use super::wire::{Failed, MAX_ANSWER, Refusal};
+use super::wire::{ApplyRequest, Failed, MAX_ANSWER, Refusal};
 use crate::source::BoxError;
 
 /// How long an answer may take that nothing is waited for, and how much longer than asked for any
@@ -140,10 +140,31 @@ impl<'a> Client<'a> {
         self.ask(Method::POST, path, body.into(), takes).await
     }
 
+    /// Gives a configuration, whose answer may take as long as `takes`. Ten seconds are added to that for the
+    /// way there and back.
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes that can be believed and understood.
+    ///
+    /// # Cancel safety
+    ///
+    /// The instance may have the configuration when the future is dropped, and then runs it all the same.
+    pub async fn apply(
+        &self,
+        request: &ApplyRequest,
+        configuration: Vec<u8>,
+        takes: Duration,
+    ) -> Result<Answered, ClientError> {
+        let target = request.target();
+        self.ask(Method::PUT, &target, configuration.into(), takes)
+            .await
+    }
+
     async fn ask(
         &self,
         method: Method,
-        path: &'static str,
+        path: &str,
         body: Bytes,
         takes: Duration,
     ) -> Result<Answered, ClientError> {

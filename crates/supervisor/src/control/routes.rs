@@ -1,6 +1,7 @@
 //! From a request to a question, and from its answer to a response.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -11,11 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ask::{Answer, Ask};
-use super::wire::{self, API, Code, EventsRequest, Failed, Refusal, UndrainRequest};
+use super::wire::{self, API, ApplyRequest, Code, EventsRequest, Failed, Refusal, UndrainRequest};
 use crate::metrics::{Exposition, Format};
 
 /// What can be asked, for those who ask for something else.
-const PATHS: [(&str, Method); 9] = [
+const PATHS: [(&str, Method); 10] = [
     (wire::STATUS, Method::GET),
     (wire::METRICS, Method::GET),
     (wire::RELOAD, Method::POST),
@@ -25,6 +26,7 @@ const PATHS: [(&str, Method); 9] = [
     (wire::WHO, Method::POST),
     (wire::WAIT, Method::POST),
     (wire::EVENTS, Method::POST),
+    (wire::CONFIG, Method::PUT),
 ];
 
 /// What a request asks for.
@@ -32,6 +34,8 @@ const PATHS: [(&str, Method); 9] = [
 pub(super) enum Wanted {
     /// An answer of the supervisor.
     Ask(Ask),
+    /// That the supervisor runs this configuration.
+    Apply(Ask, Arc<[u8]>),
     /// The metrics, which are there without it.
     Metrics(Format),
     /// What has happened, which is there without it as well.
@@ -54,7 +58,20 @@ where
     }
     let accept = request.headers().get(ACCEPT);
     let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
-    let body = body(request.into_body()).await?;
+    let limit = match *path {
+        wire::CONFIG => wire::MAX_CONFIGURATION,
+        _ => wire::MAX_REQUEST,
+    };
+    if *path == wire::CONFIG {
+        let ask = Ask::Apply(ApplyRequest::from_query(request.uri().query())?).check()?;
+        let text = body(request.into_body(), limit).await?;
+        if text.trim_ascii().is_empty() {
+            let message = "the body is the configuration, and it is empty";
+            return Err(Refusal::new(Code::BadRequest, message));
+        }
+        return Ok(Wanted::Apply(ask, Arc::from(&*text)));
+    }
+    let body = body(request.into_body(), limit).await?;
     let ask = match *path {
         wire::METRICS => return Ok(Wanted::Metrics(format)),
         wire::STATUS => Ask::Status,
@@ -99,17 +116,22 @@ fn unknown(path: &str) -> Refusal {
     }
 }
 
-async fn body<B>(body: B) -> Result<Bytes, Refusal>
+/// Reads a body of at most so many bytes. One that is announced to be larger is not read.
+async fn body<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    match Limited::new(body, wire::MAX_REQUEST).collect().await {
+    let too_large = || {
+        let message = format!("the body of this request has at most {limit} bytes");
+        Refusal::new(Code::TooLarge, message)
+    };
+    if usize::try_from(body.size_hint().lower()).map_or(true, |size| size > limit) {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            Code::TooLarge,
-            format!("a request has at most {} bytes", wire::MAX_REQUEST),
-        )),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(Refusal::new(
             Code::BadRequest,
             format!("the body cannot be read: {error}"),
@@ -176,6 +198,7 @@ pub(super) fn respond_with(answer: Result<&impl Serialize, &Refusal>) -> Respons
         let asked = paths.find(|(path, _)| refusal.message.starts_with(path));
         let allowed = match asked {
             Some((_, method)) if *method == Method::GET => "GET",
+            Some((_, method)) if *method == Method::PUT => "PUT",
             _ => "POST",
         };
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
@@ -256,7 +279,7 @@ mod tests {
     async fn each_path_is_asked_by_its_method() {
         let mut lines = Vec::new();
         for (path, _) in PATHS {
-            for method in ["GET", "POST"] {
+            for method in ["GET", "POST", "PUT"] {
                 lines.push(asked(method, path, "").await);
             }
         }
@@ -264,24 +287,89 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @r#"
         GET /v1/status: Status
         POST /v1/status: MethodNotAllowed, allowed: Some("GET")
+        PUT /v1/status: MethodNotAllowed, allowed: Some("GET")
         GET /v1/metrics: Metrics(OpenMetrics)
         POST /v1/metrics: MethodNotAllowed, allowed: Some("GET")
+        PUT /v1/metrics: MethodNotAllowed, allowed: Some("GET")
         GET /v1/reload: MethodNotAllowed, allowed: Some("POST")
         POST /v1/reload: Reload(ReloadRequest { wait: false, now: false, cold: false, if_changed: false, through_probation: false, timeout_ms: None })
+        PUT /v1/reload: MethodNotAllowed, allowed: Some("POST")
         GET /v1/drain: MethodNotAllowed, allowed: Some("POST")
         POST /v1/drain: Drain(DrainRequest { wait: false, timeout_ms: None })
+        PUT /v1/drain: MethodNotAllowed, allowed: Some("POST")
         GET /v1/undrain: MethodNotAllowed, allowed: Some("POST")
         POST /v1/undrain: Undrain
+        PUT /v1/undrain: MethodNotAllowed, allowed: Some("POST")
         GET /v1/stop: MethodNotAllowed, allowed: Some("POST")
         POST /v1/stop: Stop(StopRequest { now: false, wait: false, timeout_ms: None })
+        PUT /v1/stop: MethodNotAllowed, allowed: Some("POST")
         GET /v1/who: MethodNotAllowed, allowed: Some("POST")
         POST /v1/who: Who(WhoRequest { epoch: None, sort: Age, limit: None, end: None })
+        PUT /v1/who: MethodNotAllowed, allowed: Some("POST")
         GET /v1/wait: MethodNotAllowed, allowed: Some("POST")
         POST /v1/wait: Wait(WaitRequest { until: Ready, timeout_ms: None })
+        PUT /v1/wait: MethodNotAllowed, allowed: Some("POST")
         GET /v1/events: MethodNotAllowed, allowed: Some("POST")
         POST /v1/events: Events(EventsRequest { after: None, wait: false, timeout_ms: None })
+        PUT /v1/events: MethodNotAllowed, allowed: Some("POST")
+        GET /v1/config: MethodNotAllowed, allowed: Some("PUT")
+        POST /v1/config: MethodNotAllowed, allowed: Some("PUT")
+        PUT /v1/config: BadRequest, allowed: None
         GET /v1/nothing: NotFound, allowed: None
         "#);
+    }
+
+    #[tokio::test]
+    async fn a_configuration_is_the_body_and_the_rest_is_in_the_query() {
+        let target = format!("{}?wait=true&timeout_ms=5", wire::CONFIG);
+        let asked_for = |target: &str, body: &str| {
+            let request = Request::builder().method("PUT").uri(target);
+            let request = request.body(Full::new(Bytes::from(body.to_owned())));
+            read(request.unwrap())
+        };
+        let Ok(Wanted::Apply(ask, text)) = asked_for(&target, "admin: {}\n").await else {
+            panic!("it is not understood");
+        };
+        assert_eq!(&*text, b"admin: {}\n");
+        assert_eq!(ask.to_string(), "apply");
+        for (query, body) in [
+            ("", " \n"),
+            ("?through_probation=true", "a"),
+            ("?timeout_ms=1", "a"),
+            ("?wiat=true", "a"),
+        ] {
+            let refused = asked_for(&format!("{}{query}", wire::CONFIG), body).await;
+            assert_eq!(refused.unwrap_err().code, Code::BadRequest, "{query}");
+        }
+    }
+
+    /// A body that says how large it is. Nobody may read it.
+    struct Announced(u64);
+
+    impl Body for Announced {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            panic!("it is read");
+        }
+
+        fn size_hint(&self) -> hyper::body::SizeHint {
+            hyper::body::SizeHint::with_exact(self.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_is_announced_to_be_too_large_is_not_read() {
+        let size = u64::try_from(wire::MAX_CONFIGURATION).unwrap() + 1;
+        let request = Request::builder().method("PUT").uri(wire::CONFIG);
+        let refused = read(request.body(Announced(size)).unwrap()).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal.code, Code::TooLarge);
+        assert!(refusal.message.contains("67108864 bytes"), "{refusal:?}");
     }
 
     #[tokio::test]
@@ -291,7 +379,7 @@ mod tests {
         assert!(fits.contains(": Stop("), "{fits}");
         let refused = asked("POST", wire::STOP, full + " ").await;
         assert!(refused.contains(": TooLarge,"), "{refused}");
-        let refusal = body(BreaksOff).await.unwrap_err();
+        let refusal = body(BreaksOff, wire::MAX_REQUEST).await.unwrap_err();
         assert_eq!(refusal.code, Code::BadRequest);
     }
 

@@ -4,7 +4,7 @@
 //! ten seconds to read it. Where all places are taken, or no descriptor is left, the client that has
 //! let the supervisor wait for longest makes room for the next one: see [`connections`](super::connections). At
 //! most sixteen answers are made at once. A question whose answer may take long gives its place to
-//! others while it waits. Without a client nothing here wakes up.
+//! others while it waits. A configuration may take a minute to be sent, and two are received at once. Without a client nothing here wakes up.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use super::ask::{PendingAsk, Supervisor};
 use super::connections::{Connection, Dismissed, Owes};
 use super::routes::{Wanted, exposition, read, respond, respond_with};
 use super::socket::Socket;
-use super::wire::{Code, EventsRequest, Refusal};
+use super::wire::{self, Code, EventsRequest, Refusal};
 use crate::events::Events;
 use crate::metrics::Scrape;
 
@@ -37,6 +37,10 @@ const ANSWERS: usize = 16;
 const WAITING: usize = 64;
 /// How long a client may take to ask, and how long to read the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to give a configuration.
+const GIVING: Duration = Duration::from_secs(60);
+/// How many configurations are received at once: each may take its size in memory.
+const RECEIVED: usize = 2;
 /// How long the last answers may take when everything ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Of how many users it is remembered that they were told of.
@@ -66,6 +70,7 @@ impl Control {
             events,
             answers: Semaphore::new(ANSWERS),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            receiving: Semaphore::new(RECEIVED),
             strangers: Mutex::default(),
         });
         let (close, closed) = oneshot::channel();
@@ -116,6 +121,7 @@ struct Server {
     events: Events,
     answers: Semaphore,
     waiting: Arc<Semaphore>,
+    receiving: Semaphore,
     /// The users who were refused.
     strangers: Mutex<BTreeSet<u32>>,
 }
@@ -171,7 +177,22 @@ impl Server {
         if let Err(refusal) = self.admit(peer) {
             return respond(&Err(refusal));
         }
-        let wanted = match read(request).await {
+        let receiving = match request.uri().path() {
+            wire::CONFIG => match self.receiving.try_acquire() {
+                Ok(receiving) => {
+                    turn.send_replace(Some(Instant::now() + GIVING));
+                    Some(receiving)
+                }
+                Err(_) => {
+                    let message = format!("{RECEIVED} other configurations are being received");
+                    return respond(&Err(Refusal::new(Code::Busy, message)));
+                }
+            },
+            _ => None,
+        };
+        let wanted = read(request).await;
+        drop(receiving);
+        let wanted = match wanted {
             Ok(Wanted::Metrics(format)) => return exposition(self.scrape.text(format)),
             Ok(wanted) => wanted,
             Err(refusal) => return respond(&Err(refusal)),
@@ -179,7 +200,7 @@ impl Server {
         turn.send_replace(None);
         entry.owes(Owes::Nothing);
         let waits = match &wanted {
-            Wanted::Ask(ask) => ask.waits(),
+            Wanted::Ask(ask) | Wanted::Apply(ask, _) => ask.waits(),
             Wanted::Events(request) => request.wait,
             Wanted::Metrics(_) => false,
         };
@@ -197,7 +218,10 @@ impl Server {
             None
         };
         let response = match wanted {
-            Wanted::Ask(ask) => respond(&self.supervisor.ask(ask, peer.pid).await),
+            Wanted::Ask(ask) => respond(&self.supervisor.ask(ask, None, peer.pid).await),
+            Wanted::Apply(ask, text) => {
+                respond(&self.supervisor.ask(ask, Some(text), peer.pid).await)
+            }
             Wanted::Events(request) => respond_with(Ok(&self.events_after(&request).await)),
             Wanted::Metrics(format) => exposition(self.scrape.text(format)),
         };
@@ -205,7 +229,7 @@ impl Server {
         response
     }
 
-    async fn events_after(&self, request: &EventsRequest) -> super::wire::Events {
+    async fn events_after(&self, request: &EventsRequest) -> wire::Events {
         let wait = match (request.wait, request.timeout_ms) {
             (false, _) => Duration::ZERO,
             (true, None) => Duration::MAX,

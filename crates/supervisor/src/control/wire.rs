@@ -2,6 +2,7 @@
 //!
 //! A later handover may add fields and error codes; what is here keeps its name and its meaning.
 
+mod apply;
 mod events;
 mod history;
 mod wait;
@@ -9,6 +10,7 @@ mod who;
 
 use serde::{Deserialize, Serialize};
 
+pub use apply::{Applied, ApplyRequest, ApplyResult};
 pub use events::{Event, Events, EventsRequest};
 pub use history::{EndResult, EpochEnd, EpochHistory, Stage, StageSince, Verdict};
 pub use wait::{Until, WaitRequest, WaitResult, Waited};
@@ -42,7 +44,12 @@ pub const WAIT: &str = "/v1/wait";
 /// Takes an [`EventsRequest`], by `POST`.
 pub const EVENTS: &str = "/v1/events";
 
-/// The largest body of a request, in bytes.
+/// Takes a configuration, by `PUT`. An [`ApplyRequest`] is its query.
+pub const CONFIG: &str = "/v1/config";
+
+/// The largest configuration that is taken, in bytes.
+pub const MAX_CONFIGURATION: usize = 64 << 20;
+/// The largest body of any other request, in bytes.
 pub const MAX_REQUEST: usize = 4 << 10;
 /// The largest answer that a client reads, in bytes.
 pub const MAX_ANSWER: usize = 2 << 20;
@@ -371,6 +378,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// To `reload`.
     Reloaded(Reloaded),
+    /// To `apply`.
+    Applied(Applied),
     /// To `drain` and `undrain`.
     Drained(Drained),
     /// To `stop`.

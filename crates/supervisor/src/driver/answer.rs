@@ -9,8 +9,8 @@ use tracing::warn;
 use super::status::{Known, held_in_words, status};
 use super::{Done, Driver, who};
 use crate::control::wire::{
-    self, API, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded, Reply, State, Stopped,
-    Until, WaitResult, Waited, WhoRequest,
+    self, API, Applied, ApplyResult, Code, DrainResult, Drained, Refusal, ReloadResult, Reloaded,
+    Reply, State, Stopped, Until, WaitResult, Waited, WhoRequest,
 };
 use crate::control::{Answer, Ask, PendingAsk};
 use crate::operator::{self, AskId, Condition, Overview, Progress, Report, Verdict, WaitedFor};
@@ -43,6 +43,7 @@ where
                     Ask::Who(request) => request,
                     Ask::Status
                     | Ask::Reload(_)
+                    | Ask::Apply(_)
                     | Ask::Drain(_)
                     | Ask::Undrain
                     | Ask::Wait(_)
@@ -71,6 +72,32 @@ where
                 });
                 return;
             }
+            Ok(operator::Reply::Reloaded { progress, .. })
+                if matches!(asked.ask, Ask::Apply(_)) =>
+            {
+                Ok(Reply::Applied(Applied {
+                    api: API,
+                    result: match progress {
+                        Progress::Unchanged => ApplyResult::Unchanged,
+                        Progress::Asked | Progress::Live(_) => ApplyResult::Asked,
+                    },
+                    epoch: None,
+                    kept: None,
+                }))
+            }
+            Ok(operator::Reply::Applied {
+                epoch,
+                started,
+                kept,
+            }) => Ok(Reply::Applied(Applied {
+                api: API,
+                result: match started {
+                    true => ApplyResult::Live,
+                    false => ApplyResult::Unchanged,
+                },
+                epoch: Some(epoch.number()),
+                kept: Some(kept),
+            })),
             Ok(operator::Reply::Reloaded {
                 progress,
                 changed,
@@ -143,6 +170,7 @@ where
             ),
             problem: overview.problem,
             awaited: overview.awaited,
+            awaits_configuration: overview.awaits_configuration,
             ready: overview.ready,
             current: overview.current,
             listening: overview.listening,
@@ -177,6 +205,25 @@ where
                 "everything is ending: a stop that has begun is not taken back",
             ),
             Why::Ending => Refusal::new(Code::Ending, refusal.to_string()),
+            Why::NotTaken => Refusal::new(
+                Code::NotSupported,
+                format!(
+                    "this instance runs {} and takes no configuration from clients: change its files, or \
+                     start `handover run` with --config-from socket",
+                    self.source_name
+                ),
+            ),
+            Why::NotKept(ref report) => {
+                let message =
+                    format!("{refusal}; a restart would run the one that was kept before");
+                with_lines(
+                    Code::Failed,
+                    Report {
+                        message,
+                        ..report.clone()
+                    },
+                )
+            }
             Why::NotRead(report) => {
                 let serves = self.operator.overview().desired.is_some();
                 let prefix = if serves {
@@ -205,11 +252,15 @@ where
                 let limit = humantime::format_duration(limit);
                 let late = |message| Refusal::new(Code::TimedOut, message);
                 match waited_for {
+                    WaitedFor::Read if matches!(ask, Ask::Apply(_)) => late(format!(
+                        "the configuration was not validated within {limit}"
+                    )),
                     WaitedFor::Read => late(format!("the files were not read within {limit}")),
                     WaitedFor::Live => not_live_yet(&limit.to_string(), &self.status.borrow()),
                     WaitedFor::Probation => late(format!(
                         "live, and still on probation after {limit}: the wait has taken too long for it"
                     )),
+                    WaitedFor::Keep => late(format!("live, but not kept within {limit}")),
                     WaitedFor::Proxy => late(format!("the proxy has not answered within {limit}")),
                     WaitedFor::Look => late(format!("the processes were not seen within {limit}")),
                     WaitedFor::Clients => {

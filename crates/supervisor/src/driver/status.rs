@@ -15,6 +15,8 @@ pub(super) struct Known {
     pub(super) problem: Option<String>,
     /// What is missing of the files that are awaited, while they are.
     pub(super) awaited: Option<Vec<String>>,
+    /// Whether nothing is started because no client has given a configuration.
+    pub(super) awaits_configuration: bool,
     /// Whether an epoch serves, as the operator has seen.
     pub(super) ready: bool,
     /// Whether what serves is what the files ask for, as the operator has decided.
@@ -79,6 +81,7 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
         drained: facts.drained,
         held: match &known.awaited {
             Some(missing) => Some(awaited_in_words(missing)),
+            None if known.awaits_configuration => Some(NO_CONFIGURATION.to_owned()),
             None => status.held.map(|held| held_in_words(held, status)),
         },
         awaited: known.awaited,
@@ -107,6 +110,9 @@ pub(super) fn status(known: Known, status: &Status, mut facts: Facts) -> wire::S
 /// Why what is live is not ready.
 const NOBODY_LISTENS: &str =
     "no epoch has a listening socket beside its admin endpoint, so no client can connect";
+
+/// Why nothing is started before a client has given a configuration.
+const NO_CONFIGURATION: &str = "a configuration is awaited; give one with `handover apply`";
 
 fn awaited_in_words(missing: &[String]) -> String {
     match missing {
@@ -226,6 +232,7 @@ mod tests {
             desired: config("envoy.yaml".to_owned()),
             problem: None,
             awaited: None,
+            awaits_configuration: false,
             ready: true,
             current: true,
             listening: Some(true),

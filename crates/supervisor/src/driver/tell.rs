@@ -6,14 +6,14 @@ use handover_core::{Epoch, Urgency};
 use tracing::{debug, error, info, warn};
 
 use crate::control::{Ask, PendingAsk};
-use crate::operator::{Again, Call, EndedBy, Event, JobDone, Reception};
+use crate::operator::{Again, Call, EndedBy, Event, JobDone, Reception, Report};
 
 pub(super) fn asked(asked: &PendingAsk) {
     let (ask, pid) = (asked.ask, asked.pid.unwrap_or_default());
     let changes_nothing = match ask {
         Ask::Status | Ask::Wait(_) => true,
         Ask::Who(request) => request.end.is_none(),
-        Ask::Reload(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => false,
+        Ask::Reload(_) | Ask::Apply(_) | Ask::Drain(_) | Ask::Undrain | Ask::Stop(_) => false,
     };
     if changes_nothing {
         debug!(pid, "process {pid} asks at the control socket: {ask}");
@@ -43,6 +43,10 @@ pub(super) fn released(epoch: Epoch) {
         epoch = epoch.number(),
         "epoch {epoch} is released on request: the next start does not wait for it"
     );
+}
+
+pub(super) fn not_kept(why: &Report) {
+    warn!("the configuration that a client has given is live, and cannot be kept: {why}");
 }
 
 pub(super) fn hooks_are_dropped() {
@@ -81,6 +85,11 @@ pub(super) fn event(event: &Event, name: &str) {
         }
         Event::AwaitsFiles(missing) => warn!("nothing is started yet: {}", missing.join("; ")),
         Event::FilesAreThere => info!("the awaited files are there: reading {name}"),
+        Event::AwaitsConfiguration => {
+            warn!(
+                "nothing is started yet: a configuration is awaited; give one with `handover apply`"
+            );
+        }
         Event::HookFailed { moment, why } => warn!("the hook {moment} has failed: {why}"),
         Event::DrainTooLate => info!("a drain has no effect any more: everything is ending"),
     }

@@ -101,6 +101,8 @@ words! {
     AwaitsFiles => "awaits_files",
     /// The awaited files are there.
     FilesAreThere => "files_are_there",
+    /// Nothing is started, because no client has given a configuration.
+    AwaitsConfiguration => "awaits_configuration",
     /// A drain has no effect, because everything ends.
     DrainTooLate => "drain_too_late",
     /// The verdict is another one.
@@ -290,6 +292,7 @@ pub(super) fn of_operator(event: &Event) -> Told {
         | Event::Unchanged(_)
         | Event::TriesAgain(_)
         | Event::FilesAreThere
+        | Event::AwaitsConfiguration
         | Event::DrainTooLate => None,
     };
     sentence_of_operator(event).with_detail(detail)
@@ -348,6 +351,10 @@ fn sentence_of_operator(event: &Event) -> Told {
         Event::AwaitsFiles(_) => of_all(
             Word::AwaitsFiles,
             "nothing is started before files are there",
+        ),
+        Event::AwaitsConfiguration => of_all(
+            Word::AwaitsConfiguration,
+            "nothing is started: a configuration is awaited",
         ),
         Event::FilesAreThere => of_all(Word::FilesAreThere, "the awaited files are there"),
         Event::DrainTooLate => of_all(Word::DrainTooLate, "a drain has no effect: everything ends"),

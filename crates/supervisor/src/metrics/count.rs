@@ -177,7 +177,8 @@ impl Metrics {
             | operator::Event::ProbeUnknown { .. }
             | operator::Event::DrainTooLate
             | operator::Event::AwaitsFiles(_)
-            | operator::Event::FilesAreThere => {}
+            | operator::Event::FilesAreThere
+            | operator::Event::AwaitsConfiguration => {}
         }
     }
 

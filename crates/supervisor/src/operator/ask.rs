@@ -40,6 +40,13 @@ pub enum Request {
         /// Whether such a wait goes on until the probation of the configuration is over.
         through_probation: bool,
     },
+    /// Run the configuration that the client has given, and keep it. The driver has its text.
+    Apply {
+        /// Whether the answer waits until the configuration is live and kept.
+        wait: Wait,
+        /// Whether such a wait goes on until the probation of the configuration is over.
+        through_probation: bool,
+    },
     /// Make the health checks of the proxy fail, so that clients go elsewhere.
     Drain {
         /// Whether the answer waits until no client is connected.
@@ -144,6 +151,15 @@ pub enum Reply<C> {
         /// The epochs that no longer hold a start, oldest first.
         released: Vec<Released>,
     },
+    /// The configuration that the client has given is live.
+    Applied {
+        /// The epoch that runs with it.
+        epoch: Epoch,
+        /// Whether an epoch was started for it. Otherwise it was desired already.
+        started: bool,
+        /// Whether it is kept. One that is on probation is kept when that is over.
+        kept: bool,
+    },
     /// Health checks fail; the live epoch at that moment, if one was live.
     Draining(Option<Epoch>),
     /// Health checks fail, and no client is connected.
@@ -187,6 +203,9 @@ pub struct Overview<C> {
     /// empty before they were looked at.
     #[serde(default)]
     pub awaited: Option<Vec<String>>,
+    /// Whether nothing is started because no client has given a configuration.
+    #[serde(default)]
+    pub awaits_configuration: bool,
     /// Whether that one stands in for what the files ask for, which could not be used at the start.
     pub stands_in: bool,
     /// Why the last read failed, until a read succeeds.
@@ -226,6 +245,10 @@ pub enum Refusal {
     Replaced,
     /// The epoch with the configuration ended cleanly and is not started again.
     NotRestarted,
+    /// The configuration is in files, and none is taken from clients.
+    NotTaken,
+    /// The configuration is live, but cannot be kept.
+    NotKept(Report),
     /// The proxy did not do it.
     Failed(Report),
     /// Whether clients are connected cannot be seen, and no limit was given; what cannot be seen.
@@ -257,6 +280,13 @@ impl fmt::Display for Refusal {
                 f.write_str("another configuration was asked for before this one was live")
             }
             Self::NotRestarted => f.write_str("the proxy ended cleanly and is not restarted"),
+            Self::NotTaken => f.write_str("no configuration is taken from clients"),
+            Self::NotKept(report) => {
+                write!(
+                    f,
+                    "the configuration is live, but could not be kept: {report}"
+                )
+            }
             Self::ClientsUnknown(_) => {
                 f.write_str("it cannot be seen whether clients are connected")
             }
@@ -278,6 +308,8 @@ pub enum WaitedFor {
     Live,
     /// The configuration was on probation.
     Probation,
+    /// The configuration was live, and not kept yet.
+    Keep,
     /// The proxy had not answered.
     Proxy,
     /// Clients were connected.
@@ -296,6 +328,7 @@ impl fmt::Display for WaitedFor {
             Self::Read => "the files were still being read",
             Self::Live => "the configuration was not live",
             Self::Probation => "the configuration was still on probation",
+            Self::Keep => "the configuration was live and not kept",
             Self::Proxy => "the proxy had not answered",
             Self::Look => "the processes were still being looked at",
             Self::Clients => "clients were still connected",

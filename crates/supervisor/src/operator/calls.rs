@@ -111,6 +111,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Offered { .. }
             | AskState::Change(_)
             | AskState::Probation(_)
+            | AskState::Keep { .. }
             | AskState::Clients(_)
             | AskState::Look(_)
             | AskState::Condition(..)

@@ -41,6 +41,11 @@ pub(super) struct Releasing {
 }
 
 impl Followed {
+    /// Whether the agent had to start an epoch for it.
+    pub(super) fn has_started(&self) -> bool {
+        self.taken_in != Progress::Unchanged
+    }
+
     pub(super) fn reply<C>(&self, progress: Progress) -> Reply<C> {
         Reply::Reloaded {
             progress,
@@ -113,6 +118,7 @@ impl<C: Clone + Eq> Operator<C> {
             }
             AskState::Change(_)
             | AskState::Probation(_)
+            | AskState::Keep { .. }
             | AskState::Read { .. }
             | AskState::Offered { .. }
             | AskState::Call(_)
@@ -129,9 +135,15 @@ impl<C: Clone + Eq> Operator<C> {
         let is_newest = self.change.take_if(|open| open.id == change).is_some();
         if is_newest && matches!(result, Settlement::Live(_)) {
             self.served = self.wanted.as_ref().map(|wanted| wanted.reading.inputs);
+            self.applied_is_live();
         }
         let before = self.asks.len();
-        let goes_on = matches!(result, Settlement::Live(_)) && self.wait_through_probation(change);
+        let mut goes_on =
+            matches!(result, Settlement::Live(_)) && self.wait_through_probation(change);
+        if let Settlement::Live(epoch) = result {
+            let is_ours = |state: &AskState| matches!(state, AskState::Change(followed) if followed.change == change);
+            goes_on |= self.keep_before_the_answer(*epoch, is_ours);
+        }
         self.answer_each(|ask| {
             let AskState::Change(followed) = &ask.state else {
                 return None;
@@ -157,6 +169,9 @@ impl<C: Clone + Eq> Operator<C> {
             })
         });
         self.answer_after_probation();
+        if is_newest && matches!(result, Settlement::GivenUp { .. }) {
+            self.applied_is_given_up();
+        }
         if is_newest || goes_on || self.asks.len() < before {
             Reception::Accepted
         } else {
@@ -203,6 +218,7 @@ impl<C: Clone + Eq> Operator<C> {
                 Standing::Pending(Held::Retry(_) | Held::Interval(_))
             );
         }
+        self.keep_again();
         self.epochs_changed(&before);
         self.trials_changed();
         self.run_hooks_of_epochs(&before);

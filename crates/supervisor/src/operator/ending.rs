@@ -180,6 +180,7 @@ impl<C: Clone + Eq> Operator<C> {
                 | AskState::Offered { .. }
                 | AskState::Change(_)
                 | AskState::Probation(_)
+                | AskState::Keep { .. }
                 | AskState::Call(_)
                 | AskState::Look(_)
                 | AskState::Clients(_) => Err(Refusal::Ending),

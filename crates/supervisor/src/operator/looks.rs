@@ -206,6 +206,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Offered { .. }
             | AskState::Change(_)
             | AskState::Probation(_)
+            | AskState::Keep { .. }
             | AskState::Call(_)
             | AskState::Clients(_)
             | AskState::End => false,
@@ -262,6 +263,7 @@ impl<C: Clone + Eq> Operator<C> {
             | AskState::Offered { .. }
             | AskState::Change(_)
             | AskState::Probation(_)
+            | AskState::Keep { .. }
             | AskState::Call(_)
             | AskState::Clients(_)
             | AskState::Condition(..)

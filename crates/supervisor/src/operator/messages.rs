@@ -130,6 +130,13 @@ pub enum Input<C> {
     FilesFound(Vec<String>),
     /// The job that this instance was started for is done.
     JobDone(JobDone),
+    /// A configuration that a client has given is kept, or cannot be. It answers [`Output::Keep`].
+    Kept {
+        /// The ask that gave it.
+        text: AskId,
+        /// Why it cannot be kept, if so.
+        result: Result<(), Report>,
+    },
     /// A hook has ended.
     HookDone {
         /// Its number, from [`Output::RunHook`].
@@ -153,6 +160,8 @@ pub enum Output<C> {
         read: ReadId,
         /// Whether the files must be looked at first, since a change may not have been reported yet.
         look: bool,
+        /// The ask whose client has given what is read, if that is not kept yet.
+        text: Option<AskId>,
     },
     /// Drop this read. Its result would be ignored.
     CancelRead(ReadId),
@@ -161,6 +170,9 @@ pub enum Output<C> {
     LookForFiles,
     /// Watch these files no longer: a read has succeeded.
     ForgetFiles,
+    /// Keep what the client of this ask has given, in place of what was kept before, and answer with
+    /// [`Input::Kept`]. One is kept at a time.
+    Keep(AskId),
     /// Ask the agent for this configuration, as by [`Input::Desire`](handover_core::Input::Desire).
     Apply {
         /// The number of the change.
@@ -505,6 +517,8 @@ pub enum Summary {
     Starting,
     /// Nothing is started, because files are awaited.
     AwaitingFiles,
+    /// Nothing is started, because no client has given a configuration.
+    AwaitingConfiguration,
     /// The desired configuration serves.
     Serving(Epoch),
     /// Another configuration than the desired one serves.
@@ -522,6 +536,9 @@ impl fmt::Display for Summary {
         match self {
             Self::Starting => f.write_str("nothing serves"),
             Self::AwaitingFiles => f.write_str("nothing serves yet: files are awaited"),
+            Self::AwaitingConfiguration => {
+                f.write_str("nothing serves yet: a configuration is awaited")
+            }
             Self::Serving(epoch) => write!(f, "epoch {epoch} serves"),
             Self::ServingAnother(epoch) => {
                 write!(
@@ -581,6 +598,8 @@ pub enum Event {
     AwaitsFiles(Vec<String>),
     /// The awaited files are there, and the configuration is read.
     FilesAreThere,
+    /// Nothing is started, because no client has given a configuration.
+    AwaitsConfiguration,
     /// A hook has failed, was not done in time, or could not be run.
     HookFailed {
         /// The moment that it was for.

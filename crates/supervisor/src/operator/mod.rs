@@ -38,12 +38,13 @@
 //! speaks to the proxy, `hooks` runs the commands of the user, `ending` is the way to the end, `again` tries again what failed for lack of
 //! something, `trial` looks at an epoch on probation, `evidence` judges what was seen of it, `requests` counts
 //! what has failed, `condition` answers those who wait until something is so, `awaits` holds the first read until
-//! files are there, `notify` tells the service manager, `rename` leaves the content of configurations out,
+//! files are there, `applied` is what clients give, `notify` tells the service manager, `rename` leaves the content of configurations out,
 //! `verdict` says whether clients should be sent here, `view` is what an operator shows of itself.
 
 #![warn(clippy::arithmetic_side_effects)]
 
 mod again;
+mod applied;
 mod ask;
 mod awaits;
 mod calls;
@@ -69,6 +70,7 @@ use core::time::Duration;
 use handover_core::{Epoch, Timestamp, Urgency};
 
 use self::again::{Attempt, Pause};
+use self::applied::Applied;
 use self::awaits::Awaits;
 use self::calls::QueuedCall;
 use self::changes::{OpenChange, Releasing};
@@ -78,6 +80,7 @@ use self::notify::{Heard, Told};
 use self::reading::{OpenRead, Wanted};
 use self::trial::Trials;
 
+pub use self::applied::Applies;
 pub use self::ask::{
     AskId, Condition, Next, Overview, Progress, Refusal, Released, Reply, Report, Request, Wait,
     WaitedFor,
@@ -129,6 +132,9 @@ pub struct Settings {
     /// The hooks of the user.
     #[serde(default)]
     pub hooks: HookSettings,
+    /// Whether clients give the configuration.
+    #[serde(default)]
+    pub applies: Applies,
 }
 
 /// A service manager that ends what it does not hear of in time.
@@ -191,7 +197,7 @@ pub enum OnTerminate {
 /// What it relies on:
 ///
 /// - The agent runs from the beginning, before anything is applied.
-/// - [`Output::Read`], [`Output::Call`], [`Output::Look`], [`Output::Release`] and
+/// - [`Output::Read`], [`Output::Keep`], [`Output::Call`], [`Output::Look`], [`Output::Release`] and
 ///   [`Output::WatchClients`] are answered in the end, or a panic is reported. [`Output::Examine`] need
 ///   not be. A change is answered by one [`Input::TakenIn`]; unless it was denied, by one
 ///   [`Input::Settled`] as well.
@@ -215,7 +221,7 @@ pub enum OnTerminate {
 ///     while let Some(output) = operator.poll_output() {
 ///         match output {
 ///             // A driver looks at the files if asked to, and reads them beside its loop.
-///             Output::Read { read, look: _ } => {
+///             Output::Read { read, look: _, text: _ } => {
 ///                 let reading = Reading { config: "a", inputs: Inputs::default() };
 ///                 inputs.push(Input::ReadDone { read, result: Ok(reading) });
 ///             }
@@ -244,6 +250,8 @@ pub enum OnTerminate {
 ///             Output::RunHook { hook, .. } => inputs.push(Input::HookDone { hook, result: Ok(()) }),
 ///             // No file is awaited.
 ///             Output::LookForFiles | Output::ForgetFiles => {}
+///             // No client gives a configuration.
+///             Output::Keep(_) => {}
 ///         }
 ///     }
 ///     // A driver arms its timer by `poll_timeout`, waits, and reads its clock here.
@@ -263,6 +271,9 @@ pub struct Operator<C> {
     /// What holds the first read, until one has succeeded.
     #[serde(default)]
     awaits: Option<Awaits>,
+    /// What clients have given.
+    #[serde(default)]
+    applied: Applied,
     /// What was asked for last.
     wanted: Option<Wanted<C>>,
     /// The other inputs of the configuration that went live last.
@@ -315,6 +326,9 @@ struct OpenAsk {
     wait: Wait,
     /// Whether a wait for a change goes on until its probation is over.
     through_probation: bool,
+    /// Whether its client has given a configuration, which is to be kept.
+    #[serde(default)]
+    applies: bool,
     state: AskState,
 }
 
@@ -333,6 +347,8 @@ enum AskState {
     Change(changes::Followed),
     /// For the end of the probation of its change.
     Probation(changes::Followed),
+    /// Until the configuration that its client has given is kept. It is live with this epoch.
+    Keep { epoch: Epoch, started: bool },
     /// For a call to the proxy.
     Call(CallId),
     /// For this look at the processes.
@@ -355,6 +371,7 @@ impl OpenAsk {
             AskState::Read { .. } => WaitedFor::Read,
             AskState::Offered { .. } | AskState::Change(_) => WaitedFor::Live,
             AskState::Probation(_) => WaitedFor::Probation,
+            AskState::Keep { .. } => WaitedFor::Keep,
             AskState::Call(_) => WaitedFor::Proxy,
             AskState::Look(_) => WaitedFor::Look,
             AskState::Condition(condition, _) => WaitedFor::Condition(condition),
@@ -365,13 +382,16 @@ impl OpenAsk {
 }
 
 impl<C: Clone + Eq> Operator<C> {
-    /// Returns an operator that begins with a read.
+    /// Returns an operator that begins with a read, unless files or a configuration are awaited.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let mut operator = Self::idle(settings);
         match settings.files {
             Some(_) => operator.await_files(),
             None => operator.read(Next::IfDifferent, false),
+        }
+        if operator.awaits_configuration() {
+            operator.event(Event::AwaitsConfiguration);
         }
         operator.notify();
         operator
@@ -396,6 +416,7 @@ impl<C: Clone + Eq> Operator<C> {
             settings,
             now: Timestamp::ZERO,
             awaits: None,
+            applied: Applied::default(),
             wanted: None,
             served: None,
             problem: None,
@@ -432,6 +453,7 @@ impl<C: Clone + Eq> Operator<C> {
     pub fn handle_input(&mut self, now: Timestamp, input: Input<C>) -> Reception {
         self.now = self.now.max(now);
         let reception = self.take(input);
+        self.keep_what_is_live();
         self.answer_conditions();
         self.notify();
         reception
@@ -454,6 +476,7 @@ impl<C: Clone + Eq> Operator<C> {
                 DeadlineReason::DrainHook => self.drain_now(),
             }
         }
+        self.keep_what_is_live();
         self.answer_conditions();
         self.notify();
     }
@@ -503,6 +526,7 @@ impl<C: Clone + Eq> Operator<C> {
             | Input::Examined { .. }
             | Input::FilesFound(_)
             | Input::JobDone(_)
+            | Input::Kept { .. }
             | Input::Broken(_)
                 if self.ended.is_some() =>
             {
@@ -524,6 +548,7 @@ impl<C: Clone + Eq> Operator<C> {
             Input::Examined { examination, seen } => self.examined(examination, &seen),
             Input::FilesFound(missing) => self.files_found(missing),
             Input::JobDone(done) => self.job_done(done),
+            Input::Kept { text, result } => self.kept(text, result),
             Input::Broken(message) => self.broken(message),
         }
     }
@@ -537,6 +562,7 @@ impl<C: Clone + Eq> Operator<C> {
         let wait = match request {
             Request::Status | Request::Who | Request::Undrain => Wait::No,
             Request::Reload { wait, .. }
+            | Request::Apply { wait, .. }
             | Request::Drain { wait }
             | Request::Await { wait, .. }
             | Request::Stop { wait, .. } => wait,
@@ -546,14 +572,19 @@ impl<C: Clone + Eq> Operator<C> {
             Request::Reload {
                 through_probation: true,
                 ..
+            } | Request::Apply {
+                through_probation: true,
+                ..
             }
         );
+        let applies = matches!(request, Request::Apply { .. });
         let since = self.now;
         let ask = |state| OpenAsk {
             id,
             since,
             wait,
             through_probation,
+            applies,
             state,
         };
         match request {
@@ -581,7 +612,10 @@ impl<C: Clone + Eq> Operator<C> {
                 let open = ask(AskState::End);
                 self.stop(open, now, wait);
             }
-            Request::Reload { .. } | Request::Drain { .. } | Request::Undrain
+            Request::Reload { .. }
+            | Request::Apply { .. }
+            | Request::Drain { .. }
+            | Request::Undrain
                 if self.is_ending() =>
             {
                 self.answer(id, Err(Refusal::Ending));
@@ -594,10 +628,25 @@ impl<C: Clone + Eq> Operator<C> {
                     let report = self.awaited_report();
                     self.answer(id, Err(Refusal::NotRead(report)));
                 }
+                _ if self.has_nothing_to_read() && !wait.waits() => {
+                    let report = Report::new("no configuration was given yet that could be read");
+                    self.answer(id, Err(Refusal::NotRead(report)));
+                }
                 _ => {
                     let open = ask(AskState::Read { hurry });
                     self.asks.push(open);
                     self.read(next, true);
+                }
+            },
+            Request::Apply { .. } => match self.settings.applies {
+                Applies::Never => self.answer(id, Err(Refusal::NotTaken)),
+                Applies::FromClients { .. } if self.awaits_files() && !wait.waits() => {
+                    let report = self.awaited_report();
+                    self.answer(id, Err(Refusal::NotRead(report)));
+                }
+                Applies::FromClients { .. } => {
+                    let open = ask(AskState::Read { hurry: false });
+                    self.apply(open);
                 }
             },
             Request::Drain { .. } => {

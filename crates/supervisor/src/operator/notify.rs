@@ -234,6 +234,7 @@ impl<C: Clone + Eq> Operator<C> {
         }
         match self.agent.live() {
             None if self.awaits_files() => Summary::AwaitingFiles,
+            None if self.awaits_configuration() => Summary::AwaitingConfiguration,
             None => Summary::Starting,
             Some(epoch) if self.looks.listening() == Some(false) => Summary::NotListening(epoch),
             Some(_) if !self.looks.let_clients_in() => Summary::Starting,

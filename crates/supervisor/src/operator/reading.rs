@@ -38,11 +38,14 @@ impl<C: Clone + Eq> Operator<C> {
     ///
     /// Whoever waited for the older read waits for the newer one. A look that an older read had yet
     /// to take is still due: the reported change need not be the only one. While files are awaited there
-    /// is nothing to read.
+    /// is nothing to read, and neither is there before a client has given the first configuration.
     pub(super) fn read(&mut self, next: Next, look: bool) {
         self.next = self.next.max(next);
         self.attempt = None;
         if self.awaits.as_mut().is_some_and(Awaits::holds_a_read) {
+            return;
+        }
+        if self.has_nothing_to_read() {
             return;
         }
         self.forget_the_held_read();
@@ -55,6 +58,7 @@ impl<C: Clone + Eq> Operator<C> {
         self.outputs.push_back(Output::Read {
             read: read.id,
             look: read.look,
+            text: self.applied.to_read(),
         });
         self.reload_begins();
     }
@@ -87,6 +91,7 @@ impl<C: Clone + Eq> Operator<C> {
             self.outputs.push_back(Output::ForgetFiles);
         }
         self.problem = None;
+        self.has_read_applied();
         let changed = self
             .wanted
             .as_ref()
@@ -148,6 +153,9 @@ impl<C: Clone + Eq> Operator<C> {
             return;
         };
         self.next = self.next.min(Next::Renew);
+        let Some(failure) = self.drop_offered(failure) else {
+            return;
+        };
         self.problem = Some(failure.report.clone());
         if self.wanted.is_some() {
             self.event(Event::NotRead(failure.clone()));

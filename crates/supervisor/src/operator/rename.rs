@@ -29,6 +29,7 @@ impl<C> Operator<C> {
             settings: self.settings,
             now: self.now,
             awaits: self.awaits.clone(),
+            applied: self.applied.clone(),
             wanted: self.wanted.as_ref().map(|wanted| Wanted {
                 reading: wanted.reading.rename(names),
                 stands_in: wanted.stands_in,
@@ -129,6 +130,10 @@ impl<C> Input<C> {
             },
             Self::FilesFound(missing) => Input::FilesFound(missing.clone()),
             Self::JobDone(done) => Input::JobDone(*done),
+            Self::Kept { text, result } => Input::Kept {
+                text: *text,
+                result: result.clone(),
+            },
             Self::HookDone { hook, result } => Input::HookDone {
                 hook: *hook,
                 result: result.clone(),
@@ -162,10 +167,12 @@ impl<C> Output<C> {
                     Err(refusal) => Err(refusal.clone()),
                 },
             },
-            Self::Read { read, look } => Output::Read {
+            Self::Read { read, look, text } => Output::Read {
                 read: *read,
                 look: *look,
+                text: *text,
             },
+            Self::Keep(text) => Output::Keep(*text),
             Self::CancelRead(read) => Output::CancelRead(*read),
             Self::LookForFiles => Output::LookForFiles,
             Self::ForgetFiles => Output::ForgetFiles,
@@ -215,6 +222,7 @@ impl<C> Reply<C> {
             Self::Status(overview) => Reply::Status(Box::new(Overview {
                 desired: overview.desired.as_ref().map(|it| names.config(it)),
                 awaited: overview.awaited.clone(),
+                awaits_configuration: overview.awaits_configuration,
                 stands_in: overview.stands_in,
                 problem: overview.problem.clone(),
                 ready: overview.ready,
@@ -233,6 +241,15 @@ impl<C> Reply<C> {
                 progress: *progress,
                 changed: *changed,
                 released: released.clone(),
+            },
+            Self::Applied {
+                epoch,
+                started,
+                kept,
+            } => Reply::Applied {
+                epoch: *epoch,
+                started: *started,
+                kept: *kept,
             },
             Self::Draining(epoch) => Reply::Draining(*epoch),
             Self::Drained(epoch) => Reply::Drained(*epoch),

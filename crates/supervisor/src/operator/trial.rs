@@ -97,7 +97,7 @@ impl Trials {
         Some(&self.unfit.as_ref()?.unfit)
     }
 
-    fn evidence(&self, epoch: Epoch) -> Option<Report> {
+    pub(super) fn evidence(&self, epoch: Epoch) -> Option<Report> {
         let unfit = self.unfit().filter(|unfit| unfit.epoch == epoch)?;
         Some(Report::new(unfit.evidence.clone()))
     }
@@ -321,6 +321,10 @@ impl<C: Clone + Eq> Operator<C> {
             Standing::Ending => Err(Refusal::Ending),
             Standing::Nothing | Standing::Pending(_) => return,
         };
+        if let Ok(epoch) = fate {
+            let is_over = |state: &AskState| matches!(state, AskState::Probation(_));
+            let _are_answered_later = self.keep_before_the_answer(epoch, is_over);
+        }
         self.answer_each(|ask| match &ask.state {
             AskState::Probation(followed) => Some(match &fate {
                 Ok(epoch) => Ok(followed.reply(Progress::Live(*epoch))),
@@ -329,6 +333,7 @@ impl<C: Clone + Eq> Operator<C> {
             AskState::Change(_)
             | AskState::Read { .. }
             | AskState::Offered { .. }
+            | AskState::Keep { .. }
             | AskState::Call(_)
             | AskState::Clients(_)
             | AskState::Look(_)

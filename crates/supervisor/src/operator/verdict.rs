@@ -77,6 +77,8 @@ pub enum Lacking {
     StandIn,
     /// Nothing is read before the awaited files are there.
     AwaitsFiles,
+    /// No client has given a configuration.
+    AwaitsConfiguration,
     /// No configuration was read yet.
     NotRead,
     /// The agent was asked for it, and has not shown yet what becomes of it.
@@ -157,6 +159,9 @@ impl<C: Clone + Eq> Operator<C> {
         if self.awaits_files() {
             return Some(Lacking::AwaitsFiles);
         }
+        if self.awaits_configuration() {
+            return Some(Lacking::AwaitsConfiguration);
+        }
         if self.problem.is_some() {
             return Some(Lacking::Unusable);
         }
@@ -224,6 +229,9 @@ impl fmt::Display for Lacking {
                 f.write_str("it stands in for files that asked for nothing that could be run")
             }
             Self::AwaitsFiles => f.write_str("files are awaited (`handover status` shows which)"),
+            Self::AwaitsConfiguration => {
+                f.write_str("a configuration is awaited (`handover apply` gives one)")
+            }
             Self::NotRead => f.write_str("no configuration was read yet"),
             Self::Asked => f.write_str("it was asked for just now"),
             // The moment is one of the agent's clock, which means nothing outside.

@@ -131,6 +131,7 @@ impl<C: Clone + Eq> Operator<C> {
         Overview {
             desired: wanted.map(|wanted| wanted.reading.config.clone()),
             awaited: self.awaited(),
+            awaits_configuration: self.awaits_configuration(),
             stands_in: self.stands_in(),
             problem: self.problem.as_ref().map(|report| report.message.clone()),
             ready: self.is_ready(),

@@ -24,8 +24,8 @@ use super::tape::{Recorded, Tape};
 use super::writer::{Place, Writer};
 use super::*;
 use crate::operator::{
-    self, AskId, CallId, ChangeId, Clients, ExaminationId, Inputs, LookId, Operator, ReadFailure,
-    ReadId, Reading, Refusal, Report, Settings, Settlement, Signal, TakenIn,
+    self, Applies, AskId, CallId, ChangeId, Clients, ExaminationId, Inputs, LookId, Operator,
+    ReadFailure, ReadId, Reading, Refusal, Report, Settings, Settlement, Signal, TakenIn,
 };
 
 /// It is in every configuration and every text.
@@ -71,6 +71,7 @@ impl World {
         let settings = Settings {
             no_cold_restart: Some("not for this proxy"),
             probation: Some(Duration::from_secs(10)),
+            applies: Applies::FromClients { kept: true },
             ..Settings::default()
         };
         Self {
@@ -180,6 +181,13 @@ impl World {
                 Some(operator::Input::Asked { ask, request })
             }
             19 if number == 202 => Some(operator::Input::AgentEnded(Err(MARKER.to_owned()))),
+            19 if number.is_multiple_of(3) => Some(operator::Input::Kept {
+                text: self.operator.applied().last().unwrap_or(AskId(newest)),
+                result: match number.is_multiple_of(2) {
+                    true => Ok(()),
+                    false => Err(report(number)),
+                },
+            }),
             19 => Some(operator::Input::AskGone(AskId(self.asks))),
             _ => None,
         };

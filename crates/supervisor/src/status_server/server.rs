@@ -161,7 +161,12 @@ impl Server {
         let asked = async {
             let (answer, answered) = oneshot::channel();
             let pid = None;
-            let question = Question::Ask(PendingAsk { ask, pid, answer });
+            let question = Question::Ask(PendingAsk {
+                ask,
+                text: None,
+                pid,
+                answer,
+            });
             self.0.questions.send(question).await.ok()?;
             let outcome = answered.await.ok()?;
             if let Err(refusal) = &outcome {
@@ -185,7 +190,12 @@ impl Server {
             let ended = || "the supervisor has ended".to_owned();
             let (answer, answered) = oneshot::channel();
             let (ask, pid) = (Ask::Status, None);
-            let pending = PendingAsk { ask, pid, answer };
+            let pending = PendingAsk {
+                ask,
+                text: None,
+                pid,
+                answer,
+            };
             let question = Question::Ask(pending);
             self.0.questions.send(question).await.map_err(|_| ended())?;
             match answered.await.map_err(|_| ended())? {
@@ -198,6 +208,7 @@ impl Server {
                 Err(_) => Err(NO_STATUS.to_owned()),
                 Ok(
                     Reply::Reloaded(_)
+                    | Reply::Applied(_)
                     | Reply::Drained(_)
                     | Reply::Stopped(_)
                     | Reply::Who(_)

@@ -5,11 +5,11 @@ macro_rules! every {
         Event::Ending { .. } | Event::NextIsDue(_) | Event::NotRead(_) | Event::NotTakenIn(_)
         | Event::Unchanged(_) | Event::Short(_) | Event::TriesAgain(_) | Event::Called { .. }
         | Event::ProbeUnknown { .. } | Event::DrainTooLate | Event::AwaitsFiles(_)
-        | Event::FilesAreThere | Event::HookFailed { .. } => {}
+        | Event::FilesAreThere | Event::AwaitsConfiguration | Event::HookFailed { .. } => {}
         $($more)*
     } };
     (Summary, $value:expr, $($more:tt)*) => { match $value {
-        Summary::Starting | Summary::AwaitingFiles | Summary::Serving(_) | Summary::ServingAnother(_)
+        Summary::Starting | Summary::AwaitingFiles | Summary::AwaitingConfiguration | Summary::Serving(_) | Summary::ServingAnother(_)
         | Summary::NotListening(_) | Summary::Draining | Summary::Stopping => {}
         $($more)*
     } };

@@ -2,6 +2,7 @@
 //! what goes in and what comes out, and the public getters.
 
 mod answers;
+mod applied;
 mod order;
 mod state;
 
@@ -16,6 +17,7 @@ use handover_supervisor::operator::{
 };
 
 use crate::trials::{self, Trials};
+pub(crate) use applied::Applied;
 pub(crate) use order::Files;
 
 /// A promise that was broken.
@@ -26,7 +28,7 @@ pub(crate) struct Violation {
 }
 
 /// Every promise. The model shows each as a property.
-pub(crate) const INVARIANTS: [&str; 29] = [
+pub(crate) const INVARIANTS: [&str; 31] = [
     "every_ask_is_answered_once",
     "newest_read_wins",
     "a_read_is_pending_at_most_once",
@@ -51,6 +53,8 @@ pub(crate) const INVARIANTS: [&str; 29] = [
     "nothing_is_read_while_files_are_missing",
     "files_are_awaited_until_a_read_succeeds",
     "missing_files_end_it_at_the_limit_only",
+    "what_is_kept_was_live_and_is_not_on_probation",
+    "nothing_is_read_before_it_was_given",
     trials::TRIED_ONLY,
     trials::ONE,
     trials::ONCE,
@@ -104,6 +108,7 @@ pub(crate) struct Checker<C> {
     failed: bool,
     stands_in: bool,
     pub(crate) files: Files,
+    pub(crate) applied: Applied,
     /// Whether it ends because something is wrong, so that the reason is worth to be waited for.
     faulty: bool,
     pub(crate) trials: Trials,
@@ -167,6 +172,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 owed: settings.files.is_some() && stand_in.is_none(),
                 ..Files::default()
             },
+            applied: Applied::new(settings.applies),
             faulty: false,
             trials: Trials::default(),
             now: Timestamp::ZERO,
@@ -308,6 +314,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                 if *request == Request::Status {
                     self.statuses.insert(*ask, self.looks);
                 }
+                self.applied
+                    .asked(*ask, *request, accepted, self.is_ending());
+                if self.applied.gave(*ask) {
+                    self.reloads.insert(*ask, None);
+                }
                 if let Request::Reload {
                     wait,
                     through_probation,
@@ -339,6 +350,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
         if self.ended {
             return Cause::Other;
         }
+        let is_newest = matches!(input, Input::ReadDone { read, .. } if Some(*read) == self.read)
+            || matches!(input, Input::Settled { change, .. } if change.0 == self.changes);
+        self.applied.take(input, is_newest && self.held.is_none());
         match input {
             Input::Signal(Signal::HangUp) => self.wish(Next::Renew),
             Input::HookDone { hook, result } if Some(*hook) == self.held_by => {
@@ -418,6 +432,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             | Input::FilesFound(_)
             | Input::JobDone(_)
             | Input::HookDone { .. }
+            | Input::Kept { .. }
             | Input::Looked { .. } => {}
         }
         if let Input::Settled { change, .. } = input {
@@ -428,6 +443,9 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             result: Settlement::Live(_),
         } = input
         {
+            let followed = self.reloads.iter();
+            let live = followed.filter(|(_, followed)| **followed == Some(*change));
+            self.applied.went_live(live.map(|(ask, _)| *ask));
             for (ask, was_live) in &mut self.through {
                 *was_live |= self.reloads.get(ask) == Some(&Some(*change));
             }
@@ -494,7 +512,12 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             .output(output, self.now, &self.view, &self.settings);
         tried.or_else(|promise| ensure(false, promise, told))?;
         match output {
-            Output::Read { read, .. } => {
+            Output::Read { read, text, .. } => {
+                ensure(
+                    self.applied.may_read(*text),
+                    "nothing_is_read_before_it_was_given",
+                    told,
+                )?;
                 ensure(!self.is_ending(), "no_apply_after_terminate", told)?;
                 ensure(read.0 > self.reads, "newest_read_wins", told)?;
                 ensure(
@@ -515,6 +538,11 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     told,
                 )?;
             }
+            Output::Keep(text) => ensure(
+                self.applied.keep(*text, &self.view),
+                "what_is_kept_was_live_and_is_not_on_probation",
+                told,
+            )?,
             Output::LookForFiles | Output::ForgetFiles => self.files_output(output, cause)?,
             Output::Apply { change, config } => {
                 *asked += 1;
@@ -597,11 +625,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     }
                     _ => true,
                 };
+                // What a client has given may have another fate than its change.
+                let is_its_own = is_its_own || self.applied.gave(*ask);
                 // A change that is denied begins the end, which refuses others as well.
                 let is_its_own = is_its_own || *answer == Err(Refusal::Ending);
                 let is_backed = match was_live {
                     true => self.is_over(answer) || matches!(answer, Err(Refusal::TimedOut { .. })),
-                    false => self.is_backed(answer, input),
+                    false => self.is_backed(*ask, answer, input),
                 };
                 ensure(
                     is_its_own && is_backed,

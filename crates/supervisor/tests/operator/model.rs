@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, Settings,
+    Applies, Condition, ErrorRise, EvidenceRules, FileWait, Next, OnTerminate, Request, Settings,
     Settlement, Signal, TakenIn, Wait, WaitedFor,
 };
 use stateright::{Checker as _, Model, Property};
@@ -95,7 +95,7 @@ fn invariants() -> Vec<Property<Set>> {
             })),*]
         };
     }
-    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22)
+    kept!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25)
 }
 
 /// What must be seen, so that a model cannot be true by being empty.
@@ -136,6 +136,16 @@ fn sights() -> Vec<Property<Set>> {
             let operator = &state.world.operator;
             operator.overview().awaited.is_some() && state.world.checker.reads() > 0
         }),
+        Property::sometimes("awaits_a_configuration", |_, state: &State| {
+            state.world.operator.overview().awaits_configuration
+        }),
+        Property::sometimes("keeps", |_, state: &State| {
+            state.world.checker.applied.keeping.is_some()
+        }),
+        Property::sometimes("keeps_one_after_another", |_, state: &State| {
+            state.world.operator.applied().count() == 2
+                && state.world.checker.applied.keeping.is_some()
+        }),
         Property::sometimes("waits_until_current_while_ready", |_, state: &State| {
             let operator = &state.world.operator;
             let current = WaitedFor::Condition(Condition::Current);
@@ -167,6 +177,13 @@ fn read(config: u8, inputs: u8) -> Deed {
         inputs,
         stale: false,
     }
+}
+
+fn apply(wait: Wait) -> Deed {
+    Deed::Ask(Request::Apply {
+        wait,
+        through_probation: false,
+    })
 }
 
 fn wait_until(condition: Condition) -> Deed {
@@ -470,6 +487,38 @@ fn sets(large: bool) -> Vec<Set> {
                 (Deed::End(true), 1),
             ],
             sights: vec!["finished", "awaits_files", "awaits_files_again"],
+        },
+        Set {
+            name: "configurations of clients",
+            settings: Settings {
+                applies: Applies::FromClients { kept: false },
+                ..Settings::default()
+            },
+            looks: false,
+            deeds: vec![
+                (apply(LIMITED), 1),
+                (apply(Wait::No), 1),
+                (reload(Next::Renew, false, Wait::Unlimited), more),
+                (Deed::FilesChanged, 1),
+                (read(0, 0), 2),
+                (read(1, 0), 1),
+                (Deed::ReadFails { shortage: false }, 1),
+                (Deed::Take(TakenIn::Changed), 2),
+                (live(), 2),
+                (given_up(), 1),
+                (Deed::See(view("live")), 1),
+                (Deed::See(view("tried")), more),
+                (Deed::Keep { done: true }, 1 + more),
+                (Deed::Keep { done: false }, 1),
+                (Deed::Signal(Signal::Terminate), more),
+                (Deed::Timeout, more),
+            ],
+            sights: vec![
+                "ready",
+                "awaits_a_configuration",
+                "keeps",
+                "keeps_one_after_another",
+            ],
         },
         Set {
             name: "looks",

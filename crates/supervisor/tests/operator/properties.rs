@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_supervisor::operator::{
-    Condition, ErrorRise, EvidenceRules, FileWait, HookSettings, Next, OnTerminate, Request,
-    ServiceManager, Settings, Settlement, Signal, TakenIn, Wait,
+    Applies, Condition, ErrorRise, EvidenceRules, FileWait, HookSettings, Next, OnTerminate,
+    Request, ServiceManager, Settings, Settlement, Signal, TakenIn, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -57,9 +57,13 @@ fn settings() -> impl Strategy<Value = Settings> {
     let manager = alive_every.prop_map(|alive_every| ServiceManager { alive_every });
     let manager = prop::option::of(manager);
     let looks = (probation, evidence, nothing);
-    let settings = (on_terminate, no_cold, looks, files, manager);
+    let applies = prop_oneof![
+        2 => Just(Applies::Never),
+        1 => any::<bool>().prop_map(|kept| Applies::FromClients { kept }),
+    ];
+    let settings = (on_terminate, no_cold, looks, files, manager, applies);
     settings.prop_map(
-        |(on_terminate, no_cold_restart, looks, files, service_manager)| {
+        |(on_terminate, no_cold_restart, looks, files, service_manager, applies)| {
             let (probation, evidence, nothing_to_examine) = looks;
             Settings {
                 on_terminate,
@@ -70,6 +74,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 files,
                 service_manager,
                 hooks: HookSettings::default(),
+                applies,
             }
         },
     )
@@ -104,6 +109,10 @@ fn request() -> impl Strategy<Value = Request> {
                 through_probation,
             },
         ),
+        4 => (wait(), any::<bool>()).prop_map(|(wait, through_probation)| Request::Apply {
+            wait,
+            through_probation,
+        }),
         2 => wait().prop_map(|wait| Request::Drain { wait }),
         1 => Just(Request::Undrain),
         3 => (condition(), wait()).prop_map(|(condition, wait)| Request::Await { condition, wait }),
@@ -169,6 +178,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => prop::bool::weighted(0.8).prop_map(Deed::End),
         1 => Just(Deed::Break),
         6 => any::<bool>().prop_map(|there| Deed::Files { there }),
+        6 => prop::bool::weighted(0.7).prop_map(|done| Deed::Keep { done }),
         1 => prop::bool::weighted(0.5).prop_map(|job| match job {
             true => Deed::JobDone,
             false => Deed::Timeout,

@@ -182,6 +182,20 @@ scenarios! {
     terminate_while_files_are_awaited
     job_is_done
     job_is_done_where_no_drain_is_wanted
+    newer_configuration_of_a_client_wins
+    first_configuration_of_a_client_is_rejected
+    first_configuration_of_a_client_is_kept_on_probation
+    configuration_of_a_client_while_files_are_awaited
+    configuration_of_a_client_where_files_are_read
+    configuration_of_a_client_that_is_unfit_is_not_kept
+    configuration_of_a_client_that_is_rejected_leaves_no_trace
+    configuration_of_a_client_that_is_given_up_is_not_kept
+    configuration_of_a_client_that_is_desired_already
+    configuration_of_a_client_that_comes_at_the_end
+    configuration_of_a_client_on_probation_is_not_kept_yet
+    configuration_of_a_client_is_kept_once_it_is_live
+    configuration_of_a_client_goes_live_while_another_is_kept
+    configuration_of_a_client_cannot_be_kept
 }
 
 fn transcript(text: &str) -> String {

@@ -52,10 +52,11 @@ use std::time::Duration;
 
 use handover_core::{Abort, Epoch, EpochState, GaveUp, Held, Outcome, Phase, Standing, Timestamp};
 use handover_supervisor::operator::{
-    AgentView, AskId, CallId, ChangeId, Clients, Condition, EpochView, ErrorRise, Examination,
-    ExaminationId, FileWait, HookFailure, HookId, HookSettings, Input, Inputs, JobDone, LookId,
-    Moment, Next, OnTerminate, ProbeResult, Probed, ReadFailure, ReadId, Reading, Refusal, Report,
-    Request, Seen, ServiceManager, Settings, Settlement, Shortage, Signal, TakenIn, Totals, Wait,
+    AgentView, Applies, AskId, CallId, ChangeId, Clients, Condition, EpochView, ErrorRise,
+    Examination, ExaminationId, FileWait, HookFailure, HookId, HookSettings, Input, Inputs,
+    JobDone, LookId, Moment, Next, OnTerminate, ProbeResult, Probed, ReadFailure, ReadId, Reading,
+    Refusal, Report, Request, Seen, ServiceManager, Settings, Settlement, Shortage, Signal,
+    TakenIn, Totals, Wait,
 };
 
 /// What happens to an operator, and when.
@@ -145,6 +146,10 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
                 alive_every: Some(time(span)?),
             });
         }
+        Some(("applies", kept @ ("kept" | "nothing"))) => {
+            let kept = kept == "kept";
+            script.settings.applies = Applies::FromClients { kept };
+        }
         Some(("failures", count)) => {
             script.settings.evidence.failures = count.parse().map_err(|_| "`failures=N`")?;
         }
@@ -162,7 +167,7 @@ fn setting(script: &mut Script, word: &str) -> Parsed<()> {
             return Err(format!(
                 "`{word}` is none of `on_terminate=drain|stop`, `cold=yes|no`, `looks=scripted`, \
                  `probation=TIME`, `examine=nothing`, `manager=yes|TIME`, `failures=N`, `rise=PERCENT`, \
-                 `files=wait|TIME` and \
+                 `files=wait|TIME`, `applies=kept|nothing` and \
                  `stand_in=NAME`"
             ));
         }
@@ -202,6 +207,14 @@ fn input(line: &str) -> Parsed<Option<Input<String>>> {
             "missing" => words.by_ref().map(missing).collect(),
             other => return unknown(other),
         })),
+        "kept" => Some(Input::Kept {
+            text: AskId(number(next(&mut words)?)?),
+            result: match next(&mut words)? {
+                "ok" => Ok(()),
+                "failed" => Err(Report::new("no space left on the device")),
+                other => return unknown(other),
+            },
+        }),
         "job" => Some(Input::JobDone(match next(&mut words)? {
             "process" => JobDone::ProcessEnded(77),
             "file" => JobDone::FileAppeared,
@@ -438,6 +451,10 @@ fn request(words: &mut SplitWhitespace<'_>) -> Parsed<Request> {
         },
         "drain" => Request::Drain { wait },
         "stop" => Request::Stop { now, wait },
+        "apply" => Request::Apply {
+            wait,
+            through_probation,
+        },
         "reload" => Request::Reload {
             next: wish,
             hurry: now,

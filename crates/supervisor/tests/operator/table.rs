@@ -63,6 +63,9 @@ fn state(operator: &Operator<String>) -> Vec<String> {
     if let Some(missing) = overview.awaited {
         words.push(format!("awaits {} files", missing.len()));
     }
+    if overview.awaits_configuration {
+        words.push("awaits a configuration".to_owned());
+    }
     if let Some(desired) = overview.desired {
         let stands_in = if overview.stands_in {
             " (stand-in)"
@@ -96,6 +99,7 @@ fn state(operator: &Operator<String>) -> Vec<String> {
             WaitedFor::Read => "the read",
             WaitedFor::Live => "its change",
             WaitedFor::Probation => "the end of its probation",
+            WaitedFor::Keep => "its being kept",
             WaitedFor::Proxy => "the proxy",
             WaitedFor::Look => "the look",
             WaitedFor::Clients => "the clients",
@@ -114,8 +118,12 @@ fn state(operator: &Operator<String>) -> Vec<String> {
 
 fn output(output: &Output<String>) -> Vec<String> {
     let line = match output {
-        Output::Read { read, look: true } => format!("READ {} after a look", read.0),
-        Output::Read { read, look: false } => format!("READ {}", read.0),
+        Output::Read { read, look, text } => {
+            let text = text.map(|text| format!(" of what ask {text} gave"));
+            let look = if *look { " after a look" } else { "" };
+            format!("READ {}{}{look}", read.0, text.unwrap_or_default())
+        }
+        Output::Keep(text) => format!("KEEP what ask {text} gave"),
         Output::LookForFiles => "LOOK FOR FILES".to_owned(),
         Output::ForgetFiles => "FORGET FILES".to_owned(),
         Output::CancelRead(read) => format!("CANCEL READ {}", read.0),
@@ -241,6 +249,15 @@ fn replied(reply: &Reply<String>) -> String {
             let released = released.iter().map(release).collect::<Vec<_>>().join("");
             format!("{progress}, {changed}{released}")
         }
+        Reply::Applied {
+            epoch,
+            started,
+            kept,
+        } => {
+            let started = if *started { "" } else { "unchanged, " };
+            let kept = if *kept { "kept" } else { "not kept yet" };
+            format!("{started}live with {epoch}, {kept}")
+        }
         Reply::Draining(epoch) => format!("draining, {}", at(epoch)),
         Reply::Drained(epoch) => format!("drained, {}", at(epoch)),
         Reply::Undrained(epoch) => format!("undrained, {}", at(epoch)),
@@ -268,6 +285,8 @@ fn refused(refusal: &Refusal) -> String {
         }
         Refusal::Replaced => "replaced".to_owned(),
         Refusal::NotRestarted => "ended cleanly".to_owned(),
+        Refusal::NotTaken => "taken from files only".to_owned(),
+        Refusal::NotKept(report) => format!("live, not kept: {report}"),
         Refusal::Failed(report) => format!("failed: {report}"),
         Refusal::ClientsUnknown(lines) => format!("cannot be seen: {}", lines.join(", ")),
         Refusal::TimedOut { limit, waited_for } => {
@@ -304,6 +323,7 @@ fn told(event: &Event) -> String {
         Event::HookFailed { moment, why } => format!("hook {moment} failed: {why}"),
         Event::AwaitsFiles(missing) => format!("awaits: {}", missing.join(", ")),
         Event::FilesAreThere => "the files are there".to_owned(),
+        Event::AwaitsConfiguration => "awaits a configuration".to_owned(),
         Event::DrainTooLate => "too late for a drain".to_owned(),
         other => format!("{other:?}"),
     }

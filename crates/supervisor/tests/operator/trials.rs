@@ -124,6 +124,7 @@ impl Trials {
             | Output::Event(_)
             | Output::LookForFiles
             | Output::ForgetFiles
+            | Output::Keep(_)
             | Output::RunHook { .. }
             | Output::Finish(_) => Ok(()),
         }

@@ -24,10 +24,13 @@ fn each_refusal_is_told_in_words() {
         given_up(None),
         Refusal::Replaced,
         Refusal::NotRestarted,
+        Refusal::NotTaken,
+        Refusal::NotKept(report()),
         Refusal::Failed(report()),
         Refusal::ClientsUnknown(vec!["a pipe of epoch 0".to_owned()]),
         timed_out(WaitedFor::Read),
         timed_out(WaitedFor::Live),
+        timed_out(WaitedFor::Keep),
         timed_out(WaitedFor::Proxy),
         timed_out(WaitedFor::Clients),
         timed_out(WaitedFor::End),
@@ -44,10 +47,13 @@ fn each_refusal_is_told_in_words() {
     the configuration was given up after epoch 3
     another configuration was asked for before this one was live
     the proxy ended cleanly and is not restarted
+    no configuration is taken from clients
+    the configuration is live, but could not be kept: no such cluster
     no such cluster
     it cannot be seen whether clients are connected
     the files were still being read after 1.5s
     the configuration was not live after 1.5s
+    the configuration was live and not kept after 1.5s
     the proxy had not answered after 1.5s
     clients were still connected after 1.5s
     something was still running after 1.5s

@@ -8,7 +8,7 @@ use handover_core::{Epoch, EpochState, Held, Outcome, Phase, Standing, Timestamp
 use handover_supervisor::operator::{
     AgentView, AskId, CallId, ChangeId, Clients, Condition, EpochView, Examination, ExaminationId,
     Input, Inputs, JobDone, LookId, Operator, Output, ProbeResult, Probed, ReadFailure, ReadId,
-    Reading, Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals,
+    Reading, Report, Request, Seen, Settings, Settlement, Shortage, Signal, TakenIn, Totals, Wait,
     WaitedFor,
 };
 
@@ -61,6 +61,10 @@ pub(crate) enum Deed {
         there: bool,
     },
     JobDone,
+    /// What is being kept is kept, or cannot be.
+    Keep {
+        done: bool,
+    },
     /// The next deadline is reached.
     Timeout,
 }
@@ -298,6 +302,13 @@ impl World {
             Deed::Files { there: true } => Input::FilesFound(Vec::new()),
             Deed::Files { there: false } => Input::FilesFound(vec!["`cert` is empty".to_owned()]),
             Deed::JobDone => Input::JobDone(JobDone::FileAppeared),
+            Deed::Keep { done } => Input::Kept {
+                text: self.checker.applied.keeping?,
+                result: match done {
+                    true => Ok(()),
+                    false => Err(Report::new("no space left on the device")),
+                },
+            },
             Deed::Timeout => return None,
         })
     }
@@ -353,6 +364,9 @@ impl World {
         if files.watched && (files.look || !files.are_there) && !self.operator.is_ending() {
             return Some(Deed::Files { there: true });
         }
+        if self.checker.applied.keeping.is_some() {
+            return Some(Deed::Keep { done: true });
+        }
         let waits = |wanted: fn(WaitedFor) -> bool| {
             let mut asks = self.operator.asks();
             asks.any(|(_, what)| wanted(what)) && !self.agent_ends()
@@ -360,9 +374,18 @@ impl World {
         let next = view("next");
         let is_next = self.checker.view == next;
         if waits(|what| what == WaitedFor::Probation)
+            || (waits(|what| what == WaitedFor::Keep) && !is_next)
             || (waits(|what| matches!(what, WaitedFor::Condition(_))) && !is_next)
         {
             return Some(Deed::See(next));
+        }
+        // No client may have given anything that could be read.
+        let gives = self.checker.applied.are_taken && !self.operator.is_ending();
+        if gives && waits(|what| what == WaitedFor::Read) {
+            return Some(Deed::Ask(Request::Apply {
+                wait: Wait::No,
+                through_probation: false,
+            }));
         }
         // Another look is due after a pause.
         let needs_a_look = |what| {
@@ -379,7 +402,13 @@ impl World {
         if waits(|what| what == WaitedFor::Condition(Condition::Current))
             && !self.operator.is_ending()
         {
-            return Some(Deed::FilesChanged);
+            return Some(match gives {
+                true => Deed::Ask(Request::Apply {
+                    wait: Wait::No,
+                    through_probation: false,
+                }),
+                false => Deed::FilesChanged,
+            });
         }
         if self.checker.call.is_some() {
             return Some(Deed::Call { done: true });
@@ -415,6 +444,7 @@ impl World {
                     WaitedFor::Read
                     | WaitedFor::Live
                     | WaitedFor::Probation
+                    | WaitedFor::Keep
                     | WaitedFor::Proxy
                     | WaitedFor::Clients
                     | WaitedFor::Look => true,

@@ -3,6 +3,16 @@
 /// Command, flag, test.
 pub(super) const TESTS: &[(&str, &str, &str)] = &[
     (
+        "apply",
+        "through-probation",
+        "proof::apply::a_configuration_on_probation_is_kept_when_that_is_over",
+    ),
+    (
+        "apply",
+        "timeout",
+        "commands::apply::a_configuration_that_takes_too_long_ends_with_75",
+    ),
+    (
         "reload",
         "through-probation",
         "commands::probation::a_reload_through_the_probation_tells_how_it_has_ended",

@@ -15,7 +15,7 @@ pub(super) fn request(number: u8) -> Request {
         1 => Wait::Unlimited,
         _ => Wait::AtMost(Duration::from_secs(1)),
     };
-    match number % 5 {
+    match number % 6 {
         0 => Request::Status,
         1 => Request::Reload {
             next: Next::Cold,
@@ -30,6 +30,10 @@ pub(super) fn request(number: u8) -> Request {
             wait,
         },
         3 => Request::Drain { wait },
+        4 => Request::Apply {
+            wait,
+            through_probation: number.is_multiple_of(2),
+        },
         _ => Request::Undrain,
     }
 }

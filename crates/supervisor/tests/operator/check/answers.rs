@@ -2,7 +2,7 @@
 
 use handover_core::Standing;
 use handover_supervisor::operator::{
-    Clients, Input, Progress, Refusal, Reply, Request, Settlement,
+    AskId, Clients, Input, Progress, Refusal, Reply, Request, Settlement,
 };
 
 use super::{Checker, newest};
@@ -36,6 +36,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
     /// Whether what is answered has just been told to the operator.
     pub(super) fn is_backed(
         &self,
+        ask: AskId,
         answer: &Result<Reply<C>, Refusal>,
         input: Option<&Input<C>>,
     ) -> bool {
@@ -49,6 +50,13 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
             ) => matches!(
                 input, Some(Input::Settled { result: Settlement::Live(live), .. }) if live == epoch
             ),
+            // An epoch that is live, whose configuration was seen to be kept if that is said.
+            (Ok(Reply::Applied { kept, .. }), _) => {
+                self.applied.was_live(ask) && *kept == self.applied.is_kept(ask)
+            }
+            (Err(Refusal::NotKept(_)), input) => {
+                matches!(input, Some(Input::Kept { text, result: Err(_) }) if *text == ask)
+            }
             (Ok(Reply::Drained(_)), input) => matches!(
                 input,
                 Some(Input::ClientsWatched {
@@ -90,6 +98,7 @@ impl<C: Clone + Eq + std::fmt::Debug> Checker<C> {
                     | Refusal::GivenUp { .. }
                     | Refusal::Replaced
                     | Refusal::NotRestarted
+                    | Refusal::NotTaken
                     | Refusal::Failed(_)
                     | Refusal::ClientsUnknown(_),
                 ),
