@@ -9,6 +9,7 @@ mod envoy_binary;
 mod envoy_config;
 mod exec;
 mod install;
+mod listen;
 mod manual;
 mod order;
 mod print_command;

@@ -1,6 +1,6 @@
 //! The sockets that our own parent has passed to us, as systemd does for a socket unit.
 
-use handover_netutil::{ListeningSocket, PassedError, PassedFd, take_passed};
+use handover_netutil::{PassedError, PassedFd, ServerSocket, take_passed};
 
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -9,7 +9,7 @@ use crate::fatal::{Fatal, OrExit as _};
 pub(crate) type Passed = Result<Vec<PassedFd>, PassedError>;
 
 /// A socket that our parent has passed, with its name.
-pub(crate) type NamedSocket = (Option<String>, ListeningSocket);
+pub(crate) type NamedSocket = (Option<String>, ServerSocket);
 
 /// Takes over what was passed. Call it first of all.
 #[expect(unsafe_code, reason = "taking over descriptors by their numbers")]
@@ -22,10 +22,10 @@ pub(crate) fn take() -> Passed {
 ///
 /// # Errors
 ///
-/// When something else than a listening stream socket was passed, or variables do not fit.
+/// When something else than a socket of a server was passed, or variables do not fit.
 pub(crate) fn listening(passed: Passed) -> Result<Vec<NamedSocket>, Fatal> {
     let passed = passed.or_exit(ExitCode::USAGE)?;
-    let sockets = passed.into_iter().map(PassedFd::listening);
+    let sockets = passed.into_iter().map(PassedFd::server_socket);
     let sockets: Result<Vec<_>, _> = sockets.collect();
     sockets.or_exit(ExitCode::USAGE)
 }

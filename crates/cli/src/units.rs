@@ -44,7 +44,7 @@ fn longest_stop(command: &Command) -> Duration {
     let (drain, policy) = if let Command::Run(args) = command {
         (args.stop.termination_drain, &args.policy)
     } else if let Command::Exec(args) = command {
-        (args.drain_time, &args.policy)
+        (args.ending.drain_time, &args.policy)
     } else {
         panic!("the units have `run` and `exec`")
     };

@@ -4,8 +4,8 @@
 //! - [`resolve_addr`] turns `host:port` into one socket address.
 //! - [`private_ips`] waits until this node has addresses, and returns them.
 //! - [`source_address`] returns the one of them from which packets to a destination would be sent.
-//! - [`Listen`] binds a listening TCP socket that can be shared with the next process, or passed to
-//!   it.
+//! - [`Listen`] binds a TCP or UDP socket of a server that can be shared with the next process, or passed
+//!   to it. [`ListenUnix`] binds a Unix socket.
 //! - [`take_passed`] takes sockets over that the parent of this process has passed to it.
 //! - [`PortHolders`] names the processes that listen on a port in use.
 //! - [`connections`] counts, lists and closes the connections of other processes, on Linux.
@@ -36,11 +36,15 @@ mod holders;
 mod interfaces;
 mod listen;
 #[cfg(target_os = "linux")]
+mod listen_unix;
+#[cfg(target_os = "linux")]
 mod passed;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod proc_net;
 mod resolve;
+#[cfg(target_os = "linux")]
+mod server_socket;
 #[cfg(target_os = "linux")]
 mod sock_diag;
 mod source;
@@ -53,10 +57,14 @@ pub use holders::{PortHolder, PortHolders};
 pub use interfaces::{InterfaceAddress, Interfaces, SystemInterfaces};
 pub use listen::{Listen, ListenError};
 #[cfg(target_os = "linux")]
-pub use passed::{ListeningSocket, NotListening, PassedError, PassedFd, take_passed};
+pub use listen_unix::{ListenUnix, ListenUnixError};
+#[cfg(target_os = "linux")]
+pub use passed::{NotServing, PassedError, PassedFd, take_passed};
 pub use resolve::{
     HostError, Lookup, RESOLVE_LIMIT, ResolveError, SystemLookup, resolve_addr, resolve_addr_with,
 };
+#[cfg(target_os = "linux")]
+pub use server_socket::{ServerAddress, ServerSocket, UnixKind};
 pub use source::{SourceAddressError, source_address};
 
 /// The example of the README.

@@ -2,13 +2,11 @@
 //! systemd (`sd_listen_fds(3)`).
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
-use crate::connections::LocalAddress;
+use crate::server_socket::ServerSocket;
 
 /// The number of the first passed descriptor, fixed by the convention.
 const FIRST: RawFd = 3;
@@ -19,13 +17,6 @@ pub struct PassedFd {
     number: RawFd,
     name: Option<String>,
     descriptor: OwnedFd,
-}
-
-/// A listening stream socket: TCP, or Unix.
-#[derive(Debug)]
-pub struct ListeningSocket {
-    socket: OwnedFd,
-    address: LocalAddress,
 }
 
 /// Why descriptors that were passed cannot be taken over.
@@ -58,10 +49,10 @@ pub enum PassedError {
     },
 }
 
-/// Why a descriptor is no listening stream socket.
+/// Why a descriptor is no socket of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("descriptor {number}{} {reason}", .name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default())]
-pub struct NotListening {
+pub struct NotServing {
     number: RawFd,
     name: Option<String>,
     reason: &'static str,
@@ -178,108 +169,26 @@ impl PassedFd {
         self.descriptor
     }
 
-    /// Returns the listening stream socket that this descriptor is, with its name.
+    /// Returns the socket of a server that this descriptor is, with its name.
     ///
     /// # Errors
     ///
-    /// [`NotListening`] says what it is instead, in the terms of a socket unit of systemd.
-    pub fn listening(self) -> Result<(Option<String>, ListeningSocket), NotListening> {
+    /// [`NotServing`] says what it is instead, in the terms of a socket unit of systemd.
+    pub fn server_socket(self) -> Result<(Option<String>, ServerSocket), NotServing> {
         let Self {
             number,
             name,
             descriptor,
         } = self;
-        match ListeningSocket::check(descriptor) {
+        match ServerSocket::check(descriptor) {
             Ok(socket) => Ok((name, socket)),
-            Err(reason) => Err(NotListening {
+            Err(reason) => Err(NotServing {
                 number,
                 name,
                 reason,
             }),
         }
     }
-}
-
-impl ListeningSocket {
-    /// Returns where it listens.
-    #[must_use]
-    pub fn address(&self) -> &LocalAddress {
-        &self.address
-    }
-
-    /// Returns another descriptor of the same socket.
-    ///
-    /// # Errors
-    ///
-    /// When no descriptor is left.
-    pub fn try_clone(&self) -> io::Result<OwnedFd> {
-        self.socket.try_clone()
-    }
-
-    /// Sets whether `accept` returns at once if there is no connection, for all who have this socket.
-    ///
-    /// # Errors
-    ///
-    /// What the operating system says.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        Ok(rustix::io::ioctl_fionbio(&self.socket, nonblocking)?)
-    }
-
-    fn check(descriptor: OwnedFd) -> Result<Self, &'static str> {
-        let socket = Socket::from(descriptor);
-        let Ok(domain) = socket.domain() else {
-            return Err("is no socket; pass listening sockets (`ListenStream=`) only");
-        };
-        if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
-            return Err("is neither a TCP nor a Unix socket; pass such sockets only");
-        }
-        if socket.r#type().ok() != Some(Type::STREAM) {
-            return Err(
-                "is no stream socket: use `ListenStream=`, not `ListenDatagram=` or \
-                 `ListenSequentialPacket=`",
-            );
-        }
-        if !socket.is_listener().unwrap_or(false) {
-            return Err("does not listen: it is a connection, so set `Accept=no`");
-        }
-        let address = socket.local_addr().ok();
-        let address = address.as_ref().and_then(local_address);
-        let address = address.ok_or("has no address that is known here")?;
-        Ok(Self {
-            socket: socket.into(),
-            address,
-        })
-    }
-}
-
-impl AsFd for ListeningSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl From<std::net::TcpListener> for ListeningSocket {
-    /// Its address is that of the socket; one that the system cannot tell is the unspecified one.
-    fn from(listener: std::net::TcpListener) -> Self {
-        let address = listener.local_addr();
-        let address = address.unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
-        Self {
-            socket: listener.into(),
-            address: LocalAddress::Tcp(address),
-        }
-    }
-}
-
-fn local_address(address: &SockAddr) -> Option<LocalAddress> {
-    if let Some(address) = address.as_socket() {
-        return Some(LocalAddress::Tcp(address));
-    }
-    if let Some(path) = address.as_pathname() {
-        return Some(LocalAddress::Unix(path.to_string_lossy().into_owned()));
-    }
-    let name = address.as_abstract_namespace()?;
-    let name = String::from_utf8_lossy(name).replace('\0', "@");
-    Some(LocalAddress::Unix(format!("@{name}")))
 }
 
 #[cfg(test)]

@@ -9,24 +9,29 @@
 //!
 //! The machine knows which epoch is superseded, and retires it.
 
+mod drain_command;
 mod error;
+mod finish;
 mod operate;
+mod placeholders;
 mod readiness;
 mod running;
 mod sockets;
+mod stop_steps;
 mod watched;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use handover_core::{Abort, Epoch, OnExit, Target};
+use handover_core::{Epoch, OnExit, Target};
 use handover_files::Digest;
 use handover_process::memory::Guard as MemoryGuard;
 use handover_process::{
-    Child, Command, ExitCause, Line, OutputSink, Reach, RunAs, Signal, SpawnError, Stop, WaitError,
+    Child, Command, ExitCause, Line, OutputSink, RunAs, Signal, SpawnError, WaitError,
 };
 use handover_tokio::{Proxy, RunControl, RunError};
 use tokio::sync::oneshot;
@@ -38,21 +43,26 @@ use readiness::{Announcement, Ready};
 use running::{Finish, Registration, Running};
 
 pub use error::ProgramError;
+pub use placeholders::{Template, TemplateError};
 pub use readiness::{Readiness, ReadinessError, first_after};
 pub use sockets::Sockets;
+pub use stop_steps::{StopSteps, StopStepsError};
 pub use watched::WatchedFiles;
-
-/// For as long as it takes: the state machine bounds it.
-const UNBOUNDED: Duration = Duration::MAX;
 
 /// What is started for each epoch, and how it ends.
 struct Settings {
     command: OsString,
     arguments: Vec<OsString>,
+    /// What follows the arguments, and differs from epoch to epoch.
+    epoch_arguments: Vec<Template>,
+    variables: Vec<(OsString, Template)>,
+    working_directory: Option<PathBuf>,
     sockets: Sockets,
     readiness: Readiness,
     /// What asks an epoch to finish and to end.
-    stop_signal: Signal,
+    stop: StopSteps,
+    /// What is run before that.
+    drain_command: Option<OsString>,
     /// How long a superseded epoch may take for that.
     drain_time: Duration,
     run_as: RunAs,
@@ -107,9 +117,37 @@ impl Builder {
         self
     }
 
-    /// Asks an epoch by this signal to finish what it has begun, and to end. The default is SIGTERM.
-    pub fn stop_signal(mut self, signal: Signal) -> Self {
-        self.0.stop_signal = signal;
+    /// Adds arguments that may differ from epoch to epoch. They follow all others.
+    pub fn epoch_args(mut self, arguments: impl IntoIterator<Item = Template>) -> Self {
+        self.0.epoch_arguments.extend(arguments);
+        self
+    }
+
+    /// Sets a variable of the program, in place of any of that name that this process has.
+    pub fn env(mut self, name: impl Into<OsString>, value: Template) -> Self {
+        self.0.variables.push((name.into(), value));
+        self
+    }
+
+    /// Runs the program in this directory. The default is that of this process. A relative path of the
+    /// command counts from that of this process all the same.
+    pub fn working_directory(mut self, directory: impl Into<Option<PathBuf>>) -> Self {
+        self.0.working_directory = directory.into();
+        self
+    }
+
+    /// Asks an epoch by this signal, or these, to finish what it has begun, and to end. The default is
+    /// SIGTERM.
+    pub fn stop(mut self, steps: impl Into<StopSteps>) -> Self {
+        self.0.stop = steps.into();
+        self
+    }
+
+    /// Runs this command by `/bin/sh -c` before an epoch is asked to finish, as the user of this process. It
+    /// finds the process id in `MAINPID`. The signals follow once it has ended, and its time is part of the
+    /// [`drain_time`](Self::drain_time). The default is none.
+    pub fn drain_command(mut self, command: impl Into<Option<OsString>>) -> Self {
+        self.0.drain_command = command.into();
         self
     }
 
@@ -176,7 +214,11 @@ impl Program {
             arguments: Vec::new(),
             sockets: Sockets::new(false),
             readiness: Readiness::After(Duration::from_millis(500)),
-            stop_signal: Signal::TERM,
+            epoch_arguments: Vec::new(),
+            variables: Vec::new(),
+            working_directory: None,
+            stop: Signal::TERM.into(),
+            drain_command: None,
             drain_time: Duration::from_secs(10),
             run_as: RunAs::new(),
             open_files: None,
@@ -265,7 +307,7 @@ impl Program {
                         live = true;
                         control.live();
                     }
-                    Err(error) => return self.never_ready(child, error, control).await,
+                    Err(error) => return self.never_ready(epoch, child, error, control).await,
                 },
             }
         }
@@ -287,13 +329,21 @@ impl Program {
                 fits.map_err(ProgramError::NoMemory)?;
             }
         }
-        let command = Command::new(&settings.command)
+        let mut command = Command::new(&settings.command)
             .args(settings.arguments.iter().cloned())
-            .epoch(epoch.number())
+            .args(self.epoch_arguments(epoch))
             .kill_group_at_end(true)
             .run_as(settings.run_as.clone())
             .open_files(settings.open_files)
             .shared_output(Arc::clone(&settings.output));
+        for (name, value) in &settings.variables {
+            command = command.env(name, settings.sockets.render(value, epoch));
+        }
+        if let Some(directory) = &settings.working_directory {
+            command = command.current_dir(directory);
+        }
+        // After the variables, which do not change what the program is told about itself.
+        let command = command.epoch(epoch.number());
         let command = settings
             .sockets
             .pass_to(command)
@@ -332,6 +382,7 @@ impl Program {
     /// The process will not tell that it is ready. Most often that is because it has just ended.
     async fn never_ready(
         &self,
+        epoch: Epoch,
         child: &Child,
         error: ReadinessError,
         control: &RunControl,
@@ -342,7 +393,7 @@ impl Program {
             match handover_runtime::time_limit::timeout(END, child.wait()).await {
                 Ok(cause) => self.ended(child, cause, false),
                 Err(_) => {
-                    let stopped = child.stop(self.stop(self.settings.drain_time)).await;
+                    let stopped = self.stop(epoch, child, self.settings.drain_time).await;
                     stopped.map_err(ProgramError::Lost)?;
                     Err(ProgramError::Readiness(error).into())
                 }
@@ -359,73 +410,10 @@ impl Program {
         }
     }
 
-    /// Lets a process finish what it is doing. Its end is then the expected one, whatever it is.
-    async fn finish(
-        &self,
-        epoch: Epoch,
-        child: &Child,
-        finish: Finish,
-        control: &RunControl,
-    ) -> Result<(), RunError> {
-        let grace = match finish {
-            Finish::Superseded => self.settings.drain_time,
-            Finish::Terminated => UNBOUNDED,
-        };
-        tokio::select! {
-            biased;
-            how = control.abort() => {
-                self.abort(child, how, control).await?;
-                Err(RunError::Aborted)
-            }
-            stopped = child.stop(self.stop(grace)) => {
-                let stopped = stopped.map_err(ProgramError::Lost)?;
-                if stopped.forced {
-                    let grace = humantime::format_duration(grace);
-                    tracing::warn!(
-                        epoch = epoch.number(),
-                        "epoch {epoch} did not end within {grace} and was killed"
-                    );
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Ends a process as the state machine says.
-    async fn abort(
-        &self,
-        child: &Child,
-        how: Abort,
-        control: &RunControl,
-    ) -> Result<(), ProgramError> {
-        if how == Abort::Graceful {
-            tokio::select! {
-                stopped = child.stop(self.stop(UNBOUNDED)) => {
-                    stopped.map_err(ProgramError::Lost)?;
-                    return Ok(());
-                }
-                () = control.abort_immediately() => {}
-            }
-        }
-        child.kill().await.map_err(ProgramError::Lost)?;
-        Ok(())
-    }
-
-    /// Tells every epoch to finish, and waits until they have ended.
-    async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
-        self.running.finish_all(Finish::Terminated);
-        tokio::select! {
-            () = self.running.empty() => Ok(()),
-            _ = control.abort() => Err(RunError::Aborted),
-        }
-    }
-
-    fn stop(&self, grace: Duration) -> Stop {
-        Stop {
-            signal: self.settings.stop_signal,
-            reach: Reach::Child,
-            grace,
-        }
+    fn epoch_arguments(&self, epoch: Epoch) -> impl Iterator<Item = String> {
+        let sockets = &self.settings.sockets;
+        let arguments = self.settings.epoch_arguments.iter();
+        arguments.map(move |argument| sockets.render(argument, epoch))
     }
 }
 

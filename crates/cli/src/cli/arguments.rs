@@ -20,13 +20,15 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 56] = [
+const SHOWN: [&str; 66] = [
     "abort_grace",
     "ambient_caps",
+    "arg_epoch",
     "base_id",
     "concurrency",
     "config_overlay",
     "config_path",
+    "cwd",
     "drain_exclude_listener",
     "drain_exclude_port",
     "drain_inbound_only",
@@ -41,6 +43,13 @@ const SHOWN: [&str; 56] = [
     "hook_timeout",
     "hung_after",
     "listen",
+    "listen_backlog",
+    "listen_defer_accept",
+    "listen_group",
+    "listen_mode",
+    "listen_user",
+    "listen_v6only",
+    "listen_workers",
     "live_after",
     "lock_dir",
     "max_epochs",
@@ -69,6 +78,7 @@ const SHOWN: [&str; 56] = [
     "start_deadline",
     "state_dir",
     "status_address",
+    "stop",
     "stop_signal",
     "template",
     "termination_drain",

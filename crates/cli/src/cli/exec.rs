@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use handover_process::Signal;
 
 use super::control::ControlArgs;
 use super::duration;
 use super::global::{LoggingArgs, WatchArgs};
 use super::hooks::HookArgs;
+use super::listen::ListenArgs;
 use super::order::OrderArgs;
 use super::policy::PolicyArgs;
+use super::program::{ProgramArgs, StopArgs};
 use super::record::RecordArgs;
 use super::run_as::RunAsArgs;
 use super::settings::SettingsArgs;
@@ -34,71 +35,8 @@ use super::status_server::StatusServerArgs;
     override_usage = "handover exec [OPTIONS] -- CMD [ARGS]..."
 )]
 pub(crate) struct ExecArgs {
-    /// Listen on this TCP address, HOST:PORT, and pass the socket to the program. Repeat it for more.
-    ///
-    /// With port 0 the system chooses a free port, which is logged. Sockets that a service manager passes
-    /// (`LISTEN_FDS`) are passed on as well, before these; they may be Unix sockets too. UDP sockets are
-    /// not supported.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "HANDOVER_LISTEN",
-        value_delimiter = ','
-    )]
-    pub(crate) listen: Vec<String>,
-
-    /// The name of a socket in `LISTEN_FDNAMES`. Repeat it in the order of --listen.
-    ///
-    /// A socket without a name is called by its place among all sockets: listen0, listen1 and so on.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "HANDOVER_FD_NAME",
-        value_delimiter = ','
-    )]
-    pub(crate) fd_name: Vec<String>,
-
-    /// Pass nonblocking sockets. Otherwise they block, as those of systemd do.
-    ///
-    /// A server with an event loop sets this itself, and the setting holds for all epochs. Few servers
-    /// need the flag.
-    #[arg(long, env = "HANDOVER_NONBLOCKING")]
-    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) nonblocking: bool,
-
-    /// The soft limit of open files of the program: a number, or `max` for the hard limit.
-    ///
-    /// Without it, the program has the limits of handover, which systemd and shells often set to 1024. A
-    /// number above the hard limit is refused. Envoy raises its own limit, so `run` needs no such flag.
-    #[arg(long, value_name = "N|max", env = "HANDOVER_NOFILE", value_parser = parse_nofile)]
-    pub(crate) nofile: Option<OpenFiles>,
-
     #[command(flatten)]
     pub(crate) watched: WatchArgs,
-
-    /// The longest time from the stop signal to the end of an epoch. Then it is killed.
-    ///
-    /// It holds for an epoch that was replaced, and for all epochs after TERM to handover.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "HANDOVER_DRAIN_TIME",
-        default_value = "10s"
-    )]
-    #[arg(value_parser = duration::parse)]
-    pub(crate) drain_time: Duration,
-
-    /// The signal that asks the program to finish its requests and end.
-    ///
-    /// Only the program itself gets it, not its children. So a shell script must start the server with
-    /// `exec`.
-    #[arg(
-        long,
-        value_name = "SIGNAL",
-        env = "HANDOVER_STOP_SIGNAL",
-        default_value = "TERM"
-    )]
-    pub(crate) stop_signal: Signal,
 
     /// Keep a recording in this directory; see --record.
     #[arg(long, value_name = "DIR", env = "HANDOVER_STATE_DIR")]
@@ -108,7 +46,24 @@ pub(crate) struct ExecArgs {
     pub(crate) recorded: RecordArgs,
 
     #[command(flatten)]
+    pub(crate) sockets: ListenArgs,
+
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+
+    /// The soft limit of open files of the program: a number, or `max` for the hard limit.
+    ///
+    /// Without it, the program has the limits of handover, which systemd and shells often set to 1024. A
+    /// number above the hard limit is refused. Envoy raises its own limit, so `run` needs no such flag.
+    #[arg(long, value_name = "N|max", env = "HANDOVER_NOFILE", value_parser = parse_nofile)]
+    #[arg(help_heading = "Program")]
+    pub(crate) nofile: Option<OpenFiles>,
+
+    #[command(flatten)]
     pub(crate) ready: ReadyArgs,
+
+    #[command(flatten)]
+    pub(crate) ending: StopArgs,
 
     #[command(flatten)]
     pub(crate) control: ControlArgs,

@@ -5,6 +5,7 @@
 mod control;
 mod hooks;
 mod order;
+mod program;
 mod run_as;
 mod settings;
 
@@ -639,6 +640,7 @@ fn flag_tests() -> impl Iterator<Item = (&'static str, &'static str, &'static st
         .flat_map(|client| TARGET.map(|flag| (client, flag, TARGET_TEST)));
     let more = order::TESTS.iter().chain(run_as::TESTS);
     let more = more
+        .chain(program::TESTS)
         .chain(settings::TESTS)
         .chain(hooks::TESTS)
         .chain(control::TESTS);

@@ -76,6 +76,13 @@ pub(crate) struct User {
     supplementary: Vec<u32>,
 }
 
+impl User {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+}
+
 impl FromStr for User {
     type Err = String;
 

@@ -2,24 +2,25 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handover_netutil::ListeningSocket;
-use handover_netutil::connections::LocalAddress;
 use handover_process::ready::Probe;
 use handover_process::{OutputSink, RunAs};
 use handover_supervisor::control::Directory;
-use handover_supervisor::program::{Program, Readiness, Sockets, WatchedFiles, first_after};
+use handover_supervisor::program::{Program, Readiness, StopSteps, WatchedFiles, first_after};
 use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor, Verify};
 
+use super::listen::{self, Wanted};
 use super::order::Order;
 use super::run_as;
 use super::status_address;
-use super::tcp_address::{not_bound, split_url, to_connect_to, to_listen_on};
+use super::tcp_address::{split_url, to_connect_to};
 use super::verify;
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
+use crate::cli::program::ProgramArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::instance::Instance;
@@ -69,11 +70,12 @@ async fn supervise(
 
 /// Refuses what no start can make good, from flags and variables alone.
 pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
-    let policy = args.policy.policy(Some(args.drain_time));
+    let policy = args.policy.policy(Some(args.ending.drain_time));
     policy.check().or_exit(ExitCode::USAGE)?;
     verify::judge(&args.policy.probation, false)?;
     run_as::judge(&args.run_as)?;
-    check_names(&args.fd_name, args.listen.len())
+    args.ending.steps().map_err(Fatal::usage)?;
+    listen::judge(&args.sockets)
 }
 
 /// A command line that can be honoured, as far as that shows before anything is bound or written. A socket
@@ -83,7 +85,8 @@ pub(crate) struct Judged {
     program: OsString,
     order: Order,
     passed: Vec<NamedSocket>,
-    wanted: Vec<SocketAddr>,
+    wanted: Vec<Wanted>,
+    stop: StopSteps,
     readiness: Readiness,
     probes: Vec<Verify>,
     run_as: RunAs,
@@ -102,11 +105,17 @@ impl Judged {
         let open_files = args.nofile.map(|limit| limit.0);
         check_open_files(open_files)?;
         let order = Order::open(&args.order, args.watched.rescan_interval.0)?;
-        let wanted = resolve(&args.listen).await?;
-        refuse_both(&passed, &wanted)?;
-        let of_parent = passed.iter().filter_map(|(_, socket)| tcp_address(socket));
-        let shared: Vec<_> = of_parent.chain(wanted.iter().copied()).collect();
-        let first = first_after(passed.len().saturating_add(wanted.len()));
+        let stop = args.ending.steps().map_err(Fatal::usage)?;
+        let wanted = listen::wanted(&args.sockets, passed.len()).await?;
+        listen::refuse_both(&passed, &wanted)?;
+        let names: Vec<String> = listen::names(&passed, &wanted).collect();
+        check_placeholders(&args.program, &names)?;
+        check_directory(args.program.cwd.as_deref())?;
+        let of_parent = passed
+            .iter()
+            .filter_map(|(_, socket)| socket.address().tcp());
+        let shared: Vec<_> = of_parent.chain(listen::tcp(&wanted)).collect();
+        let first = first_after(names.len());
         let readiness = readiness(&args.ready, &shared, first).await?;
         let probes = verify::probes(&args.policy.probation).await?;
         Ok(Self {
@@ -115,6 +124,7 @@ impl Judged {
             order,
             passed,
             wanted,
+            stop,
             readiness,
             probes,
             run_as,
@@ -128,16 +138,28 @@ impl Judged {
         output: Arc<dyn OutputSink>,
     ) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
         let Self { args, order, .. } = self;
-        let sockets = sockets(self.passed, &self.wanted, &args)?;
+        let sockets = listen::bind(self.passed, &self.wanted, &args.sockets)?;
         let addresses = sockets.addresses().collect();
-        let policy = args.policy.policy(Some(args.drain_time));
+        let policy = args.policy.policy(Some(args.ending.drain_time));
         let source = WatchedFiles::of(self.program.display().to_string());
-        let program = Program::builder(self.program)
-            .args(args.command)
+        let surroundings = args.program;
+        let mut program = Program::builder(self.program).args(args.command);
+        for variable in surroundings.env {
+            program = program.env(variable.name, variable.value);
+        }
+        let program = program
+            .epoch_args(
+                surroundings
+                    .arg_epoch
+                    .into_iter()
+                    .map(|argument| argument.0),
+            )
+            .working_directory(surroundings.cwd)
             .sockets(sockets)
             .readiness(self.readiness)
-            .stop_signal(args.stop_signal)
-            .drain_time(args.drain_time)
+            .stop(self.stop)
+            .drain_command(args.ending.drain_cmd)
+            .drain_time(args.ending.drain_time)
             .run_as(self.run_as)
             .open_files(args.nofile.map(|limit| limit.0))
             .memory_guard(args.policy.memory_guard.into())
@@ -159,6 +181,43 @@ impl Judged {
     }
 }
 
+/// Refuses a placeholder of a socket that there is not.
+fn check_placeholders(args: &ProgramArgs, sockets: &[String]) -> Result<(), Fatal> {
+    let variables = args.env.iter().map(|variable| ("--env", &variable.value));
+    let arguments = args.arg_epoch.iter();
+    let arguments = arguments.map(|argument| ("--arg-epoch", &argument.0));
+    for (flag, template) in variables.chain(arguments) {
+        let mut names = template.names();
+        let unknown = names.find(|name| !sockets.iter().any(|socket| socket == name));
+        if let Some(unknown) = unknown {
+            let known = match sockets {
+                [] => "there is none; add one with --listen".to_owned(),
+                sockets => format!("there are {}; name one with --fd-name", sockets.join(", ")),
+            };
+            return Err(Fatal::usage(format_args!(
+                "{flag}: {{fd:{unknown}}} is no socket: {known}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory that is not there. Every start would fail in the same way.
+fn check_directory(directory: Option<&Path>) -> Result<(), Fatal> {
+    let Some(directory) = directory else {
+        return Ok(());
+    };
+    let why = match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "it is no directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Fatal::usage(format_args!(
+        "--cwd {}: {why}: give a directory that exists",
+        directory.display()
+    )))
+}
+
 /// Refuses a limit of open files above the hard one, unless it stands for the hard one.
 fn check_open_files(wanted: Option<u64>) -> Result<(), Fatal> {
     let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
@@ -171,96 +230,6 @@ fn check_open_files(wanted: Option<u64>) -> Result<(), Fatal> {
         }
         _ => Ok(()),
     }
-}
-
-async fn resolve(addresses: &[String]) -> Result<Vec<SocketAddr>, Fatal> {
-    let mut resolved = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        resolved.push(to_listen_on("--listen", address).await?);
-    }
-    Ok(resolved)
-}
-
-/// Refuses an address on which a passed socket listens. Binding it would name nobody that could be
-/// stopped.
-fn refuse_both(passed: &[NamedSocket], wanted: &[SocketAddr]) -> Result<(), Fatal> {
-    for address in wanted.iter().filter(|address| address.port() != 0) {
-        let both = passed.iter().find(|(_, socket)| {
-            tcp_address(socket)
-                .is_some_and(|passed| answers(&passed, *address) || answers(address, passed))
-        });
-        if let Some((name, socket)) = both {
-            let name = name.as_deref().unwrap_or("without a name");
-            return Err(Fatal::usage(format_args!(
-                "--listen {address}: the service manager passes a socket on {} already ({name}): \
-                 leave --listen out, or remove the address from the socket unit",
-                socket.address()
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn tcp_address(socket: &ListeningSocket) -> Option<SocketAddr> {
-    match socket.address() {
-        LocalAddress::Tcp(address) => Some(*address),
-        LocalAddress::Unix(_) => None,
-    }
-}
-
-/// The sockets in the order in which they are passed on: those of our parent, then those that we bind.
-fn sockets(
-    passed: Vec<NamedSocket>,
-    addresses: &[SocketAddr],
-    args: &ExecArgs,
-) -> Result<Sockets, Fatal> {
-    let mut sockets = Sockets::new(args.nonblocking);
-    for (name, socket) in passed {
-        let name = name.unwrap_or_else(|| format!("listen{}", sockets.len()));
-        let address = socket.address().to_string();
-        tracing::info!(
-            address,
-            name,
-            "took over the socket {name}: listening on {address}"
-        );
-        sockets.add(name, socket);
-    }
-    let mut names = args.fd_name.iter().cloned();
-    for address in addresses {
-        let name = names.next();
-        let name = name.unwrap_or_else(|| format!("listen{}", sockets.len()));
-        let bound = sockets
-            .bind(name, *address)
-            .map_err(|error| not_bound("--listen", error, *address))
-            .or_exit(ExitCode::OS)?;
-        tracing::info!(address = %bound, "listening on {bound}");
-    }
-    Ok(sockets)
-}
-
-fn check_names(names: &[String], sockets: usize) -> Result<(), Fatal> {
-    if names.len() > sockets {
-        let names = names.len();
-        return Err(Fatal::usage(format_args!(
-            "{names} names for {sockets} sockets: give each --fd-name an address with --listen"
-        )));
-    }
-    names.iter().try_for_each(|name| check_name(name))
-}
-
-/// Readers of `LISTEN_FDNAMES` split it at colons.
-fn check_name(name: &str) -> Result<(), Fatal> {
-    let fits = (1..=255).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && byte != b':');
-    if fits {
-        return Ok(());
-    }
-    Err(Fatal::usage(format_args!(
-        "--fd-name {name:?} cannot be a socket's name: use 1 to 255 printable ASCII characters \
-         without `:`"
-    )))
 }
 
 async fn readiness(
@@ -309,7 +278,7 @@ async fn readiness(
 }
 
 /// Whether a connection to `address` reaches the socket that listens on `listening`.
-fn answers(listening: &SocketAddr, address: SocketAddr) -> bool {
+pub(super) fn answers(listening: &SocketAddr, address: SocketAddr) -> bool {
     let same_ip = match listening.ip() {
         IpAddr::V6(ip) if ip.is_unspecified() => true,
         IpAddr::V4(ip) if ip.is_unspecified() => address.is_ipv4(),

@@ -1,8 +1,9 @@
-//! A TCP address on the command line, and what is written in its place by mistake.
+//! The address of a socket on the command line, and what is written in its place by mistake.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use handover_netutil::{ListenError, PortHolders, resolve_addr};
+use handover_netutil::{ListenError, PortHolders, UnixKind, resolve_addr};
 
 use crate::exit_code::ExitCode;
 use crate::fatal::Fatal;
@@ -17,6 +18,72 @@ pub(super) async fn to_listen_on(flag: &str, text: &str) -> Result<SocketAddr, F
         return Err(Fatal::usage(format_args!("{flag} {text:?}: {mistake}")));
     }
     resolve(flag, text).await
+}
+
+/// Where a program serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A UDP address.
+    Udp(SocketAddr),
+    /// The path of a Unix socket, or `@` and its name.
+    Unix(UnixKind, PathBuf),
+}
+
+/// Resolves the value of a flag for any address on which a program can serve.
+///
+/// # Errors
+///
+/// A usage error for every other kind of socket, and for other spellings.
+pub(super) async fn to_serve_on(flag: &str, text: &str) -> Result<Served, Fatal> {
+    let refused =
+        |mistake: &dyn std::fmt::Display| Fatal::usage(format_args!("{flag} {text:?}: {mistake}"));
+    if let Some((kind, path)) = unix(text) {
+        if path.is_empty() || path == "@" {
+            return Err(refused(
+                &"there is no path: write unix:/run/web.sock, or unix:@NAME",
+            ));
+        }
+        return Ok(Served::Unix(kind, path.into()));
+    }
+    let (rest, udp) = match text.strip_prefix("udp:") {
+        Some(rest) if !rest.starts_with('/') => (rest, true),
+        Some(_) | None => (text, false),
+    };
+    if let Some(mistake) = Mistake::of(rest) {
+        return Err(match mistake {
+            Mistake::Unix => refused(
+                &"for a Unix socket, write unix:PATH (or unixpacket:PATH, unixgram:PATH, unix:@NAME)",
+            ),
+            Mistake::Udp => refused(&"for UDP, write udp:HOST:PORT, such as udp:127.0.0.1:53"),
+            Mistake::Decorated if !udp => {
+                refused(&"for TCP, write HOST:PORT and nothing else, such as 127.0.0.1:8080")
+            }
+            Mistake::Passed
+            | Mistake::Decorated
+            | Mistake::Port
+            | Mistake::AnyHost
+            | Mistake::OtherKind => refused(&mistake),
+        });
+    }
+    let address = resolve(flag, rest).await?;
+    Ok(if udp {
+        Served::Udp(address)
+    } else {
+        Served::Tcp(address)
+    })
+}
+
+/// The kind and the path of a Unix socket.
+fn unix(text: &str) -> Option<(UnixKind, &str)> {
+    let kinds = [
+        ("unix:", UnixKind::Stream),
+        ("unixpacket:", UnixKind::SequentialPacket),
+        ("unixgram:", UnixKind::Datagram),
+    ];
+    let mut kinds = kinds.into_iter();
+    kinds.find_map(|(prefix, kind)| Some((kind, text.strip_prefix(prefix)?)))
 }
 
 /// Resolves the value of a flag for an address to connect to.
@@ -134,8 +201,8 @@ impl std::fmt::Display for Mistake {
                 "UDP sockets are not supported, TCP only: give HOST:PORT, such as 127.0.0.1:8080"
             }
             Self::Passed => {
-                "sockets that handover's own parent has made are not supported: give HOST:PORT, \
-                 such as 127.0.0.1:8080, and handover makes the socket"
+                "a socket that handover's own parent has made is not named here, as exec passes all of them on \
+                 (LISTEN_FDS): give HOST:PORT, such as 127.0.0.1:8080, and handover makes the socket"
             }
             Self::Decorated => "write HOST:PORT and nothing else, such as 127.0.0.1:8080",
             Self::Port => {
@@ -144,8 +211,7 @@ impl std::fmt::Display for Mistake {
             }
             Self::AnyHost => "`*` is not supported: all addresses are 0.0.0.0:PORT or [::]:PORT",
             Self::OtherKind => {
-                "this kind of socket is not supported, TCP only: give HOST:PORT, such as \
-                 127.0.0.1:8080"
+                "this kind of socket is not supported: give HOST:PORT, such as 127.0.0.1:8080"
             }
         })
     }
@@ -154,6 +220,51 @@ impl std::fmt::Display for Mistake {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn served(text: &str) -> Result<Served, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let served = runtime.block_on(to_serve_on("--listen", text));
+        served.map_err(|fatal| fatal.to_string())
+    }
+
+    #[test]
+    fn every_socket_that_can_be_passed_has_a_spelling() {
+        let tcp = "127.0.0.1:80".parse().unwrap();
+        assert_eq!(served("127.0.0.1:80"), Ok(Served::Tcp(tcp)));
+        assert_eq!(served("udp:127.0.0.1:80"), Ok(Served::Udp(tcp)));
+        for (text, kind, path) in [
+            ("unix:/run/x", UnixKind::Stream, "/run/x"),
+            ("unix:x.sock", UnixKind::Stream, "x.sock"),
+            ("unix:@name", UnixKind::Stream, "@name"),
+            ("unixpacket:/run/x", UnixKind::SequentialPacket, "/run/x"),
+            ("unixgram:@x", UnixKind::Datagram, "@x"),
+        ] {
+            assert_eq!(served(text), Ok(Served::Unix(kind, path.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_other_spelling_is_answered_with_the_right_one() {
+        for (text, remedy) in [
+            ("/run/x", "write unix:PATH"),
+            ("uds:/x", "write unix:PATH"),
+            ("unix:", "there is no path"),
+            ("unixgram:@", "there is no path"),
+            ("udp://127.0.0.1:53", "write udp:HOST:PORT"),
+            ("127.0.0.1:53/udp", "write udp:HOST:PORT"),
+            ("udp:53", "there is no host before the port"),
+            ("udp:*:53", "`*` is not supported"),
+            ("tcp:127.0.0.1:80", "for TCP, write HOST:PORT"),
+            ("fd:3", "exec passes all of them on"),
+            ("vsock:1:2", "this kind of socket is not supported"),
+        ] {
+            let refused = served(text).unwrap_err();
+            assert!(refused.contains(remedy), "{text}: {refused}");
+        }
+    }
 
     #[test]
     fn a_url_is_split_into_where_and_what() {

@@ -101,12 +101,26 @@ fn what_is_for_another_process_is_not_taken_over() {
 }
 
 #[test]
+fn a_passed_socket_for_datagrams_is_passed_on() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = udp.local_addr().unwrap();
+    let script = "echo names=$LISTEN_FDNAMES; exec sleep 100";
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=dns";
+    let command = handover(["exec", "--", "sh", "-c", script]);
+    let handover = Running::start(&mut passing(udp, variables, &command));
+    handover.says(&format!(
+        "took over the socket dns: listening on udp:{address}"
+    ));
+    handover.stdout.wait_for("names=dns");
+}
+
+#[test]
 fn what_is_no_listening_socket_is_refused_by_name() {
     let args = ["exec", "--", "sleep", "100"];
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let message = refused(udp, "LISTEN_FDS=1 LISTEN_FDNAMES=dns", &args);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let message = refused(file, "LISTEN_FDS=1 LISTEN_FDNAMES=dns", &args);
     assert!(
-        message.contains("descriptor 3 (dns) is no stream socket"),
+        message.contains("descriptor 3 (dns) is no socket"),
         "{message}"
     );
     let message = refused(listener(), "LISTEN_FDS=2 LISTEN_FDNAMES=a", &args);

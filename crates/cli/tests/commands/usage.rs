@@ -50,20 +50,42 @@ fn an_address_needs_a_port() {
 
 #[test]
 fn a_socket_that_cannot_be_passed_is_named() {
-    for (listen, reason) in [
-        ("unix:/x", "Unix sockets are not supported"),
-        ("/run/x.sock", "Unix sockets are not supported"),
-        ("@name", "Unix sockets are not supported"),
-        ("udp:127.0.0.1:53", "UDP sockets are not supported"),
+    for (address, to_listen, to_probe) in [
         (
-            "fd://3",
-            "sockets that handover's own parent has made are not",
+            "/run/x.sock",
+            "for a Unix socket, write unix:PATH",
+            "Unix sockets are not supported",
         ),
-        ("8080", "there is no host before the port"),
-        ("*:8080", "all addresses are 0.0.0.0:PORT or [::]:PORT"),
+        (
+            "@name",
+            "for a Unix socket, write unix:PATH",
+            "Unix sockets are not supported",
+        ),
+        (
+            "udp://127.0.0.1:53",
+            "for UDP, write udp:HOST:PORT",
+            "UDP sockets are not supported",
+        ),
+        ("fd://3", "exec passes all of them on", "give HOST:PORT"),
+        (
+            "8080",
+            "there is no host before the port",
+            "there is no host before the port",
+        ),
+        (
+            "*:8080",
+            "all addresses are 0.0.0.0:PORT or [::]:PORT",
+            "all addresses are 0.0.0.0:PORT or [::]:PORT",
+        ),
     ] {
-        is_refused(&format!("exec --listen {listen} -- true"), reason);
-        is_refused(&format!("exec --probe-tcp {listen} -- true"), reason);
+        is_refused(&format!("exec --listen {address} -- true"), to_listen);
+        is_refused(&format!("exec --probe-tcp {address} -- true"), to_probe);
+    }
+    for address in ["unix:/x", "udp:127.0.0.1:53"] {
+        is_refused(
+            &format!("exec --probe-tcp {address} -- true"),
+            "sockets are not supported",
+        );
     }
 }
 

@@ -112,3 +112,42 @@ fn each_failure_to_bind_says_what_to_do() {
     assert_snapshot!(ListenError::Create { addr, source: source() }, @"cannot create a socket for 192.0.2.1:80; check the limit of open files and that the system has this address family");
     assert_snapshot!(ListenError::Configure { addr, option: "SO_REUSEPORT", source: source() }, @"the socket for 192.0.2.1:80 could not be given SO_REUSEPORT; check that this system has it");
 }
+
+#[test]
+fn datagrams_arrive_and_the_port_is_for_one_socket_unless_all_share_it() {
+    let server = Listen::new(V4).udp().unwrap();
+    let addr = server.local_addr().unwrap();
+    let client = Listen::new(V4).udp().unwrap();
+    client.send_to(b"a", addr).unwrap();
+    let mut byte = [0];
+    assert_eq!(
+        server.recv_from(&mut byte).unwrap(),
+        (1, client.local_addr().unwrap())
+    );
+    let error = Listen::new(addr).udp().unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }), "{error:?}");
+
+    let shared = Listen::new(V4).reuse_port(true).udp().unwrap();
+    let again = Listen::new(shared.local_addr().unwrap()).reuse_port(true);
+    assert!(again.udp().is_ok());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_is_offered_once_its_client_has_spoken() {
+    let listen = Listen::new(V4).nonblocking(true);
+    for (wait, offered) in [(None, true), (Some(Duration::from_millis(1500)), false)] {
+        let listener = listen.defer_accept(wait).tcp().unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut events = [rustix::event::PollFd::new(
+            &listener,
+            rustix::event::PollFlags::IN,
+        )];
+        // On loopback the handshake is over when the client knows of it.
+        let ready = rustix::event::poll(&mut events, Some(&rustix::event::Timespec::default()));
+        assert_eq!(ready.unwrap() == 1, offered, "{wait:?}");
+        io::Write::write_all(&mut client, b"a").unwrap();
+        rustix::event::poll(&mut events, None).unwrap();
+        assert!(listener.accept().is_ok());
+    }
+}

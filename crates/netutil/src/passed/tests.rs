@@ -1,7 +1,9 @@
+use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use super::*;
+use crate::server_socket::{ServerAddress, UnixKind};
 
 fn passed(descriptor: impl Into<OwnedFd>) -> PassedFd {
     PassedFd {
@@ -63,26 +65,29 @@ fn what_was_passed_to_another_process_is_left_alone() {
 }
 
 #[test]
-fn listening_stream_sockets_are_taken_with_their_addresses() {
+fn sockets_of_servers_are_taken_with_their_addresses() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp_address = tcp.local_addr().unwrap();
     let tcp = passed(tcp);
     assert_eq!(tcp.name(), Some("web"));
-    let (name, socket) = tcp.listening().unwrap();
+    let (name, socket) = tcp.server_socket().unwrap();
     assert_eq!(name.as_deref(), Some("web"));
-    assert_eq!(socket.address(), &LocalAddress::Tcp(tcp_address));
+    assert_eq!(socket.address(), &ServerAddress::Tcp(tcp_address));
     socket.set_nonblocking(true).unwrap();
     let accepting = TcpListener::from(socket.try_clone().unwrap());
     let nothing = accepting.accept().unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
 
     let (_, socket) = passed(UnixListener::bind(&path).unwrap())
-        .listening()
+        .server_socket()
         .unwrap();
     let shown = path.to_str().unwrap().to_owned();
-    assert_eq!(socket.address(), &LocalAddress::Unix(shown));
+    assert_eq!(
+        socket.address(),
+        &ServerAddress::Unix(UnixKind::Stream, shown)
+    );
     assert_eq!(
         rustix::io::fcntl_getfd(&socket).unwrap(),
         rustix::io::FdFlags::CLOEXEC
@@ -90,16 +95,34 @@ fn listening_stream_sockets_are_taken_with_their_addresses() {
 }
 
 #[test]
-fn what_is_no_listening_stream_socket_is_refused_by_its_name() {
+fn what_is_no_socket_of_a_server_is_refused_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let refused = |descriptor: OwnedFd| passed(descriptor).listening().unwrap_err().to_string();
+    let refused = |descriptor: OwnedFd| passed(descriptor).server_socket().unwrap_err().to_string();
     let file = std::fs::File::open(dir.path()).unwrap();
     assert!(refused(file.into()).starts_with("descriptor 3 (web) is no socket"));
     assert!(refused(connection.into()).contains("Accept=no"));
+    let unbound = UnixDatagram::unbound().unwrap();
+    assert!(refused(unbound.into()).contains("is not bound"));
+}
+
+#[test]
+fn sockets_for_datagrams_are_taken_as_well() {
+    let dir = tempfile::tempdir().unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert!(refused(udp.into()).contains("not `ListenDatagram=`"));
-    let datagrams = UnixDatagram::bind(dir.path().join("datagrams")).unwrap();
-    assert!(refused(datagrams.into()).contains("not `ListenDatagram=`"));
+    let address = udp.local_addr().unwrap();
+    let (_, socket) = passed(udp).server_socket().unwrap();
+    assert_eq!(socket.address(), &ServerAddress::Udp(address));
+    assert_eq!(socket.address().of_connections(), None);
+    let path = dir.path().join("datagrams");
+    let datagrams = UnixDatagram::bind(&path).unwrap();
+    let (_, socket) = passed(datagrams).server_socket().unwrap();
+    let shown = path.to_str().unwrap().to_owned();
+    assert_eq!(
+        socket.address(),
+        &ServerAddress::Unix(UnixKind::Datagram, shown)
+    );
+    drop(socket);
+    assert!(path.exists(), "it belongs to who has bound it");
 }

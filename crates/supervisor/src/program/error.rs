@@ -93,10 +93,14 @@ impl fmt::Display for ProgramError {
                 if let Some(cause) = final_cause {
                     write!(f, ", which is final (--on-exit {cause}=stop)")?;
                 }
-                match last_words.last() {
-                    Some(line) => write!(f, "; its last line: {line}"),
-                    None => Ok(()),
+                if let Some(line) = last_words.last() {
+                    write!(f, "; its last line: {line}")?;
                 }
+                if cause.success() && !live {
+                    // A daemon leaves its parent behind in just this way.
+                    f.write_str("; if it goes to the background, make it stay in the foreground")?;
+                }
+                Ok(())
             }
             Self::Readiness(_) => f.write_str("the program cannot become live"),
             Self::Lost(_) => f.write_str("the end of the program was not seen"),

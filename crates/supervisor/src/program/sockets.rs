@@ -1,18 +1,20 @@
-//! The listening sockets, bound once and passed on to every epoch.
+//! The sockets, bound once and passed on to every epoch.
 
 use std::io;
 use std::net::SocketAddr;
 
+use handover_core::Epoch;
 use handover_netutil::connections::LocalAddress;
-use handover_netutil::{Listen, ListenError, ListeningSocket};
+use handover_netutil::{Listen, ListenError, ServerSocket};
 use handover_process::Command;
 
+use super::{Template, first_after};
 use crate::Listener;
 
-/// Listening sockets with their names, in the order in which they are passed.
+/// Sockets of a server with their names, in the order in which they are passed.
 #[derive(Debug)]
 pub struct Sockets {
-    listeners: Vec<(String, ListeningSocket)>,
+    listeners: Vec<(String, ServerSocket)>,
     /// Whether `accept` returns at once when there is no connection. All epochs that share a socket
     /// share this too, and each of them can change it.
     nonblocking: bool,
@@ -29,7 +31,7 @@ impl Sockets {
         }
     }
 
-    /// Binds one more, and listens; returns the address, with its port where the system chose one.
+    /// Binds one more for TCP, and listens; returns the address, with its port where the system chose one.
     ///
     /// # Errors
     ///
@@ -45,9 +47,9 @@ impl Sockets {
         Ok(bound)
     }
 
-    /// Adds one that listens already, such as one that a service manager has passed to this process.
-    pub fn add(&mut self, name: impl Into<String>, socket: ListeningSocket) {
-        self.listeners.push((name.into(), socket));
+    /// Adds one that is bound already, such as one that a service manager has passed to this process.
+    pub fn add(&mut self, name: impl Into<String>, socket: impl Into<ServerSocket>) {
+        self.listeners.push((name.into(), socket.into()));
     }
 
     /// Returns how many there are.
@@ -62,24 +64,26 @@ impl Sockets {
         self.listeners.is_empty()
     }
 
-    /// Returns where they listen, apart from Unix sockets.
+    /// Returns where those of TCP listen.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners
-            .iter()
-            .filter_map(|(_, socket)| match socket.address() {
-                LocalAddress::Tcp(address) => Some(*address),
-                LocalAddress::Unix(_) => None,
-            })
+        let listeners = self.listeners.iter();
+        listeners.filter_map(|(_, socket)| socket.address().tcp())
     }
 
-    /// Returns where clients connect, with the names of the sockets.
+    /// The text for an epoch, with the numbers of the descriptors.
+    pub(super) fn render(&self, template: &Template, epoch: Epoch) -> String {
+        let names: Vec<&str> = self.listeners.iter().map(|(name, _)| &**name).collect();
+        template.render(epoch, &names, first_after(0))
+    }
+
+    /// Returns where clients have connections that can be seen, with the names of the sockets.
     pub(super) fn listeners(&self) -> impl Iterator<Item = (LocalAddress, Listener)> + '_ {
-        self.listeners.iter().map(|(name, socket)| {
+        self.listeners.iter().filter_map(|(name, socket)| {
             let listener = Listener {
                 name: Some(name.clone()),
                 ..Listener::default()
             };
-            (socket.address().clone(), listener)
+            Some((socket.address().of_connections()?, listener))
         })
     }
 

@@ -1,0 +1,65 @@
+//! The flags of `exec` that say which sockets its program gets, what else it gets, and how it ends.
+
+/// Command, flag, test.
+pub(super) const TESTS: &[(&str, &str, &str)] = &[
+    (
+        "exec",
+        "listen-workers",
+        "commands::sockets::each_worker_has_a_socket_of_the_same_address",
+    ),
+    (
+        "exec",
+        "listen-backlog",
+        "commands::sockets::each_worker_has_a_socket_of_the_same_address",
+    ),
+    (
+        "exec",
+        "listen-defer-accept",
+        "commands::sockets::each_worker_has_a_socket_of_the_same_address",
+    ),
+    (
+        "exec",
+        "listen-v6only",
+        "commands::sockets::a_socket_for_ipv6_alone_leaves_the_port_of_ipv4",
+    ),
+    (
+        "exec",
+        "listen-mode",
+        "commands::sockets::the_file_of_a_socket_has_the_mode_and_the_owner_that_were_asked_for",
+    ),
+    (
+        "exec",
+        "listen-user",
+        "commands::sockets::the_file_of_a_socket_has_the_mode_and_the_owner_that_were_asked_for",
+    ),
+    (
+        "exec",
+        "listen-group",
+        "commands::sockets::the_file_of_a_socket_has_the_mode_and_the_owner_that_were_asked_for",
+    ),
+    (
+        "exec",
+        "env",
+        "commands::program::variables_and_arguments_name_the_epoch_and_its_descriptors",
+    ),
+    (
+        "exec",
+        "arg-epoch",
+        "commands::program::variables_and_arguments_name_the_epoch_and_its_descriptors",
+    ),
+    (
+        "exec",
+        "cwd",
+        "commands::program::the_program_runs_in_the_directory_that_was_asked_for",
+    ),
+    (
+        "exec",
+        "stop",
+        "commands::program::a_program_is_asked_to_end_in_steps",
+    ),
+    (
+        "exec",
+        "drain-cmd",
+        "commands::program::a_command_drains_before_the_signal_and_its_failure_changes_nothing",
+    ),
+];

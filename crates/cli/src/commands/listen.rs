@@ -1,0 +1,298 @@
+//! The sockets that `exec` binds, from its flags.
+
+use std::net::SocketAddr;
+
+use handover_netutil::{Listen, ListenUnix, ServerAddress, ServerSocket, UnixKind};
+use handover_supervisor::program::Sockets;
+
+use super::tcp_address::{Served, not_bound, to_serve_on};
+use crate::cli::listen::ListenArgs;
+use crate::exit_code::ExitCode;
+use crate::fatal::{Fatal, OrExit as _};
+use crate::passed::NamedSocket;
+
+const FLAG: &str = "--listen";
+
+/// A socket that is to be bound, with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    name: String,
+    address: Served,
+    /// How many sockets share the address.
+    workers: usize,
+}
+
+/// Refuses what no start can make good, from the flags alone.
+pub(super) fn judge(args: &ListenArgs) -> Result<(), Fatal> {
+    let sockets = args.listen.len();
+    if args.fd_name.len() > sockets {
+        let names = args.fd_name.len();
+        return Err(Fatal::usage(format_args!(
+            "{names} names for {sockets} sockets: give each --fd-name an address with --listen"
+        )));
+    }
+    args.fd_name.iter().try_for_each(|name| check_name(name))
+}
+
+/// Looks up where is to be listened. `passed` sockets of our parent come before.
+///
+/// # Errors
+///
+/// A usage error also if a flag has nothing to act on.
+pub(super) async fn wanted(args: &ListenArgs, passed: usize) -> Result<Vec<Wanted>, Fatal> {
+    let workers = args.listen_workers.map_or(1, usize::from);
+    let mut names = args.fd_name.iter().cloned();
+    let mut place = passed;
+    let mut wanted = Vec::with_capacity(args.listen.len());
+    for address in &args.listen {
+        let address = to_serve_on(FLAG, address).await?;
+        let workers = match address {
+            Served::Tcp(_) | Served::Udp(_) => workers,
+            Served::Unix(..) => 1,
+        };
+        let name = names.next().unwrap_or_else(|| format!("listen{place}"));
+        place = place.saturating_add(workers);
+        wanted.push(Wanted {
+            name,
+            address,
+            workers,
+        });
+    }
+    let served: Vec<_> = wanted.iter().map(|wanted| &wanted.address).collect();
+    refuse_idle(args, &served)?;
+    Ok(wanted)
+}
+
+/// Refuses a flag that changes no socket: whoever gave it meant something.
+fn refuse_idle(args: &ListenArgs, served: &[&Served]) -> Result<(), Fatal> {
+    let is_tcp = |served: &Served| matches!(served, Served::Tcp(_));
+    let is_inet = |served: &Served| matches!(served, Served::Tcp(_) | Served::Udp(_));
+    let is_v6 = |served: &Served| matches!(served, Served::Tcp(address) | Served::Udp(address) if address.is_ipv6());
+    let has_file = |served: &Served| matches!(served, Served::Unix(_, path) if !is_abstract(path));
+    let listens =
+        |served: &Served| !matches!(served, Served::Udp(_) | Served::Unix(UnixKind::Datagram, _));
+    let a_file = "the path of a Unix socket";
+    /// A flag, whether it is given, the sockets that it changes, and what they are called.
+    type Flag<'a> = (&'a str, bool, &'a dyn Fn(&Served) -> bool, &'a str);
+    let flags: [Flag<'_>; 7] = [
+        (
+            "--listen-workers",
+            args.listen_workers.is_some(),
+            &is_inet,
+            "a TCP or UDP address",
+        ),
+        (
+            "--listen-backlog",
+            args.listen_backlog.is_some(),
+            &listens,
+            "an address with connections",
+        ),
+        (
+            "--listen-v6only",
+            args.listen_v6only,
+            &is_v6,
+            "an IPv6 address",
+        ),
+        (
+            "--listen-defer-accept",
+            args.listen_defer_accept.is_some(),
+            &is_tcp,
+            "a TCP address",
+        ),
+        (
+            "--listen-mode",
+            args.listen_mode.is_some(),
+            &has_file,
+            a_file,
+        ),
+        (
+            "--listen-user",
+            args.listen_user.is_some(),
+            &has_file,
+            a_file,
+        ),
+        (
+            "--listen-group",
+            args.listen_group.is_some(),
+            &has_file,
+            a_file,
+        ),
+    ];
+    for (flag, is_given, acts_on, what) in flags {
+        if is_given && !served.iter().any(|served| acts_on(served)) {
+            return Err(Fatal::usage(format_args!(
+                "{flag} changes nothing: no --listen is {what}; add one, or leave the flag out"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_abstract(path: &std::path::Path) -> bool {
+    path.as_os_str().as_encoded_bytes().starts_with(b"@")
+}
+
+/// Readers of `LISTEN_FDNAMES` split it at colons.
+fn check_name(name: &str) -> Result<(), Fatal> {
+    let fits = (1..=255).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b':');
+    if fits {
+        return Ok(());
+    }
+    Err(Fatal::usage(format_args!(
+        "--fd-name {name:?} cannot be a socket's name: use 1 to 255 printable ASCII characters \
+         without `:`"
+    )))
+}
+
+/// The name of each socket in the order of their descriptors.
+pub(super) fn names<'a>(
+    passed: &'a [NamedSocket],
+    wanted: &'a [Wanted],
+) -> impl Iterator<Item = String> + 'a {
+    let passed = passed.iter().enumerate();
+    let passed = passed.map(|(place, (name, _))| passed_name(name.as_ref(), place));
+    let wanted = wanted
+        .iter()
+        .flat_map(|wanted| std::iter::repeat_n(wanted.name.clone(), wanted.workers));
+    passed.chain(wanted)
+}
+
+fn passed_name(name: Option<&String>, place: usize) -> String {
+    name.cloned().unwrap_or_else(|| format!("listen{place}"))
+}
+
+/// The TCP addresses among them.
+pub(super) fn tcp(wanted: &[Wanted]) -> impl Iterator<Item = SocketAddr> + '_ {
+    wanted.iter().filter_map(|wanted| match wanted.address {
+        Served::Tcp(address) => Some(address),
+        Served::Udp(_) | Served::Unix(..) => None,
+    })
+}
+
+/// Refuses an address that a passed socket has. Binding it would name nobody that could be stopped.
+pub(super) fn refuse_both(passed: &[NamedSocket], wanted: &[Wanted]) -> Result<(), Fatal> {
+    for wanted in wanted {
+        let both = passed
+            .iter()
+            .find(|(_, socket)| match (socket.address(), &wanted.address) {
+                (ServerAddress::Tcp(passed), Served::Tcp(wanted))
+                | (ServerAddress::Udp(passed), Served::Udp(wanted)) => {
+                    wanted.port() != 0
+                        && (super::exec::answers(passed, *wanted)
+                            || super::exec::answers(wanted, *passed))
+                }
+                (ServerAddress::Unix(_, passed), Served::Unix(_, wanted)) => {
+                    wanted.to_str() == Some(passed)
+                }
+                _ => false,
+            });
+        if let Some((name, socket)) = both {
+            let name = name.as_deref().unwrap_or("without a name");
+            return Err(Fatal::usage(format_args!(
+                "{FLAG} {}: the service manager passes a socket on {} already ({name}): leave --listen \
+                 out, or remove the address from the socket unit",
+                shown(&wanted.address),
+                socket.address()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn shown(served: &Served) -> String {
+    let address = match served {
+        Served::Tcp(address) => ServerAddress::Tcp(*address),
+        Served::Udp(address) => ServerAddress::Udp(*address),
+        Served::Unix(kind, path) => ServerAddress::Unix(*kind, path.display().to_string()),
+    };
+    address.to_string()
+}
+
+/// The sockets in the order in which they are passed on: those of our parent, then those that are bound here.
+pub(super) fn bind(
+    passed: Vec<NamedSocket>,
+    wanted: &[Wanted],
+    args: &ListenArgs,
+) -> Result<Sockets, Fatal> {
+    let mut sockets = Sockets::new(args.nonblocking);
+    for (place, (name, socket)) in passed.into_iter().enumerate() {
+        let name = passed_name(name.as_ref(), place);
+        let address = socket.address().to_string();
+        tracing::info!(
+            address,
+            name,
+            "took over the socket {name}: listening on {address}"
+        );
+        sockets.add(name, socket);
+    }
+    for wanted in wanted {
+        let mut address = wanted.address.clone();
+        for _ in 0..wanted.workers {
+            let socket = bind_one(&address, wanted.workers, args)?;
+            let bound = socket.address();
+            // With port 0, all share the port that the system chose for the first one.
+            match (&mut address, bound) {
+                (Served::Tcp(address), ServerAddress::Tcp(bound))
+                | (Served::Udp(address), ServerAddress::Udp(bound)) => *address = *bound,
+                _ => {}
+            }
+            sockets.add(wanted.name.clone(), socket);
+        }
+        let (address, workers) = (shown(&address), wanted.workers);
+        match workers {
+            1 => tracing::info!(address, "listening on {address}"),
+            _ => tracing::info!(
+                address,
+                workers,
+                "listening on {address} with {workers} sockets"
+            ),
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind_one(address: &Served, workers: usize, args: &ListenArgs) -> Result<ServerSocket, Fatal> {
+    let backlog = args.listen_backlog.map_or(Listen::BACKLOG, u32::from);
+    let inet = |address: SocketAddr| {
+        Listen::new(address)
+            .reuse_port(workers > 1)
+            .v6_only(args.listen_v6only)
+            .backlog(backlog)
+            .nonblocking(args.nonblocking)
+            .defer_accept(args.listen_defer_accept)
+    };
+    match address {
+        Served::Tcp(address) => inet(*address)
+            .tcp()
+            .map(ServerSocket::from)
+            .map_err(|error| not_bound(FLAG, error, *address))
+            .or_exit(ExitCode::OS),
+        Served::Udp(address) => inet(*address)
+            .udp()
+            .map(ServerSocket::from)
+            .map_err(|error| anyhow::Error::new(error).context(FLAG))
+            .or_exit(ExitCode::OS),
+        Served::Unix(kind, path) => {
+            let mut listen = ListenUnix::new(path)
+                .kind(*kind)
+                .backlog(backlog)
+                .nonblocking(args.nonblocking);
+            if let Some(mode) = args.listen_mode {
+                listen = listen.mode(mode.0);
+            }
+            if let Some(user) = &args.listen_user {
+                listen = listen.user(user.id());
+            }
+            if let Some(group) = args.listen_group {
+                listen = listen.group(group.id());
+            }
+            listen
+                .bind()
+                .map_err(|error| anyhow::Error::new(error).context(FLAG))
+                .or_exit(ExitCode::OS)
+        }
+    }
+}

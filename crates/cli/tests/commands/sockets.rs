@@ -1,0 +1,197 @@
+//! The kinds of sockets that `exec` binds and passes on, and their options.
+
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+use rustix::process::Signal;
+
+use crate::support::{Running, exec_script, output_of, stderr};
+
+/// Shows which sockets are the descriptors from 3 on, and with which names, and stays.
+const SHOW: &str = "for fd in 3 4 5 6 7; do readlink /proc/$$/fd/$fd || true; done | tr '\\n' ' '; \
+     echo \"names=$LISTEN_FDNAMES\"; exec sleep 600";
+
+fn shown(handover: &Running, epoch: u32) -> String {
+    let line = handover.stdout.wait_for_nth(epoch as usize + 1, "names=");
+    let marked = format!("[epoch {epoch}] ");
+    line.split_once(&marked).unwrap().1.to_owned()
+}
+
+#[test]
+fn every_kind_of_socket_is_passed_to_each_epoch_and_its_file_goes_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (stream, packets, datagrams) = (path("stream"), path("packets"), path("datagrams"));
+    let listen = format!(
+        "127.0.0.1:0,udp:127.0.0.1:0,unix:{},unixpacket:{},unixgram:{}",
+        stream.display(),
+        packets.display(),
+        datagrams.display()
+    );
+    let names = "tcp,udp,stream,packets,datagrams";
+    let mut handover = exec_script(&["--listen", &listen, "--fd-name", names], SHOW);
+    handover.says("epoch 0 is live");
+    let first = shown(&handover, 0);
+    assert_eq!(first.matches("socket:[").count(), 5, "{first}");
+    assert!(
+        first.ends_with("names=tcp:udp:stream:packets:datagrams"),
+        "{first}"
+    );
+    let udp = handover.says("listening on udp:127.0.0.1:");
+    let port = udp.rsplit(':').next().unwrap();
+    // Nobody accepts yet; what comes waits in the sockets.
+    let _waiting = UnixStream::connect(&stream).unwrap();
+    let client = UnixDatagram::unbound().unwrap();
+    client.send_to(b"a", &datagrams).unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"a", format!("127.0.0.1:{port}")).unwrap();
+    assert!(packets.exists());
+
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    assert_eq!(shown(&handover, 1), first);
+    let _waiting = UnixStream::connect(&stream).unwrap();
+
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    for file in [stream, packets, datagrams] {
+        assert!(!file.exists(), "{file:?}");
+    }
+}
+
+#[test]
+fn the_file_of_a_killed_instance_is_taken_over_and_that_of_a_living_server_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let listen = format!("unix:{}", path.display());
+    let flags = ["--listen", &listen];
+    let mut killed = exec_script(&flags, "exec sleep 600");
+    killed.says("epoch 0 is live");
+    let output = output_of(["exec", "--listen", &listen, "--", "sleep", "600"]);
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    let said = stderr(&output);
+    assert!(
+        said.contains("web.sock is in use; stop what has bound it"),
+        "{said}"
+    );
+    killed.signal(Signal::KILL);
+    killed.code();
+    assert!(path.exists());
+
+    // The program of the killed one may take a moment to end.
+    let again = crate::support::eventually("the path", || {
+        let listener = UnixListener::bind(path.with_extension("probe")).unwrap();
+        drop(listener);
+        std::fs::remove_file(path.with_extension("probe")).unwrap();
+        let refused = UnixStream::connect(&path).is_err();
+        refused.then(|| exec_script(&flags, "exec sleep 600"))
+    });
+    again.says("epoch 0 is live");
+    let _waiting = UnixStream::connect(&path).unwrap();
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    let listen = format!("unix:{}", file.display());
+    let output = output_of(["exec", "--listen", &listen, "--", "true"]);
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+}
+
+#[test]
+fn the_file_of_a_socket_has_the_mode_and_the_owner_that_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let own = std::fs::metadata(dir.path()).unwrap();
+    let (user, group) = (own.uid().to_string(), own.gid().to_string());
+    let listen = format!("unix:{}", path.display());
+    let flags = [
+        "--listen",
+        &listen,
+        "--listen-mode",
+        "0622",
+        "--listen-user",
+        &user,
+        "--listen-group",
+        &group,
+    ];
+    let handover = exec_script(&flags, "exec sleep 600");
+    handover.says("listening on unix:");
+    let file = std::fs::symlink_metadata(&path).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o622);
+    assert_eq!((file.uid(), file.gid()), (own.uid(), own.gid()));
+}
+
+#[test]
+fn each_worker_has_a_socket_of_the_same_address() {
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--fd-name",
+        "web",
+        "--listen-workers",
+        "3",
+        "--listen-backlog",
+        "16",
+        "--listen-defer-accept",
+        "1s",
+        "--env",
+        "FDS={fd:web}",
+    ];
+    let script = format!("echo fds=$FDS; {SHOW}");
+    let handover = exec_script(&flags, &script);
+    let line = handover.says("with 3 sockets");
+    handover.stdout.wait_for("fds=3,4,5");
+    let shown = shown(&handover, 0);
+    assert_eq!(shown.matches("socket:[").count(), 3, "{shown}");
+    assert!(shown.ends_with("names=web:web:web"), "{shown}");
+    let address = line.split("listening on ").nth(1).unwrap();
+    let address = address.split(' ').next().unwrap();
+    drop(TcpStream::connect(address).unwrap());
+}
+
+#[test]
+fn a_socket_for_ipv6_alone_leaves_the_port_of_ipv4() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return crate::support::skipped(
+            "commands::sockets::a_socket_for_ipv6_alone_leaves_the_port_of_ipv4",
+            "this host has no IPv6",
+        );
+    }
+    let flags = ["--listen", "[::]:0", "--listen-v6only"];
+    let handover = exec_script(&flags, "exec sleep 600");
+    let line = handover.says("listening on [::]:");
+    let port = line.rsplit(':').next().unwrap();
+    assert!(TcpStream::connect(format!("127.0.0.1:{port}")).is_err());
+    drop(TcpStream::connect(format!("[::1]:{port}")).unwrap());
+}
+
+#[test]
+fn a_flag_that_changes_no_socket_is_refused() {
+    for (flags, listen) in [
+        (["--listen-workers", "2"], "unix:/tmp/x"),
+        (["--listen-backlog", "2"], "udp:127.0.0.1:0"),
+        (["--listen-mode", "0660"], "127.0.0.1:0"),
+        (["--listen-user", "0"], "unix:@x"),
+        (["--listen-group", "0"], "127.0.0.1:0"),
+        (["--listen-defer-accept", "1s"], "udp:127.0.0.1:0"),
+    ] {
+        let words = ["exec", "--listen", listen].into_iter().chain(flags);
+        let output = output_of(words.chain(["--", "true"]));
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("{} changes nothing", flags[0])),
+            "{said}"
+        );
+    }
+    let output = output_of([
+        "exec",
+        "--listen",
+        "127.0.0.1:0",
+        "--listen-v6only",
+        "--",
+        "true",
+    ]);
+    assert!(stderr(&output).contains("--listen-v6only changes nothing"));
+}

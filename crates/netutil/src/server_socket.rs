@@ -1,0 +1,253 @@
+//! A socket on which a server takes connections or datagrams.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Stat;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::connections::LocalAddress;
+
+/// The kind of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnixKind {
+    /// Connections that carry a stream of bytes.
+    Stream,
+    /// Connections that keep the boundaries of messages.
+    SequentialPacket,
+    /// Datagrams, without a connection.
+    Datagram,
+}
+
+impl UnixKind {
+    pub(crate) fn socket_type(self) -> Type {
+        match self {
+            Self::Stream => Type::STREAM,
+            Self::SequentialPacket => Type::SEQPACKET,
+            Self::Datagram => Type::DGRAM,
+        }
+    }
+
+    fn of(kind: Type) -> Option<Self> {
+        let kinds = [Self::Stream, Self::SequentialPacket, Self::Datagram];
+        kinds.into_iter().find(|known| known.socket_type() == kind)
+    }
+}
+
+/// Where a server takes connections or datagrams.
+///
+/// It is displayed in the form in which the command line of Handover takes it: `127.0.0.1:80`,
+/// `udp:127.0.0.1:53`, `unix:/run/web.sock`, `unixpacket:/run/web.sock` or `unixgram:@name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A UDP address.
+    Udp(SocketAddr),
+    /// A Unix socket: its path, or its abstract name with `@` for each NUL.
+    Unix(UnixKind, String),
+}
+
+impl ServerAddress {
+    /// Returns the address whose connections [`connections`](crate::connections) sees. A socket for
+    /// datagrams has none, and those of sequential packets are not looked at.
+    #[must_use]
+    pub fn of_connections(&self) -> Option<LocalAddress> {
+        match self {
+            Self::Tcp(address) => Some(LocalAddress::Tcp(*address)),
+            Self::Unix(UnixKind::Stream, name) => Some(LocalAddress::Unix(name.clone())),
+            Self::Udp(_) | Self::Unix(UnixKind::SequentialPacket | UnixKind::Datagram, _) => None,
+        }
+    }
+
+    /// Returns the address if it is one of TCP.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Udp(_) | Self::Unix(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Udp(address) => write!(f, "udp:{address}"),
+            Self::Unix(UnixKind::Stream, name) => write!(f, "unix:{name}"),
+            Self::Unix(UnixKind::SequentialPacket, name) => write!(f, "unixpacket:{name}"),
+            Self::Unix(UnixKind::Datagram, name) => write!(f, "unixgram:{name}"),
+        }
+    }
+}
+
+/// A socket on which a server takes connections or datagrams: TCP, UDP, or Unix.
+///
+/// [`ListenUnix`](crate::ListenUnix) and [`Listen`](crate::Listen) bind one, and
+/// [`PassedFd`](crate::PassedFd) is one that the parent of this process has bound.
+#[derive(Debug)]
+pub struct ServerSocket {
+    socket: OwnedFd,
+    address: ServerAddress,
+    /// The file of a Unix socket that was bound here.
+    _file: Option<SocketFile>,
+}
+
+impl ServerSocket {
+    /// Returns where it takes connections or datagrams.
+    #[must_use]
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// Returns another descriptor of the same socket.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor is left.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
+    /// Sets whether `accept` and `recv` return at once if there is nothing to take, for all who have this
+    /// socket.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.socket, nonblocking)?)
+    }
+
+    /// Returns the socket that the descriptor is, or what it is instead, in the terms of a socket unit of
+    /// systemd.
+    pub(crate) fn check(descriptor: OwnedFd) -> Result<Self, &'static str> {
+        let socket = Socket::from(descriptor);
+        let Ok(domain) = socket.domain() else {
+            return Err(
+                "is no socket; pass sockets (`ListenStream=`, `ListenDatagram=`, \
+                        `ListenSequentialPacket=`) only",
+            );
+        };
+        if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
+            return Err("is neither a TCP, a UDP nor a Unix socket; pass such sockets only");
+        }
+        let kind = socket.r#type().ok().and_then(UnixKind::of);
+        let kind = kind.ok_or("is a raw socket; pass TCP, UDP and Unix sockets only")?;
+        if kind != UnixKind::Datagram && !socket.is_listener().unwrap_or(false) {
+            return Err("does not listen: it is a connection, so set `Accept=no`");
+        }
+        let address = socket.local_addr().ok();
+        let address = address.and_then(|address| server_address(kind, &address));
+        let address = address.ok_or("is not bound to an address that is known here")?;
+        Ok(Self {
+            socket: socket.into(),
+            address,
+            _file: None,
+        })
+    }
+
+    /// A Unix socket that was bound here, and its file, which goes with it.
+    pub(crate) fn bound(socket: OwnedFd, address: ServerAddress, file: Option<SocketFile>) -> Self {
+        Self {
+            socket,
+            address,
+            _file: file,
+        }
+    }
+}
+
+impl AsFd for ServerSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What a socket without an address that the system can tell has.
+const UNSPECIFIED: ([u8; 4], u16) = ([0, 0, 0, 0], 0);
+
+impl From<std::net::TcpListener> for ServerSocket {
+    /// Its address is that of the socket; one that the system cannot tell is the unspecified one.
+    fn from(listener: std::net::TcpListener) -> Self {
+        let address = listener.local_addr();
+        let address = address.unwrap_or_else(|_| UNSPECIFIED.into());
+        Self::bound(listener.into(), ServerAddress::Tcp(address), None)
+    }
+}
+
+impl From<std::net::UdpSocket> for ServerSocket {
+    /// Its address is that of the socket; one that the system cannot tell is the unspecified one.
+    fn from(socket: std::net::UdpSocket) -> Self {
+        let address = socket.local_addr();
+        let address = address.unwrap_or_else(|_| UNSPECIFIED.into());
+        Self::bound(socket.into(), ServerAddress::Udp(address), None)
+    }
+}
+
+fn server_address(kind: UnixKind, address: &SockAddr) -> Option<ServerAddress> {
+    if let Some(address) = address.as_socket() {
+        return match kind {
+            UnixKind::Stream => Some(ServerAddress::Tcp(address)),
+            UnixKind::Datagram => Some(ServerAddress::Udp(address)),
+            // SCTP, for which there is no other name here.
+            UnixKind::SequentialPacket => None,
+        };
+    }
+    if let Some(path) = address.as_pathname() {
+        let path = path.to_string_lossy().into_owned();
+        return Some(ServerAddress::Unix(kind, path));
+    }
+    let name = address.as_abstract_namespace()?;
+    let name = String::from_utf8_lossy(name).replace('\0', "@");
+    Some(ServerAddress::Unix(kind, format!("@{name}")))
+}
+
+/// The file of a Unix socket. It is removed when this is dropped, unless another one has its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    file: FileId,
+}
+
+/// What tells a file from every other one, as long as it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
+}
+
+impl SocketFile {
+    /// The file at this path. `None` if there is none any more: somebody has removed it, and there is nothing
+    /// to remove.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let stat = rustix::fs::lstat(path).ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            file: FileId::of(&stat),
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours =
+            rustix::fs::lstat(&self.path).is_ok_and(|stat| FileId::of(&stat) == self.file);
+        if is_ours {
+            // What stays is found unused and replaced by whoever binds it next.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How a process ends: by itself once it was asked to, or by force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover_core::{Abort, Epoch};
+use handover_process::{Child, Reach, Stop, Stopped, WaitError};
+use handover_tokio::{RunControl, RunError};
+use tokio::time::Instant;
+
+use super::running::Finish;
+use super::{Program, ProgramError, drain_command};
+
+/// For as long as it takes: the state machine bounds it.
+const UNBOUNDED: Duration = Duration::MAX;
+
+impl Program {
+    /// Lets a process finish what it is doing. Its end is then the expected one, whatever it is.
+    pub(super) async fn finish(
+        &self,
+        epoch: Epoch,
+        child: &Child,
+        finish: Finish,
+        control: &RunControl,
+    ) -> Result<(), RunError> {
+        let grace = match finish {
+            Finish::Superseded => self.settings.drain_time,
+            Finish::Terminated => UNBOUNDED,
+        };
+        tokio::select! {
+            biased;
+            how = control.abort() => {
+                self.abort(child, how, control).await?;
+                Err(RunError::Aborted)
+            }
+            stopped = self.stop(epoch, child, grace) => {
+                let stopped = stopped.map_err(ProgramError::Lost)?;
+                if stopped.forced {
+                    let grace = humantime::format_duration(grace);
+                    tracing::warn!(
+                        epoch = epoch.number(),
+                        "epoch {epoch} did not end within {grace} and was killed"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends a process as the state machine says.
+    pub(super) async fn abort(
+        &self,
+        child: &Child,
+        how: Abort,
+        control: &RunControl,
+    ) -> Result<(), ProgramError> {
+        if how == Abort::Graceful {
+            tokio::select! {
+                stopped = child.stop(self.firm_stop()) => {
+                    stopped.map_err(ProgramError::Lost)?;
+                    return Ok(());
+                }
+                () = control.abort_immediately() => {}
+            }
+        }
+        child.kill().await.map_err(ProgramError::Lost)?;
+        Ok(())
+    }
+
+    /// Tells every epoch to finish, and waits until they have ended.
+    pub(super) async fn drain(&self, control: &RunControl) -> Result<(), RunError> {
+        self.running.finish_all(Finish::Terminated);
+        tokio::select! {
+            () = self.running.empty() => Ok(()),
+            _ = control.abort() => Err(RunError::Aborted),
+        }
+    }
+
+    /// Asks a process to end, and kills it once its time is over.
+    pub(super) async fn stop(
+        &self,
+        epoch: Epoch,
+        child: &Child,
+        grace: Duration,
+    ) -> Result<Stopped, WaitError> {
+        let begun = Instant::now();
+        let settings = &self.settings;
+        if let Some(command) = &settings.drain_command {
+            let output = Arc::clone(&settings.output);
+            drain_command::run(command, child, epoch, output, grace).await;
+        }
+        let grace = match grace {
+            UNBOUNDED => grace,
+            grace => grace.saturating_sub(begun.elapsed()),
+        };
+        settings.stop.stop(child, grace).await
+    }
+
+    /// What asks a process most firmly.
+    fn firm_stop(&self) -> Stop {
+        Stop {
+            signal: self.settings.stop.firmest(),
+            reach: Reach::Child,
+            grace: UNBOUNDED,
+        }
+    }
+}

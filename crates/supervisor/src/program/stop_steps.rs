@@ -1,0 +1,125 @@
+//! How a process is asked to end: by one signal, or by several after one another.
+
+use std::time::Duration;
+
+use handover_process::{Child, ExitCause, Reach, Signal, Stop, Stopped, WaitError};
+use handover_runtime::time_limit::timeout;
+use thiserror::Error;
+use tokio::time::Instant;
+
+/// The signals that ask a process to end, each with the time after which it is sent.
+///
+/// Many servers finish their requests at one signal, and end at once at another one. So a process can be asked
+/// gently first, and then less so, before it is killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopSteps(Vec<(Signal, Duration)>);
+
+/// Why steps are none.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StopStepsError {
+    /// There is no step.
+    #[error("there is no signal: give at least one")]
+    Empty,
+
+    /// A step is not after the one before it.
+    #[error("{signal} is to be sent after {}, which is not after the step before it: put the steps in order", humantime::format_duration(*.after))]
+    Order {
+        /// The signal of the step.
+        signal: Signal,
+        /// Its time.
+        after: Duration,
+    },
+}
+
+impl From<Signal> for StopSteps {
+    /// One signal, sent at once.
+    fn from(signal: Signal) -> Self {
+        Self(vec![(signal, Duration::ZERO)])
+    }
+}
+
+impl StopSteps {
+    /// Returns these steps: each signal is sent so long after the process is told to end.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or one does not come after the one before it.
+    pub fn new(
+        steps: impl IntoIterator<Item = (Signal, Duration)>,
+    ) -> Result<Self, StopStepsError> {
+        let steps: Vec<_> = steps.into_iter().collect();
+        if steps.is_empty() {
+            return Err(StopStepsError::Empty);
+        }
+        let pairs = steps.iter().zip(steps.iter().skip(1));
+        for ((_, before), (signal, after)) in pairs {
+            if after <= before {
+                let (signal, after) = (*signal, *after);
+                return Err(StopStepsError::Order { signal, after });
+            }
+        }
+        Ok(Self(steps))
+    }
+
+    /// Returns the steps in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (Signal, Duration)> {
+        self.0.iter().copied()
+    }
+
+    /// The signal that asks most firmly: the last one.
+    pub(super) fn firmest(&self) -> Signal {
+        self.0.last().map_or(Signal::TERM, |(signal, _)| *signal)
+    }
+
+    /// Sends the signals until the child has ended, and kills it once `grace` has passed.
+    ///
+    /// # Errors
+    ///
+    /// When its end cannot be seen.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it sends no further signal.
+    pub(super) async fn stop(&self, child: &Child, grace: Duration) -> Result<Stopped, WaitError> {
+        let begun = Instant::now();
+        let left = |after: Duration| after.saturating_sub(begun.elapsed());
+        let (last, earlier) = match self.0.split_last() {
+            Some((last, earlier)) => (*last, earlier),
+            None => ((Signal::TERM, Duration::ZERO), &[][..]),
+        };
+        for (signal, after) in earlier.iter().filter(|(_, after)| *after <= grace) {
+            if let Ok(cause) = timeout(left(*after), child.wait()).await {
+                return ended(cause);
+            }
+            // A child that has ended needs no signal, and one that was stopped must go on to notice it.
+            if child.signal(*signal).is_ok() {
+                drop(child.signal(Signal::CONT));
+            }
+        }
+        let (signal, after) = last;
+        if let Ok(cause) = timeout(left(after.min(grace)), child.wait()).await {
+            return ended(cause);
+        }
+        if after > grace {
+            return child.kill().await;
+        }
+        let stop = Stop {
+            signal,
+            reach: Reach::Child,
+            grace: match grace {
+                Duration::MAX => grace,
+                grace => left(grace),
+            },
+        };
+        child.stop(stop).await
+    }
+}
+
+/// A child that was not killed.
+fn ended(cause: Result<ExitCause, WaitError>) -> Result<Stopped, WaitError> {
+    Ok(Stopped {
+        cause: cause?,
+        forced: false,
+    })
+}
