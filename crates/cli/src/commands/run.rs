@@ -306,6 +306,7 @@ fn envoy(
         .watchdog(watchdog)
         .wait_for_resources(args.wait_for_resources == WaitForResources::Yes)
         .memory_guard(args.policy.memory_guard.into())
+        .statistics(args.status_envoy_stats)
         .end_is_final(args.policy.on_exit == OnExit::Stop)
         .reports(in_state_dir(args, CrashReports::open)?))
 }
