@@ -196,8 +196,8 @@ impl EnvoyBuilder {
     }
 
     /// Sets whether the statistics of epochs are looked at for the last time before another one takes over, and
-    /// told as [`Observed::Statistics`](super::Observed::Statistics). A hand-over takes up to half a second longer
-    /// with that, and a few milliseconds as a rule. Default: false.
+    /// told as [`Observed::Statistics`](super::Observed::Statistics). A hand-over takes up to a second longer with
+    /// that, and a few milliseconds as a rule. Default: false.
     ///
     /// A configuration with neither `stats_flush_interval`, `stats_flush_on_admin` nor `stats_sinks` gets
     /// `stats_flush_on_admin: true`, so that nothing is counted by two epochs.
