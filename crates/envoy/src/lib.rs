@@ -86,6 +86,7 @@ mod capture;
 mod gate;
 mod listening;
 mod rejection_reason;
+mod statistics;
 mod stopped;
 mod text;
 
@@ -97,9 +98,9 @@ pub use handover_tokio;
 
 pub use adapter::{
     ClusterCounts, ConfigError, EndedEpoch, Envoy, EnvoyBuilder, EnvoyConfig, EnvoyFailed,
-    EpochListeners, EpochOverview, Examination, Holding, HungAction, ListenerPurpose, ListenerSeen,
-    MissingCluster, MissingListener, NotSideBySide, Observed, OnRequestError, Overview,
-    RequestTotals, SetupError, StopOptions, Watchdog,
+    EpochListeners, EpochOverview, EpochStatistics, Examination, Holding, HungAction,
+    ListenerPurpose, ListenerSeen, MissingCluster, MissingListener, NotScraped, NotSideBySide,
+    Observed, OnRequestError, Overview, RequestTotals, SetupError, StopOptions, Watchdog,
 };
 
 #[cfg(feature = "template")]

@@ -42,6 +42,7 @@ pub mod recorder;
 mod service_manager;
 mod signals;
 mod source;
+mod statistics;
 pub mod status_server;
 mod supervisor;
 pub mod sysexits;
@@ -66,6 +67,7 @@ pub use operate::{
 pub use service_manager::ServiceManager;
 pub use signals::Signals;
 pub use source::{BoxError, Keeping, Read, Source};
+pub use statistics::{EpochStatistics, NotScraped, StatisticsText};
 pub use supervisor::{BuildError, Builder, Ended, Supervisor};
 pub use verify::Verify;
 

@@ -18,6 +18,7 @@ use crate::metrics::Observe;
 use crate::operator::{Refusal, Report};
 
 pub use crate::operator::{Examination, Totals};
+use crate::statistics::EpochStatistics;
 pub use listeners::{EpochListeners, Listener, Purpose};
 
 /// A proxy whose processes can be looked at and spoken to while they run.
@@ -100,6 +101,23 @@ pub trait Operate: Proxy {
     /// The future may be dropped at any time. A dropped look counts as one that has seen nothing.
     async fn examine(&self, _epoch: Epoch) -> Examination {
         Examination::default()
+    }
+
+    /// Asks the running epochs for their statistics, those of which can be asked. With `only_used`, what was never
+    /// counted may be left out. The status server shows the answers at `/stats/prometheus`.
+    ///
+    /// The supervisor calls it when somebody asks there, at most twice a second, and waits six seconds. The loop of
+    /// the supervisor takes no part.
+    ///
+    /// # Errors
+    ///
+    /// When there are never any, for this reason, as a sentence for people.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    async fn statistics(&self, _only_used: bool) -> Result<Vec<EpochStatistics>, String> {
+        Err("this server has no statistics that could be shown here; ask its processes".to_owned())
     }
 
     /// Tells this what is observed of the processes, from here on. It is called once, before anything runs.

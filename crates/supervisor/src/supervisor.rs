@@ -21,6 +21,7 @@ use crate::operator::{
     Ending, EvidenceRules, Fault, Notification, OnTerminate, Operator, Reading, Settings, Signal,
 };
 use crate::recorder::Recorder;
+use crate::statistics::Statistics;
 use crate::status_server::{StatusListener, StatusServer};
 use crate::{
     AwaitedFiles, Files, Hooks, Job, Operate, ServiceManager, Signals, Source, Verify, sysexits,
@@ -192,15 +193,24 @@ where
         let metrics = Shared::new();
         let history = history::Shared::default();
         let (counted, written) = (metrics.observe(), history.clone());
+        let asked = Arc::clone(&self.proxy);
+        let statistics = Statistics::new(metrics.clone(), move |only_used| {
+            let proxy = Arc::clone(&asked);
+            Box::pin(async move { proxy.statistics(only_used).await })
+        });
+        let kept = self.status_listener.is_some().then(|| statistics.clone());
         self.proxy.observe(Observe::new(move |observed| {
             written.observed(&observed);
+            if let Some(kept) = &kept {
+                kept.observed(&observed);
+            }
             counted.tell(observed);
         }));
         let scrape = metrics.scrape(self.agent.handle().status());
         let events = Events::new(self.recorder.as_ref().map(Recorder::event_log));
         let serve = |socket| Control::serve(socket, scrape.clone(), events.clone());
         let control = self.socket.map(serve).transpose()?;
-        let serve = |listener| StatusServer::serve(listener, scrape, events.clone());
+        let serve = |listener| StatusServer::serve(listener, scrape, statistics, events.clone());
         let status_server = self.status_listener.map(serve).transpose()?;
         let settings = Settings {
             on_terminate: self.on_terminate,

@@ -32,6 +32,7 @@ mod page;
 mod places;
 mod readiness;
 mod shortages;
+mod stats;
 mod stopping;
 mod switches;
 mod systemd;

@@ -376,6 +376,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "run",
+        "status-envoy-stats",
+        "proof::stats::over_two_hand_overs_under_load_each_request_is_counted_once",
+    ),
+    (
+        "run",
         "compat-endpoints",
         "commands::compat::calls_without_a_status_server_are_refused_before_anything_runs",
     ),

@@ -359,6 +359,7 @@ fn envoy(
         .watchdog(watchdog)
         .wait_for_resources(args.wait_for_resources == WaitForResources::Yes)
         .memory_guard(args.policy.memory_guard.into())
+        .statistics(args.status_envoy_stats)
         .on_exit(args.policy.on_exit)
         .reports(in_state_dir(args, CrashReports::open)?))
 }

@@ -370,7 +370,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
          --parent-shutdown-time 30s --watch {dir} --rescan-interval none --watch-binary --concurrency 2 \
          --run-dir {dir} --run-dir-group 0 --lock-dir {dir}/locks --state-dir {dir} --record no \
          --fallback last-known-good --termination-log {dir}/log --hung-after 5s --on-hung report \
-         --no-repair --native-sidecar --print-command --name web --status-address :0 --compat-endpoints --socket {dir}/web.sock \
+         --no-repair --native-sidecar --print-command --name web --status-address :0 --status-envoy-stats --compat-endpoints --socket {dir}/web.sock \
          --service-cluster c --service-node n --local-address-ip-version v4 --termination-drain 9s \
          --pre-drain-delay 1s --min-drain 2s --drain-exclude-listener web --drain-exclude-port 81 --drain-inbound-only \
          --start-deadline 9s --max-retries 3 --retry-interval 1s --retry-max-interval 2s --retry-jitter 50% \

@@ -401,6 +401,20 @@ fn sockets(pid: u32, of_state: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 #[test]
+fn exec_says_why_it_has_no_statistics() {
+    let shown = Shown::script(&[], "exec sleep 1000");
+    let none = shown.get("/stats/prometheus?usedonly");
+    assert_eq!(none.code, 404);
+    assert!(
+        none.body.contains("ask the program itself"),
+        "{}",
+        none.body
+    );
+    assert_eq!(shown.get("/stats/prometheus?filter=x").code, 400);
+    shown.answers();
+}
+
+#[test]
 fn a_status_server_that_nobody_asks_wakes_nobody_up() {
     let shown = Shown::script(&["--on-exit", "stop"], "exec sleep 1000");
     shown.waits_for("/healthz/ready", 200, "READY");

@@ -15,6 +15,7 @@ use crate::bootstrap::{
     fetches_clusters, fetches_listeners,
 };
 use crate::overlay::{Layer, OverlayError, merge};
+use crate::statistics::Flush;
 use handover_files::Digest;
 
 /// A configuration as bytes, read once: what is compared, validated and run is the same.
@@ -32,6 +33,7 @@ pub struct EnvoyConfig {
     format: Format,
     bootstrap: Arc<Bootstrap>,
     fetches: Fetches,
+    flush: Flush,
     /// Where a template makes another content for each epoch. The content is that of epoch 0 then.
     #[cfg(feature = "template")]
     pub(super) per_epoch: Option<Arc<PerEpoch>>,
@@ -197,6 +199,7 @@ impl EnvoyConfig {
         Ok(Self {
             source: source.to_owned(),
             digest: Digest::of(&content),
+            flush: Flush::of(&content),
             fetches: Fetches {
                 listeners: fetches_listeners(&content),
                 clusters: fetches_clusters(&content),
@@ -235,6 +238,11 @@ impl EnvoyConfig {
         self.format
     }
 
+    pub(super) fn flush(&self) -> Flush {
+        self.flush
+    }
+
+    /// Returns what Envoy fetches with it.
     pub(super) fn fetches(&self) -> Fetches {
         self.fetches
     }

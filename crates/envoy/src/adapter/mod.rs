@@ -10,6 +10,7 @@
 //! - `drain`: letting clients go before a stop, and on request;
 //! - `examination`: whether a live epoch can do its work;
 //! - `records`, `overview`: what is kept and reported of each epoch;
+//! - `statistics`: what the epochs count, before it is lost;
 //! - `settings`, `builder`, `config`, `rendered`, `error`: what goes in and what comes out.
 //!
 //! What that behaviour is, and what follows from it:
@@ -47,6 +48,7 @@ mod records;
 mod rendered;
 mod running;
 mod settings;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +91,7 @@ pub use self::rendered::RenderError;
 pub use self::running::{EpochListeners, ListenerPurpose, ListenerSeen};
 use self::settings::EnvoySettings;
 pub use self::settings::StopOptions;
+pub use self::statistics::{EpochStatistics, NotScraped};
 
 /// How often connections are counted while a caller waits until none is left.
 const COUNT: Duration = Duration::from_millis(50);
@@ -280,6 +283,24 @@ impl Envoy {
     /// Cancel safe: the next look sees what a dropped one has not.
     pub async fn examine(&self, epoch: Epoch) -> Examination {
         examination::examine(self, epoch).await
+    }
+
+    /// Returns whether [`EnvoyBuilder::statistics`] asks for the statistics of epochs that end.
+    #[must_use]
+    pub fn keeps_statistics(&self) -> bool {
+        self.settings.statistics
+    }
+
+    /// Asks the epoch that has the admin endpoint for its statistics, and returns them with its number. With
+    /// `only_used`, what was never counted is left out. The answer takes five seconds and is 64 MiB at most.
+    ///
+    /// Older epochs have no endpoint. An epoch takes over what its parent counts while that drains.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the next call sees what a dropped one has not.
+    pub async fn statistics(&self, only_used: bool) -> Vec<EpochStatistics> {
+        statistics::of_each(self, only_used).await
     }
 
     /// Returns what a stop has cut, because clients still had it at the end of its time or nobody

@@ -3,9 +3,11 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use handover_core::Epoch;
 use handover_process::ExitCause;
 
+use super::statistics::NotScraped;
 use crate::failure::Failure;
 
 /// Something that was observed of an Envoy.
@@ -39,6 +41,14 @@ pub enum Observed {
         /// The connections that clients had to it when it was looked at last. `None` if they were not
         /// counted, because nothing has made it drain, or could not be counted.
         connections: Option<u64>,
+    },
+    /// The last look at the statistics of an epoch, before another one takes over or it ends. It is told
+    /// only if [`EnvoyBuilder::statistics`](super::EnvoyBuilder::statistics) asks for it.
+    Statistics {
+        /// The number of the epoch.
+        epoch: Epoch,
+        /// What it has counted, in the text format of Prometheus, or why that is not known.
+        text: Result<Bytes, NotScraped>,
     },
 }
 

@@ -54,6 +54,8 @@ pub(super) struct EnvoySettings {
     pub(super) on_exit: OnExit,
     /// Where the configuration is kept that has passed its probation last, if it is.
     pub(super) last_good: Option<LastKnownGood>,
+    /// Whether the statistics of epochs that end are wanted.
+    pub(super) statistics: bool,
     /// Where the ends of epochs that nobody asked for are reported, if they are.
     pub(super) reports: Option<CrashReports>,
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::statistics::NotScraped;
+
 /// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -135,6 +137,8 @@ pub(super) const STAGES: &[&str] = &["validate", "start", "probation", "drain"];
 /// Classes of exit codes.
 pub(super) const CODES: &[&str] = &["0", "1", "2_to_125", "126_to_255"];
 
+pub(super) const NOT_SCRAPED_FOR: &[&str] = NotScraped::LABELS;
+
 const RESULT: &[Label] = &[closed("result", RESULTS)];
 const NONE: &[Label] = &[];
 
@@ -199,6 +203,8 @@ families! {
         "Reads of the configuration that have failed, so that what ran went on.");
     FAILED_HOOKS = family("handover_failed_hooks", Kind::Counter, NONE,
         "Hooks that have failed, were not done in time, or could not be run.");
+    NOT_SCRAPED = family("handover_stats_scrape_errors", Kind::Counter, &[closed("reason", NOT_SCRAPED_FOR)],
+        "Times that an epoch was asked for its statistics and they are not known.");
     STARTED = family("handover_epochs_started", Kind::Counter, NONE,
         "Epochs that were started to serve.");
     FAILED = family("handover_epochs_failed", Kind::Counter, NONE,

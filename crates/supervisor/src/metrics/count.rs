@@ -11,6 +11,7 @@ use super::catalogue::{BUCKETS, STAGES};
 use super::{Observed, State};
 use crate::control::wire::Counters;
 use crate::operator::{self, Gauges};
+use crate::statistics::NotScraped;
 
 /// The numbers so far: fed by the events of both machines and by what a proxy observes of its processes.
 ///
@@ -29,6 +30,7 @@ pub(super) struct Metrics {
     pub(super) uncounted_ends: u64,
     pub(super) failed_reads: u64,
     pub(super) failed_hooks: u64,
+    pub(super) not_scraped: BTreeMap<&'static str, u64>,
     pub(super) stages: BTreeMap<&'static str, Histogram>,
     pub(super) envoy: Option<String>,
     pub(super) base_id: Option<u32>,
@@ -83,6 +85,7 @@ impl Metrics {
             uncounted_ends: 0,
             failed_reads: 0,
             failed_hooks: 0,
+            not_scraped: BTreeMap::new(),
             // One that appeared with its first observation would hide it from `increase()`.
             stages: STAGES
                 .iter()
@@ -216,7 +219,17 @@ impl Metrics {
                 exit,
                 connections,
             } => self.ended(epoch, cause, exit, connections),
+            Observed::Statistics { text, .. } => {
+                if let Err(error) = text {
+                    self.not_scraped(error);
+                }
+            }
         }
+    }
+
+    /// Counts that the statistics of an epoch were asked for and are not known.
+    pub(super) fn not_scraped(&mut self, error: NotScraped) {
+        grow(self.not_scraped.entry(error.label()).or_default());
     }
 
     /// What the agent's state adds at the moment of a scrape.

@@ -33,6 +33,7 @@ use handover_tokio::Status;
 
 use crate::control::wire::Counters;
 use crate::operator::{self, Gauges};
+use crate::statistics::{NotScraped, StatisticsText};
 use count::Metrics;
 
 pub use catalogue::{FAMILIES, Family, Kind, Label, Unit, table};
@@ -69,6 +70,13 @@ pub enum Observed {
         exit: Option<ExitCause>,
         /// The connections that clients had to it when it was looked at last, if they were counted.
         connections: Option<u64>,
+    },
+    /// The last look at the statistics of an epoch, before another one takes over or it ends.
+    Statistics {
+        /// The number of the epoch.
+        epoch: Epoch,
+        /// All that it has counted, in the text format of Prometheus, or why that is not known.
+        text: Result<StatisticsText, NotScraped>,
     },
 }
 
@@ -173,6 +181,11 @@ impl Shared {
         self.lock().operator_is(SystemTime::now(), gauges);
     }
 
+    /// Counts that an epoch was asked for its statistics and they are not known.
+    pub(crate) fn not_scraped(&self, error: NotScraped) {
+        self.lock().not_scraped(error);
+    }
+
     /// Returns the numbers of a status.
     pub(crate) fn counters(&self) -> Counters {
         self.lock().counters
@@ -188,6 +201,14 @@ impl Shared {
             let samples = shared.lock().seen(state).samples(&own);
             encode::encode(samples, format)
         })
+    }
+
+    /// Returns how often the statistics of an epoch were not known for this reason.
+    #[cfg(test)]
+    pub(crate) fn count_of(&self, reason: NotScraped) -> u64 {
+        let metrics = self.lock();
+        let count = metrics.not_scraped.get(reason.label());
+        count.copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Metrics> {

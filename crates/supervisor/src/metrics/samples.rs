@@ -63,6 +63,10 @@ impl Seen<'_> {
             (&list::RELOAD_TIMESTAMP, time(reload.succeeded_at)),
             (&list::FAILED_READS, whole(metrics.failed_reads)),
             (&list::FAILED_HOOKS, whole(metrics.failed_hooks)),
+            (
+                &list::NOT_SCRAPED,
+                counted("reason", list::NOT_SCRAPED_FOR, &metrics.not_scraped),
+            ),
             (&list::STARTED, whole(counters.started)),
             (&list::FAILED, whole(counters.failed)),
             (&list::RETRIES, whole(counters.retries)),

@@ -14,7 +14,10 @@ use handover_tokio::error_chain;
 use crate::control::wire::{Configuration, LastExit};
 use crate::metrics::{Observe, Observed};
 use crate::operator::{Refusal, Report};
-use crate::{EpochFacts, EpochListeners, Examination, Facts, Listener, Operate, Purpose, Totals};
+use crate::{
+    EpochFacts, EpochListeners, EpochStatistics, Examination, Facts, Listener, NotScraped, Operate,
+    Purpose, StatisticsText, Totals,
+};
 
 #[async_trait]
 impl Operate for Envoy {
@@ -108,6 +111,21 @@ impl Operate for Envoy {
         }
     }
 
+    async fn statistics(&self, only_used: bool) -> Result<Vec<EpochStatistics>, String> {
+        if !self.keeps_statistics() {
+            return Err(
+                "the statistics of Envoy are not shown: start `handover run` with --status-envoy-stats"
+                    .to_owned(),
+            );
+        }
+        let epochs = Envoy::statistics(self, only_used).await.into_iter();
+        let epochs = epochs.map(|seen| EpochStatistics {
+            epoch: seen.epoch,
+            text: seen.text.map(StatisticsText::new).map_err(not_scraped),
+        });
+        Ok(epochs.collect())
+    }
+
     fn observe(&self, observe: Observe) {
         Envoy::observe(self, move |observed| match observed {
             handover_envoy::Observed::Validated { epoch, took } => {
@@ -133,6 +151,10 @@ impl Operate for Envoy {
                 exit: Some(cause),
                 connections,
             }),
+            handover_envoy::Observed::Statistics { epoch, text } => {
+                let text = text.map(StatisticsText::new).map_err(not_scraped);
+                observe.tell(Observed::Statistics { epoch, text });
+            }
             // A later version may observe more.
             _ => {}
         });
@@ -164,6 +186,18 @@ fn listener(seen: ListenerSeen) -> (LocalAddress, Listener) {
     };
     let name = seen.name;
     (seen.address, Listener { name, purpose })
+}
+
+fn not_scraped(error: handover_envoy::NotScraped) -> NotScraped {
+    use handover_envoy::NotScraped as Seen;
+    match error {
+        Seen::Unreachable => NotScraped::Unreachable,
+        Seen::TimedOut => NotScraped::TimedOut,
+        Seen::Refused => NotScraped::Refused,
+        Seen::TooLarge => NotScraped::TooLarge,
+        // A reason of a later version says at least that the answer was of no use.
+        Seen::Invalid | _ => NotScraped::Invalid,
+    }
 }
 
 fn refused(error: &OnRequestError) -> Refusal {

@@ -16,7 +16,7 @@ use super::{Program, ProgramError};
 use crate::control::wire::LastExit;
 use crate::metrics::Observe;
 use crate::operator::{Refusal, Report};
-use crate::{EpochFacts, EpochListeners, Facts, Operate};
+use crate::{EpochFacts, EpochListeners, EpochStatistics, Facts, Operate};
 
 /// The process that ended last.
 #[derive(Debug, Default)]
@@ -83,6 +83,13 @@ impl Operate for Program {
         "a cold restart is not for exec: each epoch of a program starts afresh, so the next one does \
          all that a cold restart could do, and cuts nobody",
     );
+
+    async fn statistics(&self, _only_used: bool) -> Result<Vec<EpochStatistics>, String> {
+        Err(
+            "exec does not know where a program shows its statistics: ask the program itself"
+                .to_owned(),
+        )
+    }
 
     fn forward(&self, signal: Signal) {
         self.running.signal_all(signal);

@@ -8,8 +8,8 @@
 //!
 //! Nothing can be changed here, unless the calls of other sidecars were asked for (`compat`), and nothing here decides anything. Whether an instance is ready is the
 //! [`Verdict`] of the operator. `routes` maps it to a response. Each question goes through the loop of the
-//! supervisor, so a loop that is stuck shows. The [metrics](crate::metrics) and the `page` alone do not need it. Everyone who
-//! can connect may read, so `public` leaves out what the
+//! supervisor, so a loop that is stuck shows. The [metrics](crate::metrics), the `statistics` and the `page` alone do not
+//! need it. Everyone who can connect may read, so `public` leaves out what the
 //! control socket shows to its user only.
 //!
 //! A further endpoint is a line of `routes::ENDPOINTS` and an arm of `server`.
@@ -19,6 +19,7 @@ mod page;
 mod public;
 mod routes;
 mod server;
+mod stats;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +34,7 @@ use crate::control::accept::{Places, accept, most_connections};
 use crate::events::Events;
 use crate::metrics::Scrape;
 use crate::operator::Verdict;
+use crate::statistics::Statistics;
 use server::{FAREWELL, QUESTIONS, Server};
 
 /// The listening socket of a status server. Nobody is answered until a supervisor runs with it.
@@ -104,12 +106,13 @@ impl StatusServer {
     pub(crate) fn serve(
         listener: StatusListener,
         scrape: Scrape,
+        statistics: Statistics,
         events: Events,
     ) -> io::Result<Self> {
         let compat = listener.compat;
         let listener = tokio::net::TcpListener::from_std(listener.listener)?;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let server = Server::new(sender, events, scrape, compat);
+        let server = Server::new(sender, events, scrape, statistics, compat);
         let (close, closed) = oneshot::channel();
         let places = Places::new(most_connections());
         let serving = tokio::spawn(async move {

@@ -29,11 +29,12 @@ pub(super) enum Endpoint {
     Status,
     Events,
     Metrics,
+    Statistics,
     Call(Call),
 }
 
 /// Each endpoint, its path, and what it is.
-const ENDPOINTS: [(Endpoint, &str, &str); 7] = [
+const ENDPOINTS: [(Endpoint, &str, &str); 8] = [
     (Endpoint::Index, "/", "this list; a page for browsers"),
     (
         Endpoint::Ready,
@@ -57,6 +58,11 @@ const ENDPOINTS: [(Endpoint, &str, &str); 7] = [
         "what happens, as server-sent events",
     ),
     (Endpoint::Metrics, "/metrics", "OpenMetrics, for Prometheus"),
+    (
+        Endpoint::Statistics,
+        "/stats/prometheus",
+        "the statistics of all epochs",
+    ),
 ];
 
 /// Why a request is not answered.
@@ -165,7 +171,7 @@ pub(super) fn index(compat: bool) -> Answer {
 }
 
 fn list(compat: bool) -> String {
-    let lines = ENDPOINTS.map(|(_, path, what)| format!("{path:18}{what}\n"));
+    let lines = ENDPOINTS.map(|(_, path, what)| format!("{path:19}{what}\n"));
     let calls = if compat {
         compat::list()
     } else {
@@ -314,6 +320,7 @@ mod tests {
             ("/status?a=b&c", Endpoint::Status),
             ("/events", Endpoint::Events),
             ("/metrics", Endpoint::Metrics),
+            ("/stats/prometheus?usedonly", Endpoint::Statistics),
         ] {
             assert_eq!(asked("GET", uri), Ok(endpoint), "{uri}");
             assert_eq!(asked("HEAD", uri), Ok(endpoint), "{uri}");
@@ -436,7 +443,7 @@ mod tests {
         let (status, list) = text_of(index(false)).await;
         assert_eq!(status, 200);
         assert!(
-            list.contains("/healthz/ready    200 while an epoch serves\n"),
+            list.contains("/healthz/ready     200 while an epoch serves\n"),
             "{list}"
         );
         let (status, unknown) = text_of(Refused::NotFound.answer(false)).await;

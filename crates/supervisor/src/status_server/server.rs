@@ -26,6 +26,7 @@ use super::compat::{self, Call};
 use super::page;
 use super::public::{NO_STATUS, PublicStatus};
 use super::routes::{self, Answer, Endpoint, Entrance};
+use super::stats;
 use crate::control::accept::hold;
 use crate::control::connections::{Connection, Dismissed, Owes};
 use crate::control::wire::Reply;
@@ -33,6 +34,7 @@ use crate::control::{Ask, PendingAsk};
 use crate::events::Events;
 use crate::metrics::{Format, Scrape};
 use crate::operator::Verdict;
+use crate::statistics::Statistics;
 
 /// How many questions may wait for the loop.
 pub(super) const QUESTIONS: usize = 16;
@@ -52,6 +54,7 @@ struct Inner {
     questions: mpsc::Sender<Question>,
     events: Events,
     scrape: Scrape,
+    statistics: Statistics,
     /// Whether the calls of other sidecars are there.
     compat: bool,
     /// The last status, and when it was made.
@@ -63,6 +66,7 @@ impl Server {
         questions: mpsc::Sender<Question>,
         events: Events,
         scrape: Scrape,
+        statistics: Statistics,
         compat: bool,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -70,6 +74,7 @@ impl Server {
             questions,
             events,
             scrape,
+            statistics,
             status: Mutex::new(None),
         }))
     }
@@ -128,6 +133,10 @@ impl Server {
                 let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
                 routes::metrics(self.0.scrape.text(format))
             }
+            Endpoint::Statistics => match stats::query(head.uri.query()) {
+                Ok(query) => stats::statistics(self.0.statistics.text(query).await),
+                Err(unknown) => stats::refused(unknown),
+            },
             Endpoint::Call(call) => self.call(call).await,
             Endpoint::Events if head.method == Method::HEAD => routes::events(None),
             Endpoint::Events => {
@@ -229,7 +238,7 @@ mod tests {
     use super::super::public::tests::full;
     use super::*;
     use crate::control::{Answer as Answered, wire};
-    use crate::metrics::Exposition;
+    use crate::metrics::{Exposition, Shared};
     use crate::operator::{Health, Why};
 
     fn served() -> (Server, mpsc::Receiver<Question>) {
@@ -238,8 +247,11 @@ mod tests {
             content_type: "text/plain",
             body: format!("{format:?}"),
         });
+        let statistics = Statistics::new(Shared::new(), |_| {
+            Box::pin(async { Err("these tests have none".to_owned()) })
+        });
         (
-            Server::new(sender, Events::new(None), scrape, true),
+            Server::new(sender, Events::new(None), scrape, statistics, true),
             questions,
         )
     }

@@ -18,12 +18,14 @@ use super::super::observed::Observed;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
 use super::super::running::{EnvoyProcess, FileId, Launch, off_the_runtime};
+use super::super::statistics::last_look;
 use super::super::{Envoy, EnvoyConfig, EnvoyFailed};
 use super::gate::Gate;
 use super::initializing_flag;
 use super::side_by_side::begin_beside;
 use crate::bootstrap::wait_for_first_resources;
 use crate::rejection_reason::{Listening, RejectionReason};
+use crate::statistics::Flush;
 use crate::validate::{overlay_arguments, validate_with};
 use crate::version::{BinaryError, check_binary, hot_restart_version_as};
 
@@ -52,7 +54,12 @@ pub(super) async fn launch(
         asked: &asked,
         epoch,
         binary,
+        flush: match settings.statistics {
+            true => config.flush(),
+            false => Flush::InIntervals,
+        },
     };
+    let flush = starting.flush;
     let (lineage, gate) = match envoy.running.newest() {
         None => {
             starting_alone(envoy);
@@ -71,7 +78,9 @@ pub(super) async fn launch(
     let mut arguments = envoy
         .args
         .serve(&file, lineage.restart_epoch(epoch), lineage.base_id());
-    arguments.extend(overlay_arguments(gate.as_ref().map(Gate::overlay)));
+    arguments.extend(overlay_arguments(
+        starting.overlay(gate.as_ref()).as_deref(),
+    ));
     let heard = RejectionReason::default();
     let command = Command::new(&settings.binary)
         .args(arguments)
@@ -84,6 +93,10 @@ pub(super) async fn launch(
             heard: heard.clone(),
             sink: Arc::clone(&settings.output),
         }));
+    // The endpoint of the older one goes to the new one as it starts.
+    if let Some(older) = envoy.running.newest() {
+        last_look(envoy, &older).await;
+    }
     let child = command.spawn().await?;
     let launch = Launch {
         epoch,
@@ -94,6 +107,7 @@ pub(super) async fn launch(
         lineage,
         file,
         is_gated: gate.is_some(),
+        flush,
         heard,
     };
     Ok((EnvoyProcess::new(launch, child), gate))
@@ -108,9 +122,15 @@ struct Starting<'a> {
     asked: &'a Arc<EnvoyConfig>,
     epoch: Epoch,
     binary: FileId,
+    flush: Flush,
 }
 
 impl Starting<'_> {
+    /// What is merged into the configuration.
+    fn overlay(&self, gate: Option<&Gate>) -> Option<String> {
+        self.flush.overlay(gate.map(Gate::overlay))
+    }
+
     /// Writes the file of the epoch.
     fn write(&self, content: &[u8]) -> Result<PathBuf, EnvoyFailed> {
         let (number, format) = (self.epoch.number(), self.config.format());
@@ -230,7 +250,8 @@ impl Starting<'_> {
                     let gate = gate.as_ref().filter(|_| preparation.is_gated());
                     let (settings, args) = (&envoy.settings, &envoy.args);
                     let (binary, run_as) = (&settings.binary, &settings.run_as);
-                    let overlay = gate.map(Gate::overlay);
+                    let overlay = self.overlay(gate);
+                    let overlay = overlay.as_deref();
                     let began = Instant::now();
                     let verdict = validate_with(binary, args, &file, overlay, run_as).await;
                     let took = began.elapsed();

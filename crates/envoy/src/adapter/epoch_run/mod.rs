@@ -37,6 +37,7 @@ use super::lineage::Lineage;
 use super::observed::Observed;
 use super::records::EndRecord;
 use super::running::{EnvoyProcess, now};
+use super::statistics::{be_taken_over, last_look};
 use super::{Envoy, EnvoyConfig, EnvoyFailed};
 use crate::failure::Failure;
 use crate::hot_restart::RepairError;
@@ -232,7 +233,10 @@ impl EpochRun<'_> {
             () = self.look_after_failed_starts() => {}
             silent_for = self.until_hung() => return KillReason::Hung { silent_for },
         }
-        self.follow_to_the_end().await
+        tokio::select! {
+            reason = self.follow_to_the_end() => reason,
+            never = be_taken_over(envoy, process) => match never {},
+        }
     }
 
     /// Keeps the configuration as the last good one once the epoch has passed its probation.
@@ -256,6 +260,13 @@ impl EpochRun<'_> {
         } = &*self.process;
         if control.is_late() {
             self.look_at_sockets().await;
+        }
+        // With the end of everything there is nobody left to ask for them.
+        if how == Abort::Graceful && !self.envoy.drains.stop_drains() {
+            tokio::select! {
+                () = last_look(self.envoy, &self.process) => {}
+                () = control.abort_immediately() => {}
+            }
         }
         let ending = self.envoy.running.table().abort(*epoch, how);
         match ending {

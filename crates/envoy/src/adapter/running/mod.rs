@@ -26,6 +26,7 @@ use crate::capture::exit_status;
 use crate::connections::Listening;
 use crate::failure::Failure;
 use crate::rejection_reason::RejectionReason;
+use crate::statistics::Flush;
 
 pub(super) use self::listeners::of_each as listeners_of_each;
 pub use self::listeners::{EpochListeners, ListenerPurpose, ListenerSeen};
@@ -63,6 +64,8 @@ pub(super) struct EnvoyProcess {
     pub(super) file: PathBuf,
     /// Whether it was started with a gate.
     pub(super) is_gated: bool,
+    /// When it closes an interval of its statistics.
+    pub(super) flush: Flush,
     /// What it says against its configuration.
     pub(super) heard: RejectionReason,
     pub(super) started: Instant,
@@ -107,6 +110,7 @@ pub(super) struct Launch {
     pub(super) lineage: Lineage,
     pub(super) file: PathBuf,
     pub(super) is_gated: bool,
+    pub(super) flush: Flush,
     pub(super) heard: RejectionReason,
 }
 
@@ -122,6 +126,7 @@ impl EnvoyProcess {
             lineage: launch.lineage,
             file: launch.file,
             is_gated: launch.is_gated,
+            flush: launch.flush,
             heard: launch.heard,
             started: Instant::now(),
             info: OnceLock::new(),

@@ -8,6 +8,12 @@ use crate::admin::certificates::{self, Certificates};
 use crate::admin::evidence::{self, Fetched};
 use crate::admin::{listeners, stats};
 
+/// Where the statistics are for Prometheus.
+const PROMETHEUS: &str = "/stats/prometheus";
+
+/// The largest text for Prometheus that is read.
+const MAX_PROMETHEUS: usize = 64 << 20;
+
 impl AdminClient {
     /// Asks `/config_dump`, and returns the fetched listeners that Envoy has refused, each with the
     /// reason. No other part of the configuration is in the answer.
@@ -77,6 +83,29 @@ impl AdminClient {
         Ok(certificates::told(
             &unused, &secrets, &contexts, &counters, &tried,
         ))
+    }
+
+    /// Asks `/stats/prometheus`, and returns all statistics in the text format of Prometheus.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn prometheus(&self, only_used: bool) -> Result<Vec<u8>, AdminError> {
+        let query = if only_used { "?usedonly" } else { "" };
+        self.call(Method::GET, PROMETHEUS, query, MAX_PROMETHEUS)
+            .await
+    }
+
+    /// Asks `/stats` for nothing. Where `stats_flush_on_admin` is set, Envoy closes an interval with that,
+    /// and takes over what its parent has counted.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub(crate) async fn flush_statistics(&self) -> Result<(), AdminError> {
+        let query = stats_query("TextReadouts", true, "^$");
+        self.call(Method::GET, STATS, &query, MAX_STATS).await?;
+        Ok(())
     }
 
     async fn json<T: DeserializeOwned>(
