@@ -137,6 +137,20 @@ impl Context {
         Ok(files.map(str::to_owned).collect())
     }
 
+    /// Copies the [files](Self::files) of the repository to a directory, without what was there before.
+    pub(crate) fn copy_to(&self, directory: &Path) -> Result<()> {
+        if directory.exists() {
+            fs_err::remove_dir_all(directory)?;
+        }
+        for file in self.files()? {
+            let target = directory.join(file);
+            let parent = target.parent().unwrap_or(directory);
+            fs_err::create_dir_all(parent)?;
+            fs_err::copy(self.root.join(file), &target)?;
+        }
+        Ok(())
+    }
+
     /// The text of a file of the repository.
     pub(crate) fn text(&self, relative: impl AsRef<Path>) -> Result<String> {
         Ok(fs_err::read_to_string(self.root.join(relative))?)
@@ -231,16 +245,25 @@ impl Context {
     ///
     /// When it is neither there nor can be built.
     pub(crate) fn ensure_nextest(&self) -> Result<()> {
-        if self.has_subcommand("nextest") {
+        self.ensure_tool("nextest", "the tests", &[])
+    }
+
+    /// Installs `cargo-NAME` below the target directory where the machine has none. `what` is what needs it.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither there nor can be built.
+    pub(crate) fn ensure_tool(&self, name: &str, what: &str, flags: &[&str]) -> Result<()> {
+        if self.has_subcommand(name) {
             return Ok(());
         }
-        println!("cargo-nextest is not installed; building it, which takes some minutes");
-        let mut install = self.cargo_words("install cargo-nextest --locked --root");
-        install.arg(self.tools());
+        println!("cargo-{name} is not installed; building it, which takes some minutes");
+        let mut install = self.cargo(["install", &format!("cargo-{name}"), "--locked"]);
+        install.args(flags).arg("--root").arg(self.tools());
         match process::passes(install)? {
             None => Ok(()),
             Some(problem) => bail!(
-                "{problem}; the tests need cargo-nextest: install it, or let this machine reach \
+                "{problem}; {what} need cargo-{name}: install it, or let this machine reach \
                  the registry of crates"
             ),
         }
