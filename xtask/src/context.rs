@@ -87,14 +87,18 @@ impl Context {
         members
     }
 
-    /// The members that others can depend on: `crates/*` with a library target.
-    pub(crate) fn libraries(&self) -> Vec<&Package> {
+    /// The members of `crates/*`: the libraries, and the program.
+    pub(crate) fn crates(&self) -> Vec<&Package> {
         let crates = self.root.join("crates");
         let mut members = self.members();
-        members.retain(|package| {
-            package.manifest_path.as_std_path().starts_with(&crates)
-                && package.targets.iter().any(Target::is_lib)
-        });
+        members.retain(|package| package.manifest_path.as_std_path().starts_with(&crates));
+        members
+    }
+
+    /// The members that others can depend on: `crates/*` with a library target.
+    pub(crate) fn libraries(&self) -> Vec<&Package> {
+        let mut members = self.crates();
+        members.retain(|package| package.targets.iter().any(Target::is_lib));
         members
     }
 
