@@ -7,6 +7,7 @@ mod layering;
 pub(crate) mod leftovers;
 mod licences;
 mod manifests;
+mod packages;
 pub(crate) mod publish;
 mod purity;
 mod snapshots;
@@ -90,6 +91,7 @@ pub(crate) const ALL: &[Check] = checks! {
     generated, "what is generated from code is what the code gives", generate::check, [];
     docs, "the documentation builds without a warning, private items too", cargo::docs, [];
     publish, "each library's package has what its user needs, nothing else, and builds", publish::check, [];
+    packages, "the static binary, the Debian package and the image are made, and work where they are installed", packages::check, [];
     envoy, "the pinned real Envoy is installed below the target directory", envoy::check, [];
     promtool, "the checker of Prometheus is fetched below the target directory, where apt can", promtool::check, [];
     servers, "the servers of docs/servers.md are fetched below the target directory, where they can be", servers::check, [];

@@ -8,10 +8,13 @@ pub(crate) mod generate;
 mod minimal;
 mod model;
 mod mutants;
+mod package;
 pub(crate) mod promtool;
 pub(crate) mod servers;
 mod soak;
 mod web_test;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -74,6 +77,13 @@ enum Command {
         #[arg(long)]
         pictures: bool,
     },
+    /// Make what is released: the static binary with its pages and units, the Debian package, the files of the
+    /// container image, and checksums. Each is tried in namespaces, so this needs root. Exit 1 if one was not tried.
+    Package {
+        /// Write them to this directory, which is emptied first. Otherwise `packages` below the target directory.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Compile every member with the oldest version of each dependency that a manifest allows.
     MinimalVersions,
     /// Change the libraries in small ways and see whether a test notices; hours.
@@ -117,6 +127,7 @@ impl Xtask {
             Command::Model => model::command(),
             Command::Soak { minutes } => soak::command(minutes),
             Command::WebTest { pictures } => web_test::command(pictures),
+            Command::Package { out } => package::command(out.as_deref()),
             Command::MinimalVersions => minimal::command(),
             Command::Mutants { shard, packages } => mutants::command(shard.as_deref(), &packages),
         }

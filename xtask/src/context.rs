@@ -87,14 +87,18 @@ impl Context {
         members
     }
 
-    /// The members that others can depend on: `crates/*` with a library target.
-    pub(crate) fn libraries(&self) -> Vec<&Package> {
+    /// The members of `crates/*`: the libraries, and the program.
+    pub(crate) fn crates(&self) -> Vec<&Package> {
         let crates = self.root.join("crates");
         let mut members = self.members();
-        members.retain(|package| {
-            package.manifest_path.as_std_path().starts_with(&crates)
-                && package.targets.iter().any(Target::is_lib)
-        });
+        members.retain(|package| package.manifest_path.as_std_path().starts_with(&crates));
+        members
+    }
+
+    /// The members that others can depend on: `crates/*` with a library target.
+    pub(crate) fn libraries(&self) -> Vec<&Package> {
+        let mut members = self.crates();
+        members.retain(|package| package.targets.iter().any(Target::is_lib));
         members
     }
 
@@ -135,6 +139,20 @@ impl Context {
         let files = output.split_terminator('\0');
         let files = files.filter(|path| self.root.join(path).is_file());
         Ok(files.map(str::to_owned).collect())
+    }
+
+    /// Copies the [files](Self::files) of the repository to a directory, without what was there before.
+    pub(crate) fn copy_to(&self, directory: &Path) -> Result<()> {
+        if directory.exists() {
+            fs_err::remove_dir_all(directory)?;
+        }
+        for file in self.files()? {
+            let target = directory.join(file);
+            let parent = target.parent().unwrap_or(directory);
+            fs_err::create_dir_all(parent)?;
+            fs_err::copy(self.root.join(file), &target)?;
+        }
+        Ok(())
     }
 
     /// The text of a file of the repository.
@@ -231,16 +249,25 @@ impl Context {
     ///
     /// When it is neither there nor can be built.
     pub(crate) fn ensure_nextest(&self) -> Result<()> {
-        if self.has_subcommand("nextest") {
+        self.ensure_tool("nextest", "the tests", &[])
+    }
+
+    /// Installs `cargo-NAME` below the target directory where the machine has none. `what` is what needs it.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither there nor can be built.
+    pub(crate) fn ensure_tool(&self, name: &str, what: &str, flags: &[&str]) -> Result<()> {
+        if self.has_subcommand(name) {
             return Ok(());
         }
-        println!("cargo-nextest is not installed; building it, which takes some minutes");
-        let mut install = self.cargo_words("install cargo-nextest --locked --root");
-        install.arg(self.tools());
+        println!("cargo-{name} is not installed; building it, which takes some minutes");
+        let mut install = self.cargo(["install", &format!("cargo-{name}"), "--locked"]);
+        install.args(flags).arg("--root").arg(self.tools());
         match process::passes(install)? {
             None => Ok(()),
             Some(problem) => bail!(
-                "{problem}; the tests need cargo-nextest: install it, or let this machine reach \
+                "{problem}; {what} need cargo-{name}: install it, or let this machine reach \
                  the registry of crates"
             ),
         }

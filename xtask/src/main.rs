@@ -5,7 +5,7 @@
 //! the tools say. It links none of the crates that it checks.
 //!
 //! Where to look: [`commands`] has one file per subcommand, [`checks`] one file per check and their
-//! registry, [`markdown`] and [`report`] read what others wrote, [`context`] is what a run shares, [`process`]
+//! registry, [`packages`] makes what is released, [`markdown`] and [`report`] read what others wrote, [`context`] is what a run shares, [`process`]
 //! how a program is started. `docs/checks.md` tells what each check holds and how to add one.
 #![expect(
     clippy::print_stdout,
@@ -17,6 +17,7 @@ mod checks;
 mod commands;
 mod context;
 mod markdown;
+mod packages;
 mod process;
 mod report;
 

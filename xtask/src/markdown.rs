@@ -5,6 +5,7 @@
 //! <!-- run: NAME -->             xtask runs the block in an empty directory
 //! <!-- run: NAME in-repo -->     xtask runs the block at the root of the repository
 //! <!-- tested-by: a::b::name --> the test `name` runs these commands
+//! <!-- checked-by: NAME -->      the check `NAME` of xtask runs these commands
 //! <!-- this -->                  the block is `cargo xtask ci`, which is running
 //! <!-- file: NAME -->            no commands: the content of a file that the `run` blocks find
 //! ```
@@ -16,6 +17,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag as Element, TagE
 pub(crate) enum Tag {
     Run { name: String, in_repo: bool },
     TestedBy(String),
+    CheckedBy(String),
     This,
     File(String),
 }
@@ -170,8 +172,9 @@ fn parse(comment: &str) -> Result<Option<Tag>, String> {
         ("run", [name]) => run(name, false),
         ("run", [name, "in-repo"]) => run(name, true),
         ("tested-by", [path]) => Ok(Some(Tag::TestedBy((*path).to_owned()))),
+        ("checked-by", [name]) => Ok(Some(Tag::CheckedBy((*name).to_owned()))),
         ("file", [name]) if !name.contains('/') => Ok(Some(Tag::File((*name).to_owned()))),
-        ("run" | "tested-by" | "file", _) => {
+        ("run" | "tested-by" | "checked-by" | "file", _) => {
             Err(format!("`{comment}` is not a tag that xtask knows"))
         }
         _ => Ok(None),
@@ -209,6 +212,10 @@ mod tests {
         assert_eq!(
             tag("tested-by: a::b"),
             Some(Tag::TestedBy("a::b".to_owned()))
+        );
+        assert_eq!(
+            tag("checked-by: packages"),
+            Some(Tag::CheckedBy("packages".to_owned()))
         );
         assert_eq!(tag("file: a.yaml"), Some(Tag::File("a.yaml".to_owned())));
         assert_eq!(tag("this"), Some(Tag::This));

@@ -75,6 +75,10 @@ fn judge(
             let name = path.rsplit("::").next().unwrap_or(path);
             (!tests.contains(name)).then(|| format!("there is no test `{path}`"))
         }
+        Some(Tag::CheckedBy(name)) => {
+            let is_check = super::ALL.iter().any(|check| check.name == name);
+            (!is_check).then(|| format!("there is no check `{name}`"))
+        }
         Some(Tag::Run { name, .. }) if !names.insert(name.clone()) => {
             Some(format!("there is another block named `{name}`"))
         }

@@ -1,16 +1,19 @@
-//! Each library crate can be published: it says what a registry's page shows, its package holds what its user
-//! needs and nothing else, and what is unpacked from there builds.
+//! Each crate can be published: it says what a registry's page shows, its package holds what its user needs and
+//! nothing else, and what is unpacked from there builds. The program is installed from the packages alone.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use cargo_metadata::Package;
+use cargo_metadata::{Package, Target};
 
 use super::Findings;
 use crate::context::Context;
 use crate::markdown::{self, Block};
 use crate::process;
+
+/// The profile is that of the workspace, which a package leaves behind: so what is built already is used.
+const PROFILE: (&str, &str) = ("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
 
 /// What belongs in a package: whole names, or folders that end in `/`.
 const PACKED: [&str; 9] = [
@@ -28,32 +31,82 @@ const PACKED: [&str; 9] = [
 pub(super) fn check(context: &Context) -> Result<Findings> {
     let mut findings = Findings::default();
     let (published, private): (Vec<_>, Vec<_>) = context
-        .libraries()
+        .crates()
         .into_iter()
-        .partition(|library| is_published(library));
-    for library in private {
-        findings.note(format!("{} is not published", library.name));
+        .partition(|member| is_published(member));
+    for member in private {
+        findings.note(format!("{} is not published", member.name));
     }
     // All in one call: Cargo puts them in order, and each finds those before it as if they were published.
     let mut package = context.cargo(["package", "--allow-dirty"]);
-    // The profile is that of the workspace, which a package leaves behind: so what is built already is used.
-    package.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    package.env(PROFILE.0, PROFILE.1);
     let mut stale = local_registries()?;
     stale.push(context.target().join("debug/.fingerprint"));
-    for library in published {
+    for member in &published {
         for directory in &stale {
-            forget(directory, &format!("{}-", library.name))?;
+            forget(directory, &format!("{}-", member.name))?;
         }
-        let problems = look_at(context, library)?;
+        let problems = look_at(context, member)?;
         let problems = problems
             .into_iter()
-            .map(|problem| format!("{}: {problem}", library.name));
+            .map(|problem| format!("{}: {problem}", member.name));
         findings.problems.extend(problems);
-        package.args(["--package", library.name.as_str()]);
+        package.args(["--package", member.name.as_str()]);
     }
-    findings.problems.extend(process::passes(package)?);
+    match process::passes(package)? {
+        None => findings.problems.extend(install(context, &published)?),
+        problem => findings.problems.extend(problem),
+    }
     findings.left("the surface against the last release, once there is one: the job `semver`");
+    findings
+        .left("`cargo install --locked` from the registry, once it is there: the job `install`");
     Ok(findings)
+}
+
+/// Installs the program from the unpacked packages, in a directory outside of the workspace, and starts it. Each
+/// package stands in for the one that the registry will have.
+fn install(context: &Context, published: &[&Package]) -> Result<Option<String>> {
+    let place = tempfile::Builder::new()
+        .prefix("install-")
+        .tempdir_in(context.temp())
+        .context("making a directory to install to")?;
+    let unpacked = |package: &Package| {
+        let name = format!("{}-{}", package.name, package.version);
+        context.target().join("package").join(name)
+    };
+    let (programs, libraries): (Vec<&Package>, Vec<&Package>) =
+        published.iter().partition(|member| is_program(member));
+    for program in programs {
+        let mut install = context.cargo(["install", "--debug", "--no-track"]);
+        install
+            .current_dir(place.path())
+            .env(PROFILE.0, PROFILE.1)
+            .arg("--path")
+            .arg(unpacked(program))
+            .arg("--root")
+            .arg(place.path())
+            .arg("--target-dir")
+            .arg(context.target());
+        for library in &libraries {
+            let path = unpacked(library);
+            install.arg("--config");
+            install.arg(format!("patch.crates-io.{}.path={path:?}", library.name));
+        }
+        if let Some(problem) = process::passes(install)? {
+            return Ok(Some(problem));
+        }
+        let mut version = context.command(place.path().join("bin").join(program.name.as_str()));
+        version.arg("--version");
+        let said = process::capture(version).context("starting the installed program")?;
+        let expected = format!("{} {}", program.name, program.version);
+        if said.trim() != expected {
+            return Ok(Some(format!(
+                "the installed program says `{}`, not `{expected}`",
+                said.trim()
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Where Cargo unpacks packages that were not downloaded: a registry in a directory has no host in its name.
@@ -92,16 +145,23 @@ pub(crate) fn is_published(library: &Package) -> bool {
     library.publish.as_ref().is_none_or(|to| !to.is_empty())
 }
 
+/// Whether the crate is installed, and no other crate can use it.
+fn is_program(member: &Package) -> bool {
+    !member.targets.iter().any(Target::is_lib)
+}
+
 /// What is wrong with the page that a registry would show, with the files of the package, and with its README.
 fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
-    let docs_rs = library.metadata.pointer("/docs/rs");
+    let program = is_program(library);
+    // docs.rs documents libraries.
+    let docs_rs = program || library.metadata.pointer("/docs/rs").is_some();
     let page = [
         ("description", library.description.is_some()),
         ("repository", library.repository.is_some()),
         ("readme", library.readme.is_some()),
         ("keywords", !library.keywords.is_empty()),
         ("categories", !library.categories.is_empty()),
-        ("[package.metadata.docs.rs]", docs_rs.is_some()),
+        ("[package.metadata.docs.rs]", docs_rs),
     ];
     let lacking = page.iter().filter(|(_, is_there)| !is_there);
     let mut problems: Vec<String> = lacking
@@ -111,7 +171,10 @@ fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
     let mut list = context.cargo(["package", "--list", "--allow-dirty", "--package"]);
     list.arg(library.name.as_str());
     let listed = process::capture(list)?;
-    let surplus: Vec<&str> = listed.lines().filter(|file| !belongs(file)).collect();
+    let surplus: Vec<&str> = listed
+        .lines()
+        .filter(|file| !belongs(file, program))
+        .collect();
     if let Some(first) = surplus.first() {
         let count = surplus.len();
         problems.push(format!(
@@ -124,7 +187,7 @@ fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
             .push("its package lacks a licence: link to both LICENSE files of the root".to_owned());
     }
 
-    if library.readme.is_some() {
+    if library.readme.is_some() && !program {
         let directory = context.directory(&library.name)?;
         let text = context.text(format!("{directory}/README.md"))?;
         let page = markdown::read(&text).unwrap_or_default();
@@ -144,12 +207,13 @@ fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-fn belongs(file: &str) -> bool {
+/// Whether a file belongs in the package of a library, or in that of a program.
+fn belongs(file: &str, program: bool) -> bool {
     let is_program = file == "src/main.rs" || file.starts_with("src/bin/");
     let known = PACKED
         .iter()
         .any(|name| file == *name || (name.ends_with('/') && file.starts_with(name)));
-    known && !is_program && !file.ends_with(".snap")
+    known && (program || !is_program) && !file.ends_with(".snap")
 }
 
 #[cfg(test)]
@@ -175,7 +239,7 @@ mod tests {
     #[test]
     fn a_package_has_source_and_examples_and_no_tests() {
         for file in ["Cargo.toml", "src/a/b.rs", "examples/a.rs", "LICENSE-MIT"] {
-            assert!(belongs(file), "{file}");
+            assert!(belongs(file, false) && belongs(file, true), "{file}");
         }
         for file in [
             "tests/a.rs",
@@ -185,7 +249,8 @@ mod tests {
             "test-helper/main.rs",
             "sources/x",
         ] {
-            assert!(!belongs(file), "{file}");
+            assert!(!belongs(file, false), "{file}");
         }
+        assert!(belongs("src/main.rs", true) && !belongs("src/main.rs", false));
     }
 }

@@ -11,7 +11,7 @@ const SCRIPT: &str = ".ci/run";
 const WORKFLOWS: &str = ".github/workflows/";
 
 /// The jobs of the workflows, and what each must call: what a machine may lack is certain to run there.
-const JOBS: [(&str, &str, &str); 8] = [
+const JOBS: [(&str, &str, &str); 12] = [
     ("ci.yml", "ci", SCRIPT),
     ("ci.yml", "msrv", "cargo check"),
     ("ci.yml", "minimal-versions", "cargo xtask minimal-versions"),
@@ -19,6 +19,10 @@ const JOBS: [(&str, &str, &str); 8] = [
     ("ci.yml", "hack", "cargo hack"),
     ("ci.yml", "semver", "cargo semver-checks"),
     ("ci.yml", "fuzz", "cargo xtask fuzz"),
+    ("ci.yml", "packages", "cargo xtask package"),
+    ("release.yml", "build", "cargo xtask package"),
+    ("release.yml", "crates", "cargo publish"),
+    ("release.yml", "install", "cargo install handover"),
     ("mutants.yml", "mutants", "cargo xtask mutants"),
 ];
 

@@ -10,15 +10,7 @@ use crate::process;
 pub(super) fn command() -> Result<bool> {
     let context = Context::new()?;
     let copy = context.scratch()?.join("minimal-versions");
-    if copy.exists() {
-        fs_err::remove_dir_all(&copy)?;
-    }
-    for file in context.files()? {
-        let target = copy.join(file);
-        let parent = target.parent().unwrap_or(&copy);
-        fs_err::create_dir_all(parent)?;
-        fs_err::copy(context.root.join(file), &target)?;
-    }
+    context.copy_to(&copy)?;
     // How to resolve is an unstable option; the build after it is that of the stable compiler.
     let mut resolve = context.cargo_words("update -Z direct-minimal-versions");
     resolve.current_dir(&copy).env("RUSTC_BOOTSTRAP", "1");
