@@ -343,12 +343,12 @@ mod tests {
     fn what_cannot_succeed_later_is_told_from_what_may_and_a_rejection_from_both() {
         let config = || PathBuf::from("/e.yaml");
         let message = || "no".to_owned();
-        let ended = |failure, is_final| EnvoyFailed::Ended {
+        let ended = |failure, is_final: bool| EnvoyFailed::Ended {
             config: config(),
             failure,
             cause: ExitCause::Code(1),
             last_words: Vec::new(),
-            is_final,
+            final_cause: is_final.then_some(EndCause::Exit),
         };
         let rejected = || Failure::ConfigurationRejected { message: message() };
         let render = |source: std::io::Error| EnvoyFailed::Render {
