@@ -73,6 +73,7 @@ scenarios! {
     late_just_after_giving_way
     late_and_asked_for_again
     late_then_terminate
+    late_start_ends_cleanly_during_the_drain
     late_then_restart
     late_under_abort_all
     gap_in_a_late_start

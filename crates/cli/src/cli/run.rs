@@ -205,7 +205,7 @@ pub(crate) struct RunArgs {
     ///
     /// Each sample has the number of its epoch as a label. What ended epochs have counted is kept; see
     /// docs/status.md. Just before a hand-over, the old epoch is asked once more, for a second at most.
-    /// Envoy is started with stats_flush_on_admin, unless the configuration sets stats_sinks or how often
+    /// Envoy is started with `stats_flush_on_admin`, unless the configuration sets `stats_sinks` or how often
     /// statistics are flushed. Everyone who can connect may read them.
     #[arg(long, env = "HANDOVER_STATUS_ENVOY_STATS", requires = "status_address")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Status server")]

@@ -86,12 +86,13 @@ impl<C: Clone + Eq> Machine<C> {
 
     /// Rule: an epoch that fails while clients may be connected to it was not drained, and a drain
     /// that fails has drained nobody. A program that is drained may end by itself, so its clean exit
-    /// is all right; but not before the drain has begun, because nobody has asked for it then.
+    /// is all right, even if it was late to go live; but not before the drain has begun, because nobody has
+    /// asked for it then.
     fn is_undrained(&self, slot: &Slot<C>, exit: Exit, drain: Option<Epoch>) -> bool {
         let has_clients = self.holds_clients(slot) && !slot.is_released();
         match end_of(slot, exit) {
-            Some(End::Failed(_)) => has_clients || slot.is_drain(),
-            Some(End::Clean) => slot.is_live() && drain.is_none(),
+            Some(End::Failed(_)) if exit != Exit::Clean => has_clients || slot.is_drain(),
+            Some(End::Failed(_) | End::Clean) => slot.is_live() && drain.is_none(),
             None => false,
         }
     }

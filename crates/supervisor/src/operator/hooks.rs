@@ -418,7 +418,7 @@ mod tests {
         let mut operator = Operator::new(settings);
         let mut input = |input| {
             operator.handle_input(Timestamp::ZERO, input);
-            let outputs = std::iter::from_fn(|| operator.poll_output());
+            let outputs = core::iter::from_fn(|| operator.poll_output());
             let asked = outputs.filter_map(|output| {
                 let Output::Read { read, .. } = output else {
                     return None;
