@@ -17,13 +17,12 @@ pub(crate) enum Flush {
 }
 
 impl Flush {
-    /// Reads from a configuration what is set. It looks for the names of the fields.
+    /// Reads from a configuration what is set. It looks for the names of the fields as keys, which no other
+    /// message of Envoy has.
     pub(crate) fn of(content: &[u8]) -> Self {
         let has = |names: [&str; 2]| {
-            names.iter().any(|name| {
-                let mut places = content.windows(name.len());
-                places.any(|place| place == name.as_bytes())
-            })
+            let mut lines = content.split(|byte| *byte == b'\n').map(without_comment);
+            lines.any(|line| names.iter().any(|name| has_key(line, name.as_bytes())))
         };
         if has(["stats_flush_on_admin", "statsFlushOnAdmin"]) {
             Self::WhenAsked
@@ -54,6 +53,39 @@ impl Flush {
     }
 }
 
+/// A line of YAML without its comment. JSON has none.
+fn without_comment(line: &[u8]) -> &[u8] {
+    let mut before = b' ';
+    let comment = line.iter().position(|byte| {
+        let begins = *byte == b'#' && before.is_ascii_whitespace();
+        before = *byte;
+        begins
+    });
+    comment.and_then(|at| line.get(..at)).unwrap_or(line)
+}
+
+/// Whether the name is followed by a colon, with or without quotes.
+fn has_key(line: &[u8], name: &[u8]) -> bool {
+    let places = line.windows(name.len()).enumerate();
+    let mut places = places.filter(|(_, place)| *place == name);
+    places.any(|(at, _)| {
+        let after = line
+            .get(at.saturating_add(name.len())..)
+            .unwrap_or_default();
+        let is_whole = at
+            .checked_sub(1)
+            .and_then(|at| line.get(at))
+            .is_none_or(|before| {
+                !before.is_ascii_alphanumeric() && *before != b'_' && *before != b'.'
+            });
+        let after = match after.first() {
+            Some(b'"' | b'\'') => after.get(1..).unwrap_or_default(),
+            _ => after,
+        };
+        is_whole && after.trim_ascii_start().first() == Some(&b':')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +100,13 @@ mod tests {
             ("{\"statsFlushInterval\": \"1s\"}", Flush::InIntervals),
             ("stats_sinks: [{name: a}]", Flush::InIntervals),
             ("{\"statsSinks\": []}", Flush::InIntervals),
+            ("admin: {}\n'stats_sinks' : []", Flush::InIntervals),
+            ("{admin: {}, stats_flush_interval: 1s}", Flush::InIntervals),
+            // Neither a comment nor a value sets anything.
+            ("# stats_flush_interval: 1s", Flush::WhenAskedByUs),
+            ("admin: {} # stats_sinks: []", Flush::WhenAskedByUs),
+            ("- name: stats_sinks", Flush::WhenAskedByUs),
+            ("my_stats_sinks: 1", Flush::WhenAskedByUs),
         ] {
             assert_eq!(Flush::of(content.as_bytes()), flush, "{content}");
         }

@@ -106,8 +106,8 @@ pub trait Operate: Proxy {
     /// Asks the running epochs for their statistics, those of which can be asked. With `only_used`, what was never
     /// counted may be left out. The status server shows the answers at `/stats/prometheus`.
     ///
-    /// The supervisor calls it when somebody asks there, at most twice a second, and waits six seconds. The loop of
-    /// the supervisor takes no part.
+    /// The supervisor calls it when somebody asks there, one call at a time, and waits six seconds. The loop of the
+    /// supervisor takes no part.
     ///
     /// # Errors
     ///

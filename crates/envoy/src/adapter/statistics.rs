@@ -16,7 +16,6 @@ use super::Envoy;
 use super::observed::Observed;
 use super::running::EnvoyProcess;
 use crate::admin::{AdminClient, AdminError};
-use crate::statistics::Flush;
 
 /// How long the epochs may take to answer. Prometheus waits ten seconds, unless it is told otherwise.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -122,21 +121,37 @@ async fn ask(
     Err(NotScraped::Invalid)
 }
 
-/// Looks at the statistics of an epoch for the last time, if they are wanted, and passes them on.
+/// Looks at the statistics of an epoch for the last time, if they are wanted and it still has its endpoint, and
+/// passes them on.
 pub(super) async fn last_look(envoy: &Envoy, process: &EnvoyProcess) {
-    if !envoy.settings.statistics || !envoy.running.table().is_live(process.epoch) {
+    let epoch = process.epoch;
+    let has_endpoint = || {
+        let table = envoy.running.table();
+        // The endpoint goes with the listeners.
+        table.is_live(epoch) && table.has_listeners(epoch)
+    };
+    if !envoy.settings.statistics || !has_endpoint() {
         return;
     }
-    let epoch = process.epoch;
     let admin = process.admin().with_time_limit(LAST_LOOK);
+    let is_answering = async || {
+        let answering = admin.server_info().await?.restart_epoch;
+        Ok::<_, AdminError>(answering == process.restart_epoch())
+    };
     let asked = async {
+        if !is_answering().await? {
+            return Ok(None);
+        }
         if process.flush.is_when_asked() {
             admin.flush_statistics().await?;
         }
-        admin.prometheus(true).await
+        let text = admin.prometheus(true).await?;
+        Ok(is_answering().await?.then_some(text))
     };
     let text = match timeout(LAST_LOOK, asked).await {
-        Ok(Ok(text)) => Ok(text.into()),
+        Ok(Ok(Some(text))) => Ok(text.into()),
+        // Another epoch has the endpoint, so this one was looked at before.
+        Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             tracing::debug!(epoch = epoch.number(), "{error}");
             Err(NotScraped::from(&error))
@@ -168,7 +183,7 @@ pub(super) async fn be_taken_over(envoy: &Envoy, process: &EnvoyProcess) -> Infa
         if newest.epoch == live.epoch
             && live.epoch > process.epoch
             && live.lineage.id() == process.lineage.id()
-            && live.flush == Flush::WhenAskedByUs
+            && live.flush.is_when_asked()
         {
             let admin = live.admin().with_time_limit(LAST_LOOK);
             // It may be about to end. The next time sees to the rest.

@@ -1,9 +1,12 @@
 //! What is kept of epochs that cannot be asked any more. It is pure, and bounded.
 //!
-//! Of each running epoch there is its last look. When its process ends, the look joins the ended ones. The last
-//! ended epochs are kept one by one, so that each of their series stays as it was and `rate()` sees nothing. Older
-//! ones are folded into one text, of which only the sum is shown: a series that took in an epoch at a later
-//! moment would look like a burst of requests.
+//! Of each running epoch there is its last look, and what earlier looks have told of names that are gone since:
+//! Envoy drops the counters of a listener or a cluster that is removed. When its process ends, both join the ended
+//! ones. The last ended epochs are kept one by one, so that each of their series stays as it was and `rate()` sees
+//! nothing. Numbers begin anew once nothing runs, and those that have the same one share their series. Then the older
+//! one is folded into the newer one, so that the series stays as it is. Otherwise the oldest ones are folded into
+//! one text, of which only the sum is shown: a series that took in an epoch at a later moment would look like a burst
+//! of requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +14,7 @@ use bytes::Bytes;
 use handover_core::Epoch;
 use tokio::time::Instant;
 
-use super::merge::folded;
+use super::merge::{folded, gone};
 
 /// How many ended epochs are kept one by one.
 pub(super) const MOST_ENDED: usize = 8;
@@ -23,14 +26,30 @@ pub(super) const LARGEST: usize = 16 << 20;
 /// The last looks.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// Of running epochs, each with the moment of the look.
-    looks: BTreeMap<Epoch, (Instant, Bytes)>,
+    /// Of running epochs.
+    looks: BTreeMap<Epoch, Look>,
     /// Oldest first.
-    ended: VecDeque<(Epoch, Bytes)>,
+    ended: VecDeque<Ended>,
     /// What the oldest ones have counted together.
     fold: Option<Bytes>,
     /// Whether somebody works on it.
     folding: bool,
+}
+
+#[derive(Debug)]
+struct Look {
+    asked: Instant,
+    text: Bytes,
+    /// What earlier looks have told of names that this one does not have.
+    gone: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    epoch: Epoch,
+    text: Bytes,
+    /// When its process had ended.
+    at: Instant,
 }
 
 /// What there is to show.
@@ -40,87 +59,183 @@ pub(super) struct Shown {
     pub(super) running: BTreeSet<Epoch>,
     /// Their looks, without those of the epochs that were asked, and the ended ones, newest first.
     pub(super) texts: Vec<(Epoch, Bytes)>,
-    /// What those before them have counted together.
-    pub(super) fold: Option<Bytes>,
+    /// What those before them have counted together, and running ones under names that are gone. It belongs to the
+    /// sum alone.
+    pub(super) folds: Vec<Bytes>,
 }
 
 /// What must be folded.
 #[derive(Debug)]
 pub(super) struct Work {
-    fold: Bytes,
-    oldest: Bytes,
+    older: Bytes,
+    newer: Bytes,
+    /// Which of the ended ones goes.
+    from: usize,
+    /// Which of the ended ones takes it in; none for the fold.
+    into: Option<usize>,
+}
+
+/// What the work has made.
+#[derive(Debug)]
+pub(super) struct Folded {
+    text: Bytes,
+    from: usize,
+    into: Option<usize>,
 }
 
 impl Work {
     /// Adds them up, which takes some milliseconds for each megabyte.
-    pub(super) fn fold(&self) -> Bytes {
-        self.fold_within(LARGEST)
-    }
-
-    fn fold_within(&self, most: usize) -> Bytes {
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        let (older, newer) = (text(&self.fold), text(&self.oldest));
-        let all = folded(older, newer, false);
-        // Names may come and go for years. Then those go that the newer epoch does not have any more.
-        match all.len() <= most {
-            true => all.into(),
-            false => folded(older, newer, true).into(),
+    pub(super) fn fold(&self) -> Folded {
+        Folded {
+            text: add_within(&self.older, &self.newer, LARGEST),
+            from: self.from,
+            into: self.into,
         }
     }
 }
 
+fn add_within(older: &Bytes, newer: &Bytes, most: usize) -> Bytes {
+    fn text(bytes: &Bytes) -> &str {
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+    let (older, newer) = (text(older), text(newer));
+    let all = folded(older, newer, false);
+    // Names may come and go for years. Then those go that the newer epoch does not have any more.
+    match all.len() <= most {
+        true => all.into(),
+        false => folded(older, newer, true).into(),
+    }
+}
+
+/// What the text before had of names that the text after it does not have, beside what was gone before.
+fn gone_with(before: &Look, after: &Bytes) -> Option<Bytes> {
+    let (Ok(earlier), Ok(later)) = (
+        std::str::from_utf8(&before.text),
+        std::str::from_utf8(after),
+    ) else {
+        return before.gone.clone();
+    };
+    let gone = gone(earlier, later);
+    if gone.is_empty() {
+        return before.gone.clone();
+    }
+    let gone = Bytes::from(gone);
+    let all = match &before.gone {
+        Some(earlier) => add_within(earlier, &gone, LARGEST),
+        None => gone,
+    };
+    Some(all)
+}
+
 impl Kept {
-    /// Keeps a look that was asked for at this moment, unless a later one is there or it is too large.
+    /// Keeps a look that was asked for at this moment, unless a later one is there or it is too large. It takes
+    /// some milliseconds for each megabyte.
     pub(super) fn look(&mut self, epoch: Epoch, asked: Instant, text: Bytes) {
-        let known = self.looks.get(&epoch);
-        let is_later = known.is_none_or(|(known, _)| *known <= asked);
-        if is_later && text.len() <= LARGEST {
-            self.looks.insert(epoch, (asked, text));
+        if text.len() > LARGEST {
+            return;
         }
+        // The process that was asked may have ended meanwhile.
+        let mut ended = self.ended.iter_mut().rev();
+        if let Some(ended) = ended.find(|ended| ended.epoch == epoch && asked <= ended.at) {
+            // It is the later one of two looks at the same process, if that process had one before.
+            ended.text = add_missing(&ended.text, text);
+            return;
+        }
+        let known = self.looks.get(&epoch);
+        if known.is_some_and(|known| known.asked > asked) {
+            return;
+        }
+        let gone = known.and_then(|known| gone_with(known, &text));
+        self.looks.insert(epoch, Look { asked, text, gone });
     }
 
-    /// Takes in that the process of the epoch has ended.
-    pub(super) fn ended(&mut self, epoch: Epoch) {
-        if let Some((_, text)) = self.looks.remove(&epoch) {
-            self.ended.push_back((epoch, text));
+    /// Takes in that the process of the epoch has ended by this moment.
+    pub(super) fn ended(&mut self, epoch: Epoch, at: Instant) {
+        if let Some(Look { text, gone, .. }) = self.looks.remove(&epoch) {
+            let text = match gone {
+                Some(gone) => add_within(&gone, &text, LARGEST),
+                None => text,
+            };
+            self.ended.push_back(Ended { epoch, text, at });
         }
     }
 
     /// Returns what must be folded next, if there is too much and nobody works on it. The result goes to
     /// [`folded`](Self::folded).
     pub(super) fn work(&mut self) -> Option<Work> {
-        let bytes: usize = self.ended.iter().map(|(_, text)| text.len()).sum();
+        let bytes: usize = self.ended.iter().map(|ended| ended.text.len()).sum();
         let is_too_much = self.ended.len() > MOST_ENDED || bytes > MOST_BYTES;
         if self.folding || !is_too_much {
             return None;
         }
-        let (_, oldest) = self.ended.front()?;
+        let each = || self.ended.iter().enumerate();
+        // Of the same number, the newer one takes the older one in.
+        let same = each().find_map(|(from, older)| {
+            let mut newer = each().skip(from.saturating_add(1));
+            let (into, newer) = newer.find(|(_, newer)| newer.epoch == older.epoch)?;
+            Some((from, Some(into), older, newer.text.clone()))
+        });
+        // A number that runs has its series still.
+        let other = || {
+            let is_free = |ended: &Ended| !self.looks.contains_key(&ended.epoch);
+            let (from, oldest) = each().find(|(_, ended)| is_free(ended)).or(each().next())?;
+            Some((from, None, oldest, oldest.text.clone()))
+        };
+        let (from, into, older, newer) = same.or_else(other)?;
+        let (older, newer) = match into {
+            Some(_) => (older.text.clone(), newer),
+            None => (self.fold.clone().unwrap_or_default(), newer),
+        };
         self.folding = true;
         Some(Work {
-            fold: self.fold.clone().unwrap_or_default(),
-            oldest: oldest.clone(),
+            older,
+            newer,
+            from,
+            into,
         })
     }
 
-    /// Takes in what the work has made, or that it could not be done.
-    pub(super) fn folded(&mut self, fold: Option<Bytes>) {
+    /// Takes in what the work has made, or that it could not be done. Meanwhile epochs may have ended, and joined
+    /// at the end.
+    pub(super) fn folded(&mut self, folded: Option<Folded>) {
         self.folding = false;
-        if fold.is_some() {
-            self.ended.pop_front();
-            self.fold = fold;
+        let Some(Folded { text, from, into }) = folded else {
+            return;
+        };
+        match into.map(|into| self.ended.get_mut(into)) {
+            Some(Some(ended)) => ended.text = text,
+            Some(None) => return,
+            None => self.fold = Some(text),
         }
+        self.ended.remove(from);
     }
 
     /// Returns what there is to show beside the epochs that have answered.
     pub(super) fn shown(&self, fresh: &BTreeSet<Epoch>) -> Shown {
         let looks = self.looks.iter().rev();
         let looks = looks.filter(|(epoch, _)| !fresh.contains(epoch));
-        let looks = looks.map(|(epoch, (_, text))| (*epoch, text.clone()));
+        let looks = looks.map(|(epoch, look)| (*epoch, look.text.clone()));
+        let ended = self.ended.iter().rev();
+        let ended = ended.map(|ended| (ended.epoch, ended.text.clone()));
+        let gone = self.looks.values().filter_map(|look| look.gone.clone());
         Shown {
             running: self.looks.keys().copied().collect(),
-            texts: looks.chain(self.ended.iter().rev().cloned()).collect(),
-            fold: self.fold.clone(),
+            texts: looks.chain(ended).collect(),
+            folds: gone.chain(self.fold.clone()).collect(),
         }
+    }
+}
+
+/// A later text, with what only the earlier one has.
+fn add_missing(earlier: &Bytes, later: Bytes) -> Bytes {
+    let (Ok(before), Ok(after)) = (std::str::from_utf8(earlier), std::str::from_utf8(&later))
+    else {
+        return later;
+    };
+    let gone = gone(before, after);
+    match gone.is_empty() {
+        true => later,
+        false => add_within(&gone.into(), &later, LARGEST),
     }
 }
 
@@ -160,8 +275,8 @@ mod tests {
         for number in 0..3 {
             kept.look(epoch(number), Instant::now(), rq(number));
         }
-        kept.ended(epoch(0));
-        kept.ended(epoch(7));
+        kept.ended(epoch(0), Instant::now());
+        kept.ended(epoch(7), Instant::now());
         assert_eq!(shown(&kept, &[2]), [1, 0]);
         assert_eq!(shown(&kept, &[0, 1]), [2, 0], "its number runs once more");
         let running: Vec<_> = kept.shown(&BTreeSet::new()).running.into_iter().collect();
@@ -174,7 +289,7 @@ mod tests {
         let most = u32::try_from(MOST_ENDED).unwrap();
         for number in 0..most + 2 {
             kept.look(epoch(number), Instant::now(), rq(1));
-            kept.ended(epoch(number));
+            kept.ended(epoch(number), Instant::now());
         }
         let work = kept.work().unwrap();
         assert!(kept.work().is_none(), "one at a time");
@@ -185,8 +300,8 @@ mod tests {
         kept.folded(Some(work.fold()));
         assert!(kept.work().is_none());
         assert_eq!(shown(&kept, &[]).len(), MOST_ENDED);
-        let fold = kept.shown(&BTreeSet::new()).fold.unwrap();
-        assert_eq!(fold, "# TYPE rq counter\nrq 2\n");
+        let folds = kept.shown(&BTreeSet::new()).folds;
+        assert_eq!(folds, ["# TYPE rq counter\nrq 2\n"]);
     }
 
     #[test]
@@ -198,16 +313,97 @@ mod tests {
             }
             Bytes::from(text)
         };
-        let work = Work {
-            fold: many("x"),
-            oldest: many("y"),
-        };
-        let all = work.fold_within(LARGEST);
+        let (older, newer) = (many("x"), many("y"));
+        let all = add_within(&older, &newer, LARGEST);
         let most = all.len() - 1;
-        let fold = work.fold_within(most);
+        let fold = add_within(&older, &newer, most);
         assert!(fold.len() <= most);
         let fold = std::str::from_utf8(&fold).unwrap();
         assert!(fold.contains("rq{a=\"same\"} 2\n"));
         assert!(!fold.contains("a=\"x"));
+    }
+
+    /// All that is shown of one number, and of all.
+    fn counted(kept: &Kept, number: u32) -> (u64, u64) {
+        let count = |text: &Bytes| -> u64 {
+            let text = std::str::from_utf8(text).unwrap();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("rq "));
+            lines.map(|count| count.parse::<u64>().unwrap()).sum()
+        };
+        let shown = kept.shown(&BTreeSet::new());
+        let of_one = shown.texts.iter().filter(|(it, _)| *it == epoch(number));
+        let of_one = of_one.map(|(_, text)| count(text)).sum();
+        let texts = shown.texts.iter().map(|(_, text)| count(text)).sum::<u64>();
+        (of_one, texts + shown.folds.iter().map(count).sum::<u64>())
+    }
+
+    #[test]
+    fn a_number_that_runs_again_and_again_keeps_its_count() {
+        let mut kept = Kept::default();
+        let mut before = 0;
+        for run in 1..=30 {
+            kept.look(epoch(0), Instant::now(), rq(run));
+            // Another one, now and then.
+            if run % 5 == 0 {
+                kept.look(epoch(1), Instant::now(), rq(1));
+                kept.ended(epoch(1), Instant::now());
+            }
+            kept.ended(epoch(0), Instant::now());
+            while let Some(work) = kept.work() {
+                kept.folded(Some(work.fold()));
+            }
+            let (of_one, of_all) = counted(&kept, 0);
+            assert_eq!(of_one, u64::from(run * (run + 1) / 2));
+            assert_eq!(of_all, of_one + u64::from(run / 5));
+            assert!(of_one > before && kept.ended.len() <= MOST_ENDED);
+            before = of_one;
+        }
+    }
+
+    #[test]
+    fn what_a_name_has_counted_stays_in_the_sum_when_the_name_goes() {
+        let mut kept = Kept::default();
+        let text = |names: &[(&str, u32)]| {
+            let lines = names.iter();
+            let lines = lines.map(|(name, count)| format!("rq{{c=\"{name}\"}} {count}\n"));
+            Bytes::from(format!("# TYPE rq counter\n{}", lines.collect::<String>()))
+        };
+        kept.look(epoch(0), Instant::now(), text(&[("x", 5), ("y", 1)]));
+        kept.look(epoch(0), Instant::now(), text(&[("y", 2)]));
+        kept.look(epoch(0), Instant::now(), text(&[("y", 3), ("z", 1)]));
+        assert_eq!(kept.shown(&BTreeSet::new()).folds, [text(&[("x", 5)])]);
+        // It comes once more, from zero, and goes again.
+        kept.look(
+            epoch(0),
+            Instant::now(),
+            text(&[("x", 1), ("y", 3), ("z", 1)]),
+        );
+        kept.look(epoch(0), Instant::now(), text(&[("y", 3), ("z", 1)]));
+        assert_eq!(kept.shown(&BTreeSet::new()).folds, [text(&[("x", 6)])]);
+        kept.ended(epoch(0), Instant::now());
+        let shown = kept.shown(&BTreeSet::new());
+        assert!(shown.folds.is_empty());
+        let [(_, ended)] = shown.texts.as_slice() else {
+            panic!("{shown:?}");
+        };
+        let ended = std::str::from_utf8(ended).unwrap();
+        for line in ["rq{c=\"x\"} 6", "rq{c=\"y\"} 3", "rq{c=\"z\"} 1"] {
+            assert!(ended.contains(line), "{ended}");
+        }
+    }
+
+    #[test]
+    fn a_look_that_comes_after_the_end_replaces_the_last_one() {
+        let mut kept = Kept::default();
+        let (first, second) = (Instant::now(), Instant::now());
+        kept.look(epoch(0), first, rq(1));
+        let end = Instant::now();
+        kept.ended(epoch(0), end);
+        kept.look(epoch(0), second.min(end), rq(2));
+        assert_eq!(counted(&kept, 0), (2, 2));
+        // The next run of that number is another one.
+        let next = end + std::time::Duration::from_millis(1);
+        kept.look(epoch(0), next, rq(7));
+        assert_eq!(counted(&kept, 0), (9, 9));
     }
 }

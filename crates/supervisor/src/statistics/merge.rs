@@ -81,6 +81,28 @@ pub(super) fn folded(older: &str, newer: &str, only_newer: bool) -> String {
     text
 }
 
+/// Returns what the earlier text of an epoch has counted under names and labels that the later one does not have.
+pub(super) fn gone(earlier: &str, later: &str) -> String {
+    let read = |text| Exposition::read(text).unwrap_or_default();
+    let (earlier, later) = (read(earlier), read(later));
+    let mut text = String::new();
+    for family in earlier.families().filter(|family| family.kind.adds_up()) {
+        let after = later.get(family.name);
+        let after = after.into_iter().flat_map(|family| &family.samples);
+        let known: HashSet<_> = after.map(|sample| (sample.name, sample.labels)).collect();
+        let samples = family.samples.iter();
+        let gone: Vec<_> = samples
+            .filter(|sample| !known.contains(&(sample.name, sample.labels)))
+            .collect();
+        if !gone.is_empty() {
+            head(&mut text, family);
+            gone.into_iter()
+                .for_each(|sample| line(&mut text, sample, None));
+        }
+    }
+    text
+}
+
 fn families<'a, 'b>(
     texts: &[&'b Exposition<'a>],
     known: &HashSet<&'a str>,

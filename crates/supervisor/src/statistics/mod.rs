@@ -180,7 +180,7 @@ impl Statistics {
                 }
             }
             Observed::Ended { epoch, .. } => {
-                self.kept().ended(*epoch);
+                self.kept().ended(*epoch, Instant::now());
                 self.fold();
             }
             Observed::Validated { .. } | Observed::Live { .. } => {}
@@ -286,16 +286,14 @@ impl Statistics {
         let Shown {
             running,
             texts,
-            fold,
+            folds,
         } = self.kept().shown(&fresh);
         for epoch in running {
             scraped.entry(epoch).or_insert(false);
         }
-        let fold = fold.filter(|_| query.as_sum);
-        let texts: Vec<_> = texts
-            .into_iter()
-            .chain(fold.map(|fold| (Epoch::ZERO, fold)))
-            .collect();
+        let folds = folds.into_iter().filter(|_| query.as_sum);
+        let folds = folds.map(|fold| (Epoch::ZERO, fold));
+        let texts: Vec<_> = texts.into_iter().chain(folds).collect();
         let kept = texts.iter().filter_map(|(epoch, text)| {
             Some(Source {
                 epoch: *epoch,
