@@ -2,7 +2,7 @@
 //!
 //! Only the newest epoch can be asked: a child takes its parent's admin endpoint as it starts. So the parent is
 //! looked at once more just before. What it counts after that, while it drains, its child takes over, by
-//! Envoy's own protocol: counters and gauges, but no histograms. See [`Flush`] for what makes that exact.
+//! Envoy's own protocol: counters and gauges, but no histograms. See [`Flush`](crate::statistics::Flush) for what makes that exact.
 
 use std::convert::Infallible;
 use std::time::Duration;
