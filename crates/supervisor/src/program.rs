@@ -13,6 +13,7 @@ mod drain_command;
 mod error;
 mod finish;
 mod operate;
+mod overtime;
 mod placeholders;
 mod readiness;
 mod running;
@@ -65,6 +66,8 @@ struct Settings {
     drain_command: Option<OsString>,
     /// How long a superseded epoch may take for that.
     drain_time: Duration,
+    /// How long it may take while it has connections, where that is longer.
+    drain_while_connected: Option<Duration>,
     run_as: RunAs,
     /// The soft limit of open files.
     open_files: Option<u64>,
@@ -157,6 +160,17 @@ impl Builder {
         self
     }
 
+    /// Lets an epoch that was replaced go on after its [`drain_time`](Self::drain_time) as long as it has
+    /// connections of clients, for this time at most. The time begins with that of the drain.
+    ///
+    /// The connections at the passed sockets count, also those of its workers. While they cannot be counted,
+    /// the epoch goes on: other sockets than TCP and Unix stream sockets are never looked at. The default is
+    /// that every epoch is killed after the drain time.
+    pub fn drain_while_connected(mut self, longest: impl Into<Option<Duration>>) -> Self {
+        self.0.drain_while_connected = longest.into();
+        self
+    }
+
     /// Runs the program as this user, with these groups and capabilities. The default is that of this
     /// process.
     pub fn run_as(mut self, run_as: RunAs) -> Self {
@@ -220,6 +234,7 @@ impl Program {
             stop: Signal::TERM.into(),
             drain_command: None,
             drain_time: Duration::from_secs(10),
+            drain_while_connected: None,
             run_as: RunAs::new(),
             open_files: None,
             memory_guard: MemoryGuard::Hold,
@@ -393,7 +408,8 @@ impl Program {
             match handover_runtime::time_limit::timeout(END, child.wait()).await {
                 Ok(cause) => self.ended(child, cause, false),
                 Err(_) => {
-                    let stopped = self.stop(epoch, child, self.settings.drain_time).await;
+                    let limit = self.settings.drain_time;
+                    let stopped = self.stop(epoch, child, limit, limit).await;
                     stopped.map_err(ProgramError::Lost)?;
                     Err(ProgramError::Readiness(error).into())
                 }

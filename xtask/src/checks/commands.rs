@@ -18,6 +18,14 @@ use crate::context::Context;
 use crate::markdown::{self, Block, Session, Tag};
 use crate::process;
 
+/// The release profile of the commands that are shown: what they do is looked at, and not how fast. Whole optimisation
+/// would take four minutes, a tenth of all checks.
+const RELEASE: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+];
+
 /// How long one block may take; one that starts with compiling takes the longest.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
@@ -111,6 +119,7 @@ fn run(
         shell.current_dir(directory.path());
     }
     tests::environment(context, &mut shell)?;
+    shell.envs(RELEASE);
     shell.env("PATH", search_path(context)?);
     println!("--> {name}");
     let (problem, output) = process::logged_within(&context.run_id, shell, &log, LIMIT)?;

@@ -20,7 +20,7 @@ const RECORDING: [&str; 2] = ["run", "exec"];
 
 /// The arguments whose values are shown, beside those that are one of a few words. They are times, numbers,
 /// addresses, names and paths.
-const SHOWN: [&str; 66] = [
+const SHOWN: [&str; 67] = [
     "abort_grace",
     "ambient_caps",
     "arg_epoch",
@@ -33,6 +33,7 @@ const SHOWN: [&str; 66] = [
     "drain_exclude_port",
     "drain_inbound_only",
     "drain_time",
+    "drain_while_connected",
     "envoy_log_level",
     "envoy_path",
     "exit_with_file",

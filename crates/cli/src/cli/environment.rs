@@ -6,8 +6,12 @@ use std::ffi::{OsStr, OsString};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args as _, Command, CommandFactory as _, FromArgMatches as _,
+};
 
+use super::exec::ExecArgs;
+use super::run::RunArgs;
 use super::settings::{self, Origin};
 use super::{Cli, arguments};
 
@@ -36,7 +40,17 @@ impl Cli {
     ///
     /// What is wrong with the words, the variables or the file, or the help that was asked for.
     pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, Refusal> {
-        let mut command = command();
+        // A help text and an error need every command. What can be run needs one, and the flags of all others
+        // would take longer to make than everything else before the first process is started.
+        if let Some(one) = only_command(words)
+            && let Ok(cli) = Self::parse_by(without_unset(one), words)
+        {
+            return Ok(cli);
+        }
+        Self::parse_by(without_unset(Self::command()), words)
+    }
+
+    fn parse_by(mut command: Command, words: &[OsString]) -> Result<Self, Refusal> {
         let layered = settings::layered(&command, words)
             .map_err(|error| Refusal::new(error, words, &BTreeMap::new()))?;
         let (all, origins) = match layered {
@@ -112,13 +126,24 @@ fn place_of_configuration(command: &Command) -> Option<&'static str> {
     find(id).is_some_and(is_unset).then_some(flag)
 }
 
+/// The command that supervises, without any other, if the words begin with one.
+fn only_command(words: &[OsString]) -> Option<Command> {
+    let name = words.get(1)?.to_str()?;
+    let command = match name {
+        "run" => RunArgs::augment_args(Command::new("run")),
+        "exec" => ExecArgs::augment_args(Command::new("exec")),
+        _ => return None,
+    };
+    Some(Command::new("handover").subcommand(command))
+}
+
 /// The command, for which an empty variable is an unset one, and so is one that switches a flag off.
-fn command() -> Command {
+fn without_unset(command: Command) -> Command {
     let without_unset = |arg: Arg| match arg.get_env().is_some_and(|name| is_unset(&arg, name)) {
         true => arg.env(Resettable::Reset),
         false => arg,
     };
-    Cli::command().mut_subcommands(|command| command.mut_args(without_unset))
+    command.mut_subcommands(|command| command.mut_args(without_unset))
 }
 
 /// Whether the variable says nothing about the flag.
@@ -228,6 +253,24 @@ mod tests {
         for yes in ["1", "true", "yes", "on", "none", " 0", "x"] {
             assert!(!says_no(OsStr::new(yes)), "{yes}");
         }
+    }
+
+    /// Each argument of a command, with all that the parser knows of it.
+    fn known(command: &Command) -> Vec<String> {
+        let arguments = command.get_arguments();
+        arguments.map(|argument| format!("{argument:?}")).collect()
+    }
+
+    #[test]
+    fn a_command_by_itself_has_the_arguments_that_it_has_among_others() {
+        let all = Cli::command();
+        for name in ["run", "exec"] {
+            let one = only_command(&["handover".into(), name.into()]).unwrap();
+            let (one, among) = (one.find_subcommand(name), all.find_subcommand(name));
+            let (one, among) = (one.unwrap(), among.unwrap());
+            assert_eq!(known(one), known(among), "{name}");
+        }
+        assert!(only_command(&["handover".into(), "status".into()]).is_none());
     }
 
     #[test]

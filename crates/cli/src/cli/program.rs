@@ -55,6 +55,14 @@ pub(crate) struct StopArgs {
     #[arg(value_parser = duration::parse)]
     pub(crate) drain_time: Duration,
 
+    /// Let a replaced epoch go on after --drain-time while it has connections, for TIME at most.
+    ///
+    /// The time counts from the stop signal. Connections at the passed sockets of TCP and Unix streams count. If
+    /// they cannot be counted, the epoch goes on. A stop of handover does not wait for longer than --drain-time.
+    #[arg(long, value_name = "TIME", env = "HANDOVER_DRAIN_WHILE_CONNECTED")]
+    #[arg(value_parser = duration::parse)]
+    pub(crate) drain_while_connected: Option<Duration>,
+
     /// The signal that asks the program to finish its requests and end.
     ///
     /// Only the program itself gets it, not its children. So a shell script must start the server with
@@ -90,18 +98,34 @@ pub(crate) struct StopArgs {
 }
 
 impl StopArgs {
+    /// How long a replaced epoch may go on while it has connections, or why it may not.
+    pub(crate) fn while_connected(&self) -> Result<Option<Duration>, String> {
+        let longest = self.drain_while_connected;
+        match longest.filter(|longest| *longest <= self.drain_time) {
+            None => Ok(longest),
+            Some(longest) => Err(format!(
+                "--drain-while-connected {} has no effect, as every epoch gets --drain-time {}: give it more time",
+                humantime::format_duration(longest),
+                humantime::format_duration(self.drain_time)
+            )),
+        }
+    }
+
     /// The signals in their order, or why they are none.
     pub(crate) fn steps(&self) -> Result<StopSteps, String> {
         if self.stop.is_empty() {
             return Ok(self.stop_signal.into());
         }
-        let late = self.stop.iter().find(|step| step.after >= self.drain_time);
-        if let Some(late) = late {
+        let (flag, killed) = match self.drain_while_connected {
+            Some(longest) => ("--drain-while-connected", longest),
+            None => ("--drain-time", self.drain_time),
+        };
+        if let Some(late) = self.stop.iter().find(|step| step.after >= killed) {
             return Err(format!(
-                "--stop {}@{} is never sent, as --drain-time {} kills the program before: give it more time",
+                "--stop {}@{} is never sent, as {flag} {} kills the program before: give it more time",
                 late.signal,
                 humantime::format_duration(late.after),
-                humantime::format_duration(self.drain_time)
+                humantime::format_duration(killed)
             ));
         }
         let steps = self.stop.iter().map(|step| (step.signal, step.after));

@@ -74,6 +74,7 @@ pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
     policy.check().or_exit(ExitCode::USAGE)?;
     verify::judge(&args.policy.probation, false)?;
     run_as::judge(&args.run_as)?;
+    args.ending.while_connected().map_err(Fatal::usage)?;
     args.ending.steps().map_err(Fatal::usage)?;
     listen::judge(&args.sockets)
 }
@@ -160,6 +161,7 @@ impl Judged {
             .stop(self.stop)
             .drain_command(args.ending.drain_cmd)
             .drain_time(args.ending.drain_time)
+            .drain_while_connected(args.ending.drain_while_connected)
             .run_as(self.run_as)
             .open_files(args.nofile.map(|limit| limit.0))
             .memory_guard(args.policy.memory_guard.into())

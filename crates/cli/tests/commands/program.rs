@@ -2,7 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::support::{exec_script, output_of, replace, stderr};
+use crate::client::{Pending, get};
+use crate::support::{eventually, exec_script, exec_server, output_of, replace, stderr};
 
 #[test]
 fn variables_and_arguments_name_the_epoch_and_its_descriptors() {
@@ -78,6 +79,10 @@ fn what_cannot_be_given_to_a_program_is_refused() {
     refused(
         &["--stop", "TERM@20s"],
         "--drain-time 10s kills the program before",
+    );
+    refused(
+        &["--drain-while-connected", "10s"],
+        "has no effect, as every epoch gets --drain-time 10s",
     );
     refused(
         &["--stop", "TERM@0s", "--stop-signal", "QUIT"],
@@ -166,4 +171,68 @@ fn a_drain_command_that_hangs_has_the_time_of_the_drain() {
     handover.signal(Signal::HUP);
     handover.says("failed: it took longer than 300ms");
     handover.says("epoch 0 did not end within 300ms and was killed");
+}
+
+#[test]
+fn an_old_epoch_with_connections_goes_on_after_the_drain_time() {
+    let flags = [
+        "--drain-time",
+        "50ms",
+        "--drain-while-connected",
+        "30s",
+        "--live-after",
+        "10ms",
+    ];
+    let handover = exec_server(&flags, &[]);
+    let address = handover.address();
+    handover.says("epoch 0 is live");
+    let slow = Pending::send(address, "/slow").unwrap();
+    // A request that came later is answered, so the slow one is there.
+    eventually("an answer", || get(address, "/").ok());
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 goes on: it still has 1 connection");
+    assert_eq!(slow.answer().unwrap().epoch, 0);
+    handover.says("epoch 0 ended cleanly");
+    assert_eq!(handover.stderr.count("was killed"), 0);
+}
+
+#[test]
+fn an_old_epoch_without_connections_has_no_more_than_the_drain_time() {
+    let script = "trap '' TERM; while :; do sleep 0.02; done";
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--drain-time",
+        "100ms",
+        "--drain-while-connected",
+        "600s",
+        "--live-after",
+        "10ms",
+    ];
+    let handover = exec_script(&flags, script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 did not end within 100ms and was killed");
+    handover.says("epoch 0 ended cleanly");
+}
+
+#[test]
+fn an_old_epoch_whose_connections_cannot_be_counted_goes_on_to_the_limit() {
+    let script = "trap '' TERM; while :; do sleep 0.02; done";
+    let flags = [
+        "--listen",
+        "udp:127.0.0.1:0",
+        "--drain-time",
+        "100ms",
+        "--drain-while-connected",
+        "400ms",
+        "--live-after",
+        "10ms",
+    ];
+    let handover = exec_script(&flags, script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover
+        .says("epoch 0 goes on: whether it still has connections is unknown: the socket listen0");
+    handover.says("epoch 0 did not end within 400ms and was killed");
 }

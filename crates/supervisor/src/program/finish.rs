@@ -6,10 +6,10 @@ use std::time::Duration;
 use handover_core::{Abort, Epoch};
 use handover_process::{Child, Reach, Stop, Stopped, WaitError};
 use handover_tokio::{RunControl, RunError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::running::Finish;
-use super::{Program, ProgramError, drain_command};
+use super::{Program, ProgramError, drain_command, overtime};
 
 /// For as long as it takes: the state machine bounds it.
 const UNBOUNDED: Duration = Duration::MAX;
@@ -23,28 +23,44 @@ impl Program {
         finish: Finish,
         control: &RunControl,
     ) -> Result<(), RunError> {
-        let grace = match finish {
-            Finish::Superseded => self.settings.drain_time,
-            Finish::Terminated => UNBOUNDED,
+        let (always, longest) = match finish {
+            Finish::Superseded => self.times(),
+            Finish::Terminated => (UNBOUNDED, UNBOUNDED),
         };
-        tokio::select! {
+        let over = async {
+            sleep(always).await;
+            overtime::over(epoch, child, &self.settings.sockets).await;
+        };
+        let killed_after = tokio::select! {
             biased;
             how = control.abort() => {
                 self.abort(child, how, control).await?;
-                Err(RunError::Aborted)
+                return Err(RunError::Aborted);
             }
-            stopped = self.stop(epoch, child, grace) => {
+            stopped = self.stop(epoch, child, always, longest) => {
                 let stopped = stopped.map_err(ProgramError::Lost)?;
-                if stopped.forced {
-                    let grace = humantime::format_duration(grace);
-                    tracing::warn!(
-                        epoch = epoch.number(),
-                        "epoch {epoch} did not end within {grace} and was killed"
-                    );
-                }
-                Ok(())
+                stopped.forced.then_some(longest)
             }
+            () = over, if always < longest => {
+                let stopped = child.kill().await.map_err(ProgramError::Lost)?;
+                stopped.forced.then_some(always)
+            }
+        };
+        if let Some(time) = killed_after {
+            let time = humantime::format_duration(time);
+            tracing::warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} did not end within {time} and was killed"
+            );
         }
+        Ok(())
+    }
+
+    /// How long an epoch that was replaced may take in any case, and how long while it has connections.
+    fn times(&self) -> (Duration, Duration) {
+        let always = self.settings.drain_time;
+        let longest = self.settings.drain_while_connected.unwrap_or(always);
+        (always, longest.max(always))
     }
 
     /// Ends a process as the state machine says.
@@ -76,18 +92,19 @@ impl Program {
         }
     }
 
-    /// Asks a process to end, and kills it once its time is over.
+    /// Asks a process to end, and kills it once its time is over. The command that prepares it has `limit`.
     pub(super) async fn stop(
         &self,
         epoch: Epoch,
         child: &Child,
+        limit: Duration,
         grace: Duration,
     ) -> Result<Stopped, WaitError> {
         let begun = Instant::now();
         let settings = &self.settings;
         if let Some(command) = &settings.drain_command {
             let output = Arc::clone(&settings.output);
-            drain_command::run(command, child, epoch, output, grace).await;
+            drain_command::run(command, child, epoch, output, limit).await;
         }
         let grace = match grace {
             UNBOUNDED => grace,

@@ -87,6 +87,15 @@ impl Sockets {
         })
     }
 
+    /// Returns the names of those whose connections cannot be seen: they take datagrams, or sequential packets.
+    pub(super) fn uncountable(&self) -> impl Iterator<Item = &str> {
+        let unseen = self
+            .listeners
+            .iter()
+            .filter(|(_, socket)| socket.address().of_connections().is_none());
+        unseen.map(|(name, _)| &**name)
+    }
+
     /// Takes back what an epoch has changed about blocking. Call it while no epoch runs: an event loop
     /// that has made a socket nonblocking would hang in `accept` otherwise.
     ///

@@ -62,4 +62,9 @@ pub(super) const TESTS: &[(&str, &str, &str)] = &[
         "drain-cmd",
         "commands::program::a_command_drains_before_the_signal_and_its_failure_changes_nothing",
     ),
+    (
+        "exec",
+        "drain-while-connected",
+        "commands::program::an_old_epoch_with_connections_goes_on_after_the_drain_time",
+    ),
 ];
