@@ -150,6 +150,39 @@ fn each_worker_has_a_socket_of_the_same_address() {
     drop(TcpStream::connect(address).unwrap());
 }
 
+/// A second instance of the same user joined the sockets of the first one in silence (`SO_REUSEPORT`), and each
+/// got a part of the clients.
+#[test]
+fn a_second_instance_with_workers_is_refused_the_address_of_the_first_one() {
+    let workers = ["--listen-workers", "2", "--listen"];
+    let listen = ["127.0.0.1:0,udp:127.0.0.1:0"];
+    let first = exec_script(&[&workers[..], &listen].concat(), "exec sleep 600");
+    let port_of = |line: &str| {
+        let port = line.rsplit(':').next().unwrap();
+        port.split(' ').next().unwrap().to_owned()
+    };
+    let tcp = port_of(&first.says("listening on 127.0.0.1:"));
+    let udp = port_of(&first.says("listening on udp:127.0.0.1:"));
+    let pid = format!("pid {}", first.pid());
+    for (listen, remedy) in [
+        (
+            format!("127.0.0.1:{tcp}"),
+            [&*pid, "end that one first, or choose another port"],
+        ),
+        (
+            format!("udp:127.0.0.1:{udp}"),
+            ["is in use", "or choose another port"],
+        ),
+    ] {
+        let words = ["exec"].into_iter().chain(workers);
+        let output = output_of(words.chain([&*listen, "--", "sleep", "600"]));
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        let said = stderr(&output);
+        assert!(said.contains(&listen.replace("udp:", "")), "{said}");
+        assert!(remedy.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
+
 #[test]
 fn a_socket_for_ipv6_alone_leaves_the_port_of_ipv4() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
