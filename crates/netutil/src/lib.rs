@@ -47,6 +47,8 @@ mod resolve;
 mod server_socket;
 #[cfg(target_os = "linux")]
 mod sock_diag;
+#[cfg(target_os = "linux")]
+mod socket_file;
 mod source;
 
 pub use addresses::{

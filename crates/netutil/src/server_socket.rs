@@ -4,12 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
-use rustix::fs::Stat;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::connections::LocalAddress;
+use crate::socket_file::SocketFile;
 
 /// The kind of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,50 +203,4 @@ fn server_address(kind: UnixKind, address: &SockAddr) -> Option<ServerAddress> {
     let name = address.as_abstract_namespace()?;
     let name = String::from_utf8_lossy(name).replace('\0', "@");
     Some(ServerAddress::Unix(kind, format!("@{name}")))
-}
-
-/// The file of a Unix socket. It is removed when this is dropped, unless another one has its place.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    file: FileId,
-}
-
-/// What tells a file from every other one, as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    pub(crate) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        }
-    }
-}
-
-impl SocketFile {
-    /// The file at this path. `None` if there is none any more: somebody has removed it, and there is nothing
-    /// to remove.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
-        let stat = rustix::fs::lstat(path).ok()?;
-        Some(Self {
-            path: path.to_owned(),
-            file: FileId::of(&stat),
-        })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours =
-            rustix::fs::lstat(&self.path).is_ok_and(|stat| FileId::of(&stat) == self.file);
-        if is_ours {
-            // What stays is found unused and replaced by whoever binds it next.
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
 }
