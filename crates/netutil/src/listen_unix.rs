@@ -12,8 +12,9 @@ use socket2::{Domain, SockAddr, Socket};
 use thiserror::Error;
 
 use crate::listen::Listen;
+use crate::own_file::OwnFile;
 use crate::server_socket::{ServerAddress, ServerSocket, UnixKind};
-use crate::socket_file::{FileId, OwnFile, SocketFile};
+use crate::socket_file::{FileId, SocketFile};
 
 /// The most bytes of a path or of an abstract name, by `unix(7)`: a path needs a NUL after it, and a name has
 /// one before it.
@@ -50,6 +51,7 @@ pub struct ListenUnix {
     group: Option<u32>,
     backlog: u32,
     nonblocking: bool,
+    keep_file: bool,
 }
 
 impl ListenUnix {
@@ -64,6 +66,7 @@ impl ListenUnix {
             group: None,
             backlog: Listen::BACKLOG,
             nonblocking: false,
+            keep_file: false,
         }
     }
 
@@ -103,6 +106,15 @@ impl ListenUnix {
     /// the socket share this setting.
     pub const fn nonblocking(mut self, nonblocking: bool) -> Self {
         self.nonblocking = nonblocking;
+        self
+    }
+
+    /// Sets whether the file has a second link, from which
+    /// [`ServerSocket::look_at_file`] puts it back if a program removes it. The link is beside the file:
+    /// `.web.sock.handover` for `web.sock`. Without it, a file that is removed is lost, because the system makes
+    /// none for a socket that is bound already.
+    pub const fn keep_file(mut self, keep: bool) -> Self {
+        self.keep_file = keep;
         self
     }
 
@@ -283,7 +295,11 @@ impl ListenUnix {
         if is_given_away && !own.is_of_socket() {
             return Err(replaced());
         }
-        let file = SocketFile::new(&self.path, own.id());
+        let mut file = SocketFile::new(&self.path, own.id());
+        if self.keep_file {
+            // The system may let only the owner of a file link it, so this comes before it is given away.
+            file.keep_spare();
+        }
         let failed = |error: Errno| self.failed("give away", error.into());
         if self.user.is_some() || self.group.is_some() {
             let (user, group) = (self.user.map(Uid::from_raw), self.group.map(Gid::from_raw));

@@ -4,11 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::connections::LocalAddress;
-use crate::socket_file::SocketFile;
+use crate::socket_file::{FileLook, SocketFile};
 
 /// The kind of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,7 +94,7 @@ pub struct ServerSocket {
     socket: OwnedFd,
     address: ServerAddress,
     /// The file of a Unix socket that was bound here.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 impl ServerSocket {
@@ -122,6 +123,18 @@ impl ServerSocket {
         Ok(rustix::io::ioctl_fionbio(&self.socket, nonblocking)?)
     }
 
+    /// Returns the path of its file, if it is a Unix socket that was bound here.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(SocketFile::path)
+    }
+
+    /// Looks at that file, and puts it back if it was removed and [kept](crate::ListenUnix::keep_file). Returns
+    /// `None` if there is no such file.
+    pub fn look_at_file(&self) -> Option<FileLook> {
+        self.file.as_ref().map(SocketFile::look)
+    }
+
     /// Returns the socket that the descriptor is, or what it is instead, in the terms of a socket unit of
     /// systemd.
     pub(crate) fn check(descriptor: OwnedFd) -> Result<Self, &'static str> {
@@ -146,7 +159,7 @@ impl ServerSocket {
         Ok(Self {
             socket: socket.into(),
             address,
-            _file: None,
+            file: None,
         })
     }
 
@@ -155,7 +168,7 @@ impl ServerSocket {
         Self {
             socket,
             address,
-            _file: file,
+            file,
         }
     }
 }

@@ -1,20 +1,18 @@
-//! The file of a Unix socket that was bound here.
+//! The file of a Unix socket that was bound here, for as long as the socket is there.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
-use socket2::Socket;
-
-/// The request that opens the file to which a Unix socket is bound. It needs `CAP_NET_ADMIN`, and Linux 4.19.
-const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
 
 /// The file of a Unix socket. It is removed when this is dropped, unless another one has its place.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     file: FileId,
+    /// Where a second link of it is, from which it can be put back.
+    spare: Option<PathBuf>,
 }
 
 /// What tells a file from every other one, as long as it exists.
@@ -22,6 +20,54 @@ pub(crate) struct SocketFile {
 pub(crate) struct FileId {
     device: u64,
     inode: u64,
+}
+
+/// What has become of the file of a Unix socket, through which its clients connect.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FileLook {
+    /// It is in its place.
+    InPlace,
+    /// It was gone, and is back. What waited in the socket still waits there.
+    PutBack,
+    /// It is gone, and no client can connect.
+    Gone,
+    /// Another file is in its place, so clients do not reach the socket.
+    Replaced,
+    /// It cannot be looked at.
+    Unknown(io::Error),
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// The file of the socket.
+    Ours,
+    Other,
+    Nothing,
+}
+
+/// What must be done for the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    /// Make the second link again.
+    MakeSpare,
+    PutBack,
+    GiveUp,
+    /// Leave the other file alone. Its owner wants it there.
+    Leave,
+}
+
+/// What must be done, by what is at the path and what is at that of the second link, if one is kept.
+fn step(at_path: Found, at_spare: Option<Found>) -> Step {
+    match (at_path, at_spare) {
+        (Found::Ours, Some(Found::Nothing)) => Step::MakeSpare,
+        (Found::Ours, None | Some(Found::Ours | Found::Other)) => Step::Nothing,
+        (Found::Other, _) => Step::Leave,
+        (Found::Nothing, Some(Found::Ours)) => Step::PutBack,
+        (Found::Nothing, None | Some(Found::Other | Found::Nothing)) => Step::GiveUp,
+    }
 }
 
 impl FileId {
@@ -39,181 +85,221 @@ impl SocketFile {
         Self {
             path: path.to_owned(),
             file,
+            spare: None,
+        }
+    }
+
+    /// Makes a second link, beside the file and hidden. The file system may refuse it; then the file cannot be
+    /// put back.
+    pub(crate) fn keep_spare(&mut self) {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(self.path.file_name().unwrap_or_default());
+        name.push(".handover");
+        let spare = self.path.with_file_name(name);
+        // One that a killed instance has left. Nobody else uses the name.
+        let is_left = rustix::fs::lstat(&spare)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
+        if is_left {
+            drop(std::fs::remove_file(&spare));
+        }
+        self.make_spare(&spare);
+        self.spare = Some(spare);
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks after the file, and puts it back if it is gone.
+    pub(crate) fn look(&self) -> FileLook {
+        let looked = self.found(&self.path).and_then(|at_path| {
+            let at_spare = self.spare.as_deref().map(|spare| self.found(spare));
+            Ok((at_path, at_spare.transpose()?))
+        });
+        let (at_path, at_spare) = match looked {
+            Ok(found) => found,
+            Err(error) => return FileLook::Unknown(error.into()),
+        };
+        match (step(at_path, at_spare), &self.spare) {
+            (Step::Nothing, _) | (Step::MakeSpare, None) => FileLook::InPlace,
+            (Step::MakeSpare, Some(spare)) => {
+                self.make_spare(spare);
+                FileLook::InPlace
+            }
+            (Step::PutBack, Some(spare)) => self.put_back(spare),
+            (Step::PutBack, None) | (Step::GiveUp, _) => FileLook::Gone,
+            (Step::Leave, _) => FileLook::Replaced,
+        }
+    }
+
+    fn found(&self, path: &Path) -> Result<Found, Errno> {
+        match rustix::fs::lstat(path) {
+            Ok(stat) if FileId::of(&stat) == self.file => Ok(Found::Ours),
+            Ok(_) => Ok(Found::Other),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make_spare(&self, spare: &Path) {
+        let made = rustix::fs::linkat(CWD, &self.path, CWD, spare, AtFlags::empty());
+        // The file was replaced in that moment.
+        if made.is_ok() && self.found(spare) == Ok(Found::Other) {
+            drop(std::fs::remove_file(spare));
+        }
+    }
+
+    fn put_back(&self, spare: &Path) -> FileLook {
+        let linked = rustix::fs::linkat(CWD, spare, CWD, &self.path, AtFlags::empty());
+        let back = match linked {
+            // The system may let only its owner link a file, and it may have been given away. Its name can be
+            // changed all the same, but then it is the only one.
+            Err(Errno::PERM | Errno::ACCESS) => {
+                rustix::fs::renameat_with(CWD, spare, CWD, &self.path, RenameFlags::NOREPLACE)
+            }
+            linked => linked,
+        };
+        match back {
+            Ok(()) => FileLook::PutBack,
+            // Another look was quicker, or another server.
+            Err(Errno::EXIST | Errno::NOENT) if self.found(&self.path) == Ok(Found::Ours) => {
+                FileLook::InPlace
+            }
+            Err(Errno::EXIST) => FileLook::Replaced,
+            Err(Errno::NOENT | Errno::NOTDIR) => FileLook::Gone,
+            Err(error) => FileLook::Unknown(error.into()),
         }
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours =
-            rustix::fs::lstat(&self.path).is_ok_and(|stat| FileId::of(&stat) == self.file);
-        if is_ours {
-            // What stays is found unused and replaced by whoever binds it next.
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
-}
-
-/// The file that a socket has made, held open. Whatever happens to its path, the file stays this one.
-#[derive(Debug)]
-pub(crate) struct OwnFile {
-    file: OwnedFd,
-    stat: Stat,
-    /// Whether the system says that it is the file of the socket.
-    is_certain: bool,
-}
-
-impl OwnFile {
-    /// The file of a socket that was just bound to this path.
-    ///
-    /// # Errors
-    ///
-    /// What the operating system says: `NOENT` if it is gone.
-    pub(crate) fn of(socket: &Socket, path: &Path) -> Result<Self, Errno> {
-        match file_of(socket) {
-            Some(file) => {
-                let stat = rustix::fs::fstat(&file)?;
-                Ok(Self {
-                    file,
-                    stat,
-                    is_certain: true,
-                })
+        for path in self.spare.iter().chain([&self.path]) {
+            if self.found(path) == Ok(Found::Ours) {
+                // What stays is found unused and replaced by whoever binds it next.
+                drop(std::fs::remove_file(path));
             }
-            None => Self::at(path),
         }
     }
-
-    /// The file at the path of a socket that was just bound. A symlink is not followed.
-    fn at(path: &Path) -> Result<Self, Errno> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&file)?;
-        Ok(Self {
-            file,
-            stat,
-            is_certain: false,
-        })
-    }
-
-    /// Whether it is the file of the socket, as far as can be seen. Whoever may write to the directory can put
-    /// another one there. So it must be a socket of this user without a second link, as a bound one is: no
-    /// link of a foreign socket passes for it.
-    pub(crate) fn is_of_socket(&self) -> bool {
-        let stat = &self.stat;
-        self.is_certain
-            || (FileType::from_raw_mode(stat.st_mode) == FileType::Socket
-                && stat.st_uid == rustix::process::geteuid().as_raw()
-                && stat.st_nlink == 1)
-    }
-
-    pub(crate) fn id(&self) -> FileId {
-        FileId::of(&self.stat)
-    }
-
-    /// Gives it to another user or group.
-    pub(crate) fn give_to(&self, user: Option<Uid>, group: Option<Gid>) -> Result<(), Errno> {
-        rustix::fs::chownat(&self.file, c"", user, group, AtFlags::EMPTY_PATH)
-    }
-
-    /// Sets its mode, if that is another one.
-    ///
-    /// # Errors
-    ///
-    /// `NOENT` without `/proc`.
-    pub(crate) fn set_mode(&self, mode: Mode) -> Result<(), Errno> {
-        let now = rustix::fs::fstat(&self.file)?;
-        if Mode::from_raw_mode(now.st_mode) == mode {
-            return Ok(());
-        }
-        // A descriptor without access rights is taken by its name only.
-        let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        rustix::fs::chmod(name, mode)
-    }
-}
-
-/// The very file to which a socket is bound, where the system says which one that is.
-#[expect(unsafe_code, reason = "a call of the operating system")]
-fn file_of(socket: &Socket) -> Option<OwnedFd> {
-    // SAFETY: the descriptor is open as long as the socket is borrowed, and the request reads no argument.
-    let number = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCUNIXFILE, 0) };
-    if number < 0 {
-        return None;
-    }
-    // SAFETY: the system has just opened this descriptor, and nobody else has it.
-    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::{ListenUnix, ServerSocket};
 
     #[test]
-    fn what_another_one_puts_in_the_place_of_a_socket_is_not_taken_for_it() {
+    fn a_file_is_put_back_only_where_nothing_is() {
+        use Found::{Nothing, Other, Ours};
+
+        let found = [Ours, Other, Nothing];
+        let spares = [None, Some(Ours), Some(Other), Some(Nothing)];
+        let lines = found.into_iter().flat_map(|path| {
+            spares.map(|spare| format!("{path:?}, spare {spare:?}: {:?}", step(path, spare)))
+        });
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r"
+        Ours, spare None: Nothing
+        Ours, spare Some(Ours): Nothing
+        Ours, spare Some(Other): Nothing
+        Ours, spare Some(Nothing): MakeSpare
+        Other, spare None: Leave
+        Other, spare Some(Ours): Leave
+        Other, spare Some(Other): Leave
+        Other, spare Some(Nothing): Leave
+        Nothing, spare None: GiveUp
+        Nothing, spare Some(Ours): PutBack
+        Nothing, spare Some(Other): GiveUp
+        Nothing, spare Some(Nothing): GiveUp
+        ");
+    }
+
+    fn kept(path: &Path) -> ServerSocket {
+        ListenUnix::new(path).keep_file(true).bind().unwrap()
+    }
+
+    fn looked(socket: &ServerSocket) -> String {
+        format!("{:?}", socket.look_at_file().unwrap())
+    }
+
+    /// A program removed the file of the passed socket at its end, as gunicorn does. The next one had the socket,
+    /// and no client found it.
+    #[test]
+    fn the_file_that_a_program_has_removed_is_put_back_and_its_queue_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.sock");
-        let socket = UnixListener::bind(&path).unwrap();
-        assert!(OwnFile::at(&path).unwrap().is_of_socket());
-        // A link of a socket that somebody else has bound.
-        let foreign = dir.path().join("foreign.sock");
-        let _foreign = UnixListener::bind(&foreign).unwrap();
-        let precious = dir.path().join("precious");
-        std::fs::write(&precious, "").unwrap();
-        type Swap<'a> = &'a dyn Fn() -> std::io::Result<()>;
-        let swaps: [Swap<'_>; 4] = [
-            &|| std::os::unix::fs::symlink(&precious, &path),
-            &|| std::os::unix::fs::symlink(&foreign, &path),
-            &|| std::fs::hard_link(&precious, &path),
-            &|| std::fs::hard_link(&foreign, &path),
-        ];
-        for swap in swaps {
+        let socket = kept(&path);
+        assert_eq!(socket.file(), Some(&*path));
+        assert_eq!(looked(&socket), "InPlace");
+        let _waits = UnixStream::connect(&path).unwrap();
+        for _ in 0..2 {
             std::fs::remove_file(&path).unwrap();
-            swap().unwrap();
-            // A symlink itself is opened, and is no socket.
-            assert!(!OwnFile::at(&path).unwrap().is_of_socket());
+            assert_eq!(looked(&socket), "PutBack");
+            assert_eq!(looked(&socket), "InPlace");
         }
+        let _also_waits = UnixStream::connect(&path).unwrap();
+        let listener = UnixListener::from(socket.try_clone().unwrap());
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_ok() && listener.accept().is_ok());
+
+        // Without its second link it is put back no more, but the link is made again in time.
+        let spare = dir.path().join(".web.sock.handover");
+        std::fs::remove_file(&spare).unwrap();
+        assert_eq!(looked(&socket), "InPlace");
+        assert!(spare.exists());
+        std::fs::remove_file(&spare).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(OwnFile::at(&path).unwrap_err(), Errno::NOENT);
+        assert_eq!(looked(&socket), "Gone");
         drop(socket);
-    }
-
-    /// The mode and the owner were set by the path. Who could write to the directory could put a symlink there
-    /// in between, and have any file of the system opened to everybody.
-    #[test]
-    fn a_file_that_is_moved_away_gets_the_mode_and_what_takes_its_place_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, moved) = (dir.path().join("web.sock"), dir.path().join("moved"));
-        let precious = dir.path().join("precious");
-        std::fs::write(&precious, "").unwrap();
-        std::fs::set_permissions(&precious, PermissionsExt::from_mode(0o600)).unwrap();
-        let _socket = UnixListener::bind(&path).unwrap();
-        let file = OwnFile::at(&path).unwrap();
-        std::fs::rename(&path, &moved).unwrap();
-        std::os::unix::fs::symlink(&precious, &path).unwrap();
-
-        file.set_mode(Mode::from_raw_mode(0o666)).unwrap();
-        let own = std::fs::metadata(dir.path()).unwrap();
-        let group = Gid::from_raw(own.gid());
-        file.give_to(None, Some(group)).unwrap();
-        let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().mode() & 0o777;
-        assert_eq!((mode(&moved), mode(&precious)), (0o666, 0o600));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn the_system_names_the_file_of_a_socket_where_it_may() {
+    fn what_another_server_has_bound_in_its_place_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, moved) = (dir.path().join("web.sock"), dir.path().join("moved"));
-        let socket = Socket::from(OwnedFd::from(UnixListener::bind(&path).unwrap()));
-        std::fs::rename(&path, &moved).unwrap();
+        let path = dir.path().join("web.sock");
+        let socket = kept(&path);
+        std::fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
-        let ours = std::fs::symlink_metadata(&moved).unwrap().ino();
-        // Without the right to ask, the file is looked for at the path.
-        if let Some(file) = file_of(&socket) {
-            assert_eq!(rustix::fs::fstat(&file).unwrap().st_ino, ours);
-            let own = OwnFile::of(&socket, &path).unwrap();
-            assert_eq!((own.stat.st_ino, own.is_of_socket()), (ours, true));
-        }
+        assert_eq!(looked(&socket), "Replaced");
+        drop(socket);
+        let left = std::fs::read_dir(dir.path()).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [path]);
+    }
+
+    #[test]
+    fn a_second_link_that_a_killed_instance_has_left_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let spare = dir.path().join(".web.sock.handover");
+        drop(UnixListener::bind(&path).unwrap());
+        std::fs::hard_link(&path, &spare).unwrap();
+        let socket = kept(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(looked(&socket), "PutBack");
+        UnixStream::connect(&path).unwrap();
+        drop(socket);
+
+        // What is no socket is no link of ours.
+        std::fs::write(&spare, "precious").unwrap();
+        let socket = kept(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(looked(&socket), "Gone");
+        drop(socket);
+        assert_eq!(std::fs::read(&spare).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn without_being_asked_for_there_is_no_second_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let socket = ListenUnix::new(&path).bind().unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(looked(&socket), "Gone");
+        let unnamed = ListenUnix::new("@handover-netutil-no-file").keep_file(true);
+        assert!(unnamed.bind().unwrap().look_at_file().is_none());
     }
 }

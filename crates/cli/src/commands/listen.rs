@@ -284,7 +284,8 @@ fn bind_group(
             let mut listen = ListenUnix::new(path)
                 .kind(*kind)
                 .backlog(backlog)
-                .nonblocking(args.nonblocking);
+                .nonblocking(args.nonblocking)
+                .keep_file(true);
             if let Some(mode) = args.listen_mode {
                 listen = listen.mode(mode.0);
             }

@@ -60,6 +60,40 @@ fn every_kind_of_socket_is_passed_to_each_epoch_and_its_file_goes_at_the_end() {
     }
 }
 
+/// Some servers remove the file of their socket at their end, also if it was passed to them. The next epoch held
+/// the socket then, and no client found it.
+#[test]
+fn the_file_that_a_program_removes_at_its_end_is_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let listen = format!("unix:{}", path.display());
+    let removes = format!(
+        "trap 'rm -f {}; exit 0' TERM; while :; do sleep 0.01; done",
+        path.display()
+    );
+    let mut handover = exec_script(&["--listen", &listen], &removes);
+    handover.says("epoch 0 is live");
+    let _waits = UnixStream::connect(&path).unwrap();
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    handover.says("the file of the socket listen0 was removed, and is back");
+    handover.says("epoch 0 ended");
+    let _also_waits = UnixStream::connect(&path).unwrap();
+
+    // The file of another server stays where it is, and is reported.
+    std::fs::remove_file(&path).unwrap();
+    handover.stderr.wait_for_nth(2, "was removed, and is back");
+    let other = path.with_extension("other");
+    let listener = UnixListener::bind(&other).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    handover.says("another file has the place of the socket listen0");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    drop(listener);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn the_file_of_a_killed_instance_is_taken_over_and_that_of_a_living_server_is_not() {
     let dir = tempfile::tempdir().unwrap();
