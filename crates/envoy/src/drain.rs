@@ -113,11 +113,25 @@ pub(crate) trait CountClients: Send + Sync {
     /// The listeners with open connections, and how many.
     async fn count(&self) -> Result<Vec<ListenerConnections>, NotCounted>;
 
-    /// Whether Envoy has closed the listeners of these connections, where that is seen. Where it is
-    /// not, the statistics are asked.
-    async fn has_closed_its_listeners(&self) -> Option<bool> {
-        None
+    /// Whether Envoy has closed the listeners of these connections. Where that is not seen, the
+    /// statistics are asked.
+    async fn closing(&self) -> ListenersSeen {
+        ListenersSeen::Unseen
     }
+}
+
+/// What a look at the listeners shows that Envoy was told to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenersSeen {
+    /// They are closed.
+    Closed,
+    /// One of the configuration is open. Envoy closes it when its slowest worker has come to it.
+    Open,
+    /// All that are open are in no configuration. Those of a control plane stay open if they are not
+    /// inbound and only such are closed, and those of an extension do so as well.
+    MayStay,
+    /// It cannot be seen.
+    Unseen,
 }
 
 /// Why connections could not be counted at one moment.
@@ -222,12 +236,12 @@ pub(crate) async fn drain_counting(
     let _ = timeout_at(end, async {
         loop {
             if wait.must_look_at_listeners() {
-                let seen_closed = clients.has_closed_its_listeners().await;
-                let counters = match wait.needs_counters(seen_closed) {
+                let seen = clients.closing().await;
+                let counters = match wait.needs_counters(seen) {
                     true => ListenerCounters::read(admin).await,
                     false => None,
                 };
-                wait.handle_listeners(seen_closed, counters);
+                wait.handle_listeners(seen, counters);
             }
             let looking = Instant::now();
             let counted = clients.count().await;

@@ -32,11 +32,15 @@ mod addresses;
 #[cfg(target_os = "linux")]
 pub mod connections;
 mod families;
+#[cfg(target_os = "linux")]
+mod file_watch;
 mod holders;
 mod interfaces;
 mod listen;
 #[cfg(target_os = "linux")]
 mod listen_unix;
+#[cfg(target_os = "linux")]
+mod own_file;
 #[cfg(target_os = "linux")]
 mod passed;
 #[cfg(target_os = "linux")]
@@ -47,12 +51,16 @@ mod resolve;
 mod server_socket;
 #[cfg(target_os = "linux")]
 mod sock_diag;
+#[cfg(target_os = "linux")]
+mod socket_file;
 mod source;
 
 pub use addresses::{
     PRIVATE_IPS_LIMIT, PrivateIps, PrivateIpsOptions, private_ips, private_ips_with,
 };
 pub use families::Families;
+#[cfg(target_os = "linux")]
+pub use file_watch::FileWatch;
 pub use holders::{PortHolder, PortHolders};
 pub use interfaces::{InterfaceAddress, Interfaces, SystemInterfaces};
 pub use listen::{Listen, ListenError};
@@ -65,6 +73,8 @@ pub use resolve::{
 };
 #[cfg(target_os = "linux")]
 pub use server_socket::{ServerAddress, ServerSocket, UnixKind};
+#[cfg(target_os = "linux")]
+pub use socket_file::FileLook;
 pub use source::{SourceAddressError, source_address};
 
 /// The example of the README.

@@ -4,10 +4,12 @@ use std::{
     ffi::c_int,
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    num::NonZeroUsize,
+    os::fd::AsFd,
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use thiserror::Error;
 
 /// Binds a listening TCP socket, or a UDP socket. Every option has a fixed default, whatever the system's defaults
@@ -73,6 +75,9 @@ impl Listen {
     /// them must set it, and on Linux belong to the same user. The system spreads new connections
     /// over them. The connections in the queue of a socket are lost when it is closed. So a
     /// hand-over without loss passes one socket on instead.
+    ///
+    /// A socket with it joins those that are there, also those of another instance of the program. To
+    /// share the address within this process alone, call [`tcp_group`](Self::tcp_group).
     pub const fn reuse_port(mut self, share: bool) -> Self {
         self.reuse_port = share;
         self
@@ -155,6 +160,68 @@ impl Listen {
             .map_err(|source| ListenError::from_bind(self.addr, source))?;
         self.let_inherit(&socket)?;
         Ok(socket.into())
+    }
+
+    /// Binds so many listening TCP sockets on one address, over which the system spreads connections
+    /// (`SO_REUSEPORT`). With port 0 they share the port that the system chooses. A group of one is the
+    /// socket of [`tcp`](Self::tcp). [`reuse_port`](Self::reuse_port) changes nothing here.
+    ///
+    /// The group never joins other sockets: an address that any of them has is in use. Once the group
+    /// is there, another process of this user can still join it, if it sets the option as well.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use handover_netutil::{Listen, ListenError};
+    ///
+    /// let two = NonZeroUsize::MIN.saturating_add(1);
+    /// let group = Listen::new("127.0.0.1:0".parse()?).tcp_group(two)?;
+    /// let address = group[0].local_addr()?;
+    /// assert_eq!(group[1].local_addr()?, address);
+    /// let second = Listen::new(address).tcp_group(two);
+    /// assert!(matches!(second, Err(ListenError::InUse { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ListenError`], which names the address. Nothing is bound then.
+    pub fn tcp_group(self, sockets: NonZeroUsize) -> Result<Vec<TcpListener>, ListenError> {
+        self.group(sockets, Self::tcp, TcpListener::local_addr)
+    }
+
+    /// Binds so many UDP sockets on one address, as [`tcp_group`](Self::tcp_group) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ListenError`], which names the address. Nothing is bound then.
+    pub fn udp_group(self, sockets: NonZeroUsize) -> Result<Vec<UdpSocket>, ListenError> {
+        self.group(sockets, Self::udp, UdpSocket::local_addr)
+    }
+
+    fn group<S: AsFd>(
+        self,
+        sockets: NonZeroUsize,
+        bind: impl Fn(Self) -> Result<S, ListenError>,
+        address: impl Fn(&S) -> io::Result<SocketAddr>,
+    ) -> Result<Vec<S>, ListenError> {
+        // Bound without the option, the first one is refused wherever any other socket is. A probe that is
+        // closed again would let two instances that start together miss each other.
+        let first = bind(self.reuse_port(false))?;
+        let more = sockets.get().saturating_sub(1);
+        if more == 0 {
+            return Ok(vec![first]);
+        }
+        SockRef::from(&first)
+            .set_reuse_port(true)
+            .map_err(self.refused("SO_REUSEPORT"))?;
+        let addr = address(&first).unwrap_or(self.addr);
+        let beside = Self { addr, ..self }.reuse_port(true);
+        let mut group = vec![first];
+        for _ in 0..more {
+            group.push(bind(beside)?);
+        }
+        Ok(group)
     }
 
     /// A socket with what TCP and UDP have in common.
@@ -256,7 +323,7 @@ pub enum ListenError {
 
     /// Another socket listens there.
     #[error(
-        "{addr} is in use; stop what listens there, which \"ss -ltnp\" shows, or choose another port"
+        "{addr} is in use; stop what listens there, which \"ss -ltunp\" shows, or choose another port"
     )]
     InUse {
         /// The address to listen on.

@@ -4,17 +4,24 @@ use std::ffi::{OsString, c_int};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, RenameFlags, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, RenameFlags, Uid};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket};
 use thiserror::Error;
 
 use crate::listen::Listen;
-use crate::server_socket::{FileId, ServerAddress, ServerSocket, SocketFile, UnixKind};
+use crate::own_file::OwnFile;
+use crate::server_socket::{ServerAddress, ServerSocket, UnixKind};
+use crate::socket_file::{FileId, SocketFile};
 
 /// The most bytes of a path or of an abstract name, by `unix(7)`: a path needs a NUL after it, and a name has
 /// one before it.
 const LONGEST: usize = 107;
+
+/// How long a server may take from binding a socket to listening on it. The two calls follow each other.
+const TIME_TO_LISTEN: Duration = Duration::from_millis(100);
 
 /// Binds a Unix socket of a server: one that listens, or one for datagrams.
 ///
@@ -44,6 +51,7 @@ pub struct ListenUnix {
     group: Option<u32>,
     backlog: u32,
     nonblocking: bool,
+    keep_file: bool,
 }
 
 impl ListenUnix {
@@ -58,6 +66,7 @@ impl ListenUnix {
             group: None,
             backlog: Listen::BACKLOG,
             nonblocking: false,
+            keep_file: false,
         }
     }
 
@@ -100,16 +109,39 @@ impl ListenUnix {
         self
     }
 
+    /// Sets whether the file has a second link, from which
+    /// [`ServerSocket::look_at_file`] puts it back if a program removes it. The link is beside the file:
+    /// `.web.sock.handover` for `web.sock`. Without it, a file that is removed is lost, because the system makes
+    /// none for a socket that is bound already.
+    pub const fn keep_file(mut self, keep: bool) -> Self {
+        self.keep_file = keep;
+        self
+    }
+
     /// Binds the socket, and listens unless it is for datagrams.
     ///
     /// A socket file that nobody has bound any more, as a killed server leaves it, is replaced. Dropping the
     /// result removes the file, unless another one has taken its place.
+    ///
+    /// The function blocks for 100 ms before it replaces a file. A socket that another process has bound but
+    /// not put into listening yet refuses connections like one that nobody has. So it is tried twice.
+    /// A process that takes longer from the one step to the other loses its file. It then listens where no
+    /// client finds it.
+    ///
+    /// The mode and the owner are set on the file of this very socket, also if the path leads elsewhere by then.
+    /// Without `CAP_NET_ADMIN` the system does not say which file that is. Then the file at the path
+    /// must be a socket of this user with a single link.
     ///
     /// # Errors
     ///
     /// Returns a [`ListenUnixError`], which names the path. A file that was there is there afterwards, but for
     /// an unused socket.
     pub fn bind(&self) -> Result<ServerSocket, ListenUnixError> {
+        self.bind_with(|| std::thread::sleep(TIME_TO_LISTEN))
+    }
+
+    /// The same, with what happens between the two looks at a file that is there.
+    fn bind_with(&self, pause: impl FnOnce()) -> Result<ServerSocket, ListenUnixError> {
         let shown = self.path.to_string_lossy().into_owned();
         let (address, is_file) = self.address()?;
         let socket = Socket::new(Domain::UNIX, self.kind.socket_type(), None)
@@ -123,11 +155,11 @@ impl ListenUnix {
             rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))
                 .map_err(|source| self.failed("make", source.into()))?;
         }
-        self.take_place(&socket, &address, is_file)?;
-        let file = is_file.then(|| SocketFile::at(&self.path)).flatten();
-        if is_file {
-            self.give_away()?;
-        }
+        self.take_place(&socket, &address, is_file, pause)?;
+        let file = match is_file {
+            true => Some(self.settle(&socket)?),
+            false => None,
+        };
         if self.kind != UnixKind::Datagram {
             let backlog = c_int::try_from(self.backlog).unwrap_or(c_int::MAX);
             socket
@@ -171,6 +203,7 @@ impl ListenUnix {
         socket: &Socket,
         address: &SockAddr,
         is_file: bool,
+        pause: impl FnOnce(),
     ) -> Result<(), ListenUnixError> {
         let Err(error) = socket.bind(address) else {
             return Ok(());
@@ -181,7 +214,7 @@ impl ListenUnix {
         if !is_file {
             return Err(self.in_use());
         }
-        self.remove_unused(address)?;
+        self.remove_unused(address, pause)?;
         socket.bind(address).map_err(|error| {
             if error.kind() == io::ErrorKind::AddrInUse {
                 // Another one was quicker.
@@ -193,23 +226,34 @@ impl ListenUnix {
     }
 
     /// Removes the file of a socket that nobody has bound.
-    fn remove_unused(&self, address: &SockAddr) -> Result<(), ListenUnixError> {
+    fn remove_unused(
+        &self,
+        address: &SockAddr,
+        pause: impl FnOnce(),
+    ) -> Result<(), ListenUnixError> {
         let path = &self.path;
-        let failed = |error: rustix::io::Errno| self.failed("replace", error.into());
+        let failed = |error: Errno| self.failed("replace", error.into());
         let stat = match rustix::fs::lstat(path) {
             Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
             return Err(ListenUnixError::NoSocket { path: path.clone() });
         }
-        if !self.is_unused(address)? {
+        if !self.refuses(address)? {
+            return Err(self.in_use());
+        }
+        pause();
+        if !self.refuses(address)? {
             return Err(self.in_use());
         }
         // Another process may have replaced the file meanwhile. So it is moved first, and looked at there.
         let aside = aside(path);
-        rustix::fs::rename(path, &aside).map_err(failed)?;
+        match rustix::fs::rename(path, &aside) {
+            Err(Errno::NOENT) => return Ok(()),
+            moved => moved.map_err(failed)?,
+        }
         let is_same =
             rustix::fs::lstat(&aside).is_ok_and(|now| FileId::of(&now) == FileId::of(&stat));
         if is_same {
@@ -220,13 +264,16 @@ impl ListenUnix {
         Err(self.in_use())
     }
 
-    /// Whether nobody has bound the socket whose file this is.
-    fn is_unused(&self, address: &SockAddr) -> Result<bool, ListenUnixError> {
+    /// Whether the socket whose file this is takes no connections: nobody has bound it, or its owner does not
+    /// listen yet.
+    fn refuses(&self, address: &SockAddr) -> Result<bool, ListenUnixError> {
         let client = Socket::new(Domain::UNIX, self.kind.socket_type(), None)
             .and_then(|client| client.set_nonblocking(true).map(|()| client))
             .map_err(|source| self.failed("create", source))?;
         match client.connect(address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+            // Its owner has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(self.failed("replace", error))
             }
@@ -235,19 +282,40 @@ impl ListenUnix {
         }
     }
 
-    /// Gives the file the mode and the owner that were asked for.
-    fn give_away(&self) -> Result<(), ListenUnixError> {
-        let failed = |error: rustix::io::Errno| self.failed("give away", error.into());
+    /// Gives the file of the socket the mode and the owner that were asked for.
+    fn settle(&self, socket: &Socket) -> Result<SocketFile, ListenUnixError> {
+        let replaced = || ListenUnixError::Replaced {
+            path: self.path.clone(),
+        };
+        let own = OwnFile::of(socket, &self.path).map_err(|error| match error {
+            Errno::NOENT => replaced(),
+            error => self.failed("find", error.into()),
+        })?;
+        let is_given_away = self.user.or(self.group).or(self.mode).is_some();
+        if is_given_away && !own.is_of_socket() {
+            return Err(replaced());
+        }
+        let mut file = SocketFile::new(&self.path, own.id());
+        if self.keep_file {
+            // The system may let only the owner of a file link it, so this comes before it is given away.
+            file.keep_spare();
+        }
+        let failed = |error: Errno| self.failed("give away", error.into());
         if self.user.is_some() || self.group.is_some() {
             let (user, group) = (self.user.map(Uid::from_raw), self.group.map(Gid::from_raw));
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(CWD, &self.path, user, group, flags).map_err(failed)?;
+            own.give_to(user, group).map_err(failed)?;
         }
         if let Some(mode) = self.mode {
-            let mode = Mode::from_raw_mode(mode);
-            rustix::fs::chmod(&self.path, mode).map_err(failed)?;
+            let set = own.set_mode(Mode::from_raw_mode(mode));
+            set.map_err(|error| match error {
+                Errno::NOENT => ListenUnixError::NoProc {
+                    path: self.path.clone(),
+                    mode,
+                },
+                error => failed(error),
+            })?;
         }
-        Ok(())
+        Ok(file)
     }
 
     fn in_use(&self) -> ListenUnixError {
@@ -310,6 +378,28 @@ pub enum ListenUnixError {
     NoSocket {
         /// The path.
         path: PathBuf,
+    },
+
+    /// Another file is at the path since the socket was bound there, or none.
+    #[error(
+        "the file of the Unix socket {} was replaced or removed as soon as it was made; use a directory to which \
+         no other user may write", path.display()
+    )]
+    Replaced {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// The mode cannot be set without `/proc`.
+    #[error(
+        "the Unix socket {} cannot be given the mode {mode:04o} without /proc; mount it, or set a umask that \
+         leaves this mode", path.display()
+    )]
+    NoProc {
+        /// The path.
+        path: PathBuf,
+        /// The mode that was asked for.
+        mode: u32,
     },
 
     /// The operating system refused something.

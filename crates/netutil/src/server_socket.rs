@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::Stat;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::connections::LocalAddress;
+use crate::socket_file::{FileLook, SocketFile};
 
 /// The kind of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,7 +94,7 @@ pub struct ServerSocket {
     socket: OwnedFd,
     address: ServerAddress,
     /// The file of a Unix socket that was bound here.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 impl ServerSocket {
@@ -123,6 +123,18 @@ impl ServerSocket {
         Ok(rustix::io::ioctl_fionbio(&self.socket, nonblocking)?)
     }
 
+    /// Returns the path of its file, if it is a Unix socket that was bound here.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(SocketFile::path)
+    }
+
+    /// Looks at that file, and puts it back if it was removed and [kept](crate::ListenUnix::keep_file). Returns
+    /// `None` if there is no such file.
+    pub fn look_at_file(&self) -> Option<FileLook> {
+        self.file.as_ref().map(SocketFile::look)
+    }
+
     /// Returns the socket that the descriptor is, or what it is instead, in the terms of a socket unit of
     /// systemd.
     pub(crate) fn check(descriptor: OwnedFd) -> Result<Self, &'static str> {
@@ -147,7 +159,7 @@ impl ServerSocket {
         Ok(Self {
             socket: socket.into(),
             address,
-            _file: None,
+            file: None,
         })
     }
 
@@ -156,7 +168,7 @@ impl ServerSocket {
         Self {
             socket,
             address,
-            _file: file,
+            file,
         }
     }
 }
@@ -204,50 +216,4 @@ fn server_address(kind: UnixKind, address: &SockAddr) -> Option<ServerAddress> {
     let name = address.as_abstract_namespace()?;
     let name = String::from_utf8_lossy(name).replace('\0', "@");
     Some(ServerAddress::Unix(kind, format!("@{name}")))
-}
-
-/// The file of a Unix socket. It is removed when this is dropped, unless another one has its place.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    file: FileId,
-}
-
-/// What tells a file from every other one, as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    pub(crate) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        }
-    }
-}
-
-impl SocketFile {
-    /// The file at this path. `None` if there is none any more: somebody has removed it, and there is nothing
-    /// to remove.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
-        let stat = rustix::fs::lstat(path).ok()?;
-        Some(Self {
-            path: path.to_owned(),
-            file: FileId::of(&stat),
-        })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours =
-            rustix::fs::lstat(&self.path).is_ok_and(|stat| FileId::of(&stat) == self.file);
-        if is_ours {
-            // What stays is found unused and replaced by whoever binds it next.
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
 }

@@ -16,6 +16,7 @@ use std::{
     future::Future,
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
+    num::NonZeroUsize,
     pin::pin,
     process::Command,
     task::{Context, Poll, Waker},
@@ -201,6 +202,18 @@ fn the_unspecified_ipv6_address_serves_ipv4_unless_told_otherwise() {
             assert!(TcpStream::connect("[::1]:8080").is_ok());
             let _v4_beside = Listen::new("0.0.0.0:8080".parse().unwrap()).tcp().unwrap();
             assert!(TcpStream::connect("127.0.0.1:8080").is_ok());
+
+            // Groups of sockets follow the same rules.
+            let two = NonZeroUsize::new(2).unwrap();
+            let any: SocketAddr = "[::]:8081".parse().unwrap();
+            let v6 = Listen::new(any).v6_only(true).tcp_group(two).unwrap();
+            let v4 = Listen::new("0.0.0.0:8081".parse().unwrap());
+            let v4 = v4.tcp_group(two).unwrap();
+            drop(v6);
+            let used = Listen::new(any).tcp_group(two).unwrap_err();
+            assert!(matches!(used, ListenError::InUse { .. }), "{used:?}");
+            drop(v4);
+            assert_eq!(Listen::new(any).tcp_group(two).unwrap().len(), 2);
         },
     );
 }
@@ -219,7 +232,16 @@ fn a_port_that_was_served_from_can_be_bound_again_at_once() {
             assert_eq!(client.read(&mut [0]).unwrap(), 0);
             drop(client);
             drop(listener);
-            Listen::new(addr).tcp().unwrap();
+            drop(Listen::new(addr).tcp().unwrap());
+
+            let two = NonZeroUsize::new(2).unwrap();
+            let group = Listen::new(addr).tcp_group(two).unwrap();
+            let clients: Vec<_> = (0..60).map(|_| TcpStream::connect(addr).unwrap()).collect();
+            // What waits in the sockets is reset, and the rest closed by the server first.
+            drop(group[0].accept().unwrap());
+            drop(group);
+            drop(clients);
+            assert_eq!(Listen::new(addr).tcp_group(two).unwrap().len(), 2);
         },
     );
 }

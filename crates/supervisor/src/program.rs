@@ -17,6 +17,7 @@ mod overtime;
 mod placeholders;
 mod readiness;
 mod running;
+mod socket_files;
 mod sockets;
 mod stop_steps;
 mod watched;
@@ -42,6 +43,7 @@ use error::end_cause;
 use operate::LastEnded;
 use readiness::{Announcement, Ready};
 use running::{Finish, Registration, Running};
+use socket_files::SocketFiles;
 
 pub use error::ProgramError;
 pub use placeholders::{Template, TemplateError};
@@ -92,6 +94,7 @@ pub struct Revision {
 pub struct Program {
     settings: Settings,
     running: Running,
+    socket_files: SocketFiles,
     last_ended: LastEnded,
     observe: OnceLock<Observe>,
 }
@@ -213,6 +216,7 @@ impl Builder {
         Program {
             settings: self.0,
             running: Running::default(),
+            socket_files: SocketFiles::default(),
             last_ended: LastEnded::default(),
             observe: OnceLock::new(),
         }
@@ -267,9 +271,12 @@ impl Program {
             // The first reason to finish counts: an epoch that was retired keeps its time when
             // everything ends.
             never = self.finish_when_retired(epoch, control) => match never {},
+            never = self.socket_files.keep(self.settings.sockets.all()) => match never {},
             // To the end, in whatever way that comes: the program goes on talking.
             never = announcement.listen(&child, ready) => match never {},
         };
+        // What it has removed in its last moment.
+        self.socket_files.look(self.settings.sockets.all());
         let aborted = control.aborted().is_some();
         let (ran, told) = (started.elapsed(), registration.told());
         let ended = self.last_ended.note(epoch, &child, ran, told, aborted);

@@ -1,6 +1,7 @@
 //! The sockets that `exec` binds, from its flags.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use handover_netutil::{Listen, ListenUnix, ServerAddress, ServerSocket, UnixKind};
 use handover_supervisor::program::Sockets;
@@ -19,7 +20,7 @@ pub(super) struct Wanted {
     name: String,
     address: Served,
     /// How many sockets share the address.
-    workers: usize,
+    workers: NonZeroUsize,
 }
 
 /// Refuses what no start can make good, from the flags alone.
@@ -40,7 +41,10 @@ pub(super) fn judge(args: &ListenArgs) -> Result<(), Fatal> {
 ///
 /// A usage error also if a flag has nothing to act on.
 pub(super) async fn wanted(args: &ListenArgs, passed: usize) -> Result<Vec<Wanted>, Fatal> {
-    let workers = args.listen_workers.map_or(1, usize::from);
+    let workers = args.listen_workers.map(usize::from);
+    let workers = workers
+        .and_then(NonZeroUsize::new)
+        .unwrap_or(NonZeroUsize::MIN);
     let mut names = args.fd_name.iter().cloned();
     let mut place = passed;
     let mut wanted = Vec::with_capacity(args.listen.len());
@@ -48,10 +52,10 @@ pub(super) async fn wanted(args: &ListenArgs, passed: usize) -> Result<Vec<Wante
         let address = to_serve_on(FLAG, address).await?;
         let workers = match address {
             Served::Tcp(_) | Served::Udp(_) => workers,
-            Served::Unix(..) => 1,
+            Served::Unix(..) => NonZeroUsize::MIN,
         };
         let name = names.next().unwrap_or_else(|| format!("listen{place}"));
-        place = place.saturating_add(workers);
+        place = place.saturating_add(workers.get());
         wanted.push(Wanted {
             name,
             address,
@@ -156,7 +160,7 @@ pub(super) fn names<'a>(
     let passed = passed.map(|(place, (name, _))| passed_name(name.as_ref(), place));
     let wanted = wanted
         .iter()
-        .flat_map(|wanted| std::iter::repeat_n(wanted.name.clone(), wanted.workers));
+        .flat_map(|wanted| std::iter::repeat_n(wanted.name.clone(), wanted.workers.get()));
     passed.chain(wanted)
 }
 
@@ -229,19 +233,16 @@ pub(super) fn bind(
         sockets.add(name, socket);
     }
     for wanted in wanted {
-        let mut address = wanted.address.clone();
-        for _ in 0..wanted.workers {
-            let socket = bind_one(&address, wanted.workers, args)?;
-            let bound = socket.address();
-            // With port 0, all share the port that the system chose for the first one.
-            match (&mut address, bound) {
-                (Served::Tcp(address), ServerAddress::Tcp(bound))
-                | (Served::Udp(address), ServerAddress::Udp(bound)) => *address = *bound,
-                _ => {}
-            }
+        let bound = bind_group(&wanted.address, wanted.workers, args)?;
+        // With port 0, all share the port that the system chose.
+        let address = bound.first().map_or_else(
+            || shown(&wanted.address),
+            |socket| socket.address().to_string(),
+        );
+        for socket in bound {
             sockets.add(wanted.name.clone(), socket);
         }
-        let (address, workers) = (shown(&address), wanted.workers);
+        let workers = wanted.workers.get();
         match workers {
             1 => tracing::info!(address, "listening on {address}"),
             _ => tracing::info!(
@@ -254,11 +255,15 @@ pub(super) fn bind(
     Ok(sockets)
 }
 
-fn bind_one(address: &Served, workers: usize, args: &ListenArgs) -> Result<ServerSocket, Fatal> {
+/// Binds all sockets of one address.
+fn bind_group(
+    address: &Served,
+    workers: NonZeroUsize,
+    args: &ListenArgs,
+) -> Result<Vec<ServerSocket>, Fatal> {
     let backlog = args.listen_backlog.map_or(Listen::BACKLOG, u32::from);
     let inet = |address: SocketAddr| {
         Listen::new(address)
-            .reuse_port(workers > 1)
             .v6_only(args.listen_v6only)
             .backlog(backlog)
             .nonblocking(args.nonblocking)
@@ -266,20 +271,21 @@ fn bind_one(address: &Served, workers: usize, args: &ListenArgs) -> Result<Serve
     };
     match address {
         Served::Tcp(address) => inet(*address)
-            .tcp()
-            .map(ServerSocket::from)
+            .tcp_group(workers)
+            .map(|group| group.into_iter().map(ServerSocket::from).collect())
             .map_err(|error| not_bound(FLAG, error, *address))
             .or_exit(ExitCode::OS),
         Served::Udp(address) => inet(*address)
-            .udp()
-            .map(ServerSocket::from)
+            .udp_group(workers)
+            .map(|group| group.into_iter().map(ServerSocket::from).collect())
             .map_err(|error| anyhow::Error::new(error).context(FLAG))
             .or_exit(ExitCode::OS),
         Served::Unix(kind, path) => {
             let mut listen = ListenUnix::new(path)
                 .kind(*kind)
                 .backlog(backlog)
-                .nonblocking(args.nonblocking);
+                .nonblocking(args.nonblocking)
+                .keep_file(true);
             if let Some(mode) = args.listen_mode {
                 listen = listen.mode(mode.0);
             }
@@ -291,6 +297,7 @@ fn bind_one(address: &Served, workers: usize, args: &ListenArgs) -> Result<Serve
             }
             listen
                 .bind()
+                .map(|socket| vec![socket])
                 .map_err(|error| anyhow::Error::new(error).context(FLAG))
                 .or_exit(ExitCode::OS)
         }

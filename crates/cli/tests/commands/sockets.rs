@@ -60,6 +60,40 @@ fn every_kind_of_socket_is_passed_to_each_epoch_and_its_file_goes_at_the_end() {
     }
 }
 
+/// Some servers remove the file of their socket at their end, also if it was passed to them. The next epoch held
+/// the socket then, and no client found it.
+#[test]
+fn the_file_that_a_program_removes_at_its_end_is_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let listen = format!("unix:{}", path.display());
+    let removes = format!(
+        "trap 'rm -f {}; exit 0' TERM; while :; do sleep 0.01; done",
+        path.display()
+    );
+    let mut handover = exec_script(&["--listen", &listen], &removes);
+    handover.says("epoch 0 is live");
+    let _waits = UnixStream::connect(&path).unwrap();
+    handover.signal(Signal::HUP);
+    handover.says("epoch 1 is live");
+    handover.says("the file of the socket listen0 was removed, and is back");
+    handover.says("epoch 0 ended");
+    let _also_waits = UnixStream::connect(&path).unwrap();
+
+    // The file of another server stays where it is, and is reported.
+    std::fs::remove_file(&path).unwrap();
+    handover.stderr.wait_for_nth(2, "was removed, and is back");
+    let other = path.with_extension("other");
+    let listener = UnixListener::bind(&other).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    handover.says("another file has the place of the socket listen0");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    drop(listener);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn the_file_of_a_killed_instance_is_taken_over_and_that_of_a_living_server_is_not() {
     let dir = tempfile::tempdir().unwrap();
@@ -148,6 +182,39 @@ fn each_worker_has_a_socket_of_the_same_address() {
     let address = line.split("listening on ").nth(1).unwrap();
     let address = address.split(' ').next().unwrap();
     drop(TcpStream::connect(address).unwrap());
+}
+
+/// A second instance of the same user joined the sockets of the first one in silence (`SO_REUSEPORT`), and each
+/// got a part of the clients.
+#[test]
+fn a_second_instance_with_workers_is_refused_the_address_of_the_first_one() {
+    let workers = ["--listen-workers", "2", "--listen"];
+    let listen = ["127.0.0.1:0,udp:127.0.0.1:0"];
+    let first = exec_script(&[&workers[..], &listen].concat(), "exec sleep 600");
+    let port_of = |line: &str| {
+        let port = line.rsplit(':').next().unwrap();
+        port.split(' ').next().unwrap().to_owned()
+    };
+    let tcp = port_of(&first.says("listening on 127.0.0.1:"));
+    let udp = port_of(&first.says("listening on udp:127.0.0.1:"));
+    let pid = format!("pid {}", first.pid());
+    for (listen, remedy) in [
+        (
+            format!("127.0.0.1:{tcp}"),
+            [&*pid, "end that one first, or choose another port"],
+        ),
+        (
+            format!("udp:127.0.0.1:{udp}"),
+            ["is in use", "or choose another port"],
+        ),
+    ] {
+        let words = ["exec"].into_iter().chain(workers);
+        let output = output_of(words.chain([&*listen, "--", "sleep", "600"]));
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        let said = stderr(&output);
+        assert!(said.contains(&listen.replace("udp:", "")), "{said}");
+        assert!(remedy.iter().all(|part| said.contains(part)), "{said}");
+    }
 }
 
 #[test]

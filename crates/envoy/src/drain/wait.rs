@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use super::{DrainError, DrainReport, NotCounted};
+use super::{DrainError, DrainReport, ListenersSeen, NotCounted};
 use crate::admin::ListenerConnections;
 
 /// How long connections may hold a drain before they are reported: 1 s. They are reported again each
@@ -15,6 +15,10 @@ const FIRST_REPORT: Duration = Duration::from_secs(1);
 
 /// How long an Envoy whose listeners cannot be seen gets to close them: 250 ms. Measured: below 5 ms.
 pub(super) const UNVERIFIED: Duration = Duration::from_millis(250);
+
+/// How long an Envoy gets whose listeners are seen open: 5 s. They close once each worker has come to it, and one
+/// that is busy takes in clients until then. Envoy's watchdog calls a worker stuck after 1 s.
+const SLOWEST_WORKER: Duration = Duration::from_secs(5);
 
 /// Envoy's counters of listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(super) struct DrainWait {
     /// The counters before the listeners were told to close, unless the statistics leave them out.
     before: Option<ListenerCounters>,
     listeners_closed: bool,
+    /// Whether the last look has shown a listener open that closes.
+    seen_open: bool,
     report_at: Instant,
     /// The last count that proves something.
     last: Option<Result<Vec<ListenerConnections>, Box<dyn Error + Send + Sync>>>,
@@ -73,6 +79,7 @@ impl DrainWait {
             minimum,
             before,
             listeners_closed: false,
+            seen_open: false,
             report_at: now + FIRST_REPORT,
             last: None,
         }
@@ -83,20 +90,24 @@ impl DrainWait {
         !self.listeners_closed
     }
 
-    /// Returns whether the counters are needed as well, after a look that has shown whether the
-    /// listeners are closed, if it could.
-    pub(super) fn needs_counters(&self, seen_closed: Option<bool>) -> bool {
-        seen_closed.is_none() && self.before.is_some()
+    /// Returns whether the counters are needed as well, after a look at the listeners.
+    pub(super) fn needs_counters(&self, seen: ListenersSeen) -> bool {
+        seen == ListenersSeen::Unseen && self.before.is_some()
     }
 
     /// Takes in what a look at the listeners has shown, and the counters if they were needed.
     pub(super) fn handle_listeners(
         &mut self,
-        seen_closed: Option<bool>,
+        seen: ListenersSeen,
         counters: Option<ListenerCounters>,
     ) {
         let by_counters = || Some(counters?.all_stopped_since(self.before.as_ref()?));
-        self.listeners_closed |= seen_closed.or_else(by_counters).unwrap_or(false);
+        self.listeners_closed |= match seen {
+            ListenersSeen::Closed => true,
+            ListenersSeen::Open | ListenersSeen::MayStay => false,
+            ListenersSeen::Unseen => by_counters().unwrap_or(false),
+        };
+        self.seen_open = seen == ListenersSeen::Open;
     }
 
     /// Takes in a count that ended `now`, and returns what must be done.
@@ -134,7 +145,11 @@ impl DrainWait {
         // the drain only after the listeners were seen closed. If that cannot be seen, it ends the
         // drain once they have had the time that closing takes.
         let since = |moment| now.saturating_duration_since(moment);
-        let closed = self.listeners_closed || since(self.told_to_close) > UNVERIFIED;
+        let time_to_close = match self.seen_open {
+            true => SLOWEST_WORKER,
+            false => UNVERIFIED,
+        };
+        let closed = self.listeners_closed || since(self.told_to_close) > time_to_close;
         if closed && since(self.start) >= self.minimum {
             Step::End
         } else {
@@ -169,14 +184,17 @@ mod tests {
 
     /// What a moment of a drain shows.
     enum Seen {
-        /// A look at the listeners: whether they are closed, and the counter of stopped ones.
-        Listeners(Option<bool>, Option<u64>),
+        /// A look at the listeners, and the counter of stopped ones.
+        Listeners(ListenersSeen, Option<u64>),
         Open(u64),
         NoAnswer,
         Gone,
     }
 
+    use ListenersSeen::{Closed, MayStay, Unseen};
     use Seen::{Gone, Listeners, NoAnswer, Open};
+
+    const OPEN: ListenersSeen = ListenersSeen::Open;
 
     fn holding(open: u64) -> Vec<ListenerConnections> {
         let listener = ListenerConnections {
@@ -235,11 +253,11 @@ mod tests {
     #[test]
     fn it_ends_with_the_last_connection_once_the_listeners_are_seen_closed() {
         let seen = [
-            (0, Listeners(Some(false), None)),
+            (0, Listeners(OPEN, None)),
             (1, Open(0)),
-            (15, Listeners(Some(false), None)),
+            (15, Listeners(OPEN, None)),
             (16, Open(2)),
-            (30, Listeners(Some(true), None)),
+            (30, Listeners(Closed, None)),
             (31, Open(1)),
             (46, Open(0)),
         ];
@@ -255,11 +273,11 @@ mod tests {
     #[test]
     fn the_counters_show_the_closing_where_it_cannot_be_seen() {
         let seen = [
-            (0, Listeners(None, Some(7))),
+            (0, Listeners(Unseen, Some(7))),
             (1, Open(0)),
-            (15, Listeners(None, Some(8))),
+            (15, Listeners(Unseen, Some(8))),
             (16, Open(0)),
-            (30, Listeners(None, Some(9))),
+            (30, Listeners(Unseen, Some(9))),
             (31, Open(0)),
         ];
         insta::assert_snapshot!(transcript(0, Some(7), &seen), @r#"
@@ -273,9 +291,9 @@ mod tests {
     #[test]
     fn an_unseen_closing_gets_its_time_from_the_moment_it_was_asked_for() {
         let seen = [
-            (0, Listeners(None, None)),
+            (0, Listeners(Unseen, None)),
             (1, Open(0)),
-            (249, Listeners(None, None)),
+            (249, Listeners(Unseen, None)),
             (250, Open(0)),
             (251, Open(0)),
         ];
@@ -287,25 +305,69 @@ mod tests {
         "#);
     }
 
+    /// A worker that was busy for longer than 250 ms had a client in its queue. The drain ended with nobody
+    /// counted, and the client was cut.
+    #[test]
+    fn a_client_that_a_slow_worker_accepts_late_is_waited_for() {
+        let seen = [
+            (0, Listeners(OPEN, None)),
+            (1, Open(0)),
+            (400, Listeners(OPEN, None)),
+            (401, Open(0)),
+            (900, Listeners(OPEN, None)),
+            (901, Open(1)),
+            (916, Listeners(Closed, None)),
+            (917, Open(1)),
+            (932, Open(0)),
+        ];
+        insta::assert_snapshot!(transcript(0, Some(7), &seen), @r#"
+             1 Wait
+           401 Wait
+           901 Wait
+           917 Wait
+           932 End
+        after 1.332s, closed: ""
+        "#);
+    }
+
     #[test]
     fn listeners_that_are_seen_open_do_not_hold_it_for_ever() {
         let seen = [
-            (200, Listeners(Some(false), None)),
+            (200, Listeners(OPEN, None)),
             (201, Open(0)),
-            (260, Listeners(Some(false), None)),
-            (261, Open(0)),
+            (4_999, Listeners(OPEN, None)),
+            (5_000, Open(0)),
+            (5_001, Open(0)),
         ];
         insta::assert_snapshot!(transcript(0, Some(7), &seen), @r#"
            201 Wait
-           261 End
-        after 661ms, not seen closed: ""
+          5000 Wait
+          5001 End
+        after 5.401s, not seen closed: ""
+        "#);
+    }
+
+    #[test]
+    fn listeners_that_may_stay_get_the_time_in_which_the_others_close() {
+        let seen = [
+            (0, Listeners(OPEN, None)),
+            (1, Open(0)),
+            (249, Listeners(MayStay, None)),
+            (250, Open(0)),
+            (251, Open(0)),
+        ];
+        insta::assert_snapshot!(transcript(0, Some(7), &seen), @r#"
+             1 Wait
+           250 Wait
+           251 End
+        after 651ms, not seen closed: ""
         "#);
     }
 
     #[test]
     fn the_minimum_counts_from_the_beginning() {
         let seen = [
-            (0, Listeners(Some(true), None)),
+            (0, Listeners(Closed, None)),
             (1, Open(0)),
             (599, Open(0)),
             (600, Open(0)),
@@ -321,7 +383,7 @@ mod tests {
     #[test]
     fn what_holds_it_is_reported_each_time_that_it_has_taken_twice_as_long() {
         let seen = [
-            (0, Listeners(Some(true), None)),
+            (0, Listeners(Closed, None)),
             (999, Open(1)),
             (1_000, Open(2)),
             (1_015, Open(2)),
@@ -345,7 +407,7 @@ mod tests {
     #[test]
     fn a_single_answer_that_is_missing_neither_ends_it_nor_hides_what_holds_it() {
         let seen = [
-            (0, Listeners(Some(true), None)),
+            (0, Listeners(Closed, None)),
             (1, NoAnswer),
             (15, Open(3)),
             (30, NoAnswer),
@@ -370,7 +432,7 @@ mod tests {
 
     #[test]
     fn it_ends_at_once_when_there_is_nothing_more_to_ask() {
-        let seen = [(0, Listeners(Some(true), None)), (1, Open(3)), (15, Gone)];
+        let seen = [(0, Listeners(Closed, None)), (1, Open(3)), (15, Gone)];
         insta::assert_snapshot!(transcript(0, None, &seen), @r#"
              1 Wait
             15 End
@@ -389,13 +451,13 @@ mod tests {
         let mut wait = DrainWait::new(now, now, Duration::ZERO, Some(counters(7)));
         assert!(wait.must_look_at_listeners());
         // Counters that are missing later prove nothing.
-        assert!(wait.needs_counters(None) && !wait.needs_counters(Some(false)));
-        wait.handle_listeners(None, None);
+        assert!(wait.needs_counters(Unseen) && !wait.needs_counters(OPEN));
+        wait.handle_listeners(Unseen, None);
         assert!(wait.must_look_at_listeners());
-        wait.handle_listeners(Some(true), None);
+        wait.handle_listeners(Closed, None);
         assert!(!wait.must_look_at_listeners());
         // Closed ones stay closed, whatever a later look makes of them.
-        wait.handle_listeners(Some(false), None);
+        wait.handle_listeners(OPEN, None);
         assert!(!wait.must_look_at_listeners());
     }
 }

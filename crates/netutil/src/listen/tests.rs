@@ -1,5 +1,6 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, TcpStream},
+    num::NonZeroUsize,
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
     process::Command,
@@ -103,7 +104,7 @@ fn only_an_inheritable_socket_is_open_in_a_child() {
 fn each_failure_to_bind_says_what_to_do() {
     let addr = SocketAddr::from(([192, 0, 2, 1], 80));
     let because = |kind: io::ErrorKind| ListenError::from_bind(addr, kind.into()).to_string();
-    assert_snapshot!(because(io::ErrorKind::AddrInUse), @r#"192.0.2.1:80 is in use; stop what listens there, which "ss -ltnp" shows, or choose another port"#);
+    assert_snapshot!(because(io::ErrorKind::AddrInUse), @r#"192.0.2.1:80 is in use; stop what listens there, which "ss -ltunp" shows, or choose another port"#);
     assert_snapshot!(because(io::ErrorKind::AddrNotAvailable), @r#"192.0.2.1:80 is not an address of this node; use one that "ip address" shows, or 0.0.0.0 or [::] for all"#);
     assert_snapshot!(because(io::ErrorKind::PermissionDenied), @"this process may not listen on 192.0.2.1:80; for a low port, use a higher one or grant CAP_NET_BIND_SERVICE");
     assert_snapshot!(because(io::ErrorKind::InvalidInput), @"cannot listen on 192.0.2.1:80; check that the address, with its zone, is right");
@@ -150,4 +151,62 @@ fn a_connection_is_offered_once_its_client_has_spoken() {
         rustix::event::poll(&mut events, None).unwrap();
         assert!(listener.accept().is_ok());
     }
+}
+
+/// A second group of the same user joined the first one in silence: both instances of a server ran, and each
+/// got a part of the clients.
+#[test]
+fn a_group_is_refused_an_address_that_any_other_socket_has() {
+    let three = NonZeroUsize::new(3).unwrap();
+    let mut held: Vec<(SocketAddr, Vec<OwnedFd>)> = Vec::new();
+    for count in [NonZeroUsize::MIN, three] {
+        let group = Listen::new(V4).tcp_group(count).unwrap();
+        let addr = group[0].local_addr().unwrap();
+        assert_eq!(group.len(), count.get());
+        assert!(group.iter().all(|one| one.local_addr().unwrap() == addr));
+        held.push((addr, group.into_iter().map(OwnedFd::from).collect()));
+    }
+    // A single socket that would let others join.
+    let shared = Listen::new(V4).reuse_port(true).tcp().unwrap();
+    held.push((shared.local_addr().unwrap(), vec![shared.into()]));
+    for (addr, _sockets) in &held {
+        let port = addr.port();
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let both_families = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        for addr in [*addr, everywhere, both_families] {
+            let used = Listen::new(addr).tcp_group(three).unwrap_err();
+            assert!(matches!(used, ListenError::InUse { .. }), "{used:?}");
+        }
+    }
+}
+
+#[test]
+fn a_group_of_datagrams_is_refused_an_address_that_any_other_socket_has() {
+    let two = NonZeroUsize::new(2).unwrap();
+    let group = Listen::new(V4).udp_group(two).unwrap();
+    let addr = group[0].local_addr().unwrap();
+    assert_eq!(group[1].local_addr().unwrap(), addr);
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port()));
+    for addr in [addr, everywhere] {
+        let used = Listen::new(addr).udp_group(two).unwrap_err();
+        assert!(matches!(used, ListenError::InUse { .. }), "{used:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_system_spreads_connections_over_a_whole_group() {
+    let count = NonZeroUsize::new(4).unwrap();
+    let group = Listen::new(V4).nonblocking(true).tcp_group(count).unwrap();
+    let addr = group[0].local_addr().unwrap();
+    // By chance, one socket gets none of them once in 10^23 runs.
+    let clients: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(addr).unwrap())
+        .collect();
+    let accepted = group.iter().map(|one| {
+        let accepted = std::iter::from_fn(|| one.accept().ok()).count();
+        assert!(accepted > 0, "a socket takes no part");
+        accepted
+    });
+    assert_eq!(accepted.sum::<usize>(), clients.len());
 }

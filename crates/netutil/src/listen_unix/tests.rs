@@ -85,6 +85,38 @@ fn the_file_of_a_socket_that_nobody_has_is_replaced_and_a_used_one_is_not() {
     }
 }
 
+/// A socket that was bound and did not listen yet refused the connection by which a used one is recognized. So
+/// its file was taken away, and its server listened where no client found it.
+#[test]
+fn a_socket_that_does_not_listen_yet_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let other = Socket::new(Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    other.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    let listen = ListenUnix::new(&path);
+    let used = listen.bind_with(|| other.listen(1).unwrap()).unwrap_err();
+    assert!(matches!(used, ListenUnixError::InUse { .. }), "{used:?}");
+    UnixStream::connect(&path).unwrap();
+
+    // One that was released in between is replaced, and so is what is gone by then.
+    drop(other);
+    let socket = listen.bind_with(|| ()).unwrap();
+    UnixStream::connect(&path).unwrap();
+    drop(socket);
+    drop(UnixListener::bind(&path).unwrap());
+    let socket = listen.bind_with(|| std::fs::remove_file(&path).unwrap());
+    drop(socket.unwrap());
+}
+
+#[test]
+fn the_first_look_is_enough_for_a_socket_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let _other = UnixListener::bind(&path).unwrap();
+    let used = ListenUnix::new(&path).bind_with(|| panic!("nothing is waited for"));
+    assert!(matches!(used.unwrap_err(), ListenUnixError::InUse { .. }));
+}
+
 #[test]
 fn a_queue_that_is_full_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
@@ -153,6 +185,10 @@ fn each_failure_says_what_to_do() {
     assert!(failed(&long).contains("has 108 bytes, and a Unix socket has room for 107"));
     drop(ListenUnix::new(fits).bind().unwrap());
     assert_snapshot!(failed("/nonexistent/web.sock"), @"cannot bind the Unix socket /nonexistent/web.sock; check that its directory exists and that this process may write there");
+    let path = PathBuf::from("/run/web.sock");
+    let (replaced, mode) = (path.clone(), 0o660);
+    assert_snapshot!(ListenUnixError::Replaced { path: replaced }, @"the file of the Unix socket /run/web.sock was replaced or removed as soon as it was made; use a directory to which no other user may write");
+    assert_snapshot!(ListenUnixError::NoProc { path, mode }, @"the Unix socket /run/web.sock cannot be given the mode 0660 without /proc; mount it, or set a umask that leaves this mode");
     let path = dir.path().join("web.sock");
     let _socket = ListenUnix::new(&path).bind().unwrap();
     let used = failed(path.to_str().unwrap());

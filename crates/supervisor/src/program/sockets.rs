@@ -48,6 +48,10 @@ impl Sockets {
     }
 
     /// Adds one that is bound already, such as one that a service manager has passed to this process.
+    ///
+    /// The file of a Unix socket is looked after while an epoch runs. One that is
+    /// [kept](handover_netutil::ListenUnix::keep_file) is put back if a program removes it. Otherwise a warning is
+    /// logged.
     pub fn add(&mut self, name: impl Into<String>, socket: impl Into<ServerSocket>) {
         self.listeners.push((name.into(), socket.into()));
     }
@@ -105,6 +109,11 @@ impl Sockets {
     pub(super) fn restore(&self) -> io::Result<()> {
         let mut listeners = self.listeners.iter();
         listeners.try_for_each(|(_, listener)| listener.set_nonblocking(self.nonblocking))
+    }
+
+    /// The sockets with their names.
+    pub(super) fn all(&self) -> &[(String, ServerSocket)] {
+        &self.listeners
     }
 
     /// Adds a copy of each to what the command passes on.

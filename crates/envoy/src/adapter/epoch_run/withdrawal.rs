@@ -18,6 +18,7 @@ use super::super::epochs::withdrawal::{Answer, Taken, may_serve, says_live, take
 use super::super::running::EnvoyProcess;
 use super::{EpochRun, kill};
 use crate::admin::Exclude;
+use crate::drain::ListenersSeen;
 use crate::syn_filter::keep_new_connections_away;
 
 /// How long a parent gets to do what its child has asked for. It takes less than 5 ms.
@@ -107,7 +108,11 @@ impl EpochRun<'_> {
         let has_closed = match parent {
             Some(parent) => {
                 let everybody = Exclude::default();
-                running.has_closed_to_clients(parent, &everybody).await
+                match running.closing(parent, &everybody).await {
+                    ListenersSeen::Closed => Some(true),
+                    ListenersSeen::Open | ListenersSeen::MayStay => Some(false),
+                    ListenersSeen::Unseen => None,
+                }
             }
             // It has ended, and listens no more.
             None => Some(true),

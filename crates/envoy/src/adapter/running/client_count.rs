@@ -16,7 +16,7 @@ use super::{EnvoyProcess, RunningEpochs};
 use crate::adapter::drain::CutConnections;
 use crate::adapter::epochs::draining::Count;
 use crate::admin::{AdminClient, AdminError, ListenerConnections};
-use crate::drain::{CountClients, NotCounted};
+use crate::drain::{CountClients, ListenersSeen, NotCounted};
 
 /// How long an Envoy that ends may take from closing its connections to its end. Measured: 14 ms.
 pub(in crate::adapter) const TIME_TO_END: Duration = Duration::from_millis(250);
@@ -184,11 +184,9 @@ impl CountClients for LiveClients<'_> {
         })
     }
 
-    async fn has_closed_its_listeners(&self) -> Option<bool> {
+    async fn closing(&self) -> ListenersSeen {
         let exclude = &self.running.exclude;
-        self.running
-            .has_closed_to_clients(self.process, exclude)
-            .await
+        self.running.closing(self.process, exclude).await
     }
 }
 

@@ -10,13 +10,24 @@ use super::ListenerPurpose;
 use crate::admin::{AdminAddress, Exclude, ListenerConnections};
 use crate::bootstrap::{Bootstrap, ListenAddress, Listener};
 use crate::connections::{Listening, LocalAddress, Uncountable};
+use crate::drain::ListenersSeen;
 
 /// The addresses at which one Envoy listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::adapter::running) struct Clients {
-    /// With the name of the listener, where its connections count.
-    addresses: BTreeMap<LocalAddress, Option<String>>,
+    /// With the listener, where its connections count.
+    addresses: BTreeMap<LocalAddress, Option<Counted>>,
     uncountable: Option<String>,
+    /// Whether a drain closes inbound listeners only.
+    inbound_only: bool,
+}
+
+/// A listener whose connections count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Counted {
+    name: String,
+    /// Whether its traffic direction is known, because it is in the configuration.
+    is_static: bool,
 }
 
 impl Clients {
@@ -30,10 +41,10 @@ impl Clients {
         let listeners = &bootstrap.listeners;
         let addresses = listening.addresses.iter().map(|address| {
             let counts = Some(address) != admin.as_ref();
-            let name = counts
-                .then(|| name_of(address, listeners, exclude))
+            let listener = counts
+                .then(|| counted(address, listeners, exclude))
                 .flatten();
-            (address.clone(), name)
+            (address.clone(), listener)
         });
         let addresses: BTreeMap<_, _> = addresses.collect();
         let uncountable = listening.uncountable.iter().find(|it| match it {
@@ -56,6 +67,7 @@ impl Clients {
         Self {
             addresses,
             uncountable: uncountable.or(udp),
+            inbound_only: exclude.inbound_only,
         }
     }
 
@@ -65,21 +77,54 @@ impl Clients {
     }
 
     /// Whether every address where connections count is a TCP address, and none was missed.
-    pub(in crate::adapter::running) fn are_all_tcp(&self) -> bool {
-        let is_unix = |address: &LocalAddress| {
-            matches!(address, LocalAddress::Unix(_)) && self.counts_at(address)
-        };
-        self.uncountable.is_none() && !self.addresses.keys().any(is_unix)
+    fn are_all_tcp(&self) -> bool {
+        let mut counted = self.addresses.iter().filter(|(_, it)| it.is_some());
+        self.uncountable.is_none()
+            && counted.all(|(address, _)| matches!(address, LocalAddress::Tcp(_)))
+    }
+
+    /// What the TCP addresses where the Envoy listens say of a drain that closes its listeners.
+    pub(in crate::adapter::running) fn closing(
+        &self,
+        listening: &BTreeSet<SocketAddr>,
+    ) -> ListenersSeen {
+        if !self.are_all_tcp() {
+            return ListenersSeen::Unseen;
+        }
+        let open = listening.iter().filter_map(|address| {
+            let listener = self.addresses.get(&LocalAddress::Tcp(*address))?;
+            Some(listener.as_ref()?.is_static)
+        });
+        // An open listener of the configuration decides: that one closes.
+        match open.max() {
+            Some(true) => ListenersSeen::Open,
+            Some(false) => ListenersSeen::MayStay,
+            None => ListenersSeen::Closed,
+        }
+    }
+
+    /// Takes out the connections on listeners that are open after a drain has closed the inbound ones, unless a
+    /// listener is inbound by the configuration: a slow worker may keep that open for a while, and its
+    /// connections are cut all the same when the process ends.
+    pub(in crate::adapter::running) fn leave_out_what_stays(
+        &self,
+        counts: &mut BTreeMap<LocalAddress, u64>,
+        listening: &BTreeSet<SocketAddr>,
+    ) {
+        if !self.inbound_only {
+            return;
+        }
+        for address in listening {
+            let address = LocalAddress::Tcp(*address);
+            if !matches!(self.addresses.get(&address), Some(Some(it)) if it.is_static) {
+                counts.remove(&address);
+            }
+        }
     }
 
     /// Returns all addresses, so that each connection is found at the one that took it.
     pub(in crate::adapter::running) fn addresses(&self) -> BTreeSet<LocalAddress> {
         self.addresses.keys().cloned().collect()
-    }
-
-    /// Whether connections count that are accepted there.
-    pub(in crate::adapter::running) fn counts_at(&self, address: &LocalAddress) -> bool {
-        self.addresses.get(address).is_some_and(Option::is_some)
     }
 
     /// The listeners with connections, by name.
@@ -89,8 +134,8 @@ impl Clients {
     ) -> Vec<ListenerConnections> {
         let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
         for (address, count) in counts {
-            if let Some(Some(name)) = self.addresses.get(address) {
-                let active = by_name.entry(name).or_default();
+            if let Some(Some(listener)) = self.addresses.get(address) {
+                let active = by_name.entry(&listener.name).or_default();
                 *active = active.saturating_add(*count);
             }
         }
@@ -123,15 +168,18 @@ pub(in crate::adapter::running) fn known_by(
     (name.filter(|name| !name.is_empty()), purpose)
 }
 
-/// The name of the listener at this address, unless its connections do not count.
-fn name_of(address: &LocalAddress, listeners: &[Listener], exclude: &Exclude) -> Option<String> {
+/// The listener at this address, unless its connections do not count.
+fn counted(address: &LocalAddress, listeners: &[Listener], exclude: &Exclude) -> Option<Counted> {
     let listener = listener_at(address, listeners, false);
     if is_excluded(address, listener, exclude) {
         return None;
     }
     // One that has come by LDS, without a `stat_prefix`, has the name of its address too.
     let name = listener.and_then(Listener::stat_name);
-    Some(name.unwrap_or_else(|| in_statistics(address)))
+    Some(Counted {
+        name: name.unwrap_or_else(|| in_statistics(address)),
+        is_static: listener.is_some(),
+    })
 }
 
 fn is_excluded(address: &LocalAddress, listener: Option<&Listener>, exclude: &Exclude) -> bool {

@@ -1,5 +1,6 @@
 //! Looks at the sockets of running epochs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use handover_core::Epoch;
@@ -9,7 +10,8 @@ use handover_tokio::error_chain;
 use super::clients::Clients;
 use super::{EnvoyProcess, RunningEpochs};
 use crate::admin::{AdminAddress, Exclude, ListenerConnections};
-use crate::connections::{self, ConnectionsError, Listening, LocalAddress};
+use crate::connections::{self, ConnectionsError, Listening};
+use crate::drain::ListenersSeen;
 use crate::listening::{ListeningSockets, Serves};
 
 impl RunningEpochs {
@@ -89,39 +91,39 @@ impl RunningEpochs {
         let (pid, addresses) = (process.pid(), clients.addresses());
         // Listeners of a control plane tell no direction. Which of them are inbound is seen by what Envoy
         // closes.
-        let stays_open = exclude.inbound_only && process.is_told_to_close();
+        let may_stay = exclude.inbound_only && process.is_told_to_close();
         let look = move || {
-            let mut counts = connections::accepted(pid, &addresses)?;
-            if stays_open {
-                for address in connections::listening_at(pid)? {
-                    counts.remove(&LocalAddress::Tcp(address));
-                }
-            }
-            Ok(counts)
+            let counts = connections::accepted(pid, &addresses)?;
+            let listening = match may_stay {
+                true => connections::listening_at(pid)?,
+                false => BTreeSet::new(),
+            };
+            Ok((counts, listening))
         };
         let looked = off_the_runtime(look).await;
         // One that ends meanwhile has not closed its connections, it has cut them.
         if process.has_ended() {
             return Err(NotSeen::Ended);
         }
-        let counts = looked.ok_or(NotSeen::NoThread)?.map_err(not_seen)?;
+        let (mut counts, listening) = looked.ok_or(NotSeen::NoThread)?.map_err(not_seen)?;
+        clients.leave_out_what_stays(&mut counts, &listening);
         Ok(clients.holding(&counts))
     }
 
-    /// Returns whether an epoch listens nowhere any more where its connections count, or `None` where
-    /// that cannot be seen.
-    pub(in crate::adapter) async fn has_closed_to_clients(
+    /// Returns whether an epoch that closes its listeners still listens where connections count.
+    pub(in crate::adapter) async fn closing(
         &self,
         process: &EnvoyProcess,
         exclude: &Exclude,
-    ) -> Option<bool> {
-        let clients = self.clients(process, exclude).await.ok()?;
+    ) -> ListenersSeen {
+        let Ok(clients) = self.clients(process, exclude).await else {
+            return ListenersSeen::Unseen;
+        };
         let pid = process.pid();
-        let listening = off_the_runtime(move || connections::listening_at(pid)).await?;
-        let mut listening = listening.ok()?.into_iter();
-        clients
-            .are_all_tcp()
-            .then(|| !listening.any(|address| clients.counts_at(&LocalAddress::Tcp(address))))
+        match off_the_runtime(move || connections::listening_at(pid)).await {
+            Some(Ok(listening)) => clients.closing(&listening),
+            Some(Err(_)) | None => ListenersSeen::Unseen,
+        }
     }
 
     /// Returns whether any client is connected to an epoch, or `None` where that cannot be seen.

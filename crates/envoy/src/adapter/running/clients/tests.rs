@@ -206,16 +206,15 @@ fn each_address_is_known_and_whether_its_connections_count() {
     };
     let [admin, unix] = ["/admin", "/b"].map(|path| LocalAddress::Unix(path.to_owned()));
     let clients = of(&["/admin", "10.0.0.1:80"], None);
-    let known = [admin.clone(), tcp("10.0.0.1:80")];
+    let known = [admin, tcp("10.0.0.1:80")];
     assert_eq!(clients.addresses(), known.into());
-    assert!(clients.counts_at(&tcp("10.0.0.1:80")));
-    assert!(!clients.counts_at(&admin) && !clients.counts_at(&tcp("10.0.0.1:81")));
     // The admin endpoint does not count, so it may be a Unix socket.
-    assert!(clients.are_all_tcp());
+    let nowhere = BTreeSet::new();
+    assert_eq!(clients.closing(&nowhere), ListenersSeen::Closed);
     let other = of(&["10.0.0.1:80"], Some(Uncountable::OtherNamespace));
-    assert!(!other.are_all_tcp());
+    assert_eq!(other.closing(&nowhere), ListenersSeen::Unseen);
     let mixed = of(&["/admin", "/b", "10.0.0.1:80"], None);
-    assert!(mixed.counts_at(&unix) && !mixed.are_all_tcp());
+    assert_eq!(mixed.closing(&nowhere), ListenersSeen::Unseen);
     // An address without a connection holds nothing.
     let counts = [(tcp("10.0.0.1:80"), 0), (unix, 1)];
     assert_eq!(mixed.holding(&counts.into()).len(), 1);
@@ -254,4 +253,53 @@ fn a_socket_is_known_by_its_listener_and_by_what_it_is_for() {
     ] {
         assert_eq!(known(address.clone()), (name, purpose), "{address}");
     }
+}
+
+/// What is left of one connection at each address, and what the look at the listeners says, while all of these are
+/// open.
+fn while_open(clients: &Clients, open: &[&str]) -> (Vec<String>, ListenersSeen) {
+    let open: BTreeSet<SocketAddr> = open.iter().map(|text| text.parse().unwrap()).collect();
+    let each = clients.addresses().into_iter().map(|address| (address, 1));
+    let mut counts = each.collect();
+    clients.leave_out_what_stays(&mut counts, &open);
+    let holding = clients.holding(&counts);
+    let names = holding.into_iter().map(|it| it.listener).collect();
+    (names, clients.closing(&open))
+}
+
+/// A worker that was busy kept an inbound listener open for longer than 250 ms. All its connections were taken
+/// for those of a listener that stays, so the drain ended at once, and cut them.
+#[test]
+fn a_static_inbound_listener_counts_while_it_is_still_open() {
+    use ListenersSeen::{Closed, MayStay, Open};
+
+    let listeners = [
+        listener("in", "traffic_direction: INBOUND,", &at("0.0.0.0", 80)),
+        listener("out", "traffic_direction: OUTBOUND,", &at("0.0.0.0", 81)),
+        listener("any", "", &at("0.0.0.0", 82)),
+    ];
+    let config = bootstrap(&at("127.0.0.1", 9), &listeners.concat());
+    let (inbound, by_lds) = ("0.0.0.0:80", "10.0.0.1:90");
+    let stay = ["127.0.0.1:9", "0.0.0.0:81", "0.0.0.0:82"];
+    let listening = listening(&[&stay[..], &[inbound, by_lds]].concat());
+    let seen = |inbound_only: bool, open: &[&str]| {
+        let exclude = Exclude {
+            inbound_only,
+            ..Exclude::default()
+        };
+        let clients = Clients::of(&listening, &config, &exclude);
+        while_open(&clients, &[&stay[..], open].concat())
+    };
+    let (of_in, of_lds) = ("0.0.0.0_80".to_owned(), "10.0.0.1_90".to_owned());
+    for (open, counted, closing) in [
+        (&[inbound, by_lds][..], vec![of_in.clone()], Open),
+        (&[inbound], vec![of_in.clone(), of_lds.clone()], Open),
+        (&[by_lds], vec![of_in.clone()], MayStay),
+        (&[], vec![of_in, of_lds], Closed),
+    ] {
+        assert_eq!(seen(true, open), (counted, closing), "{open:?}");
+    }
+    // Without the flag, whatever is open counts.
+    let (counted, closing) = seen(false, &[inbound, by_lds]);
+    assert_eq!((counted.len(), closing), (4, Open));
 }

@@ -1,0 +1,191 @@
+//! Keeps the files of Unix sockets in their place, while programs run that may remove them.
+//!
+//! Some servers remove the file of their socket at their end, also if they did not make it. The next one
+//! holds the socket, and no client finds it. So the files are watched, and put back at once.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use handover_netutil::{FileLook, FileWatch, ServerSocket};
+
+/// How often files are looked at that the system does not watch.
+const UNWATCHED: Duration = Duration::from_secs(1);
+
+/// What was seen last of the file of each socket.
+#[derive(Debug, Default)]
+pub(super) struct SocketFiles(Mutex<Vec<State>>);
+
+/// What was seen last of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    InPlace,
+    Gone,
+    Replaced,
+    Unknown,
+}
+
+/// What must be logged after a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    Info(String),
+    Warning(String),
+}
+
+impl SocketFiles {
+    /// Looks after the files of these sockets. It never returns. Each epoch that runs calls it.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped at any point.
+    pub(super) async fn keep(&self, sockets: &[(String, ServerSocket)]) -> Infallible {
+        if !sockets.iter().any(|(_, socket)| socket.file().is_some()) {
+            return std::future::pending().await;
+        }
+        let events = FileWatch::new().inspect_err(|error| {
+            tracing::debug!("the files of sockets are looked at every second: {error}");
+        });
+        let events = events.ok();
+        loop {
+            let paths = sockets.iter().filter_map(|(_, socket)| socket.file());
+            let paths: Vec<&Path> = paths.collect();
+            // The watch comes first, so that nothing happens between the look and the watch.
+            let watched = |events: &FileWatch| paths.iter().all(|path| events.watch(path).is_ok());
+            let all_watched = events.as_ref().is_some_and(watched);
+            if self.look(sockets) {
+                // What was put back is not watched yet.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match &events {
+                // A watch that fails is no reason to look without a pause.
+                Some(watch) if all_watched => match watch.changed().await {
+                    Ok(()) => {}
+                    Err(_) => tokio::time::sleep(UNWATCHED).await,
+                },
+                _ => tokio::time::sleep(UNWATCHED).await,
+            }
+        }
+    }
+
+    /// Looks at each file once, and logs what has changed. Returns whether one was put back.
+    pub(super) fn look(&self, sockets: &[(String, ServerSocket)]) -> bool {
+        // Nothing in here is left half-way by a panic.
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.resize(sockets.len(), State::InPlace);
+        let mut put_back = false;
+        for ((name, socket), state) in sockets.iter().zip(states.iter_mut()) {
+            let (Some(path), Some(look)) = (socket.file(), socket.look_at_file()) else {
+                continue;
+            };
+            put_back |= matches!(look, FileLook::PutBack);
+            let (now, entry) = after(*state, &look, name, path);
+            *state = now;
+            let path = path.display();
+            match entry {
+                Some(Entry::Warning(text)) => tracing::warn!(name, %path, "{text}"),
+                Some(Entry::Info(text)) => tracing::info!(name, %path, "{text}"),
+                None => {}
+            }
+        }
+        put_back
+    }
+}
+
+/// What a look shows of a file, and what must be logged of it.
+fn after(was: State, look: &FileLook, name: &str, path: &Path) -> (State, Option<Entry>) {
+    let path = path.display();
+    let (now, entry) = match look {
+        FileLook::PutBack => {
+            return (
+                State::InPlace,
+                Some(Entry::Warning(format!(
+                    "the file of the socket {name} was removed, and is back: clients can connect to {path} again; \
+                     keep the program from removing it at its end"
+                ))),
+            );
+        }
+        FileLook::InPlace => (
+            State::InPlace,
+            Entry::Info(format!(
+                "the file of the socket {name} is in its place again: clients can connect to {path}"
+            )),
+        ),
+        FileLook::Gone => (
+            State::Gone,
+            Entry::Warning(format!(
+                "the file of the socket {name} is gone, so no client can connect to {path}: restart handover, and \
+                 keep the program from removing it"
+            )),
+        ),
+        FileLook::Replaced => (
+            State::Replaced,
+            Entry::Warning(format!(
+                "another file has the place of the socket {name}, so clients of {path} do not reach the program: \
+                 stop what has made it, and remove the file"
+            )),
+        ),
+        FileLook::Unknown(error) => (
+            State::Unknown,
+            Entry::Warning(format!(
+                "it is unknown whether clients find the socket {name}: {path} cannot be looked at ({error}); let \
+                 handover read and write in its directory"
+            )),
+        ),
+        _ => return (was, None),
+    };
+    (now, (now != was).then_some(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn each_change_is_logged_once() {
+        let unknown = || FileLook::Unknown(io::ErrorKind::PermissionDenied.into());
+        let looks = [
+            FileLook::InPlace,
+            FileLook::PutBack,
+            FileLook::InPlace,
+            FileLook::PutBack,
+            FileLook::Gone,
+            FileLook::Gone,
+            FileLook::InPlace,
+            FileLook::Replaced,
+            FileLook::Replaced,
+            unknown(),
+            unknown(),
+            FileLook::InPlace,
+        ];
+        let mut state = State::default();
+        let mut lines = Vec::new();
+        for look in looks {
+            let (now, entry) = after(state, &look, "web", Path::new("/run/web.sock"));
+            state = now;
+            lines.push(match entry {
+                Some(Entry::Info(text)) => format!("{look:?} INFO {text}"),
+                Some(Entry::Warning(text)) => format!("{look:?} WARN {text}"),
+                None => format!("{look:?}"),
+            });
+        }
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        InPlace
+        PutBack WARN the file of the socket web was removed, and is back: clients can connect to /run/web.sock again; keep the program from removing it at its end
+        InPlace
+        PutBack WARN the file of the socket web was removed, and is back: clients can connect to /run/web.sock again; keep the program from removing it at its end
+        Gone WARN the file of the socket web is gone, so no client can connect to /run/web.sock: restart handover, and keep the program from removing it
+        Gone
+        InPlace INFO the file of the socket web is in its place again: clients can connect to /run/web.sock
+        Replaced WARN another file has the place of the socket web, so clients of /run/web.sock do not reach the program: stop what has made it, and remove the file
+        Replaced
+        Unknown(Kind(PermissionDenied)) WARN it is unknown whether clients find the socket web: /run/web.sock cannot be looked at (permission denied); let handover read and write in its directory
+        Unknown(Kind(PermissionDenied))
+        InPlace INFO the file of the socket web is in its place again: clients can connect to /run/web.sock
+        ");
+    }
+}
