@@ -1,0 +1,459 @@
+//! Epochs of an Envoy that no supervisor runs: the test itself starts them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::envoy_admin::EnvoyAdmin;
+use crate::envoy_config::EnvoyConfig;
+use crate::http::{self, Response};
+use crate::limit;
+use crate::ports::{BaseId, Port};
+use crate::supervisor::{Launch, Signal, Supervisor};
+
+/// The hard limit of all that is waited for: Envoy's own longest wait is 14 s.
+pub const LIMIT: Duration = Duration::from_secs(40);
+
+/// Where the flags are in the shared memory, a `u64`.
+const FLAGS: usize = 96;
+
+/// A place for the epochs of one Envoy: a base id, two ports and a directory, all claimed. The program is
+/// given by its path, so it may be another one that claims to behave like Envoy.
+#[derive(Debug)]
+pub struct BareEnvoy {
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+    flags: Vec<(String, String)>,
+    base_id: BaseId,
+    admin: Port,
+    web: Port,
+    dir: TempDir,
+}
+
+/// One epoch: its process, which is killed with all its descendants when this is dropped.
+#[derive(Debug)]
+pub struct Epoch {
+    process: Supervisor,
+}
+
+/// How a process ended, and what it said.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its status.
+    pub status: ExitStatus,
+    /// All lines of both outputs, each with its time.
+    pub log: String,
+}
+
+impl BareEnvoy {
+    /// Claims a place. The drain time is 1 s, the parent-shutdown time 2 s, and there are two workers.
+    ///
+    /// # Panics
+    ///
+    /// When no base id, port or directory can be claimed.
+    #[must_use]
+    pub fn new(binary: &Path) -> Self {
+        let flags = [
+            ("--drain-time-s", "1"),
+            ("--parent-shutdown-time-s", "2"),
+            ("--concurrency", "2"),
+        ];
+        let dir = tempfile::Builder::new().prefix("handover-").tempdir();
+        Self {
+            binary: binary.to_owned(),
+            environment: Vec::new(),
+            flags: flags
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+            base_id: BaseId::free(),
+            admin: Port::free(),
+            web: Port::free(),
+            dir: dir.expect("a directory in the temporary directory"),
+        }
+    }
+
+    /// Gives each epoch a flag with this value; it takes the place of the same flag.
+    #[must_use]
+    pub fn with_flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.retain(|(known, _)| known != name);
+        self.flags.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives each epoch an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The base id, claimed.
+    #[must_use]
+    pub fn base_id(&self) -> u32 {
+        self.base_id.number()
+    }
+
+    /// The shared memory file of the base id.
+    #[must_use]
+    pub fn shared_memory(&self) -> PathBuf {
+        self.base_id.shared_memory()
+    }
+
+    /// Where the listener of [`config`](Self::config) is.
+    #[must_use]
+    pub fn web(&self) -> SocketAddr {
+        self.web.addr()
+    }
+
+    /// Where the admin endpoint of [`config`](Self::config) is.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.addr()
+    }
+
+    /// The admin endpoint of [`config`](Self::config).
+    #[must_use]
+    pub fn admin(&self) -> EnvoyAdmin {
+        EnvoyAdmin::on(self.admin.number())
+    }
+
+    /// A directory of this place, removed with it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The usual configuration: one listener that answers, late if it is asked to, and the admin endpoint.
+    #[must_use]
+    pub fn config(&self, name: &str) -> EnvoyConfig {
+        EnvoyConfig::new(name, self.admin.number(), self.web.number()).delays_by_header()
+    }
+
+    /// The arguments by which an epoch is started with this configuration.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration cannot be written.
+    #[must_use]
+    pub fn arguments(&self, epoch: u32, config: &EnvoyConfig) -> Vec<OsString> {
+        let file = self.dir.path().join(format!("{epoch}.yaml"));
+        config.write_to(&file);
+        let mut words: Vec<OsString> = vec!["-c".into(), file.into()];
+        let numbers = [
+            ("--restart-epoch", epoch),
+            ("--base-id", self.base_id.number()),
+        ];
+        for (name, number) in numbers {
+            words.extend([name.into(), number.to_string().into()]);
+        }
+        for (name, value) in &self.flags {
+            words.extend([name.into(), value.into()]);
+        }
+        words
+    }
+
+    /// Runs the program with arguments of one's own.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn run<A: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Epoch {
+        let process = self.launch().args(words).start();
+        Epoch { process }
+    }
+
+    /// Prepares a start of the program without arguments.
+    #[must_use]
+    pub fn launch(&self) -> Launch {
+        let mut launch = Launch::program(&self.binary);
+        for (name, value) in &self.environment {
+            launch = launch.env(name, value);
+        }
+        launch
+    }
+
+    /// Starts an epoch with this configuration, and does not wait for it.
+    #[must_use]
+    #[track_caller]
+    pub fn start(&self, epoch: u32, config: &EnvoyConfig) -> Epoch {
+        self.run(self.arguments(epoch, config))
+    }
+
+    /// Starts an epoch with this configuration and further words of the command line.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with(&self, epoch: u32, config: &EnvoyConfig, words: &[&str]) -> Epoch {
+        let mut all = self.arguments(epoch, config);
+        all.extend(words.iter().map(OsString::from));
+        self.run(all)
+    }
+
+    /// Starts an epoch with the usual configuration, named `v` and its number, and waits until it is live.
+    ///
+    /// # Panics
+    ///
+    /// When it does not go live.
+    #[must_use]
+    #[track_caller]
+    pub fn live(&self, epoch: u32) -> Epoch {
+        self.live_with(epoch, &self.config(&format!("v{epoch}")))
+    }
+
+    /// Starts an epoch with this configuration and waits until it is live.
+    ///
+    /// # Panics
+    ///
+    /// When it does not go live.
+    #[must_use]
+    #[track_caller]
+    pub fn live_with(&self, epoch: u32, config: &EnvoyConfig) -> Epoch {
+        let started = self.start(epoch, config);
+        self.wait_live(epoch);
+        started
+    }
+
+    /// Waits until this epoch's admin endpoint says `LIVE`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
+    #[track_caller]
+    pub fn wait_live(&self, epoch: u32) {
+        self.admin().wait_live(epoch.into(), LIMIT);
+    }
+
+    /// Which configuration answers a request on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// What became of the request.
+    pub fn served_by(&self) -> std::io::Result<String> {
+        let response = http::get(self.web(), "/", Duration::from_secs(5))?;
+        Ok(response.header("x-config").unwrap_or_default().to_owned())
+    }
+
+    /// Waits until a request on a connection of its own is answered by this configuration.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    #[track_caller]
+    pub fn wait_served_by(&self, config: &str) {
+        let mut last = None;
+        let found = limit::poll(LIMIT, || {
+            let served = self.served_by();
+            let found = served.as_ref().is_ok_and(|name| name == config);
+            last = Some(served);
+            found.then_some(())
+        });
+        assert!(found.is_some(), "waited for {config:?}, got {last:?}");
+    }
+
+    /// Whether the listener refuses connections.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        is_refused(self.web())
+    }
+
+    /// Whether the admin endpoint refuses connections.
+    #[must_use]
+    pub fn is_admin_refused(&self) -> bool {
+        is_refused(self.admin_addr())
+    }
+
+    /// Asks the admin endpoint.
+    ///
+    /// # Errors
+    ///
+    /// What became of the request.
+    pub fn ask(&self, path: &str) -> std::io::Result<Response> {
+        http::get(self.admin_addr(), path, Duration::from_secs(5))
+    }
+
+    /// Orders something of the admin endpoint, with `POST`.
+    ///
+    /// # Errors
+    ///
+    /// What became of the request.
+    pub fn order(&self, path: &str) -> std::io::Result<Response> {
+        http::post(self.admin_addr(), path, Duration::from_secs(5))
+    }
+
+    /// The shared memory as it is.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    #[track_caller]
+    pub fn memory(&self) -> Vec<u8> {
+        let file = self.shared_memory();
+        match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) => panic!("cannot read {}: {error}", file.display()),
+        }
+    }
+
+    /// The flags in the shared memory; `None` without one, or with one that is too short.
+    #[must_use]
+    pub fn flags(&self) -> Option<u64> {
+        word(&fs::read(self.shared_memory()).ok()?, FLAGS)
+    }
+
+    /// Waits until the flags are these.
+    ///
+    /// # Panics
+    ///
+    /// When they are not.
+    #[track_caller]
+    pub fn wait_flags(&self, flags: u64) {
+        let what = format!("the flags {flags} in the shared memory");
+        limit::eventually(LIMIT, &what, || (self.flags() == Some(flags)).then_some(()));
+    }
+
+    /// Writes the flags into the shared memory, in place, as every epoch has it mapped.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[track_caller]
+    pub fn write_flags(&self, flags: u64) {
+        self.write_memory(FLAGS, &flags.to_ne_bytes());
+    }
+
+    /// Writes bytes into the shared memory at this offset, in place.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[track_caller]
+    pub fn write_memory(&self, offset: usize, bytes: &[u8]) {
+        use std::os::unix::fs::FileExt as _;
+
+        let path = self.shared_memory();
+        let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+        let file = fs::OpenOptions::new().write(true).open(&path);
+        if let Err(error) = file.and_then(|file| file.write_all_at(bytes, offset)) {
+            panic!("cannot write {}: {error}", path.display());
+        }
+    }
+}
+
+impl Epoch {
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Supervisor {
+        &self.process
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Sends a signal to it.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended and was waited for.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Kills it and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    #[track_caller]
+    pub fn kill(&mut self) -> Ended {
+        self.signal(Signal::KILL);
+        self.wait()
+    }
+
+    /// Waits for its end, and reaps it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    #[track_caller]
+    pub fn wait(&mut self) -> Ended {
+        let status = self.process.wait_exit(LIMIT);
+        Ended {
+            status,
+            log: self.process.log().to_string(),
+        }
+    }
+
+    /// Whether a line of its output, so far, contains this text.
+    #[must_use]
+    pub fn has_said(&self, text: &str) -> bool {
+        self.process.count_lines(text) > 0
+    }
+}
+
+impl Ended {
+    /// Asserts an exit with this code, after a line that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// When it ended otherwise, or said something else; the message has all it said.
+    #[track_caller]
+    pub fn assert_exit(&self, code: i32, text: &str) {
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "{}\n{}",
+            self.status,
+            self.log
+        );
+        self.assert_said(text);
+    }
+
+    /// Asserts an end by this signal, after a line that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// As [`assert_exit`](Self::assert_exit).
+    #[track_caller]
+    pub fn assert_signal(&self, signal: Signal, text: &str) {
+        let number = Some(signal.as_raw());
+        assert_eq!(
+            self.status.signal(),
+            number,
+            "{}\n{}",
+            self.status,
+            self.log
+        );
+        self.assert_said(text);
+    }
+
+    #[track_caller]
+    fn assert_said(&self, text: &str) {
+        assert!(self.log.contains(text), "no {text:?} in:\n{}", self.log);
+    }
+}
+
+/// The `u64` at this offset; `None` behind the end.
+#[must_use]
+pub fn word(bytes: &[u8], offset: usize) -> Option<u64> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
+/// Whether connections to this address are refused.
+#[must_use]
+pub fn is_refused(addr: SocketAddr) -> bool {
+    let connected = std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5));
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
