@@ -457,3 +457,59 @@ pub fn is_refused(addr: SocketAddr) -> bool {
     let connected = std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5));
     connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Ended {
+        let host = BareEnvoy::new(Path::new("/bin/sh"));
+        host.run(["-c", script]).wait()
+    }
+
+    #[test]
+    fn an_end_is_told_by_its_code_or_signal_and_its_last_words() {
+        shell("echo why >&2; exit 3").assert_exit(3, "why");
+        shell("echo why; kill -ABRT $$").assert_signal(Signal::ABORT, "why");
+    }
+
+    #[test]
+    #[should_panic(expected = "no \"because\" in:")]
+    fn missing_words_are_named_beside_what_was_said() {
+        shell("echo why >&2; exit 3").assert_exit(3, "because");
+    }
+
+    #[test]
+    fn a_flag_is_passed_once_with_its_last_value() {
+        let host = BareEnvoy::new(Path::new("/bin/sh")).with_flag("--concurrency", "7");
+        let words = host.arguments(4, &host.config("v4"));
+        let value = |flag: &str| {
+            let places = words.windows(2).filter(|pair| pair[0] == *flag);
+            let values = places.map(|pair| pair[1].to_str().unwrap());
+            values.collect::<Vec<_>>()
+        };
+        assert_eq!(value("--concurrency"), ["7"]);
+        assert_eq!(value("--restart-epoch"), ["4"]);
+        assert_eq!(value("--base-id"), [host.base_id().to_string()]);
+    }
+
+    #[test]
+    fn the_flags_are_a_word_at_their_place() {
+        let host = BareEnvoy::new(Path::new("/bin/sh"));
+        assert_eq!(host.flags(), None);
+        fs::write(host.shared_memory(), [0; 104]).unwrap();
+        host.write_flags(3);
+        host.wait_flags(3);
+        assert_eq!(word(&host.memory(), 96), Some(3));
+        assert_eq!(word(&host.memory(), 97), None);
+    }
+
+    #[test]
+    fn a_port_is_refused_until_somebody_listens() {
+        let host = BareEnvoy::new(Path::new("/bin/sh"));
+        assert!(host.is_refused());
+        let _listener = std::net::TcpListener::bind(host.web()).unwrap();
+        assert!(!host.is_refused());
+        assert!(host.is_admin_refused());
+    }
+}

@@ -115,3 +115,64 @@ impl KeptConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::limit::eventually;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn pair() -> (KeptConnection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connection = KeptConnection::open(addr, LONG).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        (connection, peer)
+    }
+
+    fn wait_for(connection: &KeptConnection, state: PeerState) {
+        let what = format!("{state:?}");
+        eventually(LONG, &what, || (connection.peer() == state).then_some(()));
+    }
+
+    #[test]
+    fn the_state_of_the_peer_is_what_the_kernel_knows() {
+        let (connection, mut peer) = pair();
+        assert_eq!(connection.peer(), PeerState::Open);
+        peer.write_all(b"unasked").unwrap();
+        wait_for(&connection, PeerState::HasSent);
+
+        let (connection, peer) = pair();
+        drop(peer);
+        wait_for(&connection, PeerState::Closed);
+
+        let (mut connection, peer) = pair();
+        connection.send("/", &[]).unwrap();
+        eventually(LONG, "the request", || peer.peek(&mut [0]).ok());
+        // What was not read is reset.
+        drop(peer);
+        wait_for(&connection, PeerState::Reset);
+    }
+
+    #[test]
+    fn requests_with_headers_follow_each_other() {
+        let (mut connection, mut peer) = pair();
+        for body in ["one", "two"] {
+            connection.send("/path", &[("name", body)]).unwrap();
+            let mut request = vec![0; 4096];
+            let read = peer.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let wanted = format!("name: {body}\r\n\r\n");
+            assert!(request.starts_with("GET /path HTTP/1.1\r\n"), "{request}");
+            assert!(request.ends_with(&wanted), "{request}");
+            write!(peer, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{body}").unwrap();
+            assert_eq!(connection.receive().unwrap().text(), body);
+        }
+        drop(peer);
+        wait_for(&connection, PeerState::Closed);
+        assert!(connection.receive().is_err());
+    }
+}

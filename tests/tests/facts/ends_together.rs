@@ -27,7 +27,7 @@ fn both_end(subject: &Subject, signal: Signal) {
     assert!(host.is_refused());
 }
 
-/// KILL is the one way to abort a newer epoch alone.
+/// KILL is the one way to abort a newer epoch alone. The parent has lost its admin endpoint to it.
 pub(crate) fn kill_of_an_initializing_epoch_spares_its_parent(subject: &Subject) {
     let host = subject.host();
     let epoch_0 = host.live(0);
@@ -35,6 +35,7 @@ pub(crate) fn kill_of_an_initializing_epoch_spares_its_parent(subject: &Subject)
     let source = SilentSource::new();
     initializing(&host, 1, &source).kill();
     stays("epoch 0 runs", || epoch_0.is_running());
+    assert!(host.is_admin_refused());
     assert_eq!(host.served_by().ok().as_deref(), Some("v0"));
     load.stop_blocking().assert_no_loss();
 }

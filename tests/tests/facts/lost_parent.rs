@@ -52,6 +52,25 @@ pub(crate) fn a_child_lives_when_its_dead_parent_is_stood_in_for(subject: &Subje
     load.stop_blocking().assert_no_loss();
 }
 
+/// The same answers let an epoch start: it is told that its parent has no admin endpoint any more and no sockets,
+/// and makes its own.
+pub(crate) fn an_epoch_starts_when_its_dead_parent_is_stood_in_for(subject: &Subject) {
+    let host = subject.host();
+    host.live(0).kill();
+    let stand_in = StandIn::for_parent(host.base_id(), 0);
+    let mut epoch_1 = host.start(1, &host.config("v1"));
+    let asked = stand_in.answer_until_terminate(LIMIT);
+    let of_each = (asked.admin, asked.sockets > 0, asked.drains);
+    assert_eq!(of_each, (1, true, 1), "{asked:?}");
+    host.wait_live(1);
+    assert_eq!(host.flags(), Some(0));
+    let load = small_load(host.web());
+    let _next = host.live(2);
+    host.wait_served_by("v2");
+    epoch_1.wait().assert_exit(0, "");
+    load.stop_blocking().assert_no_loss();
+}
+
 /// Connections are taken while a child initialises whose parent has died: the child has the sockets. Nothing
 /// answers.
 pub(crate) fn a_killed_parent_leaves_connections_without_an_answer(subject: &Subject) {

@@ -114,6 +114,7 @@ facts! {
     lost_parent {
         a_child_aborts_after_its_parent_was_killed,
         a_child_lives_when_its_dead_parent_is_stood_in_for,
+        an_epoch_starts_when_its_dead_parent_is_stood_in_for,
         a_killed_parent_leaves_connections_without_an_answer,
     }
     spawning {

@@ -9,22 +9,32 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 /// The name of an abstract socket fills the whole address: Envoy binds all of it.
 const NAME_LENGTH: usize = 107;
 
-/// A request for statistics, without its length.
-const STATISTICS: &[u8] = &[0x0a, 0x02, 0x1a, 0x00];
-/// An empty reply to it.
+/// What a child asks of its parent. A message is a request, field 1, with one field by its kind.
+const PASS_LISTEN_SOCKET: u8 = 0x0a;
+const SHUTDOWN_ADMIN: u8 = 0x12;
+const STATISTICS: u8 = 0x1a;
+const DRAIN_LISTENERS: u8 = 0x22;
+const TERMINATE: u8 = 0x2a;
+
+/// A reply, field 2, that the parent has no such socket: the descriptor -1.
+const NO_SOCKET: &[u8] = b"\x12\x0d\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+/// An empty reply about the admin endpoint.
+const ADMIN_IS_SHUT_DOWN: &[u8] = &[0x12, 0x02, 0x12, 0x00];
+/// An empty reply about statistics.
 const NO_STATISTICS: &[u8] = &[0x12, 0x02, 0x1a, 0x00];
-/// The order to end.
-const TERMINATE: &[u8] = &[0x0a, 0x02, 0x2a, 0x00];
 
 /// The socket of a parent that has died.
 pub(crate) struct StandIn {
     socket: OwnedFd,
 }
 
-/// What the child has asked for.
-#[derive(Debug, Default)]
+/// What the child has asked for, and how often.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
+    pub(crate) sockets: u32,
+    pub(crate) admin: u32,
     pub(crate) statistics: u32,
+    pub(crate) drains: u32,
 }
 
 impl StandIn {
@@ -66,19 +76,27 @@ impl StandIn {
             }
             let received = rustix::net::recvfrom(&self.socket, &mut buffer, RecvFlags::empty());
             let (read, _, sender) = received.expect("a message is there");
-            // Each message follows its length, in eight bytes.
-            match buffer.get(8..read) {
-                Some(TERMINATE) => return asked,
-                Some(STATISTICS) => {
-                    asked.statistics += 1;
-                    let mut reply = (NO_STATISTICS.len() as u64).to_be_bytes().to_vec();
-                    reply.extend_from_slice(NO_STATISTICS);
-                    let sender = sender.expect("the child's socket has a name");
-                    let flags = SendFlags::empty();
-                    rustix::net::sendto(&self.socket, &reply, flags, &sender).expect("it reads");
-                }
-                other => panic!("an unknown message: {other:?}"),
-            }
+            // Each message follows its length, in eight bytes. It is a request with a length of one byte.
+            let Some([0x0a, _, kind, ..]) = buffer.get(8..read) else {
+                panic!("no request: {:?}", buffer.get(..read));
+            };
+            let (count, reply) = match *kind {
+                PASS_LISTEN_SOCKET => (&mut asked.sockets, Some(NO_SOCKET)),
+                SHUTDOWN_ADMIN => (&mut asked.admin, Some(ADMIN_IS_SHUT_DOWN)),
+                STATISTICS => (&mut asked.statistics, Some(NO_STATISTICS)),
+                DRAIN_LISTENERS => (&mut asked.drains, None),
+                TERMINATE => return asked,
+                other => panic!("an unknown request: {other:#x}"),
+            };
+            *count += 1;
+            let Some(reply) = reply else {
+                continue;
+            };
+            let mut frame = (reply.len() as u64).to_be_bytes().to_vec();
+            frame.extend_from_slice(reply);
+            let sender = sender.expect("the child's socket has a name");
+            let flags = SendFlags::empty();
+            rustix::net::sendto(&self.socket, &frame, flags, &sender).expect("it reads");
         }
     }
 }
