@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::envoy_admin::EnvoyAdmin;
+use crate::envoy_admin::{EnvoyAdmin, ServerInfo};
 use crate::envoy_config::EnvoyConfig;
 use crate::http::{self, Response};
 use crate::limit;
@@ -216,7 +216,17 @@ impl BareEnvoy {
     #[track_caller]
     pub fn live_with(&self, epoch: u32, config: &EnvoyConfig) -> Epoch {
         let started = self.start(epoch, config);
-        self.wait_live(epoch);
+        let wanted = ServerInfo {
+            state: "LIVE".to_owned(),
+            restart_epoch: epoch.into(),
+        };
+        let what = format!("epoch {epoch} to be live");
+        limit::eventually(LIMIT, &what, || {
+            let last = self.admin().server_info();
+            // One that has ended need not be waited for.
+            assert!(started.is_running(), "{what}, but it ended, and {last:?}");
+            (last.as_ref() == Some(&wanted)).then_some(())
+        });
         started
     }
 

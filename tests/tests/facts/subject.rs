@@ -8,8 +8,12 @@ use handover_test_support::bare_envoy::BareEnvoy;
 use handover_test_support::envoy_bin::{envoy_or_skip, envoys};
 use handover_test_support::fake_envoy::fake_envoy_or_skip;
 
-/// By this factor the fake's times are scaled; the fake reads the same variable.
-const SCALE: &str = "HANDOVER_FAKE_ENVOY_SCALE";
+/// The variable with the fake's own settings.
+const SETTINGS: &str = "HANDOVER_FAKE_ENVOY";
+
+/// The fake waits for this part of the time that Envoy would wait. Shorter, and its ten seconds of patience with
+/// a parent would be over before a test has seen that an endpoint does not answer.
+const TIME_SCALE: f64 = 0.3;
 
 /// What kind of program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,24 +45,24 @@ impl Subject {
     }
 
     fn fake(binary: PathBuf) -> Self {
-        let scale = std::env::var(SCALE).unwrap_or_else(|_| "1".to_owned());
-        let time_scale = scale.parse();
         Self {
             version: version(&binary),
             binary,
             kind: Kind::Fake,
-            time_scale: time_scale.unwrap_or_else(|_| panic!("{SCALE} is no number: {scale:?}")),
+            time_scale: TIME_SCALE,
         }
     }
 
     /// Claims a place for the epochs of this program.
     pub(crate) fn host(&self) -> BareEnvoy {
         let host = BareEnvoy::new(&self.binary);
-        // Unless it is told otherwise, each program's seconds are real ones.
-        if self.kind == Kind::Real || self.time_scale == 1.0 {
-            return host;
+        match self.kind {
+            Kind::Real => host,
+            Kind::Fake => {
+                let scale = self.time_scale;
+                host.env(SETTINGS, &format!("--fake-time-scale {scale}"))
+            }
         }
-        host.env(SCALE, &self.time_scale.to_string())
     }
 
     /// How long this many of Envoy's own seconds take.

@@ -63,6 +63,10 @@ pub(crate) fn initializing(host: &BareEnvoy, epoch: u32, source: &SilentSource) 
     let mut last = None;
     let waiting = poll(LIMIT, || {
         last = host.admin().server_info();
+        assert!(
+            started.is_running(),
+            "epoch {epoch} has ended, and {last:?}"
+        );
         let last = last.as_ref()?;
         let is_waiting = last.restart_epoch == u64::from(epoch) && last.state != "LIVE";
         is_waiting.then_some(())
