@@ -216,6 +216,17 @@ impl BareEnvoy {
     #[track_caller]
     pub fn live_with(&self, epoch: u32, config: &EnvoyConfig) -> Epoch {
         let started = self.start(epoch, config);
+        self.wait_live_of(epoch, &started);
+        started
+    }
+
+    /// Waits until this epoch, which is this process, is live.
+    ///
+    /// # Panics
+    ///
+    /// When it ends, or does not go live.
+    #[track_caller]
+    pub fn wait_live_of(&self, epoch: u32, started: &Epoch) {
         let wanted = ServerInfo {
             state: "LIVE".to_owned(),
             restart_epoch: epoch.into(),
@@ -227,7 +238,6 @@ impl BareEnvoy {
             assert!(started.is_running(), "{what}, but it ended, and {last:?}");
             (last.as_ref() == Some(&wanted)).then_some(())
         });
-        started
     }
 
     /// Waits until this epoch's admin endpoint says `LIVE`.

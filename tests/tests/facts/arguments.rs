@@ -75,7 +75,7 @@ pub(crate) fn a_dynamic_base_id_is_written_to_a_file(subject: &Subject) {
     let path = file.to_str().expect("the directory has a plain name");
     let words = ["--use-dynamic-base-id", "--base-id-path", path];
     let mut epoch_0 = host.run(dynamic(&host, 0, &words));
-    host.wait_live(0);
+    host.wait_live_of(0, &epoch_0);
     let what = "the file of the base id";
     let written = eventually(LIMIT, what, || {
         fs::read_to_string(&file)
@@ -87,14 +87,14 @@ pub(crate) fn a_dynamic_base_id_is_written_to_a_file(subject: &Subject) {
         .unwrap_or_else(|_| panic!("no number: {written:?}"));
     let memory = SharedMemory::of(base_id);
     assert!(fs::exists(&memory.0).expect("it can be looked at"));
-    // A later epoch that chooses for itself finds no parent.
-    let mut lost = host.run(dynamic(&host, 1, &["--use-dynamic-base-id"]));
-    let ended = lost.wait();
-    assert!(!ended.status.success(), "{}", ended.log);
+    // A later epoch cannot choose for itself.
+    let mut refused = host.run(dynamic(&host, 1, &["--use-dynamic-base-id"]));
+    let text = "error: cannot use --restart-epoch=1 with --use-dynamic-base-id";
+    refused.wait().assert_exit(1, text);
     let load = small_load(host.web());
     let number = base_id.to_string();
-    let _epoch_1 = host.run(dynamic(&host, 1, &["--base-id", &number]));
-    host.wait_live(1);
+    let epoch_1 = host.run(dynamic(&host, 1, &["--base-id", &number]));
+    host.wait_live_of(1, &epoch_1);
     epoch_0.wait().assert_exit(0, "");
     load.stop_blocking().assert_no_loss();
     assert_eq!(fs::read_to_string(&file).ok(), Some(written));
@@ -134,7 +134,7 @@ pub(crate) fn without_hot_restart_there_is_no_shared_memory(subject: &Subject) {
     let host = subject.host();
     let words = ["--disable-hot-restart"];
     let mut epoch: Epoch = host.start_with(0, &host.config("v0"), &words);
-    host.wait_live(0);
+    host.wait_live_of(0, &epoch);
     host.wait_served_by("v0");
     assert!(!host.shared_memory().exists());
     epoch.signal(Signal::TERM);

@@ -61,7 +61,7 @@ pub(crate) fn a_later_epoch_may_begin_without_a_parent(subject: &Subject) {
     host.live(0).kill();
     let words = ["--skip-hot-restart-on-no-parent"];
     let mut epoch_1 = host.start_with(1, &host.config("v1"), &words);
-    host.wait_live(1);
+    host.wait_live_of(1, &epoch_1);
     assert!(epoch_1.has_said("falling back to regular restart"));
     let load = small_load(host.web());
     let _epoch_2 = host.live(2);
@@ -80,8 +80,8 @@ pub(crate) fn epoch_0_starts_beside_a_later_epoch_of_its_base_id(subject: &Subje
     host.write_flags(2);
     let other = subject.host();
     let stranger = other.config("stranger").listening_on(host.web().port());
-    let _stranger = host.start(0, &stranger);
-    other.wait_live(0);
+    let second = host.start(0, &stranger);
+    other.wait_live_of(0, &second);
     assert_eq!(host.flags(), Some(0));
     assert!(epoch_1.is_running());
     host.wait_served_by("stranger");
@@ -141,7 +141,7 @@ pub(crate) fn a_stopped_epoch_takes_connections_and_holds_its_child_up(subject: 
         epoch_1.is_running() && host.flags() == Some(1)
     });
     epoch_0.signal(Signal::CONT);
-    host.wait_live(1);
+    host.wait_live_of(1, &epoch_1);
     epoch_0.wait().assert_exit(0, "");
     assert_eq!(host.served_by().ok().as_deref(), Some("v1"));
 }

@@ -43,7 +43,7 @@ pub(crate) fn without_reuse_port_the_concurrency_may_change(subject: &Subject) {
         let value = place.and_then(|place| words.get_mut(place + 1));
         *value.expect("it is there") = workers.into();
         let new = host.run(words);
-        host.wait_live(epoch);
+        host.wait_live_of(epoch, &new);
         old.wait().assert_exit(0, "");
         old = new;
     }
@@ -78,8 +78,8 @@ pub(crate) fn the_admin_port_may_change(subject: &Subject) {
     let mut old = host.live(0);
     let load = small_load(host.web());
     let config = other.config("v1").listening_on(host.web().port());
-    let _new = host.start(1, &config);
-    other.wait_live(1);
+    let new = host.start(1, &config);
+    other.wait_live_of(1, &new);
     assert!(host.is_admin_refused());
     old.wait().assert_exit(0, "");
     assert_eq!(host.served_by().ok().as_deref(), Some("v1"));

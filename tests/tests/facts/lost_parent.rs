@@ -62,7 +62,7 @@ pub(crate) fn an_epoch_starts_when_its_dead_parent_is_stood_in_for(subject: &Sub
     let asked = stand_in.answer_until_terminate(LIMIT);
     let of_each = (asked.admin, asked.sockets > 0, asked.drains);
     assert_eq!(of_each, (1, true, 1), "{asked:?}");
-    host.wait_live(1);
+    host.wait_live_of(1, &epoch_1);
     assert_eq!(host.flags(), Some(0));
     let load = small_load(host.web());
     let _next = host.live(2);

@@ -46,7 +46,7 @@ pub(crate) fn usr1_opens_the_log_file_again(subject: &Subject) {
     let log = host.dir().join("envoy.log");
     let path = log.to_str().expect("the directory has a plain name");
     let epoch_0 = host.start_with(0, &host.config("v0"), &["--log-path", path]);
-    host.wait_live(0);
+    host.wait_live_of(0, &epoch_0);
     fs::rename(&log, host.dir().join("rotated.log")).expect("it is written");
     assert!(!log.exists());
     epoch_0.signal(Signal::USR1);

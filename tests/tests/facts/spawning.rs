@@ -32,7 +32,7 @@ fn on_a_thread_that_ends(host: &BareEnvoy, words: &[&str]) -> Epoch {
     thread::scope(|scope| {
         let starter = scope.spawn(|| {
             let epoch = host.start_with(0, &host.config("v0"), words);
-            host.wait_live(0);
+            host.wait_live_of(0, &epoch);
             epoch
         });
         starter.join().expect("it goes live")

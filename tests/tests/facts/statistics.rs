@@ -52,7 +52,7 @@ fn connected_to_the_parent(
     let mut connection = KeptConnection::open(host.web(), LIMIT).expect("it listens");
     assert!(connection.get("/").is_ok());
     let child = host.start_with(1, &host.config("v1"), words);
-    host.wait_live(1);
+    host.wait_live_of(1, &child);
     (host, [parent, child], connection)
 }
 
