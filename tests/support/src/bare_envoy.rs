@@ -1,27 +1,26 @@
 //! Epochs of an Envoy that no supervisor runs: the test itself starts them.
 
+mod epoch;
+mod memory;
+
 use std::ffi::OsString;
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+pub use self::epoch::{Ended, Epoch};
+pub use self::memory::word;
 use crate::envoy_admin::{EnvoyAdmin, ServerInfo};
 use crate::envoy_config::EnvoyConfig;
 use crate::http::{self, Response};
 use crate::limit;
 use crate::ports::{BaseId, Port};
-use crate::supervisor::{Launch, Signal, Supervisor};
+use crate::supervisor::Launch;
 
 /// The hard limit of all that is waited for: Envoy's own longest wait is 14 s.
 pub const LIMIT: Duration = Duration::from_secs(40);
-
-/// Where the flags are in the shared memory, a `u64`.
-const FLAGS: usize = 96;
 
 /// A place for the epochs of one Envoy: a base id, two ports and a directory, all claimed. The program is
 /// given by its path, so it may be another one that claims to behave like Envoy.
@@ -34,21 +33,6 @@ pub struct BareEnvoy {
     admin: Port,
     web: Port,
     dir: TempDir,
-}
-
-/// One epoch: its process, which is killed with all its descendants when this is dropped.
-#[derive(Debug)]
-pub struct Epoch {
-    process: Supervisor,
-}
-
-/// How a process ended, and what it said.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// Its status.
-    pub status: ExitStatus,
-    /// All lines of both outputs, each with its time.
-    pub log: String,
 }
 
 impl BareEnvoy {
@@ -306,169 +290,6 @@ impl BareEnvoy {
     pub fn order(&self, path: &str) -> std::io::Result<Response> {
         http::post(self.admin_addr(), path, Duration::from_secs(5))
     }
-
-    /// The shared memory as it is.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
-    #[must_use]
-    #[track_caller]
-    pub fn memory(&self) -> Vec<u8> {
-        let file = self.shared_memory();
-        match fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) => panic!("cannot read {}: {error}", file.display()),
-        }
-    }
-
-    /// The flags in the shared memory; `None` without one, or with one that is too short.
-    #[must_use]
-    pub fn flags(&self) -> Option<u64> {
-        word(&fs::read(self.shared_memory()).ok()?, FLAGS)
-    }
-
-    /// Waits until the flags are these.
-    ///
-    /// # Panics
-    ///
-    /// When they are not.
-    #[track_caller]
-    pub fn wait_flags(&self, flags: u64) {
-        let what = format!("the flags {flags} in the shared memory");
-        limit::eventually(LIMIT, &what, || (self.flags() == Some(flags)).then_some(()));
-    }
-
-    /// Writes the flags into the shared memory, in place, as every epoch has it mapped.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
-    #[track_caller]
-    pub fn write_flags(&self, flags: u64) {
-        self.write_memory(FLAGS, &flags.to_ne_bytes());
-    }
-
-    /// Writes bytes into the shared memory at this offset, in place.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
-    #[track_caller]
-    pub fn write_memory(&self, offset: usize, bytes: &[u8]) {
-        use std::os::unix::fs::FileExt as _;
-
-        let path = self.shared_memory();
-        let offset = u64::try_from(offset).unwrap_or(u64::MAX);
-        let file = fs::OpenOptions::new().write(true).open(&path);
-        if let Err(error) = file.and_then(|file| file.write_all_at(bytes, offset)) {
-            panic!("cannot write {}: {error}", path.display());
-        }
-    }
-}
-
-impl Epoch {
-    /// The process.
-    #[must_use]
-    pub fn process(&self) -> &Supervisor {
-        &self.process
-    }
-
-    /// Whether it has not ended.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        self.process.is_running()
-    }
-
-    /// Sends a signal to it.
-    ///
-    /// # Panics
-    ///
-    /// When it has ended and was waited for.
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        self.process.signal(signal);
-    }
-
-    /// Kills it and waits for its end.
-    ///
-    /// # Panics
-    ///
-    /// When it does not end.
-    #[track_caller]
-    pub fn kill(&mut self) -> Ended {
-        self.signal(Signal::KILL);
-        self.wait()
-    }
-
-    /// Waits for its end, and reaps it.
-    ///
-    /// # Panics
-    ///
-    /// When it does not end.
-    #[track_caller]
-    pub fn wait(&mut self) -> Ended {
-        let status = self.process.wait_exit(LIMIT);
-        Ended {
-            status,
-            log: self.process.log().to_string(),
-        }
-    }
-
-    /// Whether a line of its output, so far, contains this text.
-    #[must_use]
-    pub fn has_said(&self, text: &str) -> bool {
-        self.process.count_lines(text) > 0
-    }
-}
-
-impl Ended {
-    /// Asserts an exit with this code, after a line that contains `text`.
-    ///
-    /// # Panics
-    ///
-    /// When it ended otherwise, or said something else; the message has all it said.
-    #[track_caller]
-    pub fn assert_exit(&self, code: i32, text: &str) {
-        assert_eq!(
-            self.status.code(),
-            Some(code),
-            "{}\n{}",
-            self.status,
-            self.log
-        );
-        self.assert_said(text);
-    }
-
-    /// Asserts an end by this signal, after a line that contains `text`.
-    ///
-    /// # Panics
-    ///
-    /// As [`assert_exit`](Self::assert_exit).
-    #[track_caller]
-    pub fn assert_signal(&self, signal: Signal, text: &str) {
-        let number = Some(signal.as_raw());
-        assert_eq!(
-            self.status.signal(),
-            number,
-            "{}\n{}",
-            self.status,
-            self.log
-        );
-        self.assert_said(text);
-    }
-
-    #[track_caller]
-    fn assert_said(&self, text: &str) {
-        assert!(self.log.contains(text), "no {text:?} in:\n{}", self.log);
-    }
-}
-
-/// The `u64` at this offset; `None` behind the end.
-#[must_use]
-pub fn word(bytes: &[u8], offset: usize) -> Option<u64> {
-    let bytes = bytes.get(offset..)?.first_chunk()?;
-    Some(u64::from_ne_bytes(*bytes))
 }
 
 /// Whether connections to this address are refused.
@@ -480,7 +301,10 @@ pub fn is_refused(addr: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::supervisor::Signal;
 
     fn shell(script: &str) -> Ended {
         let host = BareEnvoy::new(Path::new("/bin/sh"));
