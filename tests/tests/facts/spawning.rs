@@ -6,7 +6,7 @@ use std::thread;
 use handover_test_support::bare_envoy::{BareEnvoy, Epoch, LIMIT};
 use handover_test_support::envoy_config::EnvoyConfig;
 use handover_test_support::limit::eventually;
-use handover_test_support::process_tag::{Process, process};
+use handover_test_support::process_tag::process;
 use handover_test_support::supervisor::{Signal, Supervisor};
 
 use crate::subject::Subject;
@@ -63,24 +63,17 @@ pub(crate) fn an_epoch_outlives_an_exec_of_its_supervisor(subject: &Subject) {
 
 /// Starts an epoch below a shell, which does `then` once the epoch is live.
 fn below_a_shell(host: &BareEnvoy, config: &EnvoyConfig, then: &str) -> (Supervisor, u32) {
-    let go = host.dir().join("go");
-    let script = format!(
-        "\"$0\" \"$@\" & while [ ! -e '{}' ]; do sleep 0.02; done; {then}",
-        go.display()
-    );
+    // The shell tells the epoch's id: its other children look like itself until they have become others.
+    let script = "\"$0\" \"$@\" & echo $! > epoch.pid; while [ ! -e go ]; do sleep 0.02; done; ";
+    let script = script.to_owned() + then;
     let launch = host.launch().args(host.arguments(0, config));
+    let launch = launch.current_dir(host.dir());
     let supervisor = launch.by("sh", &["-c", &script]).start();
     host.wait_live(0);
-    let children = supervisor.children().into_iter();
-    let is_epoch = |pid: &u32| {
-        let command = process(*pid).map(|it: Process| it.command);
-        command.is_some_and(|command| command.contains("--restart-epoch"))
-    };
-    let epoch = children.filter(is_epoch).collect::<Vec<_>>();
-    let [epoch] = epoch[..] else {
-        panic!("the shell has the children {epoch:?}");
-    };
-    fs::write(go, "").expect("the directory is ours");
+    let told = fs::read_to_string(host.dir().join("epoch.pid")).unwrap_or_default();
+    let epoch = told.trim().parse();
+    let epoch = epoch.unwrap_or_else(|_| panic!("the shell tells {told:?} of its epoch"));
+    fs::write(host.dir().join("go"), "").expect("the directory is ours");
     (supervisor, epoch)
 }
 
