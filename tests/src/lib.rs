@@ -2,6 +2,7 @@
 //!
 //! | folder | proves |
 //! |---|---|
+//! | `tests/facts` | what Envoy itself does, and that the fake Envoy does the same |
 //! | `tests/parts` | each part of `handover-envoy` by itself understands a real Envoy |
 //! | `tests/adapter` | the agent with `handover-envoy` replaces a real Envoy without a loss |
 //! | `tests/transports` | what becomes of each transport in a hand-over and at a stop, with Envoy and with other servers |

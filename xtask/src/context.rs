@@ -18,6 +18,9 @@ use crate::process;
 /// begin with `HANDOVER_`: those variables configure the program under test, and tests take them away.
 pub(crate) const RUN_VARIABLE: &str = "XTASK_RUN";
 
+/// The package of the fake Envoy, and its program.
+const FAKE_ENVOY: &str = "handover-fake-envoy";
+
 /// The workspace, this run's identity, and what earlier checks leave for later ones.
 pub(crate) struct Context {
     /// The workspace's root directory.
@@ -31,6 +34,7 @@ pub(crate) struct Context {
     temp: TempDir,
     files: OnceCell<Vec<String>>,
     handover: OnceCell<PathBuf>,
+    fake_envoy: OnceCell<Option<PathBuf>>,
 }
 
 impl Context {
@@ -60,6 +64,7 @@ impl Context {
             temp,
             files: OnceCell::new(),
             handover: OnceCell::new(),
+            fake_envoy: OnceCell::new(),
         })
     }
 
@@ -223,9 +228,28 @@ impl Context {
         if let Some(path) = self.handover.get() {
             return Ok(path);
         }
-        let build = "build --package handover --message-format=json-render-diagnostics";
+        let built = self.build("handover")?;
+        Ok(self.handover.get_or_init(|| built))
+    }
+
+    /// Where the fake Envoy is, built with the dev profile; `None` in a workspace without its crate.
+    pub(crate) fn fake_envoy(&self) -> Result<Option<&Path>> {
+        if let Some(path) = self.fake_envoy.get() {
+            return Ok(path.as_deref());
+        }
+        let is_member = self
+            .members()
+            .iter()
+            .any(|member| member.name == FAKE_ENVOY);
+        let built = is_member.then(|| self.build(FAKE_ENVOY)).transpose()?;
+        Ok(self.fake_envoy.get_or_init(|| built).as_deref())
+    }
+
+    /// Builds the program of a package with the dev profile, and returns where it is.
+    fn build(&self, package: &str) -> Result<PathBuf> {
+        let build = "build --bins --message-format json-render-diagnostics --package";
         let mut build = self.cargo_words(build);
-        build.stderr(std::process::Stdio::inherit());
+        build.arg(package).stderr(std::process::Stdio::inherit());
         let output = process::capture(build)?;
         let executable = Message::parse_stream(output.as_bytes()).find_map(|message| {
             let Ok(Message::CompilerArtifact(artifact)) = message else {
@@ -233,9 +257,9 @@ impl Context {
             };
             artifact.executable
         });
-        let executable =
-            executable.context("`cargo build --package handover` named no executable")?;
-        Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))
+        let executable = executable
+            .with_context(|| format!("`cargo build --package {package}` named no executable"))?;
+        Ok(executable.into_std_path_buf())
     }
 
     /// Where xtask installs the tools of Cargo that a machine lacks.

@@ -32,7 +32,13 @@ pub struct EnvoyConfig {
     listener_ports: Vec<u16>,
     answer: Answer,
     control_plane: Option<SocketAddr>,
+    secret_source: Option<SocketAddr>,
+    fetch_limit_s: u32,
     reuse_port: Option<bool>,
+    stat_prefix: Option<String>,
+    delays_by_header: bool,
+    allowed_paths: Vec<String>,
+    appended: String,
     broken: Option<Break>,
 }
 
@@ -63,7 +69,13 @@ impl EnvoyConfig {
             listener_ports: vec![listener_port],
             answer: Answer::Direct,
             control_plane: None,
+            secret_source: None,
+            fetch_limit_s: 0,
             reuse_port: None,
+            stat_prefix: None,
+            delays_by_header: false,
+            allowed_paths: Vec::new(),
+            appended: String::new(),
             broken: None,
         }
     }
@@ -79,6 +91,62 @@ impl EnvoyConfig {
     #[must_use]
     pub fn control_plane(mut self, addr: SocketAddr) -> Self {
         self.control_plane = Some(addr);
+        self
+    }
+
+    /// Has its listeners speak TLS, with the certificate [`SECRET`] from a control plane there.
+    #[must_use]
+    pub fn secret_source(mut self, addr: SocketAddr) -> Self {
+        self.secret_source = Some(addr);
+        self
+    }
+
+    /// Gives a silent control plane up after this many seconds. 0, the default, is no limit.
+    #[must_use]
+    pub fn fetch_limit(mut self, seconds: u32) -> Self {
+        self.fetch_limit_s = seconds;
+        self
+    }
+
+    /// Delays each answer by the milliseconds of the request's header [`DELAY_HEADER`], if it has one.
+    #[must_use]
+    pub fn delays_by_header(mut self) -> Self {
+        self.delays_by_header = true;
+        self
+    }
+
+    /// Names the statistics of each listener by this plain word, not by its address.
+    #[must_use]
+    pub fn stat_prefix(mut self, prefix: &str) -> Self {
+        self.stat_prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// Lets the admin endpoint answer this path too, and none that was not named.
+    #[must_use]
+    pub fn allow_path(mut self, path: &str) -> Self {
+        self.allowed_paths.push(path.to_owned());
+        self
+    }
+
+    /// Adds YAML at the end, at the top level of the bootstrap.
+    #[must_use]
+    pub fn append(mut self, yaml: &str) -> Self {
+        self.appended.push_str(yaml);
+        self
+    }
+
+    /// Has no listener of its own, only those of its control plane.
+    #[must_use]
+    pub fn without_listeners(mut self) -> Self {
+        self.listener_ports.clear();
+        self
+    }
+
+    /// Has its listener on this port instead.
+    #[must_use]
+    pub fn listening_on(mut self, port: u16) -> Self {
+        self.listener_ports = vec![port];
         self
     }
 
@@ -115,10 +183,20 @@ impl EnvoyConfig {
 admin:
   address:
     socket_address: {{ address: 127.0.0.1, port_value: {admin_port} }}
-static_resources:
-  listeners:
 "
         );
+        if !self.allowed_paths.is_empty() {
+            yaml.push_str("  allow_paths:\n");
+        }
+        for path in &self.allowed_paths {
+            let _infallible = writeln!(yaml, "  - exact: {path}");
+        }
+        let nothing = if self.listener_ports.is_empty() {
+            " []"
+        } else {
+            ""
+        };
+        let _infallible = write!(yaml, "static_resources:\n  listeners:{nothing}\n");
         let taken = match self.broken {
             Some(Break::PortConflict(port)) => Some(port),
             _ => None,
@@ -130,7 +208,8 @@ static_resources:
             Answer::Backend(backend) => Some(("backend", backend)),
             Answer::Direct => None,
         };
-        let control_plane = self.control_plane.map(|addr| ("control_plane", addr));
+        let control_plane = self.control_plane.or(self.secret_source);
+        let control_plane = control_plane.map(|addr| ("control_plane", addr));
         let clusters: Vec<_> = backend.into_iter().chain(control_plane).collect();
         if !clusters.is_empty() {
             yaml.push_str("  clusters:\n");
@@ -139,8 +218,13 @@ static_resources:
             yaml.push_str(&cluster(name, addr));
         }
         if self.control_plane.is_some() {
-            yaml.push_str(LISTENERS_FROM_THE_CONTROL_PLANE);
+            yaml.push_str("dynamic_resources:\n  lds_config:");
+            yaml.push_str(&self.source());
         }
+        if self.control_plane.or(self.secret_source).is_some() {
+            yaml.push_str("node: { id: test, cluster: test }\n");
+        }
+        yaml.push_str(&self.appended);
         match self.broken {
             Some(Break::YamlError) => yaml.push_str("this: [is, not: closed\n"),
             Some(Break::UnknownField) => yaml.push_str("no_such_field: true\n"),
@@ -160,6 +244,16 @@ static_resources:
         replace_file(path, self.render().as_bytes());
     }
 
+    /// The control plane as a source, in the block style's place of a value.
+    fn source(&self) -> String {
+        let limit = self.fetch_limit_s;
+        format!(
+            " {{ resource_api_version: V3, initial_fetch_timeout: {limit}s, api_config_source: \
+             {{ api_type: REST, transport_api_version: V3, cluster_names: [control_plane], \
+             refresh_delay: 60s, request_timeout: 600s }} }}\n"
+        )
+    }
+
     fn listener(&self, port: u16) -> String {
         let name = &self.name;
         let mut yaml = format!(
@@ -171,9 +265,22 @@ static_resources:
         if let Some(enabled) = self.reuse_port {
             let _infallible = writeln!(yaml, "    enable_reuse_port: {enabled}");
         }
+        if let Some(prefix) = &self.stat_prefix {
+            let _infallible = writeln!(yaml, "    stat_prefix: {prefix}");
+        }
         yaml.push_str("    filter_chains:\n    - ");
         if self.broken == Some(Break::MissingCertificate) {
             yaml.push_str(TLS_WITHOUT_CERTIFICATE);
+        } else if self.secret_source.is_some() {
+            yaml.push_str(TLS);
+            let source = self.source();
+            let _infallible = write!(
+                yaml,
+                "            tls_certificate_sds_secret_configs:
+            - name: {SECRET}
+              sds_config:{source}"
+            );
+            yaml.push_str("      ");
         }
         let action = match self.answer {
             Answer::Direct => {
@@ -182,6 +289,7 @@ static_resources:
             // Longer than any test lets a request take; Envoy's default cuts it after 15 s.
             Answer::Backend(_) => "route: { cluster: backend, timeout: 120s }".to_owned(),
         };
+        let delay = if self.delays_by_header { DELAY } else { "" };
         let _infallible = write!(
             yaml,
             "filters:
@@ -190,7 +298,7 @@ static_resources:
           \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: ingress
           http_filters:
-          - name: envoy.filters.http.router
+{delay}          - name: envoy.filters.http.router
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
           route_config:
@@ -224,6 +332,17 @@ pub fn replace_file(path: &Path, bytes: &[u8]) {
     }
 }
 
+/// The name of the certificate that [`EnvoyConfig::secret_source`] asks for.
+pub const SECRET: &str = "certificate";
+
+const TLS: &str = "\
+transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+";
+
 const TLS_WITHOUT_CERTIFICATE: &str = "\
 transport_socket:
         name: envoy.transport_sockets.tls
@@ -235,18 +354,13 @@ transport_socket:
               private_key: { filename: /nonexistent/key.pem }
       ";
 
-const LISTENERS_FROM_THE_CONTROL_PLANE: &str = "\
-node: { id: test, cluster: test }
-dynamic_resources:
-  lds_config:
-    resource_api_version: V3
-    initial_fetch_timeout: 0s
-    api_config_source:
-      api_type: REST
-      transport_api_version: V3
-      cluster_names: [control_plane]
-      refresh_delay: 60s
-      request_timeout: 600s
+/// The request header that [`EnvoyConfig::delays_by_header`] heeds; its value is in milliseconds.
+pub const DELAY_HEADER: &str = "x-envoy-fault-delay-request";
+
+const DELAY: &str = "          - name: envoy.filters.http.fault
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
+              delay: { header_delay: {}, percentage: { numerator: 100 } }
 ";
 
 fn cluster(name: &str, addr: SocketAddr) -> String {

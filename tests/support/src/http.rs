@@ -145,7 +145,21 @@ impl ResponseReader {
 /// What the socket reports, [`io::ErrorKind::TimedOut`] after `limit`, or
 /// [`io::ErrorKind::InvalidData`] for a response that is not complete and well-formed.
 pub fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Response> {
-    call("GET", addr, path, limit)
+    call("GET", addr, path, "", limit)
+}
+
+/// Like [`get`], with one more header.
+///
+/// # Errors
+///
+/// Those of [`get`].
+pub fn get_with(
+    addr: SocketAddr,
+    path: &str,
+    (name, value): (&str, &str),
+    limit: Duration,
+) -> io::Result<Response> {
+    call("GET", addr, path, &format!("{name}: {value}\r\n"), limit)
 }
 
 /// Like [`get`], with the method `POST` and no body, as Envoy's admin endpoint wants it.
@@ -154,15 +168,21 @@ pub fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Response
 ///
 /// Those of [`get`].
 pub fn post(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Response> {
-    call("POST", addr, path, limit)
+    call("POST", addr, path, "", limit)
 }
 
-fn call(method: &str, addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Response> {
+fn call(
+    method: &str,
+    addr: SocketAddr,
+    path: &str,
+    headers: &str,
+    limit: Duration,
+) -> io::Result<Response> {
     let end = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_write_timeout(Some(limit))?;
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {addr}\r\n{headers}connection: close\r\ncontent-length: 0\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     let mut reader = ResponseReader::default();

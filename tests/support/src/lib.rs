@@ -30,6 +30,7 @@
 )]
 
 pub mod backend;
+pub mod bare_envoy;
 pub mod browser;
 mod claim;
 mod connection;
@@ -38,7 +39,9 @@ pub mod control_plane;
 pub mod envoy_admin;
 pub mod envoy_bin;
 pub mod envoy_config;
+pub mod fake_envoy;
 pub mod http;
+pub mod kept_connection;
 pub mod leftovers;
 pub mod limit;
 pub mod load;

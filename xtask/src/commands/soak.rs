@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::process;
 use crate::report::Results;
 
-/// The profile of `.config/nextest.toml`: one test after the other, because they count and measure.
+/// The profile of `.config/nextest.toml`.
 const PROFILE: &str = "soak";
 
 /// Tests that are run and reported together.
@@ -23,29 +23,42 @@ struct Suite {
     name: &'static str,
     /// Which tests, in nextest's language of filters.
     filter: &'static str,
+    /// How many run beside each other: one, where they count and measure.
+    threads: u32,
     /// How long they may take: about three times what they take on two busy cores.
     limit: Duration,
 }
 
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
+    Suite {
+        name: "facts",
+        filter: "binary(facts)",
+        // Each waits for one of Envoy's own timers most of the time.
+        threads: 4,
+        limit: Duration::from_secs(15 * 60),
+    },
     Suite {
         name: "versions",
         filter: "binary(adapter) & test(/^versions::/)",
+        threads: 1,
         limit: Duration::from_secs(20 * 60),
     },
     Suite {
         name: "adapter",
         filter: "binary(adapter) - test(/^versions::/)",
+        threads: 1,
         limit: Duration::from_secs(75 * 60),
     },
     Suite {
         name: "transports",
         filter: "binary(transports)",
+        threads: 1,
         limit: Duration::from_secs(25 * 60),
     },
     Suite {
         name: "proof",
         filter: "binary(proof)",
+        threads: 1,
         limit: Duration::from_secs(30 * 60),
     },
 ];
@@ -115,6 +128,7 @@ fn run(
     let begun = Instant::now();
     let mut nextest = context.cargo_words(RUN);
     nextest.args(["--filterset", suite.filter]);
+    nextest.args(["--test-threads", &suite.threads.to_string()]);
     nextest.env("HANDOVER_SOAK", "1");
     nextest.env("HANDOVER_ENVOYS", envoys);
     let (problem, results) = run_profile(context, nextest, PROFILE, suite.limit)?;
