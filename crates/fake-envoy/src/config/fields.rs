@@ -1,0 +1,144 @@
+//! Fields that Envoy's messages have, as far as the fake looks into them.
+
+use serde_json::Value;
+
+use super::{ConfigError, each};
+
+const BOOTSTRAP: &[&str] = &[
+    "node",
+    "node_context_params",
+    "static_resources",
+    "dynamic_resources",
+    "cluster_manager",
+    "hds_config",
+    "flags_path",
+    "stats_sinks",
+    "deferred_stat_options",
+    "stats_config",
+    "stats_flush_interval",
+    "stats_flush_on_admin",
+    "watchdog",
+    "watchdogs",
+    "tracing",
+    "layered_runtime",
+    "admin",
+    "overload_manager",
+    "enable_dispatcher_stats",
+    "header_prefix",
+    "stats_server_version_override",
+    "use_tcp_for_dns_lookups",
+    "dns_resolution_config",
+    "typed_dns_resolver_config",
+    "bootstrap_extensions",
+    "fatal_actions",
+    "default_socket_interface",
+    "certificate_provider_instances",
+    "inline_headers",
+    "perf_tracing_file_path",
+    "default_config_source",
+    "default_regex_engine",
+    "xds_delegate_extension",
+    "xds_config_tracker_extension",
+    "listener_manager",
+    "application_log_config",
+    "grpc_async_client_manager_config",
+    "memory_allocator_manager",
+    "config_sources",
+];
+
+const ADMIN: &[&str] = &[
+    "access_log",
+    "access_log_path",
+    "profile_path",
+    "address",
+    "socket_options",
+    "ignore_global_conn_limit",
+    "allow_paths",
+];
+
+const LISTENER: &[&str] = &[
+    "name",
+    "address",
+    "additional_addresses",
+    "stat_prefix",
+    "filter_chains",
+    "filter_chain_matcher",
+    "use_original_dst",
+    "default_filter_chain",
+    "per_connection_buffer_limit_bytes",
+    "metadata",
+    "deprecated_v1",
+    "drain_type",
+    "listener_filters",
+    "listener_filters_timeout",
+    "continue_on_listener_filters_timeout",
+    "transparent",
+    "freebind",
+    "socket_options",
+    "tcp_fast_open_queue_length",
+    "traffic_direction",
+    "udp_listener_config",
+    "api_listener",
+    "connection_balance_config",
+    "reuse_port",
+    "enable_reuse_port",
+    "access_log",
+    "tcp_backlog_size",
+    "max_connections_to_accept_per_socket_event",
+    "bind_to_port",
+    "internal_listener",
+    "enable_mptcp",
+    "ignore_global_conn_limit",
+    "bypass_overload_manager",
+    "fcds_config",
+];
+
+const STATIC: &[&str] = &["listeners", "clusters", "secrets"];
+
+/// Refuses the first field that Envoy does not know.
+pub(super) fn check(document: &Value) -> Result<(), ConfigError> {
+    known(
+        document,
+        "envoy.config.bootstrap.v3.Bootstrap",
+        "",
+        BOOTSTRAP,
+    )?;
+    if let Some(admin) = document.get("admin") {
+        known(admin, "envoy.config.bootstrap.v3.Admin", "admin", ADMIN)?;
+    }
+    let Some(resources) = document.get("static_resources") else {
+        return Ok(());
+    };
+    let message = "envoy.config.bootstrap.v3.Bootstrap.StaticResources";
+    known(resources, message, "static_resources", STATIC)?;
+    for (index, listener) in each(resources, "listeners").enumerate() {
+        let place = format!("static_resources.listeners[{index}]");
+        known(
+            listener,
+            "envoy.config.listener.v3.Listener",
+            &place,
+            LISTENER,
+        )?;
+    }
+    Ok(())
+}
+
+fn known(value: &Value, message: &str, place: &str, fields: &[&str]) -> Result<(), ConfigError> {
+    let mut given = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(field, _)| field);
+    let Some(unknown) = given.find(|field| !fields.contains(&field.as_str())) else {
+        return Ok(());
+    };
+    let place = match place {
+        "" => String::new(),
+        place => format!(" @ {place}: message {message}"),
+    };
+    Err(ConfigError(format!(
+        "Protobuf message (type envoy.config.bootstrap.v3.Bootstrap reason INVALID_ARGUMENT: invalid JSON in \
+         envoy.config.bootstrap.v3.Bootstrap{place}, near 1:1 (offset 0): no such field: '{unknown}') has unknown \
+         fields"
+    )))
+}

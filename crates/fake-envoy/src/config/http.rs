@@ -1,0 +1,225 @@
+//! The HTTP connection manager and its routes.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{ConfigError, Pattern, Source, duration, each, number, text, unsupported};
+
+/// An HTTP connection manager.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpManager {
+    pub(crate) stat_prefix: String,
+    /// The routes, or the name of those that are fetched.
+    pub(crate) routes: Result<RouteConfig, (String, Source)>,
+    /// Whether the fault filter lets a client ask for a delay by `x-envoy-fault-delay-request`.
+    pub(crate) header_delay: bool,
+    /// How long the fault filter holds each request.
+    pub(crate) fixed_delay: Duration,
+}
+
+/// Routes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteConfig {
+    hosts: Vec<VirtualHost>,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct VirtualHost {
+    domains: Vec<String>,
+    routes: Vec<Route>,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct Route {
+    path: Pattern,
+    action: RouteAction,
+    headers: Vec<(String, String)>,
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RouteAction {
+    /// Answer it.
+    Direct { status: u16, body: String },
+    /// Send it to a cluster. A timeout of zero is none.
+    Forward { cluster: String, timeout: Duration },
+}
+
+/// The answer of the routes to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Routed<'a> {
+    pub(crate) action: &'a RouteAction,
+    /// What is added to the response, the innermost first.
+    pub(crate) headers: Vec<(&'a str, &'a str)>,
+}
+
+impl HttpManager {
+    pub(super) fn read(value: &Value) -> Result<Self, ConfigError> {
+        let routes = match (value.get("route_config"), value.get("rds")) {
+            (Some(routes), _) => Ok(RouteConfig::read(routes)?),
+            (None, Some(rds)) => {
+                let source = rds.get("config_source").unwrap_or(&Value::Null);
+                Err((text(rds, "route_config_name"), Source::read(source)?))
+            }
+            (None, None) => {
+                return Err(unsupported(
+                    "a connection manager without route_config or rds",
+                ));
+            }
+        };
+        let mut manager = Self {
+            stat_prefix: text(value, "stat_prefix"),
+            routes,
+            header_delay: false,
+            fixed_delay: Duration::ZERO,
+        };
+        for filter in each(value, "http_filters") {
+            match &*text(filter, "name") {
+                "envoy.filters.http.router" => {}
+                "envoy.filters.http.fault" => {
+                    let config = filter.get("typed_config").unwrap_or(&Value::Null);
+                    let delay = config.get("delay").unwrap_or(&Value::Null);
+                    manager.header_delay = delay.get("header_delay").is_some();
+                    manager.fixed_delay = delay
+                        .get("fixed_delay")
+                        .and_then(duration)
+                        .unwrap_or_default();
+                    if config.get("abort").is_some() {
+                        return Err(unsupported("abort of the fault filter"));
+                    }
+                }
+                other => return Err(unsupported(&format!("the HTTP filter {other}"))),
+            }
+        }
+        Ok(manager)
+    }
+}
+
+impl RouteConfig {
+    /// Reads a `RouteConfiguration`.
+    pub(crate) fn read(value: &Value) -> Result<Self, ConfigError> {
+        let hosts = each(value, "virtual_hosts").map(|host| {
+            let domains = each(host, "domains").filter_map(Value::as_str);
+            Ok(VirtualHost {
+                domains: domains.map(str::to_owned).collect(),
+                routes: each(host, "routes")
+                    .map(Route::read)
+                    .collect::<Result<_, _>>()?,
+                headers: headers(host),
+            })
+        });
+        Ok(Self {
+            hosts: hosts.collect::<Result<_, ConfigError>>()?,
+            headers: headers(value),
+        })
+    }
+
+    /// Returns what is done with a request, or nothing if no route matches.
+    pub(crate) fn route(&self, host: &str, path: &str) -> Option<Routed<'_>> {
+        let host = host.to_ascii_lowercase();
+        let bare = host.rsplit_once(':').map_or(&*host, |(name, _)| name);
+        let rank = |virtual_host: &VirtualHost| {
+            let ranks = virtual_host.domains.iter().filter_map(|domain| {
+                if *domain == host || domain == bare {
+                    return Some(usize::MAX);
+                }
+                let rest = domain.strip_prefix('*')?;
+                host.ends_with(rest).then_some(rest.len())
+            });
+            ranks.max()
+        };
+        let ranked = self
+            .hosts
+            .iter()
+            .filter_map(|host| Some((rank(host)?, host)));
+        let (_, virtual_host) = ranked.max_by_key(|(rank, _)| *rank)?;
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let mut routes = virtual_host.routes.iter();
+        let route = routes.find(|route| route.path.matches(path))?;
+        let headers = [&route.headers, &virtual_host.headers, &self.headers];
+        let headers = headers.into_iter().flatten();
+        Some(Routed {
+            action: &route.action,
+            headers: headers.map(|(key, value)| (&**key, &**value)).collect(),
+        })
+    }
+}
+
+impl Route {
+    fn read(value: &Value) -> Result<Self, ConfigError> {
+        let matched = value.get("match").unwrap_or(&Value::Null);
+        let path = match matched.get("path").and_then(Value::as_str) {
+            Some(path) => Pattern::Exact(path.to_owned()),
+            None => Pattern::read(matched)?,
+        };
+        let action = match (value.get("direct_response"), value.get("route")) {
+            (Some(direct), _) => {
+                let status = direct.get("status").and_then(number).unwrap_or(200);
+                let body = direct.get("body").unwrap_or(&Value::Null);
+                RouteAction::Direct {
+                    status: u16::try_from(status).unwrap_or(200),
+                    body: text(body, "inline_string"),
+                }
+            }
+            (None, Some(route)) => {
+                let timeout = route.get("timeout").and_then(duration);
+                RouteAction::Forward {
+                    cluster: text(route, "cluster"),
+                    timeout: timeout.unwrap_or(Duration::from_secs(15)),
+                }
+            }
+            (None, None) => {
+                return Err(unsupported(
+                    "a route that is neither direct_response nor route",
+                ));
+            }
+        };
+        Ok(Self {
+            path,
+            action,
+            headers: headers(value),
+        })
+    }
+}
+
+fn headers(value: &Value) -> Vec<(String, String)> {
+    let added = each(value, "response_headers_to_add").filter_map(|it| it.get("header"));
+    added
+        .map(|header| {
+            (
+                text(header, "key").to_ascii_lowercase(),
+                text(header, "value"),
+            )
+        })
+        .collect()
+}
+
+/// Reads the files of a TLS context as Envoy does, and refuses to serve TLS.
+pub(super) fn check_transport_socket(socket: &Value) -> Result<(), ConfigError> {
+    let name = text(socket, "name");
+    if name == "envoy.transport_sockets.raw_buffer" {
+        return Ok(());
+    }
+    let common = socket
+        .get("typed_config")
+        .and_then(|config| config.get("common_tls_context"))
+        .unwrap_or(&Value::Null);
+    for certificate in each(common, "tls_certificates") {
+        // Envoy reads the key first.
+        for (field, what) in [
+            ("private_key", "private key"),
+            ("certificate_chain", "certificate chain"),
+        ] {
+            let file = certificate.get(field).map(|file| text(file, "filename"));
+            if let Some(file) = file.filter(|file| std::fs::File::open(file).is_err()) {
+                return Err(ConfigError(format!(
+                    "Failed to load incomplete {what} from path: {file}"
+                )));
+            }
+        }
+    }
+    Err(unsupported(&format!("the transport socket {name}")))
+}

@@ -1,0 +1,111 @@
+use super::*;
+
+fn read(yaml: &str) -> Result<Bootstrap, ConfigError> {
+    Bootstrap::read(serde_saphyr::from_str(yaml).unwrap())
+}
+
+const MANAGER: &str = r#"
+  name: envoy.filters.network.http_connection_manager
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+    stat_prefix: ingress
+    http_filters: [{name: envoy.filters.http.router}]
+    route_config:
+      response_headers_to_add: [{header: {key: X-Config, value: a}}]
+      virtual_hosts:
+      - domains: ["*"]
+        routes:
+        - match: {path: /exact}
+          direct_response: {status: 201, body: {inline_string: exact}}
+        - match: {prefix: /up}
+          route: {cluster: backend, timeout: 0s}
+      - domains: [a.example]
+        routes: [{match: {prefix: /}, direct_response: {status: 204}}]
+"#;
+
+fn with_listener(listener: &str) -> Result<Bootstrap, ConfigError> {
+    let manager = serde_saphyr::from_str::<Value>(MANAGER).unwrap();
+    read(&format!(
+        "static_resources: {{listeners: [{{{listener}, filter_chains: [{{filters: [{manager}]}}]}}]}}"
+    ))
+}
+
+#[test]
+fn a_listener_has_the_name_in_the_statistics_that_envoy_gives_it() {
+    for (listener, stat_name, url) in [
+        (
+            "name: a, address: {socket_address: {address: 127.0.0.1, port_value: 80}}",
+            "127.0.0.1_80",
+            "tcp://127.0.0.1:80",
+        ),
+        (
+            "address: {socket_address: {address: '::1', port_value: 80}}",
+            "[__1]_80",
+            "tcp://[::1]:80",
+        ),
+        (
+            "stat_prefix: 'a:b', address: {pipe: {path: /a}}",
+            "a_b",
+            "unix:///a",
+        ),
+    ] {
+        let read = with_listener(listener).unwrap();
+        let listener = read.listeners.first().unwrap();
+        assert_eq!(listener.stat_name, stat_name);
+        assert_eq!(listener.address.url(), url);
+    }
+}
+
+#[test]
+fn requests_are_routed_by_host_and_path() {
+    let read = with_listener("address: {pipe: {path: /a}}").unwrap();
+    let manager = read.listeners[0].http.as_ref().unwrap();
+    let routes = manager.routes.as_ref().unwrap();
+    let status = |host, path| match routes.route(host, path)?.action {
+        RouteAction::Direct { status, .. } => Some(*status),
+        RouteAction::Forward { .. } => Some(0),
+    };
+    assert_eq!(status("b", "/exact?x=1"), Some(201));
+    assert_eq!(status("b", "/exactly"), None);
+    assert_eq!(status("b", "/up/x"), Some(0));
+    assert_eq!(status("A.example:80", "/exact"), Some(204));
+    let headers = routes.route("b", "/exact").unwrap().headers;
+    assert_eq!(headers, [("x-config", "a")]);
+}
+
+#[test]
+fn unknown_fields_are_refused_in_envoys_words_and_unserved_ones_in_ours() {
+    let refusal = |yaml| read(yaml).unwrap_err().0;
+    assert_eq!(
+        refusal("{nonsense: 1}"),
+        "Protobuf message (type envoy.config.bootstrap.v3.Bootstrap reason INVALID_ARGUMENT: invalid JSON in \
+         envoy.config.bootstrap.v3.Bootstrap, near 1:1 (offset 0): no such field: 'nonsense') has unknown fields"
+    );
+    assert!(refusal("{static_resources: {listeners: [{transport: 1}]}}").contains(
+        "@ static_resources.listeners[0]: message envoy.config.listener.v3.Listener, near 1:1 (offset 0): no \
+         such field: 'transport'"
+    ));
+    assert_eq!(
+        refusal("{dynamic_resources: {cds_config: {}}}"),
+        "handover-fake-envoy does not serve dynamic_resources.cds_config: leave it out, or test with a real Envoy"
+    );
+    assert_eq!(
+        refusal(
+            "{static_resources: {listeners: [{address: {socket_address: {address: 127.0.0.1, port_value: 1}}}]}}"
+        ),
+        "error adding listener '127.0.0.1:1': no filter chains specified"
+    );
+}
+
+#[test]
+fn statistics_and_paths_are_matched() {
+    let read = read(
+        "{admin: {address: {pipe: {path: /a}}, allow_paths: [{exact: /ready}, {safe_regex: {regex: '/s.*'}}]}, \
+         stats_config: {stats_matcher: {exclusion_list: {patterns: [{prefix: listener.}]}}}}",
+    )
+    .unwrap();
+    let allow = read.admin.unwrap().allow;
+    let is_allowed = |path| allow.iter().any(|it| it.matches(path));
+    assert!(is_allowed("/ready") && is_allowed("/stats?x") && !is_allowed("/x/s"));
+    assert!(read.matcher.keeps("server.live") && !read.matcher.keeps("listener.a.b"));
+}

@@ -1,0 +1,265 @@
+//! The initialisation: from the configuration to a live process.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hot_restart::HotRestart;
+use super::process::{Process, apply_habits};
+use super::{configuration, hear_signals, refused, tasks};
+use crate::admin::{AdminServer, ServerState};
+use crate::arguments::Mode;
+use crate::child;
+use crate::config::{Bootstrap, ConfigError, Listener, RouteConfig};
+use crate::context::{Context, Ending};
+use crate::faults::{Habit, Step};
+use crate::log::Level;
+use crate::serve::drain::Drain;
+use crate::serve::{self, Bound, Service};
+use crate::sources::{Resource, fetch};
+
+/// How long the real process takes from its configuration to its listeners.
+const UNTIL_LISTENERS: Duration = Duration::from_millis(8);
+
+/// Initialises, and serves until the process is told to end.
+pub(super) async fn initialise(context: &Rc<Context>, hot_restart: Option<HotRestart>) -> Ending {
+    let bootstrap = match configuration(context) {
+        Ok(bootstrap) => bootstrap,
+        Err(ending) => return ending,
+    };
+    context.step(Step::Config).await;
+    let hot_restart = hot_restart.map(Rc::new);
+    match bring_up(context, hot_restart.as_ref(), bootstrap).await {
+        Ok(()) if context.arguments.mode == Mode::InitOnly => {
+            context.info("server.cc:1159", "exiting");
+            Ending::clean()
+        }
+        // The process ends by a message, a signal or a call.
+        Ok(()) => std::future::pending().await,
+        Err(message) => refused(context, &message),
+    }
+}
+
+async fn bring_up(
+    context: &Rc<Context>,
+    hot_restart: Option<&Rc<HotRestart>>,
+    bootstrap: Bootstrap,
+) -> Result<(), String> {
+    let arguments = &context.arguments;
+    let drain = Drain::new(
+        arguments.drain_strategy,
+        context.scaled(arguments.drain_time),
+    );
+    let service = Arc::new(Service::new(bootstrap, drain));
+    let process = Process::new(Rc::clone(context), service);
+    apply_habits(&process);
+    if arguments.mode == Mode::Serve {
+        take_over_admin(&process)?;
+    }
+    context.step(Step::Admin).await;
+    process.state.set(ServerState::Initializing);
+    if let Some(hot_restart) = hot_restart {
+        tasks::hear_child(&process, hot_restart).map_err(|error| error.to_string())?;
+    }
+    tokio::time::sleep(context.scaled(UNTIL_LISTENERS)).await;
+    let mut listeners = process.service.bootstrap.listeners.clone();
+    listeners.extend(fetched_listeners(&process).await?);
+    if context.habits().has(&Habit::NoListeners) {
+        listeners.clear();
+    }
+    let count = u64::try_from(listeners.len()).unwrap_or(u64::MAX);
+    process.prepare_statistics(count);
+    let text = format!("loading {count} listener(s)");
+    context
+        .log
+        .line(Level::Info, "config", "configuration_impl.cc:148", &text);
+    take_over_listeners(&process, listeners)?;
+    hear_signals(context).map_err(|error| error.to_string())?;
+    context.step(Step::Listeners).await;
+    let routes = routes(&process).await?;
+    if arguments.mode == Mode::InitOnly {
+        return Ok(());
+    }
+    go_live(&process, &routes)?;
+    context.step(Step::Live).await;
+    tasks::keep_books(&process);
+    hand_over(&process, hot_restart);
+    context.step(Step::HandOver).await;
+    Ok(())
+}
+
+/// Ends the admin endpoint of the parent, and starts the own one.
+fn take_over_admin(process: &Rc<Process>) -> Result<(), String> {
+    let context = &process.context;
+    if let Some(shut_down) = context.with_child(child::Child::shut_down_admin) {
+        process.original_start.set(shut_down.original_start_time);
+    }
+    let Some(admin) = &process.service.bootstrap.admin else {
+        context.info(
+            "server.cc:820",
+            "No admin address given, so no admin HTTP server started.",
+        );
+        return Ok(());
+    };
+    let address = &admin.address;
+    if context.habits().has(&Habit::AdminClosed) {
+        return Ok(());
+    }
+    context.info(
+        "server.cc:813",
+        &format!("Starting admin HTTP server at {address}"),
+    );
+    let started = AdminServer::start(address, &process.service.statistics, Rc::clone(process));
+    let server = started.map_err(|error| {
+        format!(
+            "cannot bind '{address}': {}",
+            crate::shared_memory::system_text(&error)
+        )
+    })?;
+    if let Some(path) = &context.arguments.admin_address_path
+        && let Err(error) = std::fs::write(path, address.to_string())
+    {
+        let text = format!(
+            "cannot open admin address output file {} for writing: {error}",
+            path.display()
+        );
+        context
+            .log
+            .line(Level::Critical, "main", "admin.cc:1", &text);
+    }
+    process.admin.replace(Some(server));
+    Ok(())
+}
+
+fn take_over_listeners(process: &Process, listeners: Vec<Listener>) -> Result<(), String> {
+    let context = &process.context;
+    let workers = context.arguments.concurrency;
+    for listener in listeners {
+        serve::prepare(&process.service, &listener, workers);
+        let name = listener.name.clone();
+        let inherit = |url: &str, worker| {
+            Ok(context.with_child(|child, log| child.listen_socket(url, worker, log)))
+        };
+        let bound = Bound::new(listener, workers, inherit).map_err(|message| {
+            let text =
+                format!("listener '{name}' failed to bind or apply socket options: {message}");
+            let source = "common/listener_manager/listener_manager_impl.cc:1405";
+            context.log.line(Level::Error, "config", source, &text);
+            message
+        })?;
+        process.bound.borrow_mut().push(bound);
+    }
+    Ok(())
+}
+
+/// Fetches the listeners of a management server.
+async fn fetched_listeners(process: &Process) -> Result<Vec<Listener>, String> {
+    let bootstrap = &process.service.bootstrap;
+    let Some(source) = &bootstrap.lds else {
+        return Ok(Vec::new());
+    };
+    let statistics = &process.service.statistics;
+    statistics.text("listener_manager.lds.version_text", "");
+    let limit = process.context.scaled(source.initial_fetch_timeout);
+    let fetched = fetch(bootstrap, source, Resource::Listeners, &[], limit).await;
+    let Some(fetched) = fetched else {
+        statistics
+            .counter("listener_manager.lds.init_fetch_timeout")
+            .add(1);
+        return Ok(Vec::new());
+    };
+    statistics.text("listener_manager.lds.version_text", &fetched.version);
+    let listeners = fetched.resources.iter().map(Listener::read);
+    listeners
+        .collect::<Result<_, _>>()
+        .map_err(|ConfigError(message)| message)
+}
+
+/// Returns the routes of each listener, and waits for those that are fetched.
+async fn routes(process: &Process) -> Result<Vec<Arc<RouteConfig>>, String> {
+    let bootstrap = &process.service.bootstrap;
+    let statistics = &process.service.statistics;
+    let listeners: Vec<_> = {
+        let bound = process.bound.borrow();
+        bound
+            .iter()
+            .map(|bound| Arc::clone(&bound.listener))
+            .collect()
+    };
+    let mut routes = Vec::new();
+    for listener in listeners {
+        let (name, source, prefix) = match &listener.http {
+            None => {
+                routes.push(Arc::default());
+                continue;
+            }
+            Some(http) => match &http.routes {
+                Ok(inline) => {
+                    routes.push(Arc::new(inline.clone()));
+                    continue;
+                }
+                Err((name, source)) => (name, source, &http.stat_prefix),
+            },
+        };
+        let manager = format!(
+            "init manager Listener-local-init-manager {} 1",
+            listener.name
+        );
+        let target = format!("shared target RdsRouteConfigSubscription RDS init {name}");
+        process.targets.borrow_mut().push((manager, target));
+        let text = format!("http.{prefix}.rds.{name}.version_text");
+        statistics.text(&text, "");
+        let limit = process.context.scaled(source.initial_fetch_timeout);
+        let fetched = fetch(bootstrap, source, Resource::Routes, &[name], limit).await;
+        process.targets.borrow_mut().clear();
+        let Some(fetched) = fetched else {
+            let timeout = format!("http.{prefix}.rds.{name}.init_fetch_timeout");
+            statistics.counter(&timeout).add(1);
+            routes.push(Arc::default());
+            continue;
+        };
+        statistics.text(&text, &fetched.version);
+        let named = fetched.resources.iter();
+        let mut named = named.filter(|it| it.get("name").and_then(|it| it.as_str()) == Some(name));
+        let read = named.next().map(RouteConfig::read).transpose();
+        let read = read.map_err(|ConfigError(message)| message)?;
+        routes.push(Arc::new(read.unwrap_or_default()));
+    }
+    Ok(routes)
+}
+
+fn go_live(process: &Process, routes: &[Arc<RouteConfig>]) -> Result<(), String> {
+    let context = &process.context;
+    let workers = context.arguments.concurrency;
+    let bound = process.bound.borrow();
+    let listening = bound.iter().try_for_each(Bound::listen);
+    let started = listening.and_then(|()| serve::start(&process.service, &bound, routes, workers));
+    started.map_err(|error| format!("cannot start the workers: {error}"))?;
+    let text = "all dependencies initialized. starting workers";
+    context.log.line(
+        Level::Info,
+        "config",
+        "common/listener_manager/listener_manager_impl.cc:1149",
+        text,
+    );
+    let workers_started = "listener_manager.workers_started";
+    let statistics = &process.service.statistics;
+    statistics
+        .gauge(workers_started, crate::statistics::Import::Never)
+        .set(1);
+    process.state.set(ServerState::Live);
+    context.info("server.cc:1098", "starting main dispatch loop");
+    Ok(())
+}
+
+/// Takes the first statistics of the parent, lets it drain, and clears the flag.
+fn hand_over(process: &Process, hot_restart: Option<&Rc<HotRestart>>) {
+    let context = &process.context;
+    tasks::merge(process);
+    context.with_child(child::Child::drain_listeners);
+    if let Some(hot_restart) = hot_restart
+        && !context.habits().has(&Habit::KeepFlag)
+    {
+        hot_restart.memory.clear();
+    }
+}
