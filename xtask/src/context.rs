@@ -18,9 +18,6 @@ use crate::process;
 /// begin with `HANDOVER_`: those variables configure the program under test, and tests take them away.
 pub(crate) const RUN_VARIABLE: &str = "XTASK_RUN";
 
-/// The package of the fake Envoy, and its program.
-const FAKE_ENVOY: &str = "handover-fake-envoy";
-
 /// The workspace, this run's identity, and what earlier checks leave for later ones.
 pub(crate) struct Context {
     /// The workspace's root directory.
@@ -34,7 +31,7 @@ pub(crate) struct Context {
     temp: TempDir,
     files: OnceCell<Vec<String>>,
     handover: OnceCell<PathBuf>,
-    fake_envoy: OnceCell<Option<PathBuf>>,
+    fake_envoy: OnceCell<PathBuf>,
 }
 
 impl Context {
@@ -228,34 +225,35 @@ impl Context {
         if let Some(path) = self.handover.get() {
             return Ok(path);
         }
-        let built = self.build("handover")?;
+        let built = self.build("handover", &[])?;
         Ok(self.handover.get_or_init(|| built))
     }
 
-    /// Where the fake Envoy is, built with the dev profile; `None` in a workspace without its crate.
-    pub(crate) fn fake_envoy(&self) -> Result<Option<&Path>> {
+    /// Where the fake Envoy is, built with the dev profile.
+    pub(crate) fn fake_envoy(&self) -> Result<&Path> {
         if let Some(path) = self.fake_envoy.get() {
-            return Ok(path.as_deref());
+            return Ok(path);
         }
-        let is_member = self
-            .members()
-            .iter()
-            .any(|member| member.name == FAKE_ENVOY);
-        let built = is_member.then(|| self.build(FAKE_ENVOY)).transpose()?;
-        Ok(self.fake_envoy.get_or_init(|| built).as_deref())
+        let built = self.build("handover-fake-envoy", &["--bins"])?;
+        Ok(self.fake_envoy.get_or_init(|| built))
     }
 
-    /// Builds the program of a package with the dev profile, and returns where it is.
-    fn build(&self, package: &str) -> Result<PathBuf> {
-        let build = "build --bins --message-format json-render-diagnostics --package";
-        let mut build = self.cargo_words(build);
-        build.arg(package).stderr(std::process::Stdio::inherit());
+    /// Builds a package, and returns the program that has its name.
+    ///
+    /// # Errors
+    ///
+    /// When it does not compile, or has no such program.
+    pub(crate) fn build(&self, package: &str, flags: &[&str]) -> Result<PathBuf> {
+        let mut build = self.cargo_words("build --message-format=json-render-diagnostics");
+        build.args(["--package", package]).args(flags);
+        build.stderr(std::process::Stdio::inherit());
         let output = process::capture(build)?;
         let executable = Message::parse_stream(output.as_bytes()).find_map(|message| {
             let Ok(Message::CompilerArtifact(artifact)) = message else {
                 return None;
             };
-            artifact.executable
+            let is_meant = artifact.target.name == package;
+            artifact.executable.filter(|_| is_meant)
         });
         let executable = executable
             .with_context(|| format!("`cargo build --package {package}` named no executable"))?;

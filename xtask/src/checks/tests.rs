@@ -112,11 +112,9 @@ pub(crate) fn environment(context: &Context, command: &mut Command) -> Result<()
     if envoy.is_file() {
         command.env("ENVOY_BIN", envoy);
     }
-    if let Some(fake) = context.fake_envoy()? {
-        command
-            .env("HANDOVER_FAKE_ENVOY_BIN", fake)
-            .env("HANDOVER_REQUIRE_FAKE_ENVOY", "1");
-    }
+    command
+        .env("HANDOVER_FAKE_ENVOY_BIN", context.fake_envoy()?)
+        .env("HANDOVER_REQUIRE_FAKE_ENVOY", "1");
     if let Some(promtool) = promtool::found(context.target()) {
         command.env("PROMTOOL", promtool);
     }
