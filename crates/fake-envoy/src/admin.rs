@@ -6,7 +6,7 @@ mod stats_page;
 
 use serde_json::Value;
 
-use crate::config::Pattern;
+use crate::config::{Address, Pattern};
 use crate::faults::{Habit, Habits};
 use crate::statistics;
 
@@ -42,6 +42,15 @@ impl ServerState {
     }
 }
 
+/// An address of an active listener.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownListener {
+    pub(crate) name: String,
+    pub(crate) address: Address,
+    /// Whether the address is a further one of the listener before.
+    pub(crate) is_additional: bool,
+}
+
 /// What the pages show.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
@@ -58,8 +67,8 @@ pub(crate) struct View {
     pub(crate) uptime: u64,
     /// In whole seconds.
     pub(crate) uptime_all_epochs: u64,
-    /// Names and addresses of the active listeners.
-    pub(crate) listeners: Vec<(String, crate::config::Address)>,
+    /// The active listeners, one for each address.
+    pub(crate) listeners: Vec<ShownListener>,
     pub(crate) clusters: Vec<String>,
     pub(crate) allow: Vec<Pattern>,
     pub(crate) statistics: Vec<(String, statistics::Value)>,

@@ -67,6 +67,8 @@ pub(crate) struct Listener {
     /// The name in the statistics.
     pub(crate) stat_name: String,
     pub(crate) address: Address,
+    /// Whether the address is a further one of the listener before.
+    pub(crate) is_additional: bool,
     pub(crate) bind_to_port: bool,
     pub(crate) reuse_port: bool,
     pub(crate) is_inbound: bool,
@@ -172,7 +174,8 @@ impl Bootstrap {
         fields::check(&document)?;
         let resources = document.get("static_resources").unwrap_or(&Value::Null);
         let listeners = each(resources, "listeners").map(Listener::read);
-        let listeners = listeners.collect::<Result<_, _>>()?;
+        let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
+        let listeners = listeners.into_iter().flatten().collect();
         let clusters = each(resources, "clusters").map(Cluster::read);
         let clusters = clusters.collect::<Result<_, _>>()?;
         let admin = document
@@ -220,8 +223,24 @@ impl Admin {
 }
 
 impl Listener {
-    /// Reads a listener of the configuration or of a management server.
-    pub(crate) fn read(value: &Value) -> Result<Self, ConfigError> {
+    /// Reads a listener of the configuration or of a management server: one for each of its addresses.
+    pub(crate) fn read(value: &Value) -> Result<Vec<Self>, ConfigError> {
+        let first = Self::read_first(value)?;
+        let mut all = vec![first.clone()];
+        for further in each(value, "additional_addresses") {
+            let address = further.get("address").unwrap_or(&Value::Null);
+            let address = Address::read(address)?;
+            all.push(Self {
+                reuse_port: first.reuse_port && !matches!(address, Address::Pipe(_)),
+                address,
+                is_additional: true,
+                ..first.clone()
+            });
+        }
+        Ok(all)
+    }
+
+    fn read_first(value: &Value) -> Result<Self, ConfigError> {
         let internal = value.get("internal_listener").is_some();
         let address = match value.get("address") {
             None if internal => Address::Internal(text(value, "name")),
@@ -232,9 +251,6 @@ impl Listener {
             }
             Some(address) => Address::read(address)?,
         };
-        if value.get("additional_addresses").is_some() {
-            return Err(unsupported("additional_addresses of a listener"));
-        }
         let mut chains = each(value, "filter_chains");
         let first = chains.next().or_else(|| value.get("default_filter_chain"));
         let is_udp = matches!(address, Address::Udp(_));
@@ -269,6 +285,7 @@ impl Listener {
                 && !matches!(address, Address::Pipe(_)),
             is_inbound: text(value, "traffic_direction") == "INBOUND",
             address,
+            is_additional: false,
             http: http.transpose()?,
         })
     }

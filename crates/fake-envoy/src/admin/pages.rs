@@ -3,7 +3,7 @@
 use serde::Serialize as _;
 use serde_json::{Value, json};
 
-use super::{Page, View, parameter, shown_state};
+use super::{Page, ServerState, View, parameter, shown_state};
 use crate::faults::Habit;
 
 /// The end of the pages that list the commands.
@@ -60,16 +60,28 @@ pub(super) fn server_info(view: &View) -> Value {
         "uptime_all_epochs": format!("{}s", view.uptime_all_epochs),
         "hot_restart_version": view.hot_restart_version,
         "command_line_options": options,
+        "hot_restart_initializing": view.state != ServerState::Live && view.state != ServerState::Draining,
         "node": node.unwrap_or_else(|| json!({"id": "", "cluster": ""})),
     })
 }
 
 pub(super) fn listeners(view: &View, query: &str) -> Page {
     if parameter(query, "format").as_deref() == Some("json") {
-        let statuses = view.listeners.iter();
-        let statuses: Vec<_> = statuses
-            .map(|(name, address)| json!({"name": name, "local_address": address.json()}))
-            .collect();
+        let mut statuses: Vec<Value> = Vec::new();
+        for listener in &view.listeners {
+            let address = listener.address.json();
+            let last = statuses.last_mut().and_then(Value::as_object_mut);
+            match last.filter(|_| listener.is_additional) {
+                None => statuses.push(json!({"name": listener.name, "local_address": address})),
+                Some(last) => {
+                    let further = last.entry("additional_local_addresses");
+                    let further = further.or_insert_with(|| json!([])).as_array_mut();
+                    if let Some(further) = further {
+                        further.push(address);
+                    }
+                }
+            }
+        }
         return Page::json(&if statuses.is_empty() {
             json!({})
         } else {
@@ -77,7 +89,7 @@ pub(super) fn listeners(view: &View, query: &str) -> Page {
         });
     }
     let lines = view.listeners.iter();
-    let lines = lines.map(|(name, address)| format!("{name}::{address}\n"));
+    let lines = lines.map(|it| format!("{}::{}\n", it.name, it.address));
     Page::text(200, lines.collect::<String>())
 }
 

@@ -1,6 +1,14 @@
 use super::*;
 use crate::faults::Faults;
 
+fn shown(port: u16, is_additional: bool) -> ShownListener {
+    ShownListener {
+        name: "l1".to_owned(),
+        address: Address::Tcp(([127, 0, 0, 1], port).into()),
+        is_additional,
+    }
+}
+
 fn view(faults: &str) -> View {
     let faults = faults.split_whitespace().map(|text| text.parse().unwrap());
     let gauge = |value| statistics::Value::Gauge(value);
@@ -13,10 +21,7 @@ fn view(faults: &str) -> View {
         options: serde_json::json!({"restart_epoch": 2, "concurrency": 1}),
         uptime: 3,
         uptime_all_epochs: 9,
-        listeners: vec![(
-            "l1".to_owned(),
-            crate::config::Address::Tcp(([127, 0, 0, 1], 80).into()),
-        )],
+        listeners: vec![shown(80, false)],
         clusters: vec!["backend".to_owned()],
         allow: Vec::new(),
         statistics: vec![
@@ -145,4 +150,21 @@ fn calls_have_effects_and_narrowed_paths_none() {
     narrow.allow = vec![Pattern::Prefix("/ready".to_owned())];
     let (page, effect) = answer("POST", "/quitquitquit", &narrow);
     assert_eq!((page.status, effect), (403, Effect::Nothing));
+}
+
+#[test]
+fn a_further_address_belongs_to_its_listener() {
+    let mut view = view("");
+    view.listeners = vec![shown(80, false), shown(81, true), shown(82, false)];
+    let body = answer("GET", "/listeners?format=json", &view).0.body;
+    let page: Value = serde_json::from_str(&body).unwrap();
+    let statuses = page["listener_statuses"].as_array().unwrap();
+    assert_eq!(statuses.len(), 2);
+    let further = &statuses[0]["additional_local_addresses"][0]["socket_address"]["port_value"];
+    assert_eq!(further, 81);
+    let text = answer("GET", "/listeners", &view).0.body;
+    assert_eq!(
+        text,
+        "l1::127.0.0.1:80\nl1::127.0.0.1:81\nl1::127.0.0.1:82\n"
+    );
 }

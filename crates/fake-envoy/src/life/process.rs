@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::admin::{AdminServer, Backend, Effect, ServerState, View};
+use crate::admin::{AdminServer, Backend, Effect, ServerState, ShownListener, View};
 use crate::arguments::{DrainStrategy, Mode};
 use crate::context::Context;
 use crate::faults::Habit;
@@ -132,7 +132,11 @@ impl Backend for Process {
         let bound = self.bound.borrow();
         let listeners = bound.iter().map(|bound| {
             let listener = &bound.listener;
-            (listener.name.clone(), listener.address.clone())
+            ShownListener {
+                name: listener.name.clone(),
+                address: listener.address.clone(),
+                is_additional: listener.is_additional,
+            }
         });
         let admin = self.service.bootstrap.admin.as_ref();
         View {

@@ -67,7 +67,8 @@ async fn bring_up(
     if context.habits().has(&Habit::NoListeners) {
         listeners.clear();
     }
-    let count = u64::try_from(listeners.len()).unwrap_or(u64::MAX);
+    let count = listeners.iter().filter(|it| !it.is_additional).count();
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
     process.prepare_statistics(count);
     let text = format!("loading {count} listener(s)");
     context
@@ -169,10 +170,12 @@ async fn fetched_listeners(process: &Process) -> Result<Vec<Listener>, String> {
         return Ok(Vec::new());
     };
     statistics.text("listener_manager.lds.version_text", &fetched.version);
-    let listeners = fetched.resources.iter().map(Listener::read);
-    listeners
-        .collect::<Result<_, _>>()
-        .map_err(|ConfigError(message)| message)
+    let mut listeners = Vec::new();
+    for resource in &fetched.resources {
+        let read = Listener::read(resource);
+        listeners.extend(read.map_err(|ConfigError(message)| message)?);
+    }
+    Ok(listeners)
 }
 
 /// Returns the routes of each listener, and waits for those that are fetched.
