@@ -53,6 +53,13 @@ impl Sources {
         }
     }
 
+    /// A copy for one connection; the next copy is for the next address.
+    pub(crate) fn turn(&mut self) -> Self {
+        let copy = Self { last: self.last };
+        self.next();
+        copy
+    }
+
     fn next(&mut self) -> Ipv4Addr {
         self.last = if self.last == *SOURCES.end() {
             *SOURCES.start()

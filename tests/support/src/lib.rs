@@ -1,9 +1,9 @@
 //! What the tests of the workspace stand on, where they start processes or a real Envoy.
 //!
 //! A scenario needs an upstream that counts ([`backend`]), clients that count every lost request
-//! ([`load`]), real Envoy configurations, sound and broken ([`envoy_config`]), a process whose
-//! output and descendants are known ([`supervisor`], [`process_tag`]), and proof that nothing
-//! stays behind ([`leftovers`]). Ports and base ids are claimed across test processes
+//! ([`load`]) or time requests at a fixed rate ([`paced`]), real Envoy configurations, sound and
+//! broken ([`envoy_config`]), a process whose output and descendants are known ([`supervisor`],
+//! [`process_tag`]), and proof that nothing stays behind ([`leftovers`]). Ports and base ids are claimed across test processes
 //! ([`ports`]), and each wait has a limit and says what it waited for ([`limit`]).
 //!
 //! It does not test the product: that is done in the folder above it and in the crates. Its own
@@ -44,6 +44,7 @@ pub mod limit;
 pub mod load;
 pub mod log;
 pub mod metrics;
+pub mod paced;
 pub mod ports;
 pub mod process_tag;
 pub mod report;
