@@ -17,7 +17,7 @@ mod workflows;
 
 use anyhow::Result;
 
-use crate::commands::{envoy, generate, promtool, servers};
+use crate::commands::{bench, envoy, generate, promtool, servers};
 use crate::context::Context;
 use crate::report::Counts;
 
@@ -99,5 +99,6 @@ pub(crate) const ALL: &[Check] = checks! {
     doctests, "every example in the documentation compiles and runs", cargo::doctests, [];
     commands, "every command shown in README.md and docs runs, or a test runs it", commands::check, [envoy];
     snapshots, "no snapshot waits for review, and each one belongs to a test", snapshots::check, [tests];
-    leftovers, "tests and commands leave no process, socket or file behind", leftovers::check, [tests, doctests, commands];
+    bench, "everything that docs/performance.md shows can be measured, and leaves no figure unknown", bench::check, [envoy];
+    leftovers, "tests and commands leave no process, socket or file behind", leftovers::check, [tests, doctests, commands, bench];
 };

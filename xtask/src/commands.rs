@@ -1,6 +1,6 @@
 //! The subcommands: one file each under `commands/`, one variant each in [`Command`].
 
-mod bench;
+pub(crate) mod bench;
 mod ci;
 pub(crate) mod envoy;
 mod fuzz;
@@ -50,10 +50,24 @@ enum Command {
     },
     /// Fetch the servers of docs/servers.md below the target directory, and print where they are.
     Servers,
-    /// Measure with the release profile.
+    /// Measure the released binary beside a bare loop and other supervisors, and write docs/performance.md; about ten
+    /// minutes, once it is built.
     Bench {
-        /// What to measure.
-        subject: Subject,
+        /// Something else to measure, with the release profile.
+        #[arg(conflicts_with_all = ["quick", "only", "binary", "page"])]
+        subject: Option<Subject>,
+        /// Take few samples of the binary of the dev profile, and only show that everything can be measured.
+        #[arg(long)]
+        quick: bool,
+        /// Only these measures, with commas between them. The page stays as it is.
+        #[arg(long, value_delimiter = ',', value_name = "NAME")]
+        only: Vec<String>,
+        /// Measure this binary instead. The page stays as it is.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Measure nothing, and make the page again from docs/performance/figures.json.
+        #[arg(long, conflicts_with_all = ["quick", "only", "binary"])]
+        page: bool,
     },
     /// Run the fuzz targets of the state machine for a while.
     Fuzz {
@@ -120,8 +134,16 @@ impl Xtask {
             Command::Envoy { version } => envoy::command(&version),
             Command::Servers => servers::command(),
             Command::Bench {
-                subject: Subject::Core,
+                subject: Some(Subject::Core),
+                ..
             } => bench::core(),
+            Command::Bench { page: true, .. } => bench::page(),
+            Command::Bench {
+                quick,
+                only,
+                binary,
+                ..
+            } => bench::command(quick, &only, binary),
             Command::Fuzz { seconds } => fuzz::command(seconds),
             Command::Generate => generate::command(),
             Command::Model => model::command(),

@@ -223,19 +223,30 @@ impl Context {
         if let Some(path) = self.handover.get() {
             return Ok(path);
         }
-        let build = "build --package handover --message-format=json-render-diagnostics";
-        let mut build = self.cargo_words(build);
+        let built = self.build("handover", &[])?;
+        Ok(self.handover.get_or_init(|| built))
+    }
+
+    /// Builds a package, and returns the program that has its name.
+    ///
+    /// # Errors
+    ///
+    /// When it does not compile, or has no such program.
+    pub(crate) fn build(&self, package: &str, flags: &[&str]) -> Result<PathBuf> {
+        let mut build = self.cargo_words("build --message-format=json-render-diagnostics");
+        build.args(["--package", package]).args(flags);
         build.stderr(std::process::Stdio::inherit());
         let output = process::capture(build)?;
         let executable = Message::parse_stream(output.as_bytes()).find_map(|message| {
             let Ok(Message::CompilerArtifact(artifact)) = message else {
                 return None;
             };
-            artifact.executable
+            let is_meant = artifact.target.name == package;
+            artifact.executable.filter(|_| is_meant)
         });
-        let executable =
-            executable.context("`cargo build --package handover` named no executable")?;
-        Ok(self.handover.get_or_init(|| executable.into_std_path_buf()))
+        let executable = executable
+            .with_context(|| format!("`cargo build --package {package}` named no executable"))?;
+        Ok(executable.into_std_path_buf())
     }
 
     /// Where xtask installs the tools of Cargo that a machine lacks.

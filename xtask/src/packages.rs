@@ -6,7 +6,7 @@
 
 mod archive;
 mod bill;
-mod binary;
+pub(crate) mod binary;
 mod debian;
 mod image;
 mod sandbox;

@@ -26,7 +26,7 @@ pub(super) fn build(
     profile: Profile,
     findings: &mut Findings,
 ) -> Result<Option<Build>> {
-    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let triple = static_triple();
     if !has_std(context, &triple) {
         let why = format!("`rustup target add {triple}` was not run");
         left(findings, "the packages", &why);
@@ -52,8 +52,13 @@ pub(super) fn build(
     }))
 }
 
+/// The target of a static binary for this machine.
+pub(crate) fn static_triple() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
 /// Whether the toolchain has the standard library of a target.
-fn has_std(context: &Context, triple: &str) -> bool {
+pub(crate) fn has_std(context: &Context, triple: &str) -> bool {
     let mut rustc = context.command(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.args(["--print", "target-libdir", "--target", triple]);
     process::capture(rustc).is_ok_and(|directory| Path::new(directory.trim()).is_dir())
