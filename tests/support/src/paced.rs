@@ -90,7 +90,8 @@ impl Paced {
                 // A thread of its own, because the timers of the runtime are only good to a millisecond.
                 let interval = Duration::from_secs(1) / rate.max(1);
                 let mut next = Instant::now();
-                while !is_over.load(Ordering::Relaxed) {
+                // What was due before the end begins, also where the machine was too busy for it until then.
+                while !is_over.load(Ordering::Relaxed) || next <= Instant::now() {
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                     if begin.send(next).is_err() {
                         return;
