@@ -130,8 +130,8 @@ impl EpochRun<'_> {
             (table.is_live(epoch), table.is_undrained(epoch, now(), time))
         };
         drop(registered);
-        let overstayed = ended.killed == Some(KillReason::Overstayed);
-        self.take_care_of_child(overstayed).await;
+        let in_order = ended.cause.as_ref().is_ok_and(|cause| cause.success());
+        self.take_care_of_child(in_order).await;
         let repaired = self.clear_initializing_flag();
         let must_look = self.envoy.running.table().must_look_after_end(was_live);
         if must_look {

@@ -72,7 +72,7 @@ fn slot(lineage: &Lineage, epoch: Epoch) -> EpochSlot {
 
 impl EpochRun<'_> {
     /// Takes the place of the epoch, which has just been reaped, where its child still needs it.
-    pub(super) async fn take_care_of_child(&self, overstayed: bool) {
+    pub(super) async fn take_care_of_child(&self, in_order: bool) {
         let (epoch, lineage) = (self.process.epoch, &self.process.lineage);
         self.envoy.stand_ins.child_has_ended(epoch).await;
         let time = self.parent_shutdown_time();
@@ -81,7 +81,7 @@ impl EpochRun<'_> {
             lineage.id(),
             now(),
             time,
-            overstayed,
+            in_order,
         );
         let Some(child) = child else {
             return;

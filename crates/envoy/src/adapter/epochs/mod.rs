@@ -382,22 +382,24 @@ impl Epochs {
     }
 
     /// Returns the child of an epoch that has ended, if that child still needs answers from its
-    /// parent. A child that has been live for the `parent_shutdown` time has let its parent go, unless
-    /// the parent had to be killed because it `overstayed`: then it may never have answered.
+    /// parent. A child that has been live for the `parent_shutdown` time has let its parent go if that has
+    /// ended `in_order`, with code 0. A parent that was killed, at that time or later, may have ended before the
+    /// child could tell it to.
     pub(super) fn child_without_parent(
         &self,
         ended: Epoch,
         lineage: LineageId,
         now: Instant,
         parent_shutdown: Duration,
-        overstayed: bool,
+        in_order: bool,
     ) -> Option<Epoch> {
         let child = ended.next()?;
         let running = self.running.get(&child)?;
         let has_let_go = running
             .live_for(now)
             .is_some_and(|live| live >= parent_shutdown);
-        (running.started.lineage == lineage && (overstayed || !has_let_go)).then_some(child)
+        let needs_answers = !in_order || !has_let_go;
+        (running.started.lineage == lineage && needs_answers).then_some(child)
     }
 
     /// Returns how long any newer epoch has been live.

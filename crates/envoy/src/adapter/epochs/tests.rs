@@ -387,25 +387,25 @@ fn another_one_can_start_beside_one_that_serves() {
 #[test]
 fn a_child_needs_a_stand_in_until_it_has_let_its_parent_go() {
     let mut table = Table::live(&[HOME, HOME]);
-    let child = |table: &Table, lineage, at, overstayed| {
+    let child = |table: &Table, lineage, at, in_order| {
         let now = table.at(at);
         let epochs = &table.epochs;
-        epochs.child_without_parent(epoch(0), lineage, now, TIME, overstayed)
+        epochs.child_without_parent(epoch(0), lineage, now, TIME, in_order)
     };
     // Epoch 1 went live after one second.
-    assert_eq!(child(&table, HOME, 2, false), Some(epoch(1)));
-    assert_eq!(child(&table, HOME, 10, false), Some(epoch(1)));
-    assert_eq!(child(&table, HOME, 11, false), None);
-    // A parent that overstayed may never have answered.
-    assert_eq!(child(&table, HOME, 11, true), Some(epoch(1)));
+    assert_eq!(child(&table, HOME, 2, true), Some(epoch(1)));
+    assert_eq!(child(&table, HOME, 10, true), Some(epoch(1)));
+    assert_eq!(child(&table, HOME, 11, true), None);
+    // A parent that was killed, even at its time or later, may have ended before the child told it to.
+    assert_eq!(child(&table, HOME, 11, false), Some(epoch(1)));
     // A child of another lineage has no parent.
-    assert_eq!(child(&table, OTHER, 2, false), None);
     assert_eq!(child(&table, OTHER, 2, true), None);
+    assert_eq!(child(&table, OTHER, 2, false), None);
     table.epochs.remove(epoch(1));
-    assert_eq!(child(&table, HOME, 2, true), None);
+    assert_eq!(child(&table, HOME, 2, false), None);
     // One that still initialises waits for its parent too.
     table.start(1, HOME);
-    assert_eq!(child(&table, HOME, 99, false), Some(epoch(1)));
+    assert_eq!(child(&table, HOME, 99, true), Some(epoch(1)));
 }
 
 #[test]
