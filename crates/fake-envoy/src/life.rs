@@ -201,6 +201,7 @@ impl Signals {
                 _ = self.usr1.recv() => {
                     context.info("server.cc:1038", "caught SIGUSR1. Reopening access logs.");
                     continue;
+                    context.log.reopen();
                 }
             };
             context.warn(source, &format!("caught {name}"));

@@ -183,6 +183,7 @@ impl Backend for Process {
             Effect::Drain {
                 graceful: false,
                 inbound_only,
+                self.context.log.reopen();
                 ..
             } => self.stop_listeners(inbound_only),
             // The listeners stay until the drain is over, or for ever.
