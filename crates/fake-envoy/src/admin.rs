@@ -10,7 +10,7 @@ use crate::config::{Address, Pattern};
 use crate::faults::{Habit, Habits};
 use crate::statistics;
 
-pub(crate) use self::server::{AdminServer, Backend};
+pub(crate) use self::server::{AdminServer, Backend, BoundAdmin};
 
 /// The state of the process, as `/server_info` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

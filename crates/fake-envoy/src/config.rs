@@ -33,8 +33,11 @@ impl fmt::Display for ConfigError {
 #[derive(Clone, Debug)]
 pub(crate) struct Bootstrap {
     pub(crate) admin: Option<Admin>,
-    pub(crate) listeners: Vec<Listener>,
+    /// The listeners as they stand in the document, which nobody has looked into.
+    listeners: Vec<Value>,
     pub(crate) clusters: Vec<Cluster>,
+    /// Why the clusters are refused, once they are looked into.
+    clusters_refused: Option<ConfigError>,
     pub(crate) matcher: StatsMatcher,
     /// Where further listeners come from.
     pub(crate) lds: Option<Source>,
@@ -132,25 +135,7 @@ impl Address {
         let ip: IpAddr = host
             .parse()
             .map_err(|_| ConfigError(format!("malformed IP address: {host}")))?;
-        let port = match socket.get("port_value") {
-            None => 0,
-            Some(port) => number(port).ok_or_else(|| {
-                ConfigError(format!(
-                    "Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON in \
-                     envoy.config.bootstrap.v3.Bootstrap @ port_value: uint32, near 1:1 (offset 0): invalid \
-                     number: {port}): {{}}"
-                ))
-            })?,
-        };
-        let port = u16::try_from(port).map_err(|_| {
-            ConfigError(
-                "Proto constraint validation failed (BootstrapValidationError.StaticResources: embedded \
-                 message failed validation | caused by field: \"port_value\", reason: value must be less than \
-                 or equal to 65535)"
-                    .to_owned(),
-            )
-        })?;
-        let address = SocketAddr::new(ip, port);
+        let address = SocketAddr::new(ip, fields::port(socket)?);
         Ok(match &*text(socket, "protocol") {
             "UDP" => Self::Udp(address),
             _ => Self::Tcp(address),
@@ -169,15 +154,17 @@ impl fmt::Display for Address {
 }
 
 impl Bootstrap {
-    /// Reads a document.
+    /// Reads a document. Envoy looks into clusters and listeners later, when it has the admin endpoint:
+    /// see [`static_listeners`](Self::static_listeners).
     pub(crate) fn read(document: Value) -> Result<Self, ConfigError> {
         fields::check(&document)?;
         let resources = document.get("static_resources").unwrap_or(&Value::Null);
-        let listeners = each(resources, "listeners").map(Listener::read);
-        let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
-        let listeners = listeners.into_iter().flatten().collect();
+        let listeners = each(resources, "listeners").cloned().collect();
         let clusters = each(resources, "clusters").map(Cluster::read);
-        let clusters = clusters.collect::<Result<_, _>>()?;
+        let (clusters, clusters_refused) = match clusters.collect() {
+            Ok(clusters) => (clusters, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let admin = document
             .get("admin")
             .map(Admin::read)
@@ -197,10 +184,28 @@ impl Bootstrap {
             admin,
             listeners,
             clusters,
+            clusters_refused,
             matcher: matcher.unwrap_or_default(),
             lds,
             document,
         })
+    }
+
+    /// Looks into clusters and listeners, and at the files that they name. Returns the listeners, one
+    /// for each address.
+    ///
+    /// # Errors
+    ///
+    /// The clusters or a listener cannot be served.
+    pub(crate) fn static_listeners(&self) -> Result<Vec<Listener>, ConfigError> {
+        if let Some(error) = &self.clusters_refused {
+            return Err(error.clone());
+        }
+        let mut all = Vec::new();
+        for listener in &self.listeners {
+            all.extend(Listener::read(listener)?);
+        }
+        Ok(all)
     }
 
     /// Returns the endpoint of a cluster.

@@ -105,7 +105,8 @@ async fn validate(context: &Context) -> Ending {
     let shown = path
         .map(|path| path.display().to_string())
         .unwrap_or_default();
-    match load(path, arguments.config_yaml.as_deref()) {
+    let loaded = load(path, arguments.config_yaml.as_deref());
+    match loaded.and_then(|bootstrap| bootstrap.static_listeners()) {
         Ok(_) => {
             let mut out = io::stdout().lock();
             let text = format!("configuration '{shown}' OK\n");
@@ -137,8 +138,8 @@ async fn serve(context: &Rc<Context>) -> Ending {
     start::initialise(context, hot_restart).await
 }
 
-/// Begins to hear signals. Envoy does that late: until it has its listeners, a SIGTERM ends it by its
-/// default action, leaves the flag set, and does not reach the parent.
+/// Begins to hear signals. Envoy does that late: until it has its static listeners, a SIGTERM ends it by
+/// its default action, leaves the flag set, and does not reach the parent.
 fn hear_signals(context: &Rc<Context>) -> io::Result<()> {
     let signals = Signals::new()?;
     tokio::task::spawn_local(signals.obey(Rc::clone(context)));
@@ -200,6 +201,7 @@ impl Signals {
                 }
                 _ = self.usr1.recv() => {
                     context.info("server.cc:1038", "caught SIGUSR1. Reopening access logs.");
+                    context.log.reopen();
                     continue;
                 }
             };

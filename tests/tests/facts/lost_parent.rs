@@ -46,6 +46,8 @@ pub(crate) fn a_child_lives_when_its_dead_parent_is_stood_in_for(subject: &Subje
     while since.elapsed() < Duration::from_secs(1) {
         host.wait_live(1);
     }
+    // The next one need not wait for the statistics.
+    let host = host.with_flag("--parent-shutdown-time-s", "2");
     let _next = host.live(2);
     host.wait_served_by("v2");
     child.wait().assert_exit(0, "");

@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,6 +26,13 @@ pub(crate) trait Backend {
     fn perform(&self, effect: Effect);
 }
 
+/// An endpoint that connections reach, and that nobody answers on yet.
+#[derive(Debug)]
+pub(crate) struct BoundAdmin {
+    socket: Socket,
+    is_unix: bool,
+}
+
 /// A running endpoint. Dropping it closes the endpoint and its connections soon.
 #[derive(Debug)]
 pub(crate) struct AdminServer(JoinHandle<()>);
@@ -37,18 +45,30 @@ struct Counters {
     total: [Number; 2],
 }
 
-impl AdminServer {
-    /// Binds the address, and answers in a local task.
+impl BoundAdmin {
+    /// Binds the address and listens.
     ///
     /// # Errors
     ///
     /// The address cannot be bound.
-    pub(crate) fn start(
-        address: &Address,
+    pub(crate) fn bind(address: &Address) -> io::Result<Self> {
+        Ok(Self {
+            socket: listen_for_admin(address)?,
+            is_unix: matches!(address, Address::Pipe(_)),
+        })
+    }
+
+    /// Answers in a local task.
+    ///
+    /// # Errors
+    ///
+    /// The runtime does not take the socket.
+    pub(crate) fn serve(
+        self,
         statistics: &Statistics,
         backend: Rc<impl Backend + 'static>,
-    ) -> io::Result<Self> {
-        let socket = listen_for_admin(address)?;
+    ) -> io::Result<AdminServer> {
+        let Self { socket, is_unix } = self;
         // Envoy names the part of the main thread, which tells it from a listener called `admin`.
         let names = ["listener.admin", "listener.admin.main_thread"];
         let counters = Counters {
@@ -58,7 +78,6 @@ impl AdminServer {
             }),
             total: names.map(|name| statistics.counter(&format!("{name}.downstream_cx_total"))),
         };
-        let is_unix = matches!(address, Address::Pipe(_));
         let task = if is_unix {
             let listener = UnixListener::from_std(socket.into())?;
             tokio::task::spawn_local(async move {
@@ -84,7 +103,7 @@ impl AdminServer {
                 }
             })
         };
-        Ok(Self(task))
+        Ok(AdminServer(task))
     }
 }
 

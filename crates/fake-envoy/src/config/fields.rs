@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ConfigError, each};
+use super::{ConfigError, each, number};
 
 const BOOTSTRAP: &[&str] = &[
     "node",
@@ -95,7 +95,8 @@ const LISTENER: &[&str] = &[
 
 const STATIC: &[&str] = &["listeners", "clusters", "secrets"];
 
-/// Refuses the first field that Envoy does not know.
+/// Refuses what Envoy refuses while it parses: the first field that it does not know, and a port that
+/// is none.
 pub(super) fn check(document: &Value) -> Result<(), ConfigError> {
     known(
         document,
@@ -106,6 +107,7 @@ pub(super) fn check(document: &Value) -> Result<(), ConfigError> {
     if let Some(admin) = document.get("admin") {
         known(admin, "envoy.config.bootstrap.v3.Admin", "admin", ADMIN)?;
     }
+    check_ports(document)?;
     let Some(resources) = document.get("static_resources") else {
         return Ok(());
     };
@@ -121,6 +123,42 @@ pub(super) fn check(document: &Value) -> Result<(), ConfigError> {
         )?;
     }
     Ok(())
+}
+
+/// Returns the port of a `SocketAddress`; 0 if there is none.
+pub(super) fn port(socket: &Value) -> Result<u16, ConfigError> {
+    let Some(given) = socket.get("port_value") else {
+        return Ok(0);
+    };
+    let Some(port) = number(given) else {
+        return Err(ConfigError(format!(
+            "Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON in \
+             envoy.config.bootstrap.v3.Bootstrap @ port_value: uint32, near 1:1 (offset 0): invalid \
+             number: {given}): {{}}"
+        )));
+    };
+    u16::try_from(port).map_err(|_| {
+        ConfigError(
+            "Proto constraint validation failed (BootstrapValidationError.StaticResources: embedded \
+             message failed validation | caused by field: \"port_value\", reason: value must be less than \
+             or equal to 65535)"
+                .to_owned(),
+        )
+    })
+}
+
+/// Looks at every port of a document.
+fn check_ports(value: &Value) -> Result<(), ConfigError> {
+    match value {
+        Value::Object(fields) => {
+            if let Some(socket) = fields.get("socket_address") {
+                port(socket)?;
+            }
+            fields.values().try_for_each(check_ports)
+        }
+        Value::Array(elements) => elements.iter().try_for_each(check_ports),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
 }
 
 fn known(value: &Value, message: &str, place: &str, fields: &[&str]) -> Result<(), ConfigError> {

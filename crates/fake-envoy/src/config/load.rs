@@ -112,6 +112,7 @@ mod tests {
         let missing = load(Some("nope.yaml".as_ref()), None).unwrap_err();
         assert_eq!(missing.0, "Invalid path: nope.yaml");
         assert!(load(None, None).is_err());
-        assert!(load(None, Some("{}")).unwrap().listeners.is_empty());
+        let empty = load(None, Some("{}")).unwrap();
+        assert!(empty.static_listeners().unwrap().is_empty());
     }
 }

@@ -23,11 +23,12 @@ const MANAGER: &str = r#"
         routes: [{match: {prefix: /}, direct_response: {status: 204}}]
 "#;
 
-fn with_listener(listener: &str) -> Result<Bootstrap, ConfigError> {
+fn with_listener(listener: &str) -> Listener {
     let manager = serde_saphyr::from_str::<Value>(MANAGER).unwrap();
-    read(&format!(
+    let read = read(&format!(
         "static_resources: {{listeners: [{{{listener}, filter_chains: [{{filters: [{manager}]}}]}}]}}"
-    ))
+    ));
+    read.unwrap().static_listeners().unwrap().remove(0)
 }
 
 #[test]
@@ -49,8 +50,7 @@ fn a_listener_has_the_name_in_the_statistics_that_envoy_gives_it() {
             "unix:///a",
         ),
     ] {
-        let read = with_listener(listener).unwrap();
-        let listener = read.listeners.first().unwrap();
+        let listener = with_listener(listener);
         assert_eq!(listener.stat_name, stat_name);
         assert_eq!(listener.address.url(), url);
     }
@@ -58,8 +58,8 @@ fn a_listener_has_the_name_in_the_statistics_that_envoy_gives_it() {
 
 #[test]
 fn requests_are_routed_by_host_and_path() {
-    let read = with_listener("address: {pipe: {path: /a}}").unwrap();
-    let manager = read.listeners[0].http.as_ref().unwrap();
+    let listener = with_listener("address: {pipe: {path: /a}}");
+    let manager = listener.http.as_ref().unwrap();
     let routes = manager.routes.as_ref().unwrap();
     let status = |host, path| match routes.route(host, path)?.action {
         RouteAction::Direct { status, .. } => Some(*status),
@@ -89,12 +89,49 @@ fn unknown_fields_are_refused_in_envoys_words_and_unserved_ones_in_ours() {
         refusal("{dynamic_resources: {cds_config: {}}}"),
         "handover-fake-envoy does not serve dynamic_resources.cds_config: leave it out, or test with a real Envoy"
     );
+}
+
+/// The child that is refused late has cost its parent the admin endpoint.
+#[test]
+fn listeners_and_clusters_are_refused_after_all_that_can_be_parsed() {
+    let late = |resources: &str| {
+        let read = read(&format!("static_resources: {resources}")).unwrap();
+        read.static_listeners().unwrap_err().0
+    };
+    let tls = "name: envoy.transport_sockets.tls, typed_config: {common_tls_context: {tls_certificates: [\
+               {certificate_chain: {filename: /none.crt}, private_key: {filename: /none.key}}]}}";
     assert_eq!(
-        refusal(
-            "{static_resources: {listeners: [{address: {socket_address: {address: 127.0.0.1, port_value: 1}}}]}}"
-        ),
+        late(&format!(
+            "{{listeners: [{{address: {{pipe: {{path: /a}}}}, filter_chains: [{{transport_socket: {{{tls}}}}}]}}]}}"
+        )),
+        "Failed to load incomplete private key from path: /none.key"
+    );
+    let at = |host, port: &str| {
+        format!("address: {{socket_address: {{address: {host}, port_value: {port}}}}}")
+    };
+    assert_eq!(
+        late(&format!("{{listeners: [{{{}}}]}}", at("127.0.0.1", "1"))),
         "error adding listener '127.0.0.1:1': no filter chains specified"
     );
+    let cluster = |address| {
+        format!(
+            "{{clusters: [{{name: a, load_assignment: {{endpoints: [{{lb_endpoints: [{{endpoint: {{{address}}}}}]}}]}}}}]}}"
+        )
+    };
+    assert_eq!(
+        late(&cluster(at("nowhere", "1"))),
+        "malformed IP address: nowhere"
+    );
+    for (port, words) in [
+        ("x", "invalid number: \"x\""),
+        ("65536", "or equal to 65535"),
+    ] {
+        let listener = format!("{{listeners: [{{{}}}]}}", at("127.0.0.1", port));
+        for resources in [listener, cluster(at("127.0.0.1", port))] {
+            let early = read(&format!("static_resources: {resources}")).unwrap_err();
+            assert!(early.0.contains(words), "{early}");
+        }
+    }
 }
 
 #[test]

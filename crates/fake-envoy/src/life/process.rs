@@ -89,15 +89,25 @@ impl Process {
         self.service.connections.get().saturating_add(parent.get())
     }
 
-    /// Does what a gauge of no listener needs: all of them are there from the beginning.
-    pub(super) fn prepare_statistics(&self, listeners: u64) {
+    /// Counts listeners that are there from now on.
+    pub(super) fn count_listeners(&self, listeners: u64) {
+        let statistics: &Statistics = &self.service.statistics;
+        let active = "listener_manager.total_listeners_active";
+        statistics.gauge(active, Import::Never).add(listeners);
+        for name in ["listener_added", "listener_create_success"] {
+            let name = format!("listener_manager.{name}");
+            statistics.counter(&name).add(listeners);
+        }
+    }
+
+    /// Makes the statistics that are there from the beginning.
+    pub(super) fn prepare_statistics(&self) {
         let arguments = &self.context.arguments;
         let statistics: &Statistics = &self.service.statistics;
         let set = |name: &str, value| statistics.gauge(name, Import::Never).set(value);
         set("server.concurrency", arguments.concurrency.into());
         set("server.hot_restart_epoch", arguments.restart_epoch.into());
         set("server.parent_connections", 0);
-        set("listener_manager.total_listeners_active", listeners);
         set("listener_manager.total_listeners_warming", 0);
         set("listener_manager.total_listeners_draining", 0);
         let clusters = &self.service.bootstrap.clusters;
@@ -109,12 +119,6 @@ impl Process {
         for cluster in clusters {
             set(&format!("cluster.{}.warming_state", cluster.name), 0);
         }
-        statistics
-            .counter("listener_manager.listener_added")
-            .add(listeners);
-        statistics
-            .counter("listener_manager.listener_create_success")
-            .add(listeners);
         statistics.counter("listener_manager.listener_create_failure");
         statistics.gauge("listener_manager.workers_started", Import::Never);
         self.refresh();
@@ -179,6 +183,7 @@ impl Backend for Process {
             Effect::PassHealthChecks => self.service.drain.set_health_failed(false),
             Effect::ReopenLogs => {
                 self.context.info("admin.cc:1", "reopening access logs");
+                self.context.log.reopen();
             }
             Effect::Drain {
                 graceful: false,

@@ -1,5 +1,6 @@
 //! The initialisation: from the configuration to a live process.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::hot_restart::HotRestart;
 use super::process::{Process, apply_habits};
 use super::{configuration, hear_signals, refused, tasks};
-use crate::admin::{AdminServer, ServerState};
+use crate::admin::{BoundAdmin, ServerState};
 use crate::arguments::Mode;
 use crate::child;
 use crate::config::{Bootstrap, ConfigError, Listener, RouteConfig};
@@ -53,29 +54,25 @@ async fn bring_up(
     let service = Arc::new(Service::new(bootstrap, drain));
     let process = Process::new(Rc::clone(context), service);
     apply_habits(&process);
-    if arguments.mode == Mode::Serve {
-        take_over_admin(&process)?;
-    }
+    let admin = match arguments.mode {
+        Mode::Serve => take_over_admin(&process)?,
+        Mode::InitOnly | Mode::Validate => None,
+    };
     context.step(Step::Admin).await;
     process.state.set(ServerState::Initializing);
-    if let Some(hot_restart) = hot_restart {
-        tasks::hear_child(&process, hot_restart).map_err(|error| error.to_string())?;
-    }
     tokio::time::sleep(context.scaled(UNTIL_LISTENERS)).await;
-    let mut listeners = process.service.bootstrap.listeners.clone();
-    listeners.extend(fetched_listeners(&process).await?);
-    if context.habits().has(&Habit::NoListeners) {
-        listeners.clear();
-    }
+    process.prepare_statistics();
+    let listeners = process.service.bootstrap.static_listeners();
+    let listeners = listeners.map_err(|ConfigError(message)| message)?;
     let count = listeners.iter().filter(|it| !it.is_additional).count();
-    let count = u64::try_from(count).unwrap_or(u64::MAX);
-    process.prepare_statistics(count);
     let text = format!("loading {count} listener(s)");
     context
         .log
         .line(Level::Info, "config", "configuration_impl.cc:148", &text);
     take_over_listeners(&process, listeners)?;
-    hear_signals(context).map_err(|error| error.to_string())?;
+    begin_main_loop(&process, hot_restart, admin).map_err(|error| error.to_string())?;
+    let fetched = fetched_listeners(&process).await?;
+    take_over_listeners(&process, fetched)?;
     context.step(Step::Listeners).await;
     let routes = routes(&process).await?;
     if arguments.mode == Mode::InitOnly {
@@ -89,8 +86,25 @@ async fn bring_up(
     Ok(())
 }
 
-/// Ends the admin endpoint of the parent, and starts the own one.
-fn take_over_admin(process: &Rc<Process>) -> Result<(), String> {
+/// Begins to hear signals, admin clients and the child. Envoy has the sockets of its static listeners by
+/// then, so the answers of its admin endpoint mean that its parent may die.
+fn begin_main_loop(
+    process: &Rc<Process>,
+    hot_restart: Option<&Rc<HotRestart>>,
+    admin: Option<BoundAdmin>,
+) -> io::Result<()> {
+    hear_signals(&process.context)?;
+    if let Some(hot_restart) = hot_restart {
+        tasks::hear_child(process, hot_restart)?;
+    }
+    let statistics = &process.service.statistics;
+    let admin = admin.map(|admin| admin.serve(statistics, Rc::clone(process)));
+    process.admin.replace(admin.transpose()?);
+    Ok(())
+}
+
+/// Ends the admin endpoint of the parent, and binds the own one.
+fn take_over_admin(process: &Process) -> Result<Option<BoundAdmin>, String> {
     let context = &process.context;
     if let Some(shut_down) = context.with_child(child::Child::shut_down_admin) {
         process.original_start.set(shut_down.original_start_time);
@@ -100,18 +114,17 @@ fn take_over_admin(process: &Rc<Process>) -> Result<(), String> {
             "server.cc:820",
             "No admin address given, so no admin HTTP server started.",
         );
-        return Ok(());
+        return Ok(None);
     };
     let address = &admin.address;
     if context.habits().has(&Habit::AdminClosed) {
-        return Ok(());
+        return Ok(None);
     }
     context.info(
         "server.cc:813",
         &format!("Starting admin HTTP server at {address}"),
     );
-    let started = AdminServer::start(address, &process.service.statistics, Rc::clone(process));
-    let server = started.map_err(|error| {
+    let bound = BoundAdmin::bind(address).map_err(|error| {
         format!(
             "cannot bind '{address}': {}",
             crate::shared_memory::system_text(&error)
@@ -128,13 +141,17 @@ fn take_over_admin(process: &Rc<Process>) -> Result<(), String> {
             .log
             .line(Level::Critical, "main", "admin.cc:1", &text);
     }
-    process.admin.replace(Some(server));
-    Ok(())
+    Ok(Some(bound))
 }
 
-fn take_over_listeners(process: &Process, listeners: Vec<Listener>) -> Result<(), String> {
+fn take_over_listeners(process: &Process, mut listeners: Vec<Listener>) -> Result<(), String> {
     let context = &process.context;
     let workers = context.arguments.concurrency;
+    if context.habits().has(&Habit::NoListeners) {
+        listeners.clear();
+    }
+    let count = listeners.iter().filter(|it| !it.is_additional).count();
+    process.count_listeners(u64::try_from(count).unwrap_or(u64::MAX));
     for listener in listeners {
         serve::prepare(&process.service, &listener, workers);
         let name = listener.name.clone();

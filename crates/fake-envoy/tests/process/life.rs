@@ -1,7 +1,7 @@
 //! What the real Envoy was measured to do, done by the fake.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,57 @@ fn a_term_to_an_initialising_epoch_ends_its_parent_and_a_kill_does_not() {
     ended.signal(Signal::TERM);
     assert_eq!(ended.wait_exit(LIMIT).code(), Some(0));
     assert_eq!(first.wait_exit(LIMIT).code(), Some(0));
+    world.finish();
+}
+
+#[test]
+fn an_epoch_that_waits_for_its_source_holds_the_sockets_and_hears_signals() {
+    let world = World::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut parent = world.live(0, "");
+    let child = world.launch(FAKE, 1, "");
+    // Its file is written by the launch, so it is replaced behind it.
+    world
+        .config("v1")
+        .control_plane(silent.local_addr().unwrap())
+        .write_to(&world.dir.path().join("v1.yaml"));
+    let mut child = child.start();
+    let info = eventually(LIMIT, "the endpoint of epoch 1", || {
+        let info = world.endpoint().server_info()?;
+        (info.restart_epoch == 1).then_some(info)
+    });
+    assert_eq!(info.state, "INITIALIZING");
+    parent.signal(Signal::KILL);
+    parent.wait_exit(LIMIT);
+    TcpStream::connect(world.clients()).unwrap();
+    // A TERM would let it try for ten seconds to end its parent.
+    child.signal(Signal::USR1);
+    child.wait_for_line("caught SIGUSR1", LIMIT);
+    child.signal(Signal::KILL);
+    child.wait_exit(LIMIT);
+    world.finish();
+}
+
+#[test]
+fn a_rotated_log_is_opened_again_by_a_signal_and_by_a_call() {
+    let world = World::new();
+    let log = world.dir.path().join("envoy.log");
+    let epoch = world.launch(FAKE, 0, "").arg("--log-path").arg(&log);
+    let mut epoch = epoch.start();
+    world.endpoint().wait_live(0, LIMIT);
+    let signal = || epoch.signal(Signal::USR1);
+    let call = || {
+        let page = http::post(world.admin(), "/reopen_logs", LIMIT).unwrap();
+        assert_eq!(page.status, 200);
+    };
+    for reopen in [&signal as &dyn Fn(), &call] {
+        std::fs::rename(&log, world.dir.path().join("rotated.log")).unwrap();
+        reopen();
+        eventually(LIMIT, "a new log file", || log.exists().then_some(()));
+    }
+    epoch.signal(Signal::TERM);
+    assert_eq!(epoch.wait_exit(LIMIT).code(), Some(0));
+    assert!(std::fs::read_to_string(&log).unwrap().contains("exiting"));
     world.finish();
 }
 
@@ -145,7 +196,7 @@ fn a_listener_that_cannot_be_bound_costs_the_parent_its_admin_endpoint_alone() {
     let world = World::new();
     let mut first = world.live(0, "");
     let other = handover_test_support::ports::Port::free();
-    let _taken = std::net::TcpListener::bind(other.addr()).unwrap();
+    let _taken = TcpListener::bind(other.addr()).unwrap();
     let broken = world.write("broken");
     world
         .config("broken")
