@@ -132,16 +132,19 @@ async fn serve(context: &Rc<Context>) -> Ending {
         Ok(hot_restart) => hot_restart,
         Err(ending) => return ending,
     };
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return Ending::failed(format!("error: {error}\n")),
-    };
-    let heard = tokio::task::spawn_local(signals.obey(Rc::clone(context)));
     context.step(Step::FlagSet).await;
     tokio::time::sleep(context.scaled(UNTIL_CONFIG)).await;
-    let ending = start::initialise(context, hot_restart).await;
-    heard.abort();
-    ending
+    start::initialise(context, hot_restart).await
+}
+
+/// Begins to hear signals. Envoy does that late: until it has its listeners, a SIGTERM ends it by its
+/// default action, leaves the flag set, and does not reach the parent.
+fn hear_signals(context: &Rc<Context>) -> io::Result<()> {
+    let signals = Signals::new()?;
+    tokio::task::spawn_local(signals.obey(Rc::clone(context)));
+    let text = "all clusters initialized. initializing init manager";
+    context.info("server.cc:1078", text);
+    Ok(())
 }
 
 /// Reads the configuration of a process that serves.

@@ -74,19 +74,22 @@ impl Connections {
 
 /// The statistics of requests.
 #[derive(Clone, Debug)]
-struct Requests {
+pub(crate) struct Requests {
     total: Number,
     completed: Number,
     active: Number,
     /// By the first digit of the status, from 1.
     classes: [Number; 5],
+    routed: Number,
+    direct: Number,
+    unrouted: Number,
     connections_active: Number,
     connections_total: Number,
     drain_close: Number,
 }
 
 impl Requests {
-    fn new(statistics: &Statistics, prefix: &str) -> Self {
+    pub(crate) fn new(statistics: &Statistics, prefix: &str) -> Self {
         let counter = |name: &str| statistics.counter(&format!("http.{prefix}.{name}"));
         let gauge = |name: &str| statistics.gauge(&format!("http.{prefix}.{name}"), Import::Add);
         let class = |digit: u8| counter(&format!("downstream_rq_{digit}xx"));
@@ -95,12 +98,28 @@ impl Requests {
             completed: counter("downstream_rq_completed"),
             active: gauge("downstream_rq_active"),
             classes: [class(1), class(2), class(3), class(4), class(5)],
+            routed: counter("rq_total"),
+            direct: counter("rq_direct_response"),
+            unrouted: counter("no_route"),
             connections_active: gauge("downstream_cx_active"),
             connections_total: counter("downstream_cx_total"),
             drain_close: counter("downstream_cx_drain_close"),
         }
     }
 
+    /// Counts a request that begins.
+    pub(crate) fn began(&self) {
+        self.total.add(1);
+        self.active.add(1);
+    }
+
+    /// Counts the answer to a request, and that it is no more active.
+    pub(crate) fn answered(&self, status: u16) {
+        self.finished(status);
+        self.active.subtract(1);
+    }
+
+    /// Counts the answer to a request.
     fn finished(&self, status: u16) {
         self.completed.add(1);
         let class = usize::from(status / 100).saturating_sub(1);

@@ -422,11 +422,27 @@ fn is_stopped(pid: u32) -> bool {
 /// When it has not been built; the message tells how.
 #[must_use]
 pub fn handover_bin() -> PathBuf {
-    if let Some(path) = std::env::var_os("HANDOVER_BIN") {
+    built("handover", "HANDOVER_BIN")
+}
+
+/// The fake Envoy: the one named by `HANDOVER_FAKE_ENVOY_BIN`, else the one that cargo built beside
+/// this test.
+///
+/// # Panics
+///
+/// When it has not been built; the message tells how.
+#[must_use]
+pub fn fake_envoy_bin() -> PathBuf {
+    built("handover-fake-envoy", "HANDOVER_FAKE_ENVOY_BIN")
+}
+
+/// A program that a variable names, or that cargo built beside this test.
+fn built(name: &str, variable: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
         let path = PathBuf::from(path);
         assert!(
             path.is_file(),
-            "HANDOVER_BIN names no file: {}",
+            "{variable} names no file: {}",
             path.display()
         );
         return path;
@@ -436,13 +452,12 @@ pub fn handover_bin() -> PathBuf {
     let candidates = test
         .ancestors()
         .skip(1)
-        .map(|directory| directory.join("handover"));
+        .map(|directory| directory.join(name));
     match candidates.into_iter().take(3).find(|path| path.is_file()) {
         Some(path) => path,
         None => panic!(
-            "the program under test is not beside {}: build it first, with \
-             `cargo build -p handover` and the same profile and target directory, or name it by \
-             HANDOVER_BIN",
+            "the program {name} is not beside {}: build it first, with `cargo build -p {name}` and \
+             the same profile and target directory, or name it by {variable}",
             test.display(),
         ),
     }

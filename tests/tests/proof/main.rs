@@ -17,6 +17,7 @@ mod crashes;
 mod demo;
 mod drained;
 mod ending;
+mod fake;
 mod gaps;
 mod inbound_only;
 mod keeping;

@@ -146,9 +146,14 @@ pub(crate) struct World {
 impl World {
     /// Starts with the configuration `v0` and waits until it serves.
     pub(crate) fn start(envoy: &Path, more: &[&str]) -> Self {
+        Self::launch(envoy, |launch| launch.args(more))
+    }
+
+    /// The same with more than arguments.
+    pub(crate) fn launch(envoy: &Path, more: impl FnOnce(Launch) -> Launch) -> Self {
         let site = Site::new();
         site.write("v0");
-        let supervisor = site.launch(envoy).args(more).start();
+        let supervisor = more(site.launch(envoy)).start();
         site.admin().wait_live(0, LIMIT);
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
         let slow = Some((1, Duration::from_millis(500)));

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Effect, Page, View, answer};
 use crate::config::Address;
 use crate::date::Date;
 use crate::faults::Habit;
 use crate::http::{Reader, reason};
+use crate::serve::Requests;
 use crate::serve::listening::listen_for_admin;
 use crate::statistics::{Import, Number, Statistics};
 
@@ -24,13 +25,14 @@ pub(crate) trait Backend {
     fn perform(&self, effect: Effect);
 }
 
-/// A running endpoint. Dropping it closes the endpoint and its connections.
+/// A running endpoint. Dropping it closes the endpoint and its connections soon.
 #[derive(Debug)]
-pub(crate) struct AdminServer(AbortHandle);
+pub(crate) struct AdminServer(JoinHandle<()>);
 
 /// The statistics of the endpoint.
 #[derive(Clone, Debug)]
 struct Counters {
+    requests: Requests,
     active: [Number; 2],
     total: [Number; 2],
 }
@@ -50,6 +52,7 @@ impl AdminServer {
         // Envoy names the part of the main thread, which tells it from a listener called `admin`.
         let names = ["listener.admin", "listener.admin.main_thread"];
         let counters = Counters {
+            requests: Requests::new(statistics, "admin"),
             active: names.map(|name| {
                 statistics.gauge(&format!("{name}.downstream_cx_active"), Import::Never)
             }),
@@ -81,7 +84,15 @@ impl AdminServer {
                 }
             })
         };
-        Ok(Self(task.abort_handle()))
+        Ok(Self(task))
+    }
+}
+
+impl AdminServer {
+    /// Closes the endpoint, and returns once its address is free.
+    pub(crate) async fn stop(mut self) {
+        self.0.abort();
+        let _was_aborted = (&mut self.0).await;
     }
 }
 
@@ -109,12 +120,12 @@ where
     for number in counters.active.iter().chain(&counters.total) {
         number.add(1);
     }
-    let _open = Open(counters);
+    let open = Open(counters);
     // A client that goes away is no fault of the server.
-    let _client_went = answer_all(stream, &*backend).await;
+    let _client_went = answer_all(stream, &*backend, &open.0.requests).await;
 }
 
-async fn answer_all<S>(stream: S, backend: &impl Backend) -> io::Result<()>
+async fn answer_all<S>(stream: S, backend: &impl Backend, requests: &Requests) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -145,7 +156,9 @@ where
             write(&mut reader.stream, &page, true, true).await?;
             return reader.stream.shutdown().await;
         };
+        requests.began();
         let (page, effect) = answer(method, target, &backend.view());
+        requests.answered(page.status);
         let closes = head.closes();
         // The answer goes first: a call that ends the process is answered too.
         write(&mut reader.stream, &page, closes, method != "HEAD").await?;

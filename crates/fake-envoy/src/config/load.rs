@@ -37,7 +37,10 @@ fn from_yaml(text: &str) -> Result<Value, ConfigError> {
         let location = error.location();
         let (line, column) = location.map_or((1, 1), |at| (at.line(), at.column()));
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default().to_owned();
+        let first = text.lines().next().unwrap_or_default();
+        let first = first
+            .rsplit_once(&format!("column {column}: "))
+            .map_or(first, |(_, why)| why);
         ConfigError(format!(
             "yaml-cpp: error at line {line}, column {column}: {first}"
         ))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::hot_restart::HotRestart;
 use super::process::{Process, apply_habits};
-use super::{configuration, refused, tasks};
+use super::{configuration, hear_signals, refused, tasks};
 use crate::admin::{AdminServer, ServerState};
 use crate::arguments::Mode;
 use crate::child;
@@ -74,6 +74,7 @@ async fn bring_up(
         .log
         .line(Level::Info, "config", "configuration_impl.cc:148", &text);
     take_over_listeners(&process, listeners)?;
+    hear_signals(context).map_err(|error| error.to_string())?;
     context.step(Step::Listeners).await;
     let routes = routes(&process).await?;
     if arguments.mode == Mode::InitOnly {

@@ -55,7 +55,11 @@ async fn obey(process: &Rc<Process>, hot_restart: &HotRestart, message: &HotRest
         Duty::PassSocket { address, worker } => pass(process, hot_restart, &address, worker),
         Duty::ShutDownAdmin => {
             context.warn("server.cc:1174", "shutting down admin due to child startup");
-            process.admin.replace(None);
+            let admin = process.admin.take();
+            if let Some(admin) = admin {
+                // The child binds the address as soon as it has the answer.
+                admin.stop().await;
+            }
             context.warn("server.cc:1182", "terminating parent process");
             context.with_child(child::Child::terminate);
             process.service.statistics.forget_parent();

@@ -80,8 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.write(&bad, true, true).await?;
             return Ok(false);
         };
-        handler.requests.total.add(1);
-        handler.requests.active.add(1);
+        handler.requests.began();
         let active = Active(&handler);
         let body = self.reader.body(head.length()).await?;
         let has_body = method != "HEAD";
@@ -101,6 +100,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let is_last = |drains: bool| drains || head.closes();
         let status = match routed {
             None => {
+                handler.requests.routed.add(1);
+                handler.requests.unrouted.add(1);
                 let missing = Local {
                     status: 404,
                     body: "",
@@ -112,6 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Some(routed) => match routed.action {
                 RouteAction::Direct { status, body } => {
+                    handler.requests.routed.add(1);
+                    handler.requests.direct.add(1);
                     let direct = Local {
                         status: *status,
                         body,
@@ -122,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     (*status, closes)
                 }
                 RouteAction::Forward { cluster, timeout } => {
+                    handler.requests.routed.add(1);
                     let endpoint = handler.service.bootstrap.endpoint(cluster);
                     let call = upstream::call(endpoint, &head, &body);
                     match upstream::within(*timeout, call).await {

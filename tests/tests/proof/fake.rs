@@ -1,0 +1,80 @@
+//! `handover run` over the fake Envoy: many hand-overs, and faults that a real one does not show on
+//! demand.
+
+use handover_fake_envoy::{Settings, VARIABLE};
+use handover_test_support::supervisor::{Signal, fake_envoy_bin};
+use rustix::process::{Pid, kill_process};
+
+use crate::world::{LIMIT, World};
+
+/// Starts it with these settings, which may name a directory of the test as `STATE`.
+fn start(fake: &str) -> (World, tempfile::TempDir) {
+    let state = tempfile::Builder::new()
+        .prefix("handover-")
+        .tempdir()
+        .expect("a directory");
+    let text = fake.replace("STATE", &state.path().display().to_string());
+    let settings: Settings = text.parse().expect("settings of the fake");
+    let settings = settings.to_string();
+    let world = World::launch(&fake_envoy_bin(), |launch| launch.env(VARIABLE, settings));
+    (world, state)
+}
+
+#[tokio::test]
+async fn ten_hand_overs_of_the_fake_lose_nothing() {
+    let (world, _state) = start("--fake-time-scale 0.5");
+    for epoch in 1..=10 {
+        world.hand_over(&format!("v{epoch}"), epoch);
+    }
+    let report = world.finish().await;
+    report.assert_no_loss();
+    assert!(report.ok_from("v10") > 0);
+}
+
+/// The crash leaves the flag set, which nobody but the supervisor clears.
+#[tokio::test]
+async fn a_new_epoch_that_crashes_at_any_step_is_tried_again_and_nothing_is_lost() {
+    for step in ["bound", "flag_set", "config", "admin", "listeners"] {
+        let fault = format!("--fake-fault crash@{step}:epoch=1,once --fake-state STATE");
+        let (world, _state) = start(&fault);
+        world.site.write("v1");
+        world.supervisor.wait_for_line("epoch 1 failed", LIMIT);
+        world.site.admin().wait_live(1, LIMIT);
+        world.served_by("v1");
+        world.hand_over("v2", 2);
+        println!("=== {step}");
+        world.finish().await.assert_no_loss();
+    }
+}
+
+#[tokio::test]
+async fn a_killed_fake_comes_back_and_hands_over_again() {
+    let (world, _state) = start("");
+    let pid = i32::try_from(world.only_envoy())
+        .ok()
+        .and_then(Pid::from_raw);
+    kill_process(pid.expect("a process id"), Signal::KILL).expect("the process runs");
+    world.supervisor.wait_for_lines("epoch 0 is live", 2, LIMIT);
+    world.served_by("v0");
+    world.hand_over("v1", 1);
+    world.finish().await;
+}
+
+/// It has set the flag and taken nothing yet, so that the old one must not notice.
+#[tokio::test]
+async fn a_stuck_new_epoch_that_is_killed_is_tried_again_while_the_old_one_serves() {
+    let (world, _state) = start("--fake-fault stuck@config:epoch=1,once --fake-state STATE");
+    world.site.write("v1");
+    world
+        .supervisor
+        .wait_for_line("initializing epoch 1 ", LIMIT);
+    world.served_by("v0");
+    // The supervisor waits for a deadline of minutes; the operator does not.
+    let stuck = world.supervisor.children();
+    let newest = stuck.into_iter().max().expect("two processes");
+    let pid = i32::try_from(newest).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process id"), Signal::KILL).expect("the process runs");
+    world.site.admin().wait_live(1, LIMIT);
+    world.served_by("v1");
+    world.finish().await.assert_no_loss();
+}
