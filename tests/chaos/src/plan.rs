@@ -183,7 +183,7 @@ impl Plan {
                 burst.push(Step::Change(bad));
                 // What no validation finds is given up after all retries, which takes long.
                 let is_slow = matches!(bad, Change::PortTaken | Change::AdminPortTaken);
-                if self.random.percent(if is_slow { 95 } else { 50 }) {
+                if is_slow || self.random.percent(50) {
                     burst.push(Step::Pause(self.millis(120)));
                     burst.push(Step::Change(Change::Good));
                 }
