@@ -29,4 +29,4 @@ pub use life::{Harm, Life, harm};
 pub use plan::Plan;
 pub use run::{Failure, Outcome, Summary, run};
 pub use step::Step;
-pub use world::Programs;
+pub use world::Setup;

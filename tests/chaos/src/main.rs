@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use handover_chaos::{Failure, Outcome, Plan, Programs, Step, run, shrink, step};
+use handover_chaos::{Failure, Outcome, Plan, Setup, Step, run, shrink, step};
 
 /// Let the fake Envoy hand over often, with faults, signals, stops and shortages, and check that nothing is
 /// lost that need not be lost.
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn command(arguments: &Arguments) -> Result<bool> {
-    let programs = programs(arguments)?;
+    let setup = setup(arguments)?;
     let seen = |burst: &str| {
         if arguments.verbose {
             println!("{burst}");
@@ -66,12 +66,12 @@ fn command(arguments: &Arguments) -> Result<bool> {
         let steps = step::read(text)?;
         (
             "the list".to_owned(),
-            run(&programs, [with_an_end(steps)], u64::MAX, seen)?,
+            run(&setup, [with_an_end(steps)], u64::MAX, seen)?,
         )
     } else {
         let seed = arguments.seed.unwrap_or_else(random_seed);
         println!("seed {seed}");
-        let outcome = run(&programs, Plan::new(seed), arguments.hand_overs, seen)?;
+        let outcome = run(&setup, Plan::new(seed), arguments.hand_overs, seen)?;
         (format!("seed {seed}"), outcome)
     };
     let Outcome {
@@ -98,7 +98,7 @@ fn command(arguments: &Arguments) -> Result<bool> {
         );
     }
     let limit = Duration::from_secs(arguments.shorten);
-    let (shortest, tries) = shortened(&programs, &steps, limit);
+    let (shortest, tries) = shortened(&setup, &steps, limit);
     println!(
         "shortest list that failed again, after {tries} tries, {} of {} steps:",
         shortest.len(),
@@ -112,8 +112,12 @@ fn command(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Repeats parts of the steps until the time is over. Returns the shortest list and the number of runs.
-fn shortened(programs: &Programs, steps: &[Step], limit: Duration) -> (Vec<Step>, u64) {
+fn shortened(setup: &Setup, steps: &[Step], limit: Duration) -> (Vec<Step>, u64) {
     let begun = Instant::now();
+    let hurried = Setup {
+        patience: Setup::LESS_PATIENCE,
+        ..setup.clone()
+    };
     let mut tries = 0;
     let fails = |part: &[Step]| {
         (0..REPEATS).any(|_| {
@@ -121,7 +125,7 @@ fn shortened(programs: &Programs, steps: &[Step], limit: Duration) -> (Vec<Step>
                 return false;
             }
             tries += 1;
-            let again = run(programs, [with_an_end(part.to_vec())], u64::MAX, |_| {});
+            let again = run(&hurried, [with_an_end(part.to_vec())], u64::MAX, |_| {});
             again.is_ok_and(|outcome| outcome.failure.is_some())
         })
     };
@@ -144,7 +148,7 @@ fn tell(failure: &Failure) {
     }
 }
 
-fn programs(arguments: &Arguments) -> Result<Programs> {
+fn setup(arguments: &Arguments) -> Result<Setup> {
     let own = std::env::current_exe().context("the path of this program")?;
     let beside = |name: &str| own.with_file_name(name);
     let handover = arguments
@@ -159,7 +163,11 @@ fn programs(arguments: &Arguments) -> Result<Programs> {
             program.display()
         );
     }
-    Ok(Programs { handover, fake })
+    Ok(Setup {
+        handover,
+        fake,
+        patience: Setup::PATIENCE,
+    })
 }
 
 fn random_seed() -> u64 {

@@ -42,13 +42,24 @@ const SLOW: Duration = Duration::from_millis(30);
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The programs of a run.
+/// What a run needs.
 #[derive(Clone, Debug)]
-pub struct Programs {
+pub struct Setup {
     /// The `handover` binary.
     pub handover: PathBuf,
     /// The fake Envoy.
     pub fake: PathBuf,
+    /// How long everything may take to be as it must be, after each burst.
+    pub patience: Duration,
+}
+
+impl Setup {
+    /// The patience of a run: several times what the slowest repair takes, which is the end of an old epoch
+    /// that does not end by itself.
+    pub const PATIENCE: Duration = Duration::from_secs(45);
+
+    /// The patience while a failure is made shorter: enough for that repair on a quiet machine.
+    pub const LESS_PATIENCE: Duration = Duration::from_secs(18);
 }
 
 /// What the configuration file asks for.
@@ -93,7 +104,7 @@ pub(crate) struct World {
 
 impl World {
     /// Starts the supervisor. Nothing serves yet.
-    pub(crate) fn start(programs: &Programs) -> Result<Self> {
+    pub(crate) fn start(setup: &Setup) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("handover-chaos-")
             .tempdir()?;
@@ -120,10 +131,10 @@ impl World {
         replace(&dir.path().join("envoy.yaml"), &text)?;
         let cell = Cell::new(dir.path())?;
         // The program is found by the launch, so it is named there.
-        let launch = Launch::program(&programs.handover)
+        let launch = Launch::program(&setup.handover)
             .tag(leftovers.tag())
             .arg("run");
-        let launch = launch.arg("--envoy-path").arg(&programs.fake);
+        let launch = launch.arg("--envoy-path").arg(&setup.fake);
         let launch = launch
             .arg("--config-path")
             .arg(dir.path().join("envoy.yaml"));
@@ -321,7 +332,21 @@ impl World {
         Ok(answer.header("x-config").unwrap_or_default().to_owned())
     }
 
-    /// Returns how many descriptors the supervisor has open.
+    /// Returns what descriptors the supervisor has open: the fewest of some looks, because each request opens
+    /// one for a moment.
+    pub(crate) fn idle_descriptors(&self) -> io::Result<Vec<String>> {
+        let mut fewest = self.descriptors()?;
+        for _ in 0..10 {
+            thread::sleep(Duration::from_millis(20));
+            let now = self.descriptors()?;
+            if now.len() < fewest.len() {
+                fewest = now;
+            }
+        }
+        Ok(fewest)
+    }
+
+    /// Returns what descriptors the supervisor has open.
     pub(crate) fn descriptors(&self) -> io::Result<Vec<String>> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.supervisor.pid()))?;
         let links = open

@@ -10,16 +10,17 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use handover_chaos::{Outcome, Plan, Programs, run, step};
+use handover_chaos::{Outcome, Plan, Setup, run, step};
 use handover_test_support::supervisor::handover_bin;
 
 /// How many hand-overs each of the runs below makes.
 const EACH: u64 = 100;
 
-fn programs() -> Programs {
-    Programs {
+fn setup() -> Setup {
+    Setup {
         handover: handover_bin(),
         fake: PathBuf::from(env!("CARGO_BIN_EXE_handover-chaos-envoy")),
+        patience: Setup::PATIENCE,
     }
 }
 
@@ -41,9 +42,7 @@ fn passes(what: &str, outcome: &Outcome) {
 fn over_three_hundred_hand_overs_with_faults_nothing_is_lost_that_need_not_be_lost() {
     thread::scope(|scope| {
         let runs: Vec<_> = [1, 2, 3]
-            .map(|seed| {
-                scope.spawn(move || (seed, run(&programs(), Plan::new(seed), EACH, |_| {})))
-            })
+            .map(|seed| scope.spawn(move || (seed, run(&setup(), Plan::new(seed), EACH, |_| {}))))
             .into();
         for run in runs {
             let (seed, outcome) = run.join().unwrap();
@@ -65,6 +64,6 @@ fn what_has_failed_once_passes() {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let steps = step::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert!(!steps.is_empty(), "{name} has no step");
-        passes(&name, &run(&programs(), [steps], u64::MAX, |_| {}).unwrap());
+        passes(&name, &run(&setup(), [steps], u64::MAX, |_| {}).unwrap());
     }
 }
