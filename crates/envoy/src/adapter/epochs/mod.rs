@@ -400,6 +400,15 @@ impl Epochs {
         (running.started.lineage == lineage && (overstayed || !has_let_go)).then_some(child)
     }
 
+    /// Returns the parent that an epoch was started for, if that parent does not run any more. The epoch
+    /// must not be the first one of its lineage, which has no parent.
+    pub(super) fn lost_parent(&self, child: Epoch, lineage: LineageId) -> Option<Epoch> {
+        let parent = Epoch::new(child.number().checked_sub(1)?);
+        let running = self.running.get(&parent);
+        let is_there = running.is_some_and(|running| running.started.lineage == lineage);
+        (!is_there).then_some(parent)
+    }
+
     /// Returns how long any newer epoch has been live.
     pub(super) fn longest_live_after(&self, epoch: Epoch, now: Instant) -> Option<Duration> {
         self.newer(epoch)

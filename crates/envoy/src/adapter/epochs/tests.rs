@@ -409,6 +409,18 @@ fn a_child_needs_a_stand_in_until_it_has_let_its_parent_go() {
 }
 
 #[test]
+fn a_parent_that_ends_while_its_child_is_made_ready_is_missed_once_the_child_runs() {
+    let mut table = Table::live(&[HOME, HOME]);
+    table.start(2, HOME);
+    assert_eq!(table.epochs.lost_parent(epoch(2), HOME), None);
+    table.epochs.remove(epoch(1));
+    assert_eq!(table.epochs.lost_parent(epoch(2), HOME), Some(epoch(1)));
+    // One of another lineage is no parent.
+    assert_eq!(table.epochs.lost_parent(epoch(1), OTHER), Some(epoch(0)));
+    assert_eq!(table.epochs.lost_parent(epoch(0), HOME), None);
+}
+
+#[test]
 fn an_end_during_a_stop_cuts_clients_that_were_neither_drained_nor_due() {
     let mut table = Table::live(&[HOME, HOME]);
     let undrained = |table: &Table, number, at| {
