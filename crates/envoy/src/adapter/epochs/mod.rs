@@ -255,14 +255,15 @@ impl Epochs {
         true
     }
 
-    /// Returns whether epochs newer than this one run, and all of them in other lineages: then none
-    /// of them is its child, which would tell it to end.
+    /// Returns whether epochs newer than this one run, and none of them is its child, which would tell it
+    /// to end: they are of other lineages, or its child has died and the next one runs.
     pub(super) fn is_left_behind(&self, epoch: Epoch) -> bool {
         let Some(lineage) = self.lineage(epoch) else {
             return false;
         };
-        let mut newer = self.newer(epoch).peekable();
-        newer.peek().is_some() && newer.all(|newer| newer.started.lineage != lineage)
+        let child = epoch.next().and_then(|child| self.running.get(&child));
+        let has_child = child.is_some_and(|child| child.started.lineage == lineage);
+        !has_child && self.newer(epoch).next().is_some()
     }
 
     /// Notes that the agent has retired the epoch, because a newer one serves in its place.

@@ -106,14 +106,22 @@ fn an_epoch_gives_way_to_nobody_once_the_newer_one_has_died() {
 }
 
 #[test]
-fn one_is_left_behind_when_every_newer_one_is_of_another_lineage() {
+fn one_is_left_behind_when_newer_ones_run_and_none_is_its_child() {
     assert!(!Table::live(&[HOME]).epochs.is_left_behind(epoch(0)));
     assert!(!Table::live(&[HOME, HOME]).epochs.is_left_behind(epoch(0)));
     assert!(Table::live(&[HOME, OTHER]).epochs.is_left_behind(epoch(0)));
     let mixed = Table::live(&[HOME, OTHER, HOME]);
-    assert!(!mixed.epochs.is_left_behind(epoch(0)));
+    assert!(mixed.epochs.is_left_behind(epoch(0)));
     assert!(mixed.epochs.is_left_behind(epoch(1)));
     assert!(!mixed.epochs.is_left_behind(epoch(7)));
+    // Its child has died while the next one started.
+    let mut orphan = Table::live(&[HOME, HOME, HOME]);
+    assert!(!orphan.epochs.is_left_behind(epoch(0)));
+    orphan.epochs.remove(epoch(1));
+    assert!(orphan.epochs.is_left_behind(epoch(0)));
+    // The child is started again under the same number.
+    orphan.epochs.remove(epoch(2));
+    assert!(!orphan.epochs.is_left_behind(epoch(0)));
 }
 
 #[test]
