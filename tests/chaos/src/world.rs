@@ -346,15 +346,47 @@ impl World {
         Ok(fewest)
     }
 
-    /// Returns what descriptors the supervisor has open.
+    /// Returns what descriptors the supervisor has open, sockets with their addresses.
     pub(crate) fn descriptors(&self) -> io::Result<Vec<String>> {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.supervisor.pid()))?;
+        let process = PathBuf::from(format!("/proc/{}", self.supervisor.pid()));
+        let open = fs::read_dir(process.join("fd"))?;
+        let table =
+            |name: &str| fs::read_to_string(process.join("net").join(name)).unwrap_or_default();
+        let (unix, tcp) = (table("unix"), table("tcp"));
+        let address = |inode: &str| {
+            let with = |table: &str, column| {
+                let is_meant = |line: &&str| line.split_whitespace().nth(column) == Some(inode);
+                table.lines().find(is_meant).map(str::to_owned)
+            };
+            // The last columns of a Unix socket are its inode and its name; a TCP socket has its ends first.
+            let named =
+                with(&unix, 6).and_then(|line| Some(line.split_whitespace().nth(7)?.to_owned()));
+            let ends = || {
+                Some(
+                    with(&tcp, 9)?
+                        .split_whitespace()
+                        .skip(1)
+                        .take(2)
+                        .collect::<Vec<_>>()
+                        .join("-"),
+                )
+            };
+            named.or_else(ends).unwrap_or_default()
+        };
+        let shown = |link: PathBuf| {
+            let link = link.display().to_string();
+            let inode = link
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'));
+            let address = inode.map(address).unwrap_or_default();
+            format!("{link}{address}")
+        };
         let links = open
             .flatten()
             .map(|entry| fs::read_link(entry.path()).unwrap_or_default());
         // The home base id stays locked while a lineage of epochs has another one.
         let links = links.filter(|link| !link.to_string_lossy().contains("base-id-"));
-        let mut links: Vec<_> = links.map(|link| link.display().to_string()).collect();
+        let mut links: Vec<_> = links.map(shown).collect();
         links.sort();
         Ok(links)
     }
