@@ -16,7 +16,7 @@ use crate::step::{self, Ask, Change, Step};
 use crate::world::{Setup, World};
 
 /// Between two looks at the supervisor.
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(40);
 
 /// After a burst that may cost requests, for losses that come late to be counted with it.
 const AFTERMATH: Duration = Duration::from_millis(120);

@@ -384,9 +384,11 @@ impl World {
         let links = open
             .flatten()
             .map(|entry| fs::read_link(entry.path()).unwrap_or_default());
-        // The home base id stays locked while a lineage of epochs has another one.
-        let links = links.filter(|link| !link.to_string_lossy().contains("base-id-"));
-        let mut links: Vec<_> = links.map(shown).collect();
+        // The home base id stays claimed while a lineage of epochs has another one.
+        let mut links: Vec<_> = links
+            .map(shown)
+            .filter(|link| !link.contains("base-id-"))
+            .collect();
         links.sort();
         Ok(links)
     }
