@@ -1,6 +1,5 @@
 //! Runs a plan, and checks every invariant after each burst.
 
-use std::fmt;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use serde_json::Value;
 use crate::life::Life;
 use crate::oracle::{self, Allowance};
 use crate::step::{self, Ask, Change, Step};
+use crate::summary::{Failure, Outcome, Summary};
 use crate::world::{Setup, World};
 
 /// Between two looks at the supervisor.
@@ -23,7 +23,7 @@ const AFTERMATH: Duration = Duration::from_millis(120);
 
 /// After so many hand-overs the memory of the supervisor is what it is compared with at the end: by then
 /// its histories have begun to repeat.
-const WARM: u64 = 40;
+pub(crate) const WARM: u64 = 40;
 
 /// By how much the memory may have grown then. Its histories have their limits, and allocators their holes.
 const GROWTH: u64 = 12 << 20;
@@ -40,79 +40,6 @@ const PAUSED: [&str; 2] = [
 
 /// How much of the log is shown with a failure, in lines.
 const TAIL: usize = 400;
-
-/// What a run has seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Hand-overs that the supervisor has counted.
-    pub hand_overs: u64,
-    /// Bursts that were done.
-    pub bursts: u64,
-    /// Processes of the fake that were started.
-    pub started: u64,
-    /// Requests that have ended, well or not.
-    pub requests: u64,
-    /// Those that were lost.
-    pub lost: u64,
-    /// The longest time without an answer.
-    pub longest_gap: Duration,
-    /// How long the run took.
-    pub took: Duration,
-    /// How often the machine has let the supervisor stand still, and more was lost than the tables allow.
-    pub standstills: u64,
-    /// What the memory of the supervisor has grown by since it was warm, in bytes. Unknown in a short run.
-    pub growth: Option<i64>,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            hand_overs,
-            bursts,
-            started,
-            requests,
-            lost,
-            longest_gap,
-            took,
-            standstills,
-            growth,
-        } = self;
-        write!(
-            f,
-            "{hand_overs} hand-overs in {bursts} bursts and {:.1} s: {started} processes started; {lost} of {requests} \
-             requests lost where the tables allow it, or in {standstills} standstills of the machine; longest gap {:.2} s; \
-             memory ",
-            took.as_secs_f64(),
-            longest_gap.as_secs_f64(),
-        )?;
-        match growth {
-            Some(bytes) => write!(f, "{:+} KiB since hand-over {WARM}", bytes / 1024),
-            None => f.write_str("not compared in a run this short"),
-        }
-    }
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What was seen.
-    pub summary: Summary,
-    /// All steps that were done.
-    pub steps: Vec<Step>,
-    /// What the supervisor and the processes have printed.
-    pub log: String,
-    /// What is wrong, if anything.
-    pub failure: Option<Failure>,
-}
-
-/// What is wrong.
-#[derive(Clone, Debug, Default)]
-pub struct Failure {
-    /// Each violation in a sentence.
-    pub problems: Vec<String>,
-    /// What explains it: the processes, the status, the log.
-    pub details: String,
-}
 
 struct Run {
     world: World,
