@@ -1,6 +1,7 @@
 //! The subcommands: one file each under `commands/`, one variant each in [`Command`].
 
 pub(crate) mod bench;
+mod chaos;
 mod ci;
 pub(crate) mod envoy;
 mod fuzz;
@@ -85,6 +86,22 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 0)]
         minutes: u64,
     },
+    /// Let the fake Envoy hand over at random, with faults, signals, stops and shortages, and check that nothing is
+    /// lost that need not be lost. A run that fails is made shorter, and prints how to repeat it.
+    Chaos {
+        /// End after so many hand-overs.
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        hand_overs: u64,
+        /// The number that all steps follow from. Without it, one is chosen and printed.
+        #[arg(long, value_name = "S", conflicts_with = "steps")]
+        seed: Option<u64>,
+        /// Do these steps instead, once, with semicolons between them.
+        #[arg(long, value_name = "LIST")]
+        steps: Option<String>,
+        /// Print each burst of steps, with its time and what was lost.
+        #[arg(long)]
+        verbose: bool,
+    },
     /// Test the page of the status server in headless Chromium; seconds, once it is built.
     WebTest {
         /// Also take the pictures that docs/status.md shows.
@@ -148,6 +165,20 @@ impl Xtask {
             Command::Generate => generate::command(),
             Command::Model => model::command(),
             Command::Soak { minutes } => soak::command(minutes),
+            Command::Chaos {
+                hand_overs,
+                seed,
+                steps,
+                verbose,
+            } => {
+                let chaos = chaos::Chaos {
+                    hand_overs,
+                    seed,
+                    steps,
+                    verbose,
+                };
+                chaos.command()
+            }
             Command::WebTest { pictures } => web_test::command(pictures),
             Command::Package { out } => package::command(out.as_deref()),
             Command::MinimalVersions => minimal::command(),

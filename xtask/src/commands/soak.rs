@@ -1,5 +1,5 @@
 //! `soak`: the tests on real Envoy in their long form, with every pinned version, once or for as long as
-//! asked.
+//! asked, and then the chaos over the fake one.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::chaos::Chaos;
 use super::envoy;
 use crate::checks::leftovers;
 use crate::checks::tests::{report, run_profile};
@@ -63,6 +64,9 @@ const SUITES: [Suite; 5] = [
     },
 ];
 
+/// How many hand-overs the chaos makes, once.
+const HAND_OVERS: u64 = 5_000;
+
 /// The package that the suites are in.
 const RUN: &str = "nextest run --package handover-tests";
 
@@ -101,8 +105,34 @@ pub(super) fn command(minutes: u64) -> Result<bool> {
             break;
         }
     }
+    println!("\n==> chaos");
+    let outcome = chaos(&context, reports.join("chaos.log"))?;
+    println!("{outcome}");
+    outcomes.push(outcome);
     let left = leftovers::check(&context)?.problems;
     Ok(summarise(&outcomes, &left, begun.elapsed()))
+}
+
+/// Lets the fake Envoy hand over by a seed that nobody has chosen. What failed and how it is repeated is in the log.
+fn chaos(context: &Context, log: PathBuf) -> Result<Outcome> {
+    let begun = Instant::now();
+    let chaos = Chaos {
+        hand_overs: HAND_OVERS,
+        ..Chaos::default()
+    };
+    let run = chaos.prepare(context)?;
+    let (problem, output) = process::logged_within(&context.run_id, run, &log, chaos.limit())?;
+    Ok(Outcome {
+        suite: "chaos",
+        round: 1,
+        took: begun.elapsed(),
+        problems: problem.into_iter().collect(),
+        results: Results {
+            output,
+            ..Results::default()
+        },
+        report: log,
+    })
 }
 
 /// How a suite ended.

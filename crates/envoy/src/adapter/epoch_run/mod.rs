@@ -123,6 +123,7 @@ impl EpochRun<'_> {
         let EnvoyProcess { epoch, lineage, .. } = &*self.process;
         let epoch = *epoch;
         let registered = self.envoy.running.register(&self.process);
+        self.replace_lost_parent();
         let ended = self.until_end().await;
         let (was_live, is_undrained) = {
             let table = self.envoy.running.table();

@@ -1,4 +1,4 @@
-//! Live epochs whose parent has died before its time.
+//! Epochs whose parent has died before its time.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -86,21 +86,47 @@ impl EpochRun<'_> {
         let Some(child) = child else {
             return;
         };
-        match StandIn::bind(lineage.base_id(), self.process.restart_epoch()) {
+        self.stand_in(epoch, child);
+    }
+
+    /// Takes the place of the parent of this epoch, which has just been registered, if the parent has ended
+    /// while the epoch was made ready. The end of the parent saw no child then.
+    pub(super) fn replace_lost_parent(&self) {
+        let (epoch, lineage) = (self.process.epoch, &self.process.lineage);
+        if lineage.restart_epoch(epoch) == 0 {
+            return;
+        }
+        let lost = self.envoy.running.table().lost_parent(epoch, lineage.id());
+        if let Some(parent) = lost {
+            self.stand_in(parent, epoch);
+        }
+    }
+
+    /// Answers a child in the place of its dead parent, unless that is done already.
+    fn stand_in(&self, dead: Epoch, child: Epoch) {
+        let lineage = &self.process.lineage;
+        let mut standing = self.envoy.stand_ins.lock();
+        // The end of a parent and the start of its child may both see that the child is alone.
+        if standing
+            .get(&dead)
+            .is_some_and(|(_, task)| !task.0.is_finished())
+        {
+            return;
+        }
+        match StandIn::bind(lineage.base_id(), lineage.restart_epoch(dead)) {
             Ok(stand_in) => {
                 tracing::debug!(
-                    epoch = epoch.number(),
-                    "standing in for epoch {epoch}, so that epoch {child} lives on"
+                    epoch = dead.number(),
+                    "standing in for epoch {dead}, so that epoch {child} lives on"
                 );
                 let task = tokio::spawn(async move {
                     if let Err(error) = stand_in.run().await {
-                        tracing::warn!(epoch = epoch.number(), "{error}");
+                        tracing::warn!(epoch = dead.number(), "{error}");
                     }
                 });
-                let standing = (slot(lineage, epoch), Task(task));
-                self.envoy.stand_ins.lock().insert(epoch, standing);
+                standing.insert(dead, (slot(lineage, dead), Task(task)));
             }
-            Err(error) => tracing::warn!(epoch = epoch.number(), "{error}"),
+            Err(error) => tracing::warn!(epoch = dead.number(), "{error}"),
         }
     }
 }

@@ -255,14 +255,15 @@ impl Epochs {
         true
     }
 
-    /// Returns whether epochs newer than this one run, and all of them in other lineages: then none
-    /// of them is its child, which would tell it to end.
+    /// Returns whether epochs newer than this one run, and none of them is its child, which would tell it
+    /// to end: they are of other lineages, or its child has died and the next one runs.
     pub(super) fn is_left_behind(&self, epoch: Epoch) -> bool {
         let Some(lineage) = self.lineage(epoch) else {
             return false;
         };
-        let mut newer = self.newer(epoch).peekable();
-        newer.peek().is_some() && newer.all(|newer| newer.started.lineage != lineage)
+        let child = epoch.next().and_then(|child| self.running.get(&child));
+        let has_child = child.is_some_and(|child| child.started.lineage == lineage);
+        !has_child && self.newer(epoch).next().is_some()
     }
 
     /// Notes that the agent has retired the epoch, because a newer one serves in its place.
@@ -400,6 +401,15 @@ impl Epochs {
             .is_some_and(|live| live >= parent_shutdown);
         let needs_answers = !in_order || !has_let_go;
         (running.started.lineage == lineage && needs_answers).then_some(child)
+    }
+
+    /// Returns the parent that an epoch was started for, if that parent does not run any more. The epoch
+    /// must not be the first one of its lineage, which has no parent.
+    pub(super) fn lost_parent(&self, child: Epoch, lineage: LineageId) -> Option<Epoch> {
+        let parent = Epoch::new(child.number().checked_sub(1)?);
+        let running = self.running.get(&parent);
+        let is_there = running.is_some_and(|running| running.started.lineage == lineage);
+        (!is_there).then_some(parent)
     }
 
     /// Returns how long any newer epoch has been live.

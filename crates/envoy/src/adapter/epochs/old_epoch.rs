@@ -5,8 +5,9 @@
 //! with its whole main thread. So a parent that is stopped also stops the admin endpoint of its child,
 //! and with it every further hand-over.
 //!
-//! An epoch that was replaced side by side has no child. It is told to end as soon as its last
-//! connection is gone, or at its parent-shutdown time.
+//! An epoch that was replaced side by side has no child, and neither has one whose child has died while
+//! the next one started. It is told to end as soon as its last connection is gone, or at its
+//! parent-shutdown time. Otherwise it would keep its place, which the third epoch after it needs.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,7 @@ pub(in crate::adapter) struct Look {
     pub(in crate::adapter) is_stopped: bool,
     /// How long any newer epoch has been live.
     pub(in crate::adapter) newer_live_for: Option<Duration>,
-    /// Whether only epochs of other lineages are newer, so that none tells it to end.
+    /// Whether newer epochs run and none of them is its child, so that none tells it to end.
     pub(in crate::adapter) is_left_behind: bool,
 }
 

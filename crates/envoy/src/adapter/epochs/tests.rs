@@ -106,14 +106,22 @@ fn an_epoch_gives_way_to_nobody_once_the_newer_one_has_died() {
 }
 
 #[test]
-fn one_is_left_behind_when_every_newer_one_is_of_another_lineage() {
+fn one_is_left_behind_when_newer_ones_run_and_none_is_its_child() {
     assert!(!Table::live(&[HOME]).epochs.is_left_behind(epoch(0)));
     assert!(!Table::live(&[HOME, HOME]).epochs.is_left_behind(epoch(0)));
     assert!(Table::live(&[HOME, OTHER]).epochs.is_left_behind(epoch(0)));
     let mixed = Table::live(&[HOME, OTHER, HOME]);
-    assert!(!mixed.epochs.is_left_behind(epoch(0)));
+    assert!(mixed.epochs.is_left_behind(epoch(0)));
     assert!(mixed.epochs.is_left_behind(epoch(1)));
     assert!(!mixed.epochs.is_left_behind(epoch(7)));
+    // Its child has died while the next one started.
+    let mut orphan = Table::live(&[HOME, HOME, HOME]);
+    assert!(!orphan.epochs.is_left_behind(epoch(0)));
+    orphan.epochs.remove(epoch(1));
+    assert!(orphan.epochs.is_left_behind(epoch(0)));
+    // The child is started again under the same number.
+    orphan.epochs.remove(epoch(2));
+    assert!(!orphan.epochs.is_left_behind(epoch(0)));
 }
 
 #[test]
@@ -406,6 +414,18 @@ fn a_child_needs_a_stand_in_until_it_has_let_its_parent_go() {
     // One that still initialises waits for its parent too.
     table.start(1, HOME);
     assert_eq!(child(&table, HOME, 99, true), Some(epoch(1)));
+}
+
+#[test]
+fn a_parent_that_ends_while_its_child_is_made_ready_is_missed_once_the_child_runs() {
+    let mut table = Table::live(&[HOME, HOME]);
+    table.start(2, HOME);
+    assert_eq!(table.epochs.lost_parent(epoch(2), HOME), None);
+    table.epochs.remove(epoch(1));
+    assert_eq!(table.epochs.lost_parent(epoch(2), HOME), Some(epoch(1)));
+    // One of another lineage is no parent.
+    assert_eq!(table.epochs.lost_parent(epoch(1), OTHER), Some(epoch(0)));
+    assert_eq!(table.epochs.lost_parent(epoch(0), HOME), None);
 }
 
 #[test]

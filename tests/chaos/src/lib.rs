@@ -1,0 +1,34 @@
+//! Chaos: the shipped `handover` over the fake Envoy, with what comes at the wrong moment.
+//!
+//! A [`Plan`] leads from a seed to steps: changes, faults, signals, stops, kills, requests and shortages.
+//! [`run()`] does them under load, and after each burst waits until everything is as it must be. Then it checks
+//! each invariant: nothing lost that need not be lost, as the [`oracle`] judges; ready only if something
+//! serves; the desired configuration serves or its refusal is told; every request answered; nothing left
+//! behind; memory and descriptors flat.
+//!
+//! A run that fails is repeated by its seed, or by its list of steps, which [`shrink`](shrink::shrink)
+//! shortens. `docs/checks.md` shows the command.
+//!
+//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`] and [`shrink`]. What they decide is
+//! tested without a process.
+
+mod config;
+mod control;
+mod life;
+pub mod oracle;
+mod plan;
+pub mod random;
+mod run;
+mod script;
+mod shortage;
+pub mod shrink;
+pub mod step;
+mod summary;
+mod world;
+
+pub use life::{Harm, Life, harm};
+pub use plan::Plan;
+pub use run::run;
+pub use step::Step;
+pub use summary::{Failure, Outcome, Summary};
+pub use world::Setup;
