@@ -91,3 +91,7 @@ pub use arguments::{Arguments, ArgumentsError, DrainStrategy, Mode, Request};
 pub use faults::{Action, Fault, FaultError, Habit, Kind, Step};
 pub use program::run;
 pub use settings::{HotRestartVersion, Settings, SettingsError, VARIABLE};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -150,6 +150,13 @@ fn is_program(member: &Package) -> bool {
     !member.targets.iter().any(Target::is_lib)
 }
 
+/// Whether the crate is installed for its program, even if it is a library as well. Programs with other names are
+/// helpers of tests.
+fn has_program(member: &Package) -> bool {
+    let mut targets = member.targets.iter();
+    targets.any(|target| target.is_bin() && target.name == member.name.as_str())
+}
+
 /// What is wrong with the page that a registry would show, with the files of the package, and with its README.
 fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
     let program = is_program(library);
@@ -173,7 +180,7 @@ fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
     let listed = process::capture(list)?;
     let surplus: Vec<&str> = listed
         .lines()
-        .filter(|file| !belongs(file, program))
+        .filter(|file| !belongs(file, has_program(library)))
         .collect();
     if let Some(first) = surplus.first() {
         let count = surplus.len();
@@ -207,7 +214,7 @@ fn look_at(context: &Context, library: &Package) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Whether a file belongs in the package of a library, or in that of a program.
+/// Whether a file belongs in the package of a library, or in one that has a program.
 fn belongs(file: &str, program: bool) -> bool {
     let is_program = file == "src/main.rs" || file.starts_with("src/bin/");
     let known = PACKED
