@@ -20,6 +20,9 @@ use super::merge::{folded, gone};
 pub(super) const MOST_ENDED: usize = 8;
 /// How large their texts may be together.
 const MOST_BYTES: usize = 32 << 20;
+/// How many ends are remembered of epochs that nobody had looked at. A look takes seconds at most, in which
+/// no more epochs end.
+const MOST_UNSEEN: usize = 16;
 /// How large a look may be, and the fold.
 pub(super) const LARGEST: usize = 16 << 20;
 
@@ -30,6 +33,8 @@ pub(super) struct Kept {
     looks: BTreeMap<Epoch, Look>,
     /// Oldest first.
     ended: VecDeque<Ended>,
+    /// When those ended that nobody had looked at. A look may be on its way. Oldest first.
+    unseen: VecDeque<(Epoch, Instant)>,
     /// What the oldest ones have counted together.
     fold: Option<Bytes>,
     /// Whether somebody works on it.
@@ -141,6 +146,14 @@ impl Kept {
             ended.text = add_missing(&ended.text, text);
             return;
         }
+        let mut unseen = self.unseen.iter();
+        if let Some(index) = unseen.position(|(it, at)| *it == epoch && asked <= *at)
+            && let Some((epoch, at)) = self.unseen.remove(index)
+        {
+            // At the end, because somebody may work on one of them by its place.
+            self.ended.push_back(Ended { epoch, text, at });
+            return;
+        }
         let known = self.looks.get(&epoch);
         if known.is_some_and(|known| known.asked > asked) {
             return;
@@ -157,6 +170,11 @@ impl Kept {
                 None => text,
             };
             self.ended.push_back(Ended { epoch, text, at });
+            return;
+        }
+        self.unseen.push_back((epoch, at));
+        if self.unseen.len() > MOST_UNSEEN {
+            self.unseen.pop_front();
         }
     }
 
@@ -390,6 +408,35 @@ mod tests {
         for line in ["rq{c=\"x\"} 6", "rq{c=\"y\"} 3", "rq{c=\"z\"} 1"] {
             assert!(ended.contains(line), "{ended}");
         }
+    }
+
+    #[test]
+    fn the_only_look_may_come_after_the_end() {
+        let mut kept = Kept::default();
+        let (asked, end) = (Instant::now(), Instant::now());
+        kept.ended(epoch(0), end);
+        assert_eq!(counted(&kept, 0), (0, 0));
+        kept.look(epoch(0), asked, rq(3));
+        let shown = kept.shown(&BTreeSet::new());
+        assert!(shown.running.is_empty(), "{shown:?}");
+        assert_eq!(counted(&kept, 0), (3, 3));
+        // The next run of that number is another one, which may be asked as often as one likes.
+        let next = end + std::time::Duration::from_millis(1);
+        kept.look(epoch(0), next, rq(7));
+        assert_eq!(counted(&kept, 0), (10, 10));
+        assert!(kept.shown(&BTreeSet::new()).running.contains(&epoch(0)));
+    }
+
+    #[test]
+    fn ends_that_nobody_asks_about_are_forgotten() {
+        let mut kept = Kept::default();
+        let asked = Instant::now();
+        for number in 0..100 {
+            kept.ended(epoch(number), Instant::now());
+        }
+        assert_eq!(kept.unseen.len(), MOST_UNSEEN);
+        kept.look(epoch(99), asked, rq(1));
+        assert_eq!(kept.unseen.len(), MOST_UNSEEN - 1);
     }
 
     #[test]

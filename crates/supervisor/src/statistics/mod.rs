@@ -139,9 +139,28 @@ struct Inner {
     ask: Box<dyn Fn(bool) -> Asked + Send + Sync>,
     kept: Mutex<Kept>,
     metrics: Shared,
-    /// The last answer, what it answers, and when it was made.
-    last: tokio::sync::Mutex<Option<(Instant, Query, Bytes)>>,
+    last: tokio::sync::Mutex<Last>,
     answers: Arc<Semaphore>,
+}
+
+/// What was asked last, for those who ask soon after.
+#[derive(Default)]
+struct Last {
+    /// The last answer, what it answers, and when it was made.
+    answer: Option<(Instant, Query, Bytes)>,
+    /// What the epochs have told, so that those who ask here in turns for one thing and another do not make
+    /// Envoy answer without a pause.
+    told: [Option<Told>; 2],
+}
+
+/// What the epochs have told, and when they were asked.
+#[derive(Clone)]
+struct Told {
+    asked: Instant,
+    made: Instant,
+    answers: Arc<[EpochStatistics]>,
+    /// Whether it was merged before, so that what is wrong with it was counted.
+    is_counted: bool,
 }
 
 /// An answer, as long as somebody reads it.
@@ -166,7 +185,7 @@ impl Statistics {
             ask: Box::new(ask),
             kept: Mutex::default(),
             metrics,
-            last: tokio::sync::Mutex::new(None),
+            last: tokio::sync::Mutex::default(),
             answers: Arc::new(Semaphore::new(MOST_ANSWERS)),
         }))
     }
@@ -218,44 +237,71 @@ impl Statistics {
     pub(crate) async fn text(&self, query: Query) -> Result<Bytes, NoStatistics> {
         // Those who ask meanwhile wait here, and get the same.
         let mut last = self.0.last.lock().await;
-        if let Some((made, known, text)) = &*last
+        if let Some((made, known, text)) = &last.answer
             && made.elapsed() < SHARED_FOR
             && *known == query
         {
             return Ok(text.clone());
         }
         // Its place is needed.
-        *last = None;
-        let asked = Instant::now();
-        let answers = timeout(LIMIT, (self.0.ask)(query.only_used)).await;
-        let late = NoStatistics::Unknown("the epochs did not answer in time");
-        let answers = answers.map_err(|_| late)?.map_err(NoStatistics::Never)?;
+        last.answer = None;
+        let told = self.told(&mut last.told, query.only_used).await?;
         let place = Arc::clone(&self.0.answers).acquire_owned();
         let busy = NoStatistics::Unknown("too many clients still read earlier answers");
         let Ok(Ok(place)) = timeout(WAIT, place).await else {
             return Err(busy);
         };
         let this = self.clone();
-        let merged = offload(move || this.merge(query, asked, &answers, place)).await;
+        let made = told.made;
+        let merged = offload(move || this.merge(query, &told, place)).await;
         let text = merged.map_err(|error| {
             tracing::warn!("the statistics could not be merged: {error}");
             NoStatistics::Unknown("the answer could not be made")
         })??;
-        *last = Some((Instant::now(), query, text.clone()));
+        last.answer = Some((made, query, text.clone()));
         Ok(text)
+    }
+
+    /// Returns what the epochs tell, or have told just now.
+    async fn told(
+        &self,
+        known: &mut [Option<Told>; 2],
+        only_used: bool,
+    ) -> Result<Told, NoStatistics> {
+        // What is old only takes memory.
+        for told in known.iter_mut() {
+            told.take_if(|told| told.made.elapsed() >= SHARED_FOR);
+        }
+        let [all, used] = known;
+        let known = if only_used { used } else { all };
+        if let Some(told) = known {
+            told.is_counted = true;
+            return Ok(told.clone());
+        }
+        let asked = Instant::now();
+        let answers = timeout(LIMIT, (self.0.ask)(only_used)).await;
+        let late = NoStatistics::Unknown("the epochs did not answer in time");
+        let answers = answers.map_err(|_| late)?.map_err(NoStatistics::Never)?;
+        let told = Told {
+            asked,
+            made: Instant::now(),
+            answers: answers.into(),
+            is_counted: false,
+        };
+        Ok(known.insert(told).clone())
     }
 
     /// Makes the answer, which takes some milliseconds for each megabyte.
     fn merge(
         &self,
         query: Query,
-        asked: Instant,
-        answers: &[EpochStatistics],
+        told: &Told,
         place: OwnedSemaphorePermit,
     ) -> Result<Bytes, NoStatistics> {
+        let Told { asked, answers, .. } = told;
         let mut scraped = BTreeMap::new();
         let mut sources = Vec::new();
-        for EpochStatistics { epoch, text } in answers {
+        for EpochStatistics { epoch, text } in answers.iter() {
             let text = text.as_ref().map_err(|error| *error);
             let text = text.and_then(|StatisticsText(bytes)| {
                 Ok((bytes, read(bytes).ok_or(NotScraped::Invalid)?))
@@ -263,13 +309,14 @@ impl Statistics {
             scraped.insert(*epoch, text.is_ok());
             match text {
                 Ok((bytes, text)) => {
-                    self.kept().look(*epoch, asked, bytes.clone());
+                    self.kept().look(*epoch, *asked, bytes.clone());
                     sources.push(Source {
                         epoch: *epoch,
                         is_fresh: true,
                         text,
                     });
                 }
+                Err(_) if told.is_counted => {}
                 Err(error) => self.0.metrics.not_scraped(error),
             }
         }

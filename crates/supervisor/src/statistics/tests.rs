@@ -148,6 +148,30 @@ async fn the_epochs_are_asked_once_for_all_who_ask_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_ask_in_turns_for_one_thing_and_another_do_not_make_the_epochs_answer_each_time()
+{
+    let refused = Err(NotScraped::Refused);
+    let (statistics, metrics, asked) = statistics(vec![Ok(vec![(0, Ok("rq 1\n")), (1, refused)])]);
+    let queries = [false, true]
+        .into_iter()
+        .flat_map(|only_used| [false, true].map(|as_sum| Query { only_used, as_sum }));
+    let queries: Vec<_> = queries.collect();
+    for _ in 0..10 {
+        for query in &queries {
+            let _text = statistics.text(*query).await;
+        }
+    }
+    assert_eq!(
+        asked.load(Ordering::Relaxed),
+        2,
+        "once for each `only_used`"
+    );
+    assert_eq!(metrics.count_of(NotScraped::Refused), 2);
+    told(&statistics, BY_EPOCH).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn slow_readers_hold_two_answers_and_nobody_gets_a_third_one_before() {
     let (statistics, ..) = statistics(vec![Ok(vec![(0, Ok("rq 1\n"))])]);
     let first = statistics.text(BY_EPOCH).await.unwrap();
