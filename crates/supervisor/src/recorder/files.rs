@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 
 use super::format::{Begin, HEADER, Note};
 use super::lines::{LAST_LINES, OLD_LINES};
+use super::room::Gauge;
 use super::writer::Place;
 
 /// The file that is written.
@@ -62,6 +63,7 @@ pub(super) struct Files {
     file: File,
     /// The bytes of whole records. What follows them is a record that was written in part.
     whole: u64,
+    gauge: Gauge,
 }
 
 impl Files {
@@ -72,6 +74,7 @@ impl Files {
         kind: &'static Kind,
         begin: Begin,
         limits: Limits,
+        gauge: Gauge,
     ) -> io::Result<(Self, u64)> {
         let mut file = open(&dir.path().join(kind.new))?;
         let found = look(&mut file, kind, limits)?;
@@ -89,13 +92,48 @@ impl Files {
             begin,
             file,
             whole,
+            gauge,
         };
-        if whole == 0 {
+        let mut records = records;
+        if files.would_free_enough(0) {
+            files.file = next_file(files.dir.path(), kind, &files.file)?;
+            (files.whole, records) = (0, 0);
+        }
+        if files.whole == 0 {
             files.write(header(kind).as_bytes())?;
         }
         let note = Note::Begin(Box::new(files.begin.clone()));
         files.write(note.line().as_bytes())?;
         Ok((files, records))
+    }
+
+    /// How many bytes must be freed before so many may be written.
+    fn lacking(&self, bytes: usize) -> u64 {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let room = self.gauge.measure(&self.file);
+        room.map_or(0, |room| room.lacking(bytes))
+    }
+
+    /// Gives the file before back if others need its room, and refuses if that is not enough. Then it
+    /// would be lost for nothing.
+    fn make_room(&self, bytes: usize) -> io::Result<()> {
+        let lacking = self.lacking(bytes);
+        if lacking == 0 {
+            return Ok(());
+        }
+        if self.old_bytes() < lacking {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "what little room is left is for configurations",
+            ));
+        }
+        fs::remove_file(self.dir.path().join(self.kind.old))
+    }
+
+    /// The bytes of the file before.
+    fn old_bytes(&self) -> u64 {
+        let old = fs::symlink_metadata(self.dir.path().join(self.kind.old));
+        old.map_or(0, |old| if old.is_file() { old.len() } else { 0 })
     }
 
     /// The bytes of whole records.
@@ -106,6 +144,7 @@ impl Files {
 
 impl Place for Files {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.make_room(lines.len())?;
         self.file.write_all(lines)?;
         let written = u64::try_from(lines.len()).unwrap_or(u64::MAX);
         self.whole = self.whole.saturating_add(written);
@@ -114,6 +153,11 @@ impl Place for Files {
 
     fn repair(&mut self) -> io::Result<()> {
         self.file.set_len(self.whole)
+    }
+
+    fn would_free_enough(&self, bytes: usize) -> bool {
+        let lacking = self.lacking(bytes);
+        lacking > 0 && self.whole.saturating_add(self.old_bytes()) >= lacking
     }
 
     /// The file that was written becomes the one before, and is on the disk then.
@@ -141,6 +185,7 @@ impl Place for Files {
     }
 
     fn write_last_lines(&mut self, text: &str) -> io::Result<()> {
+        self.make_room(text.len())?;
         let written = self.dir.write(LAST_LINES, text.as_bytes());
         written.map(drop).map_err(io::Error::other)
     }

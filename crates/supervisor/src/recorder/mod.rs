@@ -20,6 +20,7 @@ mod lines;
 mod read;
 mod redact;
 mod replay;
+mod room;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use serde_json::Value;
 
 use files::{Files, LIMITS, RECORDING, keep_old_lines};
 use lines::{Keeping, LastLines};
+use room::Gauge;
 use tape::Tape;
 
 use crate::events::{EVENTS, EVENTS_LIMITS, EventLog};
@@ -143,10 +145,17 @@ impl Recorder {
             about,
         };
         keep_old_lines(&dir);
-        let events = Files::open(dir.clone(), &EVENTS, begin.clone(), EVENTS_LIMITS);
+        let events = Files::open(
+            dir.clone(),
+            &EVENTS,
+            begin.clone(),
+            EVENTS_LIMITS,
+            Gauge::default(),
+        );
         let (events, kept) = events.map_err(failed)?;
         let kept = (kept, events.whole());
-        let (files, records) = Files::open(dir, &RECORDING, begin, limits).map_err(failed)?;
+        let (files, records) =
+            Files::open(dir, &RECORDING, begin, limits, Gauge::default()).map_err(failed)?;
         let bytes = files.whole();
         let events = Writer::start(events, Some(Arc::clone(&lock)), LastLines::default(), PAUSE)
             .map_err(failed)?;

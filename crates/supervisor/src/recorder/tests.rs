@@ -2,6 +2,7 @@
 
 mod chosen;
 mod event_log;
+mod small_disk;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -624,6 +625,10 @@ impl Place for Disk {
         let whole = state.whole;
         state.written.truncate(whole);
         Ok(())
+    }
+
+    fn would_free_enough(&self, _bytes: usize) -> bool {
+        false
     }
 
     fn rotate(&mut self, _at: String) -> io::Result<()> {

@@ -21,6 +21,8 @@ const QUEUED_LINES: usize = 512;
 const QUEUED_BYTES: usize = 1 << 20;
 /// How many bytes are written at once.
 const BATCH: usize = 64 << 10;
+/// How many bytes a file begins with, nearly.
+const BEGINNING: usize = 1 << 10;
 /// The pause between two tries to write again.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
 
@@ -156,6 +158,8 @@ pub(super) trait Place {
     fn write(&mut self, lines: &[u8]) -> io::Result<()>;
     /// Takes back a record that was written in part.
     fn repair(&mut self) -> io::Result<()>;
+    /// Whether a new file would free the room that others need, where so many bytes are to be written.
+    fn would_free_enough(&self, bytes: usize) -> bool;
     /// Begins a new file at this time.
     fn rotate(&mut self, at: String) -> io::Result<()>;
     /// Forces what was written to the disk.
@@ -268,15 +272,22 @@ impl<P: Place> Thread<P> {
             }
         }
         if let Err(error) = self.place.write(batch.as_bytes()) {
-            self.fail(&error);
             self.dropped = self.dropped.saturating_add(lines);
+            // Where the room is its own, it need not wait for others to give some back.
+            let again = match self.place.would_free_enough(batch.len().max(BEGINNING)) {
+                true => self.begin_again(),
+                false => Err(error),
+            };
+            if let Err(error) = again {
+                self.fail(&error);
+            }
         }
     }
 
     /// Goes on after a failure: the file says how many records are missing.
     fn begin_again(&mut self) -> io::Result<()> {
         self.place.repair()?;
-        if self.rotation_is_due {
+        if self.rotation_is_due || self.place.would_free_enough(BEGINNING) {
             self.place.rotate(now())?;
             self.rotation_is_due = false;
         }
