@@ -44,6 +44,7 @@
 //! | flag | meaning |
 //! | --- | --- |
 //! | `--fake-time-scale F` | the factor of all measured times, of the drain time and of the parent-shutdown time; default 1 |
+//! | `--fake-flag-time-scale F` | the factor of the drain time and the parent-shutdown time alone; 1 for an agent that keeps these times itself |
 //! | `--fake-fault TEXT` | a [`Fault`]; may come several times |
 //! | `--fake-state DIR` | where starts are counted, for faults with `once` or `start=N` |
 //! | `--fake-script-socket PATH` | the Unix socket of a driver that decides on faults; see below |

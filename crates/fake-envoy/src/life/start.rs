@@ -49,7 +49,7 @@ async fn bring_up(
     let arguments = &context.arguments;
     let drain = Drain::new(
         arguments.drain_strategy,
-        context.scaled(arguments.drain_time),
+        context.scaled_flag(arguments.drain_time),
     );
     let service = Arc::new(Service::new(bootstrap, drain));
     let process = Process::new(Rc::clone(context), service);
