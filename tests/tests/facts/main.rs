@@ -187,6 +187,7 @@ facts! {
     signals {
         term_ends_an_epoch_without_a_drain,
         int_ends_an_epoch_without_a_drain,
+        segv_ends_an_epoch_by_that_signal,
         hup_is_ignored,
         usr1_opens_the_log_file_again,
     }
