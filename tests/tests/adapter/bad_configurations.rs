@@ -8,7 +8,7 @@ use handover_core::retry::Retry;
 use handover_core::{Event, Policy};
 use handover_envoy::EnvoyConfig;
 use handover_test_support::envoy_config::Break;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 
@@ -17,7 +17,7 @@ use crate::world::{Setup, World};
 /// Five ways to be bad, four times: with one retry each, nothing of it stops the old epoch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::default();
     setup.policy.retry = Retry::new(1, Duration::from_millis(50));
     let mut world = World::with(&envoy, setup).await;
@@ -56,7 +56,7 @@ async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
 /// that nobody listens until the same epoch runs again, and what it had accepted is gone with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::with(&envoy, Setup::brisk()).await;
     let clients = Setup::brisk().clients();
     let port = world.listener_port();
@@ -66,8 +66,9 @@ async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
         let before = world.failed();
         let old = world.process(newest);
         let hunted = newest + 1;
+        let moment = world.scaled(Duration::from_millis(ms));
         let killed = world.hunt(hunted, move |new| {
-            new.send_at(Duration::from_millis(ms), Signal::KILL);
+            new.send_at(moment, Signal::KILL);
             // The word to close the listeners may still be on its way; the next try is not.
             std::thread::sleep(Duration::from_millis(60));
             (new.pid, !old.listens_on(port))
@@ -105,7 +106,7 @@ async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_stands_still_is_ended_by_the_start_deadline() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::brisk();
     // A machine that is busy enough may need more than two seconds for a start, and then another.
     setup.policy = Policy {
@@ -121,8 +122,9 @@ async fn a_new_epoch_that_stands_still_is_ended_by_the_start_deadline() {
         let old = world.process(epoch);
         epoch += 1;
         // On a busy machine the stop may come too late; then it counts for nothing.
+        let moment = world.scaled(Duration::from_millis(20));
         let stopped = world.hunt(epoch, move |new| {
-            new.send_at(Duration::from_millis(20), Signal::STOP);
+            new.send_at(moment, Signal::STOP);
             // What it had asked the old one for before is done by then, on a busy machine as well.
             std::thread::sleep(Duration::from_millis(400));
             let in_time = old.listens_on(port);
