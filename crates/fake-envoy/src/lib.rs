@@ -48,7 +48,7 @@
 //! | `--fake-fault TEXT` | a [`Fault`]; may come several times |
 //! | `--fake-state DIR` | where starts are counted, for faults with `once` or `start=N` |
 //! | `--fake-script-socket PATH` | the Unix socket of a driver that decides on faults; see below |
-//! | `--fake-version X.Y.Z` | the version that it gives; default 1.40.0 |
+//! | `--fake-version X.Y.Z` | the version that it gives, and whose fields it knows: `admin.allow_paths` came with 1.37; default 1.40.0 |
 //! | `--fake-hot-restart-version N.SIZE` | version and size of the shared memory; default 11.104 |
 //!
 //! # Faults
@@ -63,7 +63,8 @@
 //!
 //! A part of the configuration that it does not serve is refused, with the name of the part: TLS, HTTP
 //! filters other than `router` and `fault`, clusters and endpoints that are fetched, sources other than
-//! REST. Listeners and routes that are fetched over REST are fetched once. Requests are HTTP/1.1. A UDP
+//! REST. Listeners and routes that are fetched over REST are fetched once. What it cannot make of them it rejects,
+//! and goes on. Requests are HTTP/1.1. A UDP
 //! listener is bound and passed on, and nothing answers on it. It runs on Linux.
 
 mod admin;

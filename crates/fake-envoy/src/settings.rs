@@ -149,6 +149,15 @@ impl Settings {
         }
     }
 
+    /// Returns whether the version is this one or newer.
+    pub(crate) fn is_since(&self, major: u32, minor: u32) -> bool {
+        let mut numbers = self
+            .version
+            .split('.')
+            .map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+    }
+
     /// Scales a time of the real Envoy.
     pub(crate) fn scaled(&self, time: Duration) -> Duration {
         times(time, self.time_scale)

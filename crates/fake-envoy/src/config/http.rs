@@ -56,7 +56,19 @@ pub(crate) struct Routed<'a> {
     pub(crate) headers: Vec<(&'a str, &'a str)>,
 }
 
+/// The message of a connection manager.
+const MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
 impl HttpManager {
+    /// Returns whether a filter is one. It may have any name if it has a type.
+    pub(super) fn is(filter: &Value) -> bool {
+        match kind(filter.get("typed_config").unwrap_or(&Value::Null)) {
+            "" => text(filter, "name") == "envoy.filters.network.http_connection_manager",
+            message => message == MANAGER,
+        }
+    }
+
     pub(super) fn read(value: &Value) -> Result<Self, ConfigError> {
         let routes = match (value.get("route_config"), value.get("rds")) {
             (Some(routes), _) => Ok(RouteConfig::read(routes)?),
@@ -77,10 +89,16 @@ impl HttpManager {
             fixed_delay: Duration::ZERO,
         };
         for filter in each(value, "http_filters") {
-            match &*text(filter, "name") {
-                "envoy.filters.http.router" => {}
-                "envoy.filters.http.fault" => {
-                    let config = filter.get("typed_config").unwrap_or(&Value::Null);
+            let config = filter.get("typed_config").unwrap_or(&Value::Null);
+            let name = text(filter, "name");
+            // Without a type it is known by its name.
+            let message = match kind(config) {
+                "" => &name,
+                message => message,
+            };
+            match message {
+                "envoy.filters.http.router" | "envoy.extensions.filters.http.router.v3.Router" => {}
+                "envoy.filters.http.fault" | "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
                     let delay = config.get("delay").unwrap_or(&Value::Null);
                     manager.header_delay = delay.get("header_delay").is_some();
                     manager.fixed_delay = delay
@@ -91,7 +109,7 @@ impl HttpManager {
                         return Err(unsupported("abort of the fault filter"));
                     }
                 }
-                other => return Err(unsupported(&format!("the HTTP filter {other}"))),
+                _ => return Err(unsupported(&format!("the HTTP filter {name}"))),
             }
         }
         Ok(manager)
@@ -183,6 +201,13 @@ impl Route {
             headers: headers(value),
         })
     }
+}
+
+/// Returns the type of a message that is packed; an empty one if it has none.
+fn kind(value: &Value) -> &str {
+    let url = value.get("@type").and_then(Value::as_str);
+    url.and_then(|url| url.rsplit('/').next())
+        .unwrap_or_default()
 }
 
 fn headers(value: &Value) -> Vec<(String, String)> {

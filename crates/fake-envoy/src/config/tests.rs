@@ -1,7 +1,12 @@
 use super::*;
 
 fn read(yaml: &str) -> Result<Bootstrap, ConfigError> {
-    Bootstrap::read(serde_saphyr::from_str(yaml).unwrap())
+    read_by(yaml, "")
+}
+
+fn read_by(yaml: &str, settings: &str) -> Result<Bootstrap, ConfigError> {
+    let settings = settings.parse().unwrap();
+    Bootstrap::read(serde_saphyr::from_str(yaml).unwrap(), &settings)
 }
 
 const MANAGER: &str = r#"
@@ -145,4 +150,16 @@ fn statistics_and_paths_are_matched() {
     let is_allowed = |path| allow.iter().any(|it| it.matches(path));
     assert!(is_allowed("/ready") && is_allowed("/stats?x") && !is_allowed("/x/s"));
     assert!(read.matcher.keeps("server.live") && !read.matcher.keeps("listener.a.b"));
+}
+
+/// The field came with 1.37.
+#[test]
+fn an_older_version_does_not_know_which_paths_are_allowed() {
+    let yaml = "admin: {allow_paths: [{exact: /ready}]}";
+    for (version, is_known) in [("1.36.4", false), ("1.37.0", true), ("1.40.0", true)] {
+        let read = read_by(yaml, &format!("--fake-version {version}"));
+        assert_eq!(read.is_ok(), is_known, "{version}");
+    }
+    let error = read_by(yaml, "--fake-version 1.36.4").unwrap_err().0;
+    assert!(error.contains("no such field: 'allow_paths'"), "{error}");
 }
