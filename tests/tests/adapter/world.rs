@@ -129,7 +129,7 @@ impl World {
             .directory(dir.path().join("run"))
             .directory(dir.path().join("locks"));
         // The words of the fake go where the user's own ones go.
-        let extra = envoy.arguments().into_iter().map(Into::into).collect();
+        let extra = envoy.arguments();
         let args = ArgsOptions {
             extra,
             concurrency: std::num::NonZeroU32::new(2),
