@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub(crate) use self::http::{HttpManager, RouteAction, RouteConfig};
+pub(crate) use self::http::{Delays, HttpManager, RouteAction, RouteConfig};
 pub(crate) use self::load::load;
 pub(crate) use self::pattern::{Pattern, StatsMatcher};
 use crate::settings::Settings;
