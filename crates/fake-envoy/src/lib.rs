@@ -13,7 +13,7 @@
 //! The program `handover-fake-envoy` is the Envoy. A test that should not depend on an installed program
 //! can be the Envoy itself, because [`run`] is the whole of it:
 //!
-//! ```no_run
+//! ```standalone_crate
 //! use std::process::{Command, ExitCode};
 //!
 //! fn main() -> ExitCode {
@@ -22,9 +22,9 @@
 //!         return handover_fake_envoy::run(std::env::args_os());
 //!     }
 //!     let envoy = std::env::current_exe().expect("the path of this program");
-//!     // Here your agent would start it. Epoch 1 crashes once its configuration is read.
+//!     // Here your agent would start it. It ends with 3 once its configuration is read.
 //!     let status = Command::new(envoy)
-//!         .args(["--config-yaml", "{}", "--base-id", "4711", "--use-dynamic-base-id"])
+//!         .args(["--config-yaml", "{}", "--disable-hot-restart"])
 //!         .env(handover_fake_envoy::VARIABLE, "--fake-fault exit=3@config")
 //!         .status();
 //!     match status {
