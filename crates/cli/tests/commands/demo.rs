@@ -63,6 +63,29 @@ fn a_fake_envoy_is_handed_over_and_loses_no_request() {
     assert_eq!(errors, "");
 }
 
+/// Its own variable gives it faults.
+#[test]
+fn a_fault_of_the_fake_envoy_is_shown_and_costs_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let fault = "--fake-fault crash@config:epoch=1,once --fake-state";
+    let mut command = handover(["demo", "--fake-envoy", "--no-progress", "--hand-overs", "1"]);
+    let command = command.env(
+        "HANDOVER_FAKE_ENVOY",
+        format!("{fault} {}", state.display()),
+    );
+    let output = command.output().unwrap();
+    let printed = stdout(&output);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{printed}{}",
+        stderr(&output)
+    );
+    assert_is_complete(&printed, 1);
+    assert!(printed.contains("failed starts 2,"), "{printed}");
+}
+
 #[test]
 fn a_fake_envoy_and_a_real_one_are_not_both_shown() {
     let output = output_of(["demo", "--fake-envoy", "--envoy", "/bin/true"]);
