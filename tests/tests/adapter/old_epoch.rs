@@ -38,9 +38,15 @@ pub(crate) async fn survives(
         Setup::default().parent_shutdown_time + world.scaled(Duration::from_secs(4));
     while live.elapsed() < standing_still {
         let asked = Instant::now();
-        let info = world.admin().server_info();
+        let info = world.admin().ask_server_info();
         let took = asked.elapsed();
-        let info = info.unwrap_or_else(|| panic!("no answer for {took:?} at {:?}", live.elapsed()));
+        let info = info.unwrap_or_else(|error| {
+            let runs = new.is_running();
+            panic!(
+                "after {took:?}, at {:?}, epoch 1 runs: {runs}: {error}",
+                live.elapsed()
+            )
+        });
         assert_eq!(info.restart_epoch, 1);
         assert!(
             took < world.scaled(PROMPT),

@@ -3,6 +3,7 @@
 
 mod evidence;
 mod first_resources;
+mod killed_start;
 mod refused_question;
 mod still_thread;
 mod versions;
