@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub(crate) use self::http::{HttpManager, RouteAction, RouteConfig};
+pub(crate) use self::http::{Delays, HttpManager, RouteAction, RouteConfig};
 pub(crate) use self::load::load;
 pub(crate) use self::pattern::{Pattern, StatsMatcher};
+use crate::settings::Settings;
 
 /// Why a configuration is refused, in Envoy's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,8 +157,8 @@ impl fmt::Display for Address {
 impl Bootstrap {
     /// Reads a document. Envoy looks into clusters and listeners later, when it has the admin endpoint:
     /// see [`static_listeners`](Self::static_listeners).
-    pub(crate) fn read(document: Value) -> Result<Self, ConfigError> {
-        fields::check(&document)?;
+    pub(crate) fn read(document: Value, settings: &Settings) -> Result<Self, ConfigError> {
+        fields::check(&document, settings)?;
         let resources = document.get("static_resources").unwrap_or(&Value::Null);
         let listeners = each(resources, "listeners").cloned().collect();
         let clusters = each(resources, "clusters").map(Cluster::read);
@@ -274,8 +275,8 @@ impl Listener {
             (Address::Tcp(_) | Address::Udp(_) | Address::Pipe(_), true) => address.to_string(),
         };
         let http = each(chain, "filters").find_map(|filter| {
-            (text(filter, "name") == "envoy.filters.network.http_connection_manager")
-                .then(|| HttpManager::read(filter.get("typed_config").unwrap_or(&Value::Null)))
+            let config = filter.get("typed_config").unwrap_or(&Value::Null);
+            HttpManager::is(filter).then(|| HttpManager::read(config))
         });
         let name = text(value, "name");
         Ok(Self {

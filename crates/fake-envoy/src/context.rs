@@ -71,6 +71,11 @@ impl Context {
         self.arguments.settings.scaled(time)
     }
 
+    /// Scales the drain time or the parent-shutdown time.
+    pub(crate) fn scaled_flag(&self, time: Duration) -> Duration {
+        self.arguments.settings.scaled_flag(time)
+    }
+
     /// Logs a line of the logger `main`.
     pub(crate) fn info(&self, source: &str, text: &str) {
         self.log.line(Level::Info, "main", source, text);

@@ -13,7 +13,7 @@
 //! The program `handover-fake-envoy` is the Envoy. A test that should not depend on an installed program
 //! can be the Envoy itself, because [`run`] is the whole of it:
 //!
-//! ```no_run
+//! ```standalone_crate
 //! use std::process::{Command, ExitCode};
 //!
 //! fn main() -> ExitCode {
@@ -22,9 +22,9 @@
 //!         return handover_fake_envoy::run(std::env::args_os());
 //!     }
 //!     let envoy = std::env::current_exe().expect("the path of this program");
-//!     // Here your agent would start it. Epoch 1 crashes once its configuration is read.
+//!     // Here your agent would start it. It ends with 3 once its configuration is read.
 //!     let status = Command::new(envoy)
-//!         .args(["--config-yaml", "{}", "--base-id", "4711", "--use-dynamic-base-id"])
+//!         .args(["--config-yaml", "{}", "--disable-hot-restart"])
 //!         .env(handover_fake_envoy::VARIABLE, "--fake-fault exit=3@config")
 //!         .status();
 //!     match status {
@@ -44,10 +44,11 @@
 //! | flag | meaning |
 //! | --- | --- |
 //! | `--fake-time-scale F` | the factor of all measured times, of the drain time and of the parent-shutdown time; default 1 |
+//! | `--fake-flag-time-scale F` | the factor of the drain time and the parent-shutdown time alone; 1 for an agent that keeps these times itself |
 //! | `--fake-fault TEXT` | a [`Fault`]; may come several times |
 //! | `--fake-state DIR` | where starts are counted, for faults with `once` or `start=N` |
 //! | `--fake-script-socket PATH` | the Unix socket of a driver that decides on faults; see below |
-//! | `--fake-version X.Y.Z` | the version that it gives; default 1.40.0 |
+//! | `--fake-version X.Y.Z` | the version that it gives, and whose fields it knows: `admin.allow_paths` came with 1.37; default 1.40.0 |
 //! | `--fake-hot-restart-version N.SIZE` | version and size of the shared memory; default 11.104 |
 //!
 //! # Faults
@@ -62,7 +63,8 @@
 //!
 //! A part of the configuration that it does not serve is refused, with the name of the part: TLS, HTTP
 //! filters other than `router` and `fault`, clusters and endpoints that are fetched, sources other than
-//! REST. Listeners and routes that are fetched over REST are fetched once. Requests are HTTP/1.1. A UDP
+//! REST. Listeners and routes that are fetched over REST are fetched once. What it cannot make of them it rejects,
+//! and goes on. Requests are HTTP/1.1. A UDP
 //! listener is bound and passed on, and nothing answers on it. It runs on Linux.
 
 mod admin;

@@ -105,7 +105,8 @@ async fn validate(context: &Context) -> Ending {
     let shown = path
         .map(|path| path.display().to_string())
         .unwrap_or_default();
-    let loaded = load(path, arguments.config_yaml.as_deref());
+    let yaml = arguments.config_yaml.as_deref();
+    let loaded = load(path, yaml, &arguments.settings);
     match loaded.and_then(|bootstrap| bootstrap.static_listeners()) {
         Ok(_) => {
             let mut out = io::stdout().lock();
@@ -154,6 +155,7 @@ fn configuration(context: &Context) -> Result<Bootstrap, Ending> {
     load(
         arguments.config_path.as_deref(),
         arguments.config_yaml.as_deref(),
+        &arguments.settings,
     )
     .map_err(|ConfigError(message)| refused(context, &message))
 }

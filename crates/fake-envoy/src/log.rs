@@ -112,7 +112,7 @@ impl Log {
         let millis = now.subsec_millis();
         let thread = rustix::thread::gettid().as_raw_nonzero();
         let level = level.name();
-        let directory = if source.starts_with("common/") {
+        let directory = if source.starts_with("common/") || source.starts_with("extensions/") {
             "source"
         } else {
             "source/server"

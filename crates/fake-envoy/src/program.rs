@@ -47,6 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Request::Start(arguments)) => {
+            end_by_signals_of_a_crash();
             let ending = life::live(*arguments);
             Log::raw(&ending.last_words);
             ExitCode::from(ending.code)
@@ -58,6 +59,16 @@ fn settings() -> Result<Settings, SettingsError> {
     match std::env::var_os(VARIABLE) {
         None => Ok(Settings::default()),
         Some(text) => text.to_string_lossy().parse(),
+    }
+}
+
+/// Lets SIGSEGV and SIGBUS end the process. Rust's runtime takes the first one for a fault that comes again, so a
+/// signal that somebody sends would be lost.
+#[expect(unsafe_code, reason = "there is no safe call for it")]
+fn end_by_signals_of_a_crash() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action runs no code of this process.
+        let _as_before = unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -8,19 +8,22 @@ use std::rc::Rc;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::faults::{Fault, Faults, Step};
 
 /// The connection to a driver.
 #[derive(Debug)]
 pub(crate) struct Script {
-    lines: mpsc::UnboundedSender<String>,
+    lines: mpsc::UnboundedSender<Said>,
     paused_at: RefCell<Vec<String>>,
     go: Notify,
     is_gone: Cell<bool>,
     reader: RefCell<Option<OwnedReadHalf>>,
 }
+
+/// A line for the driver, and who waits until it is written.
+type Said = (String, oneshot::Sender<()>);
 
 /// What a driver says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +74,7 @@ impl Script {
 
     /// Says hello, and waits until the driver lets the process go.
     pub(crate) async fn hello(&self, epoch: u32) {
-        self.say(format!("hello pid={} epoch={epoch}", std::process::id()));
+        let _no_wait = self.say(format!("hello pid={} epoch={epoch}", std::process::id()));
         self.wait().await;
     }
 
@@ -79,10 +82,12 @@ impl Script {
     pub(crate) async fn reached(&self, step: Step) {
         let name = step.to_string();
         if !self.paused_at.borrow().contains(&name) {
-            self.say(format!("step {name}"));
+            // The process may end at this step, so the line must be out before.
+            let written = self.say(format!("step {name}"));
+            let _driver_is_gone = written.await;
             return;
         }
-        self.say(format!("paused {name}"));
+        let _no_wait = self.say(format!("paused {name}"));
         self.wait().await;
     }
 
@@ -98,9 +103,11 @@ impl Script {
                 Ok(Line::Go) => script.go.notify_one(),
                 Ok(line) => {
                     let answer = script.obey(line, &mut self_.faults.borrow_mut());
-                    script.say(answer);
+                    let _no_wait = script.say(answer);
                 }
-                Err(error) => script.say(format!("error {error}")),
+                Err(error) => {
+                    let _no_wait = script.say(format!("error {error}"));
+                }
             }
         }
         script.is_gone.set(true);
@@ -124,14 +131,17 @@ impl Script {
         }
     }
 
-    fn say(&self, line: String) {
+    /// Sends a line. What it returns is over once the line is written, or the driver is gone.
+    fn say(&self, line: String) -> oneshot::Receiver<()> {
+        let (written, waits) = oneshot::channel();
         // The writer ends with the driver.
-        let _driver_is_gone = self.lines.send(line);
+        let _driver_is_gone = self.lines.send((line, written));
+        waits
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut lines: mpsc::UnboundedReceiver<String>) {
-    while let Some(line) = lines.recv().await {
+async fn write(mut writer: OwnedWriteHalf, mut lines: mpsc::UnboundedReceiver<Said>) {
+    while let Some((line, written)) = lines.recv().await {
         if writer
             .write_all(format!("{line}\n").as_bytes())
             .await
@@ -139,6 +149,7 @@ async fn write(mut writer: OwnedWriteHalf, mut lines: mpsc::UnboundedReceiver<St
         {
             return;
         }
+        let _nobody_waits = written.send(());
     }
 }
 

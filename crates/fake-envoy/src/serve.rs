@@ -6,6 +6,7 @@ pub(crate) mod listening;
 pub(crate) mod upstream;
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -192,17 +193,22 @@ struct Task {
     stop: watch::Receiver<bool>,
 }
 
+/// Why the workers cannot be started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// A socket cannot be copied, or there is no descriptor left.
+    Socket(io::Error),
+    /// The system makes no further thread.
+    Thread(io::Error),
+}
+
 /// Starts the worker threads. Each accepts on its own socket of each listener.
-///
-/// # Errors
-///
-/// A socket cannot be copied, or a thread cannot be started.
 pub(crate) fn start(
     service: &Arc<Service>,
     bound: &[Bound],
     routes: &[Arc<RouteConfig>],
     workers: u32,
-) -> io::Result<()> {
+) -> Result<(), StartError> {
     for worker in 0..workers {
         let mut tasks = Vec::new();
         for (bound, routes) in bound.iter().zip(routes) {
@@ -221,16 +227,20 @@ pub(crate) fn start(
             };
             tasks.push(Task {
                 handler,
-                socket: socket.try_clone()?,
+                socket: socket.try_clone().map_err(StartError::Socket)?,
                 stop: bound.stopped(),
             });
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()?;
+            .build()
+            .map_err(StartError::Socket)?;
+        // One whose thread was not made must not be dropped here: its end would block the main thread.
+        let runtime = ManuallyDrop::new(runtime);
         std::thread::Builder::new()
             .name(format!("wrk:worker_{worker}"))
-            .spawn(move || work(&runtime, tasks))?;
+            .spawn(move || work(&runtime, tasks))
+            .map_err(StartError::Thread)?;
     }
     Ok(())
 }

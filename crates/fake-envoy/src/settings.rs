@@ -32,6 +32,9 @@ pub struct Settings {
     /// `--fake-time-scale F`: the factor of every time that was measured on the real Envoy, and of
     /// `--drain-time-s` and `--parent-shutdown-time-s`. Default: 1.
     pub time_scale: f64,
+    /// `--fake-flag-time-scale F`: the factor of `--drain-time-s` and `--parent-shutdown-time-s` alone. An agent
+    /// that keeps these times itself needs 1, or it sees an old epoch end too early. Default: as `time_scale`.
+    pub flag_time_scale: Option<f64>,
     /// `--fake-fault TEXT`, which may come several times.
     pub faults: Vec<Fault>,
     /// `--fake-script-socket PATH`: the Unix socket of a driver that decides on faults.
@@ -93,6 +96,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             time_scale: 1.0,
+            flag_time_scale: None,
             faults: Vec::new(),
             script_socket: None,
             state: None,
@@ -120,7 +124,10 @@ impl Settings {
                 .ok_or_else(|| SettingsError::MissingValue(argument.to_owned()))
         };
         match argument {
-            "--fake-time-scale" => self.time_scale = scale(value()?)?,
+            "--fake-time-scale" => self.time_scale = scale("--fake-time-scale", value()?)?,
+            "--fake-flag-time-scale" => {
+                self.flag_time_scale = Some(scale("--fake-flag-time-scale", value()?)?);
+            }
             "--fake-fault" => self.faults.push(value()?.parse()?),
             "--fake-script-socket" => self.script_socket = Some(value()?.into()),
             "--fake-state" => self.state = Some(value()?.into()),
@@ -142,9 +149,23 @@ impl Settings {
         }
     }
 
+    /// Returns whether the version is this one or newer.
+    pub(crate) fn is_since(&self, major: u32, minor: u32) -> bool {
+        let mut numbers = self
+            .version
+            .split('.')
+            .map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+    }
+
     /// Scales a time of the real Envoy.
     pub(crate) fn scaled(&self, time: Duration) -> Duration {
-        Duration::try_from_secs_f64(time.as_secs_f64() * self.time_scale).unwrap_or(Duration::MAX)
+        times(time, self.time_scale)
+    }
+
+    /// Scales the drain time or the parent-shutdown time.
+    pub(crate) fn scaled_flag(&self, time: Duration) -> Duration {
+        times(time, self.flag_time_scale.unwrap_or(self.time_scale))
     }
 }
 
@@ -171,6 +192,9 @@ impl fmt::Display for Settings {
         if self.time_scale != default.time_scale {
             add("time-scale", self.time_scale.to_string());
         }
+        if let Some(scale) = self.flag_time_scale {
+            add("flag-time-scale", scale.to_string());
+        }
         for fault in &self.faults {
             add("fault", fault.to_string());
         }
@@ -192,12 +216,16 @@ impl fmt::Display for Settings {
     }
 }
 
-fn scale(value: String) -> Result<f64, SettingsError> {
+fn times(time: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
+fn scale(flag: &'static str, value: String) -> Result<f64, SettingsError> {
     let number = value.parse().ok();
     number
         .filter(|number: &f64| number.is_finite() && *number >= 0.0)
         .ok_or(SettingsError::BadValue {
-            flag: "--fake-time-scale",
+            flag,
             value,
             expected: "use a factor such as 0.1, at least 0",
         })
@@ -243,7 +271,7 @@ mod tests {
     fn the_text_form_reads_back() {
         for text in [
             "",
-            "--fake-time-scale 0.25",
+            "--fake-time-scale 0.25 --fake-flag-time-scale 1",
             "--fake-fault crash@live:epoch=2,once --fake-fault ignore-term --fake-state /tmp/x",
             "--fake-script-socket /s --fake-version 1.36.4 --fake-hot-restart-version 12.112",
         ] {
@@ -281,5 +309,12 @@ mod tests {
         let settings: Settings = "--fake-time-scale 0.1".parse().unwrap();
         let scaled = settings.scaled(Duration::from_secs(5));
         assert_eq!(scaled, Duration::from_millis(500));
+        let whole = Duration::from_secs(5);
+        assert_eq!(settings.scaled_flag(whole), scaled);
+        let settings: Settings = format!("{settings} --fake-flag-time-scale 1")
+            .parse()
+            .unwrap();
+        assert_eq!(settings.scaled_flag(whole), whole);
+        assert_eq!(settings.scaled(whole), scaled);
     }
 }

@@ -16,7 +16,8 @@ pub(crate) enum Resource {
 }
 
 impl Resource {
-    fn path(self) -> &'static str {
+    /// The path of its method.
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Listeners => "/v3/discovery:listeners",
             Self::Routes => "/v3/discovery:routes",

@@ -150,7 +150,14 @@ impl BareEnvoy {
     #[must_use]
     #[track_caller]
     pub fn run<A: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Epoch {
-        let process = self.launch().args(words).start();
+        self.start_as(self.launch().args(words))
+    }
+
+    /// Starts an epoch as it was prepared with [`launch`](Self::launch).
+    #[must_use]
+    #[track_caller]
+    pub fn start_as(&self, launch: Launch) -> Epoch {
+        let process = launch.start();
         Epoch { process }
     }
 

@@ -1,5 +1,6 @@
 //! What a running Envoy says about itself.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -35,16 +36,25 @@ impl EnvoyAdmin {
     /// Who answers; `None` when nobody does, or not in a sound way.
     #[must_use]
     pub fn server_info(&self) -> Option<ServerInfo> {
-        let response = http::get(self.addr, "/server_info", ANSWER_LIMIT).ok()?;
-        let info: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
-        let epoch = info
-            .get("command_line_options")?
-            .get("restart_epoch")?
-            .as_u64()?;
-        Some(ServerInfo {
-            state: info.get("state")?.as_str()?.to_owned(),
-            restart_epoch: epoch,
-        })
+        self.ask_server_info().ok()
+    }
+
+    /// Who answers.
+    ///
+    /// # Errors
+    ///
+    /// What became of the question, or an answer that tells nothing.
+    pub fn ask_server_info(&self) -> io::Result<ServerInfo> {
+        let response = http::get(self.addr, "/server_info", ANSWER_LIMIT)?;
+        let read = || {
+            let info: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
+            let options = info.get("command_line_options")?;
+            Some(ServerInfo {
+                state: info.get("state")?.as_str()?.to_owned(),
+                restart_epoch: options.get("restart_epoch")?.as_u64()?,
+            })
+        };
+        read().ok_or_else(|| io::Error::other(format!("no server info: {response:?}")))
     }
 
     /// The version of Envoy that answers, such as `1.40.0`; `None` as for

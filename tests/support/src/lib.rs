@@ -29,6 +29,7 @@
     reason = "a test helper reports failure by ending the test, with a message for its reader"
 )]
 
+pub mod any_envoy;
 pub mod backend;
 pub mod bare_envoy;
 pub mod browser;

@@ -8,7 +8,7 @@ use handover_core::retry::Retry;
 use handover_core::{Event, Policy};
 use handover_envoy::EnvoyConfig;
 use handover_test_support::envoy_config::Break;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 
@@ -17,7 +17,7 @@ use crate::world::{Setup, World};
 /// Five ways to be bad, four times: with one retry each, nothing of it stops the old epoch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::default();
     setup.policy.retry = Retry::new(1, Duration::from_millis(50));
     let mut world = World::with(&envoy, setup).await;
@@ -52,60 +52,9 @@ async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
     world.finish().await.assert_no_loss();
 }
 
-/// Until the new epoch has told the old one to close its listeners, its death is no loss. After
-/// that nobody listens until the same epoch runs again, and what it had accepted is gone with it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
-    let envoy = require_envoy!();
-    let world = World::with(&envoy, Setup::brisk()).await;
-    let clients = Setup::brisk().clients();
-    let port = world.listener_port();
-    let mut newest = 0;
-    for (number, ms) in (1..).zip([10, 30, 45, 60, 100]) {
-        let name = format!("v{number}");
-        let before = world.failed();
-        let old = world.process(newest);
-        let hunted = newest + 1;
-        let killed = world.hunt(hunted, move |new| {
-            new.send_at(Duration::from_millis(ms), Signal::KILL);
-            // The word to close the listeners may still be on its way; the next try is not.
-            std::thread::sleep(Duration::from_millis(60));
-            (new.pid, !old.listens_on(port))
-        });
-        let live = world.apply(&name, None).await;
-        let live = live.unwrap_or_else(|error| panic!("{name} does not go live: {error}"));
-        let (killed, taken_over) = killed.await.expect("the hunter does not panic");
-        let live = live.number();
-        // Where the killed epoch had the listeners, the old configuration serves again first.
-        let numbers = if taken_over {
-            hunted..=hunted + 1
-        } else {
-            hunted..=hunted
-        };
-        assert!(
-            numbers.contains(&live),
-            "{name} is live as epoch {live}, {taken_over}"
-        );
-        // The kill may come after it was live. Then another one takes its place, with the next number.
-        newest = world.live_instead_of(killed, live..=hunted + 2).await;
-        world.served_by(&name).await;
-        let lost = world.failed() - before;
-        println!("=== killed after {ms} ms: listeners taken over: {taken_over}, lost: {lost}");
-        if !taken_over {
-            assert_eq!(lost, 0, "killed after {ms} ms, before it had the listeners");
-        }
-        // A retry comes after 200 ms and takes less than the rest of ten seconds; each client
-        // fails every 5 ms meanwhile.
-        assert!(lost <= clients * 2000, "{lost} lost");
-    }
-    world.hand_over("better", newest + 1).await;
-    world.hand_over("best", newest + 2).await;
-    world.finish().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_stands_still_is_ended_by_the_start_deadline() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::brisk();
     // A machine that is busy enough may need more than two seconds for a start, and then another.
     setup.policy = Policy {
@@ -121,8 +70,9 @@ async fn a_new_epoch_that_stands_still_is_ended_by_the_start_deadline() {
         let old = world.process(epoch);
         epoch += 1;
         // On a busy machine the stop may come too late; then it counts for nothing.
+        let moment = world.scaled(Duration::from_millis(20));
         let stopped = world.hunt(epoch, move |new| {
-            new.send_at(Duration::from_millis(20), Signal::STOP);
+            new.send_at(moment, Signal::STOP);
             // What it had asked the old one for before is done by then, on a busy machine as well.
             std::thread::sleep(Duration::from_millis(400));
             let in_time = old.listens_on(port);

@@ -1,16 +1,16 @@
 //! Base ids: who owns one, and what is left of one.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use handover_core::Outcome;
 use handover_envoy::hot_restart::{BaseId, SharedMemory};
+use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::envoy_admin::EnvoyAdmin;
 use handover_test_support::envoy_config::EnvoyConfig;
 use handover_test_support::ports::Port;
-use handover_test_support::{ports, require_envoy};
+use handover_test_support::{ports, require_any_envoy};
 use handover_tokio::NotLive;
 
 use crate::world::{LIMIT, Setup, World, builder};
@@ -24,7 +24,7 @@ struct Foreign {
 }
 
 impl Foreign {
-    fn start(envoy: &Path, base_id: u32) -> Self {
+    fn start(envoy: &AnyEnvoy, base_id: u32) -> Self {
         let ports = [Port::free(), Port::free()];
         let dir = tempfile::Builder::new()
             .prefix("handover-")
@@ -33,11 +33,12 @@ impl Foreign {
         let file = dir.path().join("foreign.yaml");
         let [admin, listener] = &ports;
         EnvoyConfig::new("foreign", admin.number(), listener.number()).write_to(&file);
-        let child = Command::new(envoy)
+        let child = Command::new(envoy.path())
             .arg("-c")
             .arg(&file)
             .args(["--base-id", &base_id.to_string(), "--restart-epoch", "0"])
             .args(["--concurrency", "1", "--log-level", "error"])
+            .args(envoy.arguments())
             .stdin(Stdio::null())
             .spawn()
             .expect("Envoy can be started");
@@ -62,7 +63,7 @@ impl Drop for Foreign {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_agents_side_by_side_do_not_disturb_each_other() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let (one, two) = tokio::join!(
         World::with(&envoy, Setup::brisk()),
         World::with(&envoy, Setup::brisk())
@@ -79,12 +80,12 @@ async fn two_agents_side_by_side_do_not_disturb_each_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_envoy_is_found_before_it_is_harmed() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let base_id = ports::BaseId::free();
     let mut foreign = Foreign::start(&envoy, base_id.number());
     let memory = fs::read(base_id.shared_memory()).expect("the foreign Envoy has made it");
     let dir = tempfile::tempdir().expect("a directory");
-    let error = builder(&envoy, base_id.number(), dir.path()).build();
+    let error = builder(envoy.path(), base_id.number(), dir.path()).build();
     let error = error.expect_err("the base id is in use").to_string();
     println!("{error}");
     assert!(
@@ -101,7 +102,7 @@ async fn a_foreign_envoy_is_found_before_it_is_harmed() {
 /// It comes when the base id has been claimed, and no epoch runs yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_envoy_that_comes_later_is_found_before_epoch_0() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::default();
     setup.policy.retry.max_retries = 0;
     let world = World::idle(&envoy, setup).await;
@@ -125,12 +126,12 @@ async fn a_foreign_envoy_that_comes_later_is_found_before_epoch_0() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shared_memory_of_a_dead_owner_is_removed() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let base_id = ports::BaseId::free();
     drop(Foreign::start(&envoy, base_id.number()));
     assert!(base_id.shared_memory().exists(), "Envoy never removes it");
     let dir = tempfile::tempdir().expect("a directory");
-    let owner = builder(&envoy, base_id.number(), dir.path()).build();
+    let owner = builder(envoy.path(), base_id.number(), dir.path()).build();
     let owner = owner.expect("nobody uses the base id");
     assert!(!base_id.shared_memory().exists());
     drop(owner);

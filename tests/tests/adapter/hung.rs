@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use handover_core::Event;
 use handover_envoy::{HungAction, Watchdog};
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -32,7 +32,7 @@ fn has_failed(events: &[Event]) -> bool {
 /// Its admin endpoint changes hands in each hand-over, and it stands still for a while in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_stop_and_hand_overs_are_survived() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, watched(HungAction::Restart)).await;
     for number in 1..4 {
         world.hand_over(&format!("v{number}"), number).await;
@@ -50,7 +50,7 @@ async fn a_short_stop_and_hand_overs_are_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_hangs_is_restarted_where_that_is_wanted() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, watched(HungAction::Restart)).await;
     let hung = world.process(0);
     world.events();
@@ -83,7 +83,7 @@ async fn an_envoy_that_hangs_is_restarted_where_that_is_wanted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_hangs_is_left_alone_where_it_is_only_reported() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, watched(HungAction::Report)).await;
     let hung = world.process(0);
     world.events();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use handover_test_support::load::Mix;
 use handover_test_support::report::ClientKind;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 
 use crate::world::{Setup, World};
 
@@ -15,7 +15,7 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(60);
 /// last connection of the oldest, and no longer than that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_further_change_waits_for_long_requests_and_then_goes_on_at_once() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let setup = Setup {
         parent_shutdown_time: PARENT_SHUTDOWN,
         load: Mix {

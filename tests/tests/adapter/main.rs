@@ -1,5 +1,8 @@
-//! The Envoy adapter as a library, on real Envoy: agent, adapter and a loss-counting client in one
-//! process.
+//! The Envoy adapter as a library: agent, adapter and a loss-counting client in one process.
+//!
+//! The tests below [`real`] show what only a real Envoy can show. The others are about the agent and the adapter.
+//! They run on the fake one, whose times are shorter, and with `HANDOVER_TEST_ENVOY=real` on a real one, as
+//! `cargo xtask soak` does.
 //!
 //! With `HANDOVER_SOAK=1` the tests that try many moments try more of them.
 
@@ -15,16 +18,14 @@
 mod bad_configurations;
 mod base_id;
 mod children;
-mod evidence;
-mod first_resources;
 mod hand_over;
 mod hung;
 mod long_requests;
 mod newest_dies;
 mod old_epoch;
 mod quick_changes;
+mod real;
 mod side_by_side;
 mod stuck_flag;
 mod unseen;
-mod versions;
 mod world;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use handover_core::retry::Retry;
 use handover_core::{Event, GaveUp, OnExhausted, Outcome, Purpose};
 use handover_test_support::envoy_config::Break;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -44,7 +44,7 @@ async fn outage(world: &mut World, epoch: u32, live_for: Duration) -> (Duration,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_was_healthy_is_started_again_at_once() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, healthy_after(Duration::from_millis(700))).await;
     let mut alone = Vec::new();
     for _ in 0..rounds(5, 30) {
@@ -73,7 +73,7 @@ async fn an_epoch_that_was_healthy_is_started_again_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_was_not_healthy_yet_is_started_again_after_a_delay() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = healthy_after(LIMIT);
     // On probation the configuration that served before would serve meanwhile.
     setup.policy.probation = None;
@@ -95,7 +95,7 @@ async fn an_epoch_that_was_not_healthy_yet_is_started_again_after_a_delay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_served_before_serves_while_one_that_died_on_probation_waits_for_its_retry() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::brisk();
     // So long that nothing but what served before can end the outage.
     setup.policy.retry = Retry::new(3, LIMIT).with_reset_after(LIMIT);
@@ -141,7 +141,7 @@ fn delays(events: &[Event]) -> Vec<Duration> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_loop_backs_off_and_ends_the_agent_where_that_is_the_policy() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::default();
     setup.policy.retry = Retry::new(3, Duration::from_millis(100));
     setup.policy.on_exhausted = OnExhausted::Stop;
@@ -169,7 +169,7 @@ async fn a_crash_loop_backs_off_and_ends_the_agent_where_that_is_the_policy() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_loop_beside_a_good_epoch_holds_it_and_loses_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = Setup::brisk();
     setup.policy.retry = Retry::new(3, Duration::from_millis(100));
     let mut world = World::with(&envoy, setup).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handover_core::{Event, Held};
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use tokio::time::sleep;
 
 use crate::world::{Setup, World, is_soak, rounds};
@@ -25,7 +25,7 @@ fn starts(events: &[Event]) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_changes_in_a_tenth_of_a_second_cost_few_epochs_and_no_request() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, Setup::brisk()).await;
     for round in 0..rounds(1, 20) {
         world.events();
@@ -51,7 +51,7 @@ async fn thirty_changes_in_a_tenth_of_a_second_cost_few_epochs_and_no_request() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_changes_shortly_after_each_other_lose_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, Setup::brisk()).await;
     for round in 0..rounds(4, 50) {
         world.events();
@@ -73,7 +73,7 @@ async fn three_changes_shortly_after_each_other_lose_nothing() {
 /// Wherever in the start of an epoch the next change comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_at_any_moment_after_a_spawn_loses_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::with(&envoy, Setup::brisk()).await;
     let step = if is_soak() { 1 } else { 30 };
     let mut epoch = 0;
@@ -83,7 +83,7 @@ async fn a_change_at_any_moment_after_a_spawn_loses_nothing() {
         let spawned = world.hunt(epoch + 1, |_| ());
         world.handle.apply(config).await.expect("it is taken in");
         spawned.await.expect("it is spawned");
-        sleep(Duration::from_millis(ms)).await;
+        sleep(world.scaled(Duration::from_millis(ms))).await;
         let last = format!("v{ms}-b");
         world.apply(&last, None).await.expect("it goes live");
         world.served_by(&last).await;

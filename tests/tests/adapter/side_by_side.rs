@@ -1,20 +1,21 @@
 //! A binary of another hot restart version: it replaces the running one side by side.
 //!
 //! All Envoys that can be had speak the same version, so a script stands in for the binary, which
-//! answers the question for the version differently and is the real Envoy otherwise.
+//! answers the question for the version differently and is the Envoy of the test otherwise.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use handover_core::{Event, Exit, Outcome};
+use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::envoy_config::Break;
 use handover_test_support::leftovers::Leftovers;
 use handover_test_support::limit::within;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_tokio::NotLive;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -23,26 +24,26 @@ use tokio::time::sleep;
 use crate::children::{Hunt, Prey};
 use crate::world::{LIMIT, Setup, World};
 
-/// What the real ones say.
-const REAL: &str = "11.104";
+/// What all of them say.
+const USUAL: &str = "11.104";
 
 /// The script at the place of the binary.
 struct Binary {
-    real: PathBuf,
+    envoy: AnyEnvoy,
     dir: TempDir,
 }
 
 impl Binary {
-    fn new(real: &Path) -> Self {
+    fn new(envoy: &AnyEnvoy) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("handover-")
             .tempdir()
             .expect("a directory");
         let binary = Self {
-            real: real.to_owned(),
+            envoy: envoy.clone(),
             dir,
         };
-        binary.install(REAL);
+        binary.install(USUAL);
         binary
     }
 
@@ -50,9 +51,17 @@ impl Binary {
         self.dir.path().join("envoy")
     }
 
+    /// The Envoy of the test, by this name.
+    fn as_envoy(&self) -> AnyEnvoy {
+        self.envoy.at(&self.path())
+    }
+
     /// Replaces it by one that says this version.
     fn install(&self, version: &str) {
-        self.install_script(version, &format!("exec {} \"$@\"", self.real.display()));
+        self.install_script(
+            version,
+            &format!("exec {} \"$@\"", self.envoy.path().display()),
+        );
     }
 
     /// Replaces it by one that does this when it is to serve.
@@ -65,7 +74,7 @@ impl Binary {
              --mode) exec {real} \"$@\" ;;\n\
              esac\n\
              {serve}\n",
-            real = self.real.display()
+            real = self.envoy.path().display()
         );
         fs::write(&new, script).expect("the directory is ours");
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -112,13 +121,13 @@ async fn given_up(world: &World, name: &str, broken: Option<Break>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_changes_side_by_side_and_a_hot_restart_after_them_lose_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
     let mut setup = Setup::brisk();
     setup.load.slow = Some((2, Duration::from_millis(700)));
     setup.load.new_connections = 6;
     setup.load.pause = Some(Duration::from_millis(1));
-    let mut world = World::with(&binary.path(), setup).await;
+    let mut world = World::with(&binary.as_envoy(), setup).await;
     let home = world.base_id();
 
     binary.install("11.105");
@@ -161,12 +170,12 @@ async fn two_changes_side_by_side_and_a_hot_restart_after_them_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_binary_that_fails_at_its_start_costs_nothing_and_the_next_change_works() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
     let mut setup = Setup::brisk();
     setup.policy.retry.max_retries = 1;
     setup.policy.retry.initial_interval = Duration::from_millis(50);
-    let world = World::with(&binary.path(), setup).await;
+    let world = World::with(&binary.as_envoy(), setup).await;
     let old = world.process(0);
 
     binary.install_script("11.105", "echo nothing works >&2; exit 3");
@@ -190,7 +199,7 @@ async fn a_new_binary_that_fails_at_its_start_costs_nothing_and_the_next_change_
     world.served_by("v0").await;
 
     // A binary that can take over by hot restart does, from the old one without an admin endpoint.
-    binary.install(REAL);
+    binary.install(USUAL);
     world.hand_over("v1", 1).await;
     assert!(process(world.base_id(), 1).is_some());
     alone(&world).await;
@@ -202,10 +211,10 @@ async fn a_new_binary_that_fails_at_its_start_costs_nothing_and_the_next_change_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_at_any_moment_of_it_leaves_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for ms in [0, 30, 60, 90, 120, 200] {
         let binary = Binary::new(&envoy);
-        let mut world = World::with(&binary.path(), Setup::brisk()).await;
+        let mut world = World::with(&binary.as_envoy(), Setup::brisk()).await;
         binary.install("11.105");
         let config = world.config("v1", None);
         world.stop_load().await.assert_no_loss();
@@ -227,9 +236,9 @@ async fn a_stop_at_any_moment_of_it_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_epoch_that_is_stopped_is_continued_for_it() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
-    let world = World::with(&binary.path(), Setup::brisk()).await;
+    let world = World::with(&binary.as_envoy(), Setup::brisk()).await;
     let old = world.process(0);
     binary.install("11.105");
     old.send(Signal::STOP);
@@ -242,10 +251,10 @@ async fn an_old_epoch_that_is_stopped_is_continued_for_it() {
 /// finds the old one in any state, and what was lost is over once it is live.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_is_killed_at_any_moment_is_followed_by_one_that_serves() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for ms in [50, 80, 110, 140, 170, 200] {
         let binary = Binary::new(&envoy);
-        let world = World::with(&binary.path(), Setup::brisk()).await;
+        let world = World::with(&binary.as_envoy(), Setup::brisk()).await;
         binary.install("11.105");
         let config = world.config("v1", None);
         world.handle.apply(config).await.expect("it is taken in");
@@ -274,7 +283,7 @@ async fn a_new_epoch_that_is_killed_at_any_moment_is_followed_by_one_that_serves
 /// As after a hot restart: the old one has closed its listeners, so there is an outage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_dies_is_started_again_beside_the_old_one() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
     let mut setup = Setup::brisk();
     setup.parent_shutdown_time = Duration::from_secs(30);
@@ -282,7 +291,7 @@ async fn a_new_epoch_that_dies_is_started_again_beside_the_old_one() {
     setup.policy.probation = None;
     // A request of the old one that outlasts all that happens here.
     setup.load.slow = Some((1, Duration::from_secs(6)));
-    let world = World::with(&binary.path(), setup).await;
+    let world = World::with(&binary.as_envoy(), setup).await;
     binary.install("11.105");
     world.hand_over("v1", 1).await;
     let first = process(only_spare(&world), 0).expect("it runs");
@@ -302,9 +311,9 @@ async fn a_new_epoch_that_dies_is_started_again_beside_the_old_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_they_cannot_serve_side_by_side_the_running_epoch_is_held_with_the_reason() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
-    let world = World::with(&binary.path(), Setup::brisk()).await;
+    let world = World::with(&binary.as_envoy(), Setup::brisk()).await;
     let old = world.process(0);
     binary.install("11.105");
     let config = world.config_with("alone", |config| config.reuse_port(false));
@@ -335,13 +344,13 @@ async fn where_they_cannot_serve_side_by_side_the_running_epoch_is_held_with_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_epoch_ends_with_its_last_connection_long_before_its_time() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
     let setup = Setup {
         parent_shutdown_time: Duration::from_secs(50),
         ..Setup::brisk()
     };
-    let world = World::with(&binary.path(), setup).await;
+    let world = World::with(&binary.as_envoy(), setup).await;
     binary.install("11.105");
     world.hand_over("v1", 1).await;
     let live = Instant::now();
@@ -353,13 +362,13 @@ async fn an_old_epoch_ends_with_its_last_connection_long_before_its_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_epoch_whose_client_stays_is_ended_in_order_at_its_time() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let binary = Binary::new(&envoy);
     let setup = Setup {
         parent_shutdown_time: Duration::from_secs(6),
         ..Setup::brisk()
     };
-    let mut world = World::with(&binary.path(), setup).await;
+    let mut world = World::with(&binary.as_envoy(), setup).await;
     // It never asks for anything, so Envoy's own drain does not close it.
     let kept = std::net::TcpStream::connect(world.addresses().0).expect("Envoy listens");
     let old = world.process(0);

@@ -8,7 +8,7 @@ use handover_core::Epoch;
 use handover_core::retry::Retry;
 use handover_envoy::hot_restart::{BaseId, SharedMemory, SharedMemoryState};
 use handover_test_support::envoy_config::Break;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_tokio::NotLive;
 
 use crate::world::{Setup, World};
@@ -44,7 +44,7 @@ fn memory(world: &World) -> SharedMemory {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_repair_the_running_epoch_is_held_and_the_remedy_named() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::with(&envoy, without_repair()).await;
     let memory = memory(&world);
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -74,7 +74,7 @@ async fn without_repair_the_running_epoch_is_held_and_the_remedy_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layout_that_is_not_known_is_not_written_to() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut setup = without_repair();
     setup.settings = Box::new(|builder| builder);
     let world = World::with(&envoy, setup).await;

@@ -1,4 +1,4 @@
-//! An agent with a real Envoy, a client that counts what is lost, and a guard that nothing is left.
+//! An agent with an Envoy, a client that counts what is lost, and a guard that nothing is left.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_envoy::hot_restart::{BaseId, BaseIdChoice};
 use handover_envoy::{Envoy, EnvoyBuilder, EnvoyConfig};
 use handover_process::Line;
+use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::backend::Backend;
 use handover_test_support::envoy_admin::EnvoyAdmin;
 use handover_test_support::envoy_config::{self, Break};
@@ -103,18 +104,19 @@ pub(crate) struct World {
     listener: Port,
     load: Option<Load>,
     mix: Mix,
+    program: AnyEnvoy,
     leftovers: Leftovers,
     base_id: ports::BaseId,
     dir: TempDir,
 }
 
 impl World {
-    pub(crate) async fn start(envoy: &Path) -> Self {
+    pub(crate) async fn start(envoy: &AnyEnvoy) -> Self {
         Self::with(envoy, Setup::default()).await
     }
 
     /// An agent that runs nothing yet.
-    pub(crate) async fn idle(envoy: &Path, setup: Setup) -> Self {
+    pub(crate) async fn idle(envoy: &AnyEnvoy, setup: Setup) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("handover-")
             .tempdir()
@@ -126,14 +128,17 @@ impl World {
             .listener(listener.addr())
             .directory(dir.path().join("run"))
             .directory(dir.path().join("locks"));
+        // The words of the fake go where the user's own ones go.
+        let extra = envoy.arguments();
         let args = ArgsOptions {
+            extra,
             concurrency: std::num::NonZeroU32::new(2),
             drain_time: setup.drain_time,
             parent_shutdown_time: setup.parent_shutdown_time,
             drain_strategy: setup.drain_strategy,
             ..ArgsOptions::default()
         };
-        let builder = builder(envoy, base_id.number(), dir.path()).args(args);
+        let builder = builder(envoy.path(), base_id.number(), dir.path()).args(args);
         let proxy = (setup.settings)(builder).build();
         let proxy = Arc::new(proxy.expect("the settings are good"));
         let agent =
@@ -151,6 +156,7 @@ impl World {
             listener,
             load: None,
             mix: setup.load,
+            program: envoy.clone(),
             leftovers,
             base_id,
             dir,
@@ -158,7 +164,7 @@ impl World {
     }
 
     /// An agent whose epoch 0 serves `v0` under load.
-    pub(crate) async fn with(envoy: &Path, setup: Setup) -> Self {
+    pub(crate) async fn with(envoy: &AnyEnvoy, setup: Setup) -> Self {
         let mut world = Self::idle(envoy, setup).await;
         world.hand_over("v0", 0).await;
         world.start_load();
@@ -176,6 +182,11 @@ impl World {
     /// The ports of the listener and of the admin endpoint, and the upstream.
     pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr, SocketAddr) {
         (self.listener.addr(), self.admin.addr(), self.backend.addr())
+    }
+
+    /// How long something takes for which a real Envoy takes this long.
+    pub(crate) fn scaled(&self, time: Duration) -> Duration {
+        self.program.scaled(time)
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -374,8 +385,11 @@ impl World {
 
     /// Ends the load, then the agent, which must drain and leave nothing.
     pub(crate) async fn finish(self) -> Report {
+        let status = self.handle.status();
         let (report, outcome) = self.end().await;
-        assert_eq!(outcome, Outcome::Drained, "{report}");
+        let failure = status.borrow().last_failure.clone();
+        let failure = failure.map(|failure| failure.message());
+        assert_eq!(outcome, Outcome::Drained, "{failure:?}\n{report}");
         report
     }
 

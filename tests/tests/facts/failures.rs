@@ -1,10 +1,12 @@
 //! The rows of the table of failures that are about numbers, shared memory and stopped processes.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 
 use handover_test_support::bare_envoy::LIMIT;
 use handover_test_support::http;
 use handover_test_support::limit::{eventually, poll};
+use handover_test_support::stranger::Stranger;
 use handover_test_support::supervisor::Signal;
 
 use crate::subject::Subject;
@@ -31,6 +33,24 @@ pub(crate) fn a_duplicate_of_a_running_epoch_is_refused(subject: &Subject) {
     assert_eq!(host.flags(), Some(0));
     assert_eq!(host.served_by().ok().as_deref(), Some("v1"));
     load.stop_blocking().assert_no_loss();
+}
+
+/// The system may give it no thread, as with a limit of processes.
+pub(crate) fn an_epoch_that_gets_no_thread_aborts(subject: &Subject) {
+    let host = subject.host();
+    let test = "failures::an_epoch_that_gets_no_thread_aborts";
+    let Some(stranger) = Stranger::new(test, &[&subject.binary]) else {
+        return;
+    };
+    let words = host.arguments(0, &host.config("v0"));
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(host.dir(), all).expect("the directory is ours");
+    let mut as_stranger = stranger.flags();
+    as_stranger.extend(["prlimit", "--nproc=1"]);
+    let launch = host.launch().args(words).by("setpriv", &as_stranger);
+    let mut epoch = host.start_as(launch);
+    let text = "assert failure: false. Details: Unable to create a thread with return code: 11";
+    epoch.wait().assert_signal(Signal::ABORT, text);
 }
 
 /// A later epoch without shared memory aborts, whether or not it may do without a parent.

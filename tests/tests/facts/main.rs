@@ -143,6 +143,7 @@ facts! {
     sources {
         a_source_that_is_given_up_leaves_a_live_epoch_without_its_listener,
         an_epoch_without_its_listener_takes_over,
+        a_fetched_listener_that_cannot_be_made_is_rejected_and_the_rest_is_taken,
         a_source_without_a_limit_is_waited_for,
         a_certificate_that_is_given_up_leaves_a_listener_without_handshakes: "it speaks no TLS",
         a_certificate_without_a_limit_is_waited_for_by_name: "it speaks no TLS",
@@ -183,10 +184,12 @@ facts! {
         a_stopped_epoch_takes_connections_and_holds_its_child_up,
         a_stopped_old_epoch_hangs_the_admin_endpoint_of_its_child,
         an_old_epoch_may_be_killed_after_it_was_told_to_end,
+        an_epoch_that_gets_no_thread_aborts,
     }
     signals {
         term_ends_an_epoch_without_a_drain,
         int_ends_an_epoch_without_a_drain,
+        segv_ends_an_epoch_by_that_signal,
         hup_is_ignored,
         usr1_opens_the_log_file_again,
     }

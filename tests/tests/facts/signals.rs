@@ -29,6 +29,15 @@ fn ends_without_a_drain(subject: &Subject, signal: Signal) {
     assert!(host.is_refused() && host.is_admin_refused());
 }
 
+/// A signal of a crash ends it, whoever has sent it.
+pub(crate) fn segv_ends_an_epoch_by_that_signal(subject: &Subject) {
+    let host = subject.host();
+    let mut epoch_0 = host.live(0);
+    epoch_0.signal(Signal::SEGV);
+    epoch_0.wait().assert_signal(Signal::SEGV, "");
+    assert!(host.is_refused());
+}
+
 /// HUP is ignored.
 pub(crate) fn hup_is_ignored(subject: &Subject) {
     let host = subject.host();

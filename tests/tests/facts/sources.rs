@@ -1,12 +1,19 @@
 //! Fact 11: live is not serving, where a source of the configuration does not answer.
 
 use handover_test_support::bare_envoy::{BareEnvoy, LIMIT};
+use handover_test_support::control_plane::{ControlPlane, Kind, TYPES};
 use handover_test_support::envoy_config::SECRET;
+use handover_test_support::http;
 use handover_test_support::kept_connection::KeptConnection;
 use handover_test_support::limit::eventually;
+use handover_test_support::ports::Port;
+use serde_json::{Value, json};
 
 use crate::subject::Subject;
 use crate::world::{SilentSource, initializing, listener_stat, small_load, stays};
+
+const MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// A source that is given up leaves the epoch live without what it would have sent.
 pub(crate) fn a_source_that_is_given_up_leaves_a_live_epoch_without_its_listener(
@@ -33,6 +40,49 @@ pub(crate) fn an_epoch_without_its_listener_takes_over(subject: &Subject) {
         host.is_refused().then_some(())
     });
     epoch_0.wait().assert_exit(0, "");
+}
+
+/// A listener of an answer may be one that Envoy cannot make. It goes live, and the others of the answer serve.
+pub(crate) fn a_fetched_listener_that_cannot_be_made_is_rejected_and_the_rest_is_taken(
+    subject: &Subject,
+) {
+    let host = subject.host();
+    let plane = ControlPlane::start();
+    let (good, bad) = (Port::free(), Port::free());
+    let listener = |name: &str, port: &Port, chains: Value| {
+        json!({
+            "@type": format!("{TYPES}envoy.config.listener.v3.Listener"),
+            "name": name,
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port.number()}},
+            "filter_chains": chains
+        })
+    };
+    let manager = json!({
+        "@type": format!("{TYPES}{MANAGER}"),
+        "stat_prefix": "fetched",
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+            "@type": format!("{TYPES}envoy.extensions.filters.http.router.v3.Router")
+        }}],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "direct_response": {"status": 204}}
+        ]}]}
+    });
+    // A filter may have any name: its type says what it is.
+    let chains = json!([{"filters": [{"name": "manager", "typed_config": manager}]}]);
+    let listeners = [
+        listener("bad", &bad, json!([])),
+        listener("good", &good, chains),
+    ];
+    plane.set(Kind::Listener, listeners.into());
+    let config = host.config("v0").control_plane(plane.addr());
+    let epoch_0 = host.live_with(0, &config);
+    let rejected = host.admin().stat("listener_manager.lds.update_rejected");
+    assert_eq!(rejected, Some(1));
+    let answer = http::get(good.addr(), "/", LIMIT).expect("the good one serves");
+    assert_eq!(answer.status, 204);
+    assert!(std::net::TcpStream::connect(bad.addr()).is_err());
+    assert_eq!(host.served_by().ok().as_deref(), Some("v0"));
+    assert!(epoch_0.has_said("no filter chains specified"));
 }
 
 /// A source without a limit is waited for, and the old epoch serves. The admin endpoint is the new one's

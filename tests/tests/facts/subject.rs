@@ -4,16 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use handover_test_support::any_envoy::TIME_SCALE;
 use handover_test_support::bare_envoy::BareEnvoy;
 use handover_test_support::envoy_bin::{envoy_or_skip, envoys};
 use handover_test_support::fake_envoy::fake_envoy_or_skip;
 
 /// The variable with the fake's own settings.
 const SETTINGS: &str = "HANDOVER_FAKE_ENVOY";
-
-/// The fake waits for this part of the time that Envoy would wait. Shorter, and its ten seconds of patience with
-/// a parent would be over before a test has seen that an endpoint does not answer.
-const TIME_SCALE: f64 = 0.3;
 
 /// What kind of program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

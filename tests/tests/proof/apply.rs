@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use handover_test_support::envoy_config::{Break, replace_file};
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::control::Asked;
@@ -57,7 +57,7 @@ fn serves(site: &Site, name: &str) {
 
 #[tokio::test]
 async fn a_configuration_is_given_kept_and_run_again_after_a_restart() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let once = ["--max-retries", "1", "--retry-interval", "100ms"];
     let supervisor = launch(&site, &envoy, "none").args(once).start();
@@ -118,7 +118,7 @@ async fn a_configuration_is_given_kept_and_run_again_after_a_restart() {
 
 #[tokio::test]
 async fn a_configuration_on_probation_is_kept_when_that_is_over() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let supervisor = launch(&site, &envoy, "2s").start();
     supervisor.wait_for_line("a configuration is awaited", LIMIT);
@@ -137,7 +137,7 @@ async fn a_configuration_on_probation_is_kept_when_that_is_over() {
 
 #[tokio::test]
 async fn a_template_and_overlays_go_with_what_is_given() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let overlay = site.dir.path().join("ours.json");
     let write_overlay = |cluster: &str| {
@@ -179,7 +179,7 @@ async fn a_template_and_overlays_go_with_what_is_given() {
 
 #[tokio::test]
 async fn what_is_kept_and_cannot_be_used_is_treated_like_a_file() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let supervisor = launch(&site, &envoy, "none").start();
     supervisor.wait_for_line("a configuration is awaited", LIMIT);
@@ -205,7 +205,7 @@ async fn what_is_kept_and_cannot_be_used_is_treated_like_a_file() {
 
 #[tokio::test]
 async fn an_instance_that_reads_a_file_takes_no_configuration() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let supervisor = site.launch(&envoy).start();

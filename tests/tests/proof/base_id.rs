@@ -12,7 +12,7 @@ use handover_test_support::leftovers::Leftovers;
 use handover_test_support::limit::eventually;
 use handover_test_support::load::{Load, Mix};
 use handover_test_support::supervisor::{Launch, Signal, Supervisor};
-use handover_test_support::{envoy_bin::report_skip, require_envoy};
+use handover_test_support::{envoy_bin::report_skip, require_any_envoy};
 
 use crate::world::{LIMIT, Site};
 
@@ -45,7 +45,7 @@ fn of_envoy(base_id: u32) -> Vec<String> {
 
 #[test]
 fn after_a_kill_the_same_one_is_taken_again_and_nothing_is_left_at_the_end() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let run_dir = run_dir(&site, "run");
@@ -82,7 +82,7 @@ fn after_a_kill_the_same_one_is_taken_again_and_nothing_is_left_at_the_end() {
 /// Two of one name, because they have one configuration; its ports are taken.
 #[tokio::test]
 async fn a_second_one_for_the_same_configuration_takes_another_and_disturbs_nobody() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let (mut first, base_id) = start(&site, &envoy, &[]);
@@ -103,7 +103,7 @@ async fn a_second_one_for_the_same_configuration_takes_another_and_disturbs_nobo
 #[test]
 fn two_that_start_at_once_and_share_the_network_alone_both_serve() {
     const ROUNDS: usize = 8;
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let tried = Command::new("unshare").args(["--mount", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
         let test = "proof::base_id::two_that_start_at_once_and_share_the_network_alone_both_serve";
@@ -128,7 +128,7 @@ fn two_that_start_at_once_and_share_the_network_alone_both_serve() {
                 .arg("--config-path")
                 .arg(format!("{place}/envoy.yaml"))
                 .arg("--envoy-path")
-                .arg(&envoy)
+                .arg(envoy.path())
                 .arg("--lock-dir")
                 .arg(format!("{place}/locks"))
                 .args(["--concurrency", "1", "--max-retries", "0"])
@@ -195,7 +195,7 @@ fn foreign(base_id: u32) -> Vec<UnixDatagram> {
 
 #[test]
 fn one_that_another_envoy_takes_before_the_start_is_chosen_again() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let late = late(&site, &envoy);
@@ -212,7 +212,7 @@ fn one_that_another_envoy_takes_before_the_start_is_chosen_again() {
 
 #[test]
 fn one_that_was_asked_for_and_that_another_envoy_takes_ends_it() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let late = late(&site, &envoy);

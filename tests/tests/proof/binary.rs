@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use handover_test_support::leftovers::Leftovers;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use tempfile::TempDir;
 
 use crate::world::{LIMIT, World};
@@ -92,7 +92,7 @@ fn binary_of(world: &World, epoch: u64) -> String {
 
 #[tokio::test]
 async fn a_replaced_binary_leads_to_the_next_epoch_and_nobody_loses_a_request() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let shelf = Shelf::new(&envoy);
     let world = start(&shelf, &[]);
     assert_eq!(binary_of(&world, 0), "one");
@@ -110,7 +110,7 @@ async fn a_replaced_binary_leads_to_the_next_epoch_and_nobody_loses_a_request() 
 /// The two Envoys run side by side for as long as the old one has connections.
 #[tokio::test]
 async fn a_binary_of_another_hot_restart_version_is_started_side_by_side() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let shelf = Shelf::new(&envoy);
     let world = start(&shelf, &[]);
     let other = "[ \"$1\" != --hot-restart-version ] || { printf 11.105 >&2; exit 0; }";
@@ -134,7 +134,7 @@ async fn a_binary_of_another_hot_restart_version_is_started_side_by_side() {
 
 #[tokio::test]
 async fn what_cannot_be_run_costs_nothing_and_the_next_replacement_is_tried() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let shelf = Shelf::new(&envoy);
     let retries = ["--max-retries", "1", "--retry-interval", "50ms"];
     let world = start(&shelf, &retries);
@@ -160,7 +160,7 @@ async fn what_cannot_be_run_costs_nothing_and_the_next_replacement_is_tried() {
 
 #[tokio::test]
 async fn a_binary_that_is_written_slowly_is_started_once_it_is_whole() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let shelf = Shelf::new(&envoy);
     let retries = ["--max-retries", "1", "--retry-interval", "50ms"];
     let world = start(&shelf, &retries);
@@ -183,7 +183,7 @@ async fn a_binary_that_is_written_slowly_is_started_once_it_is_whole() {
 
 #[tokio::test]
 async fn without_the_option_a_replaced_binary_is_used_by_the_next_epoch_only() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let shelf = Shelf::new(&envoy);
     let world = World::start(&shelf.path(), &[]);
     shelf.replace(&shelf.script("two"), 0o755);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::{Signal, Supervisor};
 
 use crate::world::{LIMIT, Site, World};
@@ -67,7 +67,7 @@ fn finish(site: &Site, mut supervisor: Supervisor) {
 
 #[tokio::test]
 async fn a_drain_fails_health_checks_and_asks_clients_to_close_until_it_is_taken_back() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let (site, supervisor) = start(&envoy, &[]);
     let mut kept = Kept::open(&site);
     assert!(!kept.ask().contains("connection: close"));
@@ -96,7 +96,7 @@ async fn a_drain_fails_health_checks_and_asks_clients_to_close_until_it_is_taken
 
 #[tokio::test]
 async fn the_calls_of_another_sidecar_drain_and_end_an_envoy() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let flags = ["--status-address", "127.0.0.1:0", "--compat-endpoints"];
     let (site, mut supervisor) = start(&envoy, &flags);
     let line = supervisor.wait_for_line("the status server listens on ", LIMIT);
@@ -121,7 +121,7 @@ async fn the_calls_of_another_sidecar_drain_and_end_an_envoy() {
 
 #[tokio::test]
 async fn a_drain_waits_until_no_client_is_connected_and_tells_who_is() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let (site, supervisor) = start(&envoy, &[]);
     let kept = Kept::open(&site);
     let asked = site.ask(&["drain", "--wait", "--timeout", "1s"]);
@@ -140,7 +140,7 @@ async fn a_drain_waits_until_no_client_is_connected_and_tells_who_is() {
 
 #[tokio::test]
 async fn an_epoch_that_goes_live_while_drained_is_drained_and_nobody_loses_a_request() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &[]);
     world.site.ask(&["drain"]).is(0, "epoch 0 drains");
     world.site.write("v1");
@@ -159,7 +159,7 @@ async fn an_epoch_that_goes_live_while_drained_is_drained_and_nobody_loses_a_req
 
 #[tokio::test]
 async fn a_drained_instance_stops_cleanly_and_a_stop_is_not_taken_back() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let (site, mut supervisor) = start(&envoy, &["--termination-drain", "600s"]);
     let kept = Kept::open(&site);
     site.ask(&["drain"]).is(0, "epoch 0 drains");
@@ -173,7 +173,7 @@ async fn a_drained_instance_stops_cleanly_and_a_stop_is_not_taken_back() {
 
 #[tokio::test]
 async fn a_sidecar_drains_on_request_only_and_ends_at_once_on_term() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let more = ["--native-sidecar", "--termination-drain", "600s"];
     let (site, mut supervisor) = start(&envoy, &more);
     let addr = site.listener.addr();
@@ -195,7 +195,7 @@ async fn a_sidecar_drains_on_request_only_and_ends_at_once_on_term() {
 
 #[tokio::test]
 async fn usr2_drains_as_the_command_does_and_other_stray_signals_do_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let (site, supervisor) = start(&envoy, &[]);
     for stray in [
         Signal::ALARM,

@@ -1,7 +1,7 @@
 //! Envoys that die.
 
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{LIMIT, World};
@@ -16,7 +16,7 @@ fn kill(pid: u32) {
 
 #[tokio::test]
 async fn a_killed_only_epoch_comes_back() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &[]);
     let first = world.only_envoy();
     kill(first);
@@ -40,7 +40,7 @@ async fn a_killed_only_epoch_comes_back() {
 
 #[tokio::test]
 async fn a_killed_live_epoch_comes_back_beside_the_one_that_drains() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &[]);
     let first = world.only_envoy();
     world.hand_over("v1", 1);
@@ -58,7 +58,7 @@ async fn a_killed_live_epoch_comes_back_beside_the_one_that_drains() {
 
 #[tokio::test]
 async fn with_on_exit_stop_a_killed_envoy_is_the_end_with_its_code_and_its_reason() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let reason = tempfile::NamedTempFile::new().expect("a file");
     let file = reason.path().to_str().expect("the path is text");
     let flags = ["--on-exit", "stop", "--termination-log", file];
@@ -74,7 +74,7 @@ async fn with_on_exit_stop_a_killed_envoy_is_the_end_with_its_code_and_its_reaso
 
 #[tokio::test]
 async fn with_on_exit_by_cause_a_crash_is_restarted_and_a_clean_end_is_final() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::start(&envoy, &["--on-exit", "stop,crash=restart"]);
     kill(world.only_envoy());
     world.supervisor.wait_for_lines("epoch 0 is live", 2, LIMIT);
@@ -90,7 +90,7 @@ async fn with_on_exit_by_cause_a_crash_is_restarted_and_a_clean_end_is_final() {
 
 #[tokio::test]
 async fn with_on_exit_stop_an_epoch_that_fails_to_start_leaves_the_serving_one_alone() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &["--on-exit", "stop"]);
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("it is bound").port();
@@ -106,7 +106,7 @@ async fn with_on_exit_stop_an_epoch_that_fails_to_start_leaves_the_serving_one_a
 
 #[tokio::test]
 async fn with_reset_after_an_envoy_that_stayed_live_is_restarted_at_once_each_time() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let flags = [
         "--reset-after",
         "100ms",
@@ -134,7 +134,7 @@ async fn with_reset_after_an_envoy_that_stayed_live_is_restarted_at_once_each_ti
 
 #[tokio::test]
 async fn with_on_exit_stay_a_clean_end_waits_for_the_next_change() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &["--on-exit", "stay"]);
     let pid = i32::try_from(world.only_envoy())
         .ok()
@@ -151,7 +151,7 @@ async fn with_on_exit_stay_a_clean_end_waits_for_the_next_change() {
 
 #[tokio::test]
 async fn with_on_exhausted_stop_a_rejected_configuration_ends_what_serves() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::start(&envoy, &["--on-exhausted", "stop"]);
     world
         .site

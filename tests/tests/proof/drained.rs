@@ -10,7 +10,7 @@ use handover_test_support::envoy_bin::report_skip;
 use handover_test_support::envoy_config::replace_file;
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::stranger::may_run;
 use handover_test_support::supervisor::{Launch, Signal, Supervisor, handover_bin};
 use rustix::process::{Pid, kill_process};
@@ -75,7 +75,7 @@ fn send(child: u32, signal: Signal) {
 
 #[tokio::test]
 async fn statistics_that_leave_connections_out_end_no_drain() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let without = |change: fn(String) -> String| {
         let site = Site::new();
         write(&site, change);
@@ -103,7 +103,7 @@ async fn statistics_that_leave_connections_out_end_no_drain() {
 
 #[tokio::test]
 async fn a_listener_of_clients_holds_the_stop_whatever_its_name() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for name in ["admin", "envoy_internal_web", "web.worker_0"] {
         let site = Site::new();
         write(&site, |config| {
@@ -130,7 +130,7 @@ async fn a_listener_of_clients_holds_the_stop_whatever_its_name() {
 
 #[tokio::test]
 async fn a_connection_to_a_unix_socket_holds_the_stop_and_one_to_an_excluded_address_does_not() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let path = site.dir.path().join("web.sock");
     write(&site, |config| {
@@ -165,7 +165,7 @@ async fn a_connection_to_a_unix_socket_holds_the_stop_and_one_to_an_excluded_add
 /// The statistics of the newest epoch contain its parent's, which are fetched every five seconds.
 #[tokio::test]
 async fn a_connection_of_an_old_epoch_counts_once_and_only_as_long_as_it_lasts() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let launch = site.launch_with_times(&envoy, "200s", "300s");
@@ -199,7 +199,7 @@ async fn a_connection_of_an_old_epoch_counts_once_and_only_as_long_as_it_lasts()
 /// drained.
 #[tokio::test]
 async fn an_envoy_that_ends_during_the_drain_was_not_drained() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for (signal, both, told) in [
         (Signal::TERM, true, "set KillMode=mixed"),
         (Signal::TERM, false, "set KillMode=mixed"),
@@ -231,7 +231,7 @@ async fn an_envoy_that_ends_during_the_drain_was_not_drained() {
 /// On the way out an old epoch that nobody has a connection to is killed: that harms nobody.
 #[tokio::test]
 async fn an_old_epoch_that_is_killed_during_the_drain_makes_it_a_failed_one_only_with_clients() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for (clients, code) in [(true, 75), (false, 0)] {
         let site = Site::new();
         site.write("v0");
@@ -261,7 +261,7 @@ const NOBODY: u32 = 65_534;
 /// Many hosts refuse what makes the drain a little kinder to who has no privileges.
 #[tokio::test]
 async fn without_privileges_it_drains_with_one_line_at_most_about_what_it_may_not() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let is_root = site.dir.path().metadata().expect("it is there").uid() == 0;

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, World};
 
 #[tokio::test]
 async fn a_terminate_under_load_cuts_nothing_that_is_in_flight() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::start(&envoy, &[]);
     let asked = Instant::now();
     world.supervisor.signal(Signal::TERM);
@@ -25,7 +25,7 @@ async fn a_terminate_under_load_cuts_nothing_that_is_in_flight() {
 
 #[tokio::test]
 async fn a_terminate_just_after_a_hand_over_ends_both_epochs_and_cuts_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::start(&envoy, &[]);
     world.hand_over("v1", 1);
     world.supervisor.signal(Signal::TERM);
@@ -36,7 +36,7 @@ async fn a_terminate_just_after_a_hand_over_ends_both_epochs_and_cuts_nothing() 
 
 #[tokio::test]
 async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let reason = tempfile::NamedTempFile::new().expect("a file");
     let file = reason.path().to_str().expect("the path is text");
     let flags = ["--termination-drain", "1s", "--termination-log", file];
@@ -65,7 +65,7 @@ async fn a_drain_that_takes_too_long_is_cut_with_75_and_tells_what_held_it() {
 
 #[tokio::test]
 async fn a_third_signal_kills() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::start(&envoy, &["--termination-drain", "60s"]);
     let addr = world.site.listener.addr();
     let slow = std::thread::spawn(move || {
@@ -88,7 +88,7 @@ async fn a_third_signal_kills() {
 
 #[tokio::test]
 async fn a_killed_supervisor_takes_its_envoys_along() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let mut world = World::start(&envoy, &[]);
     world.supervisor.signal(Signal::KILL);
     world.supervisor.wait_exit(LIMIT);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use handover_test_support::control_plane::{ControlPlane, Kind, Manner};
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, Site, World};
 
 #[tokio::test]
 async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     // Otherwise the epoch would wait for the supervisor.
     let flags = ["--start-deadline=15s", "--wait-for-resources=no"];
     let world = World::start(&envoy, &flags);
@@ -38,7 +38,7 @@ async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() 
 
 #[tokio::test]
 async fn a_drain_that_was_done_while_the_supervisor_was_stopped_is_not_cut() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let flags = ["--termination-drain", "6s"];
@@ -64,7 +64,7 @@ async fn a_drain_that_was_done_while_the_supervisor_was_stopped_is_not_cut() {
 
 #[tokio::test]
 async fn an_old_epoch_that_ended_while_the_supervisor_was_stopped_is_not_told_to_have_overstayed() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &[]);
     world.hand_over("v1", 1);
     world.supervisor.wait_for_line("epoch 1 is live", LIMIT);

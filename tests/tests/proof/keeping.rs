@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use handover_test_support::envoy_config::Break;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::{Signal, Supervisor};
 use rustix::process::{Pid, kill_process};
 
@@ -43,7 +43,7 @@ fn end(mut supervisor: Supervisor) {
 
 #[tokio::test]
 async fn a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     keep_v0(&site, &envoy);
 
@@ -81,7 +81,7 @@ async fn a_cold_start_on_a_bad_configuration_runs_the_last_known_good_one() {
 
 #[tokio::test]
 async fn a_damaged_last_known_good_configuration_is_refused_with_the_reason() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let kept = keep_v0(&site, &envoy);
     let mut bytes = fs::read(&kept).expect("it is there");
@@ -96,7 +96,7 @@ async fn a_damaged_last_known_good_configuration_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn a_crash_is_reported_and_a_hanging_envoy_is_restarted() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let reports = tempfile::Builder::new()
         .prefix("handover-")
         .tempdir()
@@ -131,7 +131,7 @@ async fn a_crash_is_reported_and_a_hanging_envoy_is_restarted() {
 
 #[tokio::test]
 async fn the_reason_of_an_end_goes_to_the_termination_log() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write_broken(Break::UnknownField);
     let log = site.dir.path().join("termination-log");
@@ -151,7 +151,7 @@ async fn the_reason_of_an_end_goes_to_the_termination_log() {
 
 #[tokio::test]
 async fn a_fallback_without_a_place_to_keep_it_is_a_usage_error() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let mut supervisor = site

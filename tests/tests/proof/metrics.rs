@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use handover_test_support::envoy_config::Break;
 use handover_test_support::limit::eventually;
 use handover_test_support::metrics::Scrape;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::Signal;
 
 use crate::world::{LIMIT, Site};
@@ -27,7 +27,7 @@ fn is(seen: &Scrape, samples: &[(&str, f64)]) {
 
 #[tokio::test]
 async fn a_connection_that_outlives_its_epoch_counts_as_cut_and_the_stages_have_their_times() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let launch = site.launch(&envoy);
@@ -117,7 +117,7 @@ async fn a_connection_that_outlives_its_epoch_counts_as_cut_and_the_stages_have_
 
 #[tokio::test]
 async fn a_crash_is_counted_with_its_signal() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let mut supervisor = site.launch(&envoy).start();

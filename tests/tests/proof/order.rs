@@ -1,13 +1,13 @@
 //! A start that waits for its files, and an instance that ends with its job.
 
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 
 use crate::world::{LIMIT, Site};
 
 /// A certificate and a configuration come after the start, as from a sidecar that fetches them.
 #[tokio::test]
 async fn envoy_starts_once_its_files_are_there_and_drains_when_its_job_is_done() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let at = |name: &str| site.dir.path().join(name);
     let text = |path: &std::path::Path| path.to_str().expect("the path is text").to_owned();

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
 use handover_test_support::stranger::may_run;
 use handover_test_support::supervisor::{Launch, Signal, handover_bin};
+use handover_test_support::{require_any_envoy, require_envoy};
 
 use crate::world::{LIMIT, Site};
 
@@ -42,7 +42,7 @@ fn run_dirs(parent: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_configurations_of_a_killed_one_are_removed_by_the_next_start() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let temporary = site.dir.path().join("tmp");
@@ -83,7 +83,7 @@ fn the_configurations_of_a_killed_one_are_removed_by_the_next_start() {
 /// As an `emptyDir` of Kubernetes is: root's, open to all, without a sticky bit.
 #[test]
 fn a_volume_that_everybody_can_write_to_does_for_one_without_rights() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     if !may_be_nobody(
         "a_volume_that_everybody_can_write_to_does_for_one_without_rights",
         &envoy,
@@ -131,7 +131,7 @@ fn a_volume_that_everybody_can_write_to_does_for_one_without_rights() {
 
 #[test]
 fn a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     if !may_be_nobody(
         "a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read",
         &envoy,
@@ -170,6 +170,7 @@ fn a_start_script_that_changes_the_user_is_told_of_and_a_group_lets_it_read() {
 /// Envoy repeats the whole document behind its reason, twice.
 #[test]
 fn no_value_of_a_large_configuration_that_is_refused_is_repeated() {
+    // What is repeated are the words of its parser.
     let envoy = require_envoy!();
     let site = Site::new();
     let sound = site.config("v0").render();

@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::stranger::Stranger;
 use handover_test_support::supervisor::{Signal, handover_bin};
 
@@ -12,7 +12,7 @@ use crate::world::{LIMIT, Site};
 
 #[test]
 fn with_no_process_left_the_running_envoy_serves_on_and_the_change_follows() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let test =
         "proof::shortages::with_no_process_left_the_running_envoy_serves_on_and_the_change_follows";
     let Some(stranger) = Stranger::new(test, &[&handover_bin(), &envoy]) else {

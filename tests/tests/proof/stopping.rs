@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use handover_test_support::http::{self, ResponseReader};
 use handover_test_support::limit::eventually;
 use handover_test_support::ports::Port;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
@@ -61,7 +61,7 @@ pub(crate) fn end(supervisor: &mut Supervisor) -> (Duration, Option<i32>) {
 
 #[tokio::test]
 async fn before_the_drain_envoy_goes_on_accepting_while_its_health_checks_fail() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let delay = ["--pre-drain-delay", "8s", "--termination-drain", "30s"];
@@ -81,7 +81,7 @@ async fn before_the_drain_envoy_goes_on_accepting_while_its_health_checks_fail()
 
 #[tokio::test]
 async fn a_drain_takes_its_shortest_time_even_without_a_connection() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let mut supervisor = start(&site, site.launch(&envoy).args(["--min-drain", "2s"]));
@@ -93,7 +93,7 @@ async fn a_drain_takes_its_shortest_time_even_without_a_connection() {
 
 #[tokio::test]
 async fn a_kept_connection_holds_the_stop_and_its_listener_is_told() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     // A port of another listener, and a name that is only the end of this one's.
@@ -115,7 +115,7 @@ async fn a_kept_connection_holds_the_stop_and_its_listener_is_told() {
 
 #[tokio::test]
 async fn a_kept_connection_on_an_excluded_listener_does_not_hold_the_stop() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let port_of = |site: &Site| site.listener.number();
     let flags: [&dyn Fn(&Site) -> String; 4] = [
         &|site| format!("--drain-exclude-listener=listener_{}", port_of(site)),
@@ -142,7 +142,7 @@ async fn a_kept_connection_on_an_excluded_listener_does_not_hold_the_stop() {
 
 #[tokio::test]
 async fn a_kept_connection_of_an_old_epoch_on_an_excluded_listener_holds_nothing() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for ends in [true, false] {
         let site = Site::new();
         site.write("v0");
@@ -171,7 +171,7 @@ async fn a_kept_connection_of_an_old_epoch_on_an_excluded_listener_holds_nothing
 
 #[tokio::test]
 async fn the_variable_of_istio_gives_the_time_of_the_drain() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let variable = "TERMINATION_DRAIN_DURATION_SECONDS";
@@ -198,7 +198,7 @@ async fn the_variable_of_istio_gives_the_time_of_the_drain() {
 /// SIGTERM lets Envoy flush its access logs and statistics; SIGKILL would not.
 #[tokio::test]
 async fn an_envoy_whose_drain_is_cut_is_ended_in_order_and_not_killed() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let flags = ["--termination-drain", "1s", "--abort-grace", "30s"];

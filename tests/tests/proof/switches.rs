@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use handover_test_support::control_plane::{ControlPlane, Kind};
 use handover_test_support::envoy_config::{Break, replace_file};
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{LIMIT, World};
@@ -21,7 +21,7 @@ fn flags(world: &World) -> u64 {
 
 #[tokio::test]
 async fn with_no_repair_the_flag_stays_the_running_epoch_is_held_and_the_remedy_named() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let retries = [
         "--no-repair",
         "--max-retries",
@@ -58,7 +58,7 @@ async fn with_no_repair_the_flag_stays_the_running_epoch_is_held_and_the_remedy_
 
 #[tokio::test]
 async fn with_on_hung_report_an_envoy_that_hangs_is_told_and_left_alone() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let watched = ["--hung-after", "1s", "--on-hung", "report"];
     let world = World::start(&envoy, &watched);
     let serving = world.only_envoy();
@@ -79,7 +79,7 @@ async fn with_on_hung_report_an_envoy_that_hangs_is_told_and_left_alone() {
 
 #[tokio::test]
 async fn without_waiting_for_resources_the_configuration_itself_decides() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let control_plane = ControlPlane::silent();
     let world = World::start(&envoy, &["--wait-for-resources", "no"]);
     let config = world.site.config("v1").control_plane(control_plane.addr());

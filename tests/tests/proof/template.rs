@@ -10,7 +10,7 @@ use handover_test_support::envoy_bin::report_skip;
 use handover_test_support::envoy_config::{Break, replace_file};
 use handover_test_support::limit::eventually;
 use handover_test_support::ports::Port;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::{Signal, Supervisor};
 
 use crate::world::{LIMIT, Site};
@@ -69,7 +69,7 @@ fn end(site: &Site, mut supervisor: Supervisor) {
 
 #[tokio::test]
 async fn a_template_is_rendered_for_each_epoch_and_changes_only_with_the_file() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     write(
         &site,
@@ -96,7 +96,7 @@ async fn a_template_is_rendered_for_each_epoch_and_changes_only_with_the_file() 
 
 #[tokio::test]
 async fn a_template_that_cannot_be_rendered_keeps_what_serves() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     write(&site, "v0");
     let supervisor = start(&site, &envoy, &[]);
@@ -137,7 +137,7 @@ async fn a_template_that_cannot_be_rendered_keeps_what_serves() {
 
 #[tokio::test]
 async fn each_epoch_is_asked_at_the_admin_address_that_it_was_rendered_with() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let other = Port::free();
     let text = site.config("v0").render().replace(
@@ -161,7 +161,7 @@ async fn each_epoch_is_asked_at_the_admin_address_that_it_was_rendered_with() {
 
 #[tokio::test]
 async fn what_was_rendered_is_validated_and_kept_as_the_last_known_good_one() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let state = site.dir.path().join("state");
     let flags = [
@@ -201,7 +201,7 @@ async fn what_was_rendered_is_validated_and_kept_as_the_last_known_good_one() {
 
 #[tokio::test]
 async fn while_a_template_waits_for_an_address_a_signal_to_end_is_answered() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     if !may_be_alone("while_a_template_waits_for_an_address_a_signal_to_end_is_answered") {
         return;
     }
@@ -229,7 +229,7 @@ async fn while_a_template_waits_for_an_address_a_signal_to_end_is_answered() {
 
 #[tokio::test]
 async fn a_node_without_an_address_has_an_empty_list_of_them() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     if !may_be_alone("a_node_without_an_address_has_an_empty_list_of_them") {
         return;
     }

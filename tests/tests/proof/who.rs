@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 
 use handover_test_support::envoy_config::replace_file;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::Signal;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ fn epochs(site: &Site) -> Vec<Value> {
 
 #[tokio::test]
 async fn one_long_connection_that_holds_a_stop_is_named_and_its_end_ends_the_stop() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let launch = site.launch_with_times(&envoy, "200s", "300s");
@@ -88,7 +88,7 @@ async fn one_long_connection_that_holds_a_stop_is_named_and_its_end_ends_the_sto
 
 #[tokio::test]
 async fn the_client_of_a_unix_socket_is_named_by_its_process_and_ended() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let path = site.dir.path().join("web.sock");
     let port = site.listener.number();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use handover_test_support::control_plane::{ControlPlane, Kind};
 use handover_test_support::http;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use handover_test_support::supervisor::{Launch, Signal, Supervisor};
 
 use crate::world::{LIMIT, Site, World};
@@ -77,7 +77,7 @@ fn slow_to_validate(site: &Site, envoy: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn a_stop_while_the_next_configuration_is_validated_drains_at_once() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
     let slow = slow_to_validate(&site, &envoy);
@@ -98,7 +98,7 @@ async fn a_stop_while_the_next_configuration_is_validated_drains_at_once() {
 
 #[tokio::test]
 async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for by_socket in [false, true] {
         let site = Site::new();
         site.write("v0");
@@ -127,7 +127,7 @@ async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
 
 #[tokio::test]
 async fn a_stop_at_any_moment_of_a_hand_over_cuts_no_request() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for after in (0..=120).step_by(20).map(Duration::from_millis) {
         let site = Site::new();
         site.write("v0");
@@ -148,7 +148,7 @@ async fn a_stop_at_any_moment_of_a_hand_over_cuts_no_request() {
 
 #[tokio::test]
 async fn a_stop_while_the_first_epoch_goes_live_cuts_no_request() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     for after in (0..=60).step_by(20).map(Duration::from_millis) {
         let site = Site::new();
         site.write("v0");
@@ -168,7 +168,7 @@ async fn a_stop_while_the_first_epoch_goes_live_cuts_no_request() {
 
 #[tokio::test]
 async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let control_plane = ControlPlane::silent();
     let config = site.config("v0").control_plane(control_plane.addr());
@@ -189,7 +189,7 @@ async fn a_stop_while_the_first_epoch_waits_for_its_resources_ends_it() {
 /// one takes over from the old epoch, which has lost its admin endpoint meanwhile.
 #[tokio::test]
 async fn a_corrected_configuration_does_not_wait_for_one_without_its_resources() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let world = World::start(&envoy, &["--give-way-after", "1s"]);
     let control_plane = ControlPlane::silent();
     for (name, epoch) in [("v1", 1), ("v2", 2)] {
@@ -218,7 +218,7 @@ async fn a_corrected_configuration_does_not_wait_for_one_without_its_resources()
 /// The first epoch waits for its resources, and nothing serves: the corrected configuration is started.
 #[tokio::test]
 async fn a_corrected_first_configuration_does_not_wait_for_one_without_its_resources() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let control_plane = ControlPlane::silent();
     let config = site.config("waits").control_plane(control_plane.addr());

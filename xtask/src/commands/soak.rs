@@ -26,43 +26,68 @@ struct Suite {
     filter: &'static str,
     /// How many run beside each other: one, where they count and measure.
     threads: u32,
+    /// Whether tests that are about Handover run on a real Envoy as well, and not on the fake one.
+    is_real: bool,
     /// How long they may take: about three times what they take on two busy cores.
     limit: Duration,
 }
 
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 7] = [
     Suite {
         name: "facts",
         filter: "binary(facts)",
         // Each waits for one of Envoy's own timers most of the time.
         threads: 4,
+        is_real: true,
         limit: Duration::from_secs(15 * 60),
     },
     Suite {
         name: "versions",
-        filter: "binary(adapter) & test(/^versions::/)",
+        filter: "binary(adapter) & test(/^real::versions::/)",
         threads: 1,
+        is_real: true,
         limit: Duration::from_secs(20 * 60),
     },
     Suite {
         name: "adapter",
-        filter: "binary(adapter) - test(/^versions::/)",
+        filter: "binary(adapter) - test(/^real::versions::/)",
         threads: 1,
+        is_real: true,
         limit: Duration::from_secs(75 * 60),
     },
     Suite {
         name: "transports",
         filter: "binary(transports)",
         threads: 1,
+        is_real: true,
         limit: Duration::from_secs(25 * 60),
     },
     Suite {
         name: "proof",
         filter: "binary(proof)",
         threads: 1,
+        is_real: true,
         limit: Duration::from_secs(30 * 60),
     },
+    Suite {
+        name: "adapter-fake",
+        filter: "binary(adapter) - test(/^real::/)",
+        threads: 4,
+        is_real: false,
+        limit: Duration::from_secs(30 * 60),
+    },
+    Suite {
+        name: "proof-fake",
+        filter: PROOF_ON_FAKE,
+        threads: 4,
+        is_real: false,
+        limit: Duration::from_secs(15 * 60),
+    },
 ];
+
+/// The tests of the binary that are about Handover and not about Envoy, as `.config/nextest.toml` groups them.
+const PROOF_ON_FAKE: &str = "binary(proof) & test(/^(apply|base_id|binary|control|control_drain|crashes\
+    |drained|ending|fake|gaps|keeping|metrics|order|places|shortages|stopping|switches|template|who|withdrawing)::/)";
 
 /// How many hand-overs the chaos makes, once.
 const HAND_OVERS: u64 = 5_000;
@@ -161,6 +186,8 @@ fn run(
     nextest.args(["--test-threads", &suite.threads.to_string()]);
     nextest.env("HANDOVER_SOAK", "1");
     nextest.env("HANDOVER_ENVOYS", envoys);
+    let kind = if suite.is_real { "real" } else { "fake" };
+    nextest.env("HANDOVER_TEST_ENVOY", kind);
     let (problem, results) = run_profile(context, nextest, PROFILE, suite.limit)?;
     // The next run writes its report to the same place. One that was broken off has written none.
     let report = report(context, PROFILE);
@@ -214,7 +241,7 @@ impl fmt::Display for Outcome {
         let (requests, lost) = self.requests();
         write!(
             f,
-            "{verdict:>6}  {:<8}  round {}  {:>7.1} s  {}; {requests} requests, {lost} failed",
+            "{verdict:>6}  {:<12}  round {}  {:>7.1} s  {}; {requests} requests, {lost} failed",
             self.suite,
             self.round,
             self.took.as_secs_f64(),
@@ -249,6 +276,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_groups_of_nextest_are_those_of_the_suites() {
+        let groups = include_str!("../../../.config/nextest.toml");
+        for on_fake in [PROOF_ON_FAKE, "binary(adapter) - test(/^real::/)"] {
+            let line = format!("filter = \"package(handover-tests) & {on_fake}\"\n");
+            assert!(groups.contains(&line), "{line}");
+        }
+        for suite in SUITES.iter().filter(|suite| !suite.is_real) {
+            assert!(suite.filter == PROOF_ON_FAKE || suite.filter.contains("- test(/^real::/)"));
+        }
+    }
+
+    #[test]
     fn figures_and_requests_are_found_in_what_the_tests_printed() {
         let output = "running 1 test\n=== 30 changes: 2 epochs\n\
                       120 requests in 3.027 s, 2 failed, longest gap 41.9ms; 0 idle close races\n\
@@ -270,7 +309,7 @@ mod tests {
         );
         assert_eq!(
             outcome.to_string(),
-            "    ok  adapter   round 1      1.5 s  0 passed, 0 failed, 0 skipped; 200 requests, 2 failed"
+            "    ok  adapter       round 1      1.5 s  0 passed, 0 failed, 0 skipped; 200 requests, 2 failed"
         );
     }
 }

@@ -44,6 +44,11 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE", env = "HANDOVER_DEMO_ENVOY")]
     pub(crate) envoy: Option<PathBuf>,
 
+    /// Supervise a fake Envoy instead, by hot restart. It is part of this program.
+    #[arg(long, env = "HANDOVER_DEMO_FAKE_ENVOY", conflicts_with = "envoy")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) fake_envoy: bool,
+
     /// Do not draw the line with live figures. Without a terminal it is never drawn.
     #[arg(long, env = "HANDOVER_DEMO_NO_PROGRESS")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]

@@ -544,6 +544,11 @@ const FLAG_TESTS: &[(&str, &str, &str)] = &[
         "envoy",
         "proof::demo::the_demo_is_the_same_on_a_real_envoy",
     ),
+    (
+        "demo",
+        "fake-envoy",
+        "commands::demo::a_fake_envoy_is_handed_over_and_loses_no_request",
+    ),
     ("demo", "no-progress", "commands::demo::it_loses_no_request"),
     (
         "validate",

@@ -15,6 +15,7 @@ use handover_supervisor::{Builder, Operate, Signals, Source};
 use super::exec;
 use crate::cli::demo::DemoArgs;
 use crate::cli::exec::ExecArgs;
+use crate::demo::fake_envoy;
 use crate::demo::report::table;
 use crate::demo::screen::Screen;
 use crate::demo::script::{Script, ScriptEnd};
@@ -32,10 +33,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, Fatal> {
         .tempdir()
         .context("making a temporary directory")
         .or_exit(ExitCode::OS)?;
-    match &args.envoy {
-        None => with_own_server(&args, dir.path(), signals).await,
-        Some(envoy) => super::demo_envoy::run(&args, envoy, dir.path(), signals).await,
-    }
+    let envoy = match &args.envoy {
+        Some(envoy) => super::envoy_binary(envoy)?,
+        None if args.fake_envoy => fake_envoy::install(dir.path()).or_exit(ExitCode::OS)?,
+        None => return with_own_server(&args, dir.path(), signals).await,
+    };
+    super::demo_envoy::run(&args, envoy, dir.path(), signals).await
 }
 
 /// Supervises this program's own server, exactly as `exec` does it.

@@ -1,7 +1,7 @@
-//! `handover demo --envoy`: the same play on a real Envoy.
+//! `handover demo --envoy` and `--fake-envoy`: the same play on an Envoy.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +12,6 @@ use handover_supervisor::control::Directory;
 use handover_supervisor::{Signals, Supervisor};
 
 use super::demo::perform;
-use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource};
 use crate::cli::demo::DemoArgs;
 use crate::demo::script::Script;
@@ -25,11 +24,10 @@ const PARENT_SHUTDOWN_TIME: std::time::Duration = std::time::Duration::from_secs
 
 pub(super) async fn run(
     args: &DemoArgs,
-    envoy: &Path,
+    binary: PathBuf,
     dir: &Path,
     signals: Signals,
 ) -> Result<ExitCode, Fatal> {
-    let binary = envoy_binary(envoy)?;
     let [address, admin] = free_addresses()?;
     let config = dir.join("envoy.yaml");
     let script = Script {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{ConfigError, each, number};
+use crate::settings::Settings;
 
 const BOOTSTRAP: &[&str] = &[
     "node",
@@ -53,8 +54,10 @@ const ADMIN: &[&str] = &[
     "address",
     "socket_options",
     "ignore_global_conn_limit",
-    "allow_paths",
 ];
+
+/// The field of the admin endpoint that came with 1.37.
+const SINCE_1_37: &str = "allow_paths";
 
 const LISTENER: &[&str] = &[
     "name",
@@ -97,7 +100,7 @@ const STATIC: &[&str] = &["listeners", "clusters", "secrets"];
 
 /// Refuses what Envoy refuses while it parses: the first field that it does not know, and a port that
 /// is none.
-pub(super) fn check(document: &Value) -> Result<(), ConfigError> {
+pub(super) fn check(document: &Value, settings: &Settings) -> Result<(), ConfigError> {
     known(
         document,
         "envoy.config.bootstrap.v3.Bootstrap",
@@ -105,7 +108,11 @@ pub(super) fn check(document: &Value) -> Result<(), ConfigError> {
         BOOTSTRAP,
     )?;
     if let Some(admin) = document.get("admin") {
-        known(admin, "envoy.config.bootstrap.v3.Admin", "admin", ADMIN)?;
+        let mut fields = ADMIN.to_vec();
+        if settings.is_since(1, 37) {
+            fields.push(SINCE_1_37);
+        }
+        known(admin, "envoy.config.bootstrap.v3.Admin", "admin", &fields)?;
     }
     check_ports(document)?;
     let Some(resources) = document.get("static_resources") else {

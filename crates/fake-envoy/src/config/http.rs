@@ -12,10 +12,17 @@ pub(crate) struct HttpManager {
     pub(crate) stat_prefix: String,
     /// The routes, or the name of those that are fetched.
     pub(crate) routes: Result<RouteConfig, (String, Source)>,
-    /// Whether the fault filter lets a client ask for a delay by `x-envoy-fault-delay-request`.
-    pub(crate) header_delay: bool,
-    /// How long the fault filter holds each request.
-    pub(crate) fixed_delay: Duration,
+    /// What the fault filter does; nothing without one.
+    delays: Option<Delays>,
+}
+
+/// How a fault filter holds requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delays {
+    /// Whether a client may ask for a delay by `x-envoy-fault-delay-request`.
+    pub(crate) by_header: bool,
+    /// How long each request is held.
+    pub(crate) fixed: Duration,
 }
 
 /// Routes.
@@ -37,6 +44,8 @@ struct Route {
     path: Pattern,
     action: RouteAction,
     headers: Vec<(String, String)>,
+    /// What a fault filter does with its requests, in place of what it does with others.
+    delays: Option<Delays>,
 }
 
 /// What a route does with a request.
@@ -54,9 +63,26 @@ pub(crate) struct Routed<'a> {
     pub(crate) action: &'a RouteAction,
     /// What is added to the response, the innermost first.
     pub(crate) headers: Vec<(&'a str, &'a str)>,
+    /// What a fault filter does with the request, if the route has a say in it.
+    pub(crate) delays: Option<Delays>,
 }
 
+/// The message of a connection manager.
+const MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// The message of a fault filter.
+const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+
 impl HttpManager {
+    /// Returns whether a filter is one. It may have any name if it has a type.
+    pub(super) fn is(filter: &Value) -> bool {
+        match kind(filter.get("typed_config").unwrap_or(&Value::Null)) {
+            "" => text(filter, "name") == "envoy.filters.network.http_connection_manager",
+            message => message == MANAGER,
+        }
+    }
+
     pub(super) fn read(value: &Value) -> Result<Self, ConfigError> {
         let routes = match (value.get("route_config"), value.get("rds")) {
             (Some(routes), _) => Ok(RouteConfig::read(routes)?),
@@ -73,28 +99,60 @@ impl HttpManager {
         let mut manager = Self {
             stat_prefix: text(value, "stat_prefix"),
             routes,
-            header_delay: false,
-            fixed_delay: Duration::ZERO,
+            delays: None,
         };
         for filter in each(value, "http_filters") {
-            match &*text(filter, "name") {
-                "envoy.filters.http.router" => {}
-                "envoy.filters.http.fault" => {
-                    let config = filter.get("typed_config").unwrap_or(&Value::Null);
-                    let delay = config.get("delay").unwrap_or(&Value::Null);
-                    manager.header_delay = delay.get("header_delay").is_some();
-                    manager.fixed_delay = delay
-                        .get("fixed_delay")
-                        .and_then(duration)
-                        .unwrap_or_default();
-                    if config.get("abort").is_some() {
-                        return Err(unsupported("abort of the fault filter"));
-                    }
+            let config = filter.get("typed_config").unwrap_or(&Value::Null);
+            let name = text(filter, "name");
+            // Without a type it is known by its name.
+            let message = match kind(config) {
+                "" => &name,
+                message => message,
+            };
+            match message {
+                "envoy.filters.http.router" | "envoy.extensions.filters.http.router.v3.Router" => {}
+                "envoy.filters.http.fault" | FAULT => {
+                    manager.delays = Some(Delays::read(config)?);
                 }
-                other => return Err(unsupported(&format!("the HTTP filter {other}"))),
+                _ => return Err(unsupported(&format!("the HTTP filter {name}"))),
             }
         }
         Ok(manager)
+    }
+
+    /// Returns how a request is held whose route wants this.
+    pub(crate) fn delays(&self, route: Option<Delays>) -> Option<Delays> {
+        let own = self.delays?;
+        Some(route.unwrap_or(own))
+    }
+}
+
+impl Delays {
+    fn read(fault: &Value) -> Result<Self, ConfigError> {
+        if fault.get("abort").is_some() {
+            return Err(unsupported("abort of the fault filter"));
+        }
+        let delay = fault.get("delay").unwrap_or(&Value::Null);
+        let fixed = delay.get("fixed_delay").and_then(duration);
+        Ok(Self {
+            by_header: delay.get("header_delay").is_some(),
+            fixed: fixed.unwrap_or_default(),
+        })
+    }
+
+    /// Reads what a route wants of a fault filter.
+    fn of_route(route: &Value) -> Result<Option<Self>, ConfigError> {
+        let mut delays = None;
+        let filters = route
+            .get("typed_per_filter_config")
+            .and_then(Value::as_object);
+        for (filter, config) in filters.into_iter().flatten() {
+            if kind(config) != FAULT {
+                return Err(unsupported(&format!("typed_per_filter_config of {filter}")));
+            }
+            delays = Some(Self::read(config)?);
+        }
+        Ok(delays)
     }
 }
 
@@ -108,12 +166,12 @@ impl RouteConfig {
                 routes: each(host, "routes")
                     .map(Route::read)
                     .collect::<Result<_, _>>()?,
-                headers: headers(host),
+                headers: headers(host)?,
             })
         });
         Ok(Self {
             hosts: hosts.collect::<Result<_, ConfigError>>()?,
-            headers: headers(value),
+            headers: headers(value)?,
         })
     }
 
@@ -144,6 +202,7 @@ impl RouteConfig {
         Some(Routed {
             action: &route.action,
             headers: headers.map(|(key, value)| (&**key, &**value)).collect(),
+            delays: route.delays,
         })
     }
 }
@@ -180,21 +239,51 @@ impl Route {
         Ok(Self {
             path,
             action,
-            headers: headers(value),
+            headers: headers(value)?,
+            delays: Delays::of_route(value)?,
         })
     }
 }
 
-fn headers(value: &Value) -> Vec<(String, String)> {
+/// Returns the type of a message that is packed; an empty one if it has none.
+fn kind(value: &Value) -> &str {
+    let url = value.get("@type").and_then(Value::as_str);
+    url.and_then(|url| url.rsplit('/').next())
+        .unwrap_or_default()
+}
+
+fn headers(value: &Value) -> Result<Vec<(String, String)>, ConfigError> {
     let added = each(value, "response_headers_to_add").filter_map(|it| it.get("header"));
     added
         .map(|header| {
-            (
-                text(header, "key").to_ascii_lowercase(),
-                text(header, "value"),
-            )
+            let key = text(header, "key").to_ascii_lowercase();
+            Ok((key, formatted(&text(header, "value"))?))
         })
         .collect()
+}
+
+/// Replaces the commands in the value of a header: `%ENVIRONMENT(NAME)%`, and `%%` for a percent sign.
+fn formatted(value: &str) -> Result<String, ConfigError> {
+    let mut formatted = String::new();
+    let mut rest = value;
+    while let Some((before, command)) = rest.split_once('%') {
+        formatted.push_str(before);
+        let (command, after) = command
+            .split_once('%')
+            .ok_or_else(|| ConfigError(format!("Incorrect header configuration: {value}")))?;
+        let named = command.strip_prefix("ENVIRONMENT(");
+        match (command, named.and_then(|name| name.strip_suffix(')'))) {
+            ("", _) => formatted.push('%'),
+            (_, Some(name)) => {
+                let found = std::env::var_os(name).unwrap_or_else(|| "-".into());
+                formatted.push_str(&found.to_string_lossy());
+            }
+            _ => return Err(unsupported(&format!("%{command}% in a header"))),
+        }
+        rest = after;
+    }
+    formatted.push_str(rest);
+    Ok(formatted)
 }
 
 /// Reads the files of a TLS context as Envoy does, and refuses to serve TLS.

@@ -5,9 +5,14 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Bootstrap, ConfigError};
+use crate::settings::Settings;
 
 /// Reads a configuration from its file, its overlay, or both.
-pub(crate) fn load(path: Option<&Path>, yaml: Option<&str>) -> Result<Bootstrap, ConfigError> {
+pub(crate) fn load(
+    path: Option<&Path>,
+    yaml: Option<&str>,
+    settings: &Settings,
+) -> Result<Bootstrap, ConfigError> {
     if path.is_none() && yaml.is_none() {
         return Err(ConfigError(
             "At least one of --config-path or --config-yaml or Options::configProto() should be non-empty"
@@ -29,7 +34,7 @@ pub(crate) fn load(path: Option<&Path>, yaml: Option<&str>) -> Result<Bootstrap,
     if let Some(yaml) = yaml {
         merge(&mut document, from_yaml(yaml)?);
     }
-    Bootstrap::read(document)
+    Bootstrap::read(document, settings)
 }
 
 fn from_yaml(text: &str) -> Result<Value, ConfigError> {
@@ -101,7 +106,7 @@ mod tests {
         let refusal = |name: &str, text: &str| {
             let path = dir.path().join(name);
             std::fs::write(&path, text).unwrap();
-            load(Some(&path), None).unwrap_err().0
+            load(Some(&path), None, &Settings::default()).unwrap_err().0
         };
         assert!(refusal("a.yaml", "a: [").starts_with("yaml-cpp: error at line 1, column "));
         assert_eq!(
@@ -109,10 +114,10 @@ mod tests {
             "Unable to convert YAML as JSON: foo"
         );
         assert!(refusal("a.txt", "admin:").starts_with("Unable to parse JSON as proto ("));
-        let missing = load(Some("nope.yaml".as_ref()), None).unwrap_err();
+        let missing = load(Some("nope.yaml".as_ref()), None, &Settings::default()).unwrap_err();
         assert_eq!(missing.0, "Invalid path: nope.yaml");
-        assert!(load(None, None).is_err());
-        let empty = load(None, Some("{}")).unwrap();
+        assert!(load(None, None, &Settings::default()).is_err());
+        let empty = load(None, Some("{}"), &Settings::default()).unwrap();
         assert!(empty.static_listeners().unwrap().is_empty());
     }
 }

@@ -1,7 +1,12 @@
 use super::*;
 
 fn read(yaml: &str) -> Result<Bootstrap, ConfigError> {
-    Bootstrap::read(serde_saphyr::from_str(yaml).unwrap())
+    read_by(yaml, "")
+}
+
+fn read_by(yaml: &str, settings: &str) -> Result<Bootstrap, ConfigError> {
+    let settings = settings.parse().unwrap();
+    Bootstrap::read(serde_saphyr::from_str(yaml).unwrap(), &settings)
 }
 
 const MANAGER: &str = r#"
@@ -71,6 +76,63 @@ fn requests_are_routed_by_host_and_path() {
     assert_eq!(status("A.example:80", "/exact"), Some(204));
     let headers = routes.route("b", "/exact").unwrap().headers;
     assert_eq!(headers, [("x-config", "a")]);
+}
+
+/// A route has the last word on what the fault filter does, and none without that filter.
+#[test]
+fn a_route_holds_requests_in_its_own_way() {
+    let fault = |delay: &str| {
+        let kind = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
+        format!("{{\"@type\": {kind}, delay: {{fixed_delay: {delay}}}}}")
+    };
+    let manager = |filters: &str| {
+        let slow = format!(
+            "typed_per_filter_config: {{envoy.filters.http.fault: {}}}",
+            fault("2s")
+        );
+        let routes = format!(
+            "[{{match: {{path: /slow}}, direct_response: {{status: 200}}, {slow}}}, \
+             {{match: {{prefix: /}}, direct_response: {{status: 200}}}}]"
+        );
+        let text = format!(
+            "{{http_filters: [{filters}], route_config: {{virtual_hosts: [{{domains: [\"*\"], routes: {routes}}}]}}}}"
+        );
+        HttpManager::read(&serde_saphyr::from_str(&text).unwrap()).unwrap()
+    };
+    let held = |manager: &HttpManager, path| {
+        let routes = manager.routes.as_ref().unwrap();
+        let delays = manager.delays(routes.route("a", path).unwrap().delays);
+        delays.map(|delays| delays.fixed.as_secs())
+    };
+    let filter = format!("{{name: fault, typed_config: {}}}", fault("1s"));
+    let with = manager(&filter);
+    assert_eq!((held(&with, "/"), held(&with, "/slow")), (Some(1), Some(2)));
+    let without = manager("");
+    assert_eq!((held(&without, "/"), held(&without, "/slow")), (None, None));
+}
+
+#[test]
+fn commands_in_a_header_are_replaced_or_refused() {
+    let header = |value: &str| {
+        let text = format!(
+            "{{response_headers_to_add: [{{header: {{key: X-A, value: '{value}'}}}}], \
+            virtual_hosts: [{{domains: [\"*\"], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}]}}"
+        );
+        let routes = RouteConfig::read(&serde_saphyr::from_str(&text).unwrap())?;
+        let routed = routes.route("a", "/").unwrap();
+        Ok::<_, ConfigError>(routed.headers[0].1.to_owned())
+    };
+    assert_eq!(header("plain").unwrap(), "plain");
+    assert_eq!(header("100%%").unwrap(), "100%");
+    assert_eq!(header("a%ENVIRONMENT(NO_SUCH_VARIABLE)%b").unwrap(), "a-b");
+    let path = std::env::var("PATH").unwrap();
+    assert_eq!(header("%ENVIRONMENT(PATH)%").unwrap(), path);
+    let refused = header("%PROTOCOL%").unwrap_err().0;
+    assert!(
+        refused.contains("does not serve %PROTOCOL% in a header"),
+        "{refused}"
+    );
+    assert!(header("50%").is_err());
 }
 
 #[test]
@@ -145,4 +207,16 @@ fn statistics_and_paths_are_matched() {
     let is_allowed = |path| allow.iter().any(|it| it.matches(path));
     assert!(is_allowed("/ready") && is_allowed("/stats?x") && !is_allowed("/x/s"));
     assert!(read.matcher.keeps("server.live") && !read.matcher.keeps("listener.a.b"));
+}
+
+/// The field came with 1.37.
+#[test]
+fn an_older_version_does_not_know_which_paths_are_allowed() {
+    let yaml = "admin: {allow_paths: [{exact: /ready}]}";
+    for (version, is_known) in [("1.36.4", false), ("1.37.0", true), ("1.40.0", true)] {
+        let read = read_by(yaml, &format!("--fake-version {version}"));
+        assert_eq!(read.is_ok(), is_known, "{version}");
+    }
+    let error = read_by(yaml, "--fake-version 1.36.4").unwrap_err().0;
+    assert!(error.contains("no such field: 'allow_paths'"), "{error}");
 }

@@ -16,7 +16,7 @@ use crate::context::{Context, Ending};
 use crate::faults::{Habit, Step};
 use crate::log::Level;
 use crate::serve::drain::Drain;
-use crate::serve::{self, Bound, Service};
+use crate::serve::{self, Bound, Service, StartError};
 use crate::sources::{Resource, fetch};
 
 /// How long the real process takes from its configuration to its listeners.
@@ -49,7 +49,7 @@ async fn bring_up(
     let arguments = &context.arguments;
     let drain = Drain::new(
         arguments.drain_strategy,
-        context.scaled(arguments.drain_time),
+        context.scaled_flag(arguments.drain_time),
     );
     let service = Arc::new(Service::new(bootstrap, drain));
     let process = Process::new(Rc::clone(context), service);
@@ -71,10 +71,10 @@ async fn bring_up(
         .line(Level::Info, "config", "configuration_impl.cc:148", &text);
     take_over_listeners(&process, listeners)?;
     begin_main_loop(&process, hot_restart, admin).map_err(|error| error.to_string())?;
-    let fetched = fetched_listeners(&process).await?;
+    let fetched = fetched_listeners(&process).await;
     take_over_listeners(&process, fetched)?;
     context.step(Step::Listeners).await;
-    let routes = routes(&process).await?;
+    let routes = routes(&process).await;
     if arguments.mode == Mode::InitOnly {
         return Ok(());
     }
@@ -171,10 +171,10 @@ fn take_over_listeners(process: &Process, mut listeners: Vec<Listener>) -> Resul
 }
 
 /// Fetches the listeners of a management server.
-async fn fetched_listeners(process: &Process) -> Result<Vec<Listener>, String> {
+async fn fetched_listeners(process: &Process) -> Vec<Listener> {
     let bootstrap = &process.service.bootstrap;
     let Some(source) = &bootstrap.lds else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let statistics = &process.service.statistics;
     statistics.text("listener_manager.lds.version_text", "");
@@ -184,19 +184,51 @@ async fn fetched_listeners(process: &Process) -> Result<Vec<Listener>, String> {
         statistics
             .counter("listener_manager.lds.init_fetch_timeout")
             .add(1);
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    statistics.text("listener_manager.lds.version_text", &fetched.version);
     let mut listeners = Vec::new();
+    let mut refused = Vec::new();
     for resource in &fetched.resources {
-        let read = Listener::read(resource);
-        listeners.extend(read.map_err(|ConfigError(message)| message)?);
+        match Listener::read(resource) {
+            Ok(read) => listeners.extend(read),
+            Err(ConfigError(message)) => {
+                let name = resource.get("name").and_then(|name| name.as_str());
+                refused.push(format!("{}: {message}", name.unwrap_or_default()));
+            }
+        }
     }
-    Ok(listeners)
+    // The good ones are taken, and the process goes on.
+    if refused.is_empty() {
+        statistics.text("listener_manager.lds.version_text", &fetched.version);
+        statistics
+            .counter("listener_manager.lds.update_success")
+            .add(1);
+    } else {
+        let refused = refused.join("\n");
+        reject(
+            process,
+            "listener_manager.lds",
+            Resource::Listeners,
+            &format!("Error adding/updating listener(s) {refused}\n"),
+        );
+    }
+    listeners
+}
+
+/// Refuses what a management server has sent, and goes on with what there was before.
+fn reject(process: &Process, prefix: &str, resource: Resource, why: &str) {
+    let rejected = format!("{prefix}.update_rejected");
+    process.service.statistics.counter(&rejected).add(1);
+    let text = format!("REST config for {} rejected: {why}", resource.path());
+    let source = "extensions/config_subscription/rest/http_subscription_impl.cc:124";
+    process
+        .context
+        .log
+        .line(Level::Warning, "config", source, &text);
 }
 
 /// Returns the routes of each listener, and waits for those that are fetched.
-async fn routes(process: &Process) -> Result<Vec<Arc<RouteConfig>>, String> {
+async fn routes(process: &Process) -> Vec<Arc<RouteConfig>> {
     let bootstrap = &process.service.bootstrap;
     let statistics = &process.service.statistics;
     let listeners: Vec<_> = {
@@ -238,14 +270,24 @@ async fn routes(process: &Process) -> Result<Vec<Arc<RouteConfig>>, String> {
             routes.push(Arc::default());
             continue;
         };
-        statistics.text(&text, &fetched.version);
         let named = fetched.resources.iter();
         let mut named = named.filter(|it| it.get("name").and_then(|it| it.as_str()) == Some(name));
-        let read = named.next().map(RouteConfig::read).transpose();
-        let read = read.map_err(|ConfigError(message)| message)?;
-        routes.push(Arc::new(read.unwrap_or_default()));
+        let prefix = format!("http.{prefix}.rds.{name}");
+        match named.next().map(RouteConfig::read).transpose() {
+            Ok(read) => {
+                statistics.text(&text, &fetched.version);
+                statistics
+                    .counter(&format!("{prefix}.update_success"))
+                    .add(1);
+                routes.push(Arc::new(read.unwrap_or_default()));
+            }
+            Err(ConfigError(message)) => {
+                reject(process, &prefix, Resource::Routes, &message);
+                routes.push(Arc::default());
+            }
+        }
     }
-    Ok(routes)
+    routes
 }
 
 fn go_live(process: &Process, routes: &[Arc<RouteConfig>]) -> Result<(), String> {
@@ -253,8 +295,22 @@ fn go_live(process: &Process, routes: &[Arc<RouteConfig>]) -> Result<(), String>
     let workers = context.arguments.concurrency;
     let bound = process.bound.borrow();
     let listening = bound.iter().try_for_each(Bound::listen);
+    let listening = listening.map_err(StartError::Socket);
     let started = listening.and_then(|()| serve::start(&process.service, &bound, routes, workers));
-    started.map_err(|error| format!("cannot start the workers: {error}"))?;
+    match started {
+        Ok(()) => {}
+        Err(StartError::Socket(error)) => return Err(format!("cannot start the workers: {error}")),
+        Err(StartError::Thread(error)) => {
+            let code = error.raw_os_error().unwrap_or_default();
+            let assertion =
+                format!("false. Details: Unable to create a thread with return code: {code}");
+            child::abort(
+                &context.log,
+                "common/common/posix/thread_impl.cc:223",
+                &assertion,
+            )
+        }
+    }
     let text = "all dependencies initialized. starting workers";
     context.log.line(
         Level::Info,

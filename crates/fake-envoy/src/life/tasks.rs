@@ -141,7 +141,7 @@ pub(super) fn keep_books(process: &Rc<Process>) {
     });
     let ending = Rc::clone(process);
     tokio::task::spawn_local(async move {
-        tokio::time::sleep(context.scaled(context.arguments.parent_shutdown_time)).await;
+        tokio::time::sleep(context.scaled_flag(context.arguments.parent_shutdown_time)).await;
         context.info(
             "drain_manager_impl.cc:226",
             "shutting down parent after drain",

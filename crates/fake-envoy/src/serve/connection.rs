@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use super::Handler;
 use super::drain::draw;
 use super::upstream::{self, Answer};
-use crate::config::RouteAction;
+use crate::config::{Delays, RouteAction};
 use crate::date::Date;
 use crate::http::{Head, Length, Reader, reason};
 
@@ -94,9 +94,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             handler.requests.finished(426);
             return Ok(false);
         }
-        self.delay(&head).await;
         let host = head.field("host").unwrap_or_default();
         let routed = handler.routes.route(host, target);
+        let of_route = routed.as_ref().and_then(|routed| routed.delays);
+        self.delay(&head, of_route).await;
         let is_last = |drains: bool| drains || head.closes();
         let status = match routed {
             None => {
@@ -158,12 +159,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Holds the request as the fault filter of the configuration and a fault of the fake want it.
-    async fn delay(&self, head: &Head) {
+    async fn delay(&self, head: &Head, of_route: Option<Delays>) {
         let mut delay = self.handler.service.slow_answers();
-        if let Some(http) = &self.handler.listener.http {
-            delay += http.fixed_delay;
+        let http = self.handler.listener.http.as_ref();
+        if let Some(delays) = http.and_then(|http| http.delays(of_route)) {
+            delay += delays.fixed;
             let asked = head.field("x-envoy-fault-delay-request");
-            let asked = asked.filter(|_| http.header_delay);
+            let asked = asked.filter(|_| delays.by_header);
             let millis = asked.and_then(|millis| millis.parse().ok());
             delay += Duration::from_millis(millis.unwrap_or(0));
         }

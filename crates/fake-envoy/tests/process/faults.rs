@@ -206,3 +206,13 @@ fn a_process_leaks_and_floods_its_output() {
     end(&mut epoch);
     world.finish();
 }
+
+#[test]
+fn a_crash_ends_by_the_signal_that_was_asked_for() {
+    for (fault, signal) in [("crash", 6), ("segv", 11), ("kill", 9)] {
+        let world = World::new();
+        let mut epoch = world.start(0, &format!("{FAST} --fake-fault {fault}@live"));
+        assert_eq!(epoch.wait_exit(LIMIT).signal(), Some(signal), "{fault}");
+        world.finish();
+    }
+}

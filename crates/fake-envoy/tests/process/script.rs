@@ -94,3 +94,23 @@ fn a_driver_that_goes_away_is_not_waited_for() {
     refused.wait_for_line("cannot connect to --fake-script-socket", LIMIT);
     world.finish();
 }
+
+/// It is the last that a driver hears of the process.
+#[test]
+fn the_step_at_which_a_process_dies_is_reported() {
+    for end in ["crash", "kill", "exit=3"] {
+        let world = World::new();
+        let path = world.dir.path().join("driver");
+        let listener = UnixListener::bind(&path).unwrap();
+        let fake = format!(
+            "--fake-time-scale 0.1 --fake-script-socket {} --fake-fault {end}@config",
+            path.display()
+        );
+        let mut epoch = world.start(0, &fake);
+        let mut driver = Driver::accept(&listener);
+        driver.say("go");
+        driver.hear("step config");
+        epoch.wait_exit(LIMIT);
+        world.finish();
+    }
+}

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
+use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::envoy_config::Break;
 use handover_test_support::require_envoys;
 use handover_tokio::NotLive;
@@ -96,7 +97,7 @@ fn assert_is_live(world: &World, version: &Version) {
 async fn each_version_takes_over_from_each_neighbour_and_stands_bad_configurations() {
     let versions = versions(require_envoys!());
     let link = Link::to(&versions[0].path);
-    let world = World::with(&link.path(), setup()).await;
+    let world = World::with(&AnyEnvoy::real(link.path()), setup()).await;
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("it is bound").port();
     assert_is_live(&world, &versions[0]);
@@ -138,7 +139,7 @@ async fn each_version_lives_on_when_the_old_epoch_of_its_neighbour_is_killed() {
     let link = Link::to(&versions[0].path);
     let setup = setup();
     let clients = setup.clients();
-    let world = World::with(&link.path(), setup).await;
+    let world = World::with(&AnyEnvoy::real(link.path()), setup).await;
     let way = up_and_down(&versions, rounds(1, 3));
     for (step, version) in way.iter().enumerate() {
         let before = world.failed();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use handover_core::Epoch;
 use handover_envoy::admin::AdminClient;
 use handover_envoy::{EnvoyConfig, Examination};
+use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::control_plane::{ControlPlane, Kind, Transport};
 use handover_test_support::limit::within;
 use handover_test_support::ports::Port;
@@ -195,7 +196,7 @@ async fn ends(world: World) {
 /// The control plane has forgotten a listener. Without this, that is a hand-over like any other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_is_not_fetched_any_more_is_missing_and_one_that_is_removed_is_not() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let ports = [Port::free(), Port::free(), Port::free()];
@@ -226,7 +227,7 @@ async fn a_listener_that_is_not_fetched_any_more_is_missing_and_one_that_is_remo
 /// Envoy takes the rest of the answer in, so the hand-over succeeds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetched_listener_that_envoy_refuses_is_missing_with_the_reason() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let ports = [Port::free(), Port::free()];
@@ -249,7 +250,7 @@ async fn a_fetched_listener_that_envoy_refuses_is_missing_with_the_reason() {
 /// Envoy goes live without the routes and the certificate, and its listeners are active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resources_of_fetched_listeners_that_do_not_come_are_waited_for() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let ports = [Port::free(), Port::free(), Port::free()];
@@ -311,7 +312,7 @@ async fn resources_of_fetched_listeners_that_do_not_come_are_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_epoch_is_silent_until_it_is_continued() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let port = Port::free();
@@ -348,7 +349,7 @@ async fn a_stopped_epoch_is_silent_until_it_is_continued() {
 /// A hand-over beside an epoch that is stopped cannot look at it. It must not wait for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_seen_before_a_start_is_not_missing_afterwards() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let ports = [Port::free(), Port::free()];
@@ -395,7 +396,7 @@ async fn ask(port: u16, path: &'static str, times: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_without_an_upstream_are_counted_as_failed_over_a_hand_over() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let ports = [Port::free(), Port::free(), Port::free()];
@@ -434,7 +435,7 @@ async fn requests_without_an_upstream_are_counted_as_failed_over_a_hand_over() {
 /// A listener may have any `stat_prefix`, that of the admin endpoint as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_unknown_where_the_admin_endpoint_counts_with_them() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     let port = Port::free();

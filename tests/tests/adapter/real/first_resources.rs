@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use handover_core::{Event, Policy, retry::Retry};
 use handover_envoy::EnvoyConfig;
+use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::control_plane::{ControlPlane, Kind, Transport};
 use handover_test_support::load::Mix;
 use handover_test_support::require_envoy;
@@ -190,7 +191,7 @@ fn light() -> Mix {
 /// While the control plane is away the new epoch waits and the old one serves, beyond the time after
 /// which Envoy would go on without. Once it is back the new one goes live.
 async fn is_waited_for(fetched: Fetched) {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let setup = Setup {
         load: light(),
         ..Setup::brisk()
@@ -244,7 +245,7 @@ async fn secrets_are_waited_for_while_the_old_epoch_serves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_does_not_come_by_the_deadline_is_named_and_nothing_is_lost() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let setup = Setup::brisk();
     let setup = Setup {
         policy: Policy {
@@ -284,7 +285,7 @@ async fn a_certificate_that_does_not_come_by_the_deadline_is_named_and_nothing_i
 /// The first epoch has nobody beside it: it keeps what the user wrote, and goes live without.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_epoch_waits_only_as_long_as_its_configuration_says() {
-    let envoy = require_envoy!();
+    let envoy = AnyEnvoy::real(require_envoy!());
     let world = World::idle(&envoy, Setup::brisk()).await;
     let plane = ControlPlane::start();
     plane.go_away();

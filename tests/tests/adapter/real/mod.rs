@@ -1,0 +1,9 @@
+//! What only a real Envoy can show: what its admin endpoint tells of listeners, how it waits for what it fetches,
+//! where its main thread stands still, and that its versions take over from each other.
+
+mod evidence;
+mod first_resources;
+mod killed_start;
+mod refused_question;
+mod still_thread;
+mod versions;
