@@ -10,6 +10,7 @@ use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_netutil::Listen;
 use handover_supervisor::control::Directory;
 use handover_supervisor::{Signals, Supervisor};
+use serde_json::{Value, json};
 
 use super::demo::perform;
 use super::envoy_config::{ConfigFile, ConfigSource};
@@ -29,17 +30,17 @@ pub(super) async fn run(
     signals: Signals,
 ) -> Result<ExitCode, Fatal> {
     let [address, admin] = free_addresses()?;
-    let config = dir.join("envoy.yaml");
+    let config = dir.join("envoy.json");
     let script = Script {
         config: config.clone(),
-        good: Box::new(move |number| configuration(address, admin, number)),
-        bad: format!("{}no_such_field: true\n", configuration(address, admin, 0)),
+        good: Box::new(move |number| configuration(address, admin, number).to_string()),
+        bad: bad_configuration(address, admin).to_string(),
         hand_overs: args.hand_overs,
         interval: args.interval,
         address,
     };
     script
-        .write(&configuration(address, admin, 0))
+        .write(&configuration(address, admin, 0).to_string())
         .or_exit(ExitCode::OS)?;
     let title = format!(
         "handover run --config-path {} --envoy-path {} --drain-time 1s --parent-shutdown-time 3s",
@@ -89,47 +90,74 @@ fn free_addresses() -> Result<[SocketAddr; 2], Fatal> {
     Ok([address(&one)?, address(&other)?])
 }
 
-/// A configuration that answers by itself, at once or after a while, and tells its epoch.
-fn configuration(address: SocketAddr, admin: SocketAddr, number: u32) -> String {
-    let (ip, port) = (address.ip(), address.port());
-    let (admin_ip, admin_port) = (admin.ip(), admin.port());
-    format!(
-        r#"admin:
-  address:
-    socket_address: {{ address: {admin_ip}, port_value: {admin_port} }}
-static_resources:
-  listeners:
-  - name: demo
-    address:
-      socket_address: {{ address: {ip}, port_value: {port} }}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: demo
-          route_config:
-            response_headers_to_add:
-            - header: {{ key: x-epoch, value: "%ENVIRONMENT(RESTART_EPOCH)%" }}
-            virtual_hosts:
-            - name: demo
-              domains: ["*"]
-              routes:
-              - match: {{ path: /slow }}
-                direct_response: {{ status: 200, body: {{ inline_string: "configuration {number}\n" }} }}
-                typed_per_filter_config:
-                  envoy.filters.http.fault:
-                    "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
-                    delay: {{ fixed_delay: 0.4s, percentage: {{ numerator: 100 }} }}
-              - match: {{ prefix: / }}
-                direct_response: {{ status: 200, body: {{ inline_string: "configuration {number}\n" }} }}
-          http_filters:
-          - name: envoy.filters.http.fault
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-"#
-    )
+/// A configuration that answers by itself, at once or after a while, and tells its epoch. It is JSON, because the fake
+/// Envoy of this program reads no YAML.
+fn configuration(address: SocketAddr, admin: SocketAddr, number: u32) -> Value {
+    let socket = |address: SocketAddr| {
+        let (ip, port) = (address.ip().to_string(), address.port());
+        json!({ "socket_address": { "address": ip, "port_value": port } })
+    };
+    let extension = |name: &str| {
+        json!(format!(
+            "type.googleapis.com/envoy.extensions.filters.{name}"
+        ))
+    };
+    let fault = extension("http.fault.v3.HTTPFault");
+    let answer = json!({
+        "status": 200,
+        "body": { "inline_string": format!("configuration {number}\n") },
+    });
+    let routes = json!([
+        {
+            "match": { "path": "/slow" },
+            "direct_response": answer,
+            "typed_per_filter_config": {
+                "envoy.filters.http.fault": {
+                    "@type": fault,
+                    "delay": { "fixed_delay": "0.4s", "percentage": { "numerator": 100 } },
+                },
+            },
+        },
+        { "match": { "prefix": "/" }, "direct_response": answer },
+    ]);
+    let manager = json!({
+        "@type": extension("network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "demo",
+        "route_config": {
+            "response_headers_to_add": [
+                { "header": { "key": "x-epoch", "value": "%ENVIRONMENT(RESTART_EPOCH)%" } },
+            ],
+            "virtual_hosts": [{ "name": "demo", "domains": ["*"], "routes": routes }],
+        },
+        "http_filters": [
+            { "name": "envoy.filters.http.fault", "typed_config": { "@type": fault } },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": { "@type": extension("http.router.v3.Router") },
+            },
+        ],
+    });
+    let filter = json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": manager,
+    });
+    json!({
+        "admin": { "address": socket(admin) },
+        "static_resources": {
+            "listeners": [{
+                "name": "demo",
+                "address": socket(address),
+                "filter_chains": [{ "filters": [filter] }],
+            }],
+        },
+    })
+}
+
+/// A configuration with a field that Envoy does not know.
+fn bad_configuration(address: SocketAddr, admin: SocketAddr) -> Value {
+    let mut configuration = configuration(address, admin, 0);
+    if let Some(fields) = configuration.as_object_mut() {
+        fields.insert("no_such_field".to_owned(), Value::Bool(true));
+    }
+    configuration
 }

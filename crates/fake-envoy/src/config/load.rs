@@ -37,6 +37,15 @@ pub(crate) fn load(
     Bootstrap::read(document, settings)
 }
 
+/// Without the feature `yaml`, YAML is read as far as it is JSON.
+#[cfg(not(feature = "yaml"))]
+fn from_yaml(text: &str) -> Result<Value, ConfigError> {
+    from_json(text).map_err(|ConfigError(why)| {
+        ConfigError(format!("{why} (this fake Envoy was built without YAML)"))
+    })
+}
+
+#[cfg(feature = "yaml")]
 fn from_yaml(text: &str) -> Result<Value, ConfigError> {
     let document: Value = serde_saphyr::from_str(text).map_err(|error| {
         let location = error.location();
