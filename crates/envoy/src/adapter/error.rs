@@ -8,6 +8,7 @@ use handover_files::DirectoryError;
 use handover_process::memory::MemoryShort;
 use handover_process::{ExitCause, SpawnError};
 use handover_runtime::Shortage;
+use handover_runtime::offload::OffloadError;
 use handover_tokio::RunError;
 
 use super::epochs::succession::NotSideBySide;
@@ -95,6 +96,25 @@ pub enum EnvoyFailed {
     /// The configuration file of the epoch cannot be written.
     #[error("cannot prepare the epoch")]
     Prepare(#[from] DirectoryError),
+    /// No thread could write the configuration file of the epoch.
+    #[error("cannot write the configuration file of the epoch into {}", dir.display())]
+    NotWritten {
+        /// The directory.
+        dir: PathBuf,
+        /// The error behind this one.
+        #[source]
+        source: OffloadError,
+    },
+    /// No thread could take a base id for the epoch.
+    #[error("cannot take a base id for the epoch")]
+    NoBaseId {
+        /// The error behind this one.
+        #[source]
+        source: OffloadError,
+    },
+    /// The epoch from which this one was to take over has ended meanwhile.
+    #[error("the epoch from which this one was to take over has ended")]
+    LineageEnded,
     /// The binary has been replaced by one that cannot take over from the running one.
     #[error(
         "{} speaks hot restart version {found}, the running Envoy {running}, and they cannot serve \
@@ -252,6 +272,9 @@ impl EnvoyFailed {
             Self::NoMemory { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)
+            | Self::NotWritten { .. }
+            | Self::NoBaseId { .. }
+            | Self::LineageEnded
             | Self::Binary(_)
             | Self::BaseId(_)
             | Self::NoRoom(_)
@@ -276,6 +299,9 @@ impl EnvoyFailed {
             | Self::NotValidated { .. }
             | Self::Unreadable { .. }
             | Self::Prepare(_)
+            | Self::NotWritten { .. }
+            | Self::NoBaseId { .. }
+            | Self::LineageEnded
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
             | Self::BaseId(_)
@@ -302,6 +328,9 @@ impl EnvoyFailed {
             | Self::NoMemory { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)
+            | Self::NotWritten { .. }
+            | Self::NoBaseId { .. }
+            | Self::LineageEnded
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
             | Self::BaseId(_)

@@ -33,7 +33,7 @@ use self::until_live::Waiting;
 use super::drain::not_drained;
 use super::epochs::Ending;
 use super::epochs::end::{End, KillReason, Meaning};
-use super::lineage::Lineage;
+use super::lineage::{Lineage, Tenancy};
 use super::observed::Observed;
 use super::records::EndRecord;
 use super::running::{EnvoyProcess, now};
@@ -97,20 +97,17 @@ pub(super) async fn serve(
             _ = control.abort() => return Err(RunError::Aborted),
             () = control.withdrawn() => return Err(RunError::Aborted),
         };
-        let (process, gate) = launched;
+        let (process, tenancy, gate) = launched;
         let run = EpochRun {
             envoy,
             process: Arc::new(process),
             waiting: Arc::default(),
             gate: Mutex::new(gate),
         };
-        match run.run(choices > 0).await? {
+        match run.run(tenancy, choices > 0).await? {
             Served::Ended => return Ok(()),
             Served::BaseIdInUse(lineage) => {
-                envoy
-                    .lineages
-                    .choose_again(lineage)
-                    .map_err(EnvoyFailed::from)?;
+                launch::choose_again(envoy, lineage).await?;
                 choices -= 1;
             }
         }
@@ -119,7 +116,7 @@ pub(super) async fn serve(
 
 impl EpochRun<'_> {
     /// Follows the process to its end, and says what that means.
-    async fn run(self, may_choose_base_id: bool) -> Result<Served, RunError> {
+    async fn run(self, tenancy: Tenancy, may_choose_base_id: bool) -> Result<Served, RunError> {
         let EnvoyProcess { epoch, lineage, .. } = &*self.process;
         let epoch = *epoch;
         let registered = self.envoy.running.register(&self.process);
@@ -134,12 +131,15 @@ impl EpochRun<'_> {
         let in_order = ended.cause.as_ref().is_ok_and(|cause| cause.success());
         self.take_care_of_child(in_order).await;
         let repaired = self.clear_initializing_flag();
+        let failure = ended.cause.as_ref().ok().map(|cause| self.failure(*cause));
+        // The looks below take their time, and the next first epoch may start meanwhile.
+        drop(tenancy);
         let must_look = self.envoy.running.table().must_look_after_end(was_live);
         if must_look {
             self.look_after_end().await;
         }
         let cause = ended.cause.map_err(EnvoyFailed::from)?;
-        let failure = self.failure(cause);
+        let failure = failure.unwrap_or_else(|| self.failure(cause));
         let end_cause = failure.end_cause(cause.signal().is_none().then(|| cause.exit_code()));
         let (others_run, newest_live) = {
             let table = self.envoy.running.table();

@@ -11,10 +11,11 @@ use std::time::Duration;
 use handover_core::Epoch;
 use tokio::time::{Instant, sleep};
 
-use super::super::lineage::Lineage;
+use super::super::lineage::Tenancy;
 use super::super::running::EnvoyProcess;
 use super::super::{Envoy, EnvoyFailed};
 use super::EpochRun;
+use super::launch::begin;
 use super::retirement::wake_if_stopped;
 use crate::syn_filter::keep_new_connections_away;
 
@@ -34,8 +35,8 @@ pub(super) async fn begin_beside(
     envoy: &Envoy,
     epoch: Epoch,
     older: &EnvoyProcess,
-) -> Result<Lineage, EnvoyFailed> {
-    let lineage = envoy.lineages.begin(epoch)?;
+) -> Result<Tenancy, EnvoyFailed> {
+    let lineage = begin(envoy, epoch).await?;
     wake_if_stopped(older);
     older.lineage.parent(older.epoch).shut_down_admin().await?;
     Ok(lineage)
