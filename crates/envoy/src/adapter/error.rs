@@ -193,6 +193,12 @@ pub enum EnvoyFailed {
         /// Whether such an end is final by the settings.
         is_final: bool,
     },
+    /// An old epoch did not answer the one that was to take over from it, and was killed.
+    #[error("{}: Envoy hung: it did not answer the epoch that was to take over from it", config.display())]
+    Deaf {
+        /// The file its configuration was read from.
+        config: PathBuf,
+    },
     /// An old epoch has not ended at its parent-shutdown time, and was killed.
     #[error("{}: Envoy did not end at its parent-shutdown time", config.display())]
     Overstayed {
@@ -279,6 +285,7 @@ impl EnvoyFailed {
             | Self::BaseId(_)
             | Self::NoRoom(_)
             | Self::NotLive { .. }
+            | Self::Deaf { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::NotDrained { .. }
@@ -310,6 +317,7 @@ impl EnvoyFailed {
             | Self::NoRoom(_)
             | Self::NotLive { .. }
             | Self::Hung { .. }
+            | Self::Deaf { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::NotDrained { .. }
@@ -340,6 +348,7 @@ impl EnvoyFailed {
             | Self::Refuses { .. }
             | Self::NotLive { .. }
             | Self::Hung { .. }
+            | Self::Deaf { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::Lost(_) => None,

@@ -11,6 +11,7 @@
 //!   after the end: initializing_flag, stand_ins
 //! ```
 
+mod deaf_parent;
 mod gate;
 mod initializing_flag;
 mod launch;
@@ -28,6 +29,7 @@ use handover_core::{Abort, EndCause, Epoch};
 use handover_process::{Child, ExitCause, Signal, WaitError};
 use handover_tokio::{RunControl, RunError};
 
+use self::deaf_parent::Deaf;
 use self::gate::Gate;
 use self::until_live::Waiting;
 use super::drain::not_drained;
@@ -134,6 +136,10 @@ impl EpochRun<'_> {
         let failure = ended.cause.as_ref().ok().map(|cause| self.failure(*cause));
         // The looks below take their time, and the next first epoch may start meanwhile.
         drop(tenancy);
+        let deaf = match self.process.control.is_late() && !was_live {
+            true => self.look_at_parent().await,
+            false => None,
+        };
         let must_look = self.envoy.running.table().must_look_after_end(was_live);
         if must_look {
             self.look_after_end().await;
@@ -172,7 +178,7 @@ impl EpochRun<'_> {
             return Ok(Served::BaseIdInUse(lineage.clone()));
         }
         self.record(&end, cause);
-        self.outcome(meaning, end.failure, (cause, end_cause), repaired)
+        self.outcome(meaning, end.failure, (cause, end_cause), repaired, deaf)
     }
 
     fn take_gate(&self) -> Option<Gate> {
@@ -210,6 +216,13 @@ impl EpochRun<'_> {
     /// Reports the epoch live once it is, and follows it: as the newest one, and then as an old one.
     /// Returns when it must be killed.
     async fn until_it_must_be_killed(&self) -> KillReason {
+        tokio::select! {
+            reason = self.follow() => reason,
+            () = self.until_deaf() => KillReason::Deaf,
+        }
+    }
+
+    async fn follow(&self) -> KillReason {
         let info = match self.until_live().await {
             Ok(info) => info,
             Err(reason) => return reason,
@@ -334,6 +347,7 @@ impl EpochRun<'_> {
         failure: Failure,
         (cause, end_cause): (ExitCause, EndCause),
         repaired: Result<(), RepairError>,
+        deaf: Option<Deaf>,
     ) -> Result<Served, RunError> {
         let config = self.process.config.source().to_owned();
         let on_exit = &self.envoy.settings.on_exit;
@@ -343,7 +357,10 @@ impl EpochRun<'_> {
             Meaning::Aborted => return Err(RunError::Aborted),
             Meaning::NotLive => EnvoyFailed::NotLive {
                 config,
-                why: self.waiting.why(&self.process.config.bootstrap().admin),
+                why: match deaf {
+                    Some(deaf) => deaf.to_string(),
+                    None => self.waiting.why(&self.process.config.bootstrap().admin),
+                },
             },
             Meaning::NotDrained => not_drained(&self.process, Ok(cause)),
             Meaning::Unreadable => EnvoyFailed::Unreadable {
@@ -356,6 +373,7 @@ impl EpochRun<'_> {
                 silent_for,
                 is_final: on_exit.is_final(EndCause::Hung),
             },
+            Meaning::Killed(KillReason::Deaf) => EnvoyFailed::Deaf { config },
             Meaning::Killed(KillReason::Overstayed) => EnvoyFailed::Overstayed { config },
             Meaning::Killed(KillReason::KeptListening) => EnvoyFailed::KeptListening { config },
             Meaning::Stuck { holding } => EnvoyFailed::Stuck {
