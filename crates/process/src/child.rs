@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use handover_runtime::offload::offload;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -66,7 +67,7 @@ impl Child {
     pub async fn wait(&self) -> Result<ExitCause, WaitError> {
         let slot = self.running.slot();
         let end = loop {
-            if let Some(end) = slot.collect() {
+            if let Some(end) = slot.known() {
                 break end;
             }
             let mut ready = self.exit.readable().await.map_err(|source| {
@@ -75,7 +76,7 @@ impl Child {
             })?;
             // The descriptor can be ready and the status not yet ours, under a debugger. Then the
             // kernel wakes us once more.
-            if let Some(end) = slot.collect() {
+            if let Some(end) = collect(slot).await {
                 break end;
             }
             ready.clear_ready();
@@ -86,7 +87,15 @@ impl Child {
         end
     }
 
+    /// Returns whether the child has ended. It never blocks.
+    pub fn has_ended(&self) -> bool {
+        self.running.slot().has_ended()
+    }
+
     /// Returns how the child ended, or `None` while it runs. Output may still be on its way.
+    ///
+    /// A child whose end nobody has waited for is collected here. The kernel can take more than a second for that:
+    /// on the thread of a runtime, use [`Child::has_ended`] or [`Child::wait`].
     ///
     /// # Errors
     ///
@@ -174,7 +183,7 @@ impl Child {
     pub fn resident_bytes(&self) -> Option<u64> {
         // Read before looking whether it runs: so the number is not another process's by now.
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
-        if !matches!(self.try_wait(), Ok(None)) {
+        if self.running.slot().has_ended() {
             return None;
         }
         let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
@@ -196,6 +205,16 @@ impl fmt::Debug for Child {
         f.debug_struct("Child")
             .field("pid", &self.pid())
             .finish_non_exhaustive()
+    }
+}
+
+/// Collects the child on a thread that may wait, because the kernel can take more than a second for it.
+async fn collect(slot: &Arc<Slot>) -> Option<Result<ExitCause, WaitError>> {
+    let work = Arc::clone(slot);
+    match offload(move || work.collect()).await {
+        Ok(end) => end,
+        // Late is better than never.
+        Err(_) => slot.collect(),
     }
 }
 

@@ -181,7 +181,7 @@ impl EnvoyProcess {
 
     /// Returns whether the process has ended, reaped or not.
     pub(super) fn has_ended(&self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        self.child.has_ended()
     }
 
     /// Returns why the process ended, from its exit and from what it wrote to standard error. Where a
