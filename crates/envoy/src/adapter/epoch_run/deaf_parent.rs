@@ -57,9 +57,9 @@ impl EpochRun<'_> {
             DeafParent::Kill(parent) | DeafParent::Keep(parent) => parent,
         };
         let parent = self.envoy.running.process(parent)?;
-        if is_stopped(parent.pid()) {
+        if is_stopped(parent.pid()).await {
             // It is no fault of its own.
-            wake_if_stopped(&parent);
+            wake_if_stopped(&parent).await;
             return None;
         }
         if !is_deaf(&parent).await {

@@ -37,7 +37,7 @@ pub(super) async fn begin_beside(
     older: &EnvoyProcess,
 ) -> Result<Tenancy, EnvoyFailed> {
     let lineage = begin(envoy, epoch).await?;
-    wake_if_stopped(older);
+    wake_if_stopped(older).await;
     older.lineage.parent(older.epoch).shut_down_admin().await?;
     Ok(lineage)
 }
@@ -48,7 +48,7 @@ impl EpochRun<'_> {
     pub(super) async fn give_way(&self) -> Result<(), KeptListening> {
         let process = &*self.process;
         let epoch = process.epoch;
-        wake_if_stopped(process);
+        wake_if_stopped(process).await;
         // Its admin endpoint is closed, so every listener is one of clients.
         if let Err(error) = keep_new_connections_away(process.pid(), |_| false).await {
             error.log();
@@ -61,7 +61,7 @@ impl EpochRun<'_> {
             if self.stops_listening().await {
                 return Ok(());
             }
-            wake_if_stopped(process);
+            wake_if_stopped(process).await;
         }
         tracing::warn!(
             epoch = epoch.number(),
