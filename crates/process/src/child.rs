@@ -76,7 +76,8 @@ impl Child {
             })?;
             // The descriptor can be ready and the status not yet ours, under a debugger. Then the
             // kernel wakes us once more.
-            if let Some(end) = collect(slot).await {
+            if let Some(end) = slot.note_end() {
+                reap_later(slot);
                 break end;
             }
             ready.clear_ready();
@@ -208,14 +209,18 @@ impl fmt::Debug for Child {
     }
 }
 
-/// Collects the child on a thread that may wait, because the kernel can take more than a second for it.
-async fn collect(slot: &Arc<Slot>) -> Option<Result<ExitCause, WaitError>> {
-    let work = Arc::clone(slot);
-    match offload(move || work.collect()).await {
-        Ok(end) => end,
-        // Late is better than never.
-        Err(_) => slot.collect(),
-    }
+/// Collects an ended child on a thread that may wait, because the kernel can take seconds for it. Nobody waits for
+/// that: the child serves nobody any more.
+fn reap_later(slot: &Arc<Slot>) {
+    let (work, slot) = (Arc::clone(slot), Arc::clone(slot));
+    // It is queued here, and the task only keeps it from being cancelled.
+    let reaped = offload(move || work.reap());
+    tokio::spawn(async move {
+        if reaped.await.is_err() {
+            // Late is better than never.
+            slot.reap();
+        }
+    });
 }
 
 /// How a child is asked to end; see [`Child::stop`].

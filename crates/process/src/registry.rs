@@ -30,6 +30,8 @@ pub(super) struct Slot {
     state: Mutex<State>,
     /// Whether its number is free. The end is known a moment before.
     reaped: AtomicBool,
+    /// Whether somebody has begun to reap it.
+    reaping: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -58,25 +60,38 @@ impl Slot {
     ///
     /// `None` while it runs.
     pub(super) fn collect(self: &Arc<Self>) -> Option<Result<ExitCause, WaitError>> {
-        let (end, fresh) = {
-            let mut state = lock(&self.state);
-            match state.end {
-                Some(end) => (end, false),
-                None => {
-                    let end = self.look(&state)?;
-                    state.end = Some(end);
-                    (end, true)
-                }
+        let end = self.note_end()?;
+        self.reap();
+        Some(end)
+    }
+
+    /// Notes how the child ended, if it has, and tells that. It does not block. The child must be
+    /// [reaped](Self::reap) after it.
+    pub(super) fn note_end(&self) -> Option<Result<ExitCause, WaitError>> {
+        let mut state = lock(&self.state);
+        let end = match state.end {
+            Some(end) => end,
+            None => {
+                let end = self.look(&state)?;
+                state.end = Some(end);
+                end
             }
         };
-        if fresh {
-            // If somebody else has collected it meanwhile, its end is known all the same.
-            drop(syscalls::reap(WaitFor::PidFd(self.pidfd.as_fd())));
-            self.reaped.store(true, Ordering::Release);
-            forget(self);
-            GATE_OPENED.notify_waiters();
-        }
+        drop(state);
         Some(self.told(end))
+    }
+
+    /// Collects a child whose end is noted, unless somebody does or has done so. It may block for more than a
+    /// second.
+    pub(super) fn reap(self: &Arc<Self>) {
+        if self.reaping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // If somebody else has collected it meanwhile, its end is known all the same.
+        drop(syscalls::reap(WaitFor::PidFd(self.pidfd.as_fd())));
+        self.reaped.store(true, Ordering::Release);
+        forget(self);
+        GATE_OPENED.notify_waiters();
     }
 
     /// Tells how the child ended, if that is noted. It never blocks.
@@ -189,6 +204,7 @@ pub(super) fn register(
             ..State::default()
         }),
         reaped: AtomicBool::new(false),
+        reaping: AtomicBool::new(false),
     });
     lock(&OURS).insert(pid.as_raw_nonzero().get(), Arc::clone(&slot));
     slot
@@ -245,8 +261,7 @@ pub(super) fn sweep_orphan() -> Swept {
         if let Some(slot) = ours {
             // The kernel shows the same process until it is collected. A waiter for this one
             // finds its status in the slot.
-            let already = lock(&slot.state).end.is_some();
-            if !already {
+            if !slot.reaping.load(Ordering::Acquire) {
                 drop(slot.collect());
                 continue;
             }
