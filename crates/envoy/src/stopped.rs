@@ -1,8 +1,34 @@
 //! Whether a process is stopped, as `/proc` shows it.
 
-/// Whether a process is stopped by a signal. One that cannot be seen is not; nor is one that a
+use handover_runtime::offload::offload;
+
+/// Returns whether a process is stopped by a signal. One that cannot be seen is not; nor is one that a
 /// debugger holds, which no signal continues.
-pub(crate) fn is_stopped(pid: u32) -> bool {
+///
+/// It looks on another thread: while a process is collected on a busy host, the kernel can keep readers of `/proc`
+/// waiting for a second.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it changes nothing.
+pub(crate) async fn is_stopped(pid: u32) -> bool {
+    offload(move || look(pid)).await.unwrap_or(false)
+}
+
+/// Returns whether any of these processes is stopped, as [`is_stopped`] does.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it changes nothing.
+pub(crate) async fn any_is_stopped(pids: Vec<u32>) -> bool {
+    if pids.is_empty() {
+        return false;
+    }
+    let looked = offload(move || pids.into_iter().any(look));
+    looked.await.unwrap_or(false)
+}
+
+fn look(pid: u32) -> bool {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The state follows the name, which is in parentheses and may hold any byte.
     let end = stat.iter().rposition(|byte| *byte == b')');
@@ -25,7 +51,7 @@ mod tests {
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         let stopped_is = |wanted| {
             let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-            while is_stopped(child.id()) != wanted {
+            while look(child.id()) != wanted {
                 assert!(std::time::Instant::now() < end, "stopped is not {wanted}");
                 std::thread::yield_now();
             }
@@ -37,6 +63,6 @@ mod tests {
         stopped_is(false);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!is_stopped(child.id()));
+        assert!(!look(child.id()));
     }
 }

@@ -21,7 +21,7 @@ mod private_dir;
 
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use durable::{replace_durably, sweep_unfinished};
-pub use lock::{LockError, LockFile, TryLock, is_at, is_held, read_owner};
+pub use lock::{LockError, LockFile, TryLock, is_at, is_held, read_owner, remove_unheld};
 pub use private_dir::{DirectoryError, PrivateDir, below};
 
 /// The example of the README.

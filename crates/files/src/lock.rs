@@ -257,6 +257,29 @@ pub fn read_owner(path: &Path) -> Option<String> {
     Some(text)
 }
 
+/// Removes the lock file that a killed holder has left at this path. Returns false if there is none, if somebody
+/// holds the lock, or if the file is no regular file of our user.
+///
+/// The lock is held for the moment of the removal. Whoever tries it in that moment finds it held, and should try
+/// once more.
+///
+/// # Errors
+///
+/// If the file cannot be looked at or locked.
+pub fn remove_unheld(path: &Path) -> io::Result<bool> {
+    let user = rustix::process::geteuid().as_raw();
+    let file = match open_to_read(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if squatter(&file.metadata()?, user).is_some() {
+        return Ok(false);
+    }
+    // With the value goes the file, while the lock is held: so no file of a next holder is hit.
+    Ok(matches!(attempt(file, path)?, Attempt::Locked(_)))
+}
+
 /// Returns whether somebody holds the lock at this moment. Nothing is written, and no file is made.
 #[must_use]
 pub fn is_held(path: &Path) -> bool {
@@ -288,6 +311,51 @@ mod tests {
     fn directory() -> tempfile::TempDir {
         let mut builder = tempfile::Builder::new();
         builder.prefix("handover-").tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_file_that_a_killed_holder_has_left_is_removed_and_one_that_is_held_is_not() {
+        let dir = directory();
+        let (left, held) = (dir.path().join("left"), dir.path().join("held"));
+        std::fs::write(&left, "pid 1\n").unwrap();
+        let Ok(TryLock::Locked(lock)) = LockFile::try_lock(&held, "me") else {
+            panic!("it is free");
+        };
+        assert!(remove_unheld(&left).unwrap() && !left.exists());
+        assert!(!remove_unheld(&left).unwrap(), "it is gone");
+        assert!(!remove_unheld(&held).unwrap() && held.exists());
+        assert!(!remove_unheld(dir.path()).unwrap(), "a directory");
+        std::os::unix::fs::symlink(&held, &left).unwrap();
+        remove_unheld(&left).unwrap_err();
+        drop(lock);
+    }
+
+    #[test]
+    fn of_many_that_sweep_and_lock_at_once_no_two_hold_the_lock() {
+        let dir = directory();
+        let path = dir.path().join("lock");
+        let holders = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        remove_unheld(&path).unwrap();
+                    }
+                });
+                scope.spawn(|| {
+                    use std::sync::atomic::Ordering::SeqCst;
+                    for _ in 0..500 {
+                        if let Ok(TryLock::Locked(lock)) = LockFile::try_lock(&path, "me") {
+                            assert_eq!(holders.fetch_add(1, SeqCst), 0);
+                            // Whoever sweeps would take this one away now.
+                            std::thread::yield_now();
+                            assert!(is_at(&lock.file, &path).unwrap());
+                            assert_eq!(holders.fetch_sub(1, SeqCst), 1);
+                        }
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use handover_runtime::offload::offload;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -66,7 +67,7 @@ impl Child {
     pub async fn wait(&self) -> Result<ExitCause, WaitError> {
         let slot = self.running.slot();
         let end = loop {
-            if let Some(end) = slot.collect() {
+            if let Some(end) = slot.known() {
                 break end;
             }
             let mut ready = self.exit.readable().await.map_err(|source| {
@@ -75,7 +76,8 @@ impl Child {
             })?;
             // The descriptor can be ready and the status not yet ours, under a debugger. Then the
             // kernel wakes us once more.
-            if let Some(end) = slot.collect() {
+            if let Some(end) = slot.note_end() {
+                reap_later(slot);
                 break end;
             }
             ready.clear_ready();
@@ -86,7 +88,15 @@ impl Child {
         end
     }
 
+    /// Returns whether the child has ended. It never blocks.
+    pub fn has_ended(&self) -> bool {
+        self.running.slot().has_ended()
+    }
+
     /// Returns how the child ended, or `None` while it runs. Output may still be on its way.
+    ///
+    /// A child whose end nobody has waited for is collected here. The kernel can take more than a second for that:
+    /// on the thread of a runtime, use [`Child::has_ended`] or [`Child::wait`].
     ///
     /// # Errors
     ///
@@ -174,7 +184,7 @@ impl Child {
     pub fn resident_bytes(&self) -> Option<u64> {
         // Read before looking whether it runs: so the number is not another process's by now.
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
-        if !matches!(self.try_wait(), Ok(None)) {
+        if self.running.slot().has_ended() {
             return None;
         }
         let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
@@ -197,6 +207,20 @@ impl fmt::Debug for Child {
             .field("pid", &self.pid())
             .finish_non_exhaustive()
     }
+}
+
+/// Collects an ended child on a thread that may wait, because the kernel can take seconds for it. Nobody waits for
+/// that: the child serves nobody any more.
+fn reap_later(slot: &Arc<Slot>) {
+    let (work, slot) = (Arc::clone(slot), Arc::clone(slot));
+    // It is queued here, and the task only keeps it from being cancelled.
+    let reaped = offload(move || work.reap());
+    tokio::spawn(async move {
+        if reaped.await.is_err() {
+            // Late is better than never.
+            slot.reap();
+        }
+    });
 }
 
 /// How a child is asked to end; see [`Child::stop`].

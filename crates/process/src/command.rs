@@ -8,6 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use handover_runtime::offload::{OffloadError, offload};
+
 use super::become_user::Become;
 use super::child::Child;
 use super::error::SpawnError;
@@ -243,7 +245,7 @@ impl Command {
     pub async fn spawn(self) -> Result<Child, SpawnError> {
         let environment = self.environment()?;
         let search = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let path = lookup::find(&self.program, search)?;
+        let path = find(&self.program, search).await?;
         let label = self.label.clone().unwrap_or_else(|| file_name(&path));
         let working_directory = self.working_directory.clone();
         let epoch = self.epoch;
@@ -264,11 +266,15 @@ impl Command {
         let order = self.order(&path, environment, writers)?;
 
         let spawner = Spawner::get().map_err(|error| SpawnError::Thread(error.into()))?;
-        let running = spawner
-            .launch(order)
-            .await
-            .map_err(|_| SpawnError::NoAnswer)?
-            .map_err(|failure| explain(failure, path, working_directory, user))?;
+        let launched = spawner.launch(order).await;
+        let running = match launched.map_err(|_| SpawnError::NoAnswer)? {
+            Ok(running) => running,
+            Err(failure) => {
+                // It may look at the program once more.
+                let explained = offload(move || explain(failure, path, working_directory, user));
+                return Err(explained.await.unwrap_or(SpawnError::NoAnswer));
+            }
+        };
         let output = match (readers, sink) {
             (Some((stdout, stderr)), Some(sink)) => {
                 let source = Source {
@@ -358,6 +364,19 @@ impl Command {
             },
             sweep_group: self.sweep_group,
         })
+    }
+}
+
+/// Looks the program up. It may lie on a file system that takes its time.
+async fn find(program: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
+    let (name, search) = (program.to_owned(), search.map(OsStr::to_owned));
+    match offload(move || lookup::find(&name, search.as_deref())).await {
+        Ok(found) => found,
+        Err(OffloadError::NoThread(source)) => Err(SpawnError::Thread(source)),
+        Err(source) => Err(SpawnError::NotLookedUp {
+            program: program.to_string_lossy().into_owned(),
+            source,
+        }),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use handover_runtime::StartError;
+use handover_runtime::offload::OffloadError;
 
 /// Why a child was not started.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,15 @@ pub enum SpawnError {
         /// What the operating system said.
         #[source]
         source: io::Error,
+    },
+    /// No thread could look the program up.
+    #[error("could not look the program `{program}` up")]
+    NotLookedUp {
+        /// The name or the path of the program.
+        program: String,
+        /// The error behind this one.
+        #[source]
+        source: OffloadError,
     },
     /// The file is neither a program for this machine nor a script with a `#!` line.
     #[error(
@@ -216,6 +226,7 @@ impl SpawnError {
             | Self::Exec { .. }
             | Self::PassFd { .. }
             | Self::Pipe(_)
+            | Self::NotLookedUp { .. }
             | Self::Thread(_)
             | Self::Fork(_)
             | Self::Setup { .. }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 
+use handover_runtime::offload::{Offloaded, offload};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::ExitCause;
@@ -57,6 +58,8 @@ pub async fn reap_orphans() -> io::Result<std::convert::Infallible> {
 /// other means, `std::process` say, lose their statuses.
 pub struct Orphans {
     child_signal: Signal,
+    /// A look that is under way.
+    sweep: Option<Offloaded<Swept>>,
 }
 
 impl Orphans {
@@ -72,6 +75,7 @@ impl Orphans {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             child_signal: signal(SignalKind::child())?,
+            sweep: None,
         })
     }
 
@@ -86,14 +90,23 @@ impl Orphans {
             tokio::pin!(opened);
             // From here on no opening is missed.
             opened.as_mut().enable();
-            match registry::sweep_orphan() {
+            // One that a dropped call has left may have found the gate closed that has opened since.
+            let is_new = self.sweep.is_none();
+            // The kernel can take more than a second to collect a process.
+            let sweep = self
+                .sweep
+                .get_or_insert_with(|| offload(registry::sweep_orphan));
+            let swept = sweep.await;
+            self.sweep = None;
+            match swept.unwrap_or_else(|_| registry::sweep_orphan()) {
                 Swept::Orphan(ended) => {
                     return Orphan {
                         pid: ended.pid.unsigned_abs(),
                         cause: ExitCause::of(ended),
                     };
                 }
-                Swept::Busy => opened.await,
+                Swept::Busy if is_new => opened.await,
+                Swept::Busy => {}
                 Swept::Nothing => {
                     // Signals that came since the last call are not lost, they have merged into
                     // one. The stream ends only with the runtime, which ends this task as well.

@@ -1,11 +1,15 @@
 //! Who collects which child: the one place that reaps, and the one place that signals.
 //!
-//! A process number is free for reuse as soon as the process has been collected. So both happen
-//! under one lock per child: a signal is sent only to a child that has not been collected, and its
-//! group's number is ours for just as long.
+//! A process number is free for reuse as soon as the process has been collected. So the end is noted under
+//! one lock per child before that, and a signal is sent only to a child whose end is not noted. Its group's
+//! number is ours for just as long.
+//!
+//! The kernel collects a process together with what it has cached of it below `/proc`. That can take more than
+//! a second on a busy host. So it is done without the lock, and by the callers on threads that may wait.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, kill_process_group, pidfd_send_signal};
@@ -24,6 +28,10 @@ pub(super) struct Slot {
     pidfd: OwnedFd,
     oom: Option<OomCounter>,
     state: Mutex<State>,
+    /// Whether its number is free. The end is known a moment before.
+    reaped: AtomicBool,
+    /// Whether somebody has begun to reap it.
+    reaping: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -47,31 +55,65 @@ impl Slot {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Collects the child if it has ended; afterwards, and from any thread, tells how it ended.
+    /// Collects the child if it has ended; afterwards, and from any thread, tells how it ended. It may block for
+    /// more than a second.
     ///
     /// `None` while it runs.
     pub(super) fn collect(self: &Arc<Self>) -> Option<Result<ExitCause, WaitError>> {
-        let (end, fresh) = {
-            let mut state = lock(&self.state);
-            match state.end {
-                Some(end) => (end, false),
-                None => {
-                    let end = self.look(&state)?;
-                    state.end = Some(end);
-                    (end, true)
-                }
-            }
-        };
-        if fresh {
-            forget(self);
-        }
-        Some(match end {
-            End::Known(cause) => Ok(cause),
-            End::Lost => Err(WaitError::Lost { pid: self.pid() }),
-        })
+        let end = self.note_end()?;
+        self.reap();
+        Some(end)
     }
 
-    /// The last thing before the number is given up: sweep the group, judge the cause, reap.
+    /// Notes how the child ended, if it has, and tells that. It does not block. The child must be
+    /// [reaped](Self::reap) after it.
+    pub(super) fn note_end(&self) -> Option<Result<ExitCause, WaitError>> {
+        let mut state = lock(&self.state);
+        let end = match state.end {
+            Some(end) => end,
+            None => {
+                let end = self.look(&state)?;
+                state.end = Some(end);
+                end
+            }
+        };
+        drop(state);
+        Some(self.told(end))
+    }
+
+    /// Collects a child whose end is noted, unless somebody does or has done so. It may block for more than a
+    /// second.
+    pub(super) fn reap(self: &Arc<Self>) {
+        if self.reaping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // If somebody else has collected it meanwhile, its end is known all the same.
+        drop(syscalls::reap(WaitFor::PidFd(self.pidfd.as_fd())));
+        self.reaped.store(true, Ordering::Release);
+        forget(self);
+        GATE_OPENED.notify_waiters();
+    }
+
+    /// Tells how the child ended, if that is noted. It never blocks.
+    pub(super) fn known(&self) -> Option<Result<ExitCause, WaitError>> {
+        let end = lock(&self.state).end;
+        end.map(|end| self.told(end))
+    }
+
+    /// Returns whether the child has ended, collected or not. It never blocks.
+    pub(super) fn has_ended(&self) -> bool {
+        let is_running = || matches!(syscalls::peek(WaitFor::PidFd(self.pidfd.as_fd())), Ok(None));
+        lock(&self.state).end.is_some() || !is_running()
+    }
+
+    fn told(&self, end: End) -> Result<ExitCause, WaitError> {
+        match end {
+            End::Known(cause) => Ok(cause),
+            End::Lost => Err(WaitError::Lost { pid: self.pid() }),
+        }
+    }
+
+    /// The last thing before the number is given up: sweep the group, and judge the cause.
     fn look(&self, state: &State) -> Option<End> {
         let which = WaitFor::PidFd(self.pidfd.as_fd());
         let ended = match syscalls::peek(which) {
@@ -85,11 +127,7 @@ impl Slot {
             // group means that nothing is left of it.
             let _ = kill_process_group(self.pid, Signal::KILL.raw());
         }
-        let cause = self.cause(ended, state);
-        match syscalls::reap(which) {
-            Ok(_) => Some(End::Known(cause)),
-            Err(_) => Some(End::Lost),
-        }
+        Some(End::Known(self.cause(ended, state)))
     }
 
     fn cause(&self, ended: EndedProcess, state: &State) -> ExitCause {
@@ -165,6 +203,8 @@ pub(super) fn register(
             sweep,
             ..State::default()
         }),
+        reaped: AtomicBool::new(false),
+        reaping: AtomicBool::new(false),
     });
     lock(&OURS).insert(pid.as_raw_nonzero().get(), Arc::clone(&slot));
     slot
@@ -198,14 +238,14 @@ pub(super) enum Swept {
     Orphan(EndedProcess),
     /// No ended process is left.
     Nothing,
-    /// A child is being made; wait on [`gate_opened`].
+    /// A child is being made, or collected elsewhere; wait on [`gate_opened`].
     Busy,
 }
 
 /// Collects the next orphan that has ended; children of this module are collected on the way.
 ///
-/// It never waits, not even while a child is being made: that can take as long as the file system
-/// takes to find the program.
+/// It does not wait while a child is being made: that can take as long as the file system takes to find the
+/// program. To collect a process may take more than a second.
 pub(super) fn sweep_orphan() -> Swept {
     let _gate = match GATE.try_lock() {
         Ok(gate) => gate,
@@ -221,10 +261,12 @@ pub(super) fn sweep_orphan() -> Swept {
         if let Some(slot) = ours {
             // The kernel shows the same process until it is collected. A waiter for this one
             // finds its status in the slot.
-            let already = lock(&slot.state).end.is_some();
-            if !already {
+            if !slot.reaping.load(Ordering::Acquire) {
                 drop(slot.collect());
                 continue;
+            }
+            if !slot.reaped.load(Ordering::Acquire) {
+                return Swept::Busy;
             }
             // Collected before: the number was given to a newcomer.
             forget(&slot);
@@ -235,7 +277,7 @@ pub(super) fn sweep_orphan() -> Swept {
     }
 }
 
-/// Told each time a child has been made.
+/// Told each time a child has been made or collected.
 pub(super) fn gate_opened() -> &'static Notify {
     &GATE_OPENED
 }

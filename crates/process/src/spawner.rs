@@ -35,7 +35,7 @@ impl ChildGuard {
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
-        if self.slot.collect().is_some() {
+        if self.slot.known().is_some() {
             return;
         }
         self.slot.sweep_group_at_end();

@@ -60,7 +60,7 @@ struct Settings {
     epoch_arguments: Vec<Template>,
     variables: Vec<(OsString, Template)>,
     working_directory: Option<PathBuf>,
-    sockets: Sockets,
+    sockets: Arc<Sockets>,
     readiness: Readiness,
     /// What asks an epoch to finish and to end.
     stop: StopSteps,
@@ -113,7 +113,7 @@ impl Builder {
 
     /// Passes these sockets on, as `sd_listen_fds(3)` describes. The default is none.
     pub fn sockets(mut self, sockets: Sockets) -> Self {
-        self.0.sockets = sockets;
+        self.0.sockets = Arc::new(sockets);
         self
     }
 
@@ -230,7 +230,7 @@ impl Program {
         Builder(Settings {
             command: command.into(),
             arguments: Vec::new(),
-            sockets: Sockets::new(false),
+            sockets: Arc::new(Sockets::new(false)),
             readiness: Readiness::After(Duration::from_millis(500)),
             epoch_arguments: Vec::new(),
             variables: Vec::new(),
@@ -271,12 +271,14 @@ impl Program {
             // The first reason to finish counts: an epoch that was retired keeps its time when
             // everything ends.
             never = self.finish_when_retired(epoch, control) => match never {},
-            never = self.socket_files.keep(self.settings.sockets.all()) => match never {},
+            never = self.socket_files.keep(&self.settings.sockets) => match never {},
             // To the end, in whatever way that comes: the program goes on talking.
             never = announcement.listen(&child, ready) => match never {},
         };
         // What it has removed in its last moment.
-        self.socket_files.look(self.settings.sockets.all());
+        self.socket_files
+            .look_once_more(&self.settings.sockets)
+            .await;
         let aborted = control.aborted().is_some();
         let (ran, told) = (started.elapsed(), registration.told());
         let ended = self.last_ended.note(epoch, &child, ran, told, aborted);

@@ -9,7 +9,7 @@
 //! A run that fails is repeated by its seed, or by its list of steps, which [`shrink`](shrink::shrink)
 //! shortens. `docs/checks.md` shows the command.
 //!
-//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`] and [`shrink`]. What they decide is
+//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`], [`standstill`] and [`shrink`]. What they decide is
 //! tested without a process.
 
 mod config;
@@ -22,6 +22,7 @@ mod run;
 mod script;
 mod shortage;
 pub mod shrink;
+pub mod standstill;
 pub mod step;
 mod summary;
 mod world;

@@ -89,6 +89,14 @@ impl Life {
         self.faults.iter().map(harm)
     }
 
+    /// Returns whether it hangs since a newer one has told it to drain, so that it answers no child any more.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        let mut faults = self.faults.iter();
+        let hangs = faults.any(|fault| *fault.kind() == Kind::At(Step::Drain, Action::Stuck));
+        hangs && self.reached(Step::Drain).is_some()
+    }
+
     /// Returns whether something was done to it by which a start may fail.
     #[must_use]
     pub fn is_harmed(&self) -> bool {

@@ -9,6 +9,7 @@
 //! | a process ends while it begins to serve, and its parent serves as well | its own requests |
 //! | a process ends once a newer one serves in its place | its own requests |
 //! | a process ends that serves alone | those of the outage |
+//! | an old process hangs, and the newer one ends: it is ended as well | those of the outage |
 //! | a process takes over and cannot be used, or cannot be seen to serve | those of the outage |
 //! | `reload --cold` | those of the outage |
 //! | `reload --now` | the requests of the oldest process |
@@ -132,6 +133,14 @@ fn of_end(life: &Life, ended: Duration, lives: &[Life]) -> Cost {
         let serves = newer.reached(Step::HandOver);
         newer.begun > life.begun && serves.is_some_and(|at| at < life.killed.unwrap_or(ended))
     };
+    let serves = |newer: &Life| {
+        let taken_over = newer.reached(Step::HandOver);
+        let has_taken_over = newer.begun > life.begun && taken_over.is_some_and(|at| at < ended);
+        has_taken_over && newer.ended.is_none_or(|at| at > ended)
+    };
+    if life.is_deaf() && !lives.iter().any(serves) {
+        return Cost::Outage;
+    }
     let has_left = matches!(by_fault, Some(Step::Drain | Step::End));
     if has_left || lives.iter().any(is_replaced) {
         return Cost::Own;
@@ -298,6 +307,27 @@ mod tests {
                 vec![
                     ends(served("ignore-terminate"), 9_000),
                     life(1, 110, Step::HandOver, ""),
+                ],
+            ),
+            (
+                "an old one that hangs, beside a new one",
+                vec![
+                    ends(life(0, 0, Step::Drain, "stuck@drain"), 9_000),
+                    life(1, 110, Step::HandOver, ""),
+                ],
+            ),
+            (
+                "an old one that hangs, before the next one",
+                vec![
+                    killed(life(0, 0, Step::Drain, "stuck@drain"), 9_000),
+                    life(1, 8_995, Step::HandOver, ""),
+                ],
+            ),
+            (
+                "an old one that hangs, after the new one",
+                vec![
+                    ends(life(0, 0, Step::Drain, "stuck@drain"), 9_000),
+                    killed(life(1, 50, Step::HandOver, ""), 90),
                 ],
             ),
             ("one that ended before", vec![killed(served(""), 50)]),

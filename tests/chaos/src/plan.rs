@@ -108,7 +108,7 @@ const BLIND: [&str; 6] = [
     "admin-forbidden",
     "lie-epoch=999999",
 ];
-const STAYS: [&str; 2] = ["ignore-terminate", "stuck@end"];
+const STAYS: [&str; 3] = ["ignore-terminate", "stuck@end", "stuck@drain"];
 
 const BAD: [Change; 5] = [
     Change::BadYaml,
@@ -313,6 +313,7 @@ mod tests {
             "drain",
             "undrain",
             "fault stuck@",
+            "fault stuck@drain",
             "fault admin-silent",
             "fault ignore-terminate",
             "fault keep-flag",

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::life::Life;
 use crate::oracle::{self, Allowance};
+use crate::standstill::{self, Reason};
 use crate::step::{self, Ask, Change, Step};
 use crate::summary::{Failure, Outcome, Summary};
 use crate::world::{Setup, World};
@@ -28,15 +29,8 @@ pub(crate) const WARM: u64 = 40;
 /// By how much the memory may have grown then. Its histories have their limits, and allocators their holes.
 const GROWTH: u64 = 12 << 20;
 
-/// A pause of the supervisor that the chaos has not made. The fake waits two seconds for an answer that a real
-/// Envoy awaits for ten, so such a pause has no row in the tables.
-const STANDSTILL: Duration = Duration::from_secs(1);
-
-/// How the supervisor tells of a pause.
-const PAUSED: [&str; 2] = [
-    "a deadline was missed by ",
-    " ms, so this process was paused",
-];
+/// How the status names an epoch that serves and answers no child.
+const NAMES_DEAF_PARENT: &str = "serves and does not answer it";
 
 /// How much of the log is shown with a failure, in lines.
 const TAIL: usize = 400;
@@ -54,6 +48,8 @@ struct Run {
     started: u64,
     /// The last status, for explaining.
     status: Value,
+    /// How many lines of the log were read for pauses of the supervisor.
+    read_lines: usize,
     /// Descriptors and memory when it was warm.
     warm: Option<(Vec<String>, u64)>,
 }
@@ -80,6 +76,7 @@ pub fn run(
         since: Duration::ZERO,
         started: 0,
         status: Value::Null,
+        read_lines: 0,
         warm: None,
     };
     run.begin();
@@ -166,8 +163,9 @@ impl Run {
         let answers = self.world.join();
         self.problems.extend(answers);
         self.problems.extend(self.world.script.problems());
+        let stood_still = self.check_loop();
         if !is_first {
-            self.check_losses();
+            self.check_losses(stood_still);
         }
         self.world.cuts.clear();
         self.world.expects_start = false;
@@ -206,6 +204,14 @@ impl Run {
         Ok(self.missing(answer))
     }
 
+    /// Returns whether a process runs that answers no child, so that no epoch can take over from it.
+    fn is_any_deaf(&self) -> bool {
+        let lives = self.world.script.lives();
+        lives
+            .iter()
+            .any(|life| life.is_deaf() && life.ended.is_none())
+    }
+
     fn missing(&self, answer: io::Result<String>) -> Option<String> {
         let status = &self.status;
         let marker = match answer {
@@ -220,9 +226,13 @@ impl Run {
             .into_iter()
             .flatten()
             .filter_map(|epoch| epoch.get("state")?.as_str());
+        // Each start is in vain then, until somebody asks for a cold restart.
+        let names_deaf_parent =
+            self.is_any_deaf() && status.to_string().contains(NAMES_DEAF_PARENT);
         if let Some(state) = states
             .into_iter()
             .find(|state| !["live", "draining"].contains(state))
+            && !names_deaf_parent
         {
             return Some(format!("an epoch is {state}"));
         }
@@ -242,8 +252,9 @@ impl Run {
             return Some(format!("{marker} serves, and cannot be right"));
         }
         // A refusal is told, and what served before serves.
-        let is_told =
-            flag(status, "degraded") || status.get("problem").is_some_and(|it| !it.is_null());
+        let is_told = names_deaf_parent
+            || flag(status, "degraded")
+            || status.get("problem").is_some_and(|it| !it.is_null());
         (flag(status, "current_is_desired") || !is_told).then(|| {
             format!(
                 "{marker} serves instead of {}, and the status does not tell why",
@@ -253,7 +264,7 @@ impl Run {
     }
 
     /// Checks that nothing was lost that need not be lost.
-    fn check_losses(&mut self) {
+    fn check_losses(&mut self, stood_still: bool) {
         let allowance = self.allowance();
         if allowance.outage || allowance.own > 0 {
             thread::sleep(AFTERMATH);
@@ -261,7 +272,7 @@ impl Run {
         let lost = self.world.load.progress().failed;
         if lost > 0 {
             let report = self.world.renew_load();
-            if allowance.is_exceeded_by(report.failed) && self.stood_still() {
+            if allowance.is_exceeded_by(report.failed) && stood_still {
                 self.summary.standstills += 1;
             } else if allowance.is_exceeded_by(report.failed) {
                 let lost = report.failed;
@@ -274,19 +285,28 @@ impl Run {
         self.since = self.world.script.now();
     }
 
-    /// Returns whether the machine has let the supervisor stand still since the last burst.
-    fn stood_still(&self) -> bool {
+    /// Checks that the loop of the supervisor was never blocked. Returns whether the machine has let it stand
+    /// still since the last burst.
+    fn check_loop(&mut self) -> bool {
+        let (machine, made) = (self.world.clock.stalls(), self.world.made());
         let lines = self.world.supervisor.log().lines();
-        // The clock of the log begins a little later than that of the run.
-        let recent = lines
-            .iter()
-            .filter(|line| line.at + STANDSTILL >= self.since);
-        let mut pauses = recent.filter_map(|line| {
-            let (_, rest) = line.text.split_once(PAUSED[0])?;
-            let (millis, _) = rest.split_once(PAUSED[1])?;
-            millis.parse().ok().map(Duration::from_millis)
-        });
-        pauses.any(|pause| pause >= STANDSTILL)
+        let mut stood_still = false;
+        for line in lines.iter().skip(self.read_lines) {
+            // The clock of the log begins a little later than that of the run.
+            let at = line.at + self.world.log_begins;
+            let Some(pause) = standstill::pause_in(&line.text, at) else {
+                continue;
+            };
+            match standstill::reason(&pause, &machine, &made) {
+                Reason::Short | Reason::Made => {}
+                Reason::Machine => stood_still = true,
+                Reason::Blocked => self.problem(format!(
+                    "the loop of the supervisor was blocked {pause}, while the machine ran"
+                )),
+            }
+        }
+        self.read_lines = lines.len();
+        stood_still
     }
 
     fn allowance(&self) -> Allowance {
@@ -306,6 +326,10 @@ impl Run {
     fn calm(&mut self) -> Result<()> {
         self.world.script.disarm();
         self.settle(false);
+        if self.is_any_deaf() {
+            self.world.perform(&Step::Ask(Ask::ReloadCold))?;
+            self.settle(false);
+        }
         for step in [Step::Ask(Ask::Undrain), Step::Change(Change::Good)]
             .iter()
             .cycle()

@@ -75,6 +75,11 @@ impl Script {
         self.start.elapsed()
     }
 
+    /// Returns the moment from which all times count.
+    pub(crate) const fn begin(&self) -> Instant {
+        self.start
+    }
+
     /// Gives a fault to the next process that starts.
     pub(crate) fn arm(&self, fault: Fault) {
         lock(&self.books).armed.push(fault);

@@ -6,7 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use crate::control;
 use crate::oracle::Cut;
 use crate::script::Script;
 use crate::shortage::{Cell, Hold};
+use crate::standstill::{MachineClock, Span};
 use crate::step::{Ask, Change, Hint, Resource, Step};
 
 /// The factor of all times of the fake: a start takes 10 ms, and an old epoch ends after a second. That second
@@ -81,6 +82,12 @@ pub(crate) struct World {
     pub(crate) supervisor: Supervisor,
     pub(crate) desired: Desired,
     pub(crate) load: Load,
+    /// What the machine did meanwhile.
+    pub(crate) clock: MachineClock,
+    /// When the clock of the log began.
+    pub(crate) log_begins: Duration,
+    /// When the supervisor was stopped, or its memory taken.
+    made: Arc<Mutex<Vec<Span>>>,
     /// What was done to all processes since the last settling.
     pub(crate) cuts: Vec<Cut>,
     /// Whether a start must follow from what was done since then.
@@ -170,6 +177,8 @@ impl World {
         let launch = launch.args(["--", "--drain-strategy", "immediate"]);
         let launch = launch.args(["--fake-time-scale", SCALE, "--fake-script-socket"]);
         let launch = launch.arg(&script_path);
+        let clock = MachineClock::start(script.begin())?;
+        let log_begins = script.now();
         let supervisor = cell.enter(launch).start();
         let load = Self::load(&listener);
         // The socket is there once the shell has become the supervisor, with the disk in place.
@@ -188,6 +197,9 @@ impl World {
             supervisor,
             desired,
             load,
+            clock,
+            log_begins,
+            made: Arc::default(),
             cuts: Vec::new(),
             expects_start: false,
             pending: Vec::new(),
@@ -240,10 +252,12 @@ impl World {
             }
             Step::StopSupervisor(time) => {
                 let (handle, time) = (Arc::clone(&self.handle), *time);
+                let note = self.notes();
                 self.beside(move || {
                     let sent = pidfd_send_signal(&*handle, Signal::STOP);
                     thread::sleep(time);
                     let sent = sent.and_then(|()| pidfd_send_signal(&*handle, Signal::CONT));
+                    note();
                     sent.err()
                         .map(|error| format!("the supervisor cannot be stopped: {error}"))
                 });
@@ -260,9 +274,14 @@ impl World {
                     self.cuts.push(Cut::Memory);
                 }
                 let (hold, resource, time) = (self.hold.clone(), *resource, *time);
+                let note = self.notes();
                 self.beside(move || {
                     // One that is not possible here was named by the cell.
-                    let error = hold.run_short(resource, time).err()?;
+                    let short = hold.run_short(resource, time);
+                    if resource == Resource::Memory {
+                        note();
+                    }
+                    let error = short.err()?;
                     Some(format!(
                         "a shortage of {resource:?} cannot be made: {error}"
                     ))
@@ -272,6 +291,26 @@ impl World {
             Step::Settle => {}
         }
         Ok(())
+    }
+
+    /// Returns what writes down, once it is called, that the supervisor was kept from running since now.
+    fn notes(&self) -> impl FnOnce() + Send + 'static {
+        let (made, begin) = (Arc::clone(&self.made), self.script.begin());
+        let from = begin.elapsed();
+        move || {
+            let to = begin.elapsed();
+            made.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Span { from, to });
+        }
+    }
+
+    /// Returns when the chaos has kept the supervisor from running.
+    pub(crate) fn made(&self) -> Vec<Span> {
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn change(&mut self, change: Change) -> io::Result<()> {
@@ -384,11 +423,7 @@ impl World {
         let links = open
             .flatten()
             .map(|entry| fs::read_link(entry.path()).unwrap_or_default());
-        // The home base id stays claimed while a lineage of epochs has another one.
-        let mut links: Vec<_> = links
-            .map(shown)
-            .filter(|link| !link.contains("base-id-"))
-            .collect();
+        let mut links: Vec<_> = links.map(shown).collect();
         links.sort();
         Ok(links)
     }

@@ -204,6 +204,27 @@ async fn what_is_kept_and_cannot_be_used_is_treated_like_a_file() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_kept_serves_and_the_answer_says_why_it_is_not_kept() {
+    let envoy = require_envoy!();
+    let site = Site::new();
+    let supervisor = launch(&site, &envoy, "none").start();
+    supervisor.wait_for_line("a configuration is awaited", LIMIT);
+    apply(&site, "v0").is(0, "epoch 0 is live, and the configuration is kept");
+    fs::remove_file(kept(&site)).expect("it is kept");
+    fs::create_dir(kept(&site)).expect("its place is free");
+    let why = format!(
+        "could not be kept: cannot write {}: Is a directory",
+        kept(&site).display()
+    );
+    apply(&site, "v1").is(69, &why);
+    serves(&site, "v1");
+    fs::remove_dir(kept(&site)).expect("it is empty");
+    apply(&site, "v2").is(0, "epoch 2 is live, and the configuration is kept");
+    serves(&site, "v2");
+    end(&site, supervisor);
+}
+
+#[tokio::test]
 async fn an_instance_that_reads_a_file_takes_no_configuration() {
     let envoy = require_any_envoy!();
     let site = Site::new();

@@ -18,6 +18,7 @@ mod demo;
 mod drained;
 mod ending;
 mod fake;
+mod frozen_disk;
 mod gaps;
 mod inbound_only;
 mod keeping;

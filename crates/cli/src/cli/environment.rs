@@ -18,6 +18,9 @@ use super::{Cli, arguments};
 /// What switches a flag off that takes no value; the rest switches it on.
 const NO: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
 
+/// The flags that may be repeated and take a path, which can have a comma in it.
+const PATHS: [&str; 3] = ["watch", "wait_for_file", "config_overlay"];
+
 /// Why a command line is refused, or the help that was asked for.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -43,11 +46,11 @@ impl Cli {
         // A help text and an error need every command. What can be run needs one, and the flags of all others
         // would take longer to make than everything else before the first process is started.
         if let Some(one) = only_command(words)
-            && let Ok(cli) = Self::parse_by(without_unset(one), words)
+            && let Ok(cli) = Self::parse_by(adapted(one, words), words)
         {
             return Ok(cli);
         }
-        Self::parse_by(without_unset(Self::command()), words)
+        Self::parse_by(adapted(Self::command(), words), words)
     }
 
     fn parse_by(mut command: Command, words: &[OsString]) -> Result<Self, Refusal> {
@@ -137,13 +140,33 @@ fn only_command(words: &[OsString]) -> Option<Command> {
     Some(Command::new("handover").subcommand(command))
 }
 
-/// The command, for which an empty variable is an unset one, and so is one that switches a flag off.
-fn without_unset(command: Command) -> Command {
-    let without_unset = |arg: Arg| match arg.get_env().is_some_and(|name| is_unset(&arg, name)) {
-        true => arg.env(Resettable::Reset),
-        false => arg,
+/// The command, for which an empty variable is an unset one, and so is one that switches a flag off. A typed
+/// flag that takes a path takes it as it is, and its variable takes a list with commas.
+fn adapted(command: Command, words: &[OsString]) -> Command {
+    let adapted = |arg: Arg| {
+        let arg = match arg.get_env().is_some_and(|name| is_unset(&arg, name)) {
+            true => arg.env(Resettable::Reset),
+            false => arg,
+        };
+        match PATHS.contains(&arg.get_id().as_str()) && is_typed(&arg, words) {
+            true => arg.value_delimiter(None),
+            false => arg,
+        }
     };
-    command.mut_subcommands(|command| command.mut_args(without_unset))
+    command.mut_subcommands(|command| command.mut_args(adapted))
+}
+
+/// Whether the words have the flag.
+fn is_typed(arg: &Arg, words: &[OsString]) -> bool {
+    let Some(long) = arg.get_long() else {
+        return false;
+    };
+    let mut flags = words.iter().take_while(|word| *word != "--");
+    flags.any(|word| {
+        let word = word.as_encoded_bytes().strip_prefix(b"--");
+        let rest = word.and_then(|word| word.strip_prefix(long.as_bytes()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+    })
 }
 
 /// Whether the variable says nothing about the flag.
@@ -252,6 +275,50 @@ mod tests {
         }
         for yes in ["1", "true", "yes", "on", "none", " 0", "x"] {
             assert!(!says_no(OsStr::new(yes)), "{yes}");
+        }
+    }
+
+    #[test]
+    fn a_typed_path_may_have_a_comma_and_a_list_of_a_variable_is_split() {
+        for id in PATHS {
+            let all = Cli::command();
+            let known = |name| {
+                let mut args = all.find_subcommand(name)?.get_arguments();
+                args.find(|arg| arg.get_id() == id)
+            };
+            let arg = known("exec").or_else(|| known("run")).unwrap();
+            assert_eq!(arg.get_value_delimiter(), Some(','), "{id}");
+            let flag = format!("--{}", arg.get_long().unwrap());
+            let value = "/etc/a,b";
+            let command = if known("exec").is_some() {
+                "exec"
+            } else {
+                "run"
+            };
+            let end = match command {
+                "exec" => &["--", "server"][..],
+                _ => &["--config-path", "/c"],
+            };
+            for typed in [
+                vec![flag.clone(), value.into()],
+                vec![format!("{flag}={value}")],
+            ] {
+                let typed = typed.iter().map(String::as_str);
+                let words = ["handover", command].into_iter().chain(typed);
+                let words: Vec<OsString> =
+                    words.chain(end.iter().copied()).map(Into::into).collect();
+                let parser = adapted(Cli::command(), &words);
+                let matches = parser.try_get_matches_from(&words).unwrap();
+                let (_, matches) = matches.subcommand().unwrap();
+                let values: Vec<_> = matches.get_raw(id).unwrap().collect();
+                assert_eq!(values, [value], "{id}");
+            }
+            // After `--` it is a word of the program.
+            let words = ["handover", command, "--", &flag].map(OsString::from);
+            let parser = adapted(Cli::command(), &words);
+            let mut args = parser.find_subcommand(command).unwrap().get_arguments();
+            let arg = args.find(|arg| arg.get_id() == id).unwrap();
+            assert_eq!(arg.get_value_delimiter(), Some(','), "{id}");
         }
     }
 

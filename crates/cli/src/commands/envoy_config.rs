@@ -175,17 +175,14 @@ impl ConfigFile {
         if !self.is_derived() && self.given.is_none() && !run_as.changes_user() {
             return Ok(validate(binary, args, &self.path).await);
         }
-        let made = TemporaryRunDir::create(&tempfile::env::temp_dir())
-            .context("choose another place with TMPDIR")
-            .or_exit(ExitCode::OS)?;
-        let mut run_dir = RunDir::create(made.run_dir().path()).or_exit(ExitCode::OS)?;
-        if let Some(group) = run_as.group().filter(|_| run_as.changes_user()) {
-            run_dir = run_dir.readable_by(group).or_exit(ExitCode::OS)?;
-        }
-        let copy = run_dir
-            .write(0, config.format(), config.content())
-            .or_exit(ExitCode::OS)?;
-        Ok(validate_as(binary, args, &copy, run_as).await)
+        let (config, group) = (config.clone(), run_as.group());
+        let group = group.filter(|_| run_as.changes_user());
+        let copied = beside_the_loop(move |_| copy_of(&config, group)).await;
+        let (made, copy) = copied.or_exit(ExitCode::OS)?;
+        let verdict = validate_as(binary, args, &copy, run_as).await;
+        // Without a thread for it, it goes at once.
+        offload(move || drop(made)).await.ok();
+        Ok(verdict)
     }
 
     /// The format in which Envoy reads it.
@@ -225,6 +222,18 @@ impl ConfigFile {
             resolver: Some(Arc::new(|host| Ok(wait_here(resolve_addr(host))??))),
         }
     }
+}
+
+/// Writes the configuration where Envoy can read it, as a member of the group if there is one.
+fn copy_of(config: &EnvoyConfig, group: Option<u32>) -> anyhow::Result<(TemporaryRunDir, PathBuf)> {
+    let made = TemporaryRunDir::create(&tempfile::env::temp_dir());
+    let made = made.context("choose another place with TMPDIR")?;
+    let mut run_dir = RunDir::create(made.run_dir().path())?;
+    if let Some(group) = group {
+        run_dir = run_dir.readable_by(group)?;
+    }
+    let copy = run_dir.write(0, config.format(), config.content())?;
+    Ok((made, copy))
 }
 
 /// The template of a configuration and those of its overlays, with what they may use.

@@ -48,7 +48,7 @@ fn a_long_request_is_finished_by_the_old_epoch() {
 #[test]
 fn a_changed_file_leads_to_the_next_epoch_and_a_bad_one_does_not() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("server.conf");
+    let config = dir.path().join("server,1.conf");
     replace(&config, "one");
     let path = config.to_str().unwrap();
     let flags = [

@@ -80,7 +80,7 @@ fn a_flag_wins_over_a_variable_that_over_the_file_and_that_over_the_default() {
     let of_file = printed("", &[]);
     let of_variables = printed("", &variables);
     // The flag says what the default is, and wins all the same.
-    let of_flags = printed("--max-retries 10 --watch /f --drain-time 45s", &variables);
+    let of_flags = printed("--max-retries 10 --watch /f,g --drain-time 45s", &variables);
     for (key, expected) in [
         (
             "max-retries",
@@ -92,11 +92,11 @@ fn a_flag_wins_over_a_variable_that_over_the_file_and_that_over_the_default() {
         ),
         (
             "watch",
-            // A comma in the file is one in a path, and a list replaces the other one.
+            // A comma in the file or of a flag is one in a path, and a list replaces the other one.
             [
                 r#"["/a,b", "/c"] # FILE:3"#,
                 r#"["/d", "/e"] # variable HANDOVER_WATCH"#,
-                r#"["/f"] # flag"#,
+                r#"["/f,g"] # flag"#,
             ],
         ),
         (

@@ -8,6 +8,7 @@ use handover_files::DirectoryError;
 use handover_process::memory::MemoryShort;
 use handover_process::{ExitCause, SpawnError};
 use handover_runtime::Shortage;
+use handover_runtime::offload::OffloadError;
 use handover_tokio::RunError;
 
 use super::epochs::succession::NotSideBySide;
@@ -95,6 +96,25 @@ pub enum EnvoyFailed {
     /// The configuration file of the epoch cannot be written.
     #[error("cannot prepare the epoch")]
     Prepare(#[from] DirectoryError),
+    /// No thread could write the configuration file of the epoch.
+    #[error("cannot write the configuration file of the epoch into {}", dir.display())]
+    NotWritten {
+        /// The directory.
+        dir: PathBuf,
+        /// The error behind this one.
+        #[source]
+        source: OffloadError,
+    },
+    /// No thread could take a base id for the epoch.
+    #[error("cannot take a base id for the epoch")]
+    NoBaseId {
+        /// The error behind this one.
+        #[source]
+        source: OffloadError,
+    },
+    /// The epoch from which this one was to take over has ended meanwhile.
+    #[error("the epoch from which this one was to take over has ended")]
+    LineageEnded,
     /// The binary has been replaced by one that cannot take over from the running one.
     #[error(
         "{} speaks hot restart version {found}, the running Envoy {running}, and they cannot serve \
@@ -172,6 +192,12 @@ pub enum EnvoyFailed {
         silent_for: Duration,
         /// Whether such an end is final by the settings.
         is_final: bool,
+    },
+    /// An old epoch did not answer the one that was to take over from it, and was killed.
+    #[error("{}: Envoy hung: it did not answer the epoch that was to take over from it", config.display())]
+    Deaf {
+        /// The file its configuration was read from.
+        config: PathBuf,
     },
     /// An old epoch has not ended at its parent-shutdown time, and was killed.
     #[error("{}: Envoy did not end at its parent-shutdown time", config.display())]
@@ -252,10 +278,14 @@ impl EnvoyFailed {
             Self::NoMemory { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)
+            | Self::NotWritten { .. }
+            | Self::NoBaseId { .. }
+            | Self::LineageEnded
             | Self::Binary(_)
             | Self::BaseId(_)
             | Self::NoRoom(_)
             | Self::NotLive { .. }
+            | Self::Deaf { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::NotDrained { .. }
@@ -276,6 +306,9 @@ impl EnvoyFailed {
             | Self::NotValidated { .. }
             | Self::Unreadable { .. }
             | Self::Prepare(_)
+            | Self::NotWritten { .. }
+            | Self::NoBaseId { .. }
+            | Self::LineageEnded
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
             | Self::BaseId(_)
@@ -284,6 +317,7 @@ impl EnvoyFailed {
             | Self::NoRoom(_)
             | Self::NotLive { .. }
             | Self::Hung { .. }
+            | Self::Deaf { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::NotDrained { .. }
@@ -302,6 +336,9 @@ impl EnvoyFailed {
             | Self::NoMemory { .. }
             | Self::NotValidated { .. }
             | Self::Prepare(_)
+            | Self::NotWritten { .. }
+            | Self::NoBaseId { .. }
+            | Self::LineageEnded
             | Self::OtherHotRestart { .. }
             | Self::Binary(_)
             | Self::BaseId(_)
@@ -311,6 +348,7 @@ impl EnvoyFailed {
             | Self::Refuses { .. }
             | Self::NotLive { .. }
             | Self::Hung { .. }
+            | Self::Deaf { .. }
             | Self::Overstayed { .. }
             | Self::KeptListening { .. }
             | Self::Lost(_) => None,

@@ -13,7 +13,7 @@ use super::epochs::evidence::{Answers, Evidence, Subject};
 use super::running::{EnvoyProcess, now};
 use crate::admin::{ActiveListener, AdminClient, AdminError, Certificates, Fetched, Place};
 use crate::bootstrap::ListenAddress;
-use crate::stopped::is_stopped;
+use crate::stopped::any_is_stopped;
 use crate::text::one_line;
 
 /// How long each answer may take. With 1,000 listeners and 1,000 clusters, Envoy 1.40 needs 7 ms for the
@@ -157,7 +157,7 @@ pub(super) async fn examine(envoy: &Envoy, epoch: Epoch) -> Examination {
     // It may have changed hands meanwhile.
     let answers = answers.filter(|_| has_endpoint(envoy, &process));
     let older = envoy.running.older_in_lineage(epoch);
-    let older_is_stopped = older.iter().any(|older| is_stopped(older.pid()));
+    let older_is_stopped = any_is_stopped(older.iter().map(|older| older.pid()).collect()).await;
     let subject = subject(&process);
     let answers = answers.as_ref();
     let mut seen = envoy

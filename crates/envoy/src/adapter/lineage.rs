@@ -6,20 +6,30 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_runtime::time_limit::timeout;
+use tokio::sync::Notify;
 
 use super::epochs::LineageId;
 use crate::hot_restart::{
     BaseId, BaseIdChoice, BaseIdError, HostPaths, OwnedBaseId, Parent, SharedMemory,
 };
 
+/// How long a first epoch waits for the base id that is kept: 1 s. The run of an epoch that has just ended
+/// gives it back within milliseconds.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
 /// The base id that is kept for the whole life of the agent, and where others come from.
 #[derive(Debug)]
 pub(super) struct Lineages {
     home: Mutex<Home>,
+    /// Its number, for those who must not wait while another one is chosen.
+    home_id: AtomicU32,
     /// Whether that one was asked for: then no other will do.
     is_explicit: bool,
     host: HostPaths,
@@ -33,25 +43,42 @@ pub(super) struct Lineages {
 struct Home {
     base_id: Arc<OwnedBaseId>,
     /// Whether a lineage has it at present.
-    is_taken: Arc<AtomicBool>,
+    taken: Arc<Taken>,
     /// Those that were chosen, and then found in use.
     avoid: BTreeSet<BaseId>,
 }
 
-/// One lineage. It ends, and its base id is free, when the last clone is dropped: so each run of an
-/// epoch has one until it is over.
+/// Whether a lineage has the base id that is kept.
+#[derive(Debug, Default)]
+struct Taken {
+    is_taken: AtomicBool,
+    given_back: Notify,
+}
+
+/// One lineage. What only looks at an epoch may keep this for as long as it likes.
 #[derive(Clone, Debug)]
 pub(super) struct Lineage {
     id: LineageId,
-    lease: Arc<Lease>,
+    base_id: BaseId,
+    memory: SharedMemory,
+    is_chosen: bool,
     first: Epoch,
+    lease: Weak<Lease>,
+}
+
+/// The part of an epoch in its lineage, from before its start until it was reaped. The lineage ends, and
+/// its base id is free, with the last of these.
+#[derive(Debug)]
+pub(super) struct Tenancy {
+    lineage: Lineage,
+    _lease: Arc<Lease>,
 }
 
 /// A base id in use.
 #[derive(Debug)]
 struct Lease {
     base_id: Arc<OwnedBaseId>,
-    home_is_taken: Option<Arc<AtomicBool>>,
+    taken: Option<Arc<Taken>>,
     /// Whether handover has chosen it, so that it may choose another one.
     is_chosen: bool,
 }
@@ -66,9 +93,10 @@ impl Lineages {
         let home = OwnedBaseId::claim(choice, &instance, &host)?;
         home.remove_stale_shared_memory()?;
         Ok(Self {
+            home_id: AtomicU32::new(home.id().get()),
             home: Mutex::new(Home {
                 base_id: Arc::new(home),
-                is_taken: Arc::new(AtomicBool::new(false)),
+                taken: Arc::default(),
                 avoid: BTreeSet::new(),
             }),
             is_explicit: matches!(choice, BaseIdChoice::Explicit(_)),
@@ -79,15 +107,36 @@ impl Lineages {
     }
 
     /// The base id that is kept.
-    pub(super) fn home(&self) -> BaseId {
-        self.lock().base_id.id()
+    pub(super) fn home(&self) -> u32 {
+        self.home_id.load(Ordering::Relaxed)
+    }
+
+    /// Waits, but not for long, until no lineage has the base id that is kept. Call it where no epoch runs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn until_home_is_free(&self) {
+        let taken = Arc::clone(&self.lock().taken);
+        let free = async {
+            loop {
+                let given_back = taken.given_back.notified();
+                if !taken.is_taken.load(Ordering::Acquire) {
+                    return;
+                }
+                given_back.await;
+            }
+        };
+        if timeout(GIVE_BACK, free).await.is_err() {
+            tracing::debug!("no epoch runs, and the base id is not given back");
+        }
     }
 
     /// A lineage whose first epoch is this one: under the base id that is kept, or under another one
     /// while epochs run under that. It refuses a base id under which an Envoy runs that somebody else
     /// has started since it was claimed, because the first epoch makes the shared memory anew.
     /// Where the base id was not asked for, another one is chosen instead.
-    pub(super) fn begin(&self, first: Epoch) -> Result<Lineage, BaseIdError> {
+    pub(super) fn begin(&self, first: Epoch) -> Result<Tenancy, BaseIdError> {
         let lease = self.lease()?;
         let lease = match lease.base_id.remove_stale_shared_memory() {
             Ok(_) => lease,
@@ -99,21 +148,25 @@ impl Lineages {
             }
             Err(error) => return Err(error),
         };
-        Ok(Lineage {
+        let lease = Arc::new(lease);
+        let lineage = Lineage {
             id: LineageId(self.begun.fetch_add(1, Ordering::Relaxed)),
-            lease: Arc::new(lease),
+            base_id: lease.base_id.id(),
+            memory: lease.base_id.shared_memory().clone(),
+            is_chosen: lease.is_chosen,
             first,
+            lease: Arc::downgrade(&lease),
+        };
+        Ok(Tenancy {
+            lineage,
+            _lease: lease,
         })
     }
 
     /// Chooses another base id in place of that of a lineage, whose first epoch has found it in use.
-    pub(super) fn choose_again(&self, lineage: Lineage) -> Result<(), BaseIdError> {
-        let why = format!("base id {} is in use by another Envoy", lineage.base_id());
-        match Arc::try_unwrap(lineage.lease) {
-            Ok(lease) => self.avoid(lease, &why),
-            // Somebody still looks at the lineage, which ends with that. Only the choice matters.
-            Err(shared) => self.avoid_id(shared.base_id.id(), &why),
-        }
+    pub(super) fn choose_again(&self, lineage: &Lineage) -> Result<(), BaseIdError> {
+        let id = lineage.base_id();
+        self.avoid_id(id, &format!("base id {id} is in use by another Envoy"))
     }
 
     fn avoid(&self, lease: Lease, why: &str) -> Result<(), BaseIdError> {
@@ -132,8 +185,9 @@ impl Lineages {
                 "{why}: chose base id {} instead",
                 other.id()
             );
+            self.home_id.store(other.id().get(), Ordering::Relaxed);
             home.base_id = Arc::new(other);
-            home.is_taken = Arc::new(AtomicBool::new(false));
+            home.taken = Arc::default();
         } else {
             tracing::warn!("{why}: choosing another one");
         }
@@ -142,17 +196,17 @@ impl Lineages {
 
     fn lease(&self) -> Result<Lease, BaseIdError> {
         let home = self.lock();
-        if home.is_taken.swap(true, Ordering::AcqRel) {
+        if home.taken.is_taken.swap(true, Ordering::AcqRel) {
             let spare = OwnedBaseId::claim_other(&self.instance, &self.host, &home.avoid)?;
             return Ok(Lease {
                 base_id: Arc::new(spare),
-                home_is_taken: None,
+                taken: None,
                 is_chosen: true,
             });
         }
         Ok(Lease {
             base_id: Arc::clone(&home.base_id),
-            home_is_taken: Some(Arc::clone(&home.is_taken)),
+            taken: Some(Arc::clone(&home.taken)),
             is_chosen: !self.is_explicit,
         })
     }
@@ -170,11 +224,11 @@ impl Lineage {
     }
 
     pub(super) fn base_id(&self) -> BaseId {
-        self.lease.base_id.id()
+        self.base_id
     }
 
     pub(super) fn shared_memory(&self) -> &SharedMemory {
-        self.lease.base_id.shared_memory()
+        &self.memory
     }
 
     /// Envoy's number for one of the lineage's epochs.
@@ -186,12 +240,29 @@ impl Lineage {
     /// Whether another base id may be chosen for the lineage: it was chosen, and no epoch of the
     /// lineage has run before this one.
     pub(super) fn may_be_chosen_again(&self, epoch: Epoch) -> bool {
-        self.lease.is_chosen && self.first == epoch
+        self.is_chosen && self.first == epoch
+    }
+
+    /// Returns the part that a further epoch has in the lineage, or `None` if the lineage has ended. It has not
+    /// while one of its epochs is registered.
+    pub(super) fn enter(&self) -> Option<Tenancy> {
+        Some(Tenancy {
+            _lease: self.lease.upgrade()?,
+            lineage: self.clone(),
+        })
     }
 
     /// An epoch of this lineage, to speak to as its child.
     pub(super) fn parent(&self, epoch: Epoch) -> Parent {
         Parent::new(self.base_id(), self.restart_epoch(epoch))
+    }
+}
+
+impl Deref for Tenancy {
+    type Target = Lineage;
+
+    fn deref(&self) -> &Lineage {
+        &self.lineage
     }
 }
 
@@ -216,9 +287,10 @@ impl Drop for Lease {
         if let Err(error) = self.base_id.remove_stale_shared_memory() {
             tracing::debug!("left the shared memory of Envoy alone: {error}");
         }
-        if let Some(taken) = &self.home_is_taken {
+        if let Some(taken) = &self.taken {
             // Only after the removal, which must not hit the memory of the next lineage.
-            taken.store(false, Ordering::Release);
+            taken.is_taken.store(false, Ordering::Release);
+            taken.given_back.notify_waiters();
         }
     }
 }
@@ -272,19 +344,43 @@ mod tests {
         } = host();
         let first = lineages.begin(Epoch::ZERO).unwrap();
         let second = lineages.begin(Epoch::new(3)).unwrap();
-        assert_eq!(first.base_id(), lineages.home());
-        assert_ne!(second.base_id(), lineages.home());
-        assert_ne!(first, second);
-        let same = first.clone();
-        assert_eq!(first, same);
+        assert_eq!(first.base_id().get(), lineages.home());
+        assert_ne!(second.base_id().get(), lineages.home());
+        assert_ne!(*first, *second);
+        let same = first.enter().unwrap();
+        assert_eq!(*first, *same);
         drop(first);
         // One of its epochs still runs.
         let third = lineages.begin(Epoch::new(4)).unwrap();
-        assert_ne!(third.base_id(), lineages.home());
+        assert_ne!(third.base_id().get(), lineages.home());
         assert_ne!(third.base_id(), second.base_id());
+        // A status that is being made still looks at an epoch, which has ended.
+        let looker = same.clone();
         drop(same);
+        assert!(looker.enter().is_none());
         let fourth = lineages.begin(Epoch::new(5)).unwrap();
-        assert_eq!(fourth.base_id(), lineages.home());
+        assert_eq!(fourth.base_id().get(), lineages.home());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_epoch_waits_for_the_base_id_of_one_that_has_just_ended_but_not_for_long() {
+        let Host {
+            lineages,
+            dir: _dir,
+        } = host();
+        let ending = lineages.begin(Epoch::ZERO).unwrap();
+        let began = tokio::time::Instant::now();
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(ending);
+        };
+        tokio::join!(lineages.until_home_is_free(), end);
+        assert_eq!(began.elapsed().as_millis(), 20);
+        let kept = lineages.begin(Epoch::ZERO).unwrap();
+        assert_eq!(kept.base_id().get(), lineages.home());
+        lineages.until_home_is_free().await;
+        let waited = began.elapsed();
+        assert!(waited > GIVE_BACK && waited < GIVE_BACK * 2, "{waited:?}");
     }
 
     #[test]
@@ -336,31 +432,37 @@ mod tests {
     fn a_chosen_base_id_that_is_found_in_use_is_chosen_again() {
         let host = host_with(BaseIdChoice::Auto);
         let first = host.lineages.home();
-        occupy(&host, first);
+        occupy(&host, BaseId::new(first).unwrap());
         let lineage = host.lineages.begin(Epoch::ZERO).unwrap();
         let second = lineage.base_id();
-        assert_ne!(second, first);
-        assert_eq!(host.lineages.home(), second);
+        assert_ne!(second.get(), first);
+        assert_eq!(host.lineages.home(), second.get());
         // Its first epoch finds it in use as well, although that cannot be seen.
         assert!(lineage.may_be_chosen_again(Epoch::ZERO));
         assert!(!lineage.may_be_chosen_again(Epoch::new(1)));
-        host.lineages.choose_again(lineage).unwrap();
+        let given_up = lineage.clone();
+        drop(lineage);
+        host.lineages.choose_again(&given_up).unwrap();
         fs::write(host.dir.path().join("proc/net/unix"), "").unwrap();
         let third = host.lineages.begin(Epoch::ZERO).unwrap();
-        assert!(![first, second].contains(&third.base_id()));
-        assert_eq!(host.lineages.home(), third.base_id());
+        let third = third.base_id();
+        assert!(![first, second.get()].contains(&third.get()));
+        assert_eq!(host.lineages.home(), third.get());
         // The same for one that is taken beside it.
         let spare = host.lineages.begin(Epoch::new(1)).unwrap();
         let fourth = spare.base_id();
-        host.lineages.choose_again(spare).unwrap();
+        let given_up = spare.clone();
+        drop(spare);
+        host.lineages.choose_again(&given_up).unwrap();
         let spare = host.lineages.begin(Epoch::new(1)).unwrap();
-        assert!(![first, second, third.base_id(), fourth].contains(&spare.base_id()));
+        let tried = [first, second.get(), third.get(), fourth.get()];
+        assert!(!tried.contains(&spare.base_id().get()));
     }
 
     #[test]
     fn one_that_was_asked_for_is_not_exchanged() {
         let host = host();
-        occupy(&host, host.lineages.home());
+        occupy(&host, BaseId::new(host.lineages.home()).unwrap());
         let error = host.lineages.begin(Epoch::ZERO).unwrap_err();
         assert!(matches!(error, BaseIdError::InUse { .. }), "{error}");
         fs::write(host.dir.path().join("proc/net/unix"), "").unwrap();

@@ -36,6 +36,7 @@
 mod builder;
 mod config;
 mod drain;
+mod epoch_files;
 mod epoch_run;
 mod epochs;
 mod error;
@@ -62,6 +63,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use self::drain::{CutConnections, Drains, Stop, holding};
+use self::epoch_files::EpochFiles;
 use self::epoch_run::StandIns;
 use self::epochs::preparation::LastValid;
 use self::lineage::Lineages;
@@ -100,8 +102,8 @@ const COUNT: Duration = Duration::from_millis(50);
 pub struct Envoy {
     settings: EnvoySettings,
     args: EnvoyArgs,
-    run_dir: RunDir,
-    lineages: Lineages,
+    files: EpochFiles,
+    lineages: Arc<Lineages>,
     running: RunningEpochs,
     stand_ins: StandIns,
     records: Records,
@@ -132,8 +134,8 @@ impl Envoy {
         let lineages = Lineages::claim(settings.base_id, settings.instance.clone(), host)?;
         Ok(Self {
             args,
-            run_dir,
-            lineages,
+            files: EpochFiles::new(run_dir),
+            lineages: Arc::new(lineages),
             running: RunningEpochs::new(settings.stop.exclude.clone()),
             stand_ins: StandIns::default(),
             records: Records::new(
@@ -162,7 +164,7 @@ impl Envoy {
     /// by side, epochs run under a further one until the next such change.
     #[must_use]
     pub fn base_id(&self) -> u32 {
-        self.lineages.home().get()
+        self.lineages.home()
     }
 
     /// Tells this function what is observed of the processes. It is called from the tasks that follow them, so
@@ -335,9 +337,7 @@ impl Proxy for Envoy {
     }
 
     fn cleanup(&self, epoch: Epoch) {
-        if let Err(error) = self.run_dir.remove(epoch.number()) {
-            tracing::warn!(epoch = epoch.number(), "{error}");
-        }
+        self.files.remove(epoch);
     }
 
     fn panic(&self, config: &Arc<EnvoyConfig>) {

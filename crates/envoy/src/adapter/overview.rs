@@ -1,12 +1,13 @@
 //! What an agent can tell of its Envoys while they run.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use handover_core::Epoch;
 use handover_files::Digest;
 
-use super::running::RunningEpochs;
+use super::running::{EnvoyProcess, RunningEpochs, off_the_runtime};
 use crate::admin::Exclude;
 use crate::failure::Failure;
 
@@ -68,6 +69,14 @@ pub struct EndedEpoch {
     pub uptime: Duration,
 }
 
+/// Returns the memory of a process in RAM, as its table shows it. The kernel may keep a reader waiting.
+async fn resident_bytes(process: &Arc<EnvoyProcess>) -> Option<u64> {
+    let process = Arc::clone(process);
+    off_the_runtime(move || process.child.resident_bytes())
+        .await
+        .flatten()
+}
+
 /// Returns what is known of each running epoch, oldest first.
 pub(super) async fn of_each(running: &RunningEpochs) -> Vec<EpochOverview> {
     // The newest one has not been looked at: that is done when the next one starts.
@@ -87,7 +96,7 @@ pub(super) async fn of_each(running: &RunningEpochs) -> Vec<EpochOverview> {
             digest: process.config.digest(),
             listens,
             connections: running.connections(&process, &Exclude::default()).await,
-            resident_bytes: process.child.resident_bytes(),
+            resident_bytes: resident_bytes(&process).await,
         });
     }
     epochs

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use handover_files::{Digest, LockFile, TryLock, is_held};
 
 use super::bound_sockets::{self, Process};
-use super::claim::{Claim, ClaimPaths, Taken, is_claimed};
+use super::claim::{self, Claim, ClaimPaths, Taken, is_claimed};
 use super::owner;
 use super::shm::SharedMemory;
 use crate::text::one_line;
@@ -224,6 +224,7 @@ impl OwnedBaseId {
                 None => Self::claim_other(instance, host, &BTreeSet::new())?,
             },
         };
+        claim::sweep(&host.shared_memory);
         for other in Self::left_by(instance, host) {
             if let Err(error) = other.remove_stale_shared_memory() {
                 tracing::debug!("{error}");

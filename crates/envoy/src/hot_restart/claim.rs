@@ -6,14 +6,42 @@
 
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
-use handover_files::{LockFile, TryLock};
+use handover_files::{LockFile, TryLock, remove_unheld};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::BaseId;
 use super::bound_sockets;
 use super::owner;
 use crate::text::one_line;
+
+/// How the names of the lock files begin and end.
+const LOCK: &str = "handover-base-id-";
+const DOT_LOCK: &str = ".lock";
+
+/// How long a lock is waited for that another process may hold for the removal of its file: 5 ms. That takes
+/// microseconds.
+const SWEPT: Duration = Duration::from_millis(5);
+
+/// Removes the lock files that killed agents of our user have left in the directory of shared memory. What
+/// cannot be looked at or removed stays: it does no harm.
+pub(super) fn sweep(shared_memory: &Path) {
+    let entries = std::fs::read_dir(shared_memory).into_iter().flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| {
+            let number = name.strip_prefix(LOCK)?.strip_suffix(DOT_LOCK)?;
+            number.parse::<u32>().ok()
+        });
+        if number.is_some()
+            && let Err(error) = remove_unheld(&entry.path())
+        {
+            tracing::debug!("{}: {error}", entry.path().display());
+        }
+    }
+}
 
 /// Both names, held until this is dropped.
 #[derive(Debug)]
@@ -56,10 +84,14 @@ impl Claim {
                 None
             }
         };
-        let path = paths
-            .shared_memory
-            .join(format!("handover-base-id-{id}.lock"));
-        let file = match LockFile::try_lock(&path, &owner::line(instance)) {
+        let path = paths.shared_memory.join(format!("{LOCK}{id}{DOT_LOCK}"));
+        let mut locked = LockFile::try_lock(&path, &owner::line(instance));
+        if matches!(locked, Ok(TryLock::HeldBy(_))) {
+            // By one that removes what is left behind, as a rule: then it is free at once.
+            thread::sleep(SWEPT);
+            locked = LockFile::try_lock(&path, &owner::line(instance));
+        }
+        let file = match locked {
             Ok(TryLock::Locked(file)) => Some(file),
             Ok(TryLock::HeldBy(owner)) => {
                 let owner = one_line(&owner);
@@ -97,6 +129,41 @@ fn bind(name: &str) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_killed_agents_have_left_is_removed_by_the_next_one() {
+        let dir = tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .unwrap();
+        let name = dir.path().file_name().unwrap().to_str().unwrap();
+        let paths = ClaimPaths {
+            prefix: &format!("{name}-"),
+            shared_memory: dir.path(),
+            proc: Path::new("/proc"),
+        };
+        let held = Claim::take(BaseId::new(7).unwrap(), "test", paths).unwrap();
+        let others = [
+            "handover-base-id-8.lock",
+            "handover-base-id-x.lock",
+            "envoy_shared_memory_80",
+        ];
+        for name in others {
+            std::fs::write(dir.path().join(name), "left").unwrap();
+        }
+        sweep(dir.path());
+        let list = || {
+            let entries = std::fs::read_dir(dir.path()).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            names
+        };
+        assert_eq!(list(), [others[2], "handover-base-id-7.lock", others[1]]);
+        drop(held);
+        assert_eq!(list(), [others[2], others[1]]);
+        sweep(&dir.path().join("missing"));
+    }
 
     #[test]
     fn a_claim_has_one_holder_in_either_place() {

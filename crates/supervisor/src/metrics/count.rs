@@ -63,6 +63,8 @@ struct Running {
     /// The result of its start, once there is one.
     result: Option<&'static str>,
     gives_way: bool,
+    /// Whether it was counted as one that has taken over.
+    has_taken_over: bool,
     /// It was not live in time, and has not gone live since.
     late: bool,
     /// How long its configuration was validated.
@@ -103,8 +105,8 @@ impl Metrics {
         match *event {
             Event::Started { epoch, purpose } => self.started(epoch, purpose),
             Event::Live { epoch, after } => self.live(epoch, after, now, wall),
-            Event::Superseded { epoch, .. } => {
-                grow(&mut self.counters.hand_overs);
+            Event::Superseded { epoch, by } => {
+                self.handed_over_to(by);
                 self.drains(epoch, now);
             }
             Event::StoppedServing { epoch } => self.drains(epoch, now),
@@ -251,6 +253,7 @@ impl Metrics {
             beside,
             result: None,
             gives_way: false,
+            has_taken_over: false,
             late: false,
             validated: None,
             live_since: None,
@@ -266,13 +269,28 @@ impl Metrics {
         };
         running.live_since = Some(now);
         running.late = false;
+        // The older one may have ended while this one started, and then nobody is superseded.
+        let has_taken_over = running.beside;
         let start = after.saturating_sub(running.validated.unwrap_or_default());
         let is_desired = running.purpose == Purpose::Desired;
+        if has_taken_over {
+            self.handed_over_to(epoch);
+        }
         self.observe("start", start);
         // What stands in for a file that cannot be used is no reload, and neither is what was desired
         // before a file that cannot be read.
         if is_desired && !self.gauges.stands_in && !self.gauges.problem {
             self.reload_succeeded(wall);
+        }
+    }
+
+    /// Counts a hand-over, once for the epoch that took over.
+    fn handed_over_to(&mut self, epoch: Epoch) {
+        let Some(running) = self.epochs.get_mut(&epoch) else {
+            return;
+        };
+        if !std::mem::replace(&mut running.has_taken_over, true) {
+            grow(&mut self.counters.hand_overs);
         }
     }
 

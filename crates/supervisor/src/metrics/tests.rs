@@ -146,6 +146,42 @@ fn a_hand_over_is_told_with_its_stages() {
 }
 
 #[test]
+fn a_hand_over_counts_once_although_the_older_epoch_ends_before_the_new_one_is_live() {
+    let mut told = Told::new();
+    let mut lines = Vec::new();
+    let mut note = |what: &str, told: &Told| {
+        lines.push(format!("{what}: {}", told.metrics.counters.hand_overs));
+    };
+    told.started(0).live(0, 1);
+    note("the first start", &told);
+    told.started(1).live(1, 1).superseded(0, 1);
+    note("an ordinary hand-over", &told);
+    told.exited(0, Exit::Clean, EpochState::Draining);
+    told.started(2);
+    told.exited(1, FAILED, EpochState::Live);
+    told.live(2, 1);
+    note("the old one ends before the new one is live", &told);
+    told.exited(2, FAILED, EpochState::Live);
+    told.started(0).live(0, 1);
+    note("a start after everything has ended", &told);
+    // The one that went live later was started first.
+    told.started(1).started(2);
+    told.live(1, 1).live(2, 1).superseded(0, 2).superseded(1, 2);
+    note("two starts beside one, and both go live", &told);
+    told.exited(0, Exit::Clean, EpochState::Draining);
+    told.started(3).exited(3, FAILED, EpochState::Starting);
+    note("a start that fails beside a live one", &told);
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    the first start: 0
+    an ordinary hand-over: 1
+    the old one ends before the new one is live: 2
+    a start after everything has ended: 2
+    two starts beside one, and both go live: 4
+    a start that fails beside a live one: 4
+    ");
+}
+
+#[test]
 fn each_start_has_one_result_which_is_the_first() {
     let aborting = EpochState::Aborting(Abort::Immediate);
     let epoch = Epoch::new(1);

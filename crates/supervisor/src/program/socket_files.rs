@@ -5,17 +5,25 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use handover_netutil::{FileLook, FileWatch, ServerSocket};
+use handover_runtime::offload::offload;
+use handover_runtime::time_limit::timeout;
+use handover_tokio::error_chain;
+
+use super::sockets::Sockets;
 
 /// How often files are looked at that the system does not watch.
 const UNWATCHED: Duration = Duration::from_secs(1);
 
+/// How long the end of an epoch is held at most by the look at the files after it: 1 s.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// What was seen last of the file of each socket.
-#[derive(Debug, Default)]
-pub(super) struct SocketFiles(Mutex<Vec<State>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct SocketFiles(Arc<Mutex<Vec<State>>>);
 
 /// What was seen last of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,28 +48,30 @@ impl SocketFiles {
     /// # Cancel safety
     ///
     /// It can be dropped at any point.
-    pub(super) async fn keep(&self, sockets: &[(String, ServerSocket)]) -> Infallible {
-        if !sockets.iter().any(|(_, socket)| socket.file().is_some()) {
+    pub(super) async fn keep(&self, sockets: &Arc<Sockets>) -> Infallible {
+        if !has_files(sockets) {
             return std::future::pending().await;
         }
         let events = FileWatch::new().inspect_err(|error| {
             tracing::debug!("the files of sockets are looked at every second: {error}");
         });
-        let events = events.ok();
+        let events = events.ok().map(Arc::new);
         loop {
-            let paths = sockets.iter().filter_map(|(_, socket)| socket.file());
-            let paths: Vec<&Path> = paths.collect();
-            // The watch comes first, so that nothing happens between the look and the watch.
-            let watched = |events: &FileWatch| paths.iter().all(|path| events.watch(path).is_ok());
-            let all_watched = events.as_ref().is_some_and(watched);
-            if self.look(sockets) {
+            let (states, all, watch) = (self.clone(), Arc::clone(sockets), events.clone());
+            let looked = offload(move || {
+                // The watch comes first, so that nothing happens between the look and the watch.
+                let all_watched = watch.is_some_and(|watch| are_watched(&watch, all.all()));
+                (all_watched, states.look(all.all()))
+            });
+            let looked = looked.await.unwrap_or_else(|error| {
+                tracing::debug!("no file of a socket was looked at: {}", error_chain(&error));
+                (false, false)
+            });
+            match (&events, looked) {
                 // What was put back is not watched yet.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            match &events {
+                (_, (_, true)) => {}
                 // A watch that fails is no reason to look without a pause.
-                Some(watch) if all_watched => match watch.changed().await {
+                (Some(watch), (true, false)) => match watch.changed().await {
                     Ok(()) => {}
                     Err(_) => tokio::time::sleep(UNWATCHED).await,
                 },
@@ -70,8 +80,24 @@ impl SocketFiles {
         }
     }
 
-    /// Looks at each file once, and logs what has changed. Returns whether one was put back.
-    pub(super) fn look(&self, sockets: &[(String, ServerSocket)]) -> bool {
+    /// Looks at each file after an epoch has ended, but not for long.
+    ///
+    /// # Cancel safety
+    ///
+    /// A look that has begun goes on.
+    pub(super) async fn look_once_more(&self, sockets: &Arc<Sockets>) {
+        if !has_files(sockets) {
+            return;
+        }
+        let (states, all) = (self.clone(), Arc::clone(sockets));
+        let look = offload(move || states.look(all.all()));
+        if !matches!(timeout(LAST_LOOK, look).await, Ok(Ok(_))) {
+            tracing::debug!("the files of sockets were not looked at after the end of an epoch");
+        }
+    }
+
+    /// Looks at each file once, and logs what has changed. Returns whether one was put back. It blocks.
+    fn look(&self, sockets: &[(String, ServerSocket)]) -> bool {
         // Nothing in here is left half-way by a panic.
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         states.resize(sockets.len(), State::InPlace);
@@ -92,6 +118,16 @@ impl SocketFiles {
         }
         put_back
     }
+}
+
+fn has_files(sockets: &Sockets) -> bool {
+    let mut all = sockets.all().iter();
+    all.any(|(_, socket)| socket.file().is_some())
+}
+
+fn are_watched(watch: &FileWatch, sockets: &[(String, ServerSocket)]) -> bool {
+    let mut paths = sockets.iter().filter_map(|(_, socket)| socket.file());
+    paths.all(|path: &Path| watch.watch(path).is_ok())
 }
 
 /// What a look shows of a file, and what must be logged of it.

@@ -5,12 +5,14 @@ use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_runtime::offload::OffloadError;
 use handover_runtime::time_limit::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::super::epoch_files::Shared;
 use super::super::epochs::evidence::Subject;
 use super::super::epochs::gate::{
     Look, Opening, Passage, Step, Verdict, after_state, after_targets,
@@ -27,7 +30,6 @@ use super::super::running::now;
 use super::EpochRun;
 use crate::admin::AdminClient;
 use crate::drain::pause_after;
-use crate::files::RunDir;
 use crate::gate::{ANSWER, overlay};
 
 /// How long the answers may take that tell whether it is the epoch that answers.
@@ -56,31 +58,32 @@ pub(super) struct Gate {
     listener: UnixListener,
     path: PathBuf,
     overlay: String,
+    epoch: Epoch,
+    files: Shared,
 }
 
 impl Gate {
     /// Makes the socket in the run directory, which only the user of Envoy can enter.
-    pub(super) fn new(run_dir: &RunDir, epoch: Epoch) -> Result<Self, NoGate> {
-        let path = run_dir.gate(epoch.number());
-        let failed = |source| NoGate {
+    pub(super) async fn new(files: Shared, epoch: Epoch) -> Result<Self, NoGate> {
+        let made = files.make(epoch, move |dir| {
+            let path = dir.gate(epoch.number());
+            match make_socket(&path) {
+                Ok((socket, overlay)) => Ok((socket, overlay, path)),
+                Err(source) => Err(NoGate::Os { path, source }),
+            }
+        });
+        let (socket, overlay, path) = made.await.map_err(NoGate::NoThread)??;
+        let listener = UnixListener::from_std(socket).map_err(|source| NoGate::Os {
             path: path.clone(),
             source,
-        };
-        // One of a killed agent may be there.
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
-        let overlay =
-            overlay(&path).ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
-        let gate = Self {
-            listener: UnixListener::bind(&path).map_err(failed)?,
-            path: path.clone(),
+        })?;
+        Ok(Self {
+            listener,
+            path,
             overlay,
-        };
-        // An Envoy that runs as another user may only have the group of the directory.
-        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).map_err(failed)?;
-        Ok(gate)
+            epoch,
+            files,
+        })
     }
 
     /// Returns what is merged into the configuration of the epoch.
@@ -110,18 +113,37 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // The run directory may have been removed with all that was in it.
-        let _removed = std::fs::remove_file(&self.path);
+        self.files
+            .remove_gate(self.epoch, std::mem::take(&mut self.path));
     }
 }
 
 /// Why an epoch gets no gate.
 #[derive(Debug, thiserror::Error)]
-#[error("no socket can be made at {}", path.display())]
-pub(super) struct NoGate {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
+pub(super) enum NoGate {
+    #[error("no socket can be made at {}", path.display())]
+    Os {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("no thread can make its socket")]
+    NoThread(#[source] OffloadError),
+}
+
+/// Makes the socket of a gate, and returns it with what is merged into the configuration. It blocks.
+fn make_socket(path: &Path) -> io::Result<(StdListener, String)> {
+    // One of a killed agent may be there.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let overlay = overlay(path).ok_or(io::ErrorKind::InvalidFilename)?;
+    let socket = StdListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    // An Envoy that runs as another user may only have the group of the directory.
+    std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok((socket, overlay))
 }
 
 /// Serves one connection. What the client says does not matter.
@@ -260,7 +282,9 @@ impl EpochRun<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::epoch_files::EpochFiles;
     use super::*;
+    use crate::files::RunDir;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -269,9 +293,13 @@ mod tests {
         builder.prefix("handover-").tempdir().unwrap()
     }
 
-    fn gate_in(directory: &tempfile::TempDir) -> Gate {
-        let run_dir = RunDir::create(&directory.path().join("run")).unwrap();
-        Gate::new(&run_dir, Epoch::new(1)).unwrap()
+    fn files_in(run_dir: &Path) -> EpochFiles {
+        EpochFiles::new(RunDir::create(run_dir).unwrap())
+    }
+
+    async fn gate_in(directory: &tempfile::TempDir) -> Gate {
+        let files = files_in(&directory.path().join("run"));
+        Gate::new(files.shared(), Epoch::new(1)).await.unwrap()
     }
 
     async fn client_that_says(gate: &Gate, what: &[u8]) -> UnixStream {
@@ -290,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_asked_gets_the_answer_once_the_gate_is_open_and_not_before() {
         let directory = temporary();
-        let gate = gate_in(&directory);
+        let gate = gate_in(&directory).await;
         let (open, asked) = (watch::Sender::new(false), Arc::new(Notify::new()));
         let clients = async {
             // Garbage, nothing at all, one that goes away, and the same request twice.
@@ -322,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn clients_beyond_the_limit_wait_for_their_turn() {
         let directory = temporary();
-        let gate = gate_in(&directory);
+        let gate = gate_in(&directory).await;
         let (open, asked) = (watch::Sender::new(false), Arc::new(Notify::new()));
         let clients = async {
             let mut idle = Vec::new();
@@ -349,25 +377,32 @@ mod tests {
     #[tokio::test]
     async fn the_socket_goes_with_the_gate_and_one_that_was_left_is_replaced() {
         let directory = temporary();
-        let gate = gate_in(&directory);
+        let gate = gate_in(&directory).await;
         let path = gate.path.clone();
         assert!(gate.overlay().contains(path.to_str().unwrap()));
         std::mem::forget(gate);
         assert!(path.exists());
-        drop(gate_in(&directory));
-        assert!(!path.exists());
+        drop(gate_in(&directory).await);
+        let gone = async {
+            while path.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, gone).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_path_that_no_socket_can_have_is_named() {
         let directory = temporary();
         let long = directory.path().join("x".repeat(120));
-        let run_dir = RunDir::create(&long).unwrap();
-        let error = Gate::new(&run_dir, Epoch::new(1)).unwrap_err().to_string();
+        let epoch = Epoch::new(1);
+        let error = Gate::new(files_in(&long).shared(), epoch).await;
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("envoy-rev1.gate"), "{error}");
         // Something that is in its place and cannot be removed.
-        let run_dir = RunDir::create(&directory.path().join("run")).unwrap();
-        std::fs::create_dir(run_dir.gate(1)).unwrap();
-        Gate::new(&run_dir, Epoch::new(1)).unwrap_err();
+        let run_dir = directory.path().join("run");
+        let files = files_in(&run_dir);
+        std::fs::create_dir(run_dir.join("envoy-rev1.gate")).unwrap();
+        Gate::new(files.shared(), epoch).await.unwrap_err();
     }
 }

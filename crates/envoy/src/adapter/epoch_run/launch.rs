@@ -1,19 +1,20 @@
 //! Starting an epoch: what is checked before, and how it follows on the one that runs.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use handover_core::Epoch;
 use handover_process::{Command, Signal};
+use handover_runtime::offload::offload;
 use handover_tokio::{RunControl, error_chain};
 use tokio::time::Instant;
 
 use super::super::epochs::preparation::{Origin, Preparation, Step, Text};
 use super::super::epochs::succession::{OtherVersion, Succession, needs_version, succession};
 use super::super::examination::{looking_before_start, starting_alone};
-use super::super::lineage::Lineage;
+use super::super::lineage::{Lineage, Tenancy};
 use super::super::observed::Observed;
 #[cfg(feature = "template")]
 use super::super::rendered::for_epoch;
@@ -36,15 +37,11 @@ pub(super) async fn launch(
     config: Arc<EnvoyConfig>,
     epoch: Epoch,
     control: &RunControl,
-) -> Result<(EnvoyProcess, Option<Gate>), EnvoyFailed> {
+) -> Result<(EnvoyProcess, Tenancy, Option<Gate>), EnvoyFailed> {
     let asked = config;
     let config = for_epoch(Arc::clone(&asked), epoch).await?;
     let settings = &envoy.settings;
-    check_binary(&settings.binary)?;
-    let binary = FileId::of(&settings.binary).map_err(|source| BinaryError::Run {
-        path: settings.binary.clone(),
-        source,
-    })?;
+    let binary = checked(&settings.binary).await?;
     if let Some(limits) = config.admin_limits() {
         tracing::warn!(epoch = epoch.number(), "{config}: {limits}");
     }
@@ -60,20 +57,24 @@ pub(super) async fn launch(
         },
     };
     let flush = starting.flush;
-    let (lineage, gate) = match envoy.running.newest() {
+    let (tenancy, gate) = match envoy.running.newest() {
         None => {
             starting_alone(envoy);
             starting
                 .prepare(Preparation::alone(starting.origin()), None)
                 .await?;
-            (envoy.lineages.begin(epoch)?, None)
+            envoy.lineages.until_home_is_free().await;
+            (begin(envoy, epoch).await?, None)
         }
         Some(older) => {
-            let following = starting.follow_on(&older);
+            // It is registered, so its lineage goes on; and with this beyond its end.
+            let tenancy = older.lineage.enter();
+            let following = starting.follow_on(&older, tenancy);
             looking_before_start(envoy, starting.may_be_held(), following).await?
         }
     };
-    let file = envoy.run_dir.file(epoch.number(), config.format());
+    let file = envoy.files.file(epoch, config.format());
+    let lineage = Lineage::clone(&tenancy);
     envoy.stand_ins.vacate(&lineage, epoch).await;
     let mut arguments = envoy
         .args
@@ -110,7 +111,42 @@ pub(super) async fn launch(
         flush,
         heard,
     };
-    Ok((EnvoyProcess::new(launch, child), gate))
+    Ok((EnvoyProcess::new(launch, child), tenancy, gate))
+}
+
+/// Checks the binary, and returns which file it is. It may lie on a file system that takes its time.
+async fn checked(binary: &Path) -> Result<FileId, EnvoyFailed> {
+    let path = binary.to_owned();
+    let looked = offload(move || {
+        check_binary(&path)?;
+        FileId::of(&path).map_err(|source| BinaryError::Run { path, source })
+    });
+    match looked.await {
+        Ok(looked) => Ok(looked?),
+        Err(error) => Err(BinaryError::Examine {
+            path: binary.to_owned(),
+            source: std::io::Error::other(error),
+        }
+        .into()),
+    }
+}
+
+/// Begins a lineage. That reads tables of the whole host, and may take another base id by a lock file.
+pub(super) async fn begin(envoy: &Envoy, epoch: Epoch) -> Result<Tenancy, EnvoyFailed> {
+    let lineages = Arc::clone(&envoy.lineages);
+    match offload(move || lineages.begin(epoch)).await {
+        Ok(begun) => Ok(begun?),
+        Err(source) => Err(EnvoyFailed::NoBaseId { source }),
+    }
+}
+
+/// Chooses another base id in place of that of a lineage, whose first epoch has found it in use.
+pub(super) async fn choose_again(envoy: &Envoy, lineage: Lineage) -> Result<(), EnvoyFailed> {
+    let lineages = Arc::clone(&envoy.lineages);
+    match offload(move || lineages.choose_again(&lineage)).await {
+        Ok(chosen) => Ok(chosen?),
+        Err(source) => Err(EnvoyFailed::NoBaseId { source }),
+    }
 }
 
 /// An epoch that is about to be started.
@@ -131,17 +167,12 @@ impl Starting<'_> {
         self.flush.overlay(gate.map(Gate::overlay))
     }
 
-    /// Writes the file of the epoch.
-    fn write(&self, content: &[u8]) -> Result<PathBuf, EnvoyFailed> {
-        let (number, format) = (self.epoch.number(), self.config.format());
-        Ok(self.envoy.run_dir.write(number, format, content)?)
-    }
-
     /// Makes ready for an epoch beside the one that runs, and returns in which lineage, and its gate.
     async fn follow_on(
         &self,
         older: &EnvoyProcess,
-    ) -> Result<(Lineage, Option<Gate>), EnvoyFailed> {
+        tenancy: Option<Tenancy>,
+    ) -> Result<(Tenancy, Option<Gate>), EnvoyFailed> {
         let (envoy, epoch) = (self.envoy, self.epoch);
         let fits = envoy.settings.memory_guard.look(older.pid()).await;
         fits.map_err(|source| EnvoyFailed::NoMemory {
@@ -158,21 +189,23 @@ impl Starting<'_> {
             });
         }
         let waits = self.waits();
-        let gate = self.gate();
+        let gate = self.gate().await;
         let preparation = Preparation::beside(self.origin(), waits, gate.is_some());
         let gate = self.prepare(preparation, gate).await?;
         let Succession::SideBySide(OtherVersion { found, running }) = succession else {
             initializing_flag::check(envoy, &older.lineage)?;
             envoy.running.note_listening().await;
-            return Ok((older.lineage.clone(), gate));
+            let tenancy = tenancy.ok_or(EnvoyFailed::LineageEnded)?;
+            return Ok((tenancy, gate));
         };
         envoy.running.note_listening().await;
-        let lineage = begin_beside(envoy, epoch, older).await?;
+        let tenancy = begin_beside(envoy, epoch, older).await?;
         tracing::info!(
             epoch = epoch.number(),
-            "hot restart version {found} differs from {running}: starting side by side on {lineage}"
+            "hot restart version {found} differs from {running}: starting side by side on {}",
+            *tenancy
         );
-        Ok((lineage, gate))
+        Ok((tenancy, gate))
     }
 
     /// Whether the epoch waits for its resources while an older one serves.
@@ -187,12 +220,12 @@ impl Starting<'_> {
     }
 
     /// Makes the gate of an epoch that may be held.
-    fn gate(&self) -> Option<Gate> {
+    async fn gate(&self) -> Option<Gate> {
         let epoch = self.epoch;
         if !self.may_be_held() {
             return None;
         }
-        let gate = Gate::new(&self.envoy.run_dir, epoch);
+        let gate = Gate::new(self.envoy.files.shared(), epoch).await;
         gate.inspect_err(|error| {
             tracing::warn!(
                 epoch = epoch.number(),
@@ -234,15 +267,16 @@ impl Starting<'_> {
         gate: Option<Gate>,
     ) -> Result<Option<Gate>, EnvoyFailed> {
         let (envoy, config, epoch) = (self.envoy, self.config, self.epoch);
-        let file = envoy.run_dir.file(epoch.number(), config.format());
+        let file = envoy.files.file(epoch, config.format());
         loop {
             step = match step {
                 Step::Rewrite => preparation.handle_rewritten(that_waits(config).await),
                 Step::Write(text) => {
-                    match &text {
-                        Text::Original => self.write(config.content())?,
-                        Text::Waiting(text) => self.write(text)?,
+                    let text = match text {
+                        Text::Original => None,
+                        Text::Waiting(text) => Some(text),
                     };
+                    envoy.files.write(epoch, config, text).await?;
                     let is_live = envoy.running.any_live_with(self.asked);
                     preparation.handle_written(&*envoy.last_valid.lock().await, is_live)
                 }

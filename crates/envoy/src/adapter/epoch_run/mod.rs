@@ -11,6 +11,7 @@
 //!   after the end: initializing_flag, stand_ins
 //! ```
 
+mod deaf_parent;
 mod gate;
 mod initializing_flag;
 mod launch;
@@ -28,12 +29,13 @@ use handover_core::{Abort, EndCause, Epoch};
 use handover_process::{Child, ExitCause, Signal, WaitError};
 use handover_tokio::{RunControl, RunError};
 
+use self::deaf_parent::Deaf;
 use self::gate::Gate;
 use self::until_live::Waiting;
 use super::drain::not_drained;
 use super::epochs::Ending;
 use super::epochs::end::{End, KillReason, Meaning};
-use super::lineage::Lineage;
+use super::lineage::{Lineage, Tenancy};
 use super::observed::Observed;
 use super::records::EndRecord;
 use super::running::{EnvoyProcess, now};
@@ -97,20 +99,17 @@ pub(super) async fn serve(
             _ = control.abort() => return Err(RunError::Aborted),
             () = control.withdrawn() => return Err(RunError::Aborted),
         };
-        let (process, gate) = launched;
+        let (process, tenancy, gate) = launched;
         let run = EpochRun {
             envoy,
             process: Arc::new(process),
             waiting: Arc::default(),
             gate: Mutex::new(gate),
         };
-        match run.run(choices > 0).await? {
+        match run.run(tenancy, choices > 0).await? {
             Served::Ended => return Ok(()),
             Served::BaseIdInUse(lineage) => {
-                envoy
-                    .lineages
-                    .choose_again(lineage)
-                    .map_err(EnvoyFailed::from)?;
+                launch::choose_again(envoy, lineage).await?;
                 choices -= 1;
             }
         }
@@ -119,7 +118,7 @@ pub(super) async fn serve(
 
 impl EpochRun<'_> {
     /// Follows the process to its end, and says what that means.
-    async fn run(self, may_choose_base_id: bool) -> Result<Served, RunError> {
+    async fn run(self, tenancy: Tenancy, may_choose_base_id: bool) -> Result<Served, RunError> {
         let EnvoyProcess { epoch, lineage, .. } = &*self.process;
         let epoch = *epoch;
         let registered = self.envoy.running.register(&self.process);
@@ -134,12 +133,19 @@ impl EpochRun<'_> {
         let in_order = ended.cause.as_ref().is_ok_and(|cause| cause.success());
         self.take_care_of_child(in_order).await;
         let repaired = self.clear_initializing_flag();
+        let failure = ended.cause.as_ref().ok().map(|cause| self.failure(*cause));
+        // The looks below take their time, and the next first epoch may start meanwhile.
+        drop(tenancy);
+        let deaf = match self.process.control.is_late() && !was_live {
+            true => self.look_at_parent().await,
+            false => None,
+        };
         let must_look = self.envoy.running.table().must_look_after_end(was_live);
         if must_look {
             self.look_after_end().await;
         }
         let cause = ended.cause.map_err(EnvoyFailed::from)?;
-        let failure = self.failure(cause);
+        let failure = failure.unwrap_or_else(|| self.failure(cause));
         let end_cause = failure.end_cause(cause.signal().is_none().then(|| cause.exit_code()));
         let (others_run, newest_live) = {
             let table = self.envoy.running.table();
@@ -172,7 +178,7 @@ impl EpochRun<'_> {
             return Ok(Served::BaseIdInUse(lineage.clone()));
         }
         self.record(&end, cause);
-        self.outcome(meaning, end.failure, (cause, end_cause), repaired)
+        self.outcome(meaning, end.failure, (cause, end_cause), repaired, deaf)
     }
 
     fn take_gate(&self) -> Option<Gate> {
@@ -210,6 +216,13 @@ impl EpochRun<'_> {
     /// Reports the epoch live once it is, and follows it: as the newest one, and then as an old one.
     /// Returns when it must be killed.
     async fn until_it_must_be_killed(&self) -> KillReason {
+        tokio::select! {
+            reason = self.follow() => reason,
+            () = self.until_deaf() => KillReason::Deaf,
+        }
+    }
+
+    async fn follow(&self) -> KillReason {
         let info = match self.until_live().await {
             Ok(info) => info,
             Err(reason) => return reason,
@@ -334,6 +347,7 @@ impl EpochRun<'_> {
         failure: Failure,
         (cause, end_cause): (ExitCause, EndCause),
         repaired: Result<(), RepairError>,
+        deaf: Option<Deaf>,
     ) -> Result<Served, RunError> {
         let config = self.process.config.source().to_owned();
         let on_exit = &self.envoy.settings.on_exit;
@@ -343,7 +357,10 @@ impl EpochRun<'_> {
             Meaning::Aborted => return Err(RunError::Aborted),
             Meaning::NotLive => EnvoyFailed::NotLive {
                 config,
-                why: self.waiting.why(&self.process.config.bootstrap().admin),
+                why: match deaf {
+                    Some(deaf) => deaf.to_string(),
+                    None => self.waiting.why(&self.process.config.bootstrap().admin),
+                },
             },
             Meaning::NotDrained => not_drained(&self.process, Ok(cause)),
             Meaning::Unreadable => EnvoyFailed::Unreadable {
@@ -356,6 +373,7 @@ impl EpochRun<'_> {
                 silent_for,
                 is_final: on_exit.is_final(EndCause::Hung),
             },
+            Meaning::Killed(KillReason::Deaf) => EnvoyFailed::Deaf { config },
             Meaning::Killed(KillReason::Overstayed) => EnvoyFailed::Overstayed { config },
             Meaning::Killed(KillReason::KeptListening) => EnvoyFailed::KeptListening { config },
             Meaning::Stuck { holding } => EnvoyFailed::Stuck {

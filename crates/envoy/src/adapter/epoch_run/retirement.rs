@@ -10,7 +10,7 @@ use super::super::epochs::old_epoch::{Look, OldEpoch, Step};
 use super::super::running::{EnvoyProcess, now};
 use super::EpochRun;
 use super::side_by_side::KeptListening;
-use crate::stopped::is_stopped;
+use crate::stopped::{any_is_stopped, is_stopped};
 
 impl EpochRun<'_> {
     /// Lets the epoch give way to one of another lineage, reports it released once its last
@@ -55,7 +55,7 @@ impl EpochRun<'_> {
             false => None,
         };
         let took = looking.elapsed();
-        let is_stopped = is_stopped(self.process.pid());
+        let is_stopped = is_stopped(self.process.pid()).await;
         let table = self.envoy.running.table();
         Look {
             took,
@@ -93,22 +93,22 @@ impl EpochRun<'_> {
     }
 
     /// Returns whether an older epoch of the same lineage is stopped.
-    pub(super) fn any_older_is_stopped(&self) -> bool {
+    pub(super) async fn any_older_is_stopped(&self) -> bool {
         let older = self.envoy.running.older_in_lineage(self.process.epoch);
-        older.iter().any(|older| is_stopped(older.pid()))
+        any_is_stopped(older.iter().map(|older| older.pid()).collect()).await
     }
 
     /// Continues the older epochs of the same lineage that are stopped.
-    pub(super) fn wake_older(&self) {
+    pub(super) async fn wake_older(&self) {
         for older in self.envoy.running.older_in_lineage(self.process.epoch) {
-            wake_if_stopped(&older);
+            wake_if_stopped(&older).await;
         }
     }
 }
 
 /// Continues the epoch where it is stopped.
-pub(super) fn wake_if_stopped(process: &EnvoyProcess) {
-    if is_stopped(process.pid()) {
+pub(super) async fn wake_if_stopped(process: &EnvoyProcess) {
+    if is_stopped(process.pid()).await {
         wake(process.epoch, &process.child);
     }
 }

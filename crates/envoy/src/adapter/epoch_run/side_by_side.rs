@@ -11,10 +11,11 @@ use std::time::Duration;
 use handover_core::Epoch;
 use tokio::time::{Instant, sleep};
 
-use super::super::lineage::Lineage;
+use super::super::lineage::Tenancy;
 use super::super::running::EnvoyProcess;
 use super::super::{Envoy, EnvoyFailed};
 use super::EpochRun;
+use super::launch::begin;
 use super::retirement::wake_if_stopped;
 use crate::syn_filter::keep_new_connections_away;
 
@@ -34,9 +35,9 @@ pub(super) async fn begin_beside(
     envoy: &Envoy,
     epoch: Epoch,
     older: &EnvoyProcess,
-) -> Result<Lineage, EnvoyFailed> {
-    let lineage = envoy.lineages.begin(epoch)?;
-    wake_if_stopped(older);
+) -> Result<Tenancy, EnvoyFailed> {
+    let lineage = begin(envoy, epoch).await?;
+    wake_if_stopped(older).await;
     older.lineage.parent(older.epoch).shut_down_admin().await?;
     Ok(lineage)
 }
@@ -47,7 +48,7 @@ impl EpochRun<'_> {
     pub(super) async fn give_way(&self) -> Result<(), KeptListening> {
         let process = &*self.process;
         let epoch = process.epoch;
-        wake_if_stopped(process);
+        wake_if_stopped(process).await;
         // Its admin endpoint is closed, so every listener is one of clients.
         if let Err(error) = keep_new_connections_away(process.pid(), |_| false).await {
             error.log();
@@ -60,7 +61,7 @@ impl EpochRun<'_> {
             if self.stops_listening().await {
                 return Ok(());
             }
-            wake_if_stopped(process);
+            wake_if_stopped(process).await;
         }
         tracing::warn!(
             epoch = epoch.number(),

@@ -79,11 +79,11 @@ impl EpochRun<'_> {
             let look = Look {
                 is_silent,
                 is_newest: newest == Some(epoch),
-                older_is_stopped: self.any_older_is_stopped(),
+                older_is_stopped: self.any_older_is_stopped().await,
             };
             for step in seen.handle_look(look) {
                 match step {
-                    Step::ContinueOlder => self.wake_older(),
+                    Step::ContinueOlder => self.wake_older().await,
                     Step::ReportHung => tracing::warn!(
                         epoch = epoch.number(),
                         "epoch {epoch} hangs: it has not answered for {silence:?}"

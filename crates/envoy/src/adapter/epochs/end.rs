@@ -20,6 +20,8 @@ pub(in crate::adapter) enum KillReason {
         /// With what answer.
         why: String,
     },
+    /// It is an old epoch that left its next child without an answer.
+    Deaf,
     /// It is an old epoch that did not end at its parent-shutdown time.
     Overstayed,
     /// It is an old epoch that did not close its listeners for one of another lineage.
@@ -34,6 +36,9 @@ impl fmt::Display for KillReason {
             }
             Self::Refuses { why } => {
                 write!(f, "it was killed: it cannot be seen live, because {why}")
+            }
+            Self::Deaf => {
+                f.write_str("it was killed: it did not answer the epoch that was to take over")
             }
             Self::Overstayed => {
                 f.write_str("it was killed: it did not end at its parent-shutdown time")

@@ -111,6 +111,15 @@ pub(super) enum Withdrawal {
     Alone,
 }
 
+/// A parent that does not answer the epoch that was to take over from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeafParent {
+    /// It was replaced before, so nobody counts on it, and it keeps every start from going on: it is killed.
+    Kill(Epoch),
+    /// It serves, or may serve.
+    Keep(Epoch),
+}
+
 impl Epochs {
     /// Adds an epoch that was just started.
     pub(super) fn register(&mut self, epoch: Epoch, started: Started) {
@@ -410,6 +419,23 @@ impl Epochs {
         let running = self.running.get(&parent);
         let is_there = running.is_some_and(|running| running.started.lineage == lineage);
         (!is_there).then_some(parent)
+    }
+
+    /// Returns what becomes of the parent of an epoch that was not live by its start deadline and has ended, if that
+    /// parent does not answer; or `None` if there is no parent, or if it has another child.
+    ///
+    /// The parent of an epoch that was live before has been told to end by that one, or has been retired. Then it has
+    /// only its old connections, and its time is over. One that listens no more serves nobody new either. Every other
+    /// one serves, and to kill it would be an outage that nobody has asked for.
+    pub(super) fn deaf_parent(&self, ended: Epoch, lineage: LineageId) -> Option<DeafParent> {
+        let mut older = self.running.range(..ended).rev();
+        let (parent, running) = older.find(|(_, older)| older.started.lineage == lineage)?;
+        let is_newest = self.newest() == Some(*parent);
+        let is_left = running.dismissed || self.listens(*parent) == Some(false);
+        is_newest.then_some(match is_left {
+            true => DeafParent::Kill(*parent),
+            false => DeafParent::Keep(*parent),
+        })
     }
 
     /// Returns how long any newer epoch has been live.

@@ -468,3 +468,27 @@ fn how_connections_are_counted_is_logged_once_for_each_run() {
     table.start(0, HOME);
     assert!(table.epochs.log_count_once(epoch(0)));
 }
+
+#[test]
+fn a_parent_that_answers_no_child_is_killed_only_if_nobody_counts_on_it() {
+    let deaf = |table: &Table, child| table.epochs.deaf_parent(epoch(child), HOME);
+    // An epoch serves, and hangs: to kill it is for its watchdog.
+    let mut table = Table::live(&[HOME]);
+    assert_eq!(deaf(&table, 1), Some(DeafParent::Keep(epoch(0))));
+    // It has lost its listeners, as far as was seen.
+    table.epochs.note_listeners(epoch(0), Some(Serves::Unknown));
+    assert_eq!(deaf(&table, 1), Some(DeafParent::Keep(epoch(0))));
+    table.epochs.note_listeners(epoch(0), Some(Serves::No));
+    assert_eq!(deaf(&table, 1), Some(DeafParent::Kill(epoch(0))));
+    // It was retired by a child that has died since.
+    let mut table = Table::live(&[HOME, HOME]);
+    table.epochs.retire(epoch(0));
+    assert_eq!(deaf(&table, 2), Some(DeafParent::Keep(epoch(1))));
+    assert_eq!(deaf(&table, 1), None, "it has another child");
+    table.epochs.remove(epoch(1));
+    assert_eq!(deaf(&table, 1), Some(DeafParent::Kill(epoch(0))));
+    // Nothing is older in its lineage.
+    let table = Table::live(&[OTHER]);
+    assert_eq!(deaf(&table, 1), None);
+    assert_eq!(deaf(&table, 0), None);
+}

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use handover_core::Epoch;
 use handover_process::{Child, ExitCause};
 use handover_tokio::RunControl;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::EnvoyConfig;
@@ -60,6 +60,8 @@ pub(super) struct EnvoyProcess {
     asked: Arc<EnvoyConfig>,
     pub(super) binary: FileId,
     pub(super) lineage: Lineage,
+    /// Told once a start has found that this epoch answers no child and must be killed.
+    pub(super) is_deaf: Notify,
     /// The copy of the configuration that it reads.
     pub(super) file: PathBuf,
     /// Whether it was started with a gate.
@@ -124,6 +126,7 @@ impl EnvoyProcess {
             asked: launch.asked,
             binary: launch.binary,
             lineage: launch.lineage,
+            is_deaf: Notify::new(),
             file: launch.file,
             is_gated: launch.is_gated,
             flush: launch.flush,
@@ -178,7 +181,7 @@ impl EnvoyProcess {
 
     /// Returns whether the process has ended, reaped or not.
     pub(super) fn has_ended(&self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        self.child.has_ended()
     }
 
     /// Returns why the process ended, from its exit and from what it wrote to standard error. Where a
