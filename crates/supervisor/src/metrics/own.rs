@@ -39,7 +39,7 @@ impl Figures {
     }
 }
 
-/// What is needed of `/proc/self/stat`. Its layout is in proc_pid_stat(5).
+/// What is needed of `/proc/self/stat`. Its layout is in `proc_pid_stat(5)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     /// In user and in kernel mode.
