@@ -34,6 +34,12 @@ use fatal::{Fatal, OrExit as _};
 use logging::journal;
 use passed::Passed;
 
+/// The one of musl maps pages for each size of an allocation, and gives them back at once. That was a fifth of the
+/// time from the start to the first child.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// How many descriptors every command needs: those of the runtime, of the signals, and one socket.
 const DESCRIPTORS: usize = 12;
 

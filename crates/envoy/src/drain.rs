@@ -295,8 +295,12 @@ pub(crate) fn inbound_ports(listeners: &[Listener]) -> BTreeSet<u16> {
             ListenAddress::Socket { .. } | ListenAddress::Pipe(_) | ListenAddress::Other => None,
         })
     };
-    let others: BTreeSet<u16> = ports(false).collect();
-    ports(true).filter(|port| !others.contains(port)).collect()
+    let mut inbound = BTreeSet::new();
+    inbound.extend(ports(true));
+    for port in ports(false) {
+        inbound.remove(&port);
+    }
+    inbound
 }
 
 /// The pause after a look that took so long: at least the given one, and long enough that looking

@@ -98,7 +98,9 @@ impl ListeningSockets {
         }
         let any =
             |socket: &&SocketAddr| socket.ip().is_unspecified() && socket.port() == admin.port();
-        self.tcp.iter().filter(any).copied().collect()
+        let mut sockets = BTreeSet::new();
+        sockets.extend(self.tcp.iter().filter(any));
+        sockets
     }
 
     /// Whether clients can connect, as far as can be seen. The admin endpoint must be left out

@@ -205,7 +205,7 @@ impl CrashReports {
                 }
             }
             // The time in the names has a fixed length, so their order is that of time.
-            reports.sort();
+            reports.sort_unstable();
             Ok(reports)
         };
         list().map_err(|source| ReportError::List {

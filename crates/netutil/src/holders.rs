@@ -78,7 +78,7 @@ impl PortHolders {
                 })
             })
             .collect();
-        processes.sort_by_key(|process| process.pid);
+        processes.sort_unstable_by_key(|process| process.pid);
         Self { processes }
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::error::{SignalError, WaitError};
 use super::exit::ExitCause;
+use super::kernel_file::text_of;
 use super::output::Tail;
 use super::pump::Output;
 use super::registry::Slot;
@@ -183,7 +184,7 @@ impl Child {
     /// or if `/proc` cannot be read.
     pub fn resident_bytes(&self) -> Option<u64> {
         // Read before looking whether it runs: so the number is not another process's by now.
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        let statm = text_of(format!("/proc/{}/statm", self.pid()).as_ref()).ok()?;
         if self.running.slot().has_ended() {
             return None;
         }

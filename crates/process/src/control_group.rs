@@ -1,8 +1,9 @@
 //! Where the control groups of this process are that have the memory controller.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+use crate::kernel_file;
 
 /// Where a hierarchy is mounted that may have the memory controller, and which of its groups is the
 /// mount's root.
@@ -62,7 +63,7 @@ impl Mount {
 pub(crate) fn mounts() -> &'static [Mount] {
     static MOUNTS: OnceLock<Vec<Mount>> = OnceLock::new();
     MOUNTS.get_or_init(|| {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let table = kernel_file::text_of(Path::new("/proc/self/mountinfo")).unwrap_or_default();
         find_mounts(&table)
     })
 }
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_mounts_are_those_of_the_table_of_this_process() {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert_eq!(mounts(), find_mounts(&table));
     }
 

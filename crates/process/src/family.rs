@@ -60,7 +60,8 @@ impl Stat {
 /// The child, its group, and all below each of them.
 fn belonging(child: u32, all: &[Stat]) -> BTreeSet<u32> {
     let group = all.iter().filter(|stat| stat.group == child);
-    let mut found: BTreeSet<u32> = group.map(|stat| stat.pid).chain([child]).collect();
+    let mut found = BTreeSet::from([child]);
+    found.extend(group.map(|stat| stat.pid));
     loop {
         let below = all.iter().filter(|stat| found.contains(&stat.parent));
         let more: Vec<u32> = below

@@ -72,6 +72,7 @@ mod family;
 #[cfg(any(test, feature = "__fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod kernel_file;
 mod launch;
 mod lines;
 mod lookup;

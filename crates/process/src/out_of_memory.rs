@@ -1,9 +1,9 @@
 //! Telling an out-of-memory kill from any other SIGKILL.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::control_group::{Hierarchy, mounts};
+use crate::kernel_file::text_of;
 
 /// The `oom_kill` counter of a control group, and its value when the child was started.
 ///
@@ -21,7 +21,7 @@ impl OomCounter {
     ///
     /// `None` without a memory controller, of version 2 or 1.
     pub(super) fn start() -> Option<Self> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let groups = text_of(Path::new("/proc/self/cgroup")).ok()?;
         mounts().iter().find_map(|mount| {
             let group = mount.directory(&groups)?;
             Self::at(group.join(counter_file(mount.hierarchy)))
@@ -29,13 +29,13 @@ impl OomCounter {
     }
 
     fn at(events: PathBuf) -> Option<Self> {
-        let before = oom_kills(&fs::read_to_string(&events).ok()?)?;
+        let before = oom_kills(&text_of(&events).ok()?)?;
         Some(Self { events, before })
     }
 
     /// Returns whether the kernel has killed a process of the group, out of memory, since the start.
     pub(super) fn has_risen(&self) -> bool {
-        fs::read_to_string(&self.events)
+        text_of(&self.events)
             .ok()
             .and_then(|text| oom_kills(&text))
             .is_some_and(|after| after > self.before)
@@ -62,6 +62,8 @@ fn oom_kills(events: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::process::Pid;
 use tokio::sync::oneshot;
 
+use super::control_group;
 use super::launch::{Failure, Prepared, Stack, launch};
 use super::out_of_memory::OomCounter;
 use super::registry::{self, Slot};
@@ -114,6 +115,8 @@ impl Spawner {
         let SendStack(mut stack) = stack;
         // Signals are for the other threads, and no handler may run in a child: see `launch`.
         syscalls::block_all_signals();
+        // The first start needs it, and most of what comes before that start goes on beside this.
+        let _read = control_group::mounts();
         let mut abandoned: Vec<Arc<Slot>> = Vec::new();
         loop {
             self.sleep(&abandoned);

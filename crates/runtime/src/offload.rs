@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
@@ -56,13 +56,30 @@ pub enum OffloadError {
 /// Dropping this drops the result. Work that has not begun by then never begins; work that has
 /// begun goes on to its end.
 #[must_use = "work that has not begun is cancelled when this is dropped"]
-pub struct Offloaded<T>(Pin<Box<dyn Future<Output = Result<T, OffloadError>> + Send>>);
+pub struct Offloaded<T> {
+    done: Done,
+    result: Kept<T>,
+}
+
+/// Ends once the work is done, or will never be. It knows nothing of the result, so a program has its
+/// code once and not for each kind of work.
+type Done = Pin<Box<dyn Future<Output = Result<(), OffloadError>> + Send>>;
+
+/// The result of the work, or what its panic said, once it is done.
+type Kept<T> = Arc<Mutex<Option<Result<T, String>>>>;
 
 impl<T> Future for Offloaded<T> {
     type Output = Result<T, OffloadError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        ready!(self.done.as_mut().poll(context))?;
+        let kept = &mut *self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        Poll::Ready(match kept.take() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(message)) => Err(OffloadError::Panicked { message }),
+            // The work is dropped unrun by nobody but `withdraw`.
+            None => Err(OffloadError::Busy),
+        })
     }
 }
 
@@ -182,6 +199,18 @@ impl Pool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        let result: Kept<T> = Arc::default();
+        let kept = Arc::clone(&result);
+        let done = self.queue(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            let result = result.map_err(|payload| panic_message(&*payload));
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        }));
+        Offloaded { done, result }
+    }
+
+    /// Queues work that keeps its result itself.
+    fn queue(self: &Arc<Self>, work: Box<dyn FnOnce() + Send>) -> Done {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answered) = oneshot::channel();
@@ -191,9 +220,9 @@ impl Pool {
                 if answer.is_closed() {
                     return;
                 }
-                let result = catch_unwind(AssertUnwindSafe(work));
+                work();
                 // Nobody may be waiting any more.
-                drop(answer.send(result.map_err(|payload| panic_message(&*payload))));
+                let _gone = answer.send(());
             }),
         };
         let mut standing = {
@@ -202,9 +231,9 @@ impl Pool {
             self.serve(&mut state, number)
         };
         let pool = Arc::clone(self);
-        Offloaded(Box::pin(async move {
+        Box::pin(async move {
             let mut until = None;
-            let result = loop {
+            let answer = loop {
                 let Standing::Short(error) = standing else {
                     break answered.await;
                 };
@@ -217,18 +246,13 @@ impl Pool {
                     standing = Standing::Served;
                     continue;
                 }
-                if let Ok(result) = timeout_at(until.min(now + ASK_AGAIN), &mut answered).await {
-                    break result;
+                if let Ok(answer) = timeout_at(until.min(now + ASK_AGAIN), &mut answered).await {
+                    break answer;
                 }
                 standing = pool.serve(&mut pool.state(), number);
             };
-            match result {
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(message)) => Err(OffloadError::Panicked { message }),
-                // The work is dropped unrun by nobody but `withdraw`.
-                Err(_) => Err(OffloadError::Busy),
-            }
-        }))
+            answer.map_err(|_| OffloadError::Busy)
+        })
     }
 
     /// Sees to it that the queued work with this number has a thread, if that is possible.

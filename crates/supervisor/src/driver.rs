@@ -11,6 +11,7 @@ mod status;
 mod tell;
 pub(crate) mod unwind;
 mod who;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -22,7 +23,7 @@ use handover_core::{Epoch, Outcome, Timestamp, Urgency};
 use handover_runtime::{Shortage, panic_message};
 use handover_tokio::{Applied, ApplyError, Followed, Handle, NotLive, Status, error_chain};
 use tokio::sync::{oneshot, watch};
-use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
@@ -42,6 +43,7 @@ use crate::{
     AwaitedFiles, Facts, Files, Hooks, Job, Operate, ServiceManager, Signals, Source, Verify,
 };
 use who::SharedFirstSeen;
+use work::Work;
 
 /// What the driver speaks to. Everything else that it has is about what is under way.
 pub(crate) struct World<P: Operate, S> {
@@ -94,7 +96,7 @@ pub(crate) struct Driver<P: Operate, S> {
     /// What has happened and was not told yet.
     inputs: VecDeque<Input<P::Config>>,
     /// What goes on beside the loop.
-    work: JoinSet<Done<P::Config>>,
+    work: Work<P::Config>,
     /// The configurations that clients have given, while the operator may need them.
     texts: BTreeMap<AskId, Arc<[u8]>>,
     /// The read that begins once the files were looked at.
@@ -148,7 +150,7 @@ where
             asks: BTreeMap::new(),
             last_ask: 0,
             inputs: VecDeque::new(),
-            work: JoinSet::new(),
+            work: Work::new(),
             texts: BTreeMap::new(),
             looking: None,
             reading: None,
@@ -363,9 +365,11 @@ where
                 self.facts = facts;
                 let epochs = self.facts.epochs.iter();
                 let listens = epochs.map(|(epoch, facts)| (*epoch, facts.listens));
+                let mut each = BTreeMap::new();
+                each.extend(listens);
                 Some(Input::Looked {
                     look,
-                    listens: listens.collect(),
+                    listens: each,
                 })
             }
         }

@@ -191,7 +191,7 @@ impl Change {
         match (earlier, later) {
             (Some(earlier), Some(mut later)) => {
                 later.paths.extend(earlier.paths);
-                later.paths.sort();
+                later.paths.sort_unstable();
                 later.paths.dedup();
                 Some(later)
             }

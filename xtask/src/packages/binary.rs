@@ -10,8 +10,9 @@ use crate::checks::Findings;
 use crate::context::Context;
 use crate::process;
 
-/// The most bytes that a released binary may have: it had 8.6 million when this was measured.
-const LIMIT: u64 = 9_000_000;
+/// The most bytes that a released binary may have: it had 7.9 million when this was measured. What it is made of
+/// is in docs/size.md.
+const LIMIT: u64 = 8_000_000;
 
 /// Where the units expect the program that was installed by hand, and where a package has it.
 const BY_HAND: &str = "/usr/local/bin/handover ";
@@ -76,7 +77,7 @@ fn size(profile: Profile, binary: &Path, findings: &mut Findings) -> Result<()> 
     findings.note(format!("{} has {size} bytes", binary.display()));
     if profile == Profile::Dist && size > LIMIT {
         findings.problem(format!(
-            "{} has {size} bytes, more than {LIMIT}: see what has grown, for example by `cargo bloat`",
+            "{} has {size} bytes, more than {LIMIT}: see what has grown, beside docs/size.md",
             binary.display()
         ));
     }

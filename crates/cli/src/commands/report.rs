@@ -219,7 +219,7 @@ fn crashes(dir: &Path) -> Vec<PathBuf> {
     };
     let mut crashes: Vec<_> = entries.map(|entry| entry.path()).filter(is_one).collect();
     // Their names begin with the time.
-    crashes.sort();
+    crashes.sort_unstable();
     let older = crashes.len().saturating_sub(CRASHES);
     crashes.split_off(older)
 }

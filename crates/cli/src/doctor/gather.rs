@@ -319,9 +319,8 @@ fn facts_of(
 ) -> ConfigurationFacts {
     let unknown = |error: BootstrapError| Unknown(error.to_string());
     let listeners = bootstrap.listeners.iter();
-    let namespaces: BTreeSet<&PathBuf> = listeners
-        .flat_map(|listener| &listener.network_namespaces)
-        .collect();
+    let mut namespaces = BTreeSet::new();
+    namespaces.extend(listeners.flat_map(|listener| &listener.network_namespaces));
     ConfigurationFacts {
         namespaces: namespaces
             .into_iter()

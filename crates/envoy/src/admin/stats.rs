@@ -73,7 +73,8 @@ pub(super) fn active(
 ) -> Result<Vec<ListenerConnections>, String> {
     let gauges = gauges(stats);
     let (inside, outside): (Vec<_>, Vec<_>) = listeners.iter().partition(|it| it.is_internal());
-    let configured: BTreeSet<String> = outside.iter().filter_map(|it| it.stat_name()).collect();
+    let mut configured = BTreeSet::new();
+    configured.extend(outside.iter().filter_map(|it| it.stat_name()));
     let mut internal = internal.clone();
     internal.extend(inside.iter().map(|it| match it.stat_prefix.is_empty() {
         true => format!("{INTERNAL}{}", it.name.replace(':', "_")),
@@ -136,23 +137,24 @@ pub(super) fn internal(page: &[u8]) -> Result<BTreeSet<String>, String> {
     let page: serde_json::Value =
         serde_json::from_slice(page).map_err(|error| one_line(&error.to_string()))?;
     let statuses = page.get("listener_statuses").and_then(|it| it.as_array());
-    let internal = statuses.into_iter().flatten().filter_map(|status| {
+    let names = statuses.into_iter().flatten().filter_map(|status| {
         let address = status.get("local_address")?.get("envoy_internal_address")?;
         let name = address.get("server_listener_name")?.as_str()?;
         Some(format!("{INTERNAL}{}", name.replace(':', "_")))
     });
-    Ok(internal.collect())
+    let mut internal = BTreeSet::new();
+    internal.extend(names);
+    Ok(internal)
 }
 
 /// The gauges of open connections, by what stands for the listener in their names.
 fn gauges(stats: &[(String, u64)]) -> BTreeMap<&str, u64> {
-    stats
-        .iter()
-        .filter_map(|(stat, count)| {
-            let name = stat.strip_prefix("listener.")?;
-            Some((name.strip_suffix(".downstream_cx_active")?, *count))
-        })
-        .collect()
+    let mut gauges = BTreeMap::new();
+    gauges.extend(stats.iter().filter_map(|(stat, count)| {
+        let name = stat.strip_prefix("listener.")?;
+        Some((name.strip_suffix(".downstream_cx_active")?, *count))
+    }));
+    gauges
 }
 
 /// Whether the name is that of a listener's worker, or of its main thread: `NAME.worker_3` where there

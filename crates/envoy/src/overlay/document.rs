@@ -175,9 +175,8 @@ impl<'a> Reader<'a> {
 
 /// The fields without those that a later one of the same key hides.
 fn last_of_equal(fields: Vec<(String, Rc<Item>)>) -> Vec<(String, Rc<Item>)> {
-    let last: BTreeMap<&str, usize> = (fields.iter().enumerate())
-        .map(|(place, (key, _))| (key.as_str(), place))
-        .collect();
+    let mut last: BTreeMap<&str, usize> = BTreeMap::new();
+    last.extend((fields.iter().enumerate()).map(|(place, (key, _))| (key.as_str(), place)));
     if last.len() == fields.len() {
         return fields;
     }

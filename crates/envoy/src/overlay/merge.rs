@@ -77,9 +77,8 @@ fn merge_fields<'a>(
     is_free: bool,
 ) -> Result<(), Mismatch> {
     let name = |key: &str| spelling(key, is_free).into_owned();
-    let mut places: BTreeMap<String, usize> = (fields.iter().enumerate())
-        .map(|(place, (key, _))| (name(key), place))
-        .collect();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    places.extend((fields.iter().enumerate()).map(|(place, (key, _))| (name(key), place)));
     let mut removed = Vec::new();
     for (key, item) in new {
         let place = places.get(&name(key)).copied();

@@ -301,7 +301,8 @@ impl Namespace {
 
     /// Notes for every group of this namespace that a table could not be read.
     fn note_unread(&self, looked: &mut [Looked], (path, error): &(PathBuf, std::io::Error)) {
-        let groups: BTreeSet<usize> = self.open.values().map(|open| open.group).collect();
+        let mut groups = BTreeSet::new();
+        groups.extend(self.open.values().map(|open| open.group));
         for group in groups {
             if let Some(looked) = looked.get_mut(group) {
                 looked.unread.push(ConnectionsError {

@@ -1,10 +1,10 @@
 //! Reading what bounds the memory of this process.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Bound, Place};
 use crate::control_group::{Hierarchy, Mount, mounts};
+use crate::kernel_file::text_of;
 
 /// Returns what bounds the memory of this process and of those it starts: the host, its control group, and
 /// the groups above that it can see.
@@ -14,7 +14,7 @@ use crate::control_group::{Hierarchy, Mount, mounts};
 pub fn bounds() -> Vec<Bound> {
     let mut bounds: Vec<_> = host(Path::new("/proc")).into_iter().collect();
     let free_swap = bounds.first().map_or(0, |host| host.swap);
-    if let Ok(groups) = fs::read_to_string("/proc/self/cgroup") {
+    if let Ok(groups) = text_of(Path::new("/proc/self/cgroup")) {
         for mount in mounts() {
             bounds.extend(groups_of(mount, &groups, free_swap));
         }
@@ -24,7 +24,7 @@ pub fn bounds() -> Vec<Bound> {
 
 /// The bound of the host, from its `proc` file system.
 fn host(proc: &Path) -> Option<Bound> {
-    let text = fs::read_to_string(proc.join("meminfo")).ok()?;
+    let text = text_of(&proc.join("meminfo")).ok()?;
     // `MemTotal:       16331752 kB`
     let bytes = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -59,26 +59,30 @@ fn groups_of<'a>(
     directories.filter_map(move |directory| group(mount.hierarchy, directory, free_swap))
 }
 
-/// The bound of one group, unless it has none or does not show it.
+/// The bound of one group, unless it has none or does not show it. Of a group without a limit nothing else is
+/// read: most have none, and a start waits for the result.
 fn group(hierarchy: Hierarchy, directory: PathBuf, free_swap: u64) -> Option<Bound> {
     let number = |name: &str| {
-        let text = fs::read_to_string(directory.join(name)).ok()?;
+        let text = text_of(&directory.join(name)).ok()?;
         text.trim().parse::<u64>().ok()
     };
+    // Version 1 says that there is none by the largest number that is a multiple of a page.
+    let is_limit = |limit: &u64| *limit < NO_LIMIT;
     let (limit, used, swap, prefix) = match hierarchy {
         Hierarchy::Unified => {
             // Above `memory.high` the kernel stops whoever asks for more, again and again.
             let limits = [number("memory.max"), number("memory.high")];
+            let limit = limits.into_iter().flatten().min().filter(is_limit)?;
+            let used = number("memory.current")?;
             let swap = match (number("memory.swap.max"), number("memory.swap.current")) {
                 (Some(limit), Some(used)) => limit.saturating_sub(used),
                 // It says `max`, or the kernel does not count what is swapped out.
                 _ => free_swap,
             };
-            let limit = limits.into_iter().flatten().min()?;
-            (limit, number("memory.current")?, swap, "")
+            (limit, used, swap, "")
         }
         Hierarchy::Memory => {
-            let limit = number("memory.limit_in_bytes")?;
+            let limit = number("memory.limit_in_bytes").filter(is_limit)?;
             let used = number("memory.usage_in_bytes")?;
             // These are of memory and swap together.
             let both = number("memory.memsw.limit_in_bytes");
@@ -92,7 +96,7 @@ fn group(hierarchy: Hierarchy, directory: PathBuf, free_swap: u64) -> Option<Bou
             (limit, used, swap, "total_")
         }
     };
-    let statistics = fs::read_to_string(directory.join("memory.stat")).unwrap_or_default();
+    let statistics = text_of(&directory.join("memory.stat")).unwrap_or_default();
     let of_files = ["inactive_file", "active_file", "slab_reclaimable"];
     let freeable = statistics.lines().filter_map(|line| {
         let (name, value) = line.strip_prefix(prefix)?.split_once(' ')?;
@@ -101,8 +105,7 @@ fn group(hierarchy: Hierarchy, directory: PathBuf, free_swap: u64) -> Option<Bou
     });
     let freeable = freeable.fold(0_u64, u64::saturating_add);
     let stalled = stalled(&directory.join("memory.pressure"));
-    // Version 1 says that there is none by the largest number that is a multiple of a page.
-    (limit < NO_LIMIT).then(|| Bound {
+    Some(Bound {
         place: Place::Group(directory),
         limit,
         used,
@@ -118,7 +121,7 @@ const NO_LIMIT: u64 = 1 << 60;
 /// `full avg10=12.34 avg60=..` gives 12. Where the kernel does not keep account, the file is missing
 /// or cannot be read.
 fn stalled(file: &Path) -> Option<u8> {
-    let text = fs::read_to_string(file).ok()?;
+    let text = text_of(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("full "))?;
     let share = line
         .split(' ')
@@ -128,6 +131,8 @@ fn stalled(file: &Path) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::control_group::find_mounts;
 

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::kernel_file::text_of;
+
 /// The most processes that are counted. A server has a worker for each processor, and hardly ever more
 /// than one.
 const MOST: usize = 1024;
@@ -43,7 +45,7 @@ fn directory(process: u32) -> PathBuf {
 fn children(process: &Path) -> Vec<u32> {
     let threads = fs::read_dir(process.join("task")).into_iter().flatten();
     let lists = threads.flatten().filter_map(|thread| {
-        let list = fs::read_to_string(thread.path().join("children")).ok()?;
+        let list = text_of(&thread.path().join("children")).ok()?;
         Some(
             list.split(' ')
                 .filter_map(|id| id.trim().parse().ok())
@@ -57,7 +59,7 @@ fn children(process: &Path) -> Vec<u32> {
 /// on the memory of the process while its pages are looked at, and one that serves would stand still: 100
 /// ms for 4 GB (ncabatoff/process-exporter#246).
 fn private(process: &Path) -> io::Result<u64> {
-    let text = fs::read_to_string(process.join("status"))?;
+    let text = text_of(&process.join("status"))?;
     // One that has ended has none of these lines.
     sum(&text, ["RssAnon", "RssShmem", "VmSwap"]).ok_or_else(|| io::ErrorKind::NotFound.into())
 }

@@ -72,7 +72,7 @@ impl Directory {
                     .filter(|entry| is_of_a_user(&entry.path()))
                     .map(|entry| entry.path())
                     .collect();
-                below.sort();
+                below.sort_unstable();
                 Ok([vec![path.clone()], below].concat())
             }
             Self::Given(path) => Ok(vec![path.clone(), below(path)]),

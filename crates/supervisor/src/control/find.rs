@@ -90,7 +90,7 @@ fn among(wanted: &Selector, directories: &[PathBuf]) -> Result<PathBuf, FindErro
 /// any more is passed over.
 fn live(directories: &[PathBuf]) -> Vec<(Name, PathBuf)> {
     let mut names: Vec<_> = directories.iter().flat_map(|dir| live_in(dir)).collect();
-    names.sort();
+    names.sort_unstable();
     names
 }
 

@@ -1,5 +1,6 @@
 //! The socket of this instance: made, and removed again.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -148,30 +149,48 @@ impl Drop for Socket {
 /// Removes what instances without a name have left in this directory when they were killed. What
 /// cannot be looked at or removed stays.
 pub fn sweep(directory: &Path) {
+    // Nearly always there is nothing, and a look costs less than the lock.
+    let left = left_in(directory);
+    if left.is_empty() {
+        return;
+    }
     let Ok(_lock) = lock(directory) else {
         return;
     };
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let file = entry.file_name();
-        let is_unnamed = file.to_str().is_some_and(|file| {
-            // Or one that was not finished.
-            let hidden = file
-                .strip_prefix('.')
-                .and_then(|file| file.strip_suffix(".new"));
-            let file = hidden.unwrap_or(file);
-            let pid = file.strip_prefix("pid-").and_then(|file| {
-                let pid = file.strip_suffix(".sock")?;
-                pid.parse().ok()
-            });
-            pid.is_some_and(|pid| Name::of_process(pid).file() == file)
-        });
-        if is_unnamed && matches!(look(&entry.path()), Ok(Found::Stale)) {
-            std::fs::remove_file(entry.path()).ok();
-        }
+    // One that was being made at the look is done by now.
+    for path in left.iter().filter(|path| is_stale(path)) {
+        std::fs::remove_file(path).ok();
     }
+}
+
+/// The sockets of instances without a name on which nobody listens.
+fn left_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let unnamed = entries.filter(|entry| is_unnamed(&entry.file_name()));
+    unnamed
+        .map(|entry| entry.path())
+        .filter(|path| is_stale(path))
+        .collect()
+}
+
+fn is_stale(path: &Path) -> bool {
+    matches!(look(path), Ok(Found::Stale))
+}
+
+/// Whether a file is the socket of an instance without a name, or one that was not finished.
+fn is_unnamed(file: &OsStr) -> bool {
+    let Some(file) = file.to_str() else {
+        return false;
+    };
+    let hidden = file
+        .strip_prefix('.')
+        .and_then(|file| file.strip_suffix(".new"));
+    let file = hidden.unwrap_or(file);
+    let pid = file.strip_prefix("pid-").and_then(|file| {
+        let pid = file.strip_suffix(".sock")?;
+        pid.parse().ok()
+    });
+    pid.is_some_and(|pid| Name::of_process(pid).file() == file)
 }
 
 /// The hidden name beside the path under which the socket is made.
@@ -220,7 +239,7 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken { path, pid } => {
-                let file = path.file_name().and_then(std::ffi::OsStr::to_str);
+                let file = path.file_name().and_then(OsStr::to_str);
                 match file.and_then(Name::of_file) {
                     Some(name) => write!(f, "instance {name} runs already (")?,
                     None => f.write_str("another instance runs already (")?,

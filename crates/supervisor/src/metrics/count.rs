@@ -75,6 +75,9 @@ struct Running {
 
 impl Metrics {
     pub(super) fn new() -> Self {
+        // One that appeared with its first observation would hide it from `increase()`.
+        let mut stages = BTreeMap::new();
+        stages.extend(STAGES.iter().map(|stage| (*stage, Histogram::new(BUCKETS))));
         Self {
             epochs: BTreeMap::new(),
             counters: Counters::default(),
@@ -88,11 +91,7 @@ impl Metrics {
             failed_reads: 0,
             failed_hooks: 0,
             not_scraped: BTreeMap::new(),
-            // One that appeared with its first observation would hide it from `increase()`.
-            stages: STAGES
-                .iter()
-                .map(|stage| (*stage, Histogram::new(BUCKETS)))
-                .collect(),
+            stages,
             envoy: None,
             base_id: None,
             reload: Reload::default(),

@@ -1,5 +1,6 @@
 //! Envoy, as a supervisor speaks to it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use async_trait::async_trait;
@@ -31,7 +32,7 @@ impl Operate for Envoy {
     async fn facts(&self) -> Facts {
         let overview = self.overview().await;
         let count = |connections: usize| u64::try_from(connections).unwrap_or(u64::MAX);
-        let epochs = overview.epochs.into_iter().map(|epoch| {
+        let facts = overview.epochs.into_iter().map(|epoch| {
             let facts = EpochFacts {
                 pid: epoch.pid,
                 config: Configuration {
@@ -44,8 +45,10 @@ impl Operate for Envoy {
             };
             (epoch.epoch, facts)
         });
+        let mut epochs = BTreeMap::new();
+        epochs.extend(facts);
         Facts {
-            epochs: epochs.collect(),
+            epochs,
             last_exit: overview.last_ended.map(last_exit),
             drained: overview.drained,
             base_id: Some(self.base_id()),

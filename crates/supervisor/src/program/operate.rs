@@ -96,8 +96,8 @@ impl Operate for Program {
     }
 
     async fn facts(&self) -> Facts {
-        let epochs = self.running.children().into_iter();
-        let facts = epochs.map(|(epoch, child, revision)| {
+        let children = self.running.children().into_iter();
+        let facts = children.map(|(epoch, child, revision)| {
             let facts = EpochFacts {
                 pid: child.pid(),
                 config: describe(self.settings.command.display().to_string(), revision),
@@ -109,8 +109,10 @@ impl Operate for Program {
             };
             (epoch, facts)
         });
+        let mut epochs = BTreeMap::new();
+        epochs.extend(facts);
         Facts {
-            epochs: facts.collect(),
+            epochs,
             last_exit: self.last_ended.get(),
             drained: false,
             base_id: None,
@@ -126,7 +128,8 @@ impl Operate for Program {
     }
 
     async fn listeners(&self) -> Option<Vec<EpochListeners>> {
-        let listeners: BTreeMap<_, _> = self.settings.sockets.listeners().collect();
+        let mut listeners = BTreeMap::new();
+        listeners.extend(self.settings.sockets.listeners());
         let epochs = self.running.children().into_iter();
         let epochs = epochs.map(|(epoch, child, _)| EpochListeners {
             epoch,

@@ -92,7 +92,8 @@ async fn count(pid: u32, sockets: &Sockets) -> Count {
             "the socket {name} is of a kind that is not looked at"
         ));
     }
-    let places: BTreeSet<LocalAddress> = sockets.listeners().map(|(at, _)| at).collect();
+    let mut places = BTreeSet::new();
+    places.extend(sockets.listeners().map(|(at, _)| at));
     let looked = offload(move || {
         let family = family(pid)?;
         let looked = look(std::slice::from_ref(&family)).pop();

@@ -329,7 +329,8 @@ impl Statistics {
             ));
         }
         sources.sort_by_key(|source| std::cmp::Reverse(source.epoch));
-        let fresh: BTreeSet<_> = sources.iter().map(|source| source.epoch).collect();
+        let mut fresh = BTreeSet::new();
+        fresh.extend(sources.iter().map(|source| source.epoch));
         let Shown {
             running,
             texts,

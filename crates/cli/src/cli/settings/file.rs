@@ -73,7 +73,7 @@ pub(super) fn read(path: &Path, command: &Command) -> Result<Vec<Entry>, String>
     })?;
     let keys = keys(command);
     let mut found: Vec<_> = table.get_ref().iter().collect();
-    found.sort_by_key(|(key, _)| key.span().start);
+    found.sort_unstable_by_key(|(key, _)| key.span().start);
     let mut entries = Vec::with_capacity(found.len());
     let mut faults = Vec::new();
     // The lines are counted on the way, so that a long file costs no more than its length.

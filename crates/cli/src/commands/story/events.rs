@@ -171,10 +171,11 @@ impl Page {
                 false => print(format_args!("not read: {}", plain(problem)))?,
             }
         }
-        let told: BTreeSet<&str> = told.iter().map(|event| event.id.as_str()).collect();
+        let mut known = BTreeSet::new();
+        known.extend(told.iter().map(|event| event.id.as_str()));
         for entry in &kept.entries {
             match entry {
-                Entry::Event(event) if told.contains(event.id.as_str()) => {}
+                Entry::Event(event) if known.contains(event.id.as_str()) => {}
                 Entry::Event(event) => self.print_event(event)?,
                 Entry::Note(note) => self.print_note(note)?,
                 _ => {}

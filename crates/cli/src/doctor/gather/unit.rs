@@ -92,10 +92,8 @@ async fn show(unit: &UnitName) -> Known<String> {
 }
 
 fn facts_from(name: &str, answer: &str) -> Known<UnitFacts> {
-    let properties: BTreeMap<&str, &str> = answer
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
+    let mut properties = BTreeMap::new();
+    properties.extend(answer.lines().filter_map(|line| line.split_once('=')));
     let property = |key: &str| {
         let value = properties.get(key).filter(|value| !value.is_empty());
         value.ok_or_else(|| Unknown(format!("systemd does not tell {key} of {name}")))

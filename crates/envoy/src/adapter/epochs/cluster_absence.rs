@@ -40,13 +40,15 @@ pub(super) fn are_known(config: &EnvoyConfig, fetched: &Fetched) -> bool {
 
 /// Returns the active clusters that were fetched, by their names in the statistics.
 pub(super) fn fetched_ones(config: &EnvoyConfig, states: &ClusterStates) -> BTreeSet<String> {
-    let configured = config.bootstrap().clusters.iter();
-    let configured: BTreeSet<String> = configured.map(|cluster| cluster.stat_name()).collect();
+    let mut configured = BTreeSet::new();
+    let clusters = config.bootstrap().clusters.iter();
+    configured.extend(clusters.map(|cluster| cluster.stat_name()));
     let active = states.active.iter();
-    active
-        .filter(|name| !name.starts_with(FORWARD_PROXY) && !configured.contains(*name))
-        .cloned()
-        .collect()
+    let fetched =
+        active.filter(|name| !name.starts_with(FORWARD_PROXY) && !configured.contains(*name));
+    let mut names = BTreeSet::new();
+    names.extend(fetched.cloned());
+    names
 }
 
 /// A look at the clusters of the newer epoch.

@@ -39,14 +39,15 @@ impl Clients {
     ) -> Self {
         let admin = admin_address(&bootstrap.admin, listening);
         let listeners = &bootstrap.listeners;
-        let addresses = listening.addresses.iter().map(|address| {
+        let each = listening.addresses.iter().map(|address| {
             let counts = Some(address) != admin.as_ref();
             let listener = counts
                 .then(|| counted(address, listeners, exclude))
                 .flatten();
             (address.clone(), listener)
         });
-        let addresses: BTreeMap<_, _> = addresses.collect();
+        let mut addresses = BTreeMap::new();
+        addresses.extend(each);
         let uncountable = listening.uncountable.iter().find(|it| match it {
             Uncountable::Udp(address) => {
                 let listener = listener_at(&LocalAddress::Tcp(*address), listeners, true);
@@ -124,7 +125,9 @@ impl Clients {
 
     /// Returns all addresses, so that each connection is found at the one that took it.
     pub(in crate::adapter::running) fn addresses(&self) -> BTreeSet<LocalAddress> {
-        self.addresses.keys().cloned().collect()
+        let mut addresses = BTreeSet::new();
+        addresses.extend(self.addresses.keys().cloned());
+        addresses
     }
 
     /// The listeners with connections, by name.

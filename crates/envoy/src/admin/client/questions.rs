@@ -1,5 +1,7 @@
 //! The questions by which an epoch is compared with another one. Each may take several calls.
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
 use serde::de::DeserializeOwned;
 
@@ -54,8 +56,10 @@ impl AdminClient {
         };
         let query = stats_query("Gauges", true, filter);
         let body = self.call(Method::GET, STATS, &query, MAX_LARGE).await?;
-        let gauges = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
-        Ok(evidence::fetched(&texts, gauges.into_iter().collect()))
+        let read = stats::parse(&body).map_err(|why| self.unexpected(STATS, why))?;
+        let mut gauges = BTreeMap::new();
+        gauges.extend(read);
+        Ok(evidence::fetched(&texts, gauges))
     }
 
     /// Asks `/stats` whether Envoy has refused a certificate. If it has, asks `/config_dump` and `/certs`, and

@@ -169,7 +169,7 @@ pub(super) fn span(history: &[EpochHistory], now: SystemTime) -> Duration {
         stages.chain(epoch.end.as_ref().map(|end| &end.at))
     });
     let mut ages: Vec<_> = changes.filter_map(|at| Some(age(now, time(at)?))).collect();
-    ages.sort();
+    ages.sort_unstable();
     let newest = ages.first().copied().unwrap_or_default();
     let mut span = newest.mul_f64(1.3).max(Duration::from_secs(20));
     for age in ages {
