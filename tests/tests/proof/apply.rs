@@ -205,7 +205,7 @@ async fn what_is_kept_and_cannot_be_used_is_treated_like_a_file() {
 
 #[tokio::test]
 async fn what_cannot_be_kept_serves_and_the_answer_says_why_it_is_not_kept() {
-    let envoy = require_envoy!();
+    let envoy = require_any_envoy!();
     let site = Site::new();
     let supervisor = launch(&site, &envoy, "none").start();
     supervisor.wait_for_line("a configuration is awaited", LIMIT);

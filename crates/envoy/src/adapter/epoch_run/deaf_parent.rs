@@ -20,6 +20,9 @@ use crate::stopped::is_stopped;
 /// unless it waits for a disk.
 const END: Duration = Duration::from_secs(5);
 
+/// How long its endpoint may take to answer: 1 s.
+const ENDPOINT: Duration = Duration::from_secs(1);
+
 /// What a look at a parent has found that does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Deaf {
@@ -102,9 +105,14 @@ impl EpochRun<'_> {
     }
 }
 
-/// Returns whether the epoch leaves a question without an answer that every child asks. Its answer costs
-/// nothing: a child has asked the same before.
+/// Returns whether the epoch leaves a question without an answer that every child asks. By that question its
+/// endpoint closes. So one that answers there is asked nothing: it has not come to it, or no child has asked yet.
 async fn is_deaf(parent: &EnvoyProcess) -> bool {
+    let admin = parent.admin().with_time_limit(ENDPOINT);
+    let answers = admin.server_info().await;
+    if answers.is_ok_and(|info| info.restart_epoch == parent.restart_epoch()) {
+        return false;
+    }
     let asked = parent.lineage.parent(parent.epoch).shut_down_admin().await;
     match asked {
         Ok(()) => false,
