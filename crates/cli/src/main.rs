@@ -44,6 +44,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 const DESCRIPTORS: usize = 12;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(feature = "fake-envoy")]
     if let Some(code) = demo::fake_envoy::run_if_named() {
         return code;
     }

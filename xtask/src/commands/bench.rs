@@ -10,7 +10,7 @@ use super::envoy;
 use crate::checks::Findings;
 use crate::checks::leftovers;
 use crate::context::Context;
-use crate::packages::binary::{has_std, static_triple};
+use crate::packages::binary::{RELEASED, has_std, static_triple};
 use crate::process;
 
 /// The member that measures, and its program.
@@ -154,7 +154,7 @@ fn quick_run(context: &Context, binary: Option<PathBuf>) -> Result<Run> {
 fn released(context: &Context) -> Result<(PathBuf, String)> {
     let triple = static_triple();
     if has_std(context, &triple) {
-        let flags = ["--profile", "dist", "--target", &triple];
+        let flags = ["--profile", "dist", RELEASED, "--target", &triple];
         let built = format!("profile dist, static, for {triple}");
         return Ok((context.build("handover", &flags)?, built));
     }
@@ -162,7 +162,10 @@ fn released(context: &Context) -> Result<(PathBuf, String)> {
         "`rustup target add {triple}` was not run, so the binary is not static as the released one is"
     );
     let built = "profile dist, linked dynamically".to_owned();
-    Ok((context.build("handover", &["--profile", "dist"])?, built))
+    Ok((
+        context.build("handover", &["--profile", "dist", RELEASED])?,
+        built,
+    ))
 }
 
 /// Where figures are written.

@@ -14,6 +14,9 @@ use crate::process;
 /// is in docs/size.md.
 const LIMIT: u64 = 8_000_000;
 
+/// What tells the released binary from another: it has no fake Envoy in it.
+pub(crate) const RELEASED: &str = "--no-default-features";
+
 /// Where the units expect the program that was installed by hand, and where a package has it.
 const BY_HAND: &str = "/usr/local/bin/handover ";
 const PACKAGED: &str = "/usr/bin/handover ";
@@ -34,7 +37,7 @@ pub(super) fn build(
         return Ok(None);
     }
     let mut cargo = context.cargo_words("build --package handover --locked --target");
-    cargo.args([&triple, "--profile", profile.name()]);
+    cargo.args([&triple, "--profile", profile.name(), RELEASED]);
     if let Some(problem) = process::passes(cargo)? {
         findings.problem(problem);
         return Ok(None);

@@ -35,7 +35,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, Fatal> {
         .or_exit(ExitCode::OS)?;
     let envoy = match &args.envoy {
         Some(envoy) => super::envoy_binary(envoy)?,
-        None if args.fake_envoy => fake_envoy::install(dir.path()).or_exit(ExitCode::OS)?,
+        None if args.fake_envoy => fake_envoy::install(dir.path())?,
         None => return with_own_server(&args, dir.path(), signals).await,
     };
     super::demo_envoy::run(&args, envoy, dir.path(), signals).await
