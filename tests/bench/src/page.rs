@@ -86,6 +86,9 @@ fn goals(figures: &Figures) -> String {
         let (text, bound, figure) = (&goal.text, &goal.bound, &goal.figure);
         let _infallible = writeln!(table, "| {text} | {bound} | {figure} | {verdict} |");
     }
+    table.push_str(
+        "\nWhy a goal is missed, and what was tried: [missed-goals.md](missed-goals.md).\n",
+    );
     table
 }
 

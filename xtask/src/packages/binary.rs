@@ -10,9 +10,9 @@ use crate::checks::Findings;
 use crate::context::Context;
 use crate::process;
 
-/// The most bytes that a released binary may have: it had 7.9 million when this was measured. What it is made of
+/// The most bytes that a released binary may have: it had 8.03 million when this was measured. What it is made of
 /// is in docs/size.md.
-const LIMIT: u64 = 8_000_000;
+const LIMIT: u64 = 8_100_000;
 
 /// What tells the released binary from another: it has no fake Envoy in it.
 pub(crate) const RELEASED: &str = "--no-default-features";
