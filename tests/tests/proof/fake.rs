@@ -2,6 +2,7 @@
 //! demand.
 
 use handover_fake_envoy::{Settings, VARIABLE};
+use handover_test_support::limit::eventually;
 use handover_test_support::supervisor::{Signal, fake_envoy_bin};
 use rustix::process::{Pid, kill_process};
 
@@ -75,6 +76,24 @@ async fn a_stuck_new_epoch_that_is_killed_is_tried_again_while_the_old_one_serve
     let pid = i32::try_from(newest).ok().and_then(Pid::from_raw);
     kill_process(pid.expect("a process id"), Signal::KILL).expect("the process runs");
     world.site.admin().wait_live(1, LIMIT);
+    world.served_by("v1");
+    world.finish().await.assert_no_loss();
+}
+
+/// While an epoch starts, it has the endpoint of the one before. A drain must not be taken for its state.
+#[tokio::test]
+async fn a_drain_while_an_epoch_starts_holds_it_up_for_nothing_and_is_kept() {
+    let (world, _state) = start("--fake-fault slow=2s@listeners:epoch=1 --fake-state STATE");
+    world.site.write("v1");
+    let admin = world.site.admin();
+    eventually(LIMIT, "epoch 1 answers", || {
+        admin.server_info().filter(|info| info.restart_epoch == 1)
+    });
+    let told = "the next epoch to go live drains: its health checks fail";
+    world.site.ask(&["drain"]).is(0, told);
+    world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    assert_eq!(world.site.status()["drained"], true);
+    world.site.ask(&["undrain"]).is(0, "epoch 1 does not drain");
     world.served_by("v1");
     world.finish().await.assert_no_loss();
 }

@@ -117,7 +117,7 @@ pub(super) async fn undrain(args: &UndrainArgs) -> Result<ExitCode, Fatal> {
 fn print_drained(drained: Drained) -> Result<ExitCode, Fatal> {
     let who = match drained.epoch {
         Some(epoch) => format!("epoch {epoch}"),
-        None => "no epoch is live, and the next one".to_owned(),
+        None => "the next epoch to go live".to_owned(),
     };
     print(match drained.result {
         DrainResult::Draining => format!("{who} drains: its health checks fail"),

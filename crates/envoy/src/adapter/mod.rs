@@ -184,7 +184,8 @@ impl Envoy {
 
     /// Makes the health checks of the live epoch fail, and of each one that goes live later, until
     /// [`undrain`](Self::undrain). Every client is asked to close with its next answer; new
-    /// connections are still accepted. Returns the epoch that was told, if one is live.
+    /// connections are still accepted. Returns the epoch that was told, if one is live and can be told: while the
+    /// next epoch starts, that one has the endpoint, and is told when it goes live.
     ///
     /// # Errors
     ///

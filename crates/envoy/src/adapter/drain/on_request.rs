@@ -13,7 +13,9 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::super::running::{EnvoyProcess, RunningEpochs, UnknownCount};
-use crate::admin::{AdminClient, AdminError, ListenerConnections, ServerInfo};
+use crate::admin::{
+    AdminClient, AdminError, ListenerConnections, NotLive, ServerInfo, ServerState,
+};
 
 /// How often it is looked whether a call had its effect, and the pause between two looks. Envoy
 /// takes the call in before it answers, so the first look sees it.
@@ -68,7 +70,24 @@ impl Drains {
         running.go_live(process, info.clone())
     }
 
-    /// Begins a drain, or takes it back. Returns the live epoch that was told, if there is one.
+    /// Lets an epoch that starts say again how far it is, if a drain has met it in place of the one before: while
+    /// health checks fail, Envoy says `DRAINING` and nothing else. They fail again before it counts as live.
+    pub(in crate::adapter) async fn uncover(&self, admin: &AdminClient, obstacle: &NotLive) {
+        let is_covered = matches!(
+            obstacle,
+            NotLive::State {
+                state: ServerState::Draining,
+                ..
+            }
+        );
+        if is_covered && self.is_drained() {
+            // The next look shows whether it had an effect.
+            let _told = admin.healthcheck_ok().await;
+        }
+    }
+
+    /// Begins a drain, or takes it back. Returns the live epoch that was told, if there is one and it can be told: it
+    /// cannot while the next one has its endpoint.
     pub(in crate::adapter) async fn change(
         &self,
         running: &RunningEpochs,
@@ -82,7 +101,15 @@ impl Drains {
         let Some(process) = running.newest_live() else {
             return Ok(None);
         };
-        match wait_for_effect(&process.admin(), process.epoch, drained).await {
+        let admin = process.admin();
+        let is_newest = running
+            .newest()
+            .is_none_or(|newest| newest.epoch == process.epoch);
+        if !is_newest && !has_its_endpoint(&admin, process.restart_epoch()).await {
+            // The next epoch has taken it, or is about to. That one is told when it goes live.
+            return Ok(None);
+        }
+        match wait_for_effect(&admin, process.epoch, drained).await {
             Ok(()) => Ok(Some(process.epoch)),
             Err(error) => {
                 self.drained.store(before, Ordering::Relaxed);
@@ -188,6 +215,12 @@ fn held(epoch: Epoch, counted: Result<Vec<ListenerConnections>, UnknownCount>) -
     }
 }
 
+/// Returns whether the epoch of this number answers at its endpoint.
+async fn has_its_endpoint(admin: &AdminClient, restart_epoch: u32) -> bool {
+    let info = admin.server_info().await;
+    info.is_ok_and(|info| info.restart_epoch == restart_epoch)
+}
+
 /// Makes health checks fail or succeed, and sees that they do.
 async fn wait_for_effect(
     admin: &AdminClient,
@@ -253,6 +286,26 @@ mod tests {
                 .ends_with("still report DRAINING after the request"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_a_drain_has_met_while_it_starts_says_again_how_far_it_is() {
+        let peer = FakePeer::always(ok("OK\n")).await;
+        let is = |state| NotLive::State { epoch: 1, state };
+        let drains = Drains::default();
+        drains
+            .uncover(&peer.client(), &is(ServerState::Draining))
+            .await;
+        assert_eq!(peer.asked(), 0, "somebody else drains it");
+        drains.drained.store(true, Ordering::Relaxed);
+        drains
+            .uncover(&peer.client(), &is(ServerState::Initializing))
+            .await;
+        assert_eq!(peer.asked(), 0);
+        drains
+            .uncover(&peer.client(), &is(ServerState::Draining))
+            .await;
+        assert_eq!(peer.asked(), 1);
     }
 
     #[test]

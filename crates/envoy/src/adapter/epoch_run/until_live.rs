@@ -89,7 +89,10 @@ impl EpochRun<'_> {
         let pid = self.process.pid();
         let judge = |obstacle: Arc<NotLive>| {
             let (admin, waiting) = (admin.clone(), Arc::clone(&self.waiting));
-            async move { waiting.judge(obstacle, pid, &admin).await }
+            async move {
+                self.envoy.drains.uncover(&admin, &obstacle).await;
+                waiting.judge(obstacle, pid, &admin).await
+            }
         };
         let restart_epoch = self.process.restart_epoch();
         let poll = &self.envoy.settings.live_poll;
