@@ -44,8 +44,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE", env = "HANDOVER_DEMO_ENVOY")]
     pub(crate) envoy: Option<PathBuf>,
 
-    /// Supervise a fake Envoy instead, by hot restart. It is part of a program that cargo has built; the released one
-    /// runs `handover-fake-envoy`.
+    /// Supervise a fake Envoy instead, by hot restart.
+    ///
+    /// It is part of a program that cargo has built. The released one runs `handover-fake-envoy`, from beside it or
+    /// from the search path.
     #[arg(long, env = "HANDOVER_DEMO_FAKE_ENVOY", conflicts_with = "envoy")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) fake_envoy: bool,
