@@ -180,7 +180,8 @@ async fn an_admin_endpoint_that_refuses_its_statistics_is_told_and_delays_no_han
         .lines()
         .find(|line| line.starts_with("handover_stats_scrape_errors_total{reason=\"refused\"}"));
     let refused = refused.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-    assert!(refused >= Some(3), "{metrics}");
+    // One for both requests, which share what the epochs told, and one for the last look at epoch 0.
+    assert!(refused >= Some(2), "{metrics}");
     supervisor.signal(Signal::TERM);
     assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
     site.assert_nothing_left();
