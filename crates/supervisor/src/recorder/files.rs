@@ -99,33 +99,42 @@ impl Files {
             files.file = next_file(files.dir.path(), kind, &files.file)?;
             (files.whole, records) = (0, 0);
         }
+        // The beginning is written however little room there is: then the rest follows once there is more.
         if files.whole == 0 {
-            files.write(header(kind).as_bytes())?;
+            files.append(header(kind).as_bytes())?;
         }
         let note = Note::Begin(Box::new(files.begin.clone()));
-        files.write(note.line().as_bytes())?;
+        files.append(note.line().as_bytes())?;
         Ok((files, records))
     }
 
-    /// How many bytes must be freed before so many may be written.
-    fn lacking(&self, bytes: usize) -> u64 {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        let written = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        self.whole = self.whole.saturating_add(written);
+        Ok(())
+    }
+
+    /// How many bytes must be freed before so many may be written, and how many are left free for others.
+    fn lacking(&self, bytes: usize) -> Option<(u64, u64)> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let room = self.gauge.measure(&self.file);
-        room.map_or(0, |room| room.lacking(bytes))
+        let room = self.gauge.measure(&self.file)?;
+        let lacking = room.lacking(bytes);
+        (lacking > 0).then(|| (lacking, room.reserve()))
     }
 
     /// Gives the file before back if others need its room, and refuses if that is not enough. Then it
     /// would be lost for nothing.
     fn make_room(&self, bytes: usize) -> io::Result<()> {
-        let lacking = self.lacking(bytes);
-        if lacking == 0 {
+        let Some((lacking, reserve)) = self.lacking(bytes) else {
             return Ok(());
-        }
+        };
         if self.old_bytes() < lacking {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "what little room is left is for configurations",
-            ));
+            let why = format!(
+                "the last {reserve} bytes of its file system are kept for configurations: free {lacking} bytes there, \
+                 or choose another state directory"
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
         }
         fs::remove_file(self.dir.path().join(self.kind.old))
     }
@@ -145,10 +154,7 @@ impl Files {
 impl Place for Files {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         self.make_room(lines.len())?;
-        self.file.write_all(lines)?;
-        let written = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        self.whole = self.whole.saturating_add(written);
-        Ok(())
+        self.append(lines)
     }
 
     fn repair(&mut self) -> io::Result<()> {
@@ -157,7 +163,7 @@ impl Place for Files {
 
     fn would_free_enough(&self, bytes: usize) -> bool {
         let lacking = self.lacking(bytes);
-        lacking > 0 && self.whole.saturating_add(self.old_bytes()) >= lacking
+        lacking.is_some_and(|(lacking, _)| self.whole.saturating_add(self.old_bytes()) >= lacking)
     }
 
     /// The file that was written becomes the one before, and is on the disk then.

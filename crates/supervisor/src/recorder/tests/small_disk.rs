@@ -114,3 +114,15 @@ fn what_is_recorded_is_not_given_back_for_nothing() {
     disk.write(&writer, 1, TOTAL);
     assert!(disk.text().contains("{\"dropped\":10}"), "{}", disk.text());
 }
+
+#[test]
+fn a_run_that_begins_on_a_full_disk_records_once_there_is_room() {
+    let mut disk = Disk::new();
+    disk.others.store(TOTAL - RESERVE, Ordering::Relaxed);
+    let writer = disk.writer();
+    let before = ours(disk.dir.path());
+    disk.write(&writer, 10, before);
+    disk.others.store(0, Ordering::Relaxed);
+    disk.write(&writer, 1, TOTAL);
+    assert!(disk.text().contains("{\"dropped\":10}"), "{}", disk.text());
+}
