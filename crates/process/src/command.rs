@@ -9,17 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use handover_runtime::offload::{OffloadError, offload};
+use tokio::sync::oneshot;
 
 use super::become_user::Become;
 use super::child::Child;
 use super::error::SpawnError;
 use super::launch::{Descriptors, Failure, Prepared, Step};
 use super::lookup;
+use super::memory::Guard;
 use super::output::{OutputSink, Source};
 use super::pump::{Output, Pipe};
 use super::run_as::RunAs;
 use super::signal::Signal;
-use super::spawner::{Order, Spawner};
+use super::spawner::{Answer, Order, Spawner};
 
 /// Describes a child: the program, its surroundings, and what it is handed.
 ///
@@ -67,6 +69,8 @@ pub struct Command {
     open_files: Option<u64>,
     sweep_group: bool,
     sink: Option<Arc<dyn OutputSink>>,
+    /// The process that runs on beside the child.
+    beside: Option<(u32, Guard)>,
 }
 
 /// Variables by which the supervisor's own parent speaks to the supervisor. A child that found them
@@ -107,6 +111,7 @@ impl Command {
             open_files: None,
             sweep_group: false,
             sink: None,
+            beside: None,
         }
     }
 
@@ -228,6 +233,13 @@ impl Command {
         self
     }
 
+    /// Looks, right before the start, whether the child fits into memory beside a running process that is
+    /// like it. Without it nobody looks.
+    pub fn beside(mut self, running: u32, guard: Guard) -> Self {
+        self.beside = Some((running, guard));
+        self
+    }
+
     /// Starts the child and returns once it executes the program.
     ///
     /// # Errors
@@ -241,33 +253,28 @@ impl Command {
     /// # Cancel safety
     ///
     /// If the future is dropped early, no child is left: one that was being made is killed and
-    /// collected.
+    /// collected, and one that was not begun is never made.
     pub async fn spawn(self) -> Result<Child, SpawnError> {
-        let environment = self.environment()?;
-        let search = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let path = find(&self.program, search).await?;
-        let label = self.label.clone().unwrap_or_else(|| file_name(&path));
-        let working_directory = self.working_directory.clone();
-        let epoch = self.epoch;
-        let sink = self.sink.clone();
-        let (readers, writers) = if sink.is_some() {
-            let (stdout, stderr) = (pipe()?, pipe()?);
-            for pipe in [&stdout, &stderr] {
-                self.run_as.own(&pipe.writer).map_err(SpawnError::Output)?;
+        let program = self.program.clone();
+        let (answer, launched) = oneshot::channel();
+        // All on one other thread, which orders the child as well: each change of threads costs some
+        // hundredths of a millisecond of the time without a server.
+        let Ordered {
+            path,
+            working_directory,
+            user,
+            output,
+        } = match offload(move || self.order_child(answer)).await {
+            Ok(ordered) => ordered?,
+            Err(OffloadError::NoThread(source)) => return Err(SpawnError::Thread(source)),
+            Err(source) => {
+                return Err(SpawnError::NotLookedUp {
+                    program: program.to_string_lossy().into_owned(),
+                    source,
+                });
             }
-            (
-                Some((stdout.reader, stderr.reader)),
-                vec![(stdout.writer, 1), (stderr.writer, 2)],
-            )
-        } else {
-            (None, Vec::new())
         };
-        let user = self.run_as.user_id();
-        let order = self.order(&path, environment, writers)?;
-
-        let spawner = Spawner::get().map_err(|error| SpawnError::Thread(error.into()))?;
-        let launched = spawner.launch(order).await;
-        let running = match launched.map_err(|_| SpawnError::NoAnswer)? {
+        let running = match launched.await.map_err(|_| SpawnError::NoAnswer)? {
             Ok(running) => running,
             Err(failure) => {
                 // It may look at the program once more.
@@ -275,18 +282,49 @@ impl Command {
                 return Err(explained.await.unwrap_or(SpawnError::NoAnswer));
             }
         };
-        let output = match (readers, sink) {
-            (Some((stdout, stderr)), Some(sink)) => {
-                let source = Source {
-                    pid: running.slot().pid(),
-                    epoch,
-                    label,
-                };
-                Some(Output::start(stdout, stderr, source, &sink).map_err(SpawnError::Runtime)?)
-            }
-            _ => None,
+        let output = match output {
+            Some(output) => Some(output.start(running.slot().pid())?),
+            None => None,
         };
         Child::new(running, output).map_err(SpawnError::Runtime)
+    }
+
+    /// Looks the program up, prepares all that the child gets, and asks for it. It blocks: the program may
+    /// lie on a file system that takes its time.
+    fn order_child(mut self, answer: Answer) -> Result<Ordered, SpawnError> {
+        if let Some((running, guard)) = self.beside {
+            guard.look_here(running).map_err(SpawnError::NoMemory)?;
+        }
+        let environment = self.environment()?;
+        let search = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        let path = lookup::find(&self.program, search)?;
+        let (writers, output) = match self.sink.take() {
+            Some(sink) => {
+                let (stdout, stderr) = (pipe()?, pipe()?);
+                for pipe in [&stdout, &stderr] {
+                    self.run_as.own(&pipe.writer).map_err(SpawnError::Output)?;
+                }
+                let output = Unread {
+                    stdout: stdout.reader,
+                    stderr: stderr.reader,
+                    label: self.label.clone().unwrap_or_else(|| file_name(&path)),
+                    epoch: self.epoch,
+                    sink,
+                };
+                (vec![(stdout.writer, 1), (stderr.writer, 2)], Some(output))
+            }
+            None => (Vec::new(), None),
+        };
+        let ordered = Ordered {
+            path: path.clone(),
+            working_directory: self.working_directory.clone(),
+            user: self.run_as.user_id(),
+            output,
+        };
+        let order = self.order(&path, environment, writers)?;
+        let spawner = Spawner::get().map_err(|error| SpawnError::Thread(error.into()))?;
+        spawner.launch(order, answer);
+        Ok(ordered)
     }
 
     /// The child's variables but for `LISTEN_PID`, sorted by name.
@@ -367,16 +405,34 @@ impl Command {
     }
 }
 
-/// Looks the program up. It may lie on a file system that takes its time.
-async fn find(program: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
-    let (name, search) = (program.to_owned(), search.map(OsStr::to_owned));
-    match offload(move || lookup::find(&name, search.as_deref())).await {
-        Ok(found) => found,
-        Err(OffloadError::NoThread(source)) => Err(SpawnError::Thread(source)),
-        Err(source) => Err(SpawnError::NotLookedUp {
-            program: program.to_string_lossy().into_owned(),
-            source,
-        }),
+/// What is needed once the child was asked for.
+struct Ordered {
+    path: PathBuf,
+    working_directory: Option<PathBuf>,
+    /// The user that the child becomes.
+    user: Option<u32>,
+    /// What it will write, if that is forwarded.
+    output: Option<Unread>,
+}
+
+/// The output of a child that is being made.
+struct Unread {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    label: Arc<str>,
+    epoch: Option<u32>,
+    sink: Arc<dyn OutputSink>,
+}
+
+impl Unread {
+    fn start(self, pid: u32) -> Result<Output, SpawnError> {
+        let source = Source {
+            pid,
+            epoch: self.epoch,
+            label: self.label,
+        };
+        let started = Output::start(self.stdout, self.stderr, source, &self.sink);
+        started.map_err(SpawnError::Runtime)
     }
 }
 

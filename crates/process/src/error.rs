@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use handover_runtime::StartError;
 use handover_runtime::offload::OffloadError;
 
+use super::memory::MemoryShort;
+
 /// Why a child was not started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,6 +22,9 @@ pub enum SpawnError {
         /// The value of `PATH` that was searched.
         path: String,
     },
+    /// It does not fit into memory beside the process of [`Command::beside`](super::Command::beside).
+    #[error("there is no room in memory for another process")]
+    NoMemory(#[source] MemoryShort),
     /// The program was named with a path, and nothing is there.
     #[error("there is no program at `{}`", path.display())]
     NotFound {
@@ -226,6 +231,7 @@ impl SpawnError {
             | Self::Exec { .. }
             | Self::PassFd { .. }
             | Self::Pipe(_)
+            | Self::NoMemory(_)
             | Self::NotLookedUp { .. }
             | Self::Thread(_)
             | Self::Fork(_)

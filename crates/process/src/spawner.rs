@@ -60,9 +60,12 @@ pub(super) struct Spawner {
     wake: OwnedFd,
 }
 
+/// What hears of the child. It is dropped unused only if the thread panicked.
+pub(super) type Answer = oneshot::Sender<Result<ChildGuard, Failure>>;
+
 #[derive(Debug)]
 enum Job {
-    Launch(Box<Order>, oneshot::Sender<Result<ChildGuard, Failure>>),
+    Launch(Box<Order>, Answer),
     Abandoned(Arc<Slot>),
 }
 
@@ -92,11 +95,9 @@ impl Spawner {
         Ok(started)
     }
 
-    /// Asks for a child. The answer is dropped without a value only if the thread panicked.
-    pub(super) fn launch(&self, order: Order) -> oneshot::Receiver<Result<ChildGuard, Failure>> {
-        let (answer, answered) = oneshot::channel();
+    /// Asks for a child, which is not made if nobody waits for the answer by then.
+    pub(super) fn launch(&self, order: Order, answer: Answer) {
         self.push(Job::Launch(Box::new(order), answer));
-        answered
     }
 
     fn push(&self, job: Job) {
@@ -123,6 +124,7 @@ impl Spawner {
             loop {
                 let job = self.jobs().pop_front();
                 match job {
+                    Some(Job::Launch(_, answer)) if answer.is_closed() => {}
                     Some(Job::Launch(order, answer)) => {
                         // A panic would be a bug, but not one that children should die of.
                         let result =

@@ -225,11 +225,9 @@ impl Pool {
                 let _gone = answer.send(());
             }),
         };
-        let mut standing = {
-            let mut state = self.state();
-            state.queue.push_back(job);
-            self.serve(&mut state, number)
-        };
+        let mut state = self.state();
+        state.queue.push_back(job);
+        let mut standing = self.serve(state, number);
         let pool = Arc::clone(self);
         Box::pin(async move {
             let mut until = None;
@@ -249,25 +247,27 @@ impl Pool {
                 if let Ok(answer) = timeout_at(until.min(now + ASK_AGAIN), &mut answered).await {
                     break answer;
                 }
-                standing = pool.serve(&mut pool.state(), number);
+                standing = pool.serve(pool.state(), number);
             };
             answer.map_err(|_| OffloadError::Busy)
         })
     }
 
     /// Sees to it that the queued work with this number has a thread, if that is possible.
-    fn serve(self: &Arc<Self>, state: &mut State, number: u64) -> Standing {
+    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, number: u64) -> Standing {
         let Some(place) = state.queue.iter().position(|job| job.number == number) else {
             return Standing::Served;
         };
         if place < state.idle {
+            // A thread that wakes while the numbers are locked only goes to sleep again.
+            drop(state);
             self.work_came.notify_one();
             return Standing::Served;
         }
         if state.threads >= self.most_threads {
             return Standing::Short(OffloadError::Busy);
         }
-        match self.grow(state) {
+        match self.grow(&mut state) {
             Ok(()) => Standing::Served,
             Err(error) => Standing::Short(error),
         }

@@ -346,12 +346,9 @@ impl Program {
 
     async fn start(&self, epoch: Epoch) -> Result<(Announcement, Child), RunError> {
         let settings = &self.settings;
-        match self.running.newest() {
-            None => settings.sockets.restore().map_err(ProgramError::Prepare)?,
-            Some(older) => {
-                let fits = settings.memory_guard.look(older.pid()).await;
-                fits.map_err(ProgramError::NoMemory)?;
-            }
+        let older = self.running.newest();
+        if older.is_none() {
+            settings.sockets.restore().map_err(ProgramError::Prepare)?;
         }
         let mut command = Command::new(&settings.command)
             .args(settings.arguments.iter().cloned())
@@ -366,6 +363,9 @@ impl Program {
         if let Some(directory) = &settings.working_directory {
             command = command.current_dir(directory);
         }
+        if let Some(older) = older {
+            command = command.beside(older.pid(), settings.memory_guard);
+        }
         // After the variables, which do not change what the program is told about itself.
         let command = command.epoch(epoch.number());
         let command = settings
@@ -379,7 +379,10 @@ impl Program {
             .readiness
             .ask(command)
             .map_err(ProgramError::Prepare)?;
-        let child = command.spawn().await.map_err(ProgramError::Spawn)?;
+        let child = command.spawn().await.map_err(|error| match error {
+            SpawnError::NoMemory(short) => ProgramError::NoMemory(short),
+            error => ProgramError::Spawn(error),
+        })?;
         Ok((announcement, child))
     }
 

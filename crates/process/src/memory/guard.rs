@@ -1,8 +1,10 @@
 //! What is done where a second process does not fit.
 
+use std::io;
+
 use handover_runtime::offload;
 
-use super::{MemoryShort, bounds, check, used_by};
+use super::{Bound, MemoryShort, bounds, check, used_by};
 
 /// What is done before a process is started beside one that runs and that it is to replace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,11 +35,22 @@ impl Guard {
         if self == Self::Off {
             return Ok(());
         }
-        let looked = offload::offload(move || Ok((used_by(running)?, bounds()))).await;
-        let seen: std::io::Result<_> =
-            looked.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let looked = offload::offload(move || look_at(running)).await;
+        let seen = looked.unwrap_or_else(|error| Err(io::Error::other(error)));
+        self.judge_what_was_seen(running, seen)
+    }
+
+    /// Looks as [`Guard::look`] does, on this thread.
+    pub(crate) fn look_here(self, running: u32) -> Result<(), MemoryShort> {
+        if self == Self::Off {
+            return Ok(());
+        }
+        self.judge_what_was_seen(running, look_at(running))
+    }
+
+    fn judge_what_was_seen(self, running: u32, seen: io::Result<Seen>) -> Result<(), MemoryShort> {
         match seen {
-            Ok((needed, bounds)) => self.judge(check(needed, &bounds)),
+            Ok(seen) => self.judge(check(seen.needed, &seen.bounds)),
             Err(error) => {
                 tracing::debug!(
                     "memory was not looked at before a start: process {running}: {error}"
@@ -58,9 +71,22 @@ impl Guard {
     }
 }
 
+/// What a look has found.
+struct Seen {
+    needed: u64,
+    bounds: Vec<Bound>,
+}
+
+fn look_at(running: u32) -> io::Result<Seen> {
+    Ok(Seen {
+        needed: used_by(running)?,
+        bounds: bounds(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Bound, Place};
+    use super::super::Place;
     use super::*;
 
     #[test]
@@ -84,6 +110,7 @@ mod tests {
         // Above the largest process id of Linux.
         for guard in [Guard::Hold, Guard::Warn, Guard::Off] {
             assert_eq!(guard.look(1 << 23).await, Ok(()));
+            assert_eq!(guard.look_here(1 << 23), Ok(()));
         }
     }
 }
