@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::chaos::Chaos;
-use super::envoy;
+use super::{envoy, promtool, servers};
 use crate::checks::leftovers;
 use crate::checks::tests::{report, run_profile};
 use crate::context::Context;
@@ -110,6 +110,12 @@ pub(super) fn command(minutes: u64) -> Result<bool> {
     let reports = context.scratch()?.join("soak");
     fs_err::create_dir_all(&reports)?;
     // Before the suites, so that their limits are for the tests alone.
+    for fetched in [promtool::check(&context)?, servers::check(&context)?] {
+        // A test without its server is skipped, and fails the soak.
+        for missing in fetched.problems.iter().chain(&fetched.left) {
+            println!("- {missing}");
+        }
+    }
     context.ensure_nextest()?;
     if !process::all_pass([context.cargo_words(&format!("{RUN} --no-run"))])? {
         return Ok(false);
