@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handover_fake_envoy::{Fault, Kind, Step};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::life::Life;
@@ -102,6 +103,18 @@ impl Script {
             .iter()
             .filter(|life| life.ended.is_none())
             .count()
+    }
+
+    /// Returns whether the end of each process that has ended is written down.
+    pub(crate) fn has_heard_all(&self) -> bool {
+        let books = lock(&self.books);
+        let mut silent = books
+            .lives
+            .iter()
+            .zip(&books.handles)
+            .filter(|(life, _)| life.ended.is_none());
+        // Without a handle nobody knows.
+        silent.all(|(_, handle)| handle.as_ref().is_none_or(runs))
     }
 
     /// Returns what processes have not understood.
@@ -212,6 +225,12 @@ impl Books {
     }
 }
 
+/// Returns whether a process has not ended.
+fn runs(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut ended, Some(&Timespec::default())).is_ok_and(|count| count == 0)
+}
+
 /// Reads the name of a step, in the only place where the fake reads one.
 fn step_named(name: &str) -> Option<Step> {
     let fault: Fault = format!("crash@{}", name.trim()).parse().ok()?;
@@ -265,5 +284,31 @@ mod tests {
             script.problems(),
             ["a process of the fake said \"error what\""]
         );
+    }
+
+    #[test]
+    fn an_end_is_heard_of_once_the_connection_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("script");
+        let script = Script::listen(&path).unwrap();
+        let mut process = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let stream = UnixStream::connect(&path).unwrap();
+        let hello = format!("hello pid={} epoch=0\n", process.id());
+        (&stream).write_all(hello.as_bytes()).unwrap();
+        let limit = Duration::from_secs(10);
+        let eventually = |what, is_so: &dyn Fn() -> bool| {
+            handover_test_support::limit::eventually(limit, what, || is_so().then_some(()));
+        };
+        eventually("the begin of a life", &|| script.running() == 1);
+        assert!(script.has_heard_all());
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(!script.has_heard_all());
+        drop(stream);
+        eventually("the end of a life", &|| script.has_heard_all());
+        assert_eq!(script.running(), 0);
     }
 }
