@@ -135,6 +135,38 @@ async fn an_old_epoch_that_is_stopped_is_left_alone_for_some_seconds() {
     world.finish().await;
 }
 
+/// The sockets by which Envoys speak are named after their numbers modulo 3. The third epoch after one that takes its
+/// time to end found its name in use, and each of its retries did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_third_epoch_after_one_that_ends_late_waits_for_its_end() {
+    let envoy = require_any_envoy!();
+    let mut setup = Setup {
+        parent_shutdown_time: Duration::from_secs(60),
+        ..Setup::brisk()
+    };
+    setup.policy.retry.max_retries = 0;
+    let world = World::with(&envoy, setup).await;
+    let late = world.process(0);
+    world.hand_over("v1", 1).await;
+    // From then on no start waits for its end.
+    world
+        .until("epoch 0 to have no client left", |world| {
+            let status = world.handle.status();
+            let status = status.borrow();
+            status.epochs.first().is_none_or(|oldest| oldest.released)
+        })
+        .await;
+    // Its child tells it to end as soon as epoch 2 starts.
+    late.send(Signal::STOP);
+    world.hand_over("v2", 2).await;
+    assert!(late.is_running(), "it was stopped too late");
+    let asked = Instant::now();
+    world.hand_over("v3", 3).await;
+    println!("=== live {:?} after the change", asked.elapsed());
+    assert!(!late.is_running());
+    world.finish().await.assert_no_loss();
+}
+
 fn is_stopped(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The second field is the name in parentheses, which may hold anything.
