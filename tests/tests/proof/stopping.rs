@@ -99,12 +99,12 @@ async fn a_kept_connection_holds_the_stop_and_its_listener_is_told() {
     // A port of another listener, and a name that is only the end of this one's.
     let port = site.listener.number();
     let others = format!("--drain-exclude-listener=istener_{port}");
-    let flags = ["--termination-drain", "2s", "--drain-exclude-port", "1"];
+    let flags = ["--termination-drain", "4s", "--drain-exclude-port", "1"];
     let mut supervisor = start(&site, site.launch(&envoy).args(flags).arg(others));
     let kept = keep_a_connection(site.listener.addr());
     let (took, code) = end(&mut supervisor);
     assert_eq!(code, Some(75));
-    assert!(took >= Duration::from_secs(2), "it took {took:?}");
+    assert!(took >= Duration::from_secs(4), "it took {took:?}");
     let held = format!("1 connection on listener 127.0.0.1_{port}");
     for told in ["the drain waits for", "cutting"] {
         supervisor.wait_for_line(&format!("{told} {held}"), LIMIT);
