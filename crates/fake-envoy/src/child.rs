@@ -25,6 +25,9 @@ pub(crate) struct Child {
     second: Duration,
 }
 
+/// What the parent answers: the kind of the reply, and the descriptor that came along.
+type Answer = (Option<ReplyKind>, Option<OwnedFd>);
+
 /// Why the process cannot go on: the text of the failed assertion.
 #[derive(Debug)]
 pub(crate) struct ParentLost(pub(crate) String);
@@ -37,6 +40,11 @@ impl Child {
             socket,
             second,
         }
+    }
+
+    /// Returns whether there is a parent that was not told to end yet.
+    pub(crate) fn has_parent(&self) -> bool {
+        self.parent.is_some()
     }
 
     /// Does without a parent if nobody has bound its address.
@@ -83,18 +91,35 @@ impl Child {
 
     /// Asks the parent for its statistics. Nothing without a parent.
     pub(crate) fn stats(&mut self, log: &Log) -> Result<Option<Stats>, ParentLost> {
-        match self.ask(RequestKind::Stats(Nothing {}), log)? {
-            None => Ok(None),
-            Some((Some(ReplyKind::Stats(stats)), _)) => Ok(Some(stats)),
-            Some(_) => Err(ParentLost(
-                "Hot restart parent did not respond as expected to get stats request.".to_owned(),
-            )),
-        }
+        let answer = self.ask(RequestKind::Stats(Nothing {}), log)?;
+        answer.map(stats_of).transpose()
     }
 
-    /// Tells the parent to drain. No answer is expected.
-    pub(crate) fn drain_listeners(&mut self, log: &Log) -> Result<(), ParentLost> {
-        self.tell(RequestKind::DrainListeners(Nothing {}), log)
+    /// Asks the parent for its statistics, if they are wanted, and tells it to drain. Nothing without a parent.
+    ///
+    /// `take_over` is called as soon as both messages are on their way, before the answer is waited for. It is
+    /// called earlier if nobody has bound the address of the parent: then nobody else serves.
+    pub(crate) fn hand_over(
+        &mut self,
+        wants_stats: bool,
+        take_over: impl Fn(),
+        log: &Log,
+    ) -> Result<Option<Stats>, ParentLost> {
+        let stats = wants_stats.then_some(RequestKind::Stats(Nothing {}));
+        let drain = RequestKind::DrainListeners(Nothing {});
+        for kind in stats.into_iter().chain([drain]) {
+            let Some(parent) = self.parent else { break };
+            let to = (&self.names, Role::Parent, parent);
+            if self.socket.send(to, &request(kind.clone()), None).is_err() {
+                take_over();
+                self.tell(kind, log)?;
+            }
+        }
+        take_over();
+        if self.parent.is_none() || !wants_stats {
+            return Ok(None);
+        }
+        stats_of(self.answer()?).map(Some)
     }
 
     /// Tells the parent to end, if that was not done. No answer is expected.
@@ -120,24 +145,20 @@ impl Child {
         })
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "the kind of a reply and a descriptor, here alone"
-    )]
-    fn ask(
-        &mut self,
-        kind: RequestKind,
-        log: &Log,
-    ) -> Result<Option<(Option<ReplyKind>, Option<OwnedFd>)>, ParentLost> {
+    fn ask(&mut self, kind: RequestKind, log: &Log) -> Result<Option<Answer>, ParentLost> {
         if self.parent.is_none() {
             return Ok(None);
         }
         self.tell(kind, log)?;
+        self.answer().map(Some)
+    }
+
+    fn answer(&mut self) -> Result<Answer, ParentLost> {
         loop {
             match self.socket.receive() {
                 Ok(None) => {}
                 Ok(Some((message, passed))) => {
-                    return Ok(Some((message.reply.and_then(|reply| reply.kind), passed)));
+                    return Ok((message.reply.and_then(|reply| reply.kind), passed));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -148,6 +169,15 @@ impl Child {
                 }
             }
         }
+    }
+}
+
+fn stats_of(answer: Answer) -> Result<Stats, ParentLost> {
+    match answer {
+        (Some(ReplyKind::Stats(stats)), _) => Ok(stats),
+        _ => Err(ParentLost(
+            "Hot restart parent did not respond as expected to get stats request.".to_owned(),
+        )),
     }
 }
 
@@ -174,4 +204,58 @@ pub(crate) fn leave_no_core() {
         maximum: limit.maximum,
     };
     let _only_a_file_more = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::reply;
+
+    /// Two processes whose base id no other test takes.
+    fn names(number: u32) -> Names {
+        Names {
+            path: "@envoy_domain_socket".to_owned(),
+            mode: 0o600,
+            base_id: std::process::id() % 100_000 * 10 + number + 301_000_000,
+        }
+    }
+
+    fn child(names: &Names) -> Child {
+        let socket = DomainSocket::bind(names, Role::Child, 1).unwrap();
+        Child::new(names.clone(), 1, socket, Duration::ZERO)
+    }
+
+    /// A connection that the child accepts before is lost with it: its parent would go on as if nothing was.
+    #[test]
+    fn a_child_takes_over_once_its_parent_has_been_told_to_drain() {
+        let names = names(1);
+        let parent = DomainSocket::bind(&names, Role::Parent, 0).unwrap();
+        parent.set_nonblocking().unwrap();
+        let parent = std::cell::RefCell::new(parent);
+        let take_over = || {
+            let mut parent = parent.borrow_mut();
+            let mut told = || {
+                let (message, _) = parent.receive().unwrap().unwrap();
+                message.request.unwrap().kind.unwrap()
+            };
+            assert_eq!(told(), RequestKind::Stats(Nothing {}));
+            assert_eq!(told(), RequestKind::DrainListeners(Nothing {}));
+            // The parent answers later: the child does not wait with its clients for that.
+            let stats = reply(ReplyKind::Stats(Stats::default()));
+            parent.send((&names, Role::Child, 1), &stats, None).unwrap();
+        };
+        let log = Log::new("off");
+        let stats = child(&names).hand_over(true, take_over, &log).unwrap();
+        assert_eq!(stats, Some(Stats::default()));
+    }
+
+    #[test]
+    fn a_child_whose_parent_is_gone_takes_over_before_it_gives_up() {
+        let taken = std::cell::Cell::new(false);
+        let log = Log::new("off");
+        let lost = child(&names(2)).hand_over(true, || taken.set(true), &log);
+        assert!(taken.get());
+        let ParentLost(text) = lost.unwrap_err();
+        assert!(text.ends_with("errno 111"), "{text}");
+    }
 }

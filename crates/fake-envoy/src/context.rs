@@ -102,6 +102,15 @@ impl Context {
         }
     }
 
+    /// Returns whether something is to go wrong at a step, or the driver holds the process there.
+    pub(crate) fn is_held_at(&self, step: Step) -> bool {
+        let is_held = self
+            .script
+            .as_ref()
+            .is_some_and(|script| script.holds(step));
+        is_held || self.faults.borrow().is_armed(step)
+    }
+
     async fn perform(&self, step: Step, action: Action) {
         match action {
             Action::Crash => {

@@ -229,6 +229,12 @@ impl Faults {
             .collect()
     }
 
+    /// Returns whether a fault is there for a step. It may be spent already.
+    pub(crate) fn is_armed(&self, step: Step) -> bool {
+        let mut faults = self.faults.iter().filter(|fault| fault.means(&self.start));
+        faults.any(|fault| matches!(fault.kind, Kind::At(at, _) if at == step))
+    }
+
     /// Returns what goes wrong all the time.
     pub(crate) fn habits(&self) -> Habits {
         let faults = self.faults.iter().filter(|fault| fault.means(&self.start));

@@ -64,7 +64,8 @@
 //! A part of the configuration that it does not serve is refused, with the name of the part: TLS, HTTP
 //! filters other than `router` and `fault`, clusters and endpoints that are fetched, sources other than
 //! REST. Listeners and routes that are fetched over REST are fetched once. What it cannot make of them it rejects,
-//! and goes on. Requests are HTTP/1.1. A UDP
+//! and goes on. A child accepts once its parent has been told to drain, and a real one begins a moment before. Requests
+//! are HTTP/1.1. A UDP
 //! listener is bound and passed on, and nothing answers on it. It runs on Linux.
 
 mod admin;

@@ -31,10 +31,9 @@ const VALIDATION: Duration = Duration::from_millis(45);
 /// Runs a process, and returns how it ends.
 pub(crate) fn live(arguments: Arguments) -> Ending {
     let failed = |error: io::Error| Ending::failed(format!("error: {error}\n"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    match runtime {
+    // An agent that is short of descriptors hands its low limit on.
+    raise_limit_of_files();
+    match runtime() {
         Ok(runtime) => {
             let local = tokio::task::LocalSet::new();
             local
@@ -43,6 +42,18 @@ pub(crate) fn live(arguments: Arguments) -> Ending {
         }
         Err(error) => failed(error),
     }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    // The first runtime of a process makes this pair for the signals, and panics without it.
+    let pair = std::os::unix::net::UnixStream::pair()?;
+    // It makes three more descriptors before, or fails in order.
+    let dup = || rustix::io::dup(&pair.0);
+    let before = [dup()?, dup()?, dup()?];
+    drop((pair, before));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 async fn run(arguments: Arguments) -> io::Result<Ending> {
@@ -127,7 +138,6 @@ async fn serve(context: &Rc<Context>) -> Ending {
     if let Some(script) = &context.script {
         script.hello(context.arguments.restart_epoch).await;
     }
-    raise_limit_of_files();
     context.step(Step::Start).await;
     tokio::time::sleep(context.scaled(UNTIL_BOUND)).await;
     let hot_restart = match hot_restart::take(context).await {

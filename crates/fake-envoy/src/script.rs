@@ -81,7 +81,7 @@ impl Script {
     /// Reports a step, and waits there if the driver wants that.
     pub(crate) async fn reached(&self, step: Step) {
         let name = step.to_string();
-        if !self.paused_at.borrow().contains(&name) {
+        if !self.holds(step) {
             // The process may end at this step, so the line must be out before.
             let written = self.say(format!("step {name}"));
             let _driver_is_gone = written.await;
@@ -89,6 +89,11 @@ impl Script {
         }
         let _no_wait = self.say(format!("paused {name}"));
         self.wait().await;
+    }
+
+    /// Returns whether the driver wants the process to wait at a step.
+    pub(crate) fn holds(&self, step: Step) -> bool {
+        self.paused_at.borrow().contains(&step.to_string())
     }
 
     /// Obeys the driver until it goes away.

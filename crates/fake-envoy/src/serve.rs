@@ -30,6 +30,8 @@ pub(crate) struct Service {
     pub(crate) connections: Number,
     /// How long each answer is held back, in milliseconds.
     slow_answers: AtomicU64,
+    /// Whether the workers accept.
+    is_open: watch::Sender<bool>,
 }
 
 impl Service {
@@ -40,7 +42,13 @@ impl Service {
             drain,
             connections: Number::default(),
             slow_answers: AtomicU64::new(0),
+            is_open: watch::Sender::new(false),
         }
+    }
+
+    /// Lets the workers accept. A second call changes nothing.
+    pub(crate) fn open(&self) {
+        self.is_open.send_replace(true);
     }
 
     /// Holds each answer back.
@@ -202,7 +210,8 @@ pub(crate) enum StartError {
     Thread(io::Error),
 }
 
-/// Starts the worker threads. Each accepts on its own socket of each listener.
+/// Starts the worker threads. Each accepts on its own socket of each listener, once the service is
+/// [open](Service::open).
 pub(crate) fn start(
     service: &Arc<Service>,
     bound: &[Bound],
@@ -264,6 +273,12 @@ fn work(runtime: &tokio::runtime::Runtime, tasks: Vec<Task>) {
 async fn accept(mut task: Task) -> io::Result<()> {
     let is_unix = matches!(task.handler.listener.address, Address::Pipe(_));
     task.socket.set_nonblocking(true)?;
+    let mut open = task.handler.service.is_open.subscribe();
+    tokio::select! {
+        _ = task.stop.wait_for(|stop| *stop) => return Ok(()),
+        // The handler has the service, and with it the sender.
+        _ = open.wait_for(|open| *open) => {}
+    }
     if is_unix {
         let listener = UnixListener::from_std(task.socket.into())?;
         loop {
@@ -292,7 +307,7 @@ async fn accept(mut task: Task) -> io::Result<()> {
 }
 
 /// Waits after a shortage, in which accepting again at once would only burn time.
-async fn pause_after(error: &io::Error) {
+pub(crate) async fn pause_after(error: &io::Error) {
     let is_of_client = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

@@ -18,7 +18,7 @@ use crate::world::{Setup, World};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_bad_configurations_in_a_row_leave_the_old_epoch_serving() {
     let envoy = require_any_envoy!();
-    let mut setup = Setup::default();
+    let mut setup = Setup::brisk();
     setup.policy.retry = Retry::new(1, Duration::from_millis(50));
     let mut world = World::with(&envoy, setup).await;
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");

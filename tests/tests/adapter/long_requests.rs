@@ -8,7 +8,7 @@ use handover_test_support::require_any_envoy;
 
 use crate::world::{Setup, World};
 
-const REQUEST: Duration = Duration::from_secs(2);
+const REQUEST: Duration = Duration::from_secs(1);
 const PARENT_SHUTDOWN: Duration = Duration::from_secs(60);
 
 /// With a third epoch the oldest would end at once and cut them; so a further change waits for the

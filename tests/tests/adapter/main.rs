@@ -20,6 +20,7 @@ mod base_id;
 mod children;
 mod hand_over;
 mod hung;
+mod killed_start;
 mod long_requests;
 mod newest_dies;
 mod old_epoch;

@@ -56,6 +56,8 @@ async fn an_endpoint_in_another_directory_is_told_and_the_old_configuration_serv
     let setup = Setup {
         policy: Policy {
             start_deadline: Some(Duration::from_secs(3)),
+            // The clients go on asking, so it never drains.
+            abort_grace: Duration::from_secs(1),
             // Each attempt costs the old configuration its listeners, and none costs it its retry.
             retry: Retry::new(1, Duration::from_millis(50)),
             ..setup.policy

@@ -232,7 +232,7 @@ async fn a_stop_waits_for_requests_and_a_stop_now_does_not() {
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
         let addr = site.listener.addr();
         let slow = std::thread::spawn(move || {
-            handover_test_support::http::get(addr, "/slow?ms=3000", Duration::from_secs(600))
+            handover_test_support::http::get(addr, "/slow?ms=1500", Duration::from_secs(600))
         });
         eventually(LIMIT, "the slow request", || {
             (site.backend.requests_to("/slow") > 0).then_some(())

@@ -83,7 +83,7 @@ async fn statistics_that_leave_connections_out_end_no_drain() {
             &site,
             site.launch(&envoy).args(["--termination-drain", "50s"]),
         );
-        let client = slow_request(&site, 4_000);
+        let client = slow_request(&site, 2_000);
         let asked = site.ask(&["drain", "--wait", "--timeout", "300ms"]);
         asked.is(75, "clients are still connected after 300ms");
         let listener = format!(
@@ -169,7 +169,7 @@ async fn a_connection_of_an_old_epoch_counts_once_and_only_as_long_as_it_lasts()
     let site = Site::new();
     site.write("v0");
     let launch = site.launch_with_times(&envoy, "200s", "300s");
-    let mut supervisor = start(&site, launch.args(["--termination-drain", "2s"]));
+    let mut supervisor = start(&site, launch.args(["--termination-drain", "3s"]));
     let kept = keep(TcpStream::connect(site.listener.addr()).expect("Envoy listens"));
     site.write("v1");
     site.admin().wait_live(1, LIMIT);
@@ -279,7 +279,7 @@ async fn without_privileges_it_drains_with_one_line_at_most_about_what_it_may_no
     }
     let launch = site.launch(&envoy).args(["--termination-drain", "50s"]);
     let mut supervisor = start(&site, launch.by("setpriv", &as_nobody));
-    let client = slow_request(&site, 3_000);
+    let client = slow_request(&site, 1_500);
     supervisor.signal(Signal::TERM);
     let answer = client.join().expect("the client does not panic");
     assert_eq!(answer.expect("it was not cut").status, 200);

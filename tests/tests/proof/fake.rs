@@ -17,13 +17,16 @@ fn start(fake: &str) -> (World, tempfile::TempDir) {
     let text = fake.replace("STATE", &state.path().display().to_string());
     let settings: Settings = text.parse().expect("settings of the fake");
     let settings = settings.to_string();
-    let world = World::launch(&fake_envoy_bin(), |launch| launch.env(VARIABLE, settings));
+    let world = World::launch_with_times(&fake_envoy_bin(), ("1s", "2s"), |launch| {
+        launch.env(VARIABLE, settings)
+    });
     (world, state)
 }
 
 #[tokio::test]
 async fn ten_hand_overs_of_the_fake_lose_nothing() {
-    let (world, _state) = start("--fake-time-scale 0.5");
+    // The supervisor keeps the times of the flags itself, so they are not scaled.
+    let (world, _state) = start("--fake-time-scale 0.5 --fake-flag-time-scale 1");
     for epoch in 1..=10 {
         world.hand_over(&format!("v{epoch}"), epoch);
     }

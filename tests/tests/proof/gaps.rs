@@ -16,7 +16,7 @@ use crate::world::{LIMIT, Site, World};
 async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() {
     let envoy = require_any_envoy!();
     // Otherwise the epoch would wait for the supervisor.
-    let flags = ["--start-deadline=15s", "--wait-for-resources=no"];
+    let flags = ["--start-deadline=6s", "--wait-for-resources=no"];
     let world = World::start(&envoy, &flags);
     let control_plane = ControlPlane::silent();
     let config = world.site.config("v1").control_plane(control_plane.addr());
@@ -28,7 +28,7 @@ async fn a_start_deadline_that_passed_in_a_stop_kills_no_epoch_that_went_live() 
     control_plane.behave(Kind::Listener, Manner::Answers);
     world.site.admin().wait_live(1, LIMIT);
     // The deadline passes while the supervisor is stopped, and that for long.
-    sleep(Duration::from_secs(17));
+    sleep(Duration::from_secs(8));
     world.supervisor.signal(Signal::CONT);
     world.supervisor.wait_for_line("epoch 1 is live", LIMIT);
     world.served_by("v1");
@@ -41,11 +41,11 @@ async fn a_drain_that_was_done_while_the_supervisor_was_stopped_is_not_cut() {
     let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
-    let flags = ["--termination-drain", "6s"];
+    let flags = ["--termination-drain", "4s"];
     let mut supervisor = site.launch(&envoy).args(flags).start();
     supervisor.wait_for_line("epoch 0 is live", LIMIT);
     let addr = site.listener.addr();
-    let client = std::thread::spawn(move || http::get(addr, "/slow?ms=4000", LIMIT));
+    let client = std::thread::spawn(move || http::get(addr, "/slow?ms=2500", LIMIT));
     eventually(LIMIT, "the slow request", || {
         (site.backend.requests_to("/slow") > 0).then_some(())
     });
@@ -55,7 +55,7 @@ async fn a_drain_that_was_done_while_the_supervisor_was_stopped_is_not_cut() {
     let answer = client.join().expect("the client does not panic");
     assert_eq!(answer.expect("it was not cut").status, 200);
     // The time for the drain passes while the supervisor is stopped.
-    sleep(Duration::from_secs(7));
+    sleep(Duration::from_secs(4));
     supervisor.signal(Signal::CONT);
     assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
     assert_eq!(supervisor.count_lines("cutting"), 0);

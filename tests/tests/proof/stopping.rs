@@ -64,7 +64,7 @@ async fn before_the_drain_envoy_goes_on_accepting_while_its_health_checks_fail()
     let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
-    let delay = ["--pre-drain-delay", "8s", "--termination-drain", "30s"];
+    let delay = ["--pre-drain-delay", "3s", "--termination-drain", "30s"];
     let mut supervisor = start(&site, site.launch(&envoy).args(delay));
     let asked = Instant::now();
     supervisor.signal(Signal::TERM);
@@ -75,7 +75,7 @@ async fn before_the_drain_envoy_goes_on_accepting_while_its_health_checks_fail()
     let answer = http::get(site.listener.addr(), "/", LIMIT).expect("it goes on accepting");
     assert_eq!(answer.status, 200);
     assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
-    assert!(asked.elapsed() >= Duration::from_secs(8));
+    assert!(asked.elapsed() >= Duration::from_secs(3));
     site.assert_nothing_left();
 }
 
@@ -84,10 +84,10 @@ async fn a_drain_takes_its_shortest_time_even_without_a_connection() {
     let envoy = require_any_envoy!();
     let site = Site::new();
     site.write("v0");
-    let mut supervisor = start(&site, site.launch(&envoy).args(["--min-drain", "2s"]));
+    let mut supervisor = start(&site, site.launch(&envoy).args(["--min-drain", "1s"]));
     let (took, code) = end(&mut supervisor);
     assert_eq!(code, Some(0));
-    assert!(took >= Duration::from_secs(2), "it took {took:?}");
+    assert!(took >= Duration::from_secs(1), "it took {took:?}");
     site.assert_nothing_left();
 }
 
@@ -99,12 +99,12 @@ async fn a_kept_connection_holds_the_stop_and_its_listener_is_told() {
     // A port of another listener, and a name that is only the end of this one's.
     let port = site.listener.number();
     let others = format!("--drain-exclude-listener=istener_{port}");
-    let flags = ["--termination-drain", "8s", "--drain-exclude-port", "1"];
+    let flags = ["--termination-drain", "4s", "--drain-exclude-port", "1"];
     let mut supervisor = start(&site, site.launch(&envoy).args(flags).arg(others));
     let kept = keep_a_connection(site.listener.addr());
     let (took, code) = end(&mut supervisor);
     assert_eq!(code, Some(75));
-    assert!(took >= Duration::from_secs(7), "it took {took:?}");
+    assert!(took >= Duration::from_secs(4), "it took {took:?}");
     let held = format!("1 connection on listener 127.0.0.1_{port}");
     for told in ["the drain waits for", "cutting"] {
         supervisor.wait_for_line(&format!("{told} {held}"), LIMIT);
@@ -178,7 +178,7 @@ async fn the_variable_of_istio_gives_the_time_of_the_drain() {
 
     // Longer than the default of five seconds.
     let mut supervisor = start(&site, site.launch(&envoy).env(variable, "55"));
-    let client = slow_request(&site, 7_000);
+    let client = slow_request(&site, 6_000);
     let (_, code) = end(&mut supervisor);
     assert_eq!(code, Some(0));
     let answer = client.join().expect("the client does not panic");

@@ -55,6 +55,17 @@ fn envoy_of(supervisor: &Supervisor, epoch: u32) -> Option<u32> {
     envoy.map(|envoy| envoy.pid)
 }
 
+/// Runs a test at moments that are given in milliseconds of a real Envoy: three rows beside each other, because each
+/// test mostly waits.
+fn at_moments<const COUNT: usize>(rows: [[u64; COUNT]; 3], test: impl Fn(Duration) + Sync) {
+    std::thread::scope(|scope| {
+        for row in rows {
+            let test = &test;
+            scope.spawn(move || row.map(Duration::from_millis).map(test));
+        }
+    });
+}
+
 fn end_quickly(supervisor: &mut Supervisor, asked: Instant) {
     let status = supervisor.wait_exit(LIMIT);
     let took = asked.elapsed();
@@ -128,14 +139,14 @@ async fn a_stop_while_the_next_epoch_waits_for_its_resources_drains_at_once() {
 #[tokio::test]
 async fn a_stop_at_any_moment_of_a_hand_over_cuts_no_request() {
     let envoy = require_any_envoy!();
-    for after in (0..=120).step_by(20).map(Duration::from_millis) {
+    at_moments([[0, 60, 120], [20, 80, 140], [40, 100, 160]], |after| {
         let site = Site::new();
         site.write("v0");
         let mut supervisor = start(site.launch(&envoy).args(WITH_TIME));
-        let client = slow_request(&site, 2_000);
+        let client = slow_request(&site, 1_500);
         site.write("v1");
         eventually(LIMIT, "the next Envoy", || envoy_of(&supervisor, 1));
-        sleep(after);
+        sleep(envoy.scaled(after));
         let late = slow_request(&site, 1_000);
         let asked = Instant::now();
         supervisor.signal(Signal::TERM);
@@ -143,13 +154,13 @@ async fn a_stop_at_any_moment_of_a_hand_over_cuts_no_request() {
         is_answered(client);
         is_answered(late);
         site.assert_nothing_left();
-    }
+    });
 }
 
 #[tokio::test]
 async fn a_stop_while_the_first_epoch_goes_live_cuts_no_request() {
     let envoy = require_any_envoy!();
-    for after in (0..=60).step_by(20).map(Duration::from_millis) {
+    at_moments([[0, 60], [20, 80], [40, 100]], |after| {
         let site = Site::new();
         site.write("v0");
         let mut supervisor = site.launch(&envoy).args(WITH_TIME).start();
@@ -157,13 +168,13 @@ async fn a_stop_while_the_first_epoch_goes_live_cuts_no_request() {
             TcpStream::connect(site.listener.addr()).ok()
         });
         let client = slow_request(&site, 1_000);
-        sleep(after);
+        sleep(envoy.scaled(after));
         let asked = Instant::now();
         supervisor.signal(Signal::TERM);
         end_quickly(&mut supervisor, asked);
         is_answered(client);
         site.assert_nothing_left();
-    }
+    });
 }
 
 #[tokio::test]

@@ -151,9 +151,19 @@ impl World {
 
     /// The same with more than arguments.
     pub(crate) fn launch(envoy: &Path, more: impl FnOnce(Launch) -> Launch) -> Self {
+        Self::launch_with_times(envoy, ("2s", "3s"), more)
+    }
+
+    /// The same with another drain time and parent-shutdown time.
+    pub(crate) fn launch_with_times(
+        envoy: &Path,
+        (drain, shutdown): (&str, &str),
+        more: impl FnOnce(Launch) -> Launch,
+    ) -> Self {
         let site = Site::new();
         site.write("v0");
-        let supervisor = more(site.launch(envoy)).start();
+        let launch = site.launch_with_times(envoy, drain, shutdown);
+        let supervisor = more(launch).start();
         site.admin().wait_live(0, LIMIT);
         supervisor.wait_for_line("epoch 0 is live", LIMIT);
         let slow = Some((1, Duration::from_millis(500)));

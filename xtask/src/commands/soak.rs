@@ -284,10 +284,15 @@ mod tests {
     #[test]
     fn the_groups_of_nextest_are_those_of_the_suites() {
         let groups = include_str!("../../../.config/nextest.toml");
-        for on_fake in [PROOF_ON_FAKE, "binary(adapter) - test(/^real::/)"] {
+        let adapter = "binary(adapter) - test(/^real::/)";
+        for on_fake in [PROOF_ON_FAKE, adapter] {
             let line = format!("filter = \"package(handover-tests) & {on_fake}\"\n");
             assert!(groups.contains(&line), "{line}");
         }
+        // The others take more of the threads.
+        let others = format!("not (package(handover-tests) & (({adapter}) | ({PROOF_ON_FAKE})))");
+        let line = format!("filter = \"{others}\"\nthreads-required = 2\n");
+        assert!(groups.contains(&line), "{line}");
         for suite in SUITES.iter().filter(|suite| !suite.is_real) {
             assert!(suite.filter == PROOF_ON_FAKE || suite.filter.contains("- test(/^real::/)"));
         }

@@ -14,8 +14,8 @@ use crate::config::Address;
 use crate::date::Date;
 use crate::faults::Habit;
 use crate::http::{Reader, reason};
-use crate::serve::Requests;
 use crate::serve::listening::listen_for_admin;
+use crate::serve::{Requests, pause_after};
 use crate::statistics::{Import, Number, Statistics};
 
 /// What the endpoint asks the process.
@@ -83,9 +83,12 @@ impl BoundAdmin {
             tokio::task::spawn_local(async move {
                 let mut connections = JoinSet::new();
                 loop {
-                    if let Ok((stream, _)) = listener.accept().await {
-                        let call = serve(stream, Rc::clone(&backend), counters.clone());
-                        connections.spawn_local(call);
+                    match listener.accept().await {
+                        Ok((stream, _)) => {
+                            let call = serve(stream, Rc::clone(&backend), counters.clone());
+                            connections.spawn_local(call);
+                        }
+                        Err(error) => pause_after(&error).await,
                     }
                     while connections.try_join_next().is_some() {}
                 }
@@ -95,9 +98,12 @@ impl BoundAdmin {
             tokio::task::spawn_local(async move {
                 let mut connections = JoinSet::new();
                 loop {
-                    if let Ok((stream, _)) = listener.accept().await {
-                        let call = serve(stream, Rc::clone(&backend), counters.clone());
-                        connections.spawn_local(call);
+                    match listener.accept().await {
+                        Ok((stream, _)) => {
+                            let call = serve(stream, Rc::clone(&backend), counters.clone());
+                            connections.spawn_local(call);
+                        }
+                        Err(error) => pause_after(&error).await,
                     }
                     while connections.try_join_next().is_some() {}
                 }

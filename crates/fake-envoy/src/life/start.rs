@@ -10,7 +10,7 @@ use super::process::{Process, apply_habits};
 use super::{configuration, hear_signals, refused, tasks};
 use crate::admin::{BoundAdmin, ServerState};
 use crate::arguments::Mode;
-use crate::child;
+use crate::child::{self, Child};
 use crate::config::{Bootstrap, ConfigError, Listener, RouteConfig};
 use crate::context::{Context, Ending};
 use crate::faults::{Habit, Step};
@@ -79,6 +79,15 @@ async fn bring_up(
         return Ok(());
     }
     go_live(&process, &routes)?;
+    let has_parent = context
+        .child
+        .borrow()
+        .as_ref()
+        .is_some_and(Child::has_parent);
+    // Held up here, a real Envoy serves beside its parent.
+    if !has_parent || context.is_held_at(Step::Live) {
+        process.service.open();
+    }
     context.step(Step::Live).await;
     tasks::keep_books(&process);
     hand_over(&process, hot_restart);
@@ -106,7 +115,7 @@ fn begin_main_loop(
 /// Ends the admin endpoint of the parent, and binds the own one.
 fn take_over_admin(process: &Process) -> Result<Option<BoundAdmin>, String> {
     let context = &process.context;
-    if let Some(shut_down) = context.with_child(child::Child::shut_down_admin) {
+    if let Some(shut_down) = context.with_child(Child::shut_down_admin) {
         process.original_start.set(shut_down.original_start_time);
     }
     let Some(admin) = &process.service.bootstrap.admin else {
@@ -329,10 +338,16 @@ fn go_live(process: &Process, routes: &[Arc<RouteConfig>]) -> Result<(), String>
 }
 
 /// Takes the first statistics of the parent, lets it drain, and clears the flag.
+///
+/// The workers accept as soon as the parent's messages are on their way. A real Envoy's begin a moment before, which
+/// is too short for its death to fall into it. On a busy machine the main thread may be kept waiting in between, and
+/// with a shorter time scale a death at a random moment would meet that often.
 fn hand_over(process: &Process, hot_restart: Option<&Rc<HotRestart>>) {
     let context = &process.context;
-    tasks::merge(process);
-    context.with_child(child::Child::drain_listeners);
+    let wants_stats = !context.arguments.skip_hot_restart_parent_stats;
+    let take_over = || process.service.open();
+    let stats = context.with_child(|child, log| child.hand_over(wants_stats, take_over, log));
+    tasks::take_in(process, stats.as_ref());
     if let Some(hot_restart) = hot_restart
         && !context.habits().has(&Habit::KeepFlag)
     {

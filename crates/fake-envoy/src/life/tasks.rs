@@ -15,7 +15,7 @@ use crate::parent::{Duty, duty};
 use crate::sockets::{DomainSocket, Role};
 use crate::statistics::Import;
 use crate::wire::{
-    AdminShutDown, DATAGRAM, Frames, HotRestartMessage, PassedSocket, ReplyKind, reply,
+    AdminShutDown, DATAGRAM, Frames, HotRestartMessage, PassedSocket, ReplyKind, Stats, reply,
 };
 
 /// How often statistics are merged.
@@ -120,9 +120,14 @@ pub(super) fn merge(process: &Process) {
     if context.arguments.skip_hot_restart_parent_stats {
         return;
     }
-    if let Some(stats) = context.with_child(child::Child::stats) {
+    take_in(process, context.with_child(child::Child::stats).as_ref());
+}
+
+/// Takes the statistics of the parent in.
+pub(super) fn take_in(process: &Process, stats: Option<&Stats>) {
+    if let Some(stats) = stats {
         let statistics = &process.service.statistics;
-        statistics.merge(&stats);
+        statistics.merge(stats);
         let parents = statistics.gauge("server.parent_connections", Import::Never);
         parents.set(stats.connections);
     }

@@ -351,3 +351,22 @@ fn a_base_id_of_its_own_choice_is_written_down() {
     std::fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}", base_id * 10)).unwrap();
     world.finish();
 }
+
+/// Agents hand a low limit on when they are short of descriptors themselves.
+#[test]
+fn a_shortage_of_descriptors_ends_a_start_with_a_reason_and_no_panic() {
+    let mut reasons = 0;
+    for descriptors in 4..32 {
+        let world = World::new();
+        let limit = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        let settings = "--fake-time-scale 0 --fake-fault exit=3@hand_over";
+        let launch = world.launch(FAKE, 0, settings);
+        let mut limited = launch.by("/bin/sh", &["-c", &limit]).start();
+        let status = limited.wait_exit(LIMIT);
+        let is_in_order = matches!(status.code(), Some(1 | 3)) || status.signal() == ABORT;
+        assert!(is_in_order, "{descriptors} descriptors: {status}");
+        reasons += limited.count_lines("Too many open files");
+        world.finish();
+    }
+    assert!(reasons > 0, "each of them was enough");
+}

@@ -3,7 +3,6 @@
 
 mod evidence;
 mod first_resources;
-mod killed_start;
 mod refused_question;
 mod still_thread;
 mod versions;

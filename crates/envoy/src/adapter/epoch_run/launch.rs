@@ -75,7 +75,8 @@ pub(super) async fn launch(
     };
     let file = envoy.files.file(epoch, config.format());
     let lineage = Lineage::clone(&tenancy);
-    envoy.stand_ins.vacate(&lineage, epoch).await;
+    let running = &envoy.running;
+    envoy.stand_ins.vacate(running, &lineage, epoch).await;
     let mut arguments = envoy
         .args
         .serve(&file, lineage.restart_epoch(epoch), lineage.base_id());

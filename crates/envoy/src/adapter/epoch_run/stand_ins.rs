@@ -2,18 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_runtime::time_limit::timeout;
 use tokio::task::JoinHandle;
 
 use super::super::lineage::Lineage;
-use super::super::running::now;
+use super::super::running::{RunningEpochs, now};
 use super::EpochRun;
+use super::retirement::wake_if_stopped;
 use crate::hot_restart::{BaseId, StandIn};
 
-/// Who stands in for which dead epoch at present.
+/// How long a start waits for the end of the epoch that has its slot, and as long again once that one was continued
+/// if it is stopped: 4 s. It was told to end, which takes milliseconds. Somebody may have stopped it on purpose.
+const LATE_END: Duration = Duration::from_secs(4);
+
+/// Who stands in for which dead epoch at present, and which epoch has each slot.
 #[derive(Debug, Default)]
-pub(in crate::adapter) struct StandIns(Mutex<BTreeMap<Epoch, (EpochSlot, Task)>>);
+pub(in crate::adapter) struct StandIns(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    standing: BTreeMap<Epoch, (EpochSlot, Task)>,
+    /// The last epoch that was started in a slot, or is about to be.
+    taken: BTreeMap<EpochSlot, Epoch>,
+}
 
 /// The socket at which an epoch speaks to its child: its base id, and its restart epoch modulo 3.
 type EpochSlot = (BaseId, u32);
@@ -29,11 +43,31 @@ impl Drop for Task {
 }
 
 impl StandIns {
-    /// Frees the slot that this epoch will take. Two epochs of a lineage share it when their numbers
-    /// are equal modulo 3.
-    pub(super) async fn vacate(&self, lineage: &Lineage, epoch: Epoch) {
+    /// Frees the slot that this epoch will take, and keeps it free of stand-ins for others. Two epochs of a lineage
+    /// share it when their numbers are equal modulo 3.
+    ///
+    /// The older one that has it has been told to end, but may take its time. Its name is in use until then.
+    pub(super) async fn vacate(&self, running: &RunningEpochs, lineage: &Lineage, epoch: Epoch) {
         let taken = slot(lineage, epoch);
+        self.lock().taken.insert(taken, epoch);
         self.end_where(|_, slot| slot == taken).await;
+        let mut processes = running.all().into_iter();
+        let holder = processes.find(|process| slot(&process.lineage, process.epoch) == taken);
+        let Some(holder) = holder else { return };
+        let ends = async || timeout(LATE_END, holder.child.wait()).await.is_ok();
+        if ends().await {
+            return;
+        }
+        wake_if_stopped(&holder).await;
+        if !ends().await {
+            tracing::warn!(
+                epoch = epoch.number(),
+                "epoch {} was told to end and does not, and epoch {epoch} cannot start beside it: `kill -KILL {}` \
+                 ends it",
+                holder.epoch,
+                holder.pid()
+            );
+        }
     }
 
     /// Ends the stand-in for the parent of this epoch, which has ended itself.
@@ -43,7 +77,7 @@ impl StandIns {
 
     async fn end_where(&self, leaves: impl Fn(Epoch, EpochSlot) -> bool) {
         let leaving = {
-            let mut standing = self.lock();
+            let standing = &mut self.lock().standing;
             let dead: Vec<_> = standing
                 .iter()
                 .filter(|(dead, (slot, _))| leaves(**dead, *slot))
@@ -60,7 +94,7 @@ impl StandIns {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, (EpochSlot, Task)>> {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
         // Nothing in here is left half-way by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +139,14 @@ impl EpochRun<'_> {
     /// Answers a child in the place of its dead parent, unless that is done already.
     fn stand_in(&self, dead: Epoch, child: Epoch) {
         let lineage = &self.process.lineage;
-        let mut standing = self.envoy.stand_ins.lock();
+        let place = slot(lineage, dead);
+        let slots = &mut *self.envoy.stand_ins.lock();
+        // An epoch that starts in the place of the dead one follows on one that has replaced the child. So the child
+        // has let its parent go.
+        if slots.taken.get(&place).is_some_and(|epoch| *epoch != dead) {
+            return;
+        }
+        let standing = &mut slots.standing;
         // The end of a parent and the start of its child may both see that the child is alone.
         if standing
             .get(&dead)
@@ -124,7 +165,7 @@ impl EpochRun<'_> {
                         tracing::warn!(epoch = dead.number(), "{error}");
                     }
                 });
-                standing.insert(dead, (slot(lineage, dead), Task(task)));
+                standing.insert(dead, (place, Task(task)));
             }
             Err(error) => tracing::warn!(epoch = dead.number(), "{error}"),
         }

@@ -1,10 +1,8 @@
-//! A new epoch that is killed at a moment of its start. Between its first accepted connection and its word to the
-//! old one lie a few milliseconds, so how it loses nothing is a matter of the times of a real Envoy.
+//! A new epoch that is killed at a moment of its start.
 
 use std::time::Duration;
 
-use handover_test_support::any_envoy::AnyEnvoy;
-use handover_test_support::require_envoy;
+use handover_test_support::require_any_envoy;
 use rustix::process::Signal;
 
 use crate::world::{Setup, World};
@@ -13,7 +11,7 @@ use crate::world::{Setup, World};
 /// that nobody listens until the same epoch runs again, and what it had accepted is gone with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
-    let envoy = AnyEnvoy::real(require_envoy!());
+    let envoy = require_any_envoy!();
     let world = World::with(&envoy, Setup::brisk()).await;
     let clients = Setup::brisk().clients();
     let port = world.listener_port();
@@ -23,8 +21,9 @@ async fn a_new_epoch_that_is_killed_while_it_starts_is_tried_again() {
         let before = world.failed();
         let old = world.process(newest);
         let hunted = newest + 1;
+        let age = world.scaled(Duration::from_millis(ms));
         let killed = world.hunt(hunted, move |new| {
-            new.send_at(Duration::from_millis(ms), Signal::KILL);
+            new.send_at(age, Signal::KILL);
             // The word to close the listeners may still be on its way; the next try is not.
             std::thread::sleep(Duration::from_millis(60));
             (new.pid, !old.listens_on(port))
