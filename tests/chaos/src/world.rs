@@ -6,9 +6,10 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use handover_test_support::backend::Backend;
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 use crate::config::{Places, replace};
 use crate::control;
 use crate::oracle::Cut;
+use crate::plant::Plant;
 use crate::script::Script;
 use crate::shortage::{Cell, Hold};
 use crate::standstill::{MachineClock, Span};
@@ -52,9 +54,36 @@ pub struct Setup {
     pub fake: PathBuf,
     /// How long everything may take to be as it must be, after each burst.
     pub patience: Duration,
+    /// Whether the end is checked too, once all steps are done.
+    pub checks_end: bool,
+    /// When the run is broken off, if ever.
+    pub end: Option<Instant>,
+    /// Breaks the run off once it is true.
+    pub is_over: Arc<AtomicBool>,
+    /// A violation that is planted, if one is.
+    pub plant: Option<Plant>,
 }
 
 impl Setup {
+    /// A whole run of these programs.
+    #[must_use]
+    pub fn new(handover: PathBuf, fake: PathBuf) -> Self {
+        Self {
+            handover,
+            fake,
+            patience: Self::PATIENCE,
+            checks_end: true,
+            end: None,
+            is_over: Arc::default(),
+            plant: None,
+        }
+    }
+
+    /// Returns whether the run is to be broken off.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed) || self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
     /// The patience of a run: several times what the slowest repair takes, which is the end of an old epoch
     /// that does not end by itself.
     pub const PATIENCE: Duration = Duration::from_secs(45);
