@@ -9,7 +9,7 @@
 //! A run that fails is told on a page by [`Outcome::story`], and is repeated by its seed or by its list of steps, which
 //! [`shorten`] makes shorter. `docs/checks.md` shows the command.
 //!
-//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`], [`standstill`], [`excuses`] and [`shrink`]. What they
+//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`], [`standstill`], [`loop_watch`], [`excuses`] and [`shrink`]. What they
 //! decide is tested without a process.
 
 mod config;
@@ -17,6 +17,7 @@ mod control;
 pub mod excuses;
 mod finish;
 mod life;
+pub mod loop_watch;
 pub mod oracle;
 mod plan;
 mod plant;

@@ -198,8 +198,9 @@ impl Run<'_> {
             self.summary.excuses.count(&judgement);
             stood_still |= judgement.reason == Reason::Machine;
             if judgement.reason == Reason::Blocked {
+                let doing = self.world.loop_watch.doing(&pause);
                 let text = format!(
-                    "the loop of the supervisor was blocked {pause}, while the machine ran"
+                    "the loop of the supervisor was blocked {pause}, while the machine ran; {doing}"
                 );
                 self.violation(Kind::Blocked, text);
             }

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 use crate::config::{Places, replace};
 use crate::control;
+use crate::loop_watch::LoopWatch;
 use crate::oracle::Cut;
 use crate::plant::Plant;
 use crate::script::Script;
@@ -113,6 +114,8 @@ pub(crate) struct World {
     pub(crate) load: Load,
     /// What the machine did meanwhile.
     pub(crate) clock: MachineClock,
+    /// What the thread of the supervisor's loop did.
+    pub(crate) loop_watch: LoopWatch,
     /// When the clock of the log began.
     pub(crate) log_begins: Duration,
     /// When the supervisor was stopped, or its memory taken.
@@ -218,6 +221,7 @@ impl World {
         .with_context(|| format!("the supervisor has no control socket: {}", supervisor.log()))?;
         let number = i32::try_from(supervisor.pid()).ok().and_then(Pid::from_raw);
         let number = number.context("the supervisor has a process id")?;
+        let loop_watch = LoopWatch::start(supervisor.pid(), script.begin())?;
         let hold =
             Hold::take(cell, supervisor.pid()).context("looking at the disk of the supervisor")?;
         Ok(Self {
@@ -227,6 +231,7 @@ impl World {
             desired,
             load,
             clock,
+            loop_watch,
             log_begins,
             made: Arc::default(),
             cuts: Vec::new(),
