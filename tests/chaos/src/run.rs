@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::setup::Setup;
 use crate::step::{self, Step};
 use crate::story::Facts;
 use crate::summary::{Done, Failure, Outcome, Summary};
 use crate::violation::{Kind, Violation};
-use crate::world::{Setup, World};
+use crate::world::World;
 
 /// After so many hand-overs the memory of the supervisor is what it is compared with at the end: by then
 /// its histories have begun to repeat.

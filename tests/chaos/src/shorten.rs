@@ -6,11 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::run::run;
+use crate::setup::Setup;
 use crate::shrink::{self, Tries};
 use crate::step::Step;
 use crate::summary::{Done, Outcome};
 use crate::violation::Kind;
-use crate::world::Setup;
 
 /// How often a part is repeated in one try. Moments are not repeated exactly. Most of the time of a run is waited, so
 /// these runs beside each other take little more time than one.

@@ -6,10 +6,9 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use handover_test_support::backend::Backend;
@@ -26,8 +25,8 @@ use crate::config::{Places, replace};
 use crate::control;
 use crate::loop_watch::LoopWatch;
 use crate::oracle::Cut;
-use crate::plant::Plant;
 use crate::script::Script;
+use crate::setup::Setup;
 use crate::shortage::{Cell, Hold};
 use crate::standstill::{MachineClock, Span};
 use crate::step::{Ask, Change, Hint, Resource, Step};
@@ -45,53 +44,6 @@ const SLOW: Duration = Duration::from_millis(30);
 
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
-/// What a run needs.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The `handover` binary.
-    pub handover: PathBuf,
-    /// The fake Envoy.
-    pub fake: PathBuf,
-    /// How long everything may take to be as it must be, after each burst.
-    pub patience: Duration,
-    /// Whether the end is checked too, once all steps are done.
-    pub checks_end: bool,
-    /// When the run is broken off, if ever.
-    pub end: Option<Instant>,
-    /// Breaks the run off once it is true.
-    pub is_over: Arc<AtomicBool>,
-    /// A violation that is planted, if one is.
-    pub plant: Option<Plant>,
-}
-
-impl Setup {
-    /// A whole run of these programs.
-    #[must_use]
-    pub fn new(handover: PathBuf, fake: PathBuf) -> Self {
-        Self {
-            handover,
-            fake,
-            patience: Self::PATIENCE,
-            checks_end: true,
-            end: None,
-            is_over: Arc::default(),
-            plant: None,
-        }
-    }
-
-    /// Returns whether the run is to be broken off.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed) || self.end.is_some_and(|end| Instant::now() >= end)
-    }
-
-    /// The patience of a run: several times what the slowest repair takes, which is the end of an old epoch
-    /// that does not end by itself.
-    pub const PATIENCE: Duration = Duration::from_secs(45);
-
-    /// The patience while a failure is made shorter: enough for that repair on a quiet machine.
-    pub const LESS_PATIENCE: Duration = Duration::from_secs(18);
-}
 
 /// What the configuration file asks for.
 #[derive(Clone, Debug)]
