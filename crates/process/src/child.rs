@@ -273,3 +273,78 @@ impl AsRawFd for ExitFd {
         self.0.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::Command;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// How many threads there are for work that may wait, at most.
+    const THREADS: usize = 32;
+
+    /// Gives each of those threads something to do until the sender is dropped.
+    async fn occupy_threads() -> (Sender<()>, Vec<JoinHandle<()>>) {
+        let (release, released) = channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let mut tasks = Vec::new();
+        for _ in 0..THREADS {
+            let (begun, has_begun) = oneshot::channel();
+            let released: Arc<Mutex<Receiver<()>>> = Arc::clone(&released);
+            let work = offload(move || {
+                begun.send(()).unwrap();
+                // One waits for the sender, and the others for that one.
+                let receiver = released.lock().unwrap_or_else(PoisonError::into_inner);
+                let _over = receiver.recv();
+            });
+            tasks.push(tokio::spawn(async move { work.await.unwrap() }));
+            tokio::time::timeout(LIMIT, has_begun)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        (release, tasks)
+    }
+
+    /// The kernel's letter for the state of a process; nothing once it is collected.
+    fn state(pid: u32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.chars().next()
+    }
+
+    /// The kernel can take more than a second to collect a process, and a loop that does it itself stands still then. So
+    /// while no thread is free for it, the end is told all the same, and the process is left as it is.
+    #[tokio::test]
+    async fn the_end_is_told_before_a_thread_has_collected_the_child() {
+        let child = Command::new("sleep").args(["60"]).spawn().await.unwrap();
+        let pid = child.pid();
+        let (release, tasks) = occupy_threads().await;
+        child.signal(Signal::KILL).unwrap();
+        let cause = tokio::time::timeout(LIMIT, child.wait()).await.unwrap();
+        assert_eq!(cause.unwrap().signal(), Some(Signal::KILL.raw().as_raw()));
+        assert_eq!(state(pid), Some('Z'), "the loop has collected it");
+        // Its number is its own until then, and no signal is sent to it any more.
+        assert!(matches!(
+            child.signal(Signal::TERM),
+            Err(SignalError::Ended { .. })
+        ));
+        drop(release);
+        for task in tasks {
+            tokio::time::timeout(LIMIT, task).await.unwrap().unwrap();
+        }
+        let collected = async {
+            while state(pid).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, collected).await.unwrap();
+    }
+}

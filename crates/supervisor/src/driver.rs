@@ -245,6 +245,11 @@ where
         }
     }
 
+    /// Returns the proxy.
+    pub(crate) fn proxy(&self) -> Arc<P> {
+        Arc::clone(&self.world.proxy)
+    }
+
     /// Lets the last answers be written.
     pub(crate) async fn close(mut self) {
         // What was not answered is answered by this: everything has ended.

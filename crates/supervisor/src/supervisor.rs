@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover_core::{GaveUp, Outcome, Policy, PolicyError};
+use handover_runtime::offload::offload;
 use handover_tokio::{Agent, Failure, Handle, Observer};
 use handover_watch::{Rescan, WatchError};
-use tracing::debug;
+use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use crate::control::{Control, Name, Socket};
 use crate::driver::unwind::caught;
@@ -26,6 +28,10 @@ use crate::status_server::{StatusListener, StatusServer};
 use crate::{
     AwaitedFiles, Files, Hooks, Job, Operate, ServiceManager, Signals, Source, Verify, sysexits,
 };
+
+/// How long the end of a run waits for what the proxy removes as it goes: 2 s. That takes milliseconds, unless a disk
+/// hangs.
+const REMOVALS: Duration = Duration::from_secs(2);
 
 /// Keeps a proxy running with what its source asks for: it answers signals and the clients of its control
 /// socket, and follows the watched files.
@@ -280,7 +286,9 @@ where
             }
         };
         let ended = driver.ended(ending);
+        let proxy = driver.proxy();
         driver.close().await;
+        put_away(proxy).await;
         if let Some(recorder) = self.recorder {
             recorder.close().await;
         }
@@ -434,6 +442,21 @@ where
             hooks: self.hooks,
             recorder: self.recorder,
         })
+    }
+}
+
+/// Drops the proxy on a thread that may wait for the disk, and waits for that, but not for long: what it removes as it
+/// goes must not keep the end of the run from being reported.
+async fn put_away<P: Send + Sync + 'static>(proxy: Arc<P>) {
+    // One that has begun goes on when it is not waited for any more.
+    let dropped = offload(move || drop(proxy));
+    match timeout(REMOVALS, dropped).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("the proxy was dropped by no thread of its own: {error}"),
+        Err(_) => warn!(
+            "what the proxy removes at its end is still there after {REMOVALS:?}: check that the file systems of its \
+             directories answer"
+        ),
     }
 }
 

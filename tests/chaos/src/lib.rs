@@ -6,30 +6,42 @@
 //! serves; the desired configuration serves or its refusal is told; every request answered; nothing left
 //! behind; memory and descriptors flat.
 //!
-//! A run that fails is repeated by its seed, or by its list of steps, which [`shrink`](shrink::shrink)
-//! shortens. `docs/checks.md` shows the command.
+//! A run that fails is told on a page by [`Outcome::story`], and is repeated by its seed or by its list of steps, which
+//! [`shorten`] makes shorter. `docs/checks.md` shows the command.
 //!
-//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`], [`standstill`] and [`shrink`]. What they decide is
-//! tested without a process.
+//! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`], [`standstill`], [`loop_watch`], [`excuses`] and [`shrink`]. What they
+//! decide is tested without a process.
 
 mod config;
 mod control;
+pub mod excuses;
+mod finish;
 mod life;
+pub mod loop_watch;
 pub mod oracle;
 mod plan;
+mod plant;
 pub mod random;
 mod run;
 mod script;
+mod settle;
+mod setup;
 mod shortage;
+mod shorten;
 pub mod shrink;
 pub mod standstill;
 pub mod step;
+mod story;
 mod summary;
+mod violation;
 mod world;
 
 pub use life::{Harm, Life, harm};
 pub use plan::Plan;
+pub use plant::{Plant, PlantError};
 pub use run::run;
+pub use setup::Setup;
+pub use shorten::{Shortened, shorten, with_an_end};
 pub use step::Step;
-pub use summary::{Failure, Outcome, Summary};
-pub use world::Setup;
+pub use summary::{Done, Failure, Outcome, Summary};
+pub use violation::{Kind, Violation};

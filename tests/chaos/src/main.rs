@@ -7,11 +7,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use handover_chaos::{Failure, Outcome, Plan, Setup, Step, run, shrink, step};
+use handover_chaos::{Outcome, Plan, Plant, Setup, run, shorten, step, with_an_end};
 
 /// Let the fake Envoy hand over often, with faults, signals, stops and shortages, and check that nothing is
 /// lost that need not be lost.
@@ -28,21 +28,25 @@ struct Arguments {
     #[arg(long, value_name = "LIST")]
     steps: Option<String>,
     /// How long a failing run is repeated in parts, to find the shortest list that fails; 0 for not at all.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     shorten: u64,
     /// Print each burst, with when it began, how long it took and how many requests were lost.
     #[arg(long)]
     verbose: bool,
-    /// Write what the supervisor and its processes print to this file.
+    /// Write what the supervisor and its processes print to this file, even if nothing fails.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Where a failing run leaves all its output, steps and processes. Otherwise in the temporary directory.
+    #[arg(long, value_name = "DIR")]
+    reports: Option<PathBuf>,
+    /// Call it a violation when the first step came before the second one, as in `kill newest then who`. It shows how
+    /// a failure is told and shortened.
+    #[arg(long, value_name = "STEPS", hide = true)]
+    plant: Option<Plant>,
     /// The program under test. Otherwise `handover` beside this program.
     #[arg(long, value_name = "FILE")]
     handover: Option<PathBuf>,
 }
-
-/// How often a part is repeated before it counts as one that does not fail. Moments are not repeated exactly.
-const REPEATS: usize = 3;
 
 fn main() -> ExitCode {
     match command(&Arguments::parse()) {
@@ -62,90 +66,75 @@ fn command(arguments: &Arguments) -> Result<bool> {
             println!("{burst}");
         }
     };
-    let (what, outcome) = if let Some(text) = &arguments.steps {
+    let (what, replay, outcome) = if let Some(text) = &arguments.steps {
         let steps = step::read(text)?;
-        (
-            "the list".to_owned(),
-            run(&setup, [with_an_end(steps)], u64::MAX, seen)?,
-        )
+        let replay = format!("cargo xtask chaos --steps '{}'", step::write(&steps));
+        let outcome = run(&setup, with_an_end(steps), u64::MAX, seen)?;
+        ("the list".to_owned(), replay, outcome)
     } else {
         let seed = arguments.seed.unwrap_or_else(random_seed);
         println!("seed {seed}");
-        let outcome = run(&setup, Plan::new(seed), arguments.hand_overs, seen)?;
-        (format!("seed {seed}"), outcome)
-    };
-    let Outcome {
-        summary,
-        steps,
-        log,
-        failure,
-    } = outcome;
-    if let Some(path) = &arguments.log {
-        std::fs::write(path, log).with_context(|| format!("writing {}", path.display()))?;
-    }
-    let Some(failure) = failure else {
-        println!("=== chaos, {what}: {summary}");
-        return Ok(true);
-    };
-    tell(&failure);
-    let (bursts, hand_overs) = (summary.bursts, summary.hand_overs);
-    println!("FAILED: {what}, in burst {bursts}, after {hand_overs} hand-overs");
-    if arguments.steps.is_none() {
         let count = arguments.hand_overs;
-        println!(
-            "replay: cargo xtask chaos --hand-overs {count} {}",
-            what.replace("seed", "--seed")
-        );
+        let replay = format!("cargo xtask chaos --hand-overs {count} --seed {seed}");
+        let outcome = run(&setup, Plan::new(seed), count, seen)?;
+        (format!("seed {seed}"), replay, outcome)
+    };
+    if let Some(path) = &arguments.log {
+        std::fs::write(path, &outcome.log)
+            .with_context(|| format!("writing {}", path.display()))?;
     }
-    let limit = Duration::from_secs(arguments.shorten);
-    let (shortest, tries) = shortened(&setup, &steps, limit);
+    if outcome.failure.is_none() {
+        println!("=== chaos, {what}: {}", outcome.summary);
+        return Ok(true);
+    }
+    let file = place(arguments, &what);
+    let kept = file.display().to_string();
+    let page = outcome.story(&what, &replay, &kept).unwrap_or_default();
+    println!("{page}seen until then: {}", outcome.summary);
+    outcome
+        .keep(&page, &file)
+        .with_context(|| format!("writing {kept}; `--reports` names another directory"))?;
+    if arguments.shorten > 0 {
+        tell_shortest(&setup, &outcome, Duration::from_secs(arguments.shorten));
+    }
+    Ok(false)
+}
+
+/// Looks for a shorter list, and prints what was found.
+fn tell_shortest(setup: &Setup, outcome: &Outcome, limit: Duration) {
+    println!("shortening: parts of the steps are repeated for at most {limit:?}");
+    let Some(found) = shorten(setup, outcome, limit) else {
+        return;
+    };
+    let (runs, seconds) = (found.runs, found.took.as_secs_f64());
+    let all = outcome.steps.len();
+    let Some(shortest) = found.shortest else {
+        println!(
+            "it did not fail again: {runs} runs of the last steps in {seconds:.0} s passed, or failed otherwise, so it needs \
+             more steps than fit into that time, or moments that did not come again; `--shorten` of the program \
+             handover-chaos sets another time"
+        );
+        return;
+    };
+    let again = match found.again {
+        (_, 0) => "there was no time to repeat it".to_owned(),
+        (failed, runs) => format!("repeated, it failed in {failed} of {runs} runs"),
+    };
     println!(
-        "shortest list that failed again, after {tries} tries, {} of {} steps:",
+        "shortest list that failed again: {} of {all} steps, after {runs} runs in {seconds:.0} s; {again}",
         shortest.len(),
-        steps.len()
     );
     println!(
         "replay: cargo xtask chaos --steps '{}'",
         step::write(&shortest)
     );
-    Ok(false)
 }
 
-/// Repeats parts of the steps until the time is over. Returns the shortest list and the number of runs.
-fn shortened(setup: &Setup, steps: &[Step], limit: Duration) -> (Vec<Step>, u64) {
-    let begun = Instant::now();
-    let hurried = Setup {
-        patience: Setup::LESS_PATIENCE,
-        ..setup.clone()
-    };
-    let mut tries = 0;
-    let fails = |part: &[Step]| {
-        (0..REPEATS).any(|_| {
-            if begun.elapsed() >= limit {
-                return false;
-            }
-            tries += 1;
-            let again = run(&hurried, [with_an_end(part.to_vec())], u64::MAX, |_| {});
-            again.is_ok_and(|outcome| outcome.failure.is_some())
-        })
-    };
-    let shortest = shrink::shrink(steps, fails, || begun.elapsed() >= limit);
-    (shortest, tries)
-}
-
-/// A list that ends before it has settled was never checked.
-fn with_an_end(mut steps: Vec<Step>) -> Vec<Step> {
-    if steps.last() != Some(&Step::Settle) {
-        steps.push(Step::Settle);
-    }
-    steps
-}
-
-fn tell(failure: &Failure) {
-    println!("{}", failure.details);
-    for problem in &failure.problems {
-        println!("VIOLATION: {problem}");
-    }
+/// Returns where everything about a failed run goes: a file of its own, because a seed fails in more than one way.
+fn place(arguments: &Arguments, what: &str) -> PathBuf {
+    let directory = arguments.reports.clone().unwrap_or_else(std::env::temp_dir);
+    let (what, process) = (what.replace(' ', "-"), std::process::id());
+    directory.join(format!("chaos-{what}-{process}.txt"))
 }
 
 fn setup(arguments: &Arguments) -> Result<Setup> {
@@ -164,9 +153,8 @@ fn setup(arguments: &Arguments) -> Result<Setup> {
         );
     }
     Ok(Setup {
-        handover,
-        fake,
-        patience: Setup::PATIENCE,
+        plant: arguments.plant.clone(),
+        ..Setup::new(handover, fake)
     })
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use handover_test_support::control_group::Group;
@@ -50,6 +50,8 @@ pub(crate) struct Hold {
     /// The root of the disk. It stays readable when the supervisor has ended.
     disk: Arc<OwnedFd>,
     cell: Arc<Cell>,
+    /// One shortage at a time: each gives back what it has found.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Cell {
@@ -101,6 +103,7 @@ impl Hold {
             pid: Pid::from_raw(number).ok_or(io::ErrorKind::InvalidInput)?,
             disk: Arc::new(File::open(seen)?.into()),
             cell: Arc::new(cell),
+            turn: Arc::default(),
         })
     }
 
@@ -115,8 +118,10 @@ impl Hold {
             .collect()
     }
 
-    /// Takes nearly all of a resource away for a time. Returns false if that is not possible here.
+    /// Takes nearly all of a resource away for a time, after the shortage that goes on. Returns false if that is not
+    /// possible here.
     pub(crate) fn run_short(&self, resource: Resource, time: Duration) -> io::Result<bool> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         match (resource, &self.cell.groups) {
             (Resource::Descriptors, _) => {
                 let kind = rustix::process::Resource::Nofile;

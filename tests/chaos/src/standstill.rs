@@ -82,22 +82,37 @@ pub fn pause_in(line: &str, at: Duration) -> Option<Span> {
     Some(Span { from, to: at })
 }
 
+/// What a pause of the supervisor was judged to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Its reason.
+    pub reason: Reason,
+    /// How long it was.
+    pub length: Duration,
+    /// How much of it the clock of the machine has seen.
+    pub seen: Duration,
+}
+
 /// Judges a pause of the supervisor by what the machine did meanwhile, and by what was made. Half of the
 /// pause must have its reason: a machine under load lets no two threads run at the same moments.
 #[must_use]
-pub fn reason(pause: &Span, machine: &[Span], made: &[Span]) -> Reason {
+pub fn judge(pause: &Span, machine: &[Span], made: &[Span]) -> Judgement {
     let length = pause.length();
-    if length < STANDSTILL {
-        return Reason::Short;
-    }
     let made = pause.overlap_with(made);
-    let machine = pause.overlap_with(machine);
-    if made * 2 >= length {
+    let seen = pause.overlap_with(machine);
+    let reason = if length < STANDSTILL {
+        Reason::Short
+    } else if made * 2 >= length {
         Reason::Made
-    } else if (made + machine) * 2 >= length {
+    } else if (made + seen) * 2 >= length {
         Reason::Machine
     } else {
         Reason::Blocked
+    };
+    Judgement {
+        reason,
+        length,
+        seen,
     }
 }
 
@@ -204,17 +219,19 @@ mod tests {
             ),
         ];
         let told = rows.map(|(what, pause, machine, made)| {
-            format!("{what}: {:?}", reason(&pause, machine, made))
+            let judged = judge(&pause, machine, made);
+            let [seen, length] = [judged.seen, judged.length].map(|time| time.as_millis());
+            format!("{what}: {:?}, {seen} of {length} ms seen", judged.reason)
         });
         insta::assert_snapshot!(told.join("\n"), @r"
-        nothing else stood still: Blocked
-        a pause of 0.9 s: Short
-        the machine stood still: Machine
-        the machine stood still in parts: Machine
-        the machine was late once: Blocked
-        the machine stood still before: Blocked
-        it was stopped: Made
-        it was stopped, and the machine stood still: Machine
+        nothing else stood still: Blocked, 0 of 2000 ms seen
+        a pause of 0.9 s: Short, 0 of 900 ms seen
+        the machine stood still: Machine, 2000 of 2000 ms seen
+        the machine stood still in parts: Machine, 1100 of 2000 ms seen
+        the machine was late once: Blocked, 300 of 2000 ms seen
+        the machine stood still before: Blocked, 0 of 2000 ms seen
+        it was stopped: Made, 0 of 2000 ms seen
+        it was stopped, and the machine stood still: Machine, 600 of 2000 ms seen
         ");
     }
 

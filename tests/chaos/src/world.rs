@@ -23,8 +23,10 @@ use tempfile::TempDir;
 
 use crate::config::{Places, replace};
 use crate::control;
+use crate::loop_watch::LoopWatch;
 use crate::oracle::Cut;
 use crate::script::Script;
+use crate::setup::Setup;
 use crate::shortage::{Cell, Hold};
 use crate::standstill::{MachineClock, Span};
 use crate::step::{Ask, Change, Hint, Resource, Step};
@@ -42,26 +44,6 @@ const SLOW: Duration = Duration::from_millis(30);
 
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
-/// What a run needs.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The `handover` binary.
-    pub handover: PathBuf,
-    /// The fake Envoy.
-    pub fake: PathBuf,
-    /// How long everything may take to be as it must be, after each burst.
-    pub patience: Duration,
-}
-
-impl Setup {
-    /// The patience of a run: several times what the slowest repair takes, which is the end of an old epoch
-    /// that does not end by itself.
-    pub const PATIENCE: Duration = Duration::from_secs(45);
-
-    /// The patience while a failure is made shorter: enough for that repair on a quiet machine.
-    pub const LESS_PATIENCE: Duration = Duration::from_secs(18);
-}
 
 /// What the configuration file asks for.
 #[derive(Clone, Debug)]
@@ -84,6 +66,8 @@ pub(crate) struct World {
     pub(crate) load: Load,
     /// What the machine did meanwhile.
     pub(crate) clock: MachineClock,
+    /// What the thread of the supervisor's loop did.
+    pub(crate) loop_watch: LoopWatch,
     /// When the clock of the log began.
     pub(crate) log_begins: Duration,
     /// When the supervisor was stopped, or its memory taken.
@@ -189,6 +173,7 @@ impl World {
         .with_context(|| format!("the supervisor has no control socket: {}", supervisor.log()))?;
         let number = i32::try_from(supervisor.pid()).ok().and_then(Pid::from_raw);
         let number = number.context("the supervisor has a process id")?;
+        let loop_watch = LoopWatch::start(supervisor.pid(), script.begin())?;
         let hold =
             Hold::take(cell, supervisor.pid()).context("looking at the disk of the supervisor")?;
         Ok(Self {
@@ -198,6 +183,7 @@ impl World {
             desired,
             load,
             clock,
+            loop_watch,
             log_begins,
             made: Arc::default(),
             cuts: Vec::new(),

@@ -82,6 +82,12 @@ impl Log {
         self.0.lock().lines.clone()
     }
 
+    /// The lines so far, from line number `from` on.
+    #[must_use]
+    pub fn lines_from(&self, from: usize) -> Vec<Line> {
+        self.0.lock().lines.get(from..).unwrap_or_default().to_vec()
+    }
+
     /// The lines of one output so far, each with its end.
     #[must_use]
     pub fn text_of(&self, stream: Stream) -> String {
@@ -200,6 +206,19 @@ mod tests {
         assert!(log.wait_for_end(LONG));
         let texts: Vec<String> = log.lines().into_iter().map(|line| line.text).collect();
         assert_eq!(texts, ["one", "", "two"]);
+    }
+
+    #[test]
+    fn lines_are_read_on_from_where_they_were_read_to() {
+        let log = Log::follow(&b"one\ntwo\nthree\n"[..], &b""[..]);
+        assert!(log.wait_for_end(LONG));
+        let texts = |from| -> Vec<String> {
+            let lines = log.lines_from(from).into_iter();
+            lines.map(|line| line.text).collect()
+        };
+        assert_eq!(texts(1), ["two", "three"]);
+        assert_eq!(texts(3), texts(9));
+        assert!(texts(3).is_empty());
     }
 
     #[test]

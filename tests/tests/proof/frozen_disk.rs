@@ -1,11 +1,13 @@
 //! A run directory whose file system hangs. The loop must go on meanwhile: it answers, it keeps what serves, and
 //! it takes the change in once the disk is back.
 
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use handover_test_support::envoy_bin::report_skip;
-use handover_test_support::supervisor::{fake_envoy_bin, handover_bin};
+use handover_test_support::supervisor::{Signal, fake_envoy_bin, handover_bin};
 
 use crate::world::{LIMIT, World};
 
@@ -13,20 +15,23 @@ use crate::world::{LIMIT, World};
 const MOUNT: &str = "for word; do [ \"$flag\" = --run-dir ] && dir=$word; flag=$word; done; \
     mkdir -p \"$dir\" && mount -o loop \"$0\" \"$dir\" && chmod 700 \"$dir\" && exec \"$@\"";
 
-/// A file system that hangs until this is dropped.
-struct Frozen(PathBuf);
+/// A file system that hangs until this is dropped. A directory of it stays open, because the process that has it
+/// mounted may be a zombie by then, which shows no directory any more.
+struct Frozen(File);
 
 impl Frozen {
     /// Freezes the file system that a process sees at this path.
     fn freeze(pid: u32, path: &Path) -> Self {
         let inside = path.strip_prefix("/").expect("a full path");
-        let frozen = Self(PathBuf::from(format!("/proc/{pid}/root")).join(inside));
+        let seen = PathBuf::from(format!("/proc/{pid}/root")).join(inside);
+        let frozen = Self(File::open(seen).expect("the directory is there"));
         assert!(frozen.is_done("--freeze"), "the file system can be frozen");
         frozen
     }
 
     fn is_done(&self, what: &str) -> bool {
-        let done = Command::new("fsfreeze").arg(what).arg(&self.0).status();
+        let directory = format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
+        let done = Command::new("fsfreeze").arg(what).arg(directory).status();
         done.is_ok_and(|status| status.success())
     }
 }
@@ -41,7 +46,7 @@ impl Drop for Frozen {
 /// An image of a file system, if one can be made, mounted and frozen here.
 fn image(directory: &Path) -> Option<PathBuf> {
     let image = directory.join("image");
-    let file = std::fs::File::create(&image).ok()?;
+    let file = File::create(&image).ok()?;
     file.set_len(16 << 20).ok()?;
     let made = Command::new("mkfs.ext4")
         .arg("-q")
@@ -59,23 +64,57 @@ fn image(directory: &Path) -> Option<PathBuf> {
     (made.status.success() && tried.status.success()).then_some(image)
 }
 
+/// A handover whose run directory can be frozen, or `None` with a line that tells why not.
+fn freezable(place: &Path, test: &str) -> Option<World> {
+    let Some(image) = image(place) else {
+        report_skip(
+            test,
+            "no file system can be mounted and frozen here (it needs root)",
+        );
+        return None;
+    };
+    let image = image.to_str().expect("the path is text");
+    Some(World::launch(&fake_envoy_bin(), |launch| {
+        launch.by("unshare", &["--mount", "sh", "-c", MOUNT, image])
+    }))
+}
+
+/// What the end removes is there until the disk is back. That it ends is told before.
+#[tokio::test]
+async fn an_end_whose_removals_hang_is_told_and_nothing_is_left_once_the_disk_is_back() {
+    let place = tempfile::Builder::new()
+        .prefix("handover-")
+        .tempdir()
+        .expect("a directory");
+    let test =
+        "frozen_disk::an_end_whose_removals_hang_is_told_and_nothing_is_left_once_the_disk_is_back";
+    let Some(world) = freezable(place.path(), test) else {
+        return;
+    };
+    world.served_by("v0");
+    let run = world.site.dir.path().join("run");
+    let frozen = Frozen::freeze(world.supervisor.pid(), &run);
+    world.supervisor.signal(Signal::TERM);
+    // A loop that removes them itself logs nothing more.
+    world.supervisor.wait_for_line(
+        "what the proxy removes at its end is still there after 2s",
+        LIMIT,
+    );
+    drop(frozen);
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn while_the_run_directory_hangs_everything_is_answered_and_the_change_follows() {
     let place = tempfile::Builder::new()
         .prefix("handover-")
         .tempdir()
         .expect("a directory");
-    let Some(image) = image(place.path()) else {
-        let test = "frozen_disk::while_the_run_directory_hangs_everything_is_answered_and_the_change_follows";
-        return report_skip(
-            test,
-            "no file system can be mounted and frozen here (it needs root)",
-        );
+    let test =
+        "frozen_disk::while_the_run_directory_hangs_everything_is_answered_and_the_change_follows";
+    let Some(world) = freezable(place.path(), test) else {
+        return;
     };
-    let image = image.to_str().expect("the path is text");
-    let world = World::launch(&fake_envoy_bin(), |launch| {
-        launch.by("unshare", &["--mount", "sh", "-c", MOUNT, image])
-    });
     let run = world.site.dir.path().join("run");
     let frozen = Frozen::freeze(world.supervisor.pid(), &run);
     world.site.write("v1");

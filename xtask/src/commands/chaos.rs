@@ -54,6 +54,8 @@ impl Chaos {
         }
         let mut run = context.command(handover.with_file_name("handover-chaos"));
         run.env("TMPDIR", context.temp());
+        // What is in there stays when the run has failed.
+        run.arg("--reports").arg(context.scratch()?.join("chaos"));
         run.arg("--handover").arg(&handover);
         run.args(["--hand-overs", &self.hand_overs.to_string()]);
         if let Some(seed) = self.seed {

@@ -8,11 +8,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use handover_core::Epoch;
+use handover_runtime::offload::offload;
 use handover_runtime::time_limit::timeout;
+use handover_tokio::error_chain;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::epochs::LineageId;
@@ -23,6 +26,10 @@ use crate::hot_restart::{
 /// How long a first epoch waits for the base id that is kept: 1 s. The run of an epoch that has just ended
 /// gives it back within milliseconds.
 const GIVE_BACK: Duration = Duration::from_secs(1);
+
+/// How long the end of the agent waits for base ids that are being given back: 2 s. That takes milliseconds, unless a
+/// disk hangs.
+const LAST: Duration = Duration::from_secs(2);
 
 /// The base id that is kept for the whole life of the agent, and where others come from.
 #[derive(Debug)]
@@ -36,6 +43,7 @@ pub(super) struct Lineages {
     instance: String,
     /// How many lineages have begun.
     begun: AtomicU64,
+    unreturned: Arc<Unreturned>,
 }
 
 /// The base id that is kept.
@@ -74,13 +82,30 @@ pub(super) struct Tenancy {
     _lease: Arc<Lease>,
 }
 
-/// A base id in use.
+/// The base id of a lineage. It is given back on a thread that may wait for the disk.
 #[derive(Debug)]
-struct Lease {
+struct Lease(Option<InUse>);
+
+/// A base id in use. It is given back when this is dropped.
+#[derive(Debug)]
+struct InUse {
     base_id: Arc<OwnedBaseId>,
     taken: Option<Arc<Taken>>,
     /// Whether handover has chosen it, so that it may choose another one.
     is_chosen: bool,
+    /// The last field, so that it is dropped when all the others are.
+    _counted: Counted,
+}
+
+/// One of those that are counted.
+#[derive(Debug)]
+struct Counted(Arc<Unreturned>);
+
+/// How many base ids were not given back.
+#[derive(Debug, Default)]
+struct Unreturned {
+    count: Mutex<usize>,
+    fewer: Condvar,
 }
 
 impl Lineages {
@@ -103,6 +128,7 @@ impl Lineages {
             host,
             instance,
             begun: AtomicU64::new(0),
+            unreturned: Arc::default(),
         })
     }
 
@@ -137,23 +163,25 @@ impl Lineages {
     /// has started since it was claimed, because the first epoch makes the shared memory anew.
     /// Where the base id was not asked for, another one is chosen instead.
     pub(super) fn begin(&self, first: Epoch) -> Result<Tenancy, BaseIdError> {
-        let lease = self.lease()?;
-        let lease = match lease.base_id.remove_stale_shared_memory() {
-            Ok(_) => lease,
-            Err(error @ BaseIdError::InUse { .. }) if lease.is_chosen => {
-                self.avoid(lease, &error.to_string())?;
-                let lease = self.lease()?;
-                lease.base_id.remove_stale_shared_memory()?;
-                lease
+        let in_use = self.take()?;
+        let in_use = match in_use.base_id.remove_stale_shared_memory() {
+            Ok(_) => in_use,
+            Err(error @ BaseIdError::InUse { .. }) if in_use.is_chosen => {
+                self.avoid(in_use, &error.to_string())?;
+                let in_use = self.take()?;
+                in_use.base_id.remove_stale_shared_memory()?;
+                in_use
             }
             Err(error) => return Err(error),
         };
-        let lease = Arc::new(lease);
+        let (base_id, memory) = (in_use.base_id.id(), in_use.base_id.shared_memory().clone());
+        let is_chosen = in_use.is_chosen;
+        let lease = Arc::new(Lease(Some(in_use)));
         let lineage = Lineage {
             id: LineageId(self.begun.fetch_add(1, Ordering::Relaxed)),
-            base_id: lease.base_id.id(),
-            memory: lease.base_id.shared_memory().clone(),
-            is_chosen: lease.is_chosen,
+            base_id,
+            memory,
+            is_chosen,
             first,
             lease: Arc::downgrade(&lease),
         };
@@ -169,9 +197,9 @@ impl Lineages {
         self.avoid_id(id, &format!("base id {id} is in use by another Envoy"))
     }
 
-    fn avoid(&self, lease: Lease, why: &str) -> Result<(), BaseIdError> {
-        let id = lease.base_id.id();
-        drop(lease);
+    fn avoid(&self, in_use: InUse, why: &str) -> Result<(), BaseIdError> {
+        let id = in_use.base_id.id();
+        drop(in_use);
         self.avoid_id(id, why)
     }
 
@@ -194,20 +222,22 @@ impl Lineages {
         Ok(())
     }
 
-    fn lease(&self) -> Result<Lease, BaseIdError> {
+    fn take(&self) -> Result<InUse, BaseIdError> {
         let home = self.lock();
         if home.taken.is_taken.swap(true, Ordering::AcqRel) {
             let spare = OwnedBaseId::claim_other(&self.instance, &self.host, &home.avoid)?;
-            return Ok(Lease {
+            return Ok(InUse {
                 base_id: Arc::new(spare),
                 taken: None,
                 is_chosen: true,
+                _counted: Counted::new(&self.unreturned),
             });
         }
-        Ok(Lease {
+        Ok(InUse {
             base_id: Arc::clone(&home.base_id),
             taken: Some(Arc::clone(&home.taken)),
             is_chosen: !self.is_explicit,
+            _counted: Counted::new(&self.unreturned),
         })
     }
 
@@ -281,6 +311,48 @@ impl fmt::Display for Lineage {
 }
 
 impl Drop for Lease {
+    /// Lets the base id be given back soon, or at once where there is no runtime: then nothing is kept waiting.
+    fn drop(&mut self) {
+        let in_use = self.0.take();
+        let Ok(runtime) = Handle::try_current() else {
+            return drop(in_use);
+        };
+        // It is queued here, and the task only keeps it from being cancelled. What no thread does, is done as the
+        // work is dropped: late is better than never.
+        let given_back = offload(move || drop(in_use));
+        runtime.spawn(async move {
+            if let Err(error) = given_back.await {
+                let error = error_chain(&error);
+                tracing::debug!("a base id was given back by no thread of its own: {error}");
+            }
+        });
+    }
+}
+
+impl Drop for Lineages {
+    /// Waits until every base id is given back, because shared memory would be left otherwise.
+    fn drop(&mut self) {
+        let unreturned = self.unreturned.lock();
+        let fewer = &self.unreturned.fewer;
+        let waited = fewer.wait_timeout_while(unreturned, LAST, |count| *count > 0);
+        // A panic of another thread changes no number half-way.
+        let (count, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *count > 0 {
+            tracing::warn!(
+                "{} base ids are not given back within {LAST:?}: does a disk hang?",
+                *count
+            );
+        }
+    }
+}
+
+impl Unreturned {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for InUse {
     /// Removes the shared memory, which Envoy never does. Where an Envoy still runs under the base
     /// id it is left alone.
     fn drop(&mut self) {
@@ -295,10 +367,27 @@ impl Drop for Lease {
     }
 }
 
+impl Counted {
+    fn new(unreturned: &Arc<Unreturned>) -> Self {
+        *unreturned.lock() += 1;
+        Self(Arc::clone(unreturned))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut count = self.0.lock();
+        *count = count.saturating_sub(1);
+        self.0.fewer.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    use rustix::fs::{FileType, Mode, mknodat};
 
     struct Host {
         lineages: Lineages,
@@ -362,7 +451,7 @@ mod tests {
         assert_eq!(fourth.base_id().get(), lineages.home());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_first_epoch_waits_for_the_base_id_of_one_that_has_just_ended_but_not_for_long() {
         let Host {
             lineages,
@@ -375,12 +464,64 @@ mod tests {
             drop(ending);
         };
         tokio::join!(lineages.until_home_is_free(), end);
-        assert_eq!(began.elapsed().as_millis(), 20);
+        let waited = began.elapsed();
+        assert!(
+            waited >= Duration::from_millis(20) && waited < GIVE_BACK,
+            "{waited:?}"
+        );
         let kept = lineages.begin(Epoch::ZERO).unwrap();
         assert_eq!(kept.base_id().get(), lineages.home());
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
         lineages.until_home_is_free().await;
         let waited = began.elapsed();
-        assert!(waited > GIVE_BACK && waited < GIVE_BACK * 2, "{waited:?}");
+        assert!(waited >= GIVE_BACK && waited < GIVE_BACK * 2, "{waited:?}");
+    }
+
+    /// A place that hangs whoever reads it, as a disk does, until somebody writes there.
+    fn hang(path: &std::path::Path) {
+        fs::remove_file(path).unwrap();
+        let directory = fs::File::open(path.parent().unwrap()).unwrap();
+        let (name, mode) = (path.file_name().unwrap(), Mode::RUSR | Mode::WUSR);
+        mknodat(directory, name, FileType::Fifo, mode, 0).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_base_id_is_given_back_while_the_loop_goes_on() {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let host = host();
+        let tenancy = host.lineages.begin(Epoch::ZERO).unwrap();
+        let memory = host.memory(&tenancy);
+        fs::write(&memory, "x").unwrap();
+        let sockets = host.dir.path().join("proc/net/unix");
+        hang(&sockets);
+        // A loop that waits for the place would stand still until this comes back by itself.
+        let (come_back, told) = std::sync::mpsc::channel::<()>();
+        let back = std::thread::spawn(move || {
+            let in_time = told.recv_timeout(LIMIT).is_ok();
+            drop(fs::OpenOptions::new().write(true).open(&sockets).unwrap());
+            in_time
+        });
+        drop(tenancy);
+        // It is not free before that.
+        let early = Duration::from_millis(50);
+        let free = tokio::time::timeout(early, host.lineages.until_home_is_free());
+        assert!(free.await.is_err() && memory.exists());
+        come_back.send(()).unwrap();
+        host.lineages.until_home_is_free().await;
+        assert!(!memory.exists());
+        assert!(back.join().unwrap(), "the loop stood still");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_base_ids_that_are_being_given_back() {
+        let host = host();
+        let tenancy = host.lineages.begin(Epoch::ZERO).unwrap();
+        let memory = host.memory(&tenancy);
+        fs::write(&memory, "x").unwrap();
+        drop(tenancy);
+        drop(host.lineages);
+        assert!(!memory.exists());
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl EventLog {
 
     /// Passes an event on to the writer. While its queue is full, events are counted and left out.
     pub(super) fn write(&mut self, event: &Event) {
-        let is_full = self.events >= self.limits.records || self.bytes >= self.limits.bytes;
+        let most = self.limits.bytes.min(self.writer.file_limit());
+        let is_full = self.events >= self.limits.records || self.bytes >= most;
         if is_full && self.writer.rotate().is_ok() {
             (self.events, self.bytes) = (0, 0);
         }

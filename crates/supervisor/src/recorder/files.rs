@@ -47,6 +47,10 @@ pub(crate) struct Limits {
     pub(crate) hard: u64,
 }
 
+/// The least that a file holds before the next one begins when room is short: what it begins with are the states of the
+/// machines, and beside those it must have something to tell.
+const SMALLEST: u64 = 16 << 10;
+
 /// Ten thousand inputs and outputs, unless they are unusually long.
 pub(super) const LIMITS: Limits = Limits {
     records: 10_000,
@@ -184,6 +188,20 @@ impl Place for Files {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+
+    /// Three eighths of what both files may take. So the older one stays while the newer one grows to that size, and
+    /// the last quarter is for what others write meanwhile.
+    fn file_limit(&self) -> u64 {
+        let Some(room) = self.gauge.measure(&self.file) else {
+            return u64::MAX;
+        };
+        let both = room
+            .spare()
+            .saturating_add(self.whole)
+            .saturating_add(self.old_bytes());
+        let limit = both / 8 * 3;
+        if limit < SMALLEST { u64::MAX } else { limit }
     }
 
     fn path(&self) -> PathBuf {

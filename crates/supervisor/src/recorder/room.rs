@@ -27,6 +27,11 @@ impl Room {
             .saturating_sub(self.free)
     }
 
+    /// How many bytes may be written until others need the rest.
+    pub(super) fn spare(self) -> u64 {
+        self.free.saturating_sub(self.reserve())
+    }
+
     /// What is left free.
     pub(super) fn reserve(self) -> u64 {
         RESERVE.min(self.total.checked_div(SHARE).unwrap_or_default())
@@ -83,6 +88,8 @@ mod tests {
         assert_eq!(room(2 * MB, MB / 2).lacking(10), 10);
         assert_eq!(room(u64::MAX, u64::MAX).lacking(u64::MAX), 0);
         assert_eq!(room(u64::MAX, 0).lacking(u64::MAX), u64::MAX);
+        assert_eq!(room(100 * MB, 3 * MB).spare(), 2 * MB);
+        assert_eq!(room(100 * MB, MB / 2).spare(), 0);
     }
 
     #[test]

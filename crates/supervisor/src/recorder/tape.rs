@@ -16,6 +16,9 @@ use crate::operator::{self, Inputs, Operator, Rename};
 /// is known stays in memory.
 const KNOWN: usize = 4;
 
+/// The fewest records of a file on a small disk. Each file begins with the states, which may be most of its part.
+const FEWEST: u64 = 64;
+
 /// What both machines share.
 pub(super) struct Tape<C> {
     writer: Writer,
@@ -92,10 +95,12 @@ impl<C: Clone + Eq> Tape<C> {
         }
     }
 
-    /// Begins a new file when the present one is full. While the queue is full as well, that waits.
+    /// Begins a new file when the present one is full, or has its part of a small disk. While the queue is full as
+    /// well, that waits.
     fn make_room(&mut self) {
         let is_full = self.records >= self.limits.records || self.bytes >= self.limits.bytes;
-        if is_full && self.writer.rotate().is_ok() {
+        let has_its_part = self.records >= FEWEST && self.bytes >= self.writer.file_limit();
+        if (is_full || has_its_part) && self.writer.rotate().is_ok() {
             self.file = self.file.saturating_add(1);
             (self.records, self.bytes) = (0, 0);
         }

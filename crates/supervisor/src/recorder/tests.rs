@@ -631,6 +631,10 @@ impl Place for Disk {
         false
     }
 
+    fn file_limit(&self) -> u64 {
+        u64::MAX
+    }
+
     fn rotate(&mut self, _at: String) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         match state.is_full {

@@ -48,7 +48,6 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     /// The bytes of the lines that wait.
     queued: AtomicUsize,
@@ -56,6 +55,8 @@ struct Shared {
     lines: AtomicUsize,
     /// How often the file has begun again after lines were lost: each machine must save its state.
     gaps: AtomicU64,
+    /// The bytes after which the next file must begin, so that there is room for both.
+    file_limit: AtomicU64,
 }
 
 impl Shared {
@@ -78,7 +79,12 @@ impl Writer {
         pause: Duration,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUED_LINES);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            queued: AtomicUsize::new(0),
+            lines: AtomicUsize::new(0),
+            gaps: AtomicU64::new(0),
+            file_limit: AtomicU64::new(place.file_limit()),
+        });
         let thread = Thread {
             place,
             pause,
@@ -131,6 +137,12 @@ impl Writer {
         let _full = self.sender.try_send(Message::Lines);
     }
 
+    /// Returns the bytes after which the next file must begin, so that the older one need not go before this one is
+    /// full. It was measured with the last line that was written.
+    pub(crate) fn file_limit(&self) -> u64 {
+        self.shared.file_limit.load(Ordering::Relaxed)
+    }
+
     /// How often lines were lost on the way to the file.
     pub(super) fn gaps(&self) -> u64 {
         self.shared.gaps.load(Ordering::Relaxed)
@@ -160,6 +172,8 @@ pub(super) trait Place {
     fn repair(&mut self) -> io::Result<()>;
     /// Whether a new file would free the room that others need, where so many bytes are to be written.
     fn would_free_enough(&self, bytes: usize) -> bool;
+    /// The bytes after which a new file must begin, so that there is room for both.
+    fn file_limit(&self) -> u64;
     /// Begins a new file at this time.
     fn rotate(&mut self, at: String) -> io::Result<()>;
     /// Forces what was written to the disk.
@@ -255,6 +269,8 @@ impl<P: Place> Thread<P> {
         }
         let lines = batch.bytes().filter(|byte| *byte == b'\n').count();
         self.write_lines(batch, u64::try_from(lines).unwrap_or(u64::MAX));
+        let limit = self.place.file_limit();
+        self.shared.file_limit.store(limit, Ordering::Relaxed);
         self.shared.forget(batch.len(), lines);
         batch.clear();
     }

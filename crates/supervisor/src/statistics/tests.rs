@@ -147,6 +147,43 @@ async fn the_epochs_are_asked_once_for_all_who_ask_meanwhile() {
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
+/// An answer takes some milliseconds for each megabyte, and memory for as long as somebody reads it.
+#[tokio::test(start_paused = true)]
+async fn those_who_ask_for_the_same_get_the_same_answer_for_a_while() {
+    let (statistics, ..) = statistics(vec![Ok(vec![(0, Ok("rq 1\n"))])]);
+    let [first, again] = [
+        statistics.text(BY_EPOCH).await.unwrap(),
+        statistics.text(BY_EPOCH).await.unwrap(),
+    ];
+    assert_eq!(first.as_ptr(), again.as_ptr());
+    tokio::time::advance(SHARED_FOR).await;
+    let later = statistics.text(BY_EPOCH).await.unwrap();
+    assert_ne!(first.as_ptr(), later.as_ptr());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_ended_epochs_the_oldest_are_shown_in_the_sum_alone() {
+    const RQ: &str = "# TYPE rq counter\nrq 1\n";
+    let most = kept::MOST_ENDED;
+    let newest = u32::try_from(most).unwrap() + 5;
+    let (statistics, ..) = statistics(vec![Ok(vec![(newest, Ok(RQ))])]);
+    for epoch in 0..newest {
+        statistics.observed(&last_look(epoch, RQ));
+        statistics.observed(&ended(epoch));
+    }
+    let shown = |text: &str| text.matches("rq{epoch=").count();
+    let begun = std::time::Instant::now();
+    let mut text = told(&statistics, BY_EPOCH).await;
+    // Another thread folds them, whose time is the real one.
+    while shown(&text) > most + 1 && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(1));
+        text = told(&statistics, BY_EPOCH).await;
+    }
+    assert_eq!(shown(&text), most + 1, "{text}");
+    let sum = format!("# TYPE rq counter\nrq {}\n", newest + 1);
+    assert_eq!(told(&statistics, AS_SUM).await, sum);
+}
+
 #[tokio::test(start_paused = true)]
 async fn those_who_ask_in_turns_for_one_thing_and_another_do_not_make_the_epochs_answer_each_time()
 {

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handover_files::PrivateDir;
 
 use super::super::files::{Files, LIMITS, NEW, OLD, RECORDING};
-use super::super::format::Begin;
+use super::super::format::{Begin, Who};
 use super::super::lines::LastLines;
+use super::super::read::Recording;
 use super::super::room::{Gauge, Room};
+use super::super::tape::{Recorded, Tape};
 use super::super::writer::Writer;
+use super::{World, replayed, steps};
 
 const TOTAL: u64 = 64_000;
 const RESERVE: u64 = TOTAL / 4;
@@ -49,6 +52,26 @@ impl Disk {
         let dir = PrivateDir::create(self.dir.path()).unwrap();
         let (files, _) = Files::open(dir, &RECORDING, begin, LIMITS, gauge).unwrap();
         Writer::start(files, None, LastLines::default(), Duration::ZERO).unwrap()
+    }
+
+    /// Records so many steps of both machines, and returns the fewest bytes that were there after each one, once
+    /// half of the room was used.
+    fn record(&mut self, writer: &Writer, count: usize, most: u64) -> u64 {
+        let tape = Arc::new(Mutex::new(Tape::new(writer.clone(), LIMITS, 0, 0)));
+        let recorded = |who| Recorded::new(&tape, who);
+        let mut world = World::with(recorded(Who::Agent), recorded(Who::Operator));
+        let (mut fewest, mut has_grown) = (u64::MAX, false);
+        for (what, number) in steps(count) {
+            world.step(what, number);
+            writer.wait_until_idle();
+            let ours = ours(self.dir.path());
+            assert!(ours <= most, "{ours} of {most}");
+            has_grown |= ours >= most / 2;
+            if has_grown {
+                fewest = fewest.min(ours);
+            }
+        }
+        fewest
     }
 
     /// Writes so many records of 100 bytes, and checks after each one what is left.
@@ -98,6 +121,27 @@ fn a_recording_leaves_a_quarter_of_a_small_disk_to_others_and_begins_anew() {
     drop(writer);
     let writer = disk.writer();
     disk.write(&writer, 100, TOTAL - RESERVE - 40_000);
+}
+
+/// Without the older file everything would be gone each time the disk is full, and nothing could be replayed from before
+/// that moment.
+#[test]
+fn on_a_small_disk_the_older_half_of_the_recording_is_kept_and_replayed() {
+    let mut disk = Disk::new();
+    let writer = disk.writer();
+    let most = TOTAL - RESERVE;
+    let fewest = disk.record(&writer, 4_000, most);
+    assert!(fewest >= most / 4, "{fewest} of {most}");
+    let recording = Recording::read(disk.dir.path()).unwrap();
+    assert_eq!((recording.parts.len(), &*recording.problems), (2, &[][..]));
+    let (sum, heard) = replayed(&recording);
+    assert_eq!(
+        (sum.differences, heard.missing),
+        (0, 0),
+        "{:?}",
+        heard.differences
+    );
+    assert_eq!(sum.left_out, 0, "{sum:?}");
 }
 
 #[test]
