@@ -10,7 +10,8 @@ use super::envoy;
 use crate::checks::Findings;
 use crate::checks::leftovers;
 use crate::context::Context;
-use crate::packages::binary::{RELEASED, has_std, static_triple};
+use crate::packages::Variant;
+use crate::packages::binary::{has_std, static_triple};
 use crate::process;
 
 /// The member that measures, and its program.
@@ -154,7 +155,8 @@ fn quick_run(context: &Context, binary: Option<PathBuf>) -> Result<Run> {
 fn released(context: &Context) -> Result<(PathBuf, String)> {
     let triple = static_triple();
     if has_std(context, &triple) {
-        let flags = ["--profile", "dist", RELEASED, "--target", &triple];
+        let flags = ["--profile", "dist", "--target", &triple];
+        let flags = [&flags, Variant::Whole.features()].concat();
         let built = format!("profile dist, static, for {triple}");
         return Ok((context.build("handover", &flags)?, built));
     }
@@ -163,7 +165,10 @@ fn released(context: &Context) -> Result<(PathBuf, String)> {
     );
     let built = "profile dist, linked dynamically".to_owned();
     Ok((
-        context.build("handover", &["--profile", "dist", RELEASED])?,
+        context.build(
+            "handover",
+            &[&["--profile", "dist"], Variant::Whole.features()].concat(),
+        )?,
         built,
     ))
 }
