@@ -1,5 +1,5 @@
-//! What is released beside the crates: a static binary with its pages and units, a Debian package, and the files
-//! of a container image, with a bill of materials and checksums. Each is made, and then tried as its user would.
+//! What is released beside the crates: two static binaries with their pages and units, a Debian package, and the
+//! files of container images, with bills of materials and checksums. Each is made, and then tried as its user would.
 //!
 //! Nothing is installed on the machine itself: a package is tried in a copy of its file system that ends with the
 //! trial, and an image in namespaces.
@@ -8,8 +8,10 @@ mod archive;
 mod bill;
 pub(crate) mod binary;
 mod debian;
+mod exec_alone;
 mod image;
 mod sandbox;
+mod variant;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,7 @@ use anyhow::Result;
 
 use crate::checks::Findings;
 use crate::context::Context;
+pub(crate) use variant::Variant;
 
 /// How the binary is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,7 @@ impl Profile {
 
 /// A static binary, with the files that it writes about itself.
 struct Build {
+    variant: Variant,
     profile: Profile,
     /// The target that it was built for.
     triple: String,
@@ -57,14 +61,20 @@ struct Build {
 pub(crate) fn make(context: &Context, profile: Profile, out: &Path) -> Result<Findings> {
     let mut findings = Findings::default();
     empty(out)?;
-    let Some(build) = binary::build(context, profile, &mut findings)? else {
+    let builds = binary::build_all(context, profile, &mut findings)?;
+    if builds.is_empty() {
         return Ok(findings);
-    };
-    archive::pack(context, &build, out)?;
-    debian::package(context, &build, out, &mut findings)?;
-    image::assemble(context, &build, out, &mut findings)?;
-    if profile == Profile::Dist {
-        bill::write(context, &build, out, &mut findings)?;
+    }
+    for build in builds {
+        archive::pack(context, &build, out)?;
+        match build.variant {
+            Variant::Exec => exec_alone::try_out(context, &build, &mut findings)?,
+            Variant::Whole => debian::package(context, &build, out, &mut findings)?,
+        }
+        image::assemble(context, &build, out, &mut findings)?;
+        if profile == Profile::Dist {
+            bill::write(context, &build, out, &mut findings)?;
+        }
     }
     archive::checksums(context, out)?;
     Ok(findings)

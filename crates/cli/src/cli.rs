@@ -1,18 +1,24 @@
 //! The command line: what may be typed, and what each word means.
 
+pub(crate) mod absent;
 pub(crate) mod arguments;
 pub(crate) mod control;
+#[cfg(all(feature = "envoy", feature = "tools"))]
 pub(crate) mod demo;
+#[cfg(feature = "envoy")]
 pub(crate) mod doctor;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod exec;
+#[cfg(all(feature = "envoy", feature = "tools"))]
 #[cfg(test)]
 mod flag_tests;
 pub(crate) mod global;
+pub(crate) mod group;
 pub(crate) mod hooks;
 pub(crate) mod install;
 pub(crate) mod listen;
+#[cfg(feature = "tools")]
 pub(crate) mod manual;
 mod nearest;
 mod on_exit;
@@ -24,27 +30,34 @@ pub(crate) mod program;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod resolve;
+#[cfg(feature = "envoy")]
 pub(crate) mod run;
 pub(crate) mod run_as;
 pub(crate) mod settings;
+#[cfg(feature = "tools")]
 pub(crate) mod simulate;
 pub(crate) mod status_server;
 pub(crate) mod story;
 
 use clap::{Parser, Subcommand};
 
-use control::{
-    ApplyArgs, DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs,
-};
+#[cfg(feature = "envoy")]
+use control::ApplyArgs;
+use control::{DrainArgs, ReloadArgs, StatusArgs, StopArgs, UndrainArgs, WaitArgs, WhoArgs};
+#[cfg(all(feature = "envoy", feature = "tools"))]
 use demo::{DemoArgs, DemoServerArgs};
+#[cfg(feature = "envoy")]
 use doctor::DoctorArgs;
 use exec::ExecArgs;
 use install::InstallArgs;
+#[cfg(feature = "tools")]
 use manual::{CompletionsArgs, ManArgs, SchemaArgs};
 use private_ips::PrivateIpsArgs;
 use report::ReportArgs;
 use resolve::ResolveArgs;
+#[cfg(feature = "envoy")]
 use run::{RunArgs, ValidateArgs};
+#[cfg(feature = "tools")]
 use simulate::SimulateArgs;
 use story::{EventsArgs, LogsArgs};
 
@@ -53,7 +66,7 @@ use story::{EventsArgs, LogsArgs};
 #[command(
     name = "handover",
     version,
-    after_long_help = AFTER_HELP,
+    after_long_help = help_below(),
     disable_help_subcommand = true,
     max_term_width = 100,
     subcommand_required = true
@@ -69,11 +82,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[cfg(feature = "envoy")]
     Run(Box<RunArgs>),
     Exec(Box<ExecArgs>),
     Status(StatusArgs),
     Wait(WaitArgs),
     Reload(ReloadArgs),
+    #[cfg(feature = "envoy")]
     Apply(ApplyArgs),
     Drain(DrainArgs),
     Undrain(UndrainArgs),
@@ -81,25 +96,43 @@ pub(crate) enum Command {
     Who(WhoArgs),
     Events(EventsArgs),
     Logs(LogsArgs),
+    #[cfg(all(feature = "envoy", feature = "tools"))]
     Demo(DemoArgs),
+    #[cfg(feature = "envoy")]
     Validate(ValidateArgs),
+    #[cfg(feature = "envoy")]
     Doctor(DoctorArgs),
     Report(ReportArgs),
     Resolve(ResolveArgs),
     PrivateIps(PrivateIpsArgs),
+    #[cfg(feature = "tools")]
     Simulate(SimulateArgs),
+    #[cfg(feature = "tools")]
     Completions(CompletionsArgs),
+    #[cfg(feature = "tools")]
     Man(ManArgs),
+    #[cfg(feature = "tools")]
     Schema(SchemaArgs),
     Install(InstallArgs),
+    #[cfg(all(feature = "envoy", feature = "tools"))]
     DemoServer(DemoServerArgs),
+    #[cfg(feature = "envoy")]
     /// Renders the template that another handover asks for.
     #[command(name = RENDER_TEMPLATE, hide = true)]
     RenderTemplate,
 }
 
+#[cfg(feature = "envoy")]
 /// The command by which handover asks itself to render a template in a process of its own.
 pub(crate) const RENDER_TEMPLATE: &str = "render-template";
+
+/// Returns what `handover --help` ends with.
+fn help_below() -> String {
+    match absent::summary() {
+        Some(absent) => format!("{AFTER_HELP}\n\n{absent}"),
+        None => AFTER_HELP.to_owned(),
+    }
+}
 
 /// Shown by `--help` of the commands that supervise.
 pub(crate) const AFTER_HELP: &str = "\

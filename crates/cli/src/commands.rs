@@ -1,32 +1,44 @@
 //! One file per command.
 
 mod control;
+#[cfg(all(feature = "envoy", feature = "tools"))]
 mod demo;
+#[cfg(all(feature = "envoy", feature = "tools"))]
 mod demo_envoy;
+#[cfg(feature = "envoy")]
 mod doctor;
+#[cfg(feature = "envoy")]
 mod envoy_args;
+#[cfg(feature = "envoy")]
 mod envoy_binary;
+#[cfg(feature = "envoy")]
 mod envoy_config;
 mod exec;
 mod install;
 mod listen;
+#[cfg(feature = "tools")]
 mod manual;
 mod order;
+#[cfg(feature = "envoy")]
 mod print_command;
 mod private_ips;
 mod report;
 mod resolve;
+#[cfg(feature = "envoy")]
 mod run;
 mod run_as;
+#[cfg(feature = "tools")]
 mod simulate;
 mod status_address;
 mod story;
 mod tcp_address;
+#[cfg(feature = "envoy")]
 mod validate;
 mod verify;
 
 use std::io::Write as _;
 
+#[cfg(feature = "envoy")]
 use handover_envoy::template::render_for_parent;
 use handover_process::unblock_signals;
 
@@ -34,8 +46,10 @@ use crate::cli::{Cli, Command};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::passed::Passed;
+#[cfg(feature = "envoy")]
 use envoy_binary::envoy_binary;
 
+#[cfg(feature = "envoy")]
 #[cfg(test)]
 pub(crate) use envoy_args::ADDRESS_LIMIT;
 
@@ -48,19 +62,20 @@ pub(crate) async fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
         judge(&command)?;
         return Ok(ExitCode::CLEAN);
     }
-    let supervises = matches!(&command, Command::Run(args) if !args.print_command)
-        || matches!(&command, Command::Exec(_) | Command::Demo(_));
-    if !supervises {
+    if !supervises(&command) {
         // A parent that blocks signals must not make a command deaf to Ctrl-C.
         unblock_signals().or_exit(ExitCode::OS)?;
     }
     match command {
+        #[cfg(feature = "envoy")]
         Command::Run(args) if args.print_command => print_command::run(*args).await,
+        #[cfg(feature = "envoy")]
         Command::Run(args) => run::run(*args, passed).await,
         Command::Exec(args) => exec::run(*args, passed).await,
         Command::Status(args) => control::status(&args).await,
         Command::Wait(args) => control::wait(&args).await,
         Command::Reload(args) => control::reload(&args).await,
+        #[cfg(feature = "envoy")]
         Command::Apply(args) => control::apply(&args).await,
         Command::Drain(args) => control::drain(&args).await,
         Command::Undrain(args) => control::undrain(&args).await,
@@ -68,19 +83,40 @@ pub(crate) async fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
         Command::Who(args) => control::who(&args).await,
         Command::Events(args) => story::events(&args).await,
         Command::Logs(args) => story::logs(&args).await,
+        #[cfg(all(feature = "envoy", feature = "tools"))]
         Command::Demo(args) => demo::run(args).await,
+        #[cfg(feature = "envoy")]
         Command::Validate(args) => validate::run(args).await,
+        #[cfg(feature = "envoy")]
         Command::Doctor(args) => doctor::run(args).await,
         Command::Report(args) => report::run(&args).await,
         Command::Resolve(args) => resolve::run(&args).await,
         Command::PrivateIps(args) => private_ips::run(args).await,
+        #[cfg(feature = "tools")]
         Command::Simulate(args) => simulate::run(&args),
+        #[cfg(feature = "tools")]
         Command::Completions(args) => manual::completions(args),
+        #[cfg(feature = "tools")]
         Command::Man(args) => manual::man(&args),
+        #[cfg(feature = "tools")]
         Command::Schema(args) => manual::schema(args),
         Command::Install(args) => install::run(&args).await,
+        #[cfg(feature = "envoy")]
         Command::RenderTemplate => Ok(ExitCode::passed_on(render_for_parent())),
+        #[cfg(all(feature = "envoy", feature = "tools"))]
         Command::DemoServer(args) => crate::demo::server::run(args, passed).await,
+    }
+}
+
+/// Returns whether the command takes signals over, for what it supervises.
+fn supervises(command: &Command) -> bool {
+    match command {
+        Command::Exec(_) => true,
+        #[cfg(feature = "envoy")]
+        Command::Run(args) => !args.print_command,
+        #[cfg(all(feature = "envoy", feature = "tools"))]
+        Command::Demo(_) => true,
+        _ => false,
     }
 }
 
@@ -90,14 +126,13 @@ pub(crate) async fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
 ///
 /// What the command would be refused for.
 pub(crate) fn judge(command: &Command) -> Result<(), Fatal> {
-    if let Command::Run(args) = command {
-        run::judge(args)
-    } else if let Command::Doctor(args) = command {
-        run::judge(&args.run)
-    } else if let Command::Exec(args) = command {
-        exec::judge(args)
-    } else {
-        Ok(())
+    match command {
+        Command::Exec(args) => exec::judge(args),
+        #[cfg(feature = "envoy")]
+        Command::Run(args) => run::judge(args),
+        #[cfg(feature = "envoy")]
+        Command::Doctor(args) => run::judge(&args.run),
+        _ => Ok(()),
     }
 }
 

@@ -1,17 +1,16 @@
 //! The exit codes: what scripts and service managers rely on. Most numbers are those of `sysexits.h`, from
 //! the table of the supervisor; 126, 127 and 128 + signal are those of a shell.
 
+#[cfg(feature = "envoy")]
+mod envoy;
+
 use std::error::Error;
 
 use handover_core::{GaveUp, Outcome};
-use handover_envoy::failure as envoy;
-use handover_envoy::hot_restart::BaseIdError;
-use handover_envoy::validate::ValidateError;
-use handover_envoy::version::BinaryError;
-use handover_envoy::{EnvoyFailed, SetupError};
 use handover_netutil::ResolveError;
-use handover_process::{Signal, SpawnError};
-use handover_runtime::Shortage;
+#[cfg(any(feature = "envoy", feature = "tools"))]
+use handover_process::Signal;
+use handover_process::SpawnError;
 
 use handover_supervisor::program::ProgramError;
 use handover_supervisor::{Ended, sysexits};
@@ -24,13 +23,11 @@ impl ExitCode {
     /// Everything went as asked.
     pub(crate) const CLEAN: Self = Self(0);
     /// `simulate` only: the replay of a recording differs from what was recorded.
+    #[cfg(feature = "tools")]
     pub(crate) const DIFFERENT: Self = Self(1);
     /// `demo` only: a request was lost.
+    #[cfg(all(feature = "envoy", feature = "tools"))]
     pub(crate) const LOSS: Self = Self(1);
-    /// `doctor` only: there are warnings.
-    pub(crate) const WARNINGS: Self = Self(1);
-    /// `doctor` only: there are errors.
-    pub(crate) const ERRORS: Self = Self(2);
     /// The command line is wrong.
     pub(crate) const USAGE: Self = Self(sysexits::USAGE);
     /// The configuration was rejected, or cannot be read.
@@ -60,6 +57,7 @@ impl ExitCode {
     }
 
     /// The code that a shell reports for a process that this signal ended.
+    #[cfg(any(feature = "envoy", feature = "tools"))]
     pub(crate) fn of_signal(signal: Signal) -> Self {
         Self::of_child(128_i32.saturating_add(signal.number()))
     }
@@ -90,21 +88,15 @@ impl ExitCode {
     pub(crate) fn of_failure(error: &(dyn Error + 'static)) -> Self {
         let mut next = Some(error);
         while let Some(error) = next {
-            if let Some(code) = Self::of_error(error) {
+            let code = Self::of_error(error);
+            #[cfg(feature = "envoy")]
+            let code = code.or_else(|| Self::of_error_of_envoy(error));
+            if let Some(code) = code {
                 return code;
             }
             next = error.source();
         }
         Self::CONFIG
-    }
-
-    /// The code for a configuration that was not read: it is wrong, unless the operating system was
-    /// short of something.
-    pub(crate) fn of_reading(error: &(dyn Error + 'static)) -> Self {
-        match Shortage::of(error) {
-            Some(_) => Self::OS,
-            None => Self::CONFIG,
-        }
     }
 
     /// The code for an error of a kind that has one.
@@ -123,70 +115,7 @@ impl ExitCode {
                 | _ => None,
             };
         }
-        if let Some(error) = error.downcast_ref::<EnvoyFailed>() {
-            return Self::of_envoy(error);
-        }
-        if let Some(error) = error.downcast_ref::<SetupError>() {
-            return match error {
-                SetupError::Binary(error) => Some(Self::of_binary(error)),
-                SetupError::Args(_) => Some(Self::USAGE),
-                SetupError::Files(_) => Some(Self::OS),
-                SetupError::BaseId(error) => Some(Self::of_base_id(error)),
-                _ => None,
-            };
-        }
-        error.downcast_ref::<BinaryError>().map(Self::of_binary)
-    }
-
-    /// Somebody else has the base id, or the operating system keeps us from taking one.
-    fn of_base_id(error: &BaseIdError) -> Self {
-        match error {
-            BaseIdError::Lock { .. } | BaseIdError::Sockets { .. } | BaseIdError::Remove { .. } => {
-                Self::OS
-            }
-            // Also for a reason that has no code of its own yet.
-            BaseIdError::Owned { .. } | BaseIdError::InUse { .. } | BaseIdError::NoneFree | _ => {
-                Self::UNAVAILABLE
-            }
-        }
-    }
-
-    /// The code for a failed epoch of Envoy, where it is not the configuration's fault.
-    fn of_envoy(error: &EnvoyFailed) -> Option<Self> {
-        if let EnvoyFailed::Binary(error)
-        | EnvoyFailed::NotValidated {
-            source: ValidateError::Binary(error),
-            ..
-        } = error
-        {
-            return Some(Self::of_binary(error));
-        }
-        if let EnvoyFailed::Spawn(error) = error {
-            return Self::of_spawn(error);
-        }
-        if let EnvoyFailed::Unreadable { .. } = error {
-            return Some(Self::NO_PERMISSION);
-        }
-        if let EnvoyFailed::Ended {
-            cause,
-            final_cause: Some(_),
-            ..
-        } = error
-        {
-            return Some(Self::of_child(cause.exit_code()));
-        }
-        // Handover has killed it, and that was its end.
-        if let EnvoyFailed::Hung { is_final: true, .. } = error {
-            return Some(Self::of_signal(Signal::KILL));
-        }
-        let is_command_line = matches!(
-            error,
-            EnvoyFailed::Ended {
-                failure: envoy::Failure::ArgumentsRejected { .. },
-                ..
-            }
-        );
-        is_command_line.then_some(Self::USAGE)
+        None
     }
 
     /// The code for a program that could not be started, where the program is the reason.
@@ -214,15 +143,6 @@ impl ExitCode {
             .or(refused)
     }
 
-    /// The code for an Envoy binary that cannot be used.
-    fn of_binary(error: &BinaryError) -> Self {
-        if matches!(error, BinaryError::Missing(_)) {
-            Self::NOT_FOUND
-        } else {
-            Self::NOT_EXECUTABLE
-        }
-    }
-
     /// The code for an address that was not resolved. What the resolver has no part in is wrong on
     /// the command line.
     pub(crate) fn of_resolve(error: &ResolveError) -> Self {
@@ -244,29 +164,5 @@ impl ExitCode {
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use handover_envoy::hot_restart::BaseId;
-
-    use super::*;
-
-    #[test]
-    fn a_base_id_of_somebody_else_is_another_matter_than_a_full_disk() {
-        let full = BaseIdError::Lock {
-            path: "/run/lock/base-id-7.lock".into(),
-            source: io::ErrorKind::StorageFull.into(),
-        };
-        let owned = BaseIdError::Owned {
-            base_id: BaseId::new(7).unwrap(),
-            owner: "another handover".to_owned(),
-        };
-        let code_of = |error| ExitCode::of_failure(&SetupError::BaseId(error));
-        assert_eq!(code_of(full), ExitCode::OS);
-        assert_eq!(code_of(owned), ExitCode::UNAVAILABLE);
     }
 }

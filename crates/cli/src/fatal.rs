@@ -18,6 +18,7 @@ impl Fatal {
     }
 
     /// A configuration that was not read.
+    #[cfg(feature = "envoy")]
     pub(crate) fn not_read(error: anyhow::Error) -> Self {
         Self::new(ExitCode::of_reading(error.as_ref()), error)
     }

@@ -76,10 +76,8 @@ impl Logging {
         };
         let (stdout, stderr) = (Unbuffered(std::io::stdout()), Unbuffered(std::io::stderr()));
         let logging = Self {
-            stdout: Writer::with_notes("stdout", stdout, notes(in_journal.stdout))
-                .context(NO_WRITER)?,
-            stderr: Writer::with_notes("stderr", stderr, notes(in_journal.stderr))
-                .context(NO_WRITER)?,
+            stdout: Writer::start("stdout", stdout, notes(in_journal.stdout)).context(NO_WRITER)?,
+            stderr: Writer::start("stderr", stderr, notes(in_journal.stderr)).context(NO_WRITER)?,
             style,
             in_journal,
         };

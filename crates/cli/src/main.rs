@@ -2,7 +2,9 @@
 
 mod cli;
 mod commands;
+#[cfg(all(feature = "envoy", feature = "tools"))]
 mod demo;
+#[cfg(feature = "envoy")]
 mod doctor;
 mod escape;
 mod exit_code;
@@ -12,6 +14,7 @@ mod logging;
 mod passed;
 mod service_manager;
 mod supervise;
+#[cfg(feature = "envoy")]
 #[cfg(test)]
 mod units;
 

@@ -1,9 +1,15 @@
 //! The sockets that our own parent has passed to us, as systemd does for a socket unit.
 
+#[cfg(feature = "envoy")]
+mod refused;
+
 use handover_netutil::{PassedError, PassedFd, ServerSocket, take_passed};
 
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+
+#[cfg(feature = "envoy")]
+pub(crate) use refused::refuse;
 
 /// What was passed, or why it cannot be used.
 pub(crate) type Passed = Result<Vec<PassedFd>, PassedError>;
@@ -28,39 +34,4 @@ pub(crate) fn listening(passed: Passed) -> Result<Vec<NamedSocket>, Fatal> {
     let sockets = passed.into_iter().map(PassedFd::server_socket);
     let sockets: Result<Vec<_>, _> = sockets.collect();
     sockets.or_exit(ExitCode::USAGE)
-}
-
-/// Closes what was passed to a command that cannot use it, and warns of that.
-pub(crate) fn refuse(passed: Passed) {
-    match passed {
-        Ok(passed) if passed.is_empty() => {}
-        Ok(passed) => {
-            let names = passed.iter().map(|passed| passed.name().unwrap_or("-"));
-            let names = names.collect::<Vec<_>>().join(", ");
-            tracing::warn!(
-                "LISTEN_FDS: the service manager passes sockets ({names}), but Envoy binds the addresses of \
-                 its configuration itself; they are not used: remove the socket unit, as its clients wait in \
-                 vain"
-            );
-        }
-        Err(error) => tracing::warn!(
-            "LISTEN_FDS: {}; `run` takes no sockets, as Envoy binds the addresses of its configuration \
-             itself: start handover without this variable",
-            misfit(&error)
-        ),
-    }
-}
-
-/// What is wrong with the variables, without a remedy: that of a command that takes sockets is another one.
-fn misfit(error: &PassedError) -> String {
-    match error {
-        PassedError::Count { value } => format!("`{value}` is no number of descriptors"),
-        PassedError::NotOpen { count, number } => {
-            format!("there should be {count} descriptors, but descriptor {number} is not open")
-        }
-        PassedError::Names { names, count } => {
-            format!("there should be {count} descriptors, but LISTEN_FDNAMES has {names} names")
-        }
-        _ => "the passed descriptors do not fit its value".to_owned(),
-    }
 }

@@ -1,5 +1,7 @@
 //! `handover simulate`, from outside, with the scripts that are shipped.
 
+// A binary without it has fewer commands.
+#![cfg(feature = "tools")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by a panic")]
 
 use std::io::Write as _;

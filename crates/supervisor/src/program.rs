@@ -379,10 +379,7 @@ impl Program {
             .readiness
             .ask(command)
             .map_err(ProgramError::Prepare)?;
-        let child = command.spawn().await.map_err(|error| match error {
-            SpawnError::NoMemory(short) => ProgramError::NoMemory(short),
-            error => ProgramError::Spawn(error),
-        })?;
+        let child = command.spawn().await.map_err(not_started)?;
         Ok((announcement, child))
     }
 
@@ -442,6 +439,14 @@ impl Program {
         let sockets = &self.settings.sockets;
         let arguments = self.settings.epoch_arguments.iter();
         arguments.map(move |argument| sockets.render(argument, epoch))
+    }
+}
+
+fn not_started(error: SpawnError) -> ProgramError {
+    if let SpawnError::NoMemory(short) = error {
+        ProgramError::NoMemory(short)
+    } else {
+        ProgramError::Spawn(error)
     }
 }
 

@@ -79,12 +79,14 @@ pub(crate) fn all(figures: &Figures) -> Vec<Goal> {
     ));
     for (thing, most) in [(memory::RSS, RSS_MOST), (memory::PSS, PSS_MOST)] {
         let what = memory::what(thing, memory::AT_START);
-        goals.push(goal(
-            &format!("{thing} of `handover exec`: at most {:.0} MB", most / 1e6),
-            Ok(most),
-            median(figures, memory::NAME, &what, exec),
-            |bytes| format!("{:.2} MB", bytes / 1e6),
-        ));
+        for subject in [Subject::HandoverExec, Subject::Handover].map(Subject::name) {
+            goals.push(goal(
+                &format!("{thing} of `{subject}`: at most {:.0} MB", most / 1e6),
+                Ok(most),
+                median(figures, memory::NAME, &what, subject),
+                |bytes| format!("{:.2} MB", bytes / 1e6),
+            ));
+        }
     }
     for (protocol, _) in load::PROTOCOLS {
         let p99 = load::what(protocol, load::P99);

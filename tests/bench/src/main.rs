@@ -64,6 +64,8 @@ struct One {
     #[arg(long)]
     handover: PathBuf,
     #[arg(long)]
+    handover_exec: PathBuf,
+    #[arg(long)]
     child: PathBuf,
     #[arg(long)]
     envoy: Option<PathBuf>,
@@ -116,6 +118,7 @@ fn measure_one(one: One) -> Result<()> {
     let bench = Bench {
         tools: Tools {
             handover: one.handover,
+            handover_exec: one.handover_exec,
             bare: run::beside("bench-bare")?,
             child: one.child,
             envoy: one.envoy,

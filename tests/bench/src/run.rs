@@ -31,7 +31,10 @@ pub(crate) struct Request {
     /// The binary under test.
     #[arg(long)]
     handover: PathBuf,
-    /// How that binary was built, for the page.
+    /// The binary without Envoy, whose memory is measured beside that of the other.
+    #[arg(long)]
+    handover_exec: PathBuf,
+    /// How the binaries were built, for the page.
     #[arg(long)]
     built: String,
     /// A real Envoy. Without one, what needs it is unknown.
@@ -88,6 +91,8 @@ async fn all(request: &Request) -> Result<Figures> {
     // A copy, because another build may replace the binary during the run.
     let handover = root.join("handover");
     fs_err::copy(&request.handover, &handover)?;
+    let handover_exec = root.join("handover-exec");
+    fs_err::copy(&request.handover_exec, &handover_exec)?;
     let envoy = request.envoy.as_deref().map(found).transpose()?;
     let mut facts = facts::before(&handover, &request.built, envoy.as_deref());
 
@@ -103,6 +108,7 @@ async fn all(request: &Request) -> Result<Figures> {
         command
             .args(["one", measure.name, "--handover"])
             .arg(&handover);
+        command.arg("--handover-exec").arg(&handover_exec);
         command.arg("--child").arg(&child);
         command.arg("--directory").arg(&own);
         command.arg("--part").arg(&part);

@@ -23,6 +23,8 @@ pub(crate) const SETTLED: Duration = Duration::from_millis(1_200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Handover,
+    /// The same command of the binary that has nothing for Envoy in it.
+    HandoverExec,
     Bare,
     Runit,
     S6,
@@ -31,8 +33,20 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// Those whose times are measured.
     pub(crate) const ALL: [Self; 6] = [
         Self::Handover,
+        Self::Bare,
+        Self::Runit,
+        Self::S6,
+        Self::Supervisord,
+        Self::Restarter,
+    ];
+
+    /// Those whose memory is measured.
+    pub(crate) const IN_MEMORY: [Self; 7] = [
+        Self::Handover,
+        Self::HandoverExec,
         Self::Bare,
         Self::Runit,
         Self::S6,
@@ -44,6 +58,7 @@ impl Subject {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Handover => "handover exec",
+            Self::HandoverExec => "handover-exec",
             Self::Bare => "bare loop",
             Self::Runit => "runit",
             Self::S6 => "s6",
@@ -54,14 +69,19 @@ impl Subject {
 
     /// Whether it starts a child when a file changes.
     pub(crate) const fn watches(self) -> bool {
-        matches!(self, Self::Handover | Self::Bare)
+        matches!(self, Self::Handover | Self::HandoverExec | Self::Bare)
     }
 
     /// Why it starts no child after the death of one, if it does not.
     pub(crate) const fn never_restarts(self) -> Option<&'static str> {
         match self {
             Self::Restarter => Some("it ends all children and itself when a child is killed"),
-            Self::Handover | Self::Bare | Self::Runit | Self::S6 | Self::Supervisord => None,
+            Self::Handover
+            | Self::HandoverExec
+            | Self::Bare
+            | Self::Runit
+            | Self::S6
+            | Self::Supervisord => None,
         }
     }
 
@@ -71,7 +91,7 @@ impl Subject {
             Self::Runit | Self::S6 => Some("it starts at most one child a second"),
             Self::Supervisord => Some("it restarts everything on HUP, which takes a second"),
             Self::Restarter => Some("it ends no child, which it leaves to Envoy"),
-            Self::Handover | Self::Bare => None,
+            Self::Handover | Self::HandoverExec | Self::Bare => None,
         }
     }
 
@@ -83,6 +103,7 @@ impl Subject {
     pub(crate) fn program(self, tools: &Tools) -> Result<PathBuf> {
         match self {
             Self::Handover => Ok(tools.handover.clone()),
+            Self::HandoverExec => Ok(tools.handover_exec.clone()),
             Self::Bare => Ok(tools.bare.clone()),
             Self::Runit => installed("runsv", "Debian's package `runit`"),
             Self::S6 => installed("s6-supervise", "Debian's package `s6`"),
@@ -100,7 +121,7 @@ impl Subject {
         let mut command = Command::new(program);
         command.current_dir(directory);
         match self {
-            Self::Handover => {
+            Self::Handover | Self::HandoverExec => {
                 command.args(["exec", "--live-after", "1ms", "--reset-after", "50ms"]);
                 command.arg("--watch").arg(place.config());
                 command.arg("--socket").arg(directory.join("handover.sock"));
@@ -141,6 +162,7 @@ fn supervisord(directory: &Path) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     pub(crate) handover: PathBuf,
+    pub(crate) handover_exec: PathBuf,
     pub(crate) bare: PathBuf,
     pub(crate) child: PathBuf,
     pub(crate) envoy: Option<PathBuf>,
@@ -215,7 +237,11 @@ impl Running {
     pub(crate) fn replace(&mut self) -> Result<f64> {
         let begun = clock::now();
         match self.subject {
-            Subject::Handover | Subject::Bare | Subject::Supervisord | Subject::Restarter => {
+            Subject::Handover
+            | Subject::HandoverExec
+            | Subject::Bare
+            | Subject::Supervisord
+            | Subject::Restarter => {
                 self.process.signal(Signal::HUP)?;
             }
             // Both read commands from a pipe; this one is SIGTERM for the child, which is then started again.

@@ -30,6 +30,10 @@ impl Run<'_> {
         let mut last = String::new();
         loop {
             match self.look() {
+                // The end of a process that was killed may be written down after the next one serves.
+                Ok(None) if !self.world.script.has_heard_all() => {
+                    "a process has ended, and nothing was heard of it".clone_into(&mut last);
+                }
                 Ok(None) if self.world.has_joined() => break,
                 Ok(None) => "something beside the steps goes on".clone_into(&mut last),
                 Ok(Some(missing)) => last = missing,

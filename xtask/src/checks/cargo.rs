@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Findings;
 use crate::context::Context;
+use crate::packages::Variant;
 use crate::process;
 use crate::report;
 
@@ -35,7 +36,8 @@ pub(super) fn clippy(context: &Context) -> Result<Findings> {
 }
 
 /// Each member stands alone: it compiles by itself, without a warning, a library with each combination
-/// of its features. One invocation for each, so that no other member switches on what it forgot to ask for.
+/// of its features, the program as it is by default and without Envoy. One invocation for each, so that no other
+/// member switches on what it forgot to ask for.
 pub(super) fn features(context: &Context) -> Result<Findings> {
     let libraries = context.libraries();
     let mut runs = Vec::new();
@@ -53,6 +55,9 @@ pub(super) fn features(context: &Context) -> Result<Findings> {
             runs.push(without_warnings(clippy));
         }
     }
+    let mut exec_alone = context.cargo(["clippy", "--quiet", "--package", "handover"]);
+    exec_alone.args(Variant::Exec.features());
+    runs.push(without_warnings(exec_alone));
     let count = runs.len();
     let mut findings = all_pass(runs)?;
     findings.note(format!("{count} combinations"));

@@ -10,7 +10,8 @@ use super::envoy;
 use crate::checks::Findings;
 use crate::checks::leftovers;
 use crate::context::Context;
-use crate::packages::binary::{RELEASED, has_std, static_triple};
+use crate::packages::Variant;
+use crate::packages::binary::{has_std, static_triple};
 use crate::process;
 
 /// The member that measures, and its program.
@@ -89,6 +90,26 @@ pub(crate) fn check(context: &Context) -> Result<Findings> {
     Ok(findings)
 }
 
+/// The binaries that are measured.
+struct Binaries {
+    whole: PathBuf,
+    /// The one without Envoy.
+    exec: PathBuf,
+    /// How they were built, for the page.
+    built: String,
+}
+
+impl Binaries {
+    /// One binary in the place of both.
+    fn of_one(binary: PathBuf, built: &str) -> Self {
+        Self {
+            exec: binary.clone(),
+            whole: binary,
+            built: built.to_owned(),
+        }
+    }
+}
+
 /// A run of the program that measures.
 struct Run {
     bench: PathBuf,
@@ -98,7 +119,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(context: &Context, bench: PathBuf, handover: &Path, built: &str) -> Result<Self> {
+    fn new(context: &Context, bench: PathBuf, binaries: &Binaries) -> Result<Self> {
         let figures = directory(context).join("figures.json");
         if figures.exists() {
             // Those of an earlier run must not pass for those of one that fails early.
@@ -106,8 +127,9 @@ impl Run {
         }
         let mut command = context.command(&bench);
         command.arg("measure").env("TMPDIR", context.temp());
-        command.arg("--handover").arg(handover);
-        command.arg("--built").arg(built);
+        command.arg("--handover").arg(&binaries.whole);
+        command.arg("--handover-exec").arg(&binaries.exec);
+        command.arg("--built").arg(&binaries.built);
         command.arg("--figures").arg(&figures);
         let envoy = envoy::install(context.target(), envoy::DEFAULT_VERSION)?;
         command.arg("--envoy").arg(envoy);
@@ -131,41 +153,51 @@ impl Run {
 /// A run with the binary as it is released, if this toolchain can build it.
 fn full_run(context: &Context, binary: Option<PathBuf>) -> Result<Run> {
     let bench = context.build(BENCH, &["--release"])?;
-    let (handover, built) = match binary {
-        Some(binary) => (binary, "named by --binary".to_owned()),
+    let binaries = match binary {
+        Some(binary) => Binaries::of_one(binary, "named by --binary"),
         None => released(context)?,
     };
-    Run::new(context, bench, &handover, &built)
+    Run::new(context, bench, &binaries)
 }
 
 /// A run with the binary that the tests use.
 fn quick_run(context: &Context, binary: Option<PathBuf>) -> Result<Run> {
     let bench = context.build(BENCH, &[])?;
-    let (handover, built) = match binary {
-        Some(binary) => (binary, "named by --binary"),
-        None => (context.handover()?.to_owned(), "profile dev"),
+    let binaries = match binary {
+        Some(binary) => Binaries::of_one(binary, "named by --binary"),
+        None => Binaries::of_one(context.handover()?.to_owned(), "profile dev"),
     };
-    let mut run = Run::new(context, bench, &handover, built)?;
+    let mut run = Run::new(context, bench, &binaries)?;
     run.command.arg("--quick");
     run.limit = QUICK_LIMIT;
     Ok(run)
 }
 
-fn released(context: &Context) -> Result<(PathBuf, String)> {
+/// Both binaries as they are released, static if this toolchain can do that.
+fn released(context: &Context) -> Result<Binaries> {
     let triple = static_triple();
-    if has_std(context, &triple) {
-        let flags = ["--profile", "dist", RELEASED, "--target", &triple];
-        let built = format!("profile dist, static, for {triple}");
-        return Ok((context.build("handover", &flags)?, built));
-    }
-    println!(
-        "`rustup target add {triple}` was not run, so the binary is not static as the released one is"
-    );
-    let built = "profile dist, linked dynamically".to_owned();
-    Ok((
-        context.build("handover", &["--profile", "dist", RELEASED])?,
+    let mut flags = vec!["--profile", "dist"];
+    let built = if has_std(context, &triple) {
+        flags.extend(["--target", &triple]);
+        format!("profile dist, static, for {triple}")
+    } else {
+        println!(
+            "`rustup target add {triple}` was not run, so the binary is not static as the released one is"
+        );
+        "profile dist, linked dynamically".to_owned()
+    };
+    let build = |variant: Variant| {
+        let flags = [&flags, variant.features()].concat();
+        context.build("handover", &flags)
+    };
+    // The next build would replace it.
+    let exec = context.scratch()?.join("handover-exec");
+    fs_err::copy(build(Variant::Exec)?, &exec)?;
+    Ok(Binaries {
+        whole: build(Variant::Whole)?,
+        exec,
         built,
-    ))
+    })
 }
 
 /// Where figures are written.

@@ -13,7 +13,12 @@ const FILES: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENS
 
 /// Packs the binary with its pages, completions and units into `out`.
 pub(super) fn pack(context: &Context, build: &Build, out: &Path) -> Result<()> {
-    let name = format!("handover-{}-{}", build.version, build.triple);
+    let name = format!(
+        "{}-{}-{}",
+        build.variant.name(),
+        build.version,
+        build.triple
+    );
     let stage = context.scratch()?.join("archive");
     let content = stage.join(&name);
     empty(&content)?;
@@ -25,10 +30,15 @@ pub(super) fn pack(context: &Context, build: &Build, out: &Path) -> Result<()> {
         copy_files(&build.packaged.join(folder), &content.join(folder))?;
     }
     // As they are: who unpacks the archive puts the program where these units expect it.
-    copy_files(
-        &context.root.join("deploy/systemd"),
-        &content.join("systemd"),
-    )?;
+    let units = content.join("systemd");
+    fs_err::create_dir(&units)?;
+    for entry in fs_err::read_dir(context.root.join("deploy/systemd"))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if build.variant.has_unit(&name.to_string_lossy()) {
+            fs_err::copy(entry.path(), units.join(name))?;
+        }
+    }
 
     tar(context, &stage, &name, &out.join(format!("{name}.tar.gz")))
 }

@@ -1,4 +1,4 @@
-//! The bill of materials: every package that the binary is built from, in the form of `CycloneDX`.
+//! The bill of materials: every package that a binary is built from, in the form of `CycloneDX`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,11 +40,12 @@ pub(super) fn write(
     let copy = context.scratch()?.join("bill-of-materials");
     context.copy_to(&copy)?;
     let manifest = copy.join("crates/cli/Cargo.toml");
-    let name = format!("handover-{}.cdx", build.version);
+    let name = format!("{}-{}.cdx", build.variant.name(), build.version);
     let mut cyclonedx = context.cargo_words("cyclonedx --format json --quiet --manifest-path");
     cyclonedx
         .arg(&manifest)
         .args(["--target", &build.triple, "--override-filename", &name])
+        .args(build.variant.features())
         .current_dir(&copy)
         .env("SOURCE_DATE_EPOCH", committed(context).to_string());
     if let Some(problem) = process::passes(cyclonedx)? {
@@ -54,7 +55,8 @@ pub(super) fn write(
     let file = format!("{name}.json");
     let text = fs_err::read_to_string(manifest.with_file_name(&file))?;
     let tree = ["--package", "handover", "--edges", "normal", "--target"];
-    let tree = context.tree(tree.into_iter().chain([build.triple.as_str()]))?;
+    let tree = tree.into_iter().chain([build.triple.as_str()]);
+    let tree = context.tree(tree.chain(build.variant.features().iter().copied()))?;
     let problems = lacking(&text, &tree).with_context(|| format!("reading {file}"))?;
     findings.problems.extend(problems);
     fs_err::write(out.join(file), text)?;

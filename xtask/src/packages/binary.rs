@@ -1,21 +1,15 @@
-//! The static binary, and the files that it writes about itself.
+//! The static binaries, and the files that they are shipped with.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{Build, Profile, empty, left};
+use super::archive::copy_files;
+use super::{Build, Profile, Variant, empty, left};
 use crate::checks::Findings;
 use crate::context::Context;
 use crate::process;
-
-/// The most bytes that a released binary may have: it had 8.03 million when this was measured. What it is made of
-/// is in docs/size.md.
-const LIMIT: u64 = 8_100_000;
-
-/// What tells the released binary from another: it has no fake Envoy in it.
-pub(crate) const RELEASED: &str = "--no-default-features";
 
 /// Where the units expect the program that was installed by hand, and where a package has it.
 const BY_HAND: &str = "/usr/local/bin/handover ";
@@ -24,32 +18,67 @@ const PACKAGED: &str = "/usr/bin/handover ";
 /// The shells whose completions are packed.
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
-/// Builds the binary, or says that this toolchain cannot.
-pub(super) fn build(
+/// Builds the binaries, or says that this toolchain cannot. The whole one is left where Cargo puts programs, and where
+/// cargo-deb looks for it.
+pub(super) fn build_all(
     context: &Context,
     profile: Profile,
     findings: &mut Findings,
-) -> Result<Option<Build>> {
+) -> Result<Vec<Build>> {
     let triple = static_triple();
     if !has_std(context, &triple) {
         let why = format!("`rustup target add {triple}` was not run");
         left(findings, "the packages", &why);
-        return Ok(None);
+        return Ok(Vec::new());
     }
+    let mut builds = Vec::new();
+    for variant in [Variant::Exec, Variant::Whole] {
+        let Some(build) = build(context, variant, profile, &triple, findings)? else {
+            return Ok(Vec::new());
+        };
+        builds.push(build);
+    }
+    if let [exec, whole] = builds.as_slice() {
+        about(context, &whole.binary, &whole.packaged, findings)?;
+        about_same_commands(whole, exec)?;
+    }
+    Ok(builds)
+}
+
+fn build(
+    context: &Context,
+    variant: Variant,
+    profile: Profile,
+    triple: &str,
+    findings: &mut Findings,
+) -> Result<Option<Build>> {
     let mut cargo = context.cargo_words("build --package handover --locked --target");
-    cargo.args([&triple, "--profile", profile.name(), RELEASED]);
+    cargo.args([triple, "--profile", profile.name()]);
+    cargo.args(variant.features());
     if let Some(problem) = process::passes(cargo)? {
         findings.problem(problem);
         return Ok(None);
     }
-    let built = context.target().join(&triple).join(profile.name());
-    let binary = built.join("handover");
-    size(profile, &binary, findings)?;
-    let packaged = built.join("packaged");
-    about(context, &binary, &packaged, findings)?;
+    let built = context.target().join(triple).join(profile.name());
+    let packaged = match variant {
+        Variant::Whole => built.join("packaged"),
+        Variant::Exec => built.join("packaged-exec"),
+    };
+    empty(&packaged)?;
+    let binary = match variant {
+        Variant::Whole => built.join("handover"),
+        // The build of the whole one replaces it.
+        Variant::Exec => {
+            let copy = packaged.join("handover");
+            fs_err::copy(built.join("handover"), &copy)?;
+            copy
+        }
+    };
+    size(variant, profile, &binary, findings)?;
     Ok(Some(Build {
+        variant,
         profile,
-        triple,
+        triple: triple.to_owned(),
         version: version(context)?,
         binary,
         packaged,
@@ -75,12 +104,13 @@ fn version(context: &Context) -> Result<String> {
     Ok(program.version.to_string())
 }
 
-fn size(profile: Profile, binary: &Path, findings: &mut Findings) -> Result<()> {
+fn size(variant: Variant, profile: Profile, binary: &Path, findings: &mut Findings) -> Result<()> {
+    let limit = variant.most_bytes();
     let size = fs_err::metadata(binary)?.len();
     findings.note(format!("{} has {size} bytes", binary.display()));
-    if profile == Profile::Dist && size > LIMIT {
+    if profile == Profile::Dist && size > limit {
         findings.problem(format!(
-            "{} has {size} bytes, more than {LIMIT}: see what has grown, beside docs/size.md",
+            "{} has {size} bytes, more than {limit}: see what has grown, beside docs/size.md",
             binary.display()
         ));
     }
@@ -89,7 +119,6 @@ fn size(profile: Profile, binary: &Path, findings: &mut Findings) -> Result<()> 
 
 /// Writes manual pages, completions and units for a package below `packaged`.
 fn about(context: &Context, binary: &Path, packaged: &Path, findings: &mut Findings) -> Result<()> {
-    empty(packaged)?;
     let mut man = context.command(binary);
     man.arg("man").arg(packaged.join("man"));
     findings.problems.extend(process::passes(man)?);
@@ -114,6 +143,20 @@ fn about(context: &Context, binary: &Path, packaged: &Path, findings: &mut Findi
         let name = unit.file_name().context("a unit has no name")?;
         let text = for_a_package(&fs_err::read_to_string(&unit)?);
         fs_err::write(units.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// Takes the pages and completions of the commands that both binaries have. The one without Envoy cannot write them.
+fn about_same_commands(whole: &Build, exec: &Build) -> Result<()> {
+    copy_files(
+        &whole.packaged.join("completions"),
+        &exec.packaged.join("completions"),
+    )?;
+    let pages = exec.packaged.join("man");
+    copy_files(&whole.packaged.join("man"), &pages)?;
+    for command in exec.variant.lacks() {
+        fs_err::remove_file(pages.join(format!("handover-{command}.1.gz")))?;
     }
     Ok(())
 }

@@ -215,6 +215,7 @@ fn hidden(value: &OsStr) -> String {
     format!("[{} bytes hidden]", value.len())
 }
 
+#[cfg(feature = "envoy")]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,9 +11,10 @@ use clap::{
 };
 
 use super::exec::ExecArgs;
+#[cfg(feature = "envoy")]
 use super::run::RunArgs;
 use super::settings::{self, Origin};
-use super::{Cli, arguments};
+use super::{Cli, absent, arguments};
 
 /// What switches a flag off that takes no value; the rest switches it on.
 const NO: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
@@ -43,6 +44,10 @@ impl Cli {
     ///
     /// What is wrong with the words, the variables or the file, or the help that was asked for.
     pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, Refusal> {
+        if let Some(error) = absent::refusal(words) {
+            let notes = Vec::new();
+            return Err(Refusal { error, notes });
+        }
         // A help text and an error need every command. What can be run needs one, and the flags of all others
         // would take longer to make than everything else before the first process is started.
         if let Some(one) = only_command(words)
@@ -133,6 +138,7 @@ fn place_of_configuration(command: &Command) -> Option<&'static str> {
 fn only_command(words: &[OsString]) -> Option<Command> {
     let name = words.get(1)?.to_str()?;
     let command = match name {
+        #[cfg(feature = "envoy")]
         "run" => RunArgs::augment_args(Command::new("run")),
         "exec" => ExecArgs::augment_args(Command::new("exec")),
         _ => return None,
@@ -264,6 +270,7 @@ fn notes(
         .collect()
 }
 
+#[cfg(feature = "envoy")]
 #[cfg(test)]
 mod tests {
     use super::*;

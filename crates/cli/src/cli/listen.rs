@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
-use super::run::Group;
+use super::group::Group;
 use super::run_as::User;
 
 /// The sockets that are passed to the program.

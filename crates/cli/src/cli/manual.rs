@@ -54,6 +54,7 @@ pub(crate) struct SchemaArgs {
 /// A command that has settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SettingsOf {
+    #[cfg(feature = "envoy")]
     Run,
     Exec,
 }
@@ -62,6 +63,7 @@ impl SettingsOf {
     /// Returns the name of the command.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            #[cfg(feature = "envoy")]
             Self::Run => "run",
             Self::Exec => "exec",
         }

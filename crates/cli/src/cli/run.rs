@@ -1,7 +1,7 @@
 //! `handover run` and `handover validate`.
 
 mod envoy_flags;
-mod group;
+mod error_rise;
 mod termination;
 
 use std::num::NonZeroU32;
@@ -15,17 +15,18 @@ use handover_supervisor::operator::ErrorRise;
 use super::control::ControlArgs;
 use super::duration::{self, Limit};
 use super::global::{LoggingArgs, WatchArgs};
+use super::group::Group;
 use super::hooks::HookArgs;
 use super::order::OrderArgs;
 use super::policy::PolicyArgs;
-use super::probation::parse_percent;
 use super::record::RecordArgs;
 use super::run_as::RunAsArgs;
 use super::settings::SettingsArgs;
 use super::status_server::StatusServerArgs;
 
+use error_rise::parse_percent;
+
 pub(crate) use envoy_flags::{EnvoyLogArgs, LocalAddress, NodeArgs};
-pub(crate) use group::Group;
 pub(crate) use termination::TerminationArgs;
 
 /// Supervise Envoy: hot restart on every change of its configuration.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 use handover_process::{Capabilities, RunAs};
 
-use super::run::Group;
+use super::group::Group;
 
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";

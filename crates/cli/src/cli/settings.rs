@@ -9,7 +9,9 @@ mod file;
 mod istio;
 mod key;
 mod print;
+#[cfg(feature = "tools")]
 mod schema;
+#[cfg(all(feature = "envoy", feature = "tools"))]
 #[cfg(test)]
 mod tests;
 mod toml_text;
@@ -28,10 +30,11 @@ use crate::escape::escaped;
 use file::Entry;
 
 pub(crate) use file::state_dir;
-pub(crate) use istio::{
-    CPU_LIMIT, EXIT_ON_ZERO, MINIMUM_DRAIN, TERMINATION_DRAIN, minimum_drain, says_true, seconds,
-};
+#[cfg(feature = "envoy")]
+pub(crate) use istio::{CPU_LIMIT, MINIMUM_DRAIN, TERMINATION_DRAIN, minimum_drain, seconds};
+pub(crate) use istio::{EXIT_ON_ZERO, says_true};
 pub(super) use print::print;
+#[cfg(feature = "tools")]
 pub(crate) use schema::schema;
 
 /// The commands that have settings.

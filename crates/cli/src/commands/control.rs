@@ -1,9 +1,11 @@
 //! `handover status`, `wait`, `reload`, `apply`, `drain`, `undrain`, `stop` and `who`: what is asked of a running instance.
 
+#[cfg(feature = "envoy")]
 mod apply;
 mod connections;
 mod table;
 mod wait;
+#[cfg_attr(not(feature = "tools"), path = "control/watch_absent.rs")]
 mod watch;
 
 use std::path::PathBuf;
@@ -30,6 +32,7 @@ use crate::fatal::{Fatal, OrExit as _};
 pub(super) use table::plain;
 use table::table;
 
+#[cfg(feature = "envoy")]
 pub(super) use apply::apply;
 pub(super) use wait::wait;
 

@@ -111,7 +111,7 @@ where
 {
     let stdout = std::io::stdout();
     let moving = stdout.is_terminal() && !args.no_progress;
-    let writer = Writer::start("screen", stdout).or_exit(ExitCode::OS)?;
+    let writer = Writer::start("screen", stdout, "").or_exit(ExitCode::OS)?;
     let tally = Arc::new(Tally::default());
     let screen = Arc::new(Screen::new(writer, moving, Arc::clone(&tally)));
     screen.print(&format!("$ {title}\n"));

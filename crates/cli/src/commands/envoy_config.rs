@@ -52,6 +52,7 @@ impl ConfigFile {
     }
 
     /// A file that is no template.
+    #[cfg(feature = "tools")]
     pub(super) fn plain(path: PathBuf) -> Self {
         Self {
             path,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -50,6 +51,24 @@ async fn supervise(
     output: Arc<dyn OutputSink>,
     manager: Option<ServiceManager>,
 ) -> Result<ExitCode, Fatal> {
+    // Behind a pointer, so that the stack that it needs is there again for what runs from now on.
+    let prepared: LocalBoxFuture<_> = Box::pin(prepare(args, passed, output, manager));
+    let supervisor = prepared.await?;
+    let running: LocalBoxFuture<_> =
+        Box::pin(supervise::supervise(*supervisor, signals, DRAIN_TIME_FLAG));
+    running.await
+}
+
+/// A future on the heap, whose code is not made part of the one that awaits it.
+type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, Fatal>>>>;
+
+/// Judges the command line, and binds all that the instance listens on.
+async fn prepare(
+    args: ExecArgs,
+    passed: Passed,
+    output: Arc<dyn OutputSink>,
+    manager: Option<ServiceManager>,
+) -> Result<Box<Supervisor<Program, WatchedFiles>>, Fatal> {
     let judged = Judged::of(args, passed::listening(passed)?).await?;
     let args = &judged.args;
     let instance = Instance::open(&args.control, &Directory::new(None))?;
@@ -64,8 +83,7 @@ async fn supervise(
         .record(recorder)
         .service_manager(manager)
         .status_server(status_server);
-    let supervisor = instance.control(supervisor).build()?;
-    supervise::supervise(supervisor, signals, DRAIN_TIME_FLAG).await
+    Ok(Box::new(instance.control(supervisor).build()?))
 }
 
 /// Refuses what no start can make good, from flags and variables alone.

@@ -36,21 +36,12 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// When the system has no thread left.
-    pub(crate) fn start(name: &str, stream: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::with_notes(name, stream, "")
-    }
-
     /// Starts the thread. Its own notes, on lines that were lost, begin with this.
     ///
     /// # Errors
     ///
     /// When the system has no thread left.
-    pub(super) fn with_notes(
+    pub(crate) fn start(
         name: &str,
         stream: impl Write + Send + 'static,
         note: &'static str,
@@ -270,7 +261,7 @@ mod tests {
             gate,
             written: Arc::clone(&written),
         };
-        let writer = Writer::start("test", stream).unwrap();
+        let writer = Writer::start("test", stream, "").unwrap();
         for number in 0..2 * QUEUE {
             writer.line(format!("{number}\n").into_bytes());
         }
@@ -335,7 +326,7 @@ mod tests {
     #[test]
     fn lines_that_a_full_disk_did_not_take_are_counted_and_told_before_the_next_one() {
         let disk = Disk::with_room("one\ntw".len());
-        let writer = Writer::start("test", disk.clone()).unwrap();
+        let writer = Writer::start("test", disk.clone(), "").unwrap();
         for line in ["one\n", "two\n", "three\n"] {
             writer.line(line.into());
         }
@@ -354,7 +345,7 @@ mod tests {
     #[test]
     fn what_was_lost_is_told_without_a_further_line() {
         let disk = Disk::with_room(0);
-        let writer = Writer::start("test", disk.clone()).unwrap();
+        let writer = Writer::start("test", disk.clone(), "").unwrap();
         writer.line("one\n".into());
         writer.flush(LIMIT);
         disk.make_room();
@@ -376,7 +367,7 @@ mod tests {
         };
         let reader = read();
         let stream = std::fs::File::options().write(true).open(&fifo).unwrap();
-        let writer = Writer::start("test", Unbuffered(stream)).unwrap();
+        let writer = Writer::start("test", Unbuffered(stream), "").unwrap();
         drop(reader);
         writer.line("one\n".into());
         writer.flush(LIMIT);

@@ -2,6 +2,8 @@
 //! programs that it supervises. The programs are this binary's own demo server and small shell
 //! scripts.
 
+// A binary without it has fewer commands.
+#![cfg(feature = "fake-envoy")]
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,

@@ -38,7 +38,7 @@ pub(crate) fn what(thing: &str, moment: &str) -> String {
 pub(super) fn measure(bench: &Bench, record: &mut Record) -> Result<()> {
     for round in 0..bench.choose(3, 1) {
         let mut running = Vec::new();
-        for subject in Subject::ALL {
+        for subject in Subject::IN_MEMORY {
             let directory = bench.directory.join(format!("{}-{round}", subject.name()));
             match Running::start(subject, &bench.tools, directory, Layout::Plain) {
                 Ok(one) => running.push(one),

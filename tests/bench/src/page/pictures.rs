@@ -79,7 +79,8 @@ fn memory_of(figures: &Figures) -> String {
     let groups = [memory::RSS, memory::PSS].map(|thing| {
         let what = memory::what(thing, memory::AT_START);
         let heading = format!("{thing} at the start");
-        group(figures, memory::NAME, &what, &heading, &supervisors())
+        let rows = Subject::IN_MEMORY.map(Subject::name);
+        group(figures, memory::NAME, &what, &heading, &rows)
     });
     bars("Memory of the supervisor", Scale::Linear, &groups)
 }

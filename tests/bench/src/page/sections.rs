@@ -110,8 +110,9 @@ configuration before it starts it. The bare hot restart is the next Envoy with t
 
 fn memory_of(figures: &Figures) -> String {
     let mut text = "\
-Of the supervisor alone, with the small child. A MB is a million bytes. RSS counts all pages, PSS divides those that other processes use
-as well. A hand-over is a HUP, the next child, and the end of the one before.
+Of the supervisor alone, with the small child. `handover-exec` is `handover exec` of the binary without Envoy. A MB is a million bytes.
+RSS counts all pages, PSS divides those that other processes use as well. A hand-over is a HUP, the next child, and the end of the
+one before.
 
 "
     .to_owned();
@@ -126,7 +127,7 @@ as well. A hand-over is a HUP, the next child, and the end of the one before.
             figures,
             memory::NAME,
             thing,
-            &supervisors(),
+            &Subject::IN_MEMORY.map(Subject::name),
             &columns,
         ));
         text.push('\n');

@@ -56,8 +56,10 @@ fn example() -> Figures {
     }
     for (thing, bytes) in [(memory::RSS, 3_900_000.0), (memory::PSS, 2_100_000.0)] {
         let what = memory::what(thing, memory::AT_START);
-        let value = Value::Samples(vec![bytes]);
-        add("memory", &what, "handover exec", Unit::Bytes, value);
+        for (subject, share) in [("handover exec", 1.0), ("handover-exec", 0.5)] {
+            let value = Value::Samples(vec![bytes * share]);
+            add("memory", &what, subject, Unit::Bytes, value);
+        }
     }
     for (subject, p99, lost) in [("no change", 2.0, 0.0), ("handover run", 2.5, 1.0)] {
         for (thing, unit, number) in [

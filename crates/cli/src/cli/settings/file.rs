@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::super::nearest::nearest;
 use super::key::{Key, Kind, is_of_one_call, keys};
 use super::{SUPERVISING, place, toml_text};
-use crate::cli::Cli;
+use crate::cli::{Cli, absent};
 use crate::escape::escaped;
 
 /// The largest file, in bytes. All settings together need a few kilobytes, and a list may have thousands of paths.
@@ -202,10 +202,14 @@ fn unknown(name: &str, value: &DeValue<'_>, command: &Command, keys: &[Key<'_>])
         .trim_start_matches('-')
         .replace('_', "-")
         .to_lowercase();
-    match nearest(&wanted, keys.iter().map(|key| &*key.name)) {
+    let mut why = match nearest(&wanted, keys.iter().map(|key| &*key.name)) {
         Some(key) => format!("there is no setting {shown}: did you mean {key}?"),
         None => format!("there is no setting {shown}: `handover {own} --help` lists the flags"),
+    };
+    if let Some(hint) = absent::settings_of_run() {
+        why = format!("{why} ({hint})");
     }
+    why
 }
 
 /// What a key says, once its value fits.

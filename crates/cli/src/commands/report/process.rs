@@ -3,17 +3,17 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use handover_envoy::version::version;
 use handover_process::{Command, ExitCause, Line, Stream};
 use handover_runtime::time_limit::timeout;
 use handover_supervisor::control::wire::Status;
 use serde_json::{Value, json};
 
 use super::archive::small_file;
+use crate::cli::absent;
 use crate::cli::arguments::{self, described};
 use crate::cli::settings;
 use crate::supervise::prepare_threads;
@@ -103,6 +103,9 @@ impl Process {
         if !self.runs_envoy() {
             return Err("it examines `handover run` only".to_owned());
         }
+        if let Some(why) = absent::command("doctor") {
+            return Err(why);
+        }
         prepare_threads().map_err(|error| error.to_string())?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let found = Arc::new(Mutex::new(Vec::new()));
@@ -155,17 +158,29 @@ pub(super) async fn proxies(status: &Status, is_envoy: bool) -> Vec<Value> {
         let binary = binary.and_then(Result::ok);
         let is_ours = epoch.pid.is_some_and(is_of_own_user);
         let version = match &binary {
-            Some(binary) if is_envoy && is_ours => version(binary).await.ok(),
+            Some(binary) if is_envoy && is_ours => version_of_envoy(binary).await,
             Some(_) | None => None,
         };
         proxies.push(json!({
             "epoch": epoch.epoch,
             "pid": epoch.pid,
             "binary": binary,
-            "version": version.map(|version| version.text),
+            "version": version,
         }));
     }
     proxies
+}
+
+#[cfg(feature = "envoy")]
+async fn version_of_envoy(binary: &Path) -> Option<String> {
+    let version = handover_envoy::version::version(binary).await;
+    version.ok().map(|version| version.text)
+}
+
+/// Nothing here knows how to ask an Envoy, so its version is unknown.
+#[cfg(not(feature = "envoy"))]
+async fn version_of_envoy(_binary: &Path) -> Option<String> {
+    None
 }
 
 fn is_of_own_user(pid: u32) -> bool {
