@@ -331,6 +331,7 @@ impl Proxy for Envoy {
                     running: &self.running,
                     options: &self.settings.stop,
                     cut: &self.cut,
+                    drains: &self.drains,
                 };
                 stop.drain(&control).await
             }

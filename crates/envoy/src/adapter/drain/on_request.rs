@@ -5,13 +5,15 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_tokio::error_chain;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::super::EnvoyFailed;
 use super::super::running::{EnvoyProcess, RunningEpochs, UnknownCount};
 use crate::admin::{
     AdminClient, AdminError, ListenerConnections, NotLive, ServerInfo, ServerState,
@@ -30,12 +32,34 @@ pub(in crate::adapter) struct Drains {
     drained: AtomicBool,
     /// Whether a stop drains, which closes the listeners for good.
     stops: AtomicBool,
+    /// The last end of an epoch that served and was asked to end by nobody here.
+    lost: std::sync::Mutex<Option<(Instant, EnvoyFailed)>>,
 }
+
+/// An epoch that has ended so short a time before a stop was told to end together with handover, as by
+/// `KillMode=control-group` of systemd. Signals that are sent together may arrive in any order.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 impl Drains {
     /// Notes that a stop drains from here on.
     pub(in crate::adapter) fn begin_stop(&self) {
         self.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that an epoch that served has ended without being asked to. Its clients were drained by nobody.
+    pub(in crate::adapter) fn note_lost(&self, failure: EnvoyFailed) {
+        *self.lost() = Some((Instant::now(), failure));
+    }
+
+    /// Takes what was noted last of such an end, if it has come together with the stop that begins now.
+    pub(in crate::adapter) fn take_lost(&self) -> Option<EnvoyFailed> {
+        let (at, failure) = self.lost().take()?;
+        (at.elapsed() < TOGETHER).then_some(failure)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<(Instant, EnvoyFailed)>> {
+        // Nothing in here is left half-way by a panic.
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether a stop drains.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::super::epochs::draining::{Count, Progress, progress};
 use super::super::running::{EnvoyProcess, LiveClients, RunningEpochs, TIME_TO_END, UnknownCount};
 use super::super::{EnvoyFailed, StopOptions};
+use super::Drains;
 use crate::admin::ListenerConnections;
 use crate::drain::{DrainOptions, drain_counting, inbound_ports, pause_after};
 use crate::syn_filter::keep_new_connections_away;
@@ -103,6 +104,7 @@ pub(in crate::adapter) struct Stop<'a> {
     pub(in crate::adapter) running: &'a RunningEpochs,
     pub(in crate::adapter) options: &'a StopOptions,
     pub(in crate::adapter) cut: &'a CutConnections,
+    pub(in crate::adapter) drains: &'a Drains,
 }
 
 impl Stop<'_> {
@@ -142,7 +144,7 @@ impl Stop<'_> {
     /// Whether the live epoch has no connection left.
     async fn drain_live(&self, end: Instant) -> Result<bool, EnvoyFailed> {
         let Some(process) = self.running.newest_live() else {
-            return Ok(true);
+            return self.drains.take_lost().map_or(Ok(true), Err);
         };
         tokio::select! {
             biased;
@@ -304,6 +306,7 @@ pub(in crate::adapter) fn not_drained(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Exclude;
 
     #[test]
     fn what_each_epoch_held_last_is_what_was_cut() {
@@ -329,5 +332,33 @@ mod tests {
         assert_eq!(held, "3 connections on listener web of epoch 0");
         assert!(unknown.starts_with("unknown connections (not from outside: "));
         assert!(unknown.ends_with(") of epoch 1"), "{unknown}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_finds_nobody_to_drain_asks_whether_what_served_has_just_ended() {
+        let (running, options) = (
+            RunningEpochs::new(Exclude::default()),
+            StopOptions::default(),
+        );
+        let (cut, drains) = (CutConnections::default(), Drains::default());
+        let stop = Stop {
+            running: &running,
+            options: &options,
+            cut: &cut,
+            drains: &drains,
+        };
+        let end = Instant::now() + options.limit;
+        assert!(matches!(stop.drain_live(end).await, Ok(true)));
+        let lost = || EnvoyFailed::Lost(WaitError::Lost { pid: 1 });
+        drains.note_lost(lost());
+        assert!(matches!(
+            stop.drain_live(end).await,
+            Err(EnvoyFailed::Lost(_))
+        ));
+        // It is told once, and one that has ended long before is a matter of its own.
+        assert!(matches!(stop.drain_live(end).await, Ok(true)));
+        drains.note_lost(lost());
+        sleep(Duration::from_millis(1_001)).await;
+        assert!(matches!(stop.drain_live(end).await, Ok(true)));
     }
 }

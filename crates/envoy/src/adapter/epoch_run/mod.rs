@@ -129,6 +129,18 @@ impl EpochRun<'_> {
             let time = self.parent_shutdown_time();
             (table.is_live(epoch), table.is_undrained(epoch, now(), time))
         };
+        let is_asked = ended.dropped || self.process.control.aborted().is_some();
+        if let Ok(cause) = ended.cause
+            && was_live
+            && is_undrained
+            && !is_asked
+            && ended.killed.is_none()
+        {
+            // Before it is gone from those that run: a stop that finds none of them looks here.
+            self.envoy
+                .drains
+                .note_lost(not_drained(&self.process, Ok(cause)));
+        }
         drop(registered);
         let in_order = ended.cause.as_ref().is_ok_and(|cause| cause.success());
         self.take_care_of_child(in_order).await;
