@@ -7,7 +7,7 @@
 //! behind; memory and descriptors flat.
 //!
 //! A run that fails is told on a page by [`Outcome::story`], and is repeated by its seed or by its list of steps, which
-//! [`shorten`] makes shorter. `docs/checks.md` shows the command.
+//! [`shorten()`] makes shorter. `docs/checks.md` shows the command.
 //!
 //! The pure parts are [`random`], [`plan`](Plan), [`step`], [`oracle`], [`standstill`], [`loop_watch`], [`excuses`] and [`shrink`]. What they
 //! decide is tested without a process.
