@@ -21,6 +21,7 @@ mod units;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
@@ -45,6 +46,10 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// How many descriptors every command needs: those of the runtime, of the signals, and one socket.
 const DESCRIPTORS: usize = 12;
+
+/// How long is waited at the end until the kernel has collected the last children. It takes microseconds, and more
+/// than a second on a busy host.
+const LAST_CHILDREN: Duration = Duration::from_secs(3);
 
 fn main() -> std::process::ExitCode {
     #[cfg(feature = "fake-envoy")]
@@ -82,6 +87,8 @@ fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
         .or_exit(ExitCode::OS)?;
     let result = runtime.block_on(commands::run(cli, passed));
     runtime.shutdown_background();
+    // A child that outlives its kill has been waited for as long as is worth it: process 1 gets it.
+    let _all_are_gone = handover_process::collect_ended(LAST_CHILDREN);
     result
 }
 

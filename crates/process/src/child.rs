@@ -347,4 +347,23 @@ mod tests {
         };
         tokio::time::timeout(LIMIT, collected).await.unwrap();
     }
+
+    /// What a program does before it ends: it waits for no thread that may never come, and not only for those
+    /// whose end is known.
+    #[tokio::test]
+    async fn what_has_ended_or_was_killed_is_gone_at_the_end_of_the_program() {
+        let child = Command::new("true").spawn().await.unwrap();
+        let dropped = Command::new("sleep").args(["60"]).spawn().await.unwrap();
+        let runs_on = Command::new("sleep").args(["60"]).spawn().await.unwrap();
+        let (release, _tasks) = occupy_threads().await;
+        child.wait().await.unwrap();
+        assert_eq!(state(child.pid()), Some('Z'));
+        let pid = dropped.pid();
+        drop(dropped);
+        let gone = tokio::task::spawn_blocking(|| crate::collect_ended(LIMIT));
+        assert!(gone.await.unwrap());
+        assert_eq!((state(child.pid()), state(pid)), (None, None));
+        assert!(!runs_on.has_ended());
+        drop(release);
+    }
 }

@@ -105,6 +105,33 @@ pub fn prepare() -> Result<(), SpawnError> {
         .map_err(|error| SpawnError::Thread(error.into()))
 }
 
+/// Collects the children that have ended, and waits for those that were killed from here, `at_most` this long.
+///
+/// The end of a child is told before the kernel is asked to collect it, and a child that is dropped is
+/// killed and not waited for. A program that ends in this moment leaves such a process to process 1,
+/// which may never collect it, and it counts as a process of its user for as long. Call this as the
+/// last thing before the program ends. It blocks the thread.
+///
+/// Returns whether all are gone. False if one outlives its kill, in a wait of the kernel for example.
+/// Children that run on are none of its business.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use handover_process::{Command, collect_ended};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let child = Command::new("true").spawn().await?;
+/// child.wait().await?;
+/// assert!(collect_ended(Duration::from_secs(5)));
+/// # Ok(())
+/// # }
+/// ```
+pub fn collect_ended(at_most: std::time::Duration) -> bool {
+    registry::collect_ended(at_most)
+}
+
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;

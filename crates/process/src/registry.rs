@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process_group, pidfd_send_signal};
 use tokio::sync::Notify;
@@ -20,6 +21,9 @@ use super::exit::ExitCause;
 use super::out_of_memory::OomCounter;
 use super::signal::Signal;
 use super::syscalls::{self, EndedProcess, WaitFor};
+
+/// How often is looked whether a child is gone. A killed one mostly is within this time.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A child from its start until its status has been collected, and the status after that.
 #[derive(Debug)]
@@ -280,6 +284,27 @@ pub(super) fn sweep_orphan() -> Swept {
 /// Told each time a child has been made or collected.
 pub(super) fn gate_opened() -> &'static Notify {
     &GATE_OPENED
+}
+
+/// Waits until each child that has ended, or was killed from here, has been collected; see
+/// [`collect_ended`](super::collect_ended).
+pub(super) fn collect_ended(at_most: Duration) -> bool {
+    let begun = Instant::now();
+    loop {
+        let ours: Vec<_> = lock(&OURS).values().cloned().collect();
+        let is_left = |slot: &Arc<Slot>| match slot.collect() {
+            Some(_) => !slot.reaped.load(Ordering::Acquire),
+            None => lock(&slot.state).kill_sent,
+        };
+        // Each one is looked at, so that none waits for another one's end.
+        if ours.iter().filter(|slot| is_left(slot)).count() == 0 {
+            return true;
+        }
+        if begun.elapsed() >= at_most {
+            return false;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 fn forget(slot: &Arc<Slot>) {

@@ -1,5 +1,6 @@
 //! Envoy configurations, sound ones and ones that fail at a chosen point.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -317,16 +318,18 @@ admin:
     }
 }
 
-/// Puts `bytes` at `path` by renaming a complete file over it, as a careful editor does.
+/// Puts `bytes` at `path` by renaming a complete file over it, as a careful editor does. The name it has until then
+/// is a hidden one, so a directory that is watched has no further file on the way.
 ///
 /// # Panics
 ///
 /// When it cannot be written.
 #[track_caller]
 pub fn replace_file(path: &Path, bytes: &[u8]) {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let beside = path.with_file_name(name);
     if let Err(error) = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)) {
         panic!("cannot write {}: {error}", path.display());
     }

@@ -45,6 +45,21 @@ impl Stranger {
         command
     }
 
+    /// Returns the processes of this user, those included that have ended and were collected by nobody.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let is_its_own = |pid: &u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+            let status = status.unwrap_or_default();
+            let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+            let user = users.and_then(|users| users.split_whitespace().next());
+            user == Some(&self.user.to_string())
+        };
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(is_its_own).collect()
+    }
+
     /// Sets a limit of one of this user's processes, in the words of `prlimit`.
     ///
     /// # Panics

@@ -187,8 +187,34 @@ fn with_few_processes_a_template_is_not_called_wrong() {
             );
         }
         codes.push(code);
+        // Whatever it had started counts for the next one until it is collected, and process 1 may never do that.
+        assert_eq!(stranger.processes(), [] as [u32; 0], "{number}: {error}");
     }
     assert!(codes.contains(&0) && codes.contains(&71), "{codes:?}");
+}
+
+#[test]
+fn no_process_is_left_to_process_1() {
+    let test = "commands::shortages::no_process_is_left_to_process_1";
+    let Some(stranger) = Stranger::new(test, &[Path::new(BINARY)]) else {
+        return;
+    };
+    let none: [u32; 0] = [];
+    let exec = [BINARY, "exec", "--live-after", "0s"];
+    for (flags, program, code) in [
+        (&["--on-exit", "stop"][..], "exit 0", 0),
+        (&["--max-retries", "0"], "exit 3", 69),
+        (&["--stop", "KILL@0s"], "exec sleep 600", 0),
+    ] {
+        let words = [&exec[..], flags, &["--", "sh", "-c", program]].concat();
+        let mut running = Running::start(&mut stranger.run(words));
+        if code == 0 && program != "exit 0" {
+            running.says("epoch 0 is live");
+            running.signal(Signal::TERM);
+        }
+        assert_eq!(running.code(), code, "{program}");
+        assert_eq!(stranger.processes(), none, "{program}");
+    }
 }
 
 #[test]
