@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use crate::sock_diag::{Protocol, inet_sockets};
+use crate::sock_diag::{Protocol, States, inet_sockets};
 
 /// Returns the inodes of the sockets that a process has open, each with one of its descriptors there.
 ///
@@ -49,23 +49,24 @@ pub fn each_tcp_socket(
     mut visit: impl FnMut(InetSocket, RawFd),
 ) -> Result<(), (PathBuf, io::Error)> {
     let own = sockets_of(process).map_err(|error| (process.to_owned(), error))?;
-    each_inet_socket(process, Protocol::Tcp, |socket| {
+    each_inet_socket(process, Protocol::Tcp, States::All, |socket| {
         if let Some(descriptor) = own.get(&socket.inode) {
             visit(socket, *descriptor);
         }
     })
 }
 
-/// Calls `visit` for each TCP or UDP socket of both families in the network namespace of a process.
+/// Calls `visit` for each TCP or UDP socket of both families in these states in the network namespace of a process.
 /// Closed connections whose port is still reserved are left out.
 pub(crate) fn each_inet_socket(
     process: &Path,
     protocol: Protocol,
-    visit: impl FnMut(InetSocket),
+    states: States,
+    mut visit: impl FnMut(InetSocket),
 ) -> Result<(), (PathBuf, io::Error)> {
     // Where the kernel does not list them, or lists those of another namespace, it shows them.
     if is_in_our_network(process)
-        && let Ok(sockets) = inet_sockets(protocol)
+        && let Ok(sockets) = inet_sockets(protocol, states)
     {
         sockets.into_iter().for_each(visit);
         return Ok(());
@@ -74,7 +75,11 @@ pub(crate) fn each_inet_socket(
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    in_table(process, table, visit)
+    in_table(process, table, |socket| {
+        if states.contains(&socket) {
+            visit(socket);
+        }
+    })
 }
 
 /// One that cannot be looked at is not.

@@ -13,7 +13,7 @@ use super::{
 use crate::proc_net::{
     InetSocket, each_inet_socket, each_unix_stream, is_in_our_network, sockets_of,
 };
-use crate::sock_diag::{Kernel, Protocol, SocketId, TcpSocket};
+use crate::sock_diag::{Kernel, Protocol, SocketId, States, TcpSocket};
 
 /// The most descriptors that are copied to find out whether they listen.
 const MOST_COPIES: usize = 4_096;
@@ -235,7 +235,7 @@ impl Namespace {
             }
         });
         let ports = ephemeral_ports();
-        let udp = each_inet_socket(&path, Protocol::Udp, |socket| {
+        let udp = each_inet_socket(&path, Protocol::Udp, States::All, |socket| {
             if let Some(open) = self.open.remove(&socket.inode)
                 && let Some(looked) = looked.get_mut(open.group)
                 && !socket.has_peer()
@@ -287,7 +287,7 @@ impl Namespace {
             return Ok(known.collect());
         }
         let mut sockets = Vec::new();
-        each_inet_socket(&path, Protocol::Tcp, |socket| {
+        each_inet_socket(&path, Protocol::Tcp, States::All, |socket| {
             if is_open(socket.inode) {
                 sockets.push(Found {
                     socket,

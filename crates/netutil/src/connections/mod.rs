@@ -20,7 +20,7 @@ use socket2::SockRef;
 use crate::proc_net::{
     InetSocket, each_inet_socket, each_tcp_socket, each_unix_stream, sockets_of,
 };
-use crate::sock_diag::Protocol;
+use crate::sock_diag::{Protocol, States};
 
 pub use closing::{CloseError, Closing, close, still_held};
 pub use looking::{Connection, ConnectionState, Looked, Traffic, look};
@@ -132,7 +132,7 @@ impl Listening {
         })
         .map_err(failed)?;
         let chosen_by_kernel = ephemeral_ports();
-        each_inet_socket(&process, Protocol::Udp, |socket| {
+        each_inet_socket(&process, Protocol::Udp, States::All, |socket| {
             // What has a peer, or a port that the kernel has chosen, belongs to a client: of DNS, or
             // of a collector of statistics.
             if unseen.remove(&socket.inode).is_some()
@@ -182,13 +182,15 @@ pub fn listening_ports(pid: u32) -> Result<BTreeSet<u16>, ConnectionsError> {
 /// [`ConnectionsError`], also where the process has ended or belongs to another user.
 pub fn listening_at(pid: u32) -> Result<BTreeSet<SocketAddr>, ConnectionsError> {
     let mut addresses = BTreeSet::new();
-    own_sockets(pid)?;
-    each_tcp_socket(&directory(pid), |socket, _| {
-        if socket.state == InetSocket::LISTEN {
+    let own = own_sockets(pid)?;
+    let visit = |socket: InetSocket| {
+        if own.contains_key(&socket.inode) {
             addresses.insert(socket.local);
         }
-    })
-    .map_err(|(path, source)| ConnectionsError { pid, path, source })?;
+    };
+    let listening = States::Listening;
+    each_inet_socket(&directory(pid), Protocol::Tcp, listening, visit)
+        .map_err(|(path, source)| ConnectionsError { pid, path, source })?;
     Ok(addresses)
 }
 
@@ -233,7 +235,7 @@ pub fn accepted(
         })
         .collect();
     let own = own_sockets(pid)?;
-    each_inet_socket(&process, Protocol::Tcp, |socket| {
+    each_inet_socket(&process, Protocol::Tcp, States::All, |socket| {
         if socket.is_connection()
             && own.contains_key(&socket.inode)
             && let Some(address) = accepted_at(socket.local, &tcp)
