@@ -29,6 +29,10 @@ use crate::admin::{
 use crate::bootstrap::{ListenAddress, Listener};
 use crate::syn_filter::{keep_new_connections_away, refuse_new_unix_connections};
 
+/// The longest pause between two looks at the connections that are left, as long as each look is short. People wait
+/// for the end of a drain.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
 /// How to drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrainOptions {
@@ -39,7 +43,8 @@ pub struct DrainOptions {
     pub minimum: Duration,
     /// The longest time of the whole drain; it bounds the two above as well. Default: 5 s.
     pub limit: Duration,
-    /// How often connections are counted. Default: 15 ms.
+    /// How often connections are counted at first. Later it is each sixteenth of the time waited so far, up to 200 ms.
+    /// Default: 15 ms.
     pub poll: Duration,
     /// Listeners whose connections do not hold the drain. With [`Exclude::inbound_only`], the drain closes the
     /// inbound listeners only, and the others serve until the process ends.
@@ -250,7 +255,8 @@ pub(crate) async fn drain_counting(
                 Step::Report(holding) => tracing::info!("the drain waits for {holding}"),
                 Step::End => return,
             }
-            sleep(pause_after(looking.elapsed(), options.poll)).await;
+            let least = least_pause(told.elapsed(), options.poll);
+            sleep(pause_after(looking.elapsed(), least)).await;
         }
     })
     .await;
@@ -313,6 +319,12 @@ pub(crate) fn pause_after(look: Duration, least: Duration) -> Duration {
         return least.max(LOOK_AROUND / 20);
     }
     look.saturating_mul(2).clamp(least, LOOK_AROUND.max(least))
+}
+
+/// The least pause between two looks of a wait that has gone on for so long: a sixteenth of it, so that the wait is
+/// hardly longer than it must be, and one for minutes does not cost a look for each of its moments.
+pub(crate) fn least_pause(waited: Duration, shortest: Duration) -> Duration {
+    (waited / 16).clamp(shortest, shortest.max(LONGEST_PAUSE))
 }
 
 impl ListenerCounters {

@@ -67,6 +67,19 @@ impl ListeningSockets {
         Ok(Self::from(&Listening::of(pid)?))
     }
 
+    /// Reads on which TCP addresses a process listens, and nothing else. It blocks as [`of`](Self::of), for a shorter
+    /// time: the kernel has a table of what listens.
+    ///
+    /// # Errors
+    ///
+    /// As for [`of`](Self::of).
+    pub(crate) fn on_tcp(pid: u32) -> Result<Self, ConnectionsError> {
+        Ok(Self {
+            tcp: connections::listening_at(pid)?,
+            ..Self::default()
+        })
+    }
+
     /// The same without the admin endpoint, which serves no client.
     pub(crate) fn without(mut self, admin: &AdminAddress) -> Self {
         match admin {

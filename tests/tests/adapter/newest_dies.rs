@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use handover_core::retry::Retry;
-use handover_core::{Event, GaveUp, OnExhausted, Outcome, Purpose};
+use handover_core::{Event, GaveUp, LOOK_AROUND, OnExhausted, Outcome, Purpose};
 use handover_test_support::envoy_config::Break;
 use handover_test_support::require_any_envoy;
 use rustix::process::Signal;
@@ -26,7 +26,11 @@ fn healthy_after(time: Duration) -> Setup {
 /// served and which delay the agent chose.
 async fn outage(world: &mut World, epoch: u32, live_for: Duration) -> (Duration, Duration) {
     sleep(live_for).await;
-    world.events();
+    // An agent that woke late has put off when the epoch counts as healthy, to look around before.
+    let is_late = |event: &Event| matches!(event, Event::WokeLate { .. });
+    while world.events().iter().any(is_late) {
+        sleep(LOOK_AROUND + live_for).await;
+    }
     let newest = world.process(epoch);
     newest.send(Signal::KILL);
     let killed = Instant::now();

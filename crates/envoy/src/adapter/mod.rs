@@ -71,7 +71,7 @@ use self::observed::Observer;
 use self::records::Records;
 use self::running::{FileId, RunningEpochs};
 use crate::args::EnvoyArgs;
-use crate::drain::pause_after;
+use crate::drain::{least_pause, pause_after};
 use crate::files::{RunDir, TemporaryRunDir};
 use crate::hot_restart::HostPaths;
 use crate::version::check_binary;
@@ -249,12 +249,14 @@ impl Envoy {
     ///
     /// Cancel safe: it changes nothing.
     pub async fn without_clients(&self) {
+        let begun = Instant::now();
         loop {
             let looking = Instant::now();
             if self.held_by().await.is_empty() {
                 return;
             }
-            sleep(pause_after(looking.elapsed(), COUNT)).await;
+            let least = least_pause(begun.elapsed(), COUNT);
+            sleep(pause_after(looking.elapsed(), least)).await;
         }
     }
 

@@ -299,6 +299,19 @@ fn a_slow_host_is_looked_at_less_often_and_after_a_stop_of_this_process_at_once(
     assert_eq!(looks.map(pause), [15, 200, 1_000, 1_000, 50, 50]);
 }
 
+#[test]
+fn a_wait_for_minutes_is_looked_at_five_times_a_second() {
+    let pause = |millis| {
+        let shortest = Duration::from_millis(15);
+        least_pause(Duration::from_millis(millis), shortest).as_millis()
+    };
+    let waits = [0, 240, 800, 1_600, 3_200, 600_000];
+    assert_eq!(waits.map(pause), [15, 15, 50, 100, 200, 200]);
+    // One that is asked for is kept.
+    let shortest = Duration::from_secs(1);
+    assert_eq!(least_pause(Duration::from_secs(60), shortest), shortest);
+}
+
 #[tokio::test]
 async fn a_step_that_fails_once_is_tried_once_more() {
     let envoy = FakeEnvoy::new(|path, before| {

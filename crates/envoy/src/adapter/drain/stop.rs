@@ -15,7 +15,7 @@ use super::super::running::{EnvoyProcess, LiveClients, RunningEpochs, TIME_TO_EN
 use super::super::{EnvoyFailed, StopOptions};
 use super::Drains;
 use crate::admin::ListenerConnections;
-use crate::drain::{DrainOptions, drain_counting, inbound_ports, pause_after};
+use crate::drain::{DrainOptions, drain_counting, inbound_ports, least_pause, pause_after};
 use crate::syn_filter::keep_new_connections_away;
 
 /// How often the connections of older epochs are counted at most while a stop waits for them.
@@ -249,6 +249,7 @@ impl Stop<'_> {
     ) -> Waited {
         let epoch = process.epoch;
         let mut last = Ok(Vec::new());
+        let begun = Instant::now();
         let over = async {
             loop {
                 let looking = Instant::now();
@@ -270,7 +271,8 @@ impl Stop<'_> {
                     self.running.log_unknown_count(process, why);
                 }
                 last = counted;
-                sleep(pause_after(looking.elapsed(), COUNT)).await;
+                let least = least_pause(begun.elapsed(), COUNT);
+                sleep(pause_after(looking.elapsed(), least)).await;
             }
         };
         if let Ok(waited) = timeout_at(end, over).await {

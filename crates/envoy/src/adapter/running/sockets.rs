@@ -236,12 +236,16 @@ pub(in crate::adapter) async fn off_the_runtime<T: Send + 'static>(
 /// Returns whether a process listens for clients, or `None` if its sockets cannot be seen.
 async fn serves(pid: u32, admin: &AdminAddress) -> Option<Serves> {
     let admin = admin.clone();
-    let listening = move || Ok::<_, ConnectionsError>(ListeningSockets::of(pid)?.without(&admin));
-    match off_the_runtime(listening).await? {
-        Ok(listening) => Some(listening.serves()),
-        Err(error) => {
-            tracing::debug!("{}", error_chain(&error));
-            None
-        }
-    }
+    let listening = move || {
+        // This is asked again and again for as long as it is so, and takes a small part of the time of a whole look.
+        let on_tcp = ListeningSockets::on_tcp(pid)?.without(&admin);
+        Ok::<_, ConnectionsError>(match on_tcp.serves() {
+            Serves::Yes => Serves::Yes,
+            Serves::No | Serves::Unknown => ListeningSockets::of(pid)?.without(&admin).serves(),
+        })
+    };
+    off_the_runtime(listening)
+        .await?
+        .inspect_err(|error| tracing::debug!("{}", error_chain(error)))
+        .ok()
 }
