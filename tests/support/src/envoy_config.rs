@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is wrong with a configuration, ordered by how far Envoy comes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,7 +34,7 @@ use self::gate::Gate;
 use self::until_live::Waiting;
 use super::drain::not_drained;
 use super::epochs::Ending;
-use super::epochs::end::{End, KillReason, Meaning};
+use super::epochs::end::{End, KillReason, Meaning, cuts_clients};
 use super::lineage::{Lineage, Tenancy};
 use super::observed::Observed;
 use super::records::EndRecord;
@@ -129,12 +129,9 @@ impl EpochRun<'_> {
             let time = self.parent_shutdown_time();
             (table.is_live(epoch), table.is_undrained(epoch, now(), time))
         };
-        let is_asked = ended.dropped || self.process.control.aborted().is_some();
+        let was_asked = ended.dropped || self.process.control.aborted().is_some();
         if let Ok(cause) = ended.cause
-            && was_live
-            && is_undrained
-            && !is_asked
-            && ended.killed.is_none()
+            && cuts_clients(is_undrained, was_asked, ended.killed.as_ref())
         {
             // Before it is gone from those that run: a stop that finds none of them looks here.
             self.envoy

@@ -114,6 +114,16 @@ pub(in crate::adapter) enum Meaning {
     },
 }
 
+/// Returns whether an end cuts clients and was wanted by nobody here: it may have been told to end from outside, together
+/// with this process.
+pub(in crate::adapter) fn cuts_clients(
+    is_undrained: bool,
+    was_asked: bool,
+    killed: Option<&KillReason>,
+) -> bool {
+    is_undrained && !was_asked && killed.is_none()
+}
+
 impl End {
     /// Returns whether the epoch ended because the agent wanted it to.
     pub(in crate::adapter) fn was_asked(&self) -> bool {
@@ -134,7 +144,7 @@ impl End {
         if asked {
             return Meaning::Aborted;
         }
-        if self.stop_drains && self.is_undrained && self.killed.is_none() {
+        if self.stop_drains && cuts_clients(self.is_undrained, asked, self.killed.as_ref()) {
             return Meaning::NotDrained;
         }
         let is_rejection = matches!(self.failure, Failure::ConfigurationRejected { .. });
@@ -233,6 +243,19 @@ mod tests {
             with_last_words: false,
         };
         means(&exit(rejected()), &quoted);
+    }
+
+    #[test]
+    fn clients_are_cut_by_an_end_under_them_that_nobody_here_wanted() {
+        let deaf = KillReason::Deaf;
+        for (is_undrained, was_asked, killed, cuts) in [
+            (true, false, None, true),
+            (false, false, None, false),
+            (true, true, None, false),
+            (true, false, Some(&deaf), false),
+        ] {
+            assert_eq!(cuts_clients(is_undrained, was_asked, killed), cuts);
+        }
     }
 
     #[test]
