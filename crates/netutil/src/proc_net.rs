@@ -125,13 +125,35 @@ pub fn each_unix_stream(
     process: &Path,
     mut visit: impl FnMut(UnixStreamSocket<'_>),
 ) -> Result<(), (PathBuf, io::Error)> {
-    let path = process.join("net/unix");
-    each_line(&path, |line| {
-        if let Some(socket) = UnixStreamSocket::parse(line) {
+    each_unix_socket(process, |_, stream| {
+        if let Some(socket) = stream {
             visit(socket);
         }
     })
+}
+
+/// Calls `visit` for each Unix socket in the network namespace of a process: with its inode, and with all else of a
+/// stream socket that has a name. What listens and is no such socket is left out.
+pub(crate) fn each_unix_socket(
+    process: &Path,
+    mut visit: impl FnMut(u64, Option<UnixStreamSocket<'_>>),
+) -> Result<(), (PathBuf, io::Error)> {
+    let path = process.join("net/unix");
+    each_line(&path, |line| {
+        let stream = UnixStreamSocket::parse(line);
+        if let Some(inode) = stream.map_or_else(|| idle_unix_socket(line), |it| Some(it.inode)) {
+            visit(inode, stream);
+        }
+    })
     .map_err(|error| (path, error))
+}
+
+/// The inode of a Unix socket that waits for no connections.
+fn idle_unix_socket(line: &str) -> Option<u64> {
+    let mut fields = line.split_ascii_whitespace().skip(3);
+    let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let inode = fields.nth(2)?.parse().ok()?;
+    (flags & ACCEPTS == 0).then_some(inode)
 }
 
 /// A busy host has tens of thousands of lines, so one buffer serves for all. A name may hold any
@@ -229,6 +251,9 @@ pub struct UnixStreamSocket<'a> {
     pub name: &'a str,
 }
 
+/// The flag of a Unix socket that waits for connections.
+const ACCEPTS: u32 = 0x1_0000;
+
 impl<'a> UnixStreamSocket<'a> {
     pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let (inode, name) = unix_socket(line)?;
@@ -236,8 +261,7 @@ impl<'a> UnixStreamSocket<'a> {
         let (flags, kind, state) = (fields.next()?, fields.next()?, fields.next()?);
         (kind == "0001").then_some(Self {
             inode,
-            // The bit for which `accept` waits.
-            listens: u32::from_str_radix(flags, 16).ok()? & 0x1_0000 != 0,
+            listens: u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0,
             is_connected: state == "03",
             name,
         })

@@ -3,12 +3,14 @@
 //! Left alone, the new epoch's main thread would stop at the next merge of statistics, 5 s after it
 //! went live at most, or when it tells its parent to end; it would abort 13 s later.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::load::Report;
 use handover_test_support::require_any_envoy;
-use rustix::process::Signal;
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 use tokio::time::sleep;
 
 use crate::world::{Setup, World};
@@ -101,6 +103,38 @@ async fn an_old_epoch_that_is_killed_goes_unnoticed() {
 async fn an_old_epoch_that_is_terminated_goes_unnoticed() {
     let envoy = require_any_envoy!();
     ends_early(&envoy, "terminated", Signal::TERM).await;
+}
+
+/// Copies of the sockets at which a process speaks to its parent and its child, as a debugger has them, or who looks at
+/// sockets from outside.
+fn copies(pid: u32) -> Vec<OwnedFd> {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()));
+    let numbers = descriptors
+        .expect("it is ours")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let copy = |number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok();
+    let is_meant = |copy: &OwnedFd| {
+        sockopt::socket_domain(copy) == Ok(AddressFamily::UNIX)
+            && sockopt::socket_type(copy) == Ok(SocketType::DGRAM)
+    };
+    numbers.filter_map(copy).filter(is_meant).collect()
+}
+
+/// The names of its sockets are in use until the last copy is closed, so nobody can answer in its place at first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_epoch_that_is_killed_while_its_sockets_are_held_goes_unnoticed() {
+    let envoy = require_any_envoy!();
+    let killed = async |_: &World, old: crate::children::Prey| {
+        let copies = copies(old.pid);
+        assert!(copies.len() >= 2, "{copies:?}");
+        old.send(Signal::KILL);
+        sleep(Duration::from_millis(700)).await;
+        drop(copies);
+    };
+    let report = survives(&envoy, 0, killed).await;
+    assert_only_its_own_are_lost("old epoch killed, its sockets held", &report);
 }
 
 /// Its requests wait as long as it is stopped, and are answered then.

@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::time::Duration;
 
 use tokio::net::UnixDatagram;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::BaseId;
 use super::message::{Answer, Frames, HotRestartMessage, answer, frame, stats_reply};
@@ -18,6 +18,11 @@ use super::socket::{DATAGRAM, Role, address_of, name_of};
 
 /// How long a child that waits for nobody can be silent: it asks for statistics every five seconds.
 const SILENCE: Duration = Duration::from_secs(6);
+
+/// The pauses between two tries to take a socket that is in use: a copy of a descriptor is mostly open for less than
+/// the first.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The parent's socket, in our hands.
 ///
@@ -68,6 +73,13 @@ pub enum StandInError {
     },
 }
 
+impl StandInError {
+    /// Whether somebody has the socket.
+    fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 impl StandIn {
     /// Takes the place of an epoch. It must have died: its socket is free only then.
     ///
@@ -100,6 +112,35 @@ impl StandIn {
             epoch,
         })
     }
+
+    /// Takes the place of an epoch that has died as soon as it is free. A socket outlives its process for as long as
+    /// somebody has a copy of its descriptor, such as a debugger, or a program that looks at sockets.
+    ///
+    /// It must be called within a tokio runtime with its I/O driver and its timer enabled.
+    ///
+    /// # Errors
+    ///
+    /// [`StandInError::Bind`], where it is not free for [`PATIENCE`](Self::PATIENCE).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is taken before it returns.
+    pub async fn take(base_id: BaseId, epoch: u32) -> Result<Self, StandInError> {
+        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            match Self::bind(base_id, epoch) {
+                Err(error) if error.is_in_use() && begun.elapsed() < Self::PATIENCE => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    /// How long [`take`](Self::take) waits: 15 s. A child that is refused by its parent's socket tries ten times, a second
+    /// apart, and aborts.
+    pub const PATIENCE: Duration = Duration::from_secs(15);
 
     /// Answers until the child lets its parent go, which it does at the parent-shutdown time.
     ///
@@ -226,7 +267,7 @@ mod tests {
         .unwrap();
         let stand_in = StandIn::bind(base_id, 7).unwrap();
         let mut reply = [0; 64];
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let length = tokio::select! {
             _ = stand_in.run() => panic!("nobody let the parent go"),
             length = child.recv(&mut reply) => length.unwrap(),
@@ -247,6 +288,27 @@ mod tests {
             error.contains("epoch 9") && error.contains(&name_of(Role::Parent, base_id, 6)),
             "{error}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_held_for_a_moment_is_taken_after_it() {
+        let base_id = base_id();
+        let name = name_of(Role::Parent, base_id, 7);
+        let copy = StdUnixDatagram::bind_addr(&address_of(&name).unwrap()).unwrap();
+        let begun = Instant::now();
+        let taking = tokio::spawn(StandIn::take(base_id, 7));
+        sleep(Duration::from_secs(3)).await;
+        assert!(!taking.is_finished());
+        drop(copy);
+        let stand_in = taking.await.unwrap().unwrap();
+        let took = begun.elapsed();
+        assert!(took <= Duration::from_secs(3) + LONGEST_PAUSE, "{took:?}");
+        // One that is never given free is told.
+        let error = StandIn::take(base_id, 7).await.unwrap_err();
+        assert!(error.is_in_use(), "{error}");
+        let waited = begun.elapsed() - took;
+        assert!(waited >= StandIn::PATIENCE, "{waited:?}");
+        drop(stand_in);
     }
 
     #[tokio::test]

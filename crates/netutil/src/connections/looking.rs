@@ -11,7 +11,7 @@ use super::{
     ConnectionsError, Copies, Listening, LocalAddress, Uncountable, directory, ephemeral_ports,
 };
 use crate::proc_net::{
-    InetSocket, each_inet_socket, each_unix_stream, is_in_our_network, sockets_of,
+    InetSocket, each_inet_socket, each_unix_socket, is_in_our_network, sockets_of,
 };
 use crate::sock_diag::{Kernel, Protocol, SocketId, States, TcpSocket};
 
@@ -217,11 +217,11 @@ impl Namespace {
                 });
             }
         }
-        let unix = each_unix_stream(&path, |socket| {
-            let Some(open) = self.open.remove(&socket.inode) else {
+        let unix = each_unix_socket(&path, |inode, stream| {
+            let Some(open) = self.open.remove(&inode) else {
                 return;
             };
-            let Some(looked) = looked.get_mut(open.group) else {
+            let (Some(looked), Some(socket)) = (looked.get_mut(open.group), stream) else {
                 return;
             };
             let local = LocalAddress::Unix(socket.name.to_owned());

@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use socket2::SockRef;
 
 use crate::proc_net::{
-    InetSocket, each_inet_socket, each_tcp_socket, each_unix_stream, sockets_of,
+    InetSocket, each_inet_socket, each_tcp_socket, each_unix_socket, each_unix_stream, sockets_of,
 };
 use crate::sock_diag::{Protocol, States};
 
@@ -124,8 +124,9 @@ impl Listening {
             }
         })
         .map_err(failed)?;
-        each_unix_stream(&process, |socket| {
-            if unseen.remove(&socket.inode).is_some() && socket.listens {
+        each_unix_socket(&process, |inode, stream| {
+            let is_own = unseen.remove(&inode).is_some();
+            if let Some(socket) = stream.filter(|socket| is_own && socket.listens) {
                 let name = socket.name.to_owned();
                 listening.addresses.insert(LocalAddress::Unix(name));
             }
@@ -144,7 +145,8 @@ impl Listening {
             }
         })
         .map_err(failed)?;
-        // Every listening socket of the namespace is in the tables.
+        // Every listening socket of the namespace is in the tables. What is copied stays open until the copy is closed,
+        // so nothing is copied that the tables show.
         if unseen
             .values()
             .any(|descriptor| copies.listens(*descriptor))

@@ -13,7 +13,10 @@ use handover_core::Policy;
 use handover_test_support::any_envoy::AnyEnvoy;
 use handover_test_support::require_envoy;
 use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::time::sleep;
 
+use crate::children::Prey;
 use crate::world::{Setup, World};
 
 /// A pipe that is read until it must be full.
@@ -73,56 +76,88 @@ impl Pipe {
 
 /// Epoch 1 has taken over from epoch 0, and dies. From then on the main thread of epoch 0 stands in a write to its log,
 /// so each start of an epoch beside it waits for its answer in vain. It is no stopped process: no signal continues it.
+struct DeafParent {
+    world: World,
+    old: Prey,
+    died: Instant,
+    deadline: Duration,
+    /// What it waits for, until this is dropped.
+    _full: File,
+    _place: TempDir,
+}
+
+impl DeafParent {
+    async fn make(real: &AnyEnvoy) -> Self {
+        let place = tempfile::Builder::new()
+            .prefix("handover-")
+            .tempdir()
+            .expect("a directory");
+        let (script, pipe) = (place.path().join("envoy"), place.path().join("pipe"));
+        // The first epoch 0 logs to the pipe, and every other process as it is.
+        let text = format!(
+            "#!/bin/sh\ncase \" $* \" in *' --mode validate '*) ;; *' --restart-epoch 0 '*) mkdir '{first}' 2>/dev/null && \
+             exec '{envoy}' \"$@\" 2>'{pipe}' ;; esac\nexec '{envoy}' \"$@\"\n",
+            first = place.path().join("first").display(),
+            envoy = real.path().display(),
+            pipe = pipe.display(),
+        );
+        fs::write(&script, text).expect("the script is written");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+            .expect("it can be executed");
+        let pipe = Pipe::make(&pipe);
+        let deadline = Duration::from_secs(5);
+        let setup = Setup {
+            policy: Policy {
+                start_deadline: Some(deadline),
+                ..Setup::default().policy
+            },
+            // Its time must not be over first: it would be killed for that.
+            parent_shutdown_time: Duration::from_secs(120),
+            ..Setup::default()
+        };
+        let world = World::with(&real.at(&script), setup).await;
+        let old = world.process(0);
+        world.hand_over("v1", 1).await;
+        let full = pipe.fill();
+        let died = Instant::now();
+        world.process(1).send(Signal::KILL);
+        Self {
+            world,
+            old,
+            died,
+            deadline,
+            _full: full,
+            _place: place,
+        }
+    }
+
+    /// Waits until a first epoch is live, and returns its number: 0, unless the retry came before the end of the old
+    /// one was noticed.
+    async fn live(&self) -> u32 {
+        let mut live = None;
+        self.world
+            .until("a first epoch to be live", |world| {
+                live = (0..=1).find(|epoch| world.is_live(*epoch));
+                live.is_some()
+            })
+            .await;
+        live.expect("it was waited for")
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replaced_parent_that_answers_no_child_is_killed_and_the_next_start_is_a_first_one() {
     let real = AnyEnvoy::real(require_envoy!());
-    let place = tempfile::Builder::new()
-        .prefix("handover-")
-        .tempdir()
-        .expect("a directory");
-    let (script, pipe) = (place.path().join("envoy"), place.path().join("pipe"));
-    // The first epoch 0 logs to the pipe, and every other process as it is.
-    let text = format!(
-        "#!/bin/sh\ncase \" $* \" in *' --mode validate '*) ;; *' --restart-epoch 0 '*) mkdir '{first}' 2>/dev/null && \
-         exec '{envoy}' \"$@\" 2>'{pipe}' ;; esac\nexec '{envoy}' \"$@\"\n",
-        first = place.path().join("first").display(),
-        envoy = real.path().display(),
-        pipe = pipe.display(),
-    );
-    fs::write(&script, text).expect("the script is written");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it can be executed");
-    let pipe = Pipe::make(&pipe);
-    let deadline = Duration::from_secs(5);
-    let setup = Setup {
-        policy: Policy {
-            start_deadline: Some(deadline),
-            ..Setup::default().policy
-        },
-        // Its time must not be over first: it would be killed for that.
-        parent_shutdown_time: Duration::from_secs(120),
-        ..Setup::default()
-    };
-    let world = World::with(&real.at(&script), setup).await;
-    let old = world.process(0);
-    world.hand_over("v1", 1).await;
-    let full = pipe.fill();
-    let died = Instant::now();
-    world.process(1).send(Signal::KILL);
+    let deaf = DeafParent::make(&real).await;
+    let (world, deadline) = (&deaf.world, deaf.deadline);
     world
-        .until("the end of the deaf parent", |_| !old.is_running())
+        .until("the end of the deaf parent", |_| !deaf.old.is_running())
         .await;
-    let killed = died.elapsed();
-    // As epoch 0, unless the retry came before the end of the old one was noticed.
-    let mut live = None;
-    world
-        .until("a first epoch to be live", |world| {
-            live = (0..=1).find(|epoch| world.is_live(*epoch));
-            live.is_some()
-        })
-        .await;
+    let killed = deaf.died.elapsed();
+    let live = deaf.live().await;
     println!(
         "=== deaf parent: killed after {killed:?}, served again after {:?} (start deadline {deadline:?})",
-        died.elapsed()
+        deaf.died.elapsed()
     );
     assert!(killed >= deadline, "{killed:?}");
     let failure = world.handle.status().borrow().last_failure.clone();
@@ -134,10 +169,30 @@ async fn a_replaced_parent_that_answers_no_child_is_killed_and_the_next_start_is
     ];
     assert!(told.iter().any(|told| message.contains(told)), "{message}");
     world.served_by("v1").await;
-    let live = live.expect("it was waited for");
     world.hand_over("v2", live + 1).await;
-    drop(full);
-    let report = world.finish().await;
+    let report = deaf.world.finish().await;
     // What was lost is the outage: nothing listened since epoch 1 was dead.
     assert!(report.longest_gap >= deadline, "{report}");
+}
+
+/// It is given five seconds to answer. Nobody serves meanwhile, so one that ends is waited for no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deaf_parent_that_ends_while_it_is_asked_keeps_nobody_waiting() {
+    let real = AnyEnvoy::real(require_envoy!());
+    let deaf = DeafParent::make(&real).await;
+    let in_vain = deaf.world.hunt(1, |child| child);
+    let in_vain = in_vain.await.expect("a child is started beside it");
+    deaf.world
+        .until("the end of the child", |_| !in_vain.is_running())
+        .await;
+    // Its end is followed by the question at once.
+    sleep(Duration::from_millis(200)).await;
+    deaf.old.send(Signal::KILL);
+    let killed = Instant::now();
+    deaf.live().await;
+    let served = killed.elapsed();
+    println!("=== deaf parent that ends while it is asked: served again after {served:?}");
+    assert!(served < Duration::from_secs(4), "{served:?}");
+    deaf.world.served_by("v1").await;
+    deaf.world.finish().await;
 }

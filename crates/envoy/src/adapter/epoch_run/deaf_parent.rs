@@ -65,7 +65,13 @@ impl EpochRun<'_> {
             wake_if_stopped(&parent).await;
             return None;
         }
-        if !is_deaf(&parent).await {
+        let is_deaf = tokio::select! {
+            biased;
+            // The next start is a first one in any case, and nobody serves until then.
+            _ = parent.child.wait() => false,
+            is_deaf = is_deaf(&parent) => is_deaf,
+        };
+        if !is_deaf {
             return None;
         }
         // Meanwhile it may have ended, or a newer one may be live.

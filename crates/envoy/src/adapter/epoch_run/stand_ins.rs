@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use handover_core::Epoch;
 use handover_runtime::time_limit::timeout;
+use handover_tokio::error_chain;
 use tokio::task::JoinHandle;
 
 use super::super::lineage::Lineage;
@@ -154,20 +155,26 @@ impl EpochRun<'_> {
         {
             return;
         }
-        match StandIn::bind(lineage.base_id(), lineage.restart_epoch(dead)) {
-            Ok(stand_in) => {
-                tracing::debug!(
-                    epoch = dead.number(),
-                    "standing in for epoch {dead}, so that epoch {child} lives on"
-                );
-                let task = tokio::spawn(async move {
-                    if let Err(error) = stand_in.run().await {
-                        tracing::warn!(epoch = dead.number(), "{error}");
-                    }
-                });
-                standing.insert(dead, (place, Task(task)));
+        tracing::debug!(
+            epoch = dead.number(),
+            "standing in for epoch {dead}, so that epoch {child} lives on"
+        );
+        let (base_id, restart_epoch) = (lineage.base_id(), lineage.restart_epoch(dead));
+        // The child may ask at once, and mostly the place is free by now.
+        let at_once = StandIn::bind(base_id, restart_epoch);
+        let task = tokio::spawn(async move {
+            let stand_in = match at_once {
+                Ok(stand_in) => Ok(stand_in),
+                Err(_) => StandIn::take(base_id, restart_epoch).await,
+            };
+            let over = match stand_in {
+                Ok(stand_in) => stand_in.run().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = over {
+                tracing::warn!(epoch = dead.number(), "{}", error_chain(&error));
             }
-            Err(error) => tracing::warn!(epoch = dead.number(), "{error}"),
-        }
+        });
+        standing.insert(dead, (place, Task(task)));
     }
 }
