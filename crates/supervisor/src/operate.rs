@@ -128,6 +128,12 @@ pub trait Operate: Proxy {
         None
     }
 
+    /// Returns how what served has ended under its clients, if it did so together with a stop that found nothing to
+    /// drain any more. It is asked once, at the end.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the last lines of the process whose failure this is.
     fn last_words(_error: &(dyn Error + 'static)) -> Vec<String> {
         Vec::new()

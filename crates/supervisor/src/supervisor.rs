@@ -117,6 +117,9 @@ pub struct Ended {
     pub last_failure: Option<Failure>,
     /// What a drain that was not done in time has cut, in words.
     pub cut: Option<String>,
+    /// How what served has ended under its clients together with a stop, if it has: then that stop, which found
+    /// nothing to drain, has not drained them.
+    pub lost: Option<String>,
     /// What was supervised, from [`Source::name`].
     pub name: String,
 }
@@ -468,7 +471,7 @@ impl Ended {
     /// Returns how it has ended, in words.
     #[must_use]
     pub fn outcome(&self) -> String {
-        match &self.ending.agent {
+        match self.agent() {
             Ok(outcome) => outcome.to_string(),
             Err(message) => format!("the agent panicked: {message}"),
         }
@@ -485,8 +488,8 @@ impl Ended {
             }
             None => {}
         }
-        let outcome = match &self.ending.agent {
-            Ok(outcome) => *outcome,
+        let outcome = match self.agent() {
+            Ok(outcome) => outcome,
             Err(message) => return Some(format!("a bug: the agent panicked: {message}")),
         };
         match outcome {
@@ -500,7 +503,10 @@ impl Ended {
                 let reason = reason.strip_prefix(&prefix).unwrap_or(&reason);
                 Some(format!("gave up on {name}, as {why}: {reason}"))
             }
-            Outcome::DrainFailed => Some(format!("the drain has failed: {}", self.last_reason())),
+            Outcome::DrainFailed => {
+                let reason = self.lost.clone().unwrap_or_else(|| self.last_reason());
+                Some(format!("the drain has failed: {reason}"))
+            }
             Outcome::DrainTimedOut => {
                 let cut = self.cut.as_ref().map(|cut| format!(": {cut}"));
                 Some(format!("{outcome}{}", cut.unwrap_or_default()))
@@ -524,7 +530,7 @@ impl Ended {
             Some(Fault::Panic(_)) => return sysexits::SOFTWARE,
             None => {}
         }
-        let Ok(outcome) = self.ending.agent else {
+        let Ok(outcome) = self.agent() else {
             return sysexits::SOFTWARE;
         };
         match outcome {
@@ -544,6 +550,15 @@ impl Ended {
             },
             // The end of a later version, for which there is no code yet.
             _ => sysexits::SOFTWARE,
+        }
+    }
+
+    /// What the agent says, with what was seen beside it.
+    fn agent(&self) -> Result<Outcome, &String> {
+        match &self.ending.agent {
+            Ok(Outcome::Drained) if self.lost.is_some() => Ok(Outcome::DrainFailed),
+            Ok(outcome) => Ok(*outcome),
+            Err(message) => Err(message),
         }
     }
 
@@ -613,6 +628,7 @@ mod tests {
             },
             last_failure: None,
             cut: None,
+            lost: None,
             name: "web.yaml".to_owned(),
         }
     }
@@ -632,6 +648,18 @@ mod tests {
         let mut unwanted = ended(Ok(Outcome::DrainSkipped));
         unwanted.ending.drain_unwanted = true;
         assert_eq!(told(&unwanted), fine);
+    }
+
+    #[test]
+    fn a_stop_that_found_nothing_to_drain_because_it_was_lost_has_failed() {
+        let mut lost = ended(Ok(Outcome::Drained));
+        lost.lost = Some("epoch 0 ended before it was drained".to_owned());
+        let problem = "the drain has failed: epoch 0 ended before it was drained";
+        is(&lost, 75, problem);
+        assert_eq!(lost.outcome(), Outcome::DrainFailed.to_string());
+        // Another end explains more.
+        lost.ending.agent = Ok(Outcome::DrainTimedOut);
+        is(&lost, 75, &Outcome::DrainTimedOut.to_string());
     }
 
     #[test]

@@ -228,6 +228,29 @@ async fn an_envoy_that_ends_during_the_drain_was_not_drained() {
     }
 }
 
+/// The two signals may come in the other order, and the end of Envoy may be seen before the stop begins.
+#[tokio::test]
+async fn an_envoy_that_has_ended_just_before_the_stop_was_not_drained() {
+    let envoy = require_any_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    // No other one is started until the stop begins.
+    let launch = site.launch(&envoy).args(["--retry-interval", "20s"]);
+    let launch = launch.args(["--retry-max-interval", "20s"]);
+    let mut supervisor = start(&site, launch.args(["--termination-drain", "50s"]));
+    let client = slow_request(&site, 50_000);
+    for child in supervisor.children() {
+        send(child, Signal::TERM);
+    }
+    supervisor.wait_for_line("epoch 0 ended cleanly", LIMIT);
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(75));
+    let line = supervisor.wait_for_line("the drain has failed: ", LIMIT);
+    assert!(line.text.contains("set KillMode=mixed"), "{line:?}");
+    assert!(client.join().expect("the client does not panic").is_err());
+    site.assert_nothing_left();
+}
+
 /// On the way out an old epoch that nobody has a connection to is killed: that harms nobody.
 #[tokio::test]
 async fn an_old_epoch_that_is_killed_during_the_drain_makes_it_a_failed_one_only_with_clients() {

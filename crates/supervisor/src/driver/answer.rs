@@ -152,6 +152,7 @@ where
             ending,
             last_failure: self.status.borrow().last_failure.clone(),
             cut: self.world.proxy.cut(),
+            lost: self.world.proxy.lost(),
             name: self.source_name.clone(),
         }
     }

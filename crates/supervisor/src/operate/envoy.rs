@@ -168,6 +168,10 @@ impl Operate for Envoy {
         (!cut.is_empty()).then(|| cut.join(", "))
     }
 
+    fn lost(&self) -> Option<String> {
+        Envoy::lost(self)
+    }
+
     fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
         match error.downcast_ref() {
             Some(EnvoyFailed::Ended { last_words, .. }) => last_words.clone(),

@@ -43,6 +43,15 @@ const TOGETHER: Duration = Duration::from_secs(1);
 impl Drains {
     /// Notes that a stop drains from here on.
     pub(in crate::adapter) fn begin_stop(&self) {
+        // What is taken later has come together with this moment, and not with that one.
+        let mut lost = self.lost();
+        if lost
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() >= TOGETHER)
+        {
+            *lost = None;
+        }
+        drop(lost);
         self.stops.store(true, Ordering::Relaxed);
     }
 
@@ -51,10 +60,11 @@ impl Drains {
         *self.lost() = Some((Instant::now(), failure));
     }
 
-    /// Takes what was noted last of such an end, if it has come together with the stop that begins now.
+    /// Takes what was noted last of such an end, if it has come together with the stop. A stop that has found nothing to
+    /// drain begins now.
     pub(in crate::adapter) fn take_lost(&self) -> Option<EnvoyFailed> {
         let (at, failure) = self.lost().take()?;
-        (at.elapsed() < TOGETHER).then_some(failure)
+        (self.stop_drains() || at.elapsed() < TOGETHER).then_some(failure)
     }
 
     fn lost(&self) -> MutexGuard<'_, Option<(Instant, EnvoyFailed)>> {
@@ -91,7 +101,12 @@ impl Drains {
                 "a drain was requested, but the health checks of epoch {epoch} still succeed: {error}"
             );
         }
-        running.go_live(process, info.clone())
+        let is_live = running.go_live(process, info.clone());
+        if is_live {
+            // A stop drains this one, and what was lost before it is another matter.
+            *self.lost() = None;
+        }
+        is_live
     }
 
     /// Lets an epoch that starts say again how far it is, if a drain has met it in place of the one before: while

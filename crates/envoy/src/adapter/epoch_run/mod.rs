@@ -124,13 +124,16 @@ impl EpochRun<'_> {
         let registered = self.envoy.running.register(&self.process);
         self.replace_lost_parent();
         let ended = self.until_end().await;
-        let (was_live, is_undrained) = {
+        let (was_live, is_undrained, was_newest) = {
             let table = self.envoy.running.table();
             let time = self.parent_shutdown_time();
-            (table.is_live(epoch), table.is_undrained(epoch, now(), time))
+            let is_undrained = table.is_undrained(epoch, now(), time);
+            let was_newest = table.newest_live() == Some(epoch);
+            (table.is_live(epoch), is_undrained, was_newest)
         };
         let was_asked = ended.dropped || self.process.control.aborted().is_some();
         if let Ok(cause) = ended.cause
+            && was_newest
             && cuts_clients(is_undrained, was_asked, ended.killed.as_ref())
         {
             // Before it is gone from those that run: a stop that finds none of them looks here.
