@@ -129,7 +129,7 @@ pub trait Operate: Proxy {
     }
 
     /// Returns how what served has ended under its clients, if it did so together with a stop that found nothing to
-    /// drain any more. It is asked once, at the end.
+    /// drain any more. Whoever waits for the end asks it, so each answer must be the same.
     fn lost(&self) -> Option<String> {
         None
     }

@@ -314,13 +314,11 @@ impl Envoy {
         self.cut.all()
     }
 
-    /// Returns, once, how the newest live epoch has ended under its clients, if it did so within a second before a stop
+    /// Returns how the newest live epoch has ended under its clients, if it did so within a second before a stop
     /// began that found nothing to drain: it was told to end together with this program, as by
-    /// `KillMode=control-group` of systemd.
+    /// `KillMode=control-group` of systemd. Ask once everything has ended.
     pub fn lost(&self) -> Option<String> {
-        self.drains
-            .take_lost()
-            .map(|failure| handover_tokio::error_chain(&failure))
+        self.drains.lost_in_words()
     }
 }
 

@@ -43,7 +43,10 @@ const TOGETHER: Duration = Duration::from_secs(1);
 impl Drains {
     /// Notes that a stop drains from here on.
     pub(in crate::adapter) fn begin_stop(&self) {
-        // What is taken later has come together with this moment, and not with that one.
+        if self.stops.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // What is asked for later has come together with this moment, and not with that one.
         let mut lost = self.lost();
         if lost
             .as_ref()
@@ -51,8 +54,15 @@ impl Drains {
         {
             *lost = None;
         }
-        drop(lost);
-        self.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells what was noted last of such an end, if it has come together with the stop. Where none has begun, it has found
+    /// nothing to drain, and begins now. However often this is asked, the answer is the same.
+    pub(in crate::adapter) fn lost_in_words(&self) -> Option<String> {
+        self.begin_stop();
+        self.lost()
+            .as_ref()
+            .map(|(_, failure)| error_chain(failure))
     }
 
     /// Notes that an epoch that served has ended without being asked to. Its clients were drained by nobody.

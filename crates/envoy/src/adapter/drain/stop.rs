@@ -362,5 +362,13 @@ mod tests {
         drains.note_lost(lost());
         sleep(Duration::from_millis(1_001)).await;
         assert!(matches!(stop.drain_live(end).await, Ok(true)));
+        // At the end each one who asks is told the same.
+        drains.note_lost(lost());
+        assert!(drains.lost_in_words().is_some());
+        assert!(drains.lost_in_words().is_some());
+        let late = Drains::default();
+        late.note_lost(lost());
+        sleep(Duration::from_millis(1_001)).await;
+        assert_eq!(late.lost_in_words(), None);
     }
 }
