@@ -11,6 +11,7 @@
 //! for one second more. So a client that reads until Envoy closes holds a drain for that time after
 //! its last answer; a shorter `drain_timeout` in the configuration is the remedy.
 
+pub(crate) mod closing;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -246,7 +247,7 @@ pub(crate) async fn drain_counting(
                     true => ListenerCounters::read(admin).await,
                     false => None,
                 };
-                wait.handle_listeners(seen, counters);
+                wait.handle_listeners(seen, counters, Instant::now().into_std());
             }
             let looking = Instant::now();
             let counted = clients.count().await;

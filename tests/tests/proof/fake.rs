@@ -1,12 +1,15 @@
 //! `handover run` over the fake Envoy: many hand-overs, and faults that a real one does not show on
 //! demand.
 
+use std::str::FromStr as _;
+
+use handover_envoy::connections::listening_ports;
 use handover_fake_envoy::{Settings, VARIABLE};
 use handover_test_support::limit::eventually;
 use handover_test_support::supervisor::{Signal, fake_envoy_bin};
 use rustix::process::{Pid, kill_process};
 
-use crate::world::{LIMIT, World};
+use crate::world::{LIMIT, Site, World};
 
 /// Starts it with these settings, which may name a directory of the test as `STATE`.
 fn start(fake: &str) -> (World, tempfile::TempDir) {
@@ -49,6 +52,35 @@ async fn a_new_epoch_that_crashes_at_any_step_is_tried_again_and_nothing_is_lost
         println!("=== {step}");
         world.finish().await.assert_no_loss();
     }
+}
+
+/// Its main thread is busy when the newer one goes live, and until it comes to its listeners it takes clients in. With
+/// nobody connected at a moment it counted as drained, and the next change ended it with what it had just taken in.
+#[test]
+fn an_old_epoch_is_not_ended_by_the_next_change_while_it_still_listens() {
+    let busy = Settings::from_str("--fake-fault slow=1500ms@drain:epoch=0").expect("settings");
+    let site = Site::new();
+    site.write("v0");
+    let launch = site.launch_with_times(&fake_envoy_bin(), "5s", "10s");
+    let mut supervisor = launch.env(VARIABLE, busy.to_string()).start();
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    let old = supervisor.children();
+    let [old] = old[..] else {
+        panic!("one Envoy was expected, and there are {old:?}")
+    };
+    site.write("v1");
+    supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    let port = site.listener.number();
+    let listens = || listening_ports(old).is_ok_and(|ports| ports.contains(&port));
+    assert!(listens(), "it is busy");
+    site.write("v2");
+    supervisor.wait_for_line("initializing epoch 2 ", LIMIT);
+    assert!(!listens());
+    site.admin().wait_live(2, LIMIT);
+    supervisor.signal(Signal::TERM);
+    let status = supervisor.wait_exit(LIMIT);
+    assert_eq!(status.code(), Some(0), "{status}");
+    site.assert_nothing_left();
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ async fn an_envoy_that_does_not_close_its_listeners_is_reported() {
     .await;
     let report = drain(&envoy.admin, &DrainOptions::default()).await.unwrap();
     assert!(
-        !report.listeners_closed && report.took >= wait::UNVERIFIED,
+        !report.listeners_closed && report.took >= closing::UNVERIFIED,
         "{report:?}"
     );
 }

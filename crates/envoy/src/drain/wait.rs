@@ -6,19 +6,13 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use super::{DrainError, DrainReport, ListenersSeen, NotCounted};
 use crate::admin::ListenerConnections;
 
 /// How long connections may hold a drain before they are reported: 1 s. They are reported again each
 /// time that the drain has taken twice as long.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
-
-/// How long an Envoy whose listeners cannot be seen gets to close them: 250 ms. Measured: below 5 ms.
-pub(super) const UNVERIFIED: Duration = Duration::from_millis(250);
-
-/// How long an Envoy gets whose listeners are seen open: 5 s. They close once each worker has come to it, and one
-/// that is busy takes in clients until then. Envoy's watchdog calls a worker stuck after 1 s.
-const SLOWEST_WORKER: Duration = Duration::from_secs(5);
 
 /// Envoy's counters of listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +35,10 @@ impl ListenerCounters {
 #[derive(Debug)]
 pub(super) struct DrainWait {
     start: Instant,
-    /// When the listeners were told to close.
-    told_to_close: Instant,
     minimum: Duration,
     /// The counters before the listeners were told to close, unless the statistics leave them out.
     before: Option<ListenerCounters>,
-    listeners_closed: bool,
-    /// Whether the last look has shown a listener open that closes.
-    seen_open: bool,
+    closing: Closing,
     report_at: Instant,
     /// The last count that proves something.
     last: Option<Result<Vec<ListenerConnections>, Box<dyn Error + Send + Sync>>>,
@@ -75,11 +65,9 @@ impl DrainWait {
     ) -> Self {
         Self {
             start,
-            told_to_close: now,
             minimum,
             before,
-            listeners_closed: false,
-            seen_open: false,
+            closing: Closing::new(now),
             report_at: now + FIRST_REPORT,
             last: None,
         }
@@ -87,7 +75,7 @@ impl DrainWait {
 
     /// Returns whether the listeners must be looked at before the next count. Closed ones stay closed.
     pub(super) fn must_look_at_listeners(&self) -> bool {
-        !self.listeners_closed
+        !self.closing.are_closed()
     }
 
     /// Returns whether the counters are needed as well, after a look at the listeners.
@@ -95,19 +83,21 @@ impl DrainWait {
         seen == ListenersSeen::Unseen && self.before.is_some()
     }
 
-    /// Takes in what a look at the listeners has shown, and the counters if they were needed.
+    /// Takes in what a look at the listeners that ended `now` has shown, and the counters if they were needed.
     pub(super) fn handle_listeners(
         &mut self,
         seen: ListenersSeen,
         counters: Option<ListenerCounters>,
+        now: Instant,
     ) {
         let by_counters = || Some(counters?.all_stopped_since(self.before.as_ref()?));
-        self.listeners_closed |= match seen {
-            ListenersSeen::Closed => true,
-            ListenersSeen::Open | ListenersSeen::MayStay => false,
-            ListenersSeen::Unseen => by_counters().unwrap_or(false),
+        let all_stopped = seen == ListenersSeen::Unseen && by_counters() == Some(true);
+        let seen = if all_stopped {
+            ListenersSeen::Closed
+        } else {
+            seen
         };
-        self.seen_open = seen == ListenersSeen::Open;
+        self.closing.handle_look(seen, now);
     }
 
     /// Takes in a count that ended `now`, and returns what must be done.
@@ -144,13 +134,8 @@ impl DrainWait {
         // A connection that is accepted between two counts must not be missed. So an empty count ends
         // the drain only after the listeners were seen closed. If that cannot be seen, it ends the
         // drain once they have had the time that closing takes.
-        let since = |moment| now.saturating_duration_since(moment);
-        let time_to_close = match self.seen_open {
-            true => SLOWEST_WORKER,
-            false => UNVERIFIED,
-        };
-        let closed = self.listeners_closed || since(self.told_to_close) > time_to_close;
-        if closed && since(self.start) >= self.minimum {
+        let took = now.saturating_duration_since(self.start);
+        if self.closing.is_over(now) && took >= self.minimum {
             Step::End
         } else {
             Step::Wait
@@ -163,7 +148,7 @@ impl DrainWait {
         match self.last {
             Some(Ok(holding)) => Ok(DrainReport {
                 holding,
-                listeners_closed: self.listeners_closed,
+                listeners_closed: self.closing.are_closed(),
                 took,
             }),
             Some(Err(error)) => Err(DrainError::Count(error)),
@@ -223,7 +208,7 @@ mod tests {
                 Listeners(closed, stopped) => {
                     assert!(wait.must_look_at_listeners(), "at {at}");
                     assert_eq!(wait.needs_counters(*closed), stopped.is_some(), "at {at}");
-                    wait.handle_listeners(*closed, stopped.map(counters));
+                    wait.handle_listeners(*closed, stopped.map(counters), now);
                     continue;
                 }
                 Open(open) => Ok(holding(*open)),
@@ -332,15 +317,17 @@ mod tests {
 
     #[test]
     fn listeners_that_are_seen_open_do_not_hold_it_for_ever() {
-        let seen = [
-            (200, Listeners(OPEN, None)),
-            (201, Open(0)),
-            (4_999, Listeners(OPEN, None)),
-            (5_000, Open(0)),
-            (5_001, Open(0)),
-        ];
+        let mut seen = Vec::new();
+        for at in [900, 1_800, 2_700, 3_600, 4_500, 4_999] {
+            seen.extend([(at, Listeners(OPEN, None)), (at + 1, Open(0))]);
+        }
+        seen.push((5_001, Open(0)));
         insta::assert_snapshot!(transcript(0, Some(7), &seen), @r#"
-           201 Wait
+           901 Wait
+          1801 Wait
+          2701 Wait
+          3601 Wait
+          4501 Wait
           5000 Wait
           5001 End
         after 5.401s, not seen closed: ""
@@ -452,12 +439,12 @@ mod tests {
         assert!(wait.must_look_at_listeners());
         // Counters that are missing later prove nothing.
         assert!(wait.needs_counters(Unseen) && !wait.needs_counters(OPEN));
-        wait.handle_listeners(Unseen, None);
+        wait.handle_listeners(Unseen, None, now);
         assert!(wait.must_look_at_listeners());
-        wait.handle_listeners(Closed, None);
+        wait.handle_listeners(Closed, None, now);
         assert!(!wait.must_look_at_listeners());
         // Closed ones stay closed, whatever a later look makes of them.
-        wait.handle_listeners(OPEN, None);
+        wait.handle_listeners(OPEN, None, now);
         assert!(!wait.must_look_at_listeners());
     }
 }

@@ -10,7 +10,7 @@ use handover_runtime::time_limit::timeout_at;
 use handover_tokio::{RunControl, RunError, error_chain};
 use tokio::time::{Instant, sleep};
 
-use super::super::epochs::draining::{Count, Progress, progress};
+use super::super::epochs::draining::{Count, Emptying, Progress};
 use super::super::running::{EnvoyProcess, LiveClients, RunningEpochs, TIME_TO_END, UnknownCount};
 use super::super::{EnvoyFailed, StopOptions};
 use super::Drains;
@@ -250,16 +250,25 @@ impl Stop<'_> {
         let epoch = process.epoch;
         let mut last = Ok(Vec::new());
         let begun = Instant::now();
+        let mut emptying = match is_live {
+            true => Emptying::of_live(),
+            false => Emptying::of_old(begun.into_std()),
+        };
         let over = async {
             loop {
                 let looking = Instant::now();
-                let may_accept = self.running.table().must_give_way(epoch);
+                let gives_way = self.running.table().must_give_way(epoch);
+                if emptying.needs_look_at_listeners() {
+                    let seen = self.running.closing_all(process).await;
+                    emptying.handle_listeners(seen, Instant::now().into_std());
+                }
                 let counted = match is_live {
                     true => self.running.count_live(process).await,
                     false => self.running.count_old(process).await,
                 };
                 self.cut.note_held(epoch, &counted);
-                match progress(Count::from(&counted), may_accept) {
+                let now = Instant::now().into_std();
+                match emptying.handle_count(Count::from(&counted), gives_way, now) {
                     Progress::Drained => {
                         self.running.table().set_drained(epoch);
                         return Waited::NoneLeft;

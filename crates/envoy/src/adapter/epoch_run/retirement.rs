@@ -30,7 +30,7 @@ impl EpochRun<'_> {
                     return reason;
                 }
             }
-            let next = Instant::now() + OldEpoch::pause_after(look.took);
+            let next = Instant::now() + old.pause_after(look.took, now());
             sleep_until(next).await;
             old.handle_pause(next.into_std(), now());
         }
@@ -40,6 +40,10 @@ impl EpochRun<'_> {
         let EnvoyProcess { epoch, .. } = &*self.process;
         let looking = Instant::now();
         let listens = self.envoy.running.table().has_listeners(*epoch);
+        let listeners = match old.needs_look_at_listeners(listens) {
+            true => Some(self.envoy.running.closing_all(&self.process).await),
+            false => None,
+        };
         let connections = match old.needs_count(listens) {
             true => {
                 // A further change would cut outbound connections as well.
@@ -60,6 +64,7 @@ impl EpochRun<'_> {
         Look {
             took,
             listens,
+            listeners,
             connections,
             is_stopped,
             newer_live_for: table.longest_live_after(*epoch, now()),

@@ -13,9 +13,15 @@ use std::time::{Duration, Instant};
 
 use handover_core::{LATE, LOOK_AROUND};
 
+use crate::drain::ListenersSeen;
+use crate::drain::closing::{Closing, UNVERIFIED};
+
 /// The shortest pause between two looks. People wait for the end of an old epoch, and the kernel
 /// reports neither the end of its last connection nor that it was stopped.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The pause while its listeners close: 15 ms. Most are closed at the first look.
+const PAUSE_WHILE_CLOSING: Duration = Duration::from_millis(15);
 
 /// A look takes longer on a host with many connections. The pause is at least this many times as long
 /// as the look, so that looking takes a third of the time at most.
@@ -34,7 +40,10 @@ const OVERSTAY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(in crate::adapter) struct OldEpoch {
     parent_shutdown: Duration,
-    /// Whether it has no connection left.
+    /// Since when its listeners are closing.
+    closing_since: Instant,
+    closing: Closing,
+    /// Whether it has no connection left, and gets none.
     released: bool,
     /// Whether it was told to end.
     told_to_end: bool,
@@ -52,9 +61,11 @@ pub(in crate::adapter) struct OldEpoch {
 pub(in crate::adapter) struct Look {
     /// How long the look took.
     pub(in crate::adapter) took: Duration,
-    /// Whether the epoch still listens for clients.
+    /// Whether the epoch has not been told yet to close its listeners.
     pub(in crate::adapter) listens: bool,
-    /// How many connections it has, if they were counted and could be.
+    /// What its sockets have shown of its listeners, if they were looked at.
+    pub(in crate::adapter) listeners: Option<ListenersSeen>,
+    /// How many connections it had after that, if they were counted and could be.
     pub(in crate::adapter) connections: Option<usize>,
     /// Whether its process is stopped.
     pub(in crate::adapter) is_stopped: bool,
@@ -82,6 +93,8 @@ impl OldEpoch {
     pub(in crate::adapter) fn new(parent_shutdown: Duration, now: Instant) -> Self {
         Self {
             parent_shutdown,
+            closing_since: now,
+            closing: Closing::new(now),
             released: false,
             told_to_end: false,
             stopped_since: None,
@@ -96,10 +109,23 @@ impl OldEpoch {
         !self.released && !listens
     }
 
+    /// Returns whether its listeners must be looked at before the connections are counted. A newer epoch is live before
+    /// each thread of this one has closed them, and one that is busy may take in a client until then.
+    pub(in crate::adapter) fn needs_look_at_listeners(&self, listens: bool) -> bool {
+        self.needs_count(listens) && !self.closing.are_closed()
+    }
+
     /// Takes in a look that ended `now`, and returns what must be done.
     pub(in crate::adapter) fn handle_look(&mut self, look: &Look, now: Instant) -> Vec<Step> {
         let mut steps = Vec::new();
-        if self.needs_count(look.listens) && look.connections == Some(0) {
+        if look.listens {
+            self.begin_to_close(now);
+        }
+        if let Some(seen) = look.listeners {
+            self.closing.handle_look(seen, now);
+        }
+        let may_release = self.needs_count(look.listens) && self.closing.is_over(now);
+        if may_release && look.connections == Some(0) {
             self.released = true;
             steps.push(Step::Release);
         }
@@ -128,10 +154,15 @@ impl OldEpoch {
         steps
     }
 
-    /// Returns how long to wait before the next look, after one that took so long.
-    pub(in crate::adapter) fn pause_after(took: Duration) -> Duration {
+    /// Returns how long to wait before the next look, after one that ended `now` and took so long.
+    pub(in crate::adapter) fn pause_after(&self, took: Duration, now: Instant) -> Duration {
+        let closing_for = now.saturating_duration_since(self.closing_since);
+        let shortest = match self.closing.are_closed() || closing_for > UNVERIFIED {
+            true => SHORTEST_PAUSE,
+            false => PAUSE_WHILE_CLOSING,
+        };
         let pause = took.saturating_mul(PAUSE_PER_LOOK);
-        pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        pause.clamp(shortest, LONGEST_PAUSE)
     }
 
     /// Takes in that the pause until `due` is over. If it is noticed late, this process was stopped.
@@ -139,6 +170,11 @@ impl OldEpoch {
         if now.saturating_duration_since(due) > LATE {
             self.look_around(now);
         }
+    }
+
+    fn begin_to_close(&mut self, now: Instant) {
+        self.closing_since = now;
+        self.closing = Closing::new(now);
     }
 
     fn look_around(&mut self, now: Instant) {
@@ -187,6 +223,7 @@ mod tests {
         Look {
             took: Duration::from_millis(1),
             listens: false,
+            listeners: Some(ListenersSeen::Closed),
             connections: Some(1),
             is_stopped: false,
             newer_live_for: Some(Duration::ZERO),
@@ -225,6 +262,71 @@ mod tests {
             ..serving()
         };
         assert_eq!(followed.look(200, listens), []);
+    }
+
+    /// Its main thread was busy when its child went live. It was released with nobody connected, took a client in, and
+    /// the next change ended it.
+    #[test]
+    fn one_that_closes_its_listeners_late_is_released_after_that() {
+        let mut followed = Followed::new();
+        let seen = |listeners, connections| Look {
+            listeners: Some(listeners),
+            connections: Some(connections),
+            ..serving()
+        };
+        let (open, closed) = (ListenersSeen::Open, ListenersSeen::Closed);
+        assert!(followed.old.needs_look_at_listeners(false));
+        assert_eq!(followed.look(0, seen(open, 0)), []);
+        assert_eq!(followed.look(15, seen(open, 0)), []);
+        assert_eq!(followed.look(251, seen(open, 1)), []);
+        assert_eq!(followed.look(460, seen(open, 0)), []);
+        assert!(followed.old.needs_look_at_listeners(false));
+        assert_eq!(followed.look(660, seen(closed, 1)), []);
+        assert!(!followed.old.needs_look_at_listeners(false));
+        let later = |connections| Look {
+            listeners: None,
+            connections: Some(connections),
+            ..serving()
+        };
+        assert_eq!(followed.look(860, later(1)), []);
+        assert_eq!(followed.look(1_060, later(0)), [Step::Release]);
+    }
+
+    #[test]
+    fn one_whose_listeners_cannot_be_seen_gets_the_time_that_closing_takes() {
+        let mut followed = Followed::new();
+        let unseen = Look {
+            listeners: Some(ListenersSeen::Unseen),
+            connections: Some(0),
+            ..serving()
+        };
+        // It has not been told to close them before.
+        let listens = Look {
+            listens: true,
+            listeners: None,
+            ..serving()
+        };
+        assert_eq!(followed.look(0, listens), []);
+        assert_eq!(followed.look(200, listens), []);
+        assert_eq!(followed.look(450, unseen), []);
+        assert_eq!(followed.look(451, unseen), [Step::Release]);
+    }
+
+    #[test]
+    fn while_its_listeners_close_it_is_looked_at_more_often() {
+        let mut followed = Followed::new();
+        let open = Look {
+            listeners: Some(ListenersSeen::Open),
+            ..serving()
+        };
+        let pause = |followed: &Followed, at| {
+            let took = Duration::from_millis(1);
+            followed.old.pause_after(took, followed.at(at)).as_millis()
+        };
+        let _none = followed.look(0, open);
+        assert_eq!([0, 250, 251].map(|at| pause(&followed, at)), [15, 15, 200]);
+        let _none = followed.look(100, serving());
+        assert_eq!(pause(&followed, 100), 200);
     }
 
     #[test]
@@ -356,7 +458,12 @@ mod tests {
 
     #[test]
     fn looking_takes_a_third_of_the_time_at_most() {
-        let pause = |took| OldEpoch::pause_after(Duration::from_millis(took)).as_millis();
+        let mut followed = Followed::new();
+        let _none = followed.look(0, serving());
+        let pause = |took| {
+            let took = Duration::from_millis(took);
+            followed.old.pause_after(took, followed.start).as_millis()
+        };
         assert_eq!([pause(0), pause(100), pause(150)], [200, 200, 300]);
         assert_eq!([pause(500), pause(5_000)], [1_000, 1_000]);
     }

@@ -126,6 +126,15 @@ impl RunningEpochs {
         }
     }
 
+    /// Returns whether an epoch that closes all its listeners, because a newer one has replaced it, still has one.
+    pub(in crate::adapter) async fn closing_all(&self, process: &EnvoyProcess) -> ListenersSeen {
+        match serves(process.pid(), &process.config.bootstrap().admin).await {
+            Some(Serves::Yes) => ListenersSeen::Open,
+            Some(Serves::No) => ListenersSeen::Closed,
+            Some(Serves::Unknown) | None => ListenersSeen::Unseen,
+        }
+    }
+
     /// Returns whether any client is connected to an epoch, or `None` where that cannot be seen.
     pub(in crate::adapter) async fn has_clients(&self, process: &EnvoyProcess) -> Option<bool> {
         let counted = self.count_from_outside(process, &Exclude::default()).await;
