@@ -135,6 +135,14 @@ impl ServerSocket {
         self.file.as_ref().map(SocketFile::look)
     }
 
+    /// Removes that file, unless another one has its place, as the end of this value does. A further
+    /// [look](Self::look_at_file) does not put it back.
+    pub fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
     /// Returns the socket that the descriptor is, or what it is instead, in the terms of a socket unit of
     /// systemd.
     pub(crate) fn check(descriptor: OwnedFd) -> Result<Self, &'static str> {

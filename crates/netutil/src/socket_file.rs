@@ -132,6 +132,16 @@ impl SocketFile {
         }
     }
 
+    /// Removes the file and its second link, unless another one has its place. What stays is found unused and replaced
+    /// by whoever binds it next.
+    pub(crate) fn remove(&self) {
+        for path in self.spare.iter().chain([&self.path]) {
+            if self.found(path) == Ok(Found::Ours) {
+                drop(std::fs::remove_file(path));
+            }
+        }
+    }
+
     fn found(&self, path: &Path) -> Result<Found, Errno> {
         match rustix::fs::lstat(path) {
             Ok(stat) if FileId::of(&stat) == self.file => Ok(Found::Ours),
@@ -174,12 +184,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        for path in self.spare.iter().chain([&self.path]) {
-            if self.found(path) == Ok(Found::Ours) {
-                // What stays is found unused and replaced by whoever binds it next.
-                drop(std::fs::remove_file(path));
-            }
-        }
+        self.remove();
     }
 }
 
@@ -213,6 +218,21 @@ mod tests {
         Nothing, spare Some(Other): GiveUp
         Nothing, spare Some(Nothing): GiveUp
         ");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_with_its_second_link_is_not_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let socket = kept(&path);
+        socket.remove_file();
+        assert_eq!(looked(&socket), "Gone");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        // What another server has put there is its own.
+        let _other = UnixListener::bind(&path).unwrap();
+        socket.remove_file();
+        drop(socket);
+        assert!(path.exists());
     }
 
     fn kept(path: &Path) -> ServerSocket {

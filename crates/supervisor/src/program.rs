@@ -99,6 +99,12 @@ pub struct Program {
     observe: OnceLock<Observe>,
 }
 
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.socket_files.remove(&self.settings.sockets);
+    }
+}
+
 /// Makes a [`Program`]. Every setting but the command has a default.
 #[must_use = "it does nothing until `build` is called"]
 pub struct Builder(Settings);

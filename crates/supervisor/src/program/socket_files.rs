@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_netutil::{FileLook, FileWatch, ServerSocket};
@@ -23,7 +23,14 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// What was seen last of the file of each socket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SocketFiles(Arc<Mutex<Vec<State>>>);
+pub(super) struct SocketFiles(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    states: Vec<State>,
+    /// Whether the files were removed, because no program is to run any more.
+    are_removed: bool,
+}
 
 /// What was seen last of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,13 +103,25 @@ impl SocketFiles {
         }
     }
 
+    /// Removes the files. A look that was left behind by its epoch has the sockets as well, and would put them back, or
+    /// keep them there until the process has ended, which removes nothing.
+    pub(super) fn remove(&self, sockets: &Sockets) {
+        let mut seen = self.lock();
+        seen.are_removed = true;
+        for (_, socket) in sockets.all() {
+            socket.remove_file();
+        }
+    }
+
     /// Looks at each file once, and logs what has changed. Returns whether one was put back. It blocks.
     fn look(&self, sockets: &[(String, ServerSocket)]) -> bool {
-        // Nothing in here is left half-way by a panic.
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states.resize(sockets.len(), State::InPlace);
+        let mut seen = self.lock();
+        if seen.are_removed {
+            return false;
+        }
+        seen.states.resize(sockets.len(), State::InPlace);
         let mut put_back = false;
-        for ((name, socket), state) in sockets.iter().zip(states.iter_mut()) {
+        for ((name, socket), state) in sockets.iter().zip(seen.states.iter_mut()) {
             let (Some(path), Some(look)) = (socket.file(), socket.look_at_file()) else {
                 continue;
             };
@@ -117,6 +136,11 @@ impl SocketFiles {
             }
         }
         put_back
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Nothing in here is left half-way by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,7 +203,26 @@ fn after(was: State, look: &FileLook, name: &str, path: &Path) -> (State, Option
 mod tests {
     use std::io;
 
+    use handover_netutil::ListenUnix;
+
     use super::*;
+
+    /// The sockets are in the hands of a look that is late, so that their end is not that of the program.
+    #[test]
+    fn a_look_that_comes_after_the_end_puts_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let mut sockets = Sockets::new(false);
+        let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
+        sockets.add("web", socket);
+        let files = SocketFiles::default();
+        std::fs::remove_file(&path).unwrap();
+        assert!(files.look(sockets.all()));
+        assert!(path.exists());
+        files.remove(&sockets);
+        assert!(!files.look(sockets.all()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn each_change_is_logged_once() {
