@@ -24,8 +24,9 @@ pub(crate) struct Closing {
     waited: Duration,
     looked: Instant,
     are_closed: bool,
-    /// Whether the last look has shown one open that closes.
+    /// Whether the last look that has shown anything has shown one open that closes.
     seen_open: bool,
+    is_over: bool,
 }
 
 impl Closing {
@@ -36,14 +37,19 @@ impl Closing {
             looked: now,
             are_closed: false,
             seen_open: false,
+            is_over: false,
         }
     }
 
     /// Takes in a look that ended `now`.
     pub(crate) fn handle_look(&mut self, seen: ListenersSeen, now: Instant) {
         self.pass(now);
-        self.are_closed |= seen == ListenersSeen::Closed;
-        self.seen_open = seen == ListenersSeen::Open;
+        match seen {
+            ListenersSeen::Closed => self.are_closed = true,
+            ListenersSeen::Open => self.seen_open = true,
+            ListenersSeen::MayStay => self.seen_open = false,
+            ListenersSeen::Unseen => {}
+        }
     }
 
     /// Returns whether they were seen closed. Closed ones stay closed.
@@ -51,15 +57,21 @@ impl Closing {
         self.are_closed
     }
 
+    /// Returns whether a further look can change anything, after the last call of [`is_over`](Self::is_over).
+    pub(crate) fn needs_look(&self) -> bool {
+        !self.is_over
+    }
+
     /// Returns whether nobody new is expected to come in `now`: they were seen closed, or have had the time that
-    /// closing takes.
+    /// closing takes. It stays so.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
         self.pass(now);
         let time = match self.seen_open {
             true => SLOWEST_THREAD,
             false => UNVERIFIED,
         };
-        self.are_closed || self.waited > time
+        self.is_over |= self.are_closed || self.waited > time;
+        self.is_over
     }
 
     fn pass(&mut self, now: Instant) {
@@ -102,9 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_look_decides_how_long_it_gets() {
+    fn what_was_seen_open_and_cannot_be_seen_now_is_open_as_far_as_is_known() {
         let looks = [(0, Open), (900, Open), (901, Unseen), (902, Open)];
-        assert_eq!(over(&looks), [901]);
+        assert_eq!(over(&looks), [0; 0]);
+        let looks = [(0, Open), (900, Open), (901, MayStay), (902, Unseen)];
+        assert_eq!(over(&looks), [901, 902]);
+    }
+
+    #[test]
+    fn once_it_is_over_there_is_nothing_more_to_look_at() {
+        let start = Instant::now();
+        let mut closing = Closing::new(start);
+        closing.handle_look(Unseen, start);
+        assert!(!closing.is_over(start) && closing.needs_look());
+        assert!(closing.is_over(start + Duration::from_millis(251)) && !closing.needs_look());
+        assert!(!closing.are_closed());
     }
 
     /// The host was stopped for a minute, and has run for a moment since.

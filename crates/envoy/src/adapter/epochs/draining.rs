@@ -50,7 +50,7 @@ impl Emptying {
     /// Returns whether its listeners must be looked at before the next count.
     pub(in crate::adapter) fn needs_look_at_listeners(&self) -> bool {
         let closing = self.closing.as_ref();
-        closing.is_some_and(|closing| !closing.are_closed())
+        closing.is_some_and(Closing::needs_look)
     }
 
     /// Takes in what a look at its listeners that ended `now` has shown.
@@ -111,11 +111,11 @@ mod tests {
         old.handle_listeners(ListenersSeen::Open, now);
         assert_eq!(progress(&mut old, false, now), [Waits, Waits, Waits, Ended]);
         old.handle_listeners(ListenersSeen::Closed, now);
-        assert!(!old.needs_look_at_listeners());
         assert_eq!(
             progress(&mut old, false, now),
             [Drained, Waits, Waits, Ended]
         );
+        assert!(!old.needs_look_at_listeners());
     }
 
     #[test]

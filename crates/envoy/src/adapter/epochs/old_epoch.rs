@@ -112,7 +112,7 @@ impl OldEpoch {
     /// Returns whether its listeners must be looked at before the connections are counted. A newer epoch is live before
     /// each thread of this one has closed them, and one that is busy may take in a client until then.
     pub(in crate::adapter) fn needs_look_at_listeners(&self, listens: bool) -> bool {
-        self.needs_count(listens) && !self.closing.are_closed()
+        self.needs_count(listens) && self.closing.needs_look()
     }
 
     /// Takes in a look that ended `now`, and returns what must be done.
@@ -157,9 +157,9 @@ impl OldEpoch {
     /// Returns how long to wait before the next look, after one that ended `now` and took so long.
     pub(in crate::adapter) fn pause_after(&self, took: Duration, now: Instant) -> Duration {
         let closing_for = now.saturating_duration_since(self.closing_since);
-        let shortest = match self.closing.are_closed() || closing_for > UNVERIFIED {
-            true => SHORTEST_PAUSE,
-            false => PAUSE_WHILE_CLOSING,
+        let shortest = match self.closing.needs_look() && closing_for <= UNVERIFIED {
+            true => PAUSE_WHILE_CLOSING,
+            false => SHORTEST_PAUSE,
         };
         let pause = took.saturating_mul(PAUSE_PER_LOOK);
         pause.clamp(shortest, LONGEST_PAUSE)
