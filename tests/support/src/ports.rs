@@ -1,8 +1,10 @@
 //! Ports and Envoy base ids that no other test uses, in this process or another.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+
+use rustix::net::{AddressFamily, SocketType, socket, sockopt};
 
 use crate::claim::{Claim, random};
 use crate::leftovers;
@@ -36,7 +38,7 @@ impl Port {
             let Some(claim) = claim(&format!("port-{number}")) else {
                 continue;
             };
-            if TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok() {
+            if nobody_listens(number) {
                 return Self {
                     number,
                     _claim: claim,
@@ -57,6 +59,19 @@ impl Port {
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }
+}
+
+/// Whether nobody listens on this port, on any IPv4 address.
+///
+/// It is tried without listening: a process that another thread starts in this moment has a copy of the socket until it
+/// executes its program, and a copy that listens would keep the port from who has claimed it.
+fn nobody_listens(number: u16) -> bool {
+    let bind = || {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, number)))
+    };
+    bind().is_ok()
 }
 
 /// An Envoy base id claimed until this value is dropped; then its shared memory file is removed,
@@ -137,8 +152,25 @@ fn ephemeral_range() -> std::ops::RangeInclusive<u16> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::TcpListener;
 
     use super::*;
+
+    /// As a process has it that another thread starts, until it executes its program.
+    #[test]
+    fn a_copy_of_the_socket_that_tried_a_port_keeps_nobody_from_it() {
+        let port = Port::free();
+        let tried = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_reuseaddr(&tried, true).unwrap();
+        rustix::net::bind(
+            &tried,
+            &SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.number())),
+        )
+        .unwrap();
+        assert!(nobody_listens(port.number()));
+        let _listener = TcpListener::bind(port.addr()).unwrap();
+        assert!(!nobody_listens(port.number()));
+    }
 
     #[test]
     fn ports_claimed_together_differ_and_can_be_listened_on() {

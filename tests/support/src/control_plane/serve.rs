@@ -1,8 +1,10 @@
 //! Listens, and gives each request to the transport that it came by.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
@@ -37,9 +39,7 @@ pub(super) fn run(addr: SocketAddr, shared: &Arc<Shared>, stopped: oneshot::Rece
 async fn come_and_go(addr: SocketAddr, shared: &Arc<Shared>) {
     loop {
         until(shared, false).await;
-        let listener = TcpListener::bind(addr)
-            .await
-            .expect("the port of the control plane is claimed, so it is free");
+        let listener = listen(addr).await;
         shared.listens(true);
         {
             let mut connections = JoinSet::new();
@@ -52,6 +52,20 @@ async fn come_and_go(addr: SocketAddr, shared: &Arc<Shared>) {
         drop(listener);
         shared.listens(false);
     }
+}
+
+/// Listens at its claimed address, as soon as nobody has a copy of the socket that listened there before: a process
+/// that another thread starts has one until it executes its program.
+async fn listen(addr: SocketAddr) -> TcpListener {
+    for _ in 0..500 {
+        match TcpListener::bind(addr).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            bound => return bound.expect("the port of the control plane is claimed"),
+        }
+    }
+    panic!("somebody else listens on {addr}");
 }
 
 /// Waits until it is away, or is not.
