@@ -140,6 +140,16 @@ pub(crate) enum ListenersSeen {
     Unseen,
 }
 
+impl ListenersSeen {
+    /// What a look at the known listeners says where one is open, known or not.
+    pub(crate) fn of_an_open_one(self) -> Self {
+        match self {
+            Self::Open => Self::Open,
+            Self::Closed | Self::MayStay | Self::Unseen => Self::MayStay,
+        }
+    }
+}
+
 /// Why connections could not be counted at one moment.
 #[derive(Debug)]
 pub(crate) struct NotCounted {

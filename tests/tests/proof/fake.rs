@@ -58,10 +58,10 @@ async fn a_new_epoch_that_crashes_at_any_step_is_tried_again_and_nothing_is_lost
 /// nobody connected at a moment it counted as drained, and the next change ended it with what it had just taken in.
 #[test]
 fn an_old_epoch_is_not_ended_by_the_next_change_while_it_still_listens() {
-    let busy = Settings::from_str("--fake-fault slow=1500ms@drain:epoch=0").expect("settings");
+    let busy = Settings::from_str("--fake-fault slow=6s@drain:epoch=0").expect("settings");
     let site = Site::new();
     site.write("v0");
-    let launch = site.launch_with_times(&fake_envoy_bin(), "5s", "10s");
+    let launch = site.launch_with_times(&fake_envoy_bin(), "10s", "20s");
     let mut supervisor = launch.env(VARIABLE, busy.to_string()).start();
     supervisor.wait_for_line("epoch 0 is live", LIMIT);
     let old = supervisor.children();

@@ -67,7 +67,7 @@ impl DrainWait {
             start,
             minimum,
             before,
-            closing: Closing::new(now),
+            closing: Closing::of_drain(now),
             report_at: now + FIRST_REPORT,
             last: None,
         }

@@ -94,7 +94,7 @@ impl OldEpoch {
         Self {
             parent_shutdown,
             closing_since: now,
-            closing: Closing::new(now),
+            closing: Closing::of_replaced(now),
             released: false,
             told_to_end: false,
             stopped_since: None,
@@ -174,7 +174,7 @@ impl OldEpoch {
 
     fn begin_to_close(&mut self, now: Instant) {
         self.closing_since = now;
-        self.closing = Closing::new(now);
+        self.closing = Closing::of_replaced(now);
     }
 
     fn look_around(&mut self, now: Instant) {
@@ -290,6 +290,23 @@ mod tests {
         };
         assert_eq!(followed.look(860, later(1)), []);
         assert_eq!(followed.look(1_060, later(0)), [Step::Release]);
+    }
+
+    #[test]
+    fn one_that_goes_on_listening_is_not_released_before_its_time() {
+        let mut followed = Followed::new();
+        let open = |live| Look {
+            listeners: Some(ListenersSeen::Open),
+            connections: Some(0),
+            newer_live_for: Some(live),
+            is_left_behind: true,
+            ..serving()
+        };
+        for second in 1..10 {
+            let live = Duration::from_secs(second);
+            assert_eq!(followed.look(second * 1_000, open(live)), []);
+        }
+        assert_eq!(followed.look(10_000, open(TIME)), [Step::Terminate]);
     }
 
     #[test]

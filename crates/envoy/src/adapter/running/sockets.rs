@@ -126,10 +126,14 @@ impl RunningEpochs {
         }
     }
 
-    /// Returns whether an epoch that closes all its listeners, because a newer one has replaced it, still has one.
+    /// Returns whether an epoch that closes all its listeners, because a newer one has replaced it, still has one, known
+    /// or not.
     pub(in crate::adapter) async fn closing_all(&self, process: &EnvoyProcess) -> ListenersSeen {
         match serves(process.pid(), &process.config.bootstrap().admin).await {
-            Some(Serves::Yes) => ListenersSeen::Open,
+            Some(Serves::Yes) => {
+                let everybody = Exclude::default();
+                self.closing(process, &everybody).await.of_an_open_one()
+            }
             Some(Serves::No) => ListenersSeen::Closed,
             Some(Serves::Unknown) | None => ListenersSeen::Unseen,
         }
