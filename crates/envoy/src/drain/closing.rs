@@ -39,6 +39,12 @@ impl Closing {
         Self::new(Some(SLOWEST_THREAD), UNVERIFIED, now)
     }
 
+    /// Begins with the listeners of an epoch that was replaced and that a stop waits for, from `now` on. It closes all it
+    /// has, also those that no configuration names.
+    pub(crate) fn of_replaced_in_stop(now: Instant) -> Self {
+        Self::new(Some(SLOWEST_THREAD), SLOWEST_THREAD, now)
+    }
+
     /// Begins with the listeners of an epoch that was replaced just `now`. It has a time of its own to end, and is not
     /// called drained before that while it is seen to take clients in.
     pub(crate) fn of_replaced(now: Instant) -> Self {
@@ -139,6 +145,10 @@ mod tests {
         let of_replaced = |seen| over_of(Closing::of_replaced, &seconds(seen));
         assert_eq!(of_replaced(Open), [0; 0]);
         assert_eq!(of_replaced(MayStay), [5_001, 60_000]);
+        for seen in [Open, MayStay] {
+            let in_stop = over_of(Closing::of_replaced_in_stop, &seconds(seen));
+            assert_eq!(in_stop, [5_001, 60_000]);
+        }
         assert_eq!(
             over_of(Closing::of_replaced, &[(250, Unseen), (251, Unseen)]),
             [251]

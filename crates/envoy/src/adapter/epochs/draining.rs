@@ -43,7 +43,7 @@ impl Emptying {
     /// Begins with an old epoch. When it was told to close its listeners is not known, so it may have been just `now`.
     pub(in crate::adapter) fn of_old(now: Instant) -> Self {
         Self {
-            closing: Some(Closing::of_drain(now)),
+            closing: Some(Closing::of_replaced_in_stop(now)),
         }
     }
 
@@ -71,7 +71,7 @@ impl Emptying {
         if let Some(closing) = &mut self.closing
             && gives_way
         {
-            *closing = Closing::of_drain(now);
+            *closing = Closing::of_replaced_in_stop(now);
         }
         let closing = self.closing.as_mut();
         let may_accept = gives_way || closing.is_some_and(|closing| !closing.is_over(now));
