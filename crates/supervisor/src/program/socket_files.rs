@@ -205,6 +205,7 @@ mod tests {
 
     use handover_netutil::ListenUnix;
 
+    use super::super::Program;
     use super::*;
 
     /// The sockets are in the hands of a look that is late, so that their end is not that of the program.
@@ -221,6 +222,23 @@ mod tests {
         assert!(path.exists());
         files.remove(&sockets);
         assert!(!files.look(sockets.all()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_files_go_with_the_program_whoever_still_has_the_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let mut sockets = Sockets::new(false);
+        let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
+        sockets.add("web", socket);
+        let program = Program::builder("sleep").sockets(sockets).build();
+        let (late, files) = (
+            Arc::clone(&program.settings.sockets),
+            program.socket_files.clone(),
+        );
+        drop(program);
+        assert!(!files.look(late.all()));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -118,6 +118,20 @@ mod tests {
         assert!(!old.needs_look_at_listeners());
     }
 
+    /// A control plane has sent them, so no configuration names them, and a busy thread comes to them late.
+    #[test]
+    fn listeners_of_a_control_plane_get_the_time_of_a_slow_thread() {
+        let start = Instant::now();
+        let mut old = Emptying::of_old(start);
+        let mut at = |at| {
+            let now = start + Duration::from_millis(at);
+            old.handle_listeners(ListenersSeen::MayStay, now);
+            old.handle_count(Count::Open(0), false, now)
+        };
+        let looks = [251, 1_000, 2_000, 3_000, 4_000, 5_000, 5_001].map(&mut at);
+        assert_eq!(looks, [Waits, Waits, Waits, Waits, Waits, Waits, Drained]);
+    }
+
     #[test]
     fn one_that_gives_way_closes_its_listeners_after_that() {
         let start = Instant::now();
