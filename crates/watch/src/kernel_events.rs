@@ -37,12 +37,27 @@ pub(super) enum LookTime {
     Now,
 }
 
+/// The events that were taken in at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// What they call for.
+    pub(super) look: LookTime,
+    /// How many they are.
+    pub(super) events: u32,
+    /// Whether the queue was read until it was empty.
+    pub(super) is_all: bool,
+}
+
 #[derive(Debug)]
 enum Watched {
     Directory(PathBuf, Interest),
     /// A file, or a symlink whose directory may not be read.
     Itself,
 }
+
+/// After so many events the thread can do something else. They take about a millisecond, and it is a quarter of what a
+/// queue holds by default.
+const MOST_AT_ONCE: u32 = 4096;
 
 /// What happens to the directory itself.
 const DIRECTORY: WatchFlags = WatchFlags::MOVE_SELF
@@ -119,26 +134,36 @@ impl KernelEvents {
         fresh
     }
 
-    /// Takes in every event there is.
-    pub(super) fn hear(&mut self) -> io::Result<LookTime> {
+    /// Takes in the events there are: all of them, or [`MOST_AT_ONCE`] and what was read together with these.
+    pub(super) fn hear(&mut self) -> io::Result<Heard> {
         let fd = Arc::clone(&self.fd);
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&*fd, &mut buffer);
-        let mut urgency = LookTime::Unneeded;
-        loop {
+        let mut heard = Heard {
+            look: LookTime::Unneeded,
+            events: 0,
+            is_all: false,
+        };
+        // What is in the buffer is not in the queue any more.
+        while heard.events < MOST_AT_ONCE || !reader.is_buffer_empty() {
             match reader.next() {
                 Ok(event) => {
                     let name = event
                         .file_name()
                         .map(|name| OsStr::from_bytes(name.to_bytes()));
-                    urgency = urgency.max(self.judge(event.wd(), event.events(), name));
+                    let look = self.judge(event.wd(), event.events(), name);
+                    heard.look = heard.look.max(look);
+                    heard.events += 1;
                 }
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => {
+                    heard.is_all = true;
+                    break;
+                }
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(urgency)
+        Ok(heard)
     }
 
     /// Whether somebody is still at work as far as is known.
@@ -531,7 +556,44 @@ mod tests {
         };
         round.entry(&at("below")).unwrap();
         fs::write(at("below/new"), "a").unwrap();
-        assert_eq!(events.hear().unwrap(), LookTime::Now);
+        assert_eq!(events.hear().unwrap().look, LookTime::Now);
         assert_eq!(gaps.into_vec(), []);
+    }
+
+    #[test]
+    fn a_queue_is_read_in_pieces_and_no_event_is_lost_between_them() {
+        let (_guard, dir) = real_temp_dir();
+        let mut events = KernelEvents::new().unwrap();
+        let watched = survey(&dir.join("file"));
+        events.listen(&watched.places, &mut Gaps::default());
+        fs::write(dir.join("a"), "").unwrap();
+        fs::write(dir.join("b"), "").unwrap();
+        assert!(events.hear().unwrap().is_all);
+        // Equal events that follow each other are one.
+        for _ in 0..MOST_AT_ONCE / 2 {
+            for name in ["a", "b"] {
+                fs::write(dir.join(name), "").unwrap();
+            }
+        }
+        fs::rename(dir.join("a"), dir.join("file")).unwrap();
+        let mut pieces = Vec::new();
+        loop {
+            let heard = events.hear().unwrap();
+            pieces.push(heard);
+            if heard.is_all {
+                break;
+            }
+        }
+        let (last, others) = pieces.split_last().unwrap();
+        assert_eq!(last.look, LookTime::Now);
+        // A buffer holds less than 256 events.
+        let piece = MOST_AT_ONCE..MOST_AT_ONCE + 256;
+        for heard in others {
+            assert_eq!(heard.look, LookTime::Unneeded);
+            assert!(piece.contains(&heard.events), "{heard:?}");
+        }
+        // Each writing is told as a close at least, and the renaming by two names.
+        let all: u32 = pieces.iter().map(|heard| heard.events).sum();
+        assert!(all >= MOST_AT_ONCE + 2, "{all}");
     }
 }

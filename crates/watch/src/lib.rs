@@ -57,6 +57,7 @@
 compile_error!("`handover-watch` needs Linux: it listens by inotify");
 
 mod digest_cache;
+mod event_flood;
 mod filesystem;
 mod gap;
 mod kernel_events;

@@ -9,7 +9,7 @@ use handover_runtime::offload::{OffloadError, Offloaded, offload};
 use super::digest_cache::DigestCache;
 use super::filesystem::FileSystems;
 use super::gap::{GapCause, Gaps};
-use super::kernel_events::{KernelEvents, LookTime};
+use super::kernel_events::{Heard, KernelEvents, LookTime};
 use super::snapshot::{Look, Snapshot, Targets};
 use super::watch_points::Survey;
 
@@ -41,11 +41,15 @@ impl WatchState {
         self.listener.as_ref().map(KernelEvents::fd)
     }
 
-    /// Takes in every event there is.
-    pub(super) fn hear(&mut self) -> io::Result<LookTime> {
+    /// Takes in the events there are, or many of them.
+    pub(super) fn hear(&mut self) -> io::Result<Heard> {
         match &mut self.listener {
             Some(listener) => listener.hear(),
-            None => Ok(LookTime::Unneeded),
+            None => Ok(Heard {
+                look: LookTime::Unneeded,
+                events: 0,
+                is_all: true,
+            }),
         }
     }
 
@@ -199,17 +203,17 @@ pub(super) mod tests {
         assert!(state.fd().is_none() && !state.is_unsettled());
         let mut state = LookResult::take(state, &targets, None).watch_state;
         assert!(state.fd().is_some());
-        assert_eq!(state.hear().unwrap(), LookTime::Unneeded);
+        assert_eq!(state.hear().unwrap().look, LookTime::Unneeded);
         assert!(!state.is_unsettled());
         file.write_all(b"a").unwrap();
-        assert_eq!(state.hear().unwrap(), LookTime::OnceQuiet);
+        assert_eq!(state.hear().unwrap().look, LookTime::OnceQuiet);
         assert!(state.is_unsettled());
         state.settle();
         assert!(!state.is_unsettled());
         drop(file);
         state.close_queue();
         assert!(state.fd().is_none());
-        assert_eq!(state.hear().unwrap(), LookTime::Unneeded);
+        assert_eq!(state.hear().unwrap().look, LookTime::Unneeded);
     }
 
     #[test]

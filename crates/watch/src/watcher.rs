@@ -13,8 +13,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
+use super::event_flood::EventFlood;
 use super::gap::{Gap, GapCause};
-use super::kernel_events::LookTime;
+use super::kernel_events::{Heard, LookTime};
 use super::look::{LookResult, PendingLook, WatchState};
 use super::rescan::Rescan;
 use super::snapshot::{Change, Snapshot, Targets};
@@ -51,6 +52,9 @@ pub struct Watcher {
     /// Away while a look is taken.
     watch_state: Option<WatchState>,
     events: Option<AsyncFd<Arc<OwnedFd>>>,
+    flood: EventFlood,
+    /// Until when nobody listens to the queue, so that its events do not even wake this process.
+    pause: Option<Instant>,
     /// Ready when something was mounted or unmounted.
     mounts: Option<AsyncFd<File>>,
     snapshot: Arc<Snapshot>,
@@ -150,6 +154,8 @@ impl Watcher {
             targets,
             watch_state: None,
             events: None,
+            flood: EventFlood::default(),
+            pause: None,
             mounts,
             snapshot: Arc::clone(&looked.snapshot),
             look: None,
@@ -317,6 +323,8 @@ impl Watcher {
         } = looked;
         self.snapshot = snapshot;
         match watch_state.fd() {
+            // The end of the pause takes it up again.
+            Some(_) if self.pause.is_some() => {}
             Some(fd) if self.hears_at(fd) => {}
             Some(fd) => match hear_at(Arc::clone(fd)) {
                 Ok(events) => self.events = Some(events),
@@ -347,13 +355,21 @@ impl Watcher {
             let rescan = self.rescan.next(self.looked, &self.gaps);
             tokio::select! {
                 heard = hear(&self.events, watch_state) => match heard {
-                    Ok(LookTime::Unneeded) => {}
-                    Ok(LookTime::OnceQuiet) => self.unrest = Some(Activity::go_on(self.unrest)),
-                    Ok(LookTime::Now) => {
-                        if watch_state.is_unsettled() {
-                            self.unrest = Some(Activity::go_on(self.unrest));
+                    Ok(heard) => {
+                        self.pause = self.flood.note(Instant::now(), &heard);
+                        if self.pause.is_some() {
+                            self.events = None;
                         }
-                        return false;
+                        match heard.look {
+                            LookTime::Unneeded => {}
+                            LookTime::OnceQuiet => self.unrest = Some(Activity::go_on(self.unrest)),
+                            LookTime::Now => {
+                                if watch_state.is_unsettled() {
+                                    self.unrest = Some(Activity::go_on(self.unrest));
+                                }
+                                return false;
+                            }
+                        }
                     }
                     // Another queue is tried.
                     Err(error) => {
@@ -363,6 +379,17 @@ impl Watcher {
                         return false;
                     }
                 },
+                () = until(self.pause) => {
+                    self.pause = None;
+                    match watch_state.fd().map(|fd| hear_at(Arc::clone(fd))).transpose() {
+                        Ok(events) => self.events = events,
+                        // Another queue is tried.
+                        Err(_) => {
+                            watch_state.close_queue();
+                            return false;
+                        }
+                    }
+                }
                 () = until(self.unrest.map(|unrest| unrest.over)) => {
                     self.unrest = None;
                     watch_state.settle();
@@ -413,19 +440,21 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// Waits for events of the queue, and takes in every one there is.
+/// Waits for events of the queue, and takes in those there are, or many of them.
 async fn hear(
     events: &Option<AsyncFd<Arc<OwnedFd>>>,
     watch_state: &mut WatchState,
-) -> io::Result<LookTime> {
+) -> io::Result<Heard> {
     let Some(events) = events else {
         return pending().await;
     };
     let mut ready = events.readable().await?;
-    let urgency = watch_state.hear()?;
-    // The queue was read until it was empty; an event that has come since then makes it ready again.
-    ready.clear_ready();
-    Ok(urgency)
+    let heard = watch_state.hear()?;
+    if heard.is_all {
+        // An event that has come since then makes the queue ready again.
+        ready.clear_ready();
+    }
+    Ok(heard)
 }
 
 fn hear_at(queue: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::fs;
 use std::sync::Mutex;
 
 use tokio::time::timeout;
@@ -68,7 +69,7 @@ fn silent() -> Gap {
 
 fn watcher() -> (tempfile::TempDir, Watcher) {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("file"), "a").unwrap();
+    fs::write(dir.path().join("file"), "a").unwrap();
     let watcher = Watcher::new([dir.path().join("file")]).unwrap();
     (dir, watcher)
 }
@@ -147,4 +148,22 @@ async fn a_watcher_shows_what_it_watches() {
     let file = dir.path().join("file");
     assert!(shown.contains(&format!("{file:?}")), "{shown}");
     assert_eq!(watcher.paths().collect::<Vec<_>>(), [file]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_in_which_much_else_happens_is_listened_to_with_pauses() {
+    let (dir, mut watcher) = watcher();
+    // Equal events that follow each other would be one.
+    for _ in 0..200 {
+        for name in ["log", "other"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+    }
+    let quiet = timeout(Duration::from_millis(1), watcher.wait_for_reason());
+    assert!(quiet.await.is_err());
+    let paused = watcher.pause.unwrap();
+    fs::rename(dir.path().join("log"), dir.path().join("file")).unwrap();
+    assert!(!watcher.wait_for_reason().await);
+    assert!(Instant::now() >= paused);
+    assert_eq!(watcher.pause, None);
 }
