@@ -5,7 +5,8 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use handover_netutil::{FileLook, FileWatch, ServerSocket};
@@ -18,7 +19,8 @@ use super::sockets::Sockets;
 /// How often files are looked at that the system does not watch.
 const UNWATCHED: Duration = Duration::from_secs(1);
 
-/// How long the end of an epoch is held at most by the look at the files after it: 1 s.
+/// How long the end of an epoch is held at most by the look at the files after it, and that of the program by their
+/// removal: 1 s.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// What was seen last of the file of each socket.
@@ -103,9 +105,30 @@ impl SocketFiles {
         }
     }
 
-    /// Removes the files. A look that was left behind by its epoch has the sockets as well, and would put them back, or
-    /// keep them there until the process has ended, which removes nothing.
-    pub(super) fn remove(&self, sockets: &Sockets) {
+    /// Removes the files, and waits for that, but not for long. A look that was left behind by its epoch has the sockets
+    /// as well, and would put them back, or keep them there until the process has ended, which removes nothing.
+    pub(super) fn remove(&self, sockets: &Arc<Sockets>) {
+        if !has_files(sockets) {
+            return;
+        }
+        let (files, all) = (self.clone(), Arc::clone(sockets));
+        let (done, is_done) = mpsc::channel();
+        let remover = thread::Builder::new().spawn(move || {
+            files.remove_all(&all);
+            // The other side has given up.
+            let _sent = done.send(());
+        });
+        match remover {
+            Ok(_) if is_done.recv_timeout(LAST_LOOK).is_err() => tracing::warn!(
+                "the files of sockets may stay where they are: their file system has not answered within {LAST_LOOK:?}"
+            ),
+            Ok(_) => {}
+            // There is no thread for it.
+            Err(_) => self.remove_all(sockets),
+        }
+    }
+
+    fn remove_all(&self, sockets: &Sockets) {
         let mut seen = self.lock();
         seen.are_removed = true;
         for (_, socket) in sockets.all() {
@@ -216,6 +239,7 @@ mod tests {
         let mut sockets = Sockets::new(false);
         let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
         sockets.add("web", socket);
+        let sockets = Arc::new(sockets);
         let files = SocketFiles::default();
         std::fs::remove_file(&path).unwrap();
         assert!(files.look(sockets.all()));
@@ -240,6 +264,24 @@ mod tests {
         drop(program);
         assert!(!files.look(late.all()));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_look_that_hangs_does_not_hold_the_end_and_the_files_go_once_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let mut sockets = Sockets::new(false);
+        let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
+        sockets.add("web", socket);
+        let sockets = Arc::new(sockets);
+        let files = SocketFiles::default();
+        let looking = files.lock();
+        files.remove(&sockets);
+        assert!(path.exists());
+        drop(looking);
+        while path.exists() {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
