@@ -76,6 +76,11 @@ impl EpochRun<'_> {
     fn carry_out(&self, step: Step) -> Option<KillReason> {
         let EnvoyProcess { epoch, child, .. } = &*self.process;
         match step {
+            Step::TellThatItListens => tracing::info!(
+                epoch = epoch.number(),
+                "epoch {epoch} has no connection left and still listens, so a client may come in: it is not called \
+                 drained yet"
+            ),
             Step::Release => {
                 self.envoy.running.table().set_drained(*epoch);
                 self.process.control.released();

@@ -30,6 +30,9 @@ const PAUSE_PER_LOOK: u32 = 2;
 /// The longest pause between two looks: a change may wait for the next one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long it may listen on without a word, where nothing else is left of its work: 1 s. A further change may wait for it.
+const LISTENS_UNTOLD: Duration = Duration::from_secs(1);
+
 /// How long an old epoch may be stopped. Its child feels it after five seconds.
 const LONGEST_STOP: Duration = Duration::from_secs(4);
 
@@ -43,6 +46,8 @@ pub(in crate::adapter) struct OldEpoch {
     /// Since when its listeners are closing.
     closing_since: Instant,
     closing: Closing,
+    /// Whether it was told of that it has no connection left and still listens.
+    told_that_it_listens: bool,
     /// Whether it has no connection left, and gets none.
     released: bool,
     /// Whether it was told to end.
@@ -78,6 +83,8 @@ pub(in crate::adapter) struct Look {
 /// What must be done after a look, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::adapter) enum Step {
+    /// Tell people that it has no connection left, and still listens.
+    TellThatItListens,
     /// Report that the epoch has nothing left to lose.
     Release,
     /// Continue its stopped process.
@@ -95,6 +102,7 @@ impl OldEpoch {
             parent_shutdown,
             closing_since: now,
             closing: Closing::of_replaced(now),
+            told_that_it_listens: false,
             released: false,
             told_to_end: false,
             stopped_since: None,
@@ -124,10 +132,11 @@ impl OldEpoch {
         if let Some(seen) = look.listeners {
             self.closing.handle_look(seen, now);
         }
-        let may_release = self.needs_count(look.listens) && self.closing.is_over(now);
-        if may_release && look.connections == Some(0) {
-            self.released = true;
-            steps.push(Step::Release);
+        if self.needs_count(look.listens) {
+            let are_closed = self.closing.is_over(now);
+            if look.connections == Some(0) {
+                steps.extend(self.without_connections(are_closed, now));
+            }
         }
         // Where every look takes so long, the host is slow, and the second one counts.
         let is_long = look.took > LOOK_AROUND;
@@ -156,8 +165,7 @@ impl OldEpoch {
 
     /// Returns how long to wait before the next look, after one that ended `now` and took so long.
     pub(in crate::adapter) fn pause_after(&self, took: Duration, now: Instant) -> Duration {
-        let closing_for = now.saturating_duration_since(self.closing_since);
-        let shortest = match self.closing.needs_look() && closing_for <= UNVERIFIED {
+        let shortest = match self.closing.needs_look() && self.closing_for(now) <= UNVERIFIED {
             true => PAUSE_WHILE_CLOSING,
             false => SHORTEST_PAUSE,
         };
@@ -175,6 +183,22 @@ impl OldEpoch {
     fn begin_to_close(&mut self, now: Instant) {
         self.closing_since = now;
         self.closing = Closing::of_replaced(now);
+    }
+
+    fn without_connections(&mut self, are_closed: bool, now: Instant) -> Option<Step> {
+        if are_closed {
+            self.released = true;
+            return Some(Step::Release);
+        }
+        if self.told_that_it_listens || self.closing_for(now) < LISTENS_UNTOLD {
+            return None;
+        }
+        self.told_that_it_listens = true;
+        Some(Step::TellThatItListens)
+    }
+
+    fn closing_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.closing_since)
     }
 
     fn look_around(&mut self, now: Instant) {
@@ -302,11 +326,32 @@ mod tests {
             is_left_behind: true,
             ..serving()
         };
-        for second in 1..10 {
+        let told = followed.look(1_000, open(Duration::from_secs(1)));
+        assert_eq!(told, [Step::TellThatItListens]);
+        for second in 2..10 {
             let live = Duration::from_secs(second);
             assert_eq!(followed.look(second * 1_000, open(live)), []);
         }
         assert_eq!(followed.look(10_000, open(TIME)), [Step::Terminate]);
+    }
+
+    #[test]
+    fn that_it_still_listens_is_told_once_and_not_while_it_has_connections() {
+        let mut followed = Followed::new();
+        let may_stay = |connections| Look {
+            listeners: Some(ListenersSeen::MayStay),
+            connections,
+            ..serving()
+        };
+        assert_eq!(followed.look(999, may_stay(Some(0))), []);
+        assert_eq!(followed.look(1_199, may_stay(Some(1))), []);
+        assert_eq!(followed.look(1_399, may_stay(None)), []);
+        let told = followed.look(1_599, may_stay(Some(0)));
+        assert_eq!(told, [Step::TellThatItListens]);
+        for at in [1_799, 2_799, 3_799, 4_799] {
+            assert_eq!(followed.look(at, may_stay(Some(0))), []);
+        }
+        assert_eq!(followed.look(5_400, may_stay(Some(0))), [Step::Release]);
     }
 
     #[test]
