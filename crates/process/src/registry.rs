@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, kill_process_group, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, kill_process, kill_process_group, pidfd_send_signal};
 use tokio::sync::Notify;
 
 use super::error::{SignalError, WaitError};
@@ -141,7 +142,14 @@ impl Slot {
 
     /// Signals the child itself.
     pub(super) fn signal(&self, signal: Signal) -> Result<(), SignalError> {
-        self.send(signal, |slot| pidfd_send_signal(&slot.pidfd, signal.raw()))
+        self.send(signal, |slot| {
+            match pidfd_send_signal(&slot.pidfd, signal.raw()) {
+                // Containers of an older Docker or libseccomp refuse the call. While its end is not noted, the child
+                // has its number.
+                Err(Errno::NOSYS | Errno::PERM) => kill_process(slot.pid, signal.raw()),
+                sent => sent,
+            }
+        })
     }
 
     /// Signals every process of the child's group.
@@ -164,7 +172,7 @@ impl Slot {
                 state.kill_sent |= signal == Signal::KILL;
                 Ok(())
             }
-            Err(rustix::io::Errno::SRCH) => Err(SignalError::Ended { pid }),
+            Err(Errno::SRCH) => Err(SignalError::Ended { pid }),
             Err(errno) => Err(SignalError::Refused {
                 pid,
                 source: errno.into(),

@@ -51,6 +51,7 @@ pub mod metrics;
 pub mod paced;
 pub mod ports;
 pub mod process_tag;
+pub mod refused_calls;
 pub mod report;
 pub mod servers;
 pub mod stranger;

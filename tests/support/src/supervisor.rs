@@ -126,6 +126,14 @@ impl Launch {
         }
     }
 
+    /// Refuses it these system calls, each with this number of an error. See [`refused_calls`](crate::refused_calls). It
+    /// comes last: a program that is given later starts without.
+    #[must_use]
+    pub fn refuse(mut self, calls: &[i64], errno: u16) -> Self {
+        crate::refused_calls::refuse(&mut self.command, calls, errno);
+        self
+    }
+
     /// Uses `tag` instead of a new one, so that a guard made before can look for it.
     #[must_use]
     pub fn tag(mut self, tag: &ProcessTag) -> Self {

@@ -33,6 +33,7 @@ mod overlay;
 mod page;
 mod places;
 mod readiness;
+mod refused_calls;
 mod shortages;
 mod stats;
 mod stopping;
