@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +31,7 @@ use super::spawner::{Answer, Order, Spawner};
 /// supervisor itself was started with:
 ///
 /// - its own process group, signal mask empty, every signal at its default action;
-/// - standard input from `/dev/null`;
+/// - an empty standard input: `/dev/null`, or a pipe where there is no such device;
 /// - descriptors 0 to 2 and those passed here, no other;
 /// - the supervisor's environment, changed as told, and without the variables that speak to the
 ///   supervisor alone: `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`, `LISTEN_PIDFDID`,
@@ -436,16 +438,33 @@ impl Unread {
     }
 }
 
+/// Opens an input that is at its end: the null device, or a pipe that nobody writes to. An image may be without devices, and
+/// a file can be in the place of this one.
+fn empty_input(null: &Path) -> io::Result<OwnedFd> {
+    match File::open(null) {
+        Ok(file) if is_device(&file) => Ok(file.into()),
+        Ok(_) | Err(_) => {
+            let (reader, _writer) = io::pipe()?;
+            Ok(reader.into())
+        }
+    }
+}
+
+fn is_device(file: &File) -> bool {
+    let metadata = file.metadata();
+    metadata.is_ok_and(|metadata| metadata.file_type().is_char_device())
+}
+
 /// Everything the child gets, with its number in the child.
 fn descriptors(
     writers: Vec<(OwnedFd, RawFd)>,
     sockets: Vec<(String, OwnedFd)>,
     others: Vec<(RawFd, OwnedFd)>,
 ) -> Result<Vec<(OwnedFd, RawFd)>, SpawnError> {
-    let null = std::fs::File::open("/dev/null")
+    let input = empty_input("/dev/null".as_ref())
         .map_err(|source| SpawnError::PassFd { target: 0, source })?;
     let mut wanted = writers;
-    wanted.push((null.into(), 0));
+    wanted.push((input, 0));
     let count = sockets.len();
     wanted.extend(
         sockets
@@ -542,7 +561,22 @@ fn check_socket_name(name: &str) -> Result<(), SpawnError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
+
+    #[test]
+    fn the_input_is_empty_also_without_a_null_device_and_with_a_file_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("null");
+        std::fs::write(&file, "not empty").unwrap();
+        for null in [Path::new("/dev/null"), &file, &dir.path().join("none")] {
+            let mut read = String::new();
+            let mut input = File::from(empty_input(null).unwrap());
+            input.read_to_string(&mut read).unwrap();
+            assert_eq!(read, "", "{}", null.display());
+        }
+    }
 
     #[test]
     fn a_program_that_is_gone_or_forbidden_when_it_is_executed_is_named() {
