@@ -19,6 +19,7 @@ mod listen;
 #[cfg(feature = "tools")]
 mod manual;
 mod order;
+mod own_files;
 #[cfg(feature = "envoy")]
 mod print_command;
 mod private_ips;

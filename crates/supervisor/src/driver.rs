@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
+use crate::change_loop::ChangeLoop;
 use crate::control::{Control, Name, PendingAsk};
 use crate::events::Events;
 use crate::history;
@@ -109,6 +110,8 @@ pub(crate) struct Driver<P: Operate, S> {
     watching: BTreeMap<AskId, AbortHandle>,
     /// When each connection of a client was seen first.
     first_seen: SharedFirstSeen,
+    /// Which starts were followed by a change of files.
+    change_loop: ChangeLoop,
 }
 
 /// A read that is to begin.
@@ -157,6 +160,7 @@ where
             examining: None,
             watching: BTreeMap::new(),
             first_seen: SharedFirstSeen::default(),
+            change_loop: ChangeLoop::default(),
         }
     }
 
@@ -329,6 +333,9 @@ where
             changed = world.files.changed() => {
                 if !changed.is_empty() {
                     tell::changed(&changed);
+                    if let Some(starts) = self.change_loop.handle_change(self.started.elapsed()) {
+                        tell::changed_after_each_start(&changed, starts);
+                    }
                     self.world.files.tell_bad_entries(Some(&changed));
                 }
                 match self.looking.take() {
@@ -383,6 +390,9 @@ where
     fn agent_changed(&mut self) -> Input<P::Config> {
         self.told = self.status.borrow_and_update().clone();
         let status = &self.told;
+        let newest = status.epochs.iter().map(|status| status.epoch).max();
+        let now = self.started.elapsed();
+        self.change_loop.handle_newest(newest, now);
         let shortage = status.last_failure.as_ref().and_then(|failure| {
             Some(operator::Shortage {
                 epoch: failure.epoch,

@@ -26,6 +26,7 @@
 extern crate alloc;
 
 mod awaited;
+mod change_loop;
 pub mod control;
 mod driver;
 mod due_look;

@@ -15,6 +15,7 @@ use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor, Verify};
 
 use super::listen::{self, Wanted};
 use super::order::Order;
+use super::own_files;
 use super::run_as;
 use super::status_address;
 use super::tcp_address::{split_url, to_connect_to};
@@ -69,6 +70,7 @@ async fn prepare(
     output: Arc<dyn OutputSink>,
     manager: Option<ServiceManager>,
 ) -> Result<Box<Supervisor<Program, WatchedFiles>>, Fatal> {
+    own_files::judge_output(&args.watched.watch)?;
     let judged = Judged::of(args, passed::listening(passed)?).await?;
     let args = &judged.args;
     let instance = Instance::open(&args.control, &Directory::new(None))?;
@@ -94,6 +96,8 @@ pub(super) fn judge(args: &ExecArgs) -> Result<(), Fatal> {
     run_as::judge(&args.run_as)?;
     args.ending.while_connected().map_err(Fatal::usage)?;
     args.ending.steps().map_err(Fatal::usage)?;
+    let places = [("--state-dir", args.state_dir.as_ref())];
+    own_files::judge(&args.watched.watch, &places)?;
     listen::judge(&args.sockets)
 }
 

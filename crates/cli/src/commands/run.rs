@@ -24,6 +24,7 @@ use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource, Given};
 use super::order::Order;
+use super::own_files;
 use super::run_as;
 use super::status_address;
 use super::verify;
@@ -112,6 +113,7 @@ async fn prepare(
     manager: Option<ServiceManager>,
 ) -> Result<Prepared, Fatal> {
     judge(&args)?;
+    own_files::judge_output(&watched(&args))?;
     if args.policy.max_epochs > ENVOY_EPOCHS {
         tracing::warn!(
             "--max-epochs {}: Envoy ends its oldest epoch when a third one starts, and cuts what that \
@@ -233,6 +235,12 @@ pub(super) fn judge(args: &RunArgs) -> Result<(), Fatal> {
     base_id(args)?;
     run_as::judge(&args.run_as)?;
     judge_config_from(args)?;
+    let places = [
+        ("--state-dir", args.state_dir.as_ref()),
+        ("--run-dir", args.run_dir.as_ref()),
+        ("--lock-dir", args.lock_dir.as_ref()),
+    ];
+    own_files::judge(&watched(args), &places)?;
     if args.fallback == Fallback::LastKnownGood && args.state_dir.is_none() {
         return Err(Fatal::usage(
             "--fallback last-known-good needs --state-dir, where that configuration is kept",

@@ -367,7 +367,7 @@ fn every_flag_of_run_is_a_flag_of_doctor() {
     let (dir, path) = (dir.to_str().unwrap(), path.to_str().unwrap());
     let line = format!(
         "doctor --all --config-from file --config-path {path} --config-overlay {path} --template --envoy-path /bin/true --base-id 77777 --drain-time 20s \
-         --parent-shutdown-time 30s --watch {dir} --rescan-interval none --watch-binary --concurrency 2 \
+         --parent-shutdown-time 30s --watch {dir}/watched --rescan-interval none --watch-binary --concurrency 2 \
          --run-dir {dir} --run-dir-group 0 --lock-dir {dir}/locks --state-dir {dir} --record no \
          --fallback last-known-good --termination-log {dir}/log --hung-after 5s --on-hung report \
          --no-repair --native-sidecar --print-command --name web --status-address :0 --status-envoy-stats --compat-endpoints --socket {dir}/web.sock \

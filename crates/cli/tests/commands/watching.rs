@@ -304,3 +304,47 @@ fn a_certificate_two_levels_down_leads_to_the_next_epoch() {
     replace(&cert, "two");
     running.says("epoch 1 is live");
 }
+
+/// Each write to the place would start another epoch, which would be written of there.
+#[test]
+fn what_it_writes_itself_is_not_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (watched, inner) = (dir.path().to_str().unwrap(), dir.path().join("inner"));
+    let inner = inner.to_str().unwrap();
+    for line in [
+        format!("exec --watch {watched} --state-dir {inner} -- true"),
+        format!("run --config-path c --watch {watched} --state-dir {inner}"),
+        format!("run --config-path c --watch {watched} --run-dir {inner}"),
+        format!("run --config-path c --watch {watched} --lock-dir {inner}"),
+    ] {
+        let output = output_of(line.split(' '));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{line}: {said}");
+        assert!(said.contains(&format!(" is {inner}, and {watched} is watched")));
+    }
+    let log = File::create(dir.path().join("log")).unwrap();
+    let mut into_it = handover(["exec", "--watch", watched, "--", "true"]);
+    let output = into_it.stdout(log).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("standard output is "), "{said}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_program_that_writes_into_what_is_watched_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let watched = dir.path().to_str().unwrap();
+    let script = format!("echo $$ > {watched}/pid; exec sleep 1000");
+    let flags = [
+        "--live-after",
+        "0s",
+        "--drain-time",
+        "1s",
+        "--watch",
+        watched,
+    ];
+    let running = exec_script(&flags, &script);
+    let told = running.says("each of the last 5 epochs was followed by a change within 3s");
+    assert!(told.contains(&format!("{watched}/pid: ")), "{told}");
+}

@@ -1,10 +1,11 @@
 //! What the log says of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use handover_core::{Epoch, Urgency};
 use tracing::{debug, error, info, warn};
 
+use crate::change_loop::SOON;
 use crate::control::{Ask, PendingAsk};
 use crate::operator::{Again, Call, EndedBy, Event, JobDone, Reception, Report};
 
@@ -36,6 +37,18 @@ pub(super) fn changed(paths: &[PathBuf]) {
             info!("{} and {} more have changed", path.display(), others.len());
         }
     }
+}
+
+/// `paths` are those of the newest change.
+pub(super) fn changed_after_each_start(paths: &[PathBuf], starts: u32) {
+    let what = paths
+        .first()
+        .map_or(Path::new("a watched file"), PathBuf::as_path);
+    warn!(
+        "each of the last {starts} epochs was followed by a change within {SOON:?}, now of {}: if what is started writes \
+         there itself, watch something else; --min-interval keeps starts apart",
+        what.display()
+    );
 }
 
 pub(super) fn released(epoch: Epoch) {
