@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -123,6 +123,13 @@ impl ServerSocket {
         Ok(rustix::io::ioctl_fionbio(&self.socket, nonblocking)?)
     }
 
+    /// Returns how many connections wait to be accepted. `None` if it is no TCP socket, or the system does not tell.
+    #[must_use]
+    pub fn waiting(&self) -> Option<u32> {
+        self.address.tcp()?;
+        waiting(self.socket.as_fd())
+    }
+
     /// Returns the path of its file, if it is a Unix socket that was bound here.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
@@ -208,6 +215,29 @@ impl From<std::net::UdpSocket> for ServerSocket {
     }
 }
 
+/// Where `struct tcp_info` has the unacknowledged segments. Of a socket that listens, it has there the connections that were
+/// not accepted yet: `tcp_get_info` of Linux.
+const UNACKED: usize = 24;
+
+fn waiting(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut info = [0_u8; UNACKED + size_of::<u32>()];
+    let mut length = libc::socklen_t::try_from(info.len()).ok()?;
+    #[expect(unsafe_code, reason = "there is no safe way to this option")]
+    // SAFETY: the kernel writes no more than `length` bytes to a buffer that has as many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let told = usize::try_from(length).ok()? == info.len();
+    let number = info.get(UNACKED..)?.try_into().ok()?;
+    (result == 0 && told).then(|| u32::from_ne_bytes(number))
+}
+
 fn server_address(kind: UnixKind, address: &SockAddr) -> Option<ServerAddress> {
     if let Some(address) = address.as_socket() {
         return match kind {
@@ -224,4 +254,25 @@ fn server_address(kind: UnixKind, address: &SockAddr) -> Option<ServerAddress> {
     let name = address.as_abstract_namespace()?;
     let name = String::from_utf8_lossy(name).replace('\0', "@");
     Some(ServerAddress::Unix(kind, format!("@{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn connections_wait_until_they_are_accepted_and_other_sockets_have_none() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = ServerSocket::from(listener.try_clone().unwrap());
+        assert_eq!(socket.waiting(), Some(0));
+        let _clients = [(); 3].map(|()| TcpStream::connect(address).unwrap());
+        assert_eq!(socket.waiting(), Some(3));
+        let _accepted = listener.accept().unwrap();
+        assert_eq!(socket.waiting(), Some(2));
+        let datagrams = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        assert_eq!(ServerSocket::from(datagrams).waiting(), None);
+    }
 }

@@ -20,11 +20,13 @@ mod running;
 mod socket_files;
 mod sockets;
 mod stop_steps;
+mod unaccepted;
 mod watched;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -311,6 +313,7 @@ impl Program {
     ) -> Result<(), RunError> {
         let mut live = false;
         let mut withdrawn = false;
+        let mut unaccepted = pin!(unaccepted::tell(&self.settings.sockets, epoch));
         loop {
             tokio::select! {
                 biased;
@@ -339,6 +342,7 @@ impl Program {
                     }
                     Err(error) => return self.never_ready(epoch, child, error, control).await,
                 },
+                never = &mut unaccepted, if live => match never {},
             }
         }
     }

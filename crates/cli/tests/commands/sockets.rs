@@ -262,3 +262,15 @@ fn a_flag_that_changes_no_socket_is_refused() {
     ]);
     assert!(stderr(&output).contains("--listen-v6only changes nothing"));
 }
+
+/// The program runs, and does not know of its sockets. A script has started it, say, and `LISTEN_PID` is that of the script.
+#[test]
+fn clients_that_nobody_accepts_are_told_of() {
+    let flags = ["--listen", "127.0.0.1:0", "--live-after", "0s"];
+    let handover = exec_script(&flags, "exec sleep 600");
+    let address = handover.address();
+    let _clients = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+    let told = handover.says("and they do not get fewer");
+    let expected = format!("epoch 0 is live, but 2 connections wait at {address}");
+    assert!(told.contains(&expected), "{told}");
+}
