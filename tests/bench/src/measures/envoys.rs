@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::started::{Started, time_of};
 /// The names in figures.
 pub(crate) const HANDOVER: &str = "handover run";
 pub(crate) const BARE: &str = "bare hot restart";
+pub(crate) const VALIDATED: &str = "validated hot restart";
 pub(crate) const ALONE: &str = "no change";
 
 /// How long Handover looks after an epoch more closely, by default.
@@ -108,25 +110,28 @@ impl Site {
 
     /// Waits until the newest epoch is live, and returns when that was seen.
     fn wait_live(&self, process: &Started) -> Result<u64> {
+        self.wait_live_unless(|| self.runs(process))
+    }
+
+    /// The same with a reason to give up, which is asked for after each question.
+    fn wait_live_unless(&self, mut runs: impl FnMut() -> Result<()>) -> Result<u64> {
         let end = Instant::now() + LIMIT;
         while Instant::now() < end {
             if self.live_epoch() == Some(self.epoch) {
                 return Ok(clock::now());
             }
-            if process.has_ended() {
-                bail!(
-                    "it has ended before epoch {} was live{}",
-                    self.epoch,
-                    process.last_words()
-                );
-            }
+            runs()?;
             thread::sleep(LOOK);
         }
-        let epoch = self.epoch;
-        bail!(
-            "epoch {epoch} was not live in {LIMIT:?}{}",
-            process.last_words()
-        );
+        bail!("epoch {} was not live in {LIMIT:?}", self.epoch);
+    }
+
+    fn runs(&self, process: &Started) -> Result<()> {
+        if process.has_ended() {
+            let (epoch, words) = (self.epoch, process.last_words());
+            bail!("it has ended before epoch {epoch} was live{words}");
+        }
+        Ok(())
     }
 
     /// The epoch that answers at the admin endpoint, if it is live.
@@ -266,6 +271,38 @@ impl Unsupervised {
             begun,
             self.site.wait_live(&self.newest)?,
         ))
+    }
+
+    /// The same with a validation before the start, as one would do it by hand. The epoch that serves is asked
+    /// meanwhile as often as it is where Handover validates, so that this costs both the same.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy refuses the configuration, or the next epoch does not go live.
+    pub(crate) fn change_validated(&mut self) -> Result<f64> {
+        let begun = self.site.change()?;
+        self.site.epoch += 1;
+        let site = &self.site;
+        let (begins, start) = mpsc::channel();
+        let (next, live) = thread::scope(|scope| {
+            scope.spawn(move || {
+                let started = site.validate().and_then(|_| Self::start_epoch(site));
+                // The other side has given up.
+                let _sent = begins.send(started);
+            });
+            let mut next = None;
+            let live = site.wait_live_unless(|| {
+                if let Ok(started) = start.try_recv() {
+                    next = Some(started?);
+                }
+                next.as_ref().map_or(Ok(()), |next| site.runs(next))
+            });
+            (next, live)
+        });
+        let live = live?;
+        let next = next.context("another process has answered for the next epoch")?;
+        self.older.push(std::mem::replace(&mut self.newest, next));
+        Ok(clock::milliseconds(begun, live))
     }
 
     /// Waits until the older epochs have ended.

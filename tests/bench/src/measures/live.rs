@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::Bench;
-use super::envoys::{self, BARE, HANDOVER, Supervised, Unsupervised};
+use super::envoys::{self, BARE, HANDOVER, Supervised, Unsupervised, VALIDATED};
 use super::memory::{AT_START, PSS, RSS, what};
 use crate::figures::Unit;
 use crate::proc;
@@ -26,11 +26,14 @@ pub(super) fn measure(bench: &Bench, record: &mut Record) -> Result<()> {
     let mut supervised = Supervised::start(bench, "live")?;
     let mut unsupervised = Unsupervised::start(bench, "live")?;
     memory(&supervised, AT_START, record)?;
-    for _ in 0..bench.choose(15, 1) {
+    for _ in 0..bench.choose(30, 1) {
         let unit = Unit::Milliseconds;
         record.add(CHANGE, HANDOVER, unit, supervised.change()?);
         record.add(VALIDATION, ENVOY, unit, supervised.site.validate()?);
         record.add(CHANGE, BARE, unit, unsupervised.change()?);
+        envoys::settle(&supervised, &mut unsupervised)?;
+        let validated = unsupervised.change_validated()?;
+        record.add(CHANGE, VALIDATED, unit, validated);
         envoys::settle(&supervised, &mut unsupervised)?;
         record.add(HUP, HANDOVER, unit, supervised.hang_up()?);
         record.save()?;

@@ -12,7 +12,7 @@ use anyhow::Result;
 use handover_test_support::paced::{Paced, Protocol, Report};
 
 use super::Bench;
-use super::envoys::{self, ALONE, BARE, BOTH, HANDOVER, Supervised, Unsupervised};
+use super::envoys::{self, ALONE, BARE, BOTH, HANDOVER, Supervised, Unsupervised, VALIDATED};
 use crate::figures::{Unit, quantile};
 use crate::record::Record;
 
@@ -54,6 +54,11 @@ pub(super) fn measure(bench: &Bench, record: &mut Record) -> Result<()> {
                 one.change().map(drop)
             })?;
             add(record, name, BARE, &restarted);
+            envoys::settle(&supervised, &mut unsupervised)?;
+            let validated = under_load(bench, &mut unsupervised, protocol, |one| {
+                one.change_validated().map(drop)
+            })?;
+            add(record, name, VALIDATED, &validated);
             envoys::settle(&supervised, &mut unsupervised)?;
             record.save()?;
         }

@@ -3,7 +3,7 @@
 use super::sections::supervisors;
 use super::tables::number;
 use crate::figures::Figures;
-use crate::measures::envoys::{ALONE, BARE, HANDOVER};
+use crate::measures::envoys::{ALONE, BARE, HANDOVER, VALIDATED};
 use crate::measures::{latency, live, load, memory};
 use crate::plot::{Bar, Group, Scale, bars};
 use crate::subjects::Subject;
@@ -64,6 +64,7 @@ fn until_live(figures: &Figures) -> String {
     let rows = [
         (live::CHANGE, HANDOVER, "change, Handover"),
         (live::HUP, HANDOVER, "HUP, Handover"),
+        (live::CHANGE, VALIDATED, "change, validated hot restart"),
         (live::CHANGE, BARE, "change, bare hot restart"),
         (live::VALIDATION, live::ENVOY, "validation alone"),
     ];
@@ -95,7 +96,7 @@ fn requests(figures: &Figures) -> String {
                 load::NAME,
                 &what,
                 &what,
-                &[ALONE, HANDOVER, BARE],
+                &[ALONE, HANDOVER, VALIDATED, BARE],
             ));
         }
     }
