@@ -107,4 +107,32 @@ mod tests {
         let nowhere = dir.path().join("nowhere");
         assert!(FileWatch::new().unwrap().watch(&nowhere).is_err());
     }
+
+    /// Somebody changes files as fast as their changes are read.
+    #[tokio::test]
+    async fn a_long_queue_is_not_read_to_its_end_at_once_and_is_reported_again() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        const LIMIT: Duration = Duration::from_secs(20);
+        let dir = tempfile::tempdir().unwrap();
+        let watch = FileWatch::new().unwrap();
+        let files = ["a", "b"].map(|name| dir.path().join(name));
+        for file in &files {
+            std::fs::write(file, "").unwrap();
+            watch.watch(file).unwrap();
+        }
+        // Equal events that follow each other are one, and a read takes in 256 of them.
+        for _ in 0..READS_AT_ONCE * 256 / 2 + 1 {
+            for file in &files {
+                let mode = std::fs::Permissions::from_mode(0o600);
+                std::fs::set_permissions(file, mode).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            let changed = tokio::time::timeout(LIMIT, watch.changed()).await;
+            changed.unwrap().unwrap();
+        }
+        let quiet = tokio::time::timeout(Duration::from_millis(50), watch.changed()).await;
+        assert!(quiet.is_err());
+    }
 }

@@ -74,6 +74,7 @@ fn an_old_epoch_is_not_ended_by_the_next_change_while_it_still_listens() {
     let listens = || listening_ports(old).is_ok_and(|ports| ports.contains(&port));
     assert!(listens(), "it is busy");
     site.write("v2");
+    supervisor.wait_for_line("epoch 0 has no connection left and still listens", LIMIT);
     supervisor.wait_for_line("initializing epoch 2 ", LIMIT);
     assert!(!listens());
     site.admin().wait_live(2, LIMIT);
