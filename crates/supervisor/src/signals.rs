@@ -7,14 +7,40 @@
 //! default actions back.
 
 use std::io;
+use std::time::Duration;
 
 use handover_process::{block_signals, ignore_stray_signals, unblock_signals};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::operator::Signal;
 
+/// How long a request to end that comes again is the same one: 500 ms. Wrappers pass on what the process group has got
+/// already, as `timeout` and `npm` do, and both come within milliseconds. It would cut what the first one lets finish.
+const SAME_REQUEST: Duration = Duration::from_millis(500);
+
+/// The requests to end, of which each means more than the one before.
+#[derive(Debug, Default)]
+struct Requests {
+    counted: Option<Instant>,
+}
+
+impl Requests {
+    /// Takes in one that comes `now`. Returns whether it is another one.
+    fn count(&mut self, now: Instant) -> bool {
+        let is_same = |counted| now.duration_since(counted) < SAME_REQUEST;
+        if self.counted.is_some_and(is_same) {
+            return false;
+        }
+        self.counted = Some(now);
+        true
+    }
+}
+
 /// The streams of these signals, from the moment they were made.
+///
+/// SIGTERM, SIGINT or SIGQUIT within 500 ms of the one before counts as the same request to end.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Stream,
@@ -27,6 +53,7 @@ pub struct Signals {
     drain_asked: bool,
     /// Who hears of the first request to end instead of the supervisor.
     first_end: Option<oneshot::Sender<()>>,
+    requests: Requests,
 }
 
 impl Signals {
@@ -66,6 +93,7 @@ impl Signals {
             user_2: signal(SignalKind::user_defined2())?,
             drain_asked: false,
             first_end: None,
+            requests: Requests::default(),
         };
         ignore_stray_signals();
         // Last: one that has waited would end the process if nobody had taken it over.
@@ -118,7 +146,15 @@ impl Signals {
         loop {
             let signal = self.any().await;
             let first_end = match signal {
-                Signal::Terminate | Signal::Interrupt | Signal::Quit => self.first_end.take(),
+                Signal::Terminate | Signal::Interrupt | Signal::Quit => {
+                    if !self.requests.count(Instant::now()) {
+                        tracing::info!(
+                            "received {signal} within {SAME_REQUEST:?} of the signal before: both count as one"
+                        );
+                        continue;
+                    }
+                    self.first_end.take()
+                }
                 Signal::HangUp | Signal::User1 | Signal::User2 => None,
             };
             // One that nobody waits for any more goes to the supervisor.
@@ -138,5 +174,20 @@ impl Signals {
             _ = self.user_1.recv() => Signal::User1,
             _ = self.user_2.recv() => Signal::User2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_comes_again_at_once_is_the_same_one() {
+        let mut requests = Requests::default();
+        let begun = Instant::now();
+        let times = [0, 1, 499, 500, 900, 999, 1_000, 5_000, 5_000];
+        let counted = times.map(|time| requests.count(begun + Duration::from_millis(time)));
+        let expected = [true, false, false, true, false, false, true, true, false];
+        assert_eq!(counted, expected);
     }
 }

@@ -306,6 +306,18 @@ impl Supervisor {
         }
     }
 
+    /// Sends a further request to end, so much later that it does not count as the one before.
+    ///
+    /// # Panics
+    ///
+    /// As [`signal`](Self::signal).
+    #[track_caller]
+    pub fn signal_again(&self, signal: Signal) {
+        // Handover takes those within half a second for one.
+        thread::sleep(Duration::from_millis(510));
+        self.signal(signal);
+    }
+
     /// The ids of its running children.
     #[must_use]
     pub fn children(&self) -> Vec<u32> {

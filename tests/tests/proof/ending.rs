@@ -78,8 +78,11 @@ async fn a_third_signal_kills() {
     world
         .supervisor
         .wait_for_lines("received SIGTERM", 1, LIMIT);
-    world.supervisor.signal(Signal::TERM);
-    world.supervisor.signal(Signal::INT);
+    world.supervisor.signal_again(Signal::TERM);
+    world
+        .supervisor
+        .wait_for_line("stopping without a drain", LIMIT);
+    world.supervisor.signal_again(Signal::INT);
     let code = world.supervisor.wait_exit(LIMIT).code();
     assert!(matches!(code, Some(75 | 130)), "{code:?}");
     drop(slow.join());

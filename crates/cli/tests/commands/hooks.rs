@@ -233,7 +233,7 @@ fn a_further_signal_at_the_end_waits_for_no_hook() {
     running.says("epoch 0 is live");
     running.signal(Signal::TERM);
     eventually("the hook", || begun.exists().then_some(()));
-    running.signal(Signal::TERM);
+    running.signal_again(Signal::TERM);
     assert_eq!(running.code(), 0);
     running.says("the hooks that are left at the end were not done in time");
 }

@@ -129,7 +129,7 @@ fn a_stop_in_a_hurry_begins_with_the_last_step() {
     handover.says("epoch 0 is live");
     handover.signal(Signal::TERM);
     handover.stdout.wait_for("got quit");
-    handover.signal(Signal::TERM);
+    handover.signal_again(Signal::TERM);
     handover.stdout.wait_for("got term");
     handover.code();
 }

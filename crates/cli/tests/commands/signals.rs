@@ -38,7 +38,7 @@ fn the_second_one_stops_without_a_drain() {
     handover.says("epoch 0 is live");
     handover.signal(Signal::TERM);
     handover.says("received SIGTERM: draining");
-    handover.signal(Signal::TERM);
+    handover.signal_again(Signal::TERM);
     handover.says("received SIGTERM: stopping without a drain");
     assert_eq!(handover.code(), 75);
     let last = handover.stderr.all().pop().unwrap();
@@ -61,10 +61,22 @@ fn the_third_one_kills() {
     let mut handover = exec_script(&flags, STUBBORN);
     handover.says("epoch 0 is live");
     for what in ["draining", "stopping", "killing"] {
-        handover.signal(Signal::INT);
+        handover.signal_again(Signal::INT);
         handover.says(what);
     }
     assert_eq!(handover.code(), 128 + 2);
+}
+
+/// As `timeout` does it: to the process, and then to its group. Equal signals would be one for the kernel.
+#[test]
+fn a_signal_that_a_wrapper_passes_on_as_well_counts_once() {
+    let script = "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.02; done";
+    let mut handover = exec_script(&["--live-after", "10ms"], script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::TERM);
+    handover.signal(Signal::INT);
+    handover.says("within 500ms of the signal before: both count as one");
+    assert_eq!(handover.code(), 0);
 }
 
 #[test]

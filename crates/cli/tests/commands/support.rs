@@ -169,6 +169,11 @@ impl Running {
         self.process.signal(signal);
     }
 
+    /// A further request to end, which does not count as the one before.
+    pub(crate) fn signal_again(&self, signal: Signal) {
+        self.process.signal_again(signal);
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
