@@ -222,8 +222,9 @@ fn a_stop_is_terminating_while_the_drain_goes_on_and_the_loop_is_live() {
     assert_eq!(shown.get("/healthz/current").code, 503);
     shown.answers();
     let events = Following::start(&shown, "last-event-id: 0\r\n");
-    shown.running.signal(Signal::TERM);
-    shown.running.signal(Signal::TERM);
+    shown.running.signal_again(Signal::TERM);
+    shown.running.says("stopping without a drain");
+    shown.running.signal_again(Signal::TERM);
     // The last word reaches those who listen.
     let told = events.rest();
     assert!(told.contains("everything has ended"), "{told}");
