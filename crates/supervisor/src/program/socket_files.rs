@@ -225,20 +225,27 @@ fn after(was: State, look: &FileLook, name: &str, path: &Path) -> (State, Option
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::path::PathBuf;
 
     use handover_netutil::ListenUnix;
 
     use super::super::Program;
     use super::*;
 
-    /// The sockets are in the hands of a look that is late, so that their end is not that of the program.
-    #[test]
-    fn a_look_that_comes_after_the_end_puts_nothing_back() {
+    /// A socket whose file is put back.
+    fn kept() -> (tempfile::TempDir, PathBuf, Sockets) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.sock");
         let mut sockets = Sockets::new(false);
         let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
         sockets.add("web", socket);
+        (dir, path, sockets)
+    }
+
+    /// The sockets are in the hands of a look that is late, so that their end is not that of the program.
+    #[test]
+    fn a_look_that_comes_after_the_end_puts_nothing_back() {
+        let (dir, path, sockets) = kept();
         let sockets = Arc::new(sockets);
         let files = SocketFiles::default();
         std::fs::remove_file(&path).unwrap();
@@ -251,11 +258,7 @@ mod tests {
 
     #[test]
     fn the_files_go_with_the_program_whoever_still_has_the_sockets() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("web.sock");
-        let mut sockets = Sockets::new(false);
-        let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
-        sockets.add("web", socket);
+        let (dir, _, sockets) = kept();
         let program = Program::builder("sleep").sockets(sockets).build();
         let (late, files) = (
             Arc::clone(&program.settings.sockets),
@@ -268,20 +271,18 @@ mod tests {
 
     #[test]
     fn a_look_that_hangs_does_not_hold_the_end_and_the_files_go_once_it_is_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("web.sock");
-        let mut sockets = Sockets::new(false);
-        let socket = ListenUnix::new(&path).keep_file(true).bind().unwrap();
-        sockets.add("web", socket);
+        let (_dir, path, sockets) = kept();
         let sockets = Arc::new(sockets);
         let files = SocketFiles::default();
         let looking = files.lock();
         files.remove(&sockets);
         assert!(path.exists());
         drop(looking);
-        while path.exists() {
+        let is_gone = (0..20_000).any(|_| {
             thread::sleep(Duration::from_millis(1));
-        }
+            !path.exists()
+        });
+        assert!(is_gone, "20 s later it is still there");
     }
 
     #[test]
