@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::read::LARGEST_FILE;
 use super::tree::Limits;
 
 /// A part of the watched paths whose changes may go unreported, and why.
@@ -55,6 +56,8 @@ pub enum GapCause {
     /// The files of the watched directories have more bytes than are read. The rest is compared by
     /// size and time.
     TooManyBytes,
+    /// The file is larger than [`LARGEST_FILE`](super::LARGEST_FILE). It is compared by size and time.
+    TooLarge,
     /// A directory below a watched one shows the state of the kernel, so it is not followed.
     NotFollowed {
         /// The type of the file system.
@@ -81,6 +84,7 @@ impl Gap {
             | GapCause::TooManyDirectories
             | GapCause::TooManyFiles
             | GapCause::TooManyBytes
+            | GapCause::TooLarge
             | GapCause::NotFollowed { .. }
             | GapCause::NotLooked { .. } => false,
         }
@@ -137,6 +141,11 @@ impl fmt::Display for Gap {
                 f,
                 "compared by size and time, not by content: {paths}, beyond {} MiB in all",
                 limits.bytes / (1024 * 1024)
+            ),
+            GapCause::TooLarge => write!(
+                f,
+                "compared by size and time, not by content: {paths}, larger than {} MiB",
+                LARGEST_FILE / (1024 * 1024)
             ),
             GapCause::NotFollowed { file_system } => {
                 write!(f, "not watched: {paths}, which is on {file_system}")

@@ -45,8 +45,8 @@
 //! and a file, at most 1,024 directories and 16,384 files are watched, and 512 MiB read. An entry that
 //! cannot be read is part of the [`Snapshot`] as such, so its repair is a change.
 //!
-//! **Large files** such as programs can be watched without being read: by what the system says of
-//! them, see [`Watcher::with_identities`].
+//! **Large files**, above 64 MiB, are compared by size and time, which [`Watcher::gaps`] tells. Any file can be
+//! watched without being read, such as a program: see [`Watcher::with_identities`].
 //!
 //! **What is not heard.** Network file systems and FUSE report no changes made elsewhere, and the
 //! kernel has limits of watches. [`Watcher::gaps`] lists what is concerned. While there is a gap, the

@@ -51,7 +51,8 @@ pub enum FileState {
         size: u64,
     },
     /// A regular file that is not read: see [`Watcher::with_identities`](super::Watcher::with_identities).
-    /// So are the files of watched directories beyond 512 MiB in all.
+    /// So are files above [`LARGEST_FILE`](super::LARGEST_FILE), and those of watched directories beyond 512 MiB in
+    /// all.
     Unread {
         /// A digest of what the system says of it; it is another one for another file, and when the
         /// file was written.
@@ -251,9 +252,13 @@ impl Look<'_> {
         Some(state.unwrap_or_else(|error| self.unread(path, &error)))
     }
 
-    /// A file that cannot be read. If that may pass, what it held before counts: a shortage of
-    /// descriptors, for example, is no change of the file.
+    /// A file that is not read. A large one, such as a program, is told by its identity. If the reason may pass, what
+    /// the file held before counts: a shortage of descriptors, for example, is no change of it.
     fn unread(&mut self, path: &Path, error: &ReadError) -> FileState {
+        if let ReadError::TooLarge { .. } = error {
+            self.gaps.add(Some(path), GapCause::TooLarge);
+            return identify(path);
+        }
         if let ReadError::Io { source, .. } = error
             && read::may_pass(source)
         {

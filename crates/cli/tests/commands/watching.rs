@@ -32,8 +32,7 @@ fn one_bad_entry_of_a_watched_directory_is_told_and_all_else_goes_on() {
     fs::create_dir(&dir).unwrap();
     replace(&dir.join("good"), "one");
     symlink("nowhere", dir.join("dangling")).unwrap();
-    let large = File::create(dir.join("large")).unwrap();
-    large.set_len((64 << 20) + 1).unwrap();
+    symlink("itself", dir.join("itself")).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
         dir.join("fifo"),
@@ -46,25 +45,22 @@ fn one_bad_entry_of_a_watched_directory_is_told_and_all_else_goes_on() {
     let running = idle(&["--watch", path, &place.flag("a.sock")]);
     running.says("epoch 0 is live");
     let told = |name: &str| {
-        let named = format!("{name}` ");
+        let named = format!("/{name}`");
         let lines = running.stderr.all();
         let told = |line: &&String| line.contains("continues without it") && line.contains(&named);
         lines.iter().filter(told).count()
     };
-    assert_eq!((told("dangling"), told("large")), (1, 1));
+    assert_eq!((told("dangling"), told("itself")), (1, 1));
     let listed = problems(&place);
     assert_eq!(listed.len(), 2, "{listed:?}");
     assert!(
         listed[0].ends_with("dangling` does not exist"),
         "{listed:?}"
     );
-    assert!(
-        listed[1].ends_with("large` is larger than 64 MiB"),
-        "{listed:?}"
-    );
+    assert!(listed[1].contains("itself`: "), "{listed:?}");
     assert_eq!(place.status()["problem"], serde_json::Value::Null);
     let table = place.ask(&["status"]).stdout;
-    assert_eq!(table.matches("\nwatching     `").count(), 2, "{table}");
+    assert_eq!(table.matches("\nwatching     ").count(), 2, "{table}");
 
     // A change, a signal, and a request.
     replace(&dir.join("good"), "two");
@@ -72,7 +68,7 @@ fn one_bad_entry_of_a_watched_directory_is_told_and_all_else_goes_on() {
     running.signal(Signal::HUP);
     running.says("epoch 2 is live");
     place.ask(&["reload", "--wait"]).is(0, "epoch 3 is live");
-    assert_eq!((told("dangling"), told("large")), (1, 1), "told again");
+    assert_eq!((told("dangling"), told("itself")), (1, 1), "told again");
 
     // The repair is a change; another fault is told.
     fs::write(dir.join("nowhere"), "three").unwrap();
@@ -81,10 +77,41 @@ fn one_bad_entry_of_a_watched_directory_is_told_and_all_else_goes_on() {
         (problems(&place).len() == 1).then_some(())
     });
     symlink("self", dir.join("self")).unwrap();
-    running.says("self`");
+    running.says("/self`");
     eventually("the new problem", || {
         (problems(&place).len() == 2).then_some(())
     });
+}
+
+/// A program above the size up to which files are read.
+#[test]
+fn a_large_program_is_watched_and_its_replacement_is_a_change() {
+    let place = Place::new();
+    let program = |name: &str| {
+        let path = place.path(name);
+        fs::copy("/bin/sleep", &path).unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        file.set_len((64 << 20) + 1).unwrap();
+        path
+    };
+    let server = program("server");
+    let path = server.to_str().unwrap();
+    let flags = [
+        "exec",
+        "--watch",
+        path,
+        &place.flag("a.sock"),
+        "--",
+        path,
+        "600",
+    ];
+    let running = Running::start(&mut handover(flags));
+    running.says("epoch 0 is live");
+    let told = format!("compared by size and time, not by content: `{path}`, larger than 64 MiB");
+    running.says(&told);
+    assert_eq!(problems(&place), [told]);
+    fs::rename(program("next"), &server).unwrap();
+    running.says("epoch 0 drains, 1 serves");
 }
 
 #[test]

@@ -122,8 +122,6 @@ async fn one_bad_entry_keeps_nothing_from_being_seen_and_its_repair_is_a_change(
     symlink("nowhere", at("dangling")).unwrap();
     symlink("self", at("self")).unwrap();
     symlink(".", at("loop")).unwrap();
-    let large = File::create(at("large")).unwrap();
-    large.set_len(handover_watch::LARGEST_FILE + 1).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
     fifo(&at("fifo"));
     let mut watcher = watch(dir.path());
@@ -134,17 +132,49 @@ async fn one_bad_entry_keeps_nothing_from_being_seen_and_its_repair_is_a_change(
         });
         bad.map(|(path, _)| path.clone()).collect()
     };
-    assert_eq!(bad, [at("dangling"), at("large"), at("self")]);
+    assert_eq!(bad, [at("dangling"), at("self")]);
     replace(&good, "b");
     until_holds(&mut watcher, &good, "b").await;
     // Each repair.
     fs::write(at("nowhere"), "c").unwrap();
     until_holds(&mut watcher, &at("dangling"), "c").await;
-    large.set_len(0).unwrap();
-    until_holds(&mut watcher, &at("large"), "").await;
     replace(&at("self"), "d");
     until_holds(&mut watcher, &at("self"), "d").await;
     assert_all_is_heard(&watcher);
+}
+
+/// A sparse file, which is above the limit by its size alone.
+fn large(path: &Path) {
+    let file = File::create(path).unwrap();
+    file.set_len(handover_watch::LARGEST_FILE + 1).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_to_be_read_is_told_by_its_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for watched in [dir.path(), &at("program")] {
+        large(&at("program"));
+        let mut watcher = watch(watched);
+        assert_eq!(causes(&watcher), [GapCause::TooLarge]);
+        assert_eq!(watcher.rescan_interval(), None, "the kernel reports it");
+        // Replaced, and written in place.
+        large(&at(".new"));
+        fs::rename(at(".new"), at("program")).unwrap();
+        let change = changed(&mut watcher).await;
+        assert_eq!(
+            (change.is_complete(), change.paths),
+            (true, vec![at("program")])
+        );
+        let mut program = OpenOptions::new().append(true).open(at("program")).unwrap();
+        program.write_all(b"more").unwrap();
+        drop(program);
+        assert_eq!(changed(&mut watcher).await.paths, [at("program")]);
+        // A smaller one is read again.
+        fs::write(at("program"), "small").unwrap();
+        until_holds(&mut watcher, &at("program"), "small").await;
+        assert_all_is_heard(&watcher);
+    }
 }
 
 fn fifo(path: &Path) {
