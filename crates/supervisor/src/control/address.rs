@@ -24,7 +24,7 @@ pub(super) struct Reachable {
 impl Reachable {
     /// # Errors
     ///
-    /// When the path is too long and its directory cannot be opened.
+    /// When the path is too long and its directory cannot be opened, or when its last part alone is too long.
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         if path.as_os_str().len() <= LONGEST {
             return Ok(Self {
@@ -39,9 +39,18 @@ impl Reachable {
             .read(true)
             .custom_flags(rustix::fs::OFlags::DIRECTORY.bits().cast_signed())
             .open(directory)?;
-        let fd = directory.as_raw_fd();
+        let place = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        let path = place.join(file);
+        if path.as_os_str().len() > LONGEST {
+            let (length, room) = (file.len(), LONGEST - place.as_os_str().len() - 1);
+            let problem = format!(
+                "the name {} has {length} bytes, and there is room for {room}: use a shorter one",
+                file.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, problem));
+        }
         Ok(Self {
-            path: PathBuf::from(format!("/proc/self/fd/{fd}")).join(file),
+            path,
             _directory: Some(directory),
         })
     }
@@ -125,4 +134,24 @@ pub(super) fn stream() -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_room_is_told_with_the_room_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |length: usize| dir.path().join("d".repeat(100)).join("n".repeat(length));
+        std::fs::create_dir(path(1).parent().unwrap()).unwrap();
+        assert!(Reachable::new(&path(80)).is_ok());
+        let error = Reachable::new(&path(120)).unwrap_err().to_string();
+        assert!(error.starts_with("the name nnn"), "{error}");
+        assert!(
+            error.contains(" has 120 bytes, and there is room for "),
+            "{error}"
+        );
+        assert!(error.ends_with(": use a shorter one"), "{error}");
+    }
 }
