@@ -18,6 +18,7 @@ mod install;
 mod listen;
 #[cfg(feature = "tools")]
 mod manual;
+mod named_directory;
 mod order;
 mod own_files;
 #[cfg(feature = "envoy")]

@@ -122,7 +122,9 @@ impl ExitCode {
     fn of_spawn(error: &SpawnError) -> Option<Self> {
         let is_missing = matches!(
             error,
-            SpawnError::NotInPath { .. } | SpawnError::NotFound { .. }
+            SpawnError::NotInPath { .. }
+                | SpawnError::NotFound { .. }
+                | SpawnError::NoDirectory { .. }
         );
         let is_unusable = matches!(
             error,

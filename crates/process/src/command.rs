@@ -24,6 +24,7 @@ use super::pump::{Output, Pipe};
 use super::run_as::RunAs;
 use super::signal::Signal;
 use super::spawner::{Answer, Order, Spawner};
+use super::working_directory;
 
 /// Describes a child: the program, its surroundings, and what it is handed.
 ///
@@ -96,7 +97,8 @@ impl Command {
     /// Makes a command for `program`: a path if it has a slash, otherwise a name to search in `PATH`.
     ///
     /// The `PATH` is the child's, if one is set with [`Command::env`], as a shell would do it. A
-    /// relative path counts from the supervisor's working directory.
+    /// relative path counts from the supervisor's working directory, or from the one of
+    /// [`follow_working_directory`](super::follow_working_directory).
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
@@ -151,7 +153,8 @@ impl Command {
         self
     }
 
-    /// Sets the working directory; without it, the child has the supervisor's.
+    /// Sets the working directory; without it, the child has the supervisor's, or the one of
+    /// [`follow_working_directory`](super::follow_working_directory).
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.working_directory = Some(directory.into());
         self
@@ -299,7 +302,11 @@ impl Command {
         }
         let environment = self.environment()?;
         let search = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let path = lookup::find(&self.program, search)?;
+        let followed = working_directory::followed();
+        let path = lookup::find(&self.program, search, followed)?;
+        if self.working_directory.is_none() {
+            self.working_directory = followed.map(Path::to_owned);
+        }
         let (writers, output) = match self.sink.take() {
             Some(sink) => {
                 let (stdout, stderr) = (pipe()?, pipe()?);

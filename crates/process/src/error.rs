@@ -63,6 +63,18 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// The program was named with a relative path, and the working directory has no path: it was removed.
+    #[error(
+        "`{program}` counts from the working directory, which was removed: start from a directory that stays, or name \
+         the program with its full path"
+    )]
+    NoDirectory {
+        /// The relative path.
+        program: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
     /// No thread could look the program up.
     #[error("could not look the program `{program}` up")]
     NotLookedUp {
@@ -213,6 +225,7 @@ impl SpawnError {
         match self {
             Self::NotInPath { .. }
             | Self::NotFound { .. }
+            | Self::NoDirectory { .. }
             | Self::IsDirectory { .. }
             | Self::NotExecutable { .. }
             | Self::NotExecutableBy { .. }

@@ -26,6 +26,7 @@
 //! | a grandchild keeps the output open | the reader waits for it | the end is reported, the lines go on |
 //! | the supervisor ignores a signal | the child ignores it as well | the child starts with the default action |
 //! | a descriptor was opened without close-on-exec | the child has it | the child has what it was given |
+//! | a link that led to the working directory leads to a new release | the child runs in the old one | it runs in the new one ([`follow_working_directory`]) |
 //! | other processes leave orphans to process 1 | a loop of `waitpid` takes the children's statuses too | [`Orphans`] takes orphans alone |
 //! | no process or thread can be made | an error by number | [`SpawnError`] names the step and the limit |
 //!
@@ -90,6 +91,7 @@ mod signal;
 mod spawner;
 mod syscalls;
 mod watched;
+mod working_directory;
 
 /// Starts the thread that makes children, unless it runs. Otherwise the first child starts it.
 ///
@@ -144,6 +146,7 @@ pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};
 pub use run_as::{RunAs, RunAsError};
 pub use signal::{Signal, UnknownSignal};
 pub use watched::{WatchProcessError, WatchedProcess};
+pub use working_directory::follow_working_directory;
 
 /// The source of a [`SpawnError`], if a process or thread could not be started.
 pub use handover_runtime::StartError;

@@ -16,14 +16,22 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Turns the program's name into the path of a file that may be executed.
 ///
-/// A name with a slash is taken as it is, relative to the supervisor's own working directory (not
+/// A name with a slash is taken as it is, relative to `here`, or to the supervisor's own working directory (not
 /// to the one the child is given, so that a change of that one cannot change which program runs).
 /// Any other name is searched in `path`. As with `execvp`, a match that may not be executed is
 /// passed over, and reported only if no later directory has a better one.
-pub(super) fn find(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
+pub(super) fn find(
+    program: &OsStr,
+    path: Option<&OsStr>,
+    here: Option<&Path>,
+) -> Result<PathBuf, SpawnError> {
+    let absolute = |path: &Path| match here {
+        Some(here) => Ok(here.join(path)),
+        None => std::path::absolute(path),
+    };
     if program.as_bytes().contains(&b'/') {
-        let path = std::path::absolute(program).map_err(|source| SpawnError::Lookup {
-            path: program.into(),
+        let path = absolute(Path::new(program)).map_err(|source| SpawnError::NoDirectory {
+            program: program.to_string_lossy().into_owned(),
             source,
         })?;
         return match check(&path)? {
@@ -38,7 +46,7 @@ pub(super) fn find(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Spa
     if !program.is_empty() {
         for dir in std::env::split_paths(&search) {
             // An empty entry means the working directory, as in every shell.
-            let Ok(candidate) = std::path::absolute(Path::new(".").join(dir).join(program)) else {
+            let Ok(candidate) = absolute(&Path::new(".").join(dir).join(program)) else {
                 continue;
             };
             match check(&candidate) {
@@ -123,15 +131,15 @@ mod tests {
         let good = program(second.path(), "tool", 0o755);
         let other = program(second.path(), "other", 0o755);
         let path = std::env::join_paths([first.path(), second.path()]).unwrap();
-        assert_eq!(find(OsStr::new("tool"), Some(&path)).unwrap(), good);
-        assert_eq!(find(OsStr::new("other"), Some(&path)).unwrap(), other);
+        assert_eq!(find(OsStr::new("tool"), Some(&path), None).unwrap(), good);
+        assert_eq!(find(OsStr::new("other"), Some(&path), None).unwrap(), other);
     }
 
     #[test]
     fn a_match_that_may_not_run_is_named_when_there_is_no_better_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = program(dir.path(), "tool", 0o644);
-        let error = find(OsStr::new("tool"), Some(dir.path().as_os_str())).unwrap_err();
+        let error = find(OsStr::new("tool"), Some(dir.path().as_os_str()), None).unwrap_err();
         assert!(matches!(error, SpawnError::NotExecutable { path } if path == file));
     }
 
@@ -141,14 +149,15 @@ mod tests {
         let path = dir.path().join("socket");
         let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = find(path.as_os_str(), None).unwrap_err();
+        let error = find(path.as_os_str(), None, None).unwrap_err();
         assert!(matches!(error, SpawnError::NotExecutable { .. }), "{error}");
     }
 
     #[test]
     fn an_unknown_name_is_told_with_the_path_that_was_searched() {
         for name in ["no-such-tool", ""] {
-            let error = find(OsStr::new(name), Some(OsStr::new("/nowhere:/bin"))).unwrap_err();
+            let error =
+                find(OsStr::new(name), Some(OsStr::new("/nowhere:/bin")), None).unwrap_err();
             let SpawnError::NotInPath { program, path } = error else {
                 panic!("{error}");
             };
@@ -160,7 +169,7 @@ mod tests {
     fn a_path_with_a_slash_is_not_searched() {
         let dir = tempfile::tempdir().unwrap();
         let file = program(dir.path(), "tool", 0o644);
-        let at = |path: &Path| find(path.as_os_str(), None).unwrap_err();
+        let at = |path: &Path| find(path.as_os_str(), None, None).unwrap_err();
         assert!(matches!(at(dir.path()), SpawnError::IsDirectory { .. }));
         assert!(matches!(at(&file), SpawnError::NotExecutable { .. }));
         assert!(matches!(at(&file.join("x")), SpawnError::NotFound { .. }));
@@ -177,7 +186,23 @@ mod tests {
 
     #[test]
     fn a_relative_path_becomes_absolute_so_that_the_childs_directory_does_not_matter() {
-        let error = find(OsStr::new("./no-such-tool"), None).unwrap_err();
+        let error = find(OsStr::new("./no-such-tool"), None, None).unwrap_err();
         assert!(matches!(error, SpawnError::NotFound { path } if path.is_absolute()));
+    }
+
+    #[test]
+    fn a_relative_path_counts_from_the_directory_that_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = program(dir.path(), "tool", 0o755);
+        let here = Some(dir.path());
+        for (name, path) in [("./tool", None), ("tool", Some(".")), ("tool", Some(""))] {
+            let found = find(OsStr::new(name), path.map(OsStr::new), here).unwrap();
+            assert!(found.is_absolute());
+            assert_eq!(found.canonicalize().unwrap(), file.canonicalize().unwrap());
+        }
+        assert_eq!(
+            find(file.as_os_str(), None, Some(Path::new("/"))).unwrap(),
+            file
+        );
     }
 }

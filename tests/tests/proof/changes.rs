@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use handover_test_support::envoy_config::Break;
 use handover_test_support::limit::eventually;
-use handover_test_support::require_envoy;
 use handover_test_support::supervisor::Signal;
+use handover_test_support::{require_any_envoy, require_envoy};
 
-use crate::world::{LIMIT, World};
+use crate::world::{LIMIT, Site, World};
 
 #[tokio::test]
 async fn a_changed_file_leads_to_the_next_epoch_and_nobody_loses_a_request() {
@@ -80,7 +80,7 @@ async fn a_file_that_is_touched_or_written_with_the_same_content_changes_nothing
 #[tokio::test]
 async fn a_config_map_is_followed_through_its_symbolic_links() {
     let envoy = require_envoy!();
-    let site = crate::world::Site::new();
+    let site = Site::new();
     let volume = site.dir.path();
     // As the kubelet lays a volume out: the file is a link into `..data`, which is a link to a
     // directory, and a change replaces the second link by rename.
@@ -169,4 +169,37 @@ async fn a_file_that_is_removed_while_running_is_awaited_and_the_old_epoch_serve
     world.served_by("v0");
     world.hand_over("v1", 1);
     world.finish().await.assert_no_loss();
+}
+
+#[test]
+fn a_relative_configuration_is_that_of_the_release_to_which_the_link_leads() {
+    let envoy = require_any_envoy!();
+    let site = Site::new();
+    let at = |name: &str| site.dir.path().join(name);
+    for release in ["1", "2"] {
+        fs::create_dir(at(release)).expect("the directory is made");
+        let file = at(release).join("envoy.yaml");
+        site.config(&format!("release-{release}")).write_to(&file);
+    }
+    let current = at("current");
+    symlink("1", &current).expect("the link is made");
+    let launch = site.launch_without_file(&envoy);
+    let launch = launch.args(["--config-path", "envoy.yaml"]);
+    let launch = launch.current_dir(&current).env("PWD", &current);
+    let mut supervisor = launch.start();
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    let first = supervisor.children();
+    symlink("2", at("next")).expect("the link is made");
+    fs::rename(at("next"), &current).expect("the link is replaced");
+    fs::remove_dir_all(at("1")).expect("nobody needs it");
+    supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    // Envoy finds its own relative paths there as well.
+    let second = supervisor.children();
+    let second = second.iter().find(|pid| !first.contains(pid));
+    let second = second.expect("it runs");
+    let directory = fs::read_link(format!("/proc/{second}/cwd")).expect("it is ours");
+    assert_eq!(directory, at("2").canonicalize().expect("it is there"));
+    supervisor.signal(Signal::TERM);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    site.assert_nothing_left();
 }

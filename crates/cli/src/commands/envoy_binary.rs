@@ -5,13 +5,18 @@ use std::path::{Path, PathBuf};
 use crate::exit_code::ExitCode;
 use crate::fatal::Fatal;
 
+/// Whether it is a name to look for in `PATH`, and not a path.
+pub(super) fn is_name(named: &Path) -> bool {
+    named.components().count() == 1 && !named.is_absolute()
+}
+
 /// The path of the binary: as it is given, or where `PATH` has a program of this name.
 ///
 /// # Errors
 ///
 /// When no directory of `PATH` has one. A path is checked where it is used.
 pub(super) fn envoy_binary(named: &Path) -> Result<PathBuf, Fatal> {
-    if named.components().count() != 1 || named.is_absolute() {
+    if !is_name(named) {
         return Ok(named.to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -23,6 +23,7 @@ use handover_supervisor::{Files, Keeping, Read, Source};
 use handover_watch::FileState;
 
 use super::envoy_args::ADDRESS_LIMIT;
+use super::named_directory::full;
 use crate::cli::RENDER_TEMPLATE;
 use crate::cli::run::{self, NodeArgs};
 use crate::exit_code::ExitCode;
@@ -327,10 +328,8 @@ impl Given {
 impl ConfigSource {
     /// With a configuration to start with in place of the file, if that cannot be used.
     pub(super) fn new(file: ConfigFile, stand_in: Option<Arc<EnvoyConfig>>) -> Self {
-        // Without a working directory the path cannot be watched either, and that is told.
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let files = std::iter::once(&file.path).chain(&file.overlays);
-        let absolute = files.map(absolute).collect();
+        let absolute = files.map(|path| full(path)).collect();
         Self {
             file,
             absolute,

@@ -14,6 +14,7 @@ use handover_supervisor::program::{Program, Readiness, StopSteps, WatchedFiles, 
 use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor, Verify};
 
 use super::listen::{self, Wanted};
+use super::named_directory::make_full;
 use super::order::Order;
 use super::own_files;
 use super::run_as;
@@ -34,7 +35,9 @@ use crate::supervise::{self, prepare_threads};
 /// The flag that gives a drain more time.
 pub(super) const DRAIN_TIME_FLAG: &str = "--drain-time";
 
-pub(super) async fn run(args: ExecArgs, passed: Passed) -> Result<ExitCode, Fatal> {
+pub(super) async fn run(mut args: ExecArgs, passed: Passed) -> Result<ExitCode, Fatal> {
+    let followed = args.watched.watch.iter_mut().chain(&mut args.program.cwd);
+    followed.for_each(make_full);
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
     prepare_threads()?;
     let logging = Logging::start(&args.logging).or_exit(ExitCode::OS)?;

@@ -23,6 +23,7 @@ use super::doctor;
 use super::envoy_args::node_options;
 use super::envoy_binary;
 use super::envoy_config::{ConfigFile, ConfigSource, Given};
+use super::named_directory::{full, make_full};
 use super::order::Order;
 use super::own_files;
 use super::run_as;
@@ -42,7 +43,8 @@ use crate::supervise::prepare_threads;
 /// How many epochs of Envoy can run at once without harm to each other.
 const ENVOY_EPOCHS: u32 = 2;
 
-pub(super) async fn run(args: RunArgs, passed: Passed) -> Result<ExitCode, Fatal> {
+pub(super) async fn run(mut args: RunArgs, passed: Passed) -> Result<ExitCode, Fatal> {
+    followed_paths(&mut args).for_each(make_full);
     let termination_log = args.termination_log.clone();
     let (signals, logging) = match prepare_process(&args) {
         Ok(prepared) => prepared,
@@ -65,6 +67,18 @@ pub(super) async fn run(args: RunArgs, passed: Passed) -> Result<ExitCode, Fatal
         tracing::warn!("{:#}", anyhow::Error::new(error));
     }
     Ok(logging.finish(result))
+}
+
+/// What each start may find in another place, once the link that led to the working directory leads elsewhere. What
+/// is written stays where it is.
+fn followed_paths(args: &mut RunArgs) -> impl Iterator<Item = &mut PathBuf> {
+    let envoy = &mut args.envoy;
+    let config = envoy
+        .config_path
+        .iter_mut()
+        .chain(&mut envoy.config_overlay);
+    let binary = Some(&mut envoy.envoy_path).filter(|path| !envoy_binary::is_name(path));
+    config.chain(binary).chain(&mut args.watched.watch)
 }
 
 fn prepare_process(args: &RunArgs) -> Result<(Signals, Logging), Fatal> {
@@ -325,8 +339,7 @@ pub(super) fn base_id(args: &RunArgs) -> Result<BaseIdChoice, Fatal> {
 /// full path, so that no two that can run at once have one name.
 pub(super) fn owner(args: &RunArgs) -> String {
     let path = args.envoy.path();
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    format!("handover run {}", absolute.display())
+    format!("handover run {}", full(path).display())
 }
 
 pub(super) fn lock_dir(args: &RunArgs) -> Directory {

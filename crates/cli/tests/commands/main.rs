@@ -37,6 +37,7 @@ mod probation;
 mod program;
 mod readiness;
 mod recorder;
+mod releases;
 mod run_as;
 mod service_manager;
 mod settings;
