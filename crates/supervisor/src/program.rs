@@ -43,7 +43,7 @@ use tokio::sync::oneshot;
 use crate::metrics::{Observe, Observed};
 use error::end_cause;
 use operate::LastEnded;
-use readiness::{Announcement, Ready};
+use readiness::{Announcement, Ready, Seen};
 use running::{Finish, Registration, Running};
 use socket_files::SocketFiles;
 
@@ -271,17 +271,18 @@ impl Program {
         };
         let child = Arc::new(child);
         let started = Instant::now();
+        let seen = Seen::nothing(&self.settings.readiness);
         let registration = self.running.enter(epoch, &child, revision);
         let (ready, is_ready) = oneshot::channel();
         let result = tokio::select! {
             biased;
-            result = self.follow_process(epoch, &child, is_ready, &registration, control) => result,
+            result = self.follow_process(epoch, &child, (is_ready, &seen), &registration, control) => result,
             // The first reason to finish counts: an epoch that was retired keeps its time when
             // everything ends.
             never = self.finish_when_retired(epoch, control) => match never {},
             never = self.socket_files.keep(&self.settings.sockets) => match never {},
             // To the end, in whatever way that comes: the program goes on talking.
-            never = announcement.listen(&child, ready) => match never {},
+            never = announcement.listen(&child, &seen, ready) => match never {},
         };
         // What it has removed in its last moment.
         self.socket_files
@@ -307,7 +308,7 @@ impl Program {
         &self,
         epoch: Epoch,
         child: &Child,
-        mut ready: oneshot::Receiver<Result<(), ReadinessError>>,
+        (mut ready, seen): (oneshot::Receiver<Result<(), ReadinessError>>, &Seen),
         registration: &Registration<'_>,
         control: &RunControl,
     ) -> Result<(), RunError> {
@@ -329,7 +330,7 @@ impl Program {
                 // finishes them, and is told to together with the others; or now, where they serve on.
                 () = control.withdrawn(), if !live && !withdrawn => {
                     withdrawn = true;
-                    control.will_not_go_live();
+                    tell_why(epoch, seen, control);
                     if control.gives_way() {
                         self.running.finish(epoch, Finish::Superseded);
                     }
@@ -458,6 +459,19 @@ fn not_started(error: SpawnError) -> ProgramError {
     } else {
         ProgramError::Spawn(error)
     }
+}
+
+/// Says that an epoch whose start is withdrawn will not go live, and what was seen of one that is late.
+fn tell_why(epoch: Epoch, seen: &Seen, control: &RunControl) {
+    if !control.is_late() {
+        return control.will_not_go_live();
+    }
+    let why = seen.in_words();
+    tracing::warn!(
+        epoch = epoch.number(),
+        "epoch {epoch} was not seen ready: {why}"
+    );
+    control.will_not_go_live_because(why);
 }
 
 /// Says once that an epoch whose start is withdrawn will not go live. It never returns.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -180,7 +181,12 @@ impl<P: Proxy + ?Sized> Agent<P> {
             Message::Reported(epoch, Report::StoppedServing) => {
                 self.feed(Input::StoppedServing(epoch));
             }
-            Message::Reported(epoch, Report::WillNotGoLive) => self.feed(Input::Withdrawn(epoch)),
+            Message::Reported(epoch, Report::WillNotGoLive(why)) => {
+                if why.is_some() && self.is_late(epoch) {
+                    self.was_late(epoch, why);
+                }
+                self.feed(Input::Withdrawn(epoch));
+            }
             Message::Reported(epoch, Report::Released) => self.feed(Input::Released(epoch)),
             Message::Exited(epoch, result) => {
                 self.orders.remove(&epoch);
@@ -311,11 +317,21 @@ impl<P: Proxy + ?Sized> Agent<P> {
                 orders.late = true;
                 orders.gives_way |= !orders.withdrawn;
             });
-            self.has_failed(Failure {
-                epoch: *epoch,
-                error: Arc::new(NotLiveInTime(self.machine.policy().start_deadline)),
-            });
+            self.was_late(*epoch, None);
         }
+    }
+
+    fn is_late(&self, epoch: Epoch) -> bool {
+        let orders = self.orders.get(&epoch);
+        orders.is_some_and(|orders| orders.borrow().late)
+    }
+
+    fn was_late(&mut self, epoch: Epoch, why: Option<Box<dyn Error + Send + Sync>>) {
+        let deadline = self.machine.policy().start_deadline;
+        self.has_failed(Failure {
+            epoch,
+            error: Arc::new(NotLiveInTime { deadline, why }),
+        });
     }
 
     fn start(&mut self, epoch: Epoch, target: Target<P::Config>) {

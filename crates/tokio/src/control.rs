@@ -1,5 +1,6 @@
 //! The connection between a running epoch and the agent.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use handover_core::{Abort, Epoch};
@@ -14,12 +15,13 @@ pub struct RunControl {
 }
 
 /// What an epoch tells the agent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Report {
     Live,
     StoppedServing,
     Released,
-    WillNotGoLive,
+    /// Why it was late, if that is known.
+    WillNotGoLive(Option<Box<dyn Error + Send + Sync>>),
 }
 
 /// What an epoch has been told so far. Nothing of it is ever taken back.
@@ -69,7 +71,14 @@ impl RunControl {
     ///
     /// Repeated calls do no harm. The call is ignored if the epoch was not withdrawn.
     pub fn will_not_go_live(&self) {
-        (self.report)(Report::WillNotGoLive);
+        (self.report)(Report::WillNotGoLive(None));
+    }
+
+    /// Reports the same as [`will_not_go_live`](Self::will_not_go_live), and why an epoch that
+    /// [is late](Self::is_late) was not seen live. The reason becomes a source of its
+    /// [failure](crate::Failure). That of an epoch that is not late is dropped.
+    pub fn will_not_go_live_because(&self, why: impl Into<Box<dyn Error + Send + Sync>>) {
+        (self.report)(Report::WillNotGoLive(Some(why.into())));
     }
 
     /// Returns whether the start of the epoch was withdrawn.

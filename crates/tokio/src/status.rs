@@ -56,10 +56,15 @@ impl PartialEq for Failure {
 
 impl Eq for Failure {}
 
-/// An epoch was aborted at its start deadline.
+/// An epoch was not live at its start deadline.
 #[derive(Debug, thiserror::Error)]
-#[error("it was not live within {}", time(*.0))]
-pub(crate) struct NotLiveInTime(pub(crate) Option<Duration>);
+#[error("it was not live within {}", time(*.deadline))]
+pub(crate) struct NotLiveInTime {
+    pub(crate) deadline: Option<Duration>,
+    /// What was seen of it, if anything was.
+    #[source]
+    pub(crate) why: Option<Box<dyn Error + Send + Sync>>,
+}
 
 /// A live epoch was found unfit, and this was seen.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use super::order::Order;
 use super::own_files;
 use super::run_as;
 use super::status_address;
-use super::tcp_address::{split_url, to_connect_to};
+use super::tcp_address::{http_parts, to_connect_to};
 use super::verify;
 use crate::cli::exec::{ExecArgs, ReadyArgs, ReadyFd};
 use crate::cli::global::WatchArgs;
@@ -279,11 +279,8 @@ async fn readiness(
     let (flag, authority, path) = match (&args.probe_tcp, &args.probe_http) {
         (Some(address), _) => ("--probe-tcp", address.as_str(), None),
         (None, Some(url)) => {
-            let (authority, path) = split_url(url).ok_or_else(|| {
-                Fatal::usage(format_args!(
-                    "--probe-http {url} cannot be asked: write http://HOST:PORT/PATH"
-                ))
-            })?;
+            let with_tls = "let the program report by --notify or --ready-fd, or use --probe-tcp";
+            let (authority, path) = http_parts("--probe-http", url, with_tls)?;
             ("--probe-http", authority, Some(path))
         }
         (None, None) => return Ok(Readiness::After(args.live_after)),

@@ -119,8 +119,30 @@ pub(super) fn is_taken(error: &ListenError) -> bool {
     source.is_some_and(|source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse)
 }
 
+/// Host and port, and the path, of a URL that is asked by HTTP. The path may be left out.
+///
+/// # Errors
+///
+/// A usage error, which names what to do for a server with TLS.
+pub(super) fn http_parts<'a>(
+    flag: &str,
+    url: &'a str,
+    with_tls: &str,
+) -> Result<(&'a str, &'a str), Fatal> {
+    if url.trim_start().to_ascii_lowercase().starts_with("https:") {
+        return Err(Fatal::usage(format_args!(
+            "{flag} {url} cannot be asked: https is not supported; {with_tls}"
+        )));
+    }
+    split_url(url).ok_or_else(|| {
+        Fatal::usage(format_args!(
+            "{flag} {url} cannot be asked: write http://HOST:PORT/PATH"
+        ))
+    })
+}
+
 /// Host and port, and the path, of `http://HOST:PORT/PATH`; the path may be left out.
-pub(super) fn split_url(url: &str) -> Option<(&str, &str)> {
+fn split_url(url: &str) -> Option<(&str, &str)> {
     let rest = url.strip_prefix("http://")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let path = if path.is_empty() { "/" } else { path };

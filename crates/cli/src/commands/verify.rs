@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use handover_process::ready::Probe;
 use handover_supervisor::Verify;
 
-use super::tcp_address::{split_url, to_connect_to};
+use super::tcp_address::{http_parts, to_connect_to};
 use crate::cli::probation::ProbationArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
@@ -66,16 +66,8 @@ fn name(command: &str) -> String {
 }
 
 fn parts(url: &str) -> Result<(&str, &str), Fatal> {
-    if url.trim_start().to_ascii_lowercase().starts_with("https:") {
-        return Err(Fatal::usage(format_args!(
-            "--verify-http {url} cannot be asked: https is not supported; use --verify 'curl -fsS {url}'"
-        )));
-    }
-    split_url(url).ok_or_else(|| {
-        Fatal::usage(format_args!(
-            "--verify-http {url} cannot be asked: write http://HOST:PORT/PATH"
-        ))
-    })
+    let with_tls = format!("use --verify 'curl -fsS {url}'");
+    http_parts("--verify-http", url, &with_tls)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
-use crate::support::exec_script;
+use crate::support::{Running, exec_script, handover};
 
 #[test]
 fn a_line_on_the_descriptor_is_readiness() {
@@ -84,4 +84,31 @@ fn without_a_word_of_the_program_the_time_it_has_run_counts() {
     let handover = exec_script(&["--live-after", "150ms"], "exec sleep 100");
     let live = handover.says("epoch 0 is live after");
     assert!(millis_in(&live) >= 150, "{live}");
+}
+
+#[test]
+fn what_was_seen_of_one_that_is_late_is_the_reason() {
+    let port = Port::free();
+    let address = port.addr();
+    let probed = address.to_string();
+    let refused = format!("could not connect to {address}: Connection refused (os error 111)");
+    let cases: [(&[&str], &str); 4] = [
+        (&["--probe-tcp", &probed, "--live-after", "0s"], &refused),
+        (&["--live-after", "1h"], "it has not run for 1h yet"),
+        (&["--notify"], "it has not sent READY=1 to NOTIFY_SOCKET"),
+        (
+            &["--ready-fd"],
+            "it has written no line to READY_FD, which is 3",
+        ),
+    ];
+    for (flags, reason) in cases {
+        let always = ["exec", "--start-deadline", "1s", "--max-retries", "0"];
+        let words = [&always, flags, &["--", "sleep", "100"]].concat();
+        let mut handover = Running::start(&mut handover(words));
+        assert_eq!(handover.code(), 69, "{reason}");
+        handover.says(&format!("epoch 0 was not seen ready: {reason}"));
+        handover.says(&format!(
+            "as its retries are spent: it was not live within 1s: {reason}"
+        ));
+    }
 }

@@ -191,20 +191,27 @@ impl Probe {
     /// Cancel safe: the next call starts from the beginning.
     pub async fn until_ready(&self, limit: Duration) -> Result<(), ProbeError> {
         let mut last = None;
-        let asking = async {
-            let mut pause = FIRST_PAUSE;
-            while let Err(error) = self.check().await {
-                last = Some(Box::new(error));
-                sleep(pause).await;
-                pause = LONGEST_PAUSE.min(pause * 2);
-            }
-        };
+        let asking = self.ask_until_ready(|error| last = Some(Box::new(error)));
         let ready = timeout(limit, asking).await;
         ready.map_err(|_| ProbeError::NotInTime {
             address: self.address,
             limit,
             last,
         })
+    }
+
+    /// The same without a limit: tells each answer until the server is ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the next call starts from the beginning.
+    pub async fn ask_until_ready(&self, mut not_ready: impl FnMut(ProbeError)) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.check().await {
+            not_ready(error);
+            sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
     }
 
     async fn ask(&self) -> Result<(), ProbeError> {

@@ -4,9 +4,10 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use handover_process::ready::{Notice, NotifySocket, Probe, ReadyPipe, ReadyPipeError};
+use handover_process::ready::{Notice, NotifySocket, Probe, ProbeError, ReadyPipe, ReadyPipeError};
 use handover_process::{Child, Command};
 use handover_tokio::error_chain;
 use tokio::sync::oneshot;
@@ -36,6 +37,50 @@ pub(super) enum Announcement {
     Probe(Duration, Probe),
     Notify(NotifySocket),
     Pipe(ReadyPipe),
+}
+
+/// What was seen last of a process that is not ready, in words.
+#[derive(Debug)]
+pub(super) struct Seen(Mutex<String>);
+
+/// What a program has not done that is to report by its notifications.
+const NOT_NOTIFIED: &str = "it has not sent READY=1 to NOTIFY_SOCKET";
+
+/// How much of what a program says of itself is repeated, in characters.
+const LONGEST_STATUS: usize = 200;
+
+impl Seen {
+    /// What can be said before anything was seen.
+    pub(super) fn nothing(readiness: &Readiness) -> Self {
+        Self(Mutex::new(match readiness {
+            Readiness::After(span) | Readiness::Probe(span, _) => {
+                let span = humantime::format_duration(*span);
+                format!("it has not run for {span} yet")
+            }
+            Readiness::Notify => NOT_NOTIFIED.to_owned(),
+            Readiness::Descriptor(number) => {
+                format!("it has written no line to READY_FD, which is {number}")
+            }
+        }))
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        self.lock().clone()
+    }
+
+    fn answer(&self, error: &ProbeError) {
+        *self.lock() = error_chain(error);
+    }
+
+    fn status(&self, status: &str) {
+        let status: String = status.chars().take(LONGEST_STATUS).collect();
+        *self.lock() = format!("{NOT_NOTIFIED}; it says `{}`", status.escape_debug());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        // Nothing in here is left half-way by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a process will not become ready.
@@ -81,15 +126,16 @@ pub fn first_after(sockets: usize) -> i32 {
 }
 
 impl Announcement {
-    /// Tells once that the process is ready, or why it will not be, and then goes on reading what it
+    /// Tells once that the process is ready, or why it will not be, notes what it sees until then, and then goes on reading what it
     /// has to say. A program that speaks to a closed socket fails, and one that speaks to a full one
     /// waits. Whether it still runs is for the caller to watch, and so is the time.
     pub(super) async fn listen(
         &mut self,
         child: &Child,
+        seen: &Seen,
         ready: oneshot::Sender<Result<(), ReadinessError>>,
     ) -> Infallible {
-        let is_ready = self.wait(child).await;
+        let is_ready = self.wait(child, seen).await;
         let failed = is_ready.is_err();
         // Whoever was to hear it has seen the end of the process.
         let _ended = ready.send(is_ready);
@@ -100,16 +146,22 @@ impl Announcement {
     }
 
     /// Waits until the process is ready.
-    async fn wait(&mut self, child: &Child) -> Result<(), ReadinessError> {
+    async fn wait(&mut self, child: &Child, seen: &Seen) -> Result<(), ReadinessError> {
         match self {
             Self::After(span) => tokio::time::sleep(*span).await,
             Self::Probe(span, probe) => {
                 tokio::time::sleep(*span).await;
-                while let Err(error) = probe.until_ready(ROUND).await {
-                    tracing::debug!(pid = child.pid(), "still not ready: {error}");
-                }
+                probe.ask_until_ready(|error| seen.answer(&error)).await;
             }
-            Self::Notify(socket) => while !heard(socket, child).await?.ready {},
+            Self::Notify(socket) => loop {
+                let notice = heard(socket, child).await?;
+                if notice.ready {
+                    break;
+                }
+                if let Some(status) = &notice.status {
+                    seen.status(status);
+                }
+            },
             Self::Pipe(pipe) => pipe.wait().await.map_err(ReadinessError::Pipe)?,
         }
         Ok(())
@@ -149,7 +201,7 @@ async fn heard(socket: &NotifySocket, child: &Child) -> Result<Notice, Readiness
     Ok(notice)
 }
 
-/// How long a probe is asked before the last reason is logged, and a failing socket left in peace.
+/// How long a failing socket is left in peace.
 const ROUND: Duration = Duration::from_secs(5);
 
 impl fmt::Display for ReadinessError {
@@ -167,5 +219,35 @@ impl Error for ReadinessError {
             Self::Pipe(source) => Some(source),
             Self::Notify(source) => Some(source),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_last_is_told_in_words() {
+        let seen = Seen::nothing(&Readiness::Notify);
+        let mut told = vec![seen.in_words()];
+        seen.status("reading\u{1b} the index");
+        told.push(seen.in_words());
+        seen.status(&"x".repeat(10_000));
+        assert!(seen.in_words().len() < 300);
+        let address = ([127, 0, 0, 1], 9).into();
+        let probe = Probe::tcp(address);
+        let seen = Seen::nothing(&Readiness::Probe(Duration::from_secs(90), probe));
+        told.push(seen.in_words());
+        seen.answer(&ProbeError::Status {
+            address,
+            status: 503,
+        });
+        told.push(seen.in_words());
+        insta::assert_snapshot!(told.join("\n"), @r"
+        it has not sent READY=1 to NOTIFY_SOCKET
+        it has not sent READY=1 to NOTIFY_SOCKET; it says `reading\u{1b} the index`
+        it has not run for 1m 30s yet
+        127.0.0.1:9 answered with status 503; 200 to 399 is ready
+        ");
     }
 }

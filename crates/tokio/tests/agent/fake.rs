@@ -111,7 +111,7 @@ impl Fake {
                     self.note(format_args!("it gives way"));
                 }
                 if config == Config::NeverLiveAndSlow {
-                    control.will_not_go_live();
+                    control.will_not_go_live_because("it has not answered");
                     sleep(Duration::from_secs(2)).await;
                     if gave_way && !control.gives_way() {
                         self.note(format_args!("it gives way no more"));

@@ -351,10 +351,13 @@ async fn an_epoch_that_is_not_live_in_time_is_a_failure_with_that_reason() {
         ..Policy::resilient()
     };
     policy.retry.max_retries = 0;
-    let world = start(policy);
-    let error = world.handle.apply_and_wait(Config::NeverLive).await;
-    let error = error.expect_err("it is never live");
-    insta::assert_snapshot!(error_chain(&error), @"the configuration was given up after epoch 0: it was not live within 30ms");
+    let given_up = async |config| {
+        let world = start(policy);
+        let error = world.handle.apply_and_wait(config).await;
+        error_chain(&error.expect_err("it is never live"))
+    };
+    insta::assert_snapshot!(given_up(Config::NeverLive).await, @"the configuration was given up after epoch 0: it was not live within 30ms");
+    insta::assert_snapshot!(given_up(Config::NeverLiveAndSlow).await, @"the configuration was given up after epoch 0: it was not live within 30ms: it has not answered");
 }
 
 #[tokio::test(start_paused = true)]
