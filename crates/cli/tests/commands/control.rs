@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::support::{
-    Running, eventually, exec_script, exec_server, finish, handover_client, replace,
+    Running, eventually, exec_deaf, exec_script, exec_server, finish, handover_client, replace,
 };
 use crate::support::{stderr, stdout};
 
@@ -263,16 +263,8 @@ fn a_file_that_cannot_be_read_is_told_and_asked_for_no_more_once_it_can() {
 fn a_reload_now_does_not_wait_for_an_old_epoch() {
     let place = Place::new();
     let socket = place.flag("web.sock");
-    // It takes no notice of the stop signal, so it drains until its time is over.
-    let script = "trap '' TERM; sleep 600 & while :; do wait; done";
-    let flags = [
-        "--live-after",
-        "50ms",
-        "--drain-time",
-        "10m",
-        socket.as_str(),
-    ];
-    let running = exec_script(&flags, script);
+    let flags = ["--drain-time", "10m", socket.as_str()];
+    let running = exec_deaf(&flags);
     running.says("epoch 0 is live");
     place.ask(&["reload", "--wait"]).is(0, "epoch 1 is live");
     let late = place.ask(&["reload", "--wait", "--timeout", "300ms"]);
@@ -319,17 +311,14 @@ fn a_stop_drains_and_its_end_can_be_waited_for() {
 fn a_second_stop_does_not_skip_the_drain_and_stop_now_does() {
     let place = Place::new();
     let socket = place.flag("web.sock");
-    let script = "trap '' TERM; sleep 600 & while :; do wait; done";
     let flags = [
-        "--live-after",
-        "50ms",
         "--drain-time",
         "10m",
         "--abort-grace",
         "100ms",
         socket.as_str(),
     ];
-    let mut running = exec_script(&flags, script);
+    let mut running = exec_deaf(&flags);
     running.says("epoch 0 is live");
     place.ask(&["stop"]).is(0, "draining");
     place.ask(&["stop"]).is(0, "draining");

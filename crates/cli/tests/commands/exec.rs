@@ -4,8 +4,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::client::{Pending, get, load};
 use crate::support::{
-    Running, children_of, eventually, exec_script, exec_server, handover, output_of, replace,
-    stderr,
+    Running, children_of, eventually, exec_deaf, exec_script, exec_server, handover, output_of,
+    replace, stderr,
 };
 
 #[test]
@@ -130,9 +130,8 @@ fn a_program_that_dies_is_started_again_on_the_same_socket() {
 
 #[test]
 fn an_old_epoch_that_does_not_end_is_killed_after_the_drain_time() {
-    let script = "trap '' TERM; while :; do sleep 0.02; done";
-    let flags = ["--live-after", "10ms", "--drain-time", "100ms"];
-    let handover = exec_script(&flags, script);
+    let flags = ["--drain-time", "100ms"];
+    let handover = exec_deaf(&flags);
     handover.says("epoch 0 is live");
     handover.signal(Signal::HUP);
     handover.says("epoch 0 did not end within 100ms and was killed");
@@ -152,16 +151,8 @@ fn a_program_finds_its_sockets_and_its_epoch() {
 
 #[test]
 fn with_max_epochs_a_further_change_waits() {
-    let script = "trap '' TERM; while :; do sleep 0.02; done";
-    let flags = [
-        "--live-after",
-        "10ms",
-        "--drain-time",
-        "1s",
-        "--log-level",
-        "debug",
-    ];
-    let handover = exec_script(&flags, script);
+    let flags = ["--drain-time", "1s", "--log-level", "debug"];
+    let handover = exec_deaf(&flags);
     handover.says("epoch 0 is live");
     handover.signal(Signal::HUP);
     handover.says("epoch 1 is live");

@@ -4,11 +4,9 @@ use rustix::process::Signal;
 
 use crate::client::{Pending, get};
 use crate::support::{
-    Running, eventually, exec_script, exec_server, finish, handover, with_every_signal_blocked,
+    Running, eventually, exec_deaf, exec_script, exec_server, finish, handover,
+    with_every_signal_blocked,
 };
-
-/// Ends by SIGKILL only.
-const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.02; done";
 
 #[test]
 fn the_first_one_lets_requests_finish() {
@@ -26,15 +24,8 @@ fn the_first_one_lets_requests_finish() {
 
 #[test]
 fn the_second_one_stops_without_a_drain() {
-    let flags = [
-        "--live-after",
-        "10ms",
-        "--drain-time",
-        "1h",
-        "--abort-grace",
-        "50ms",
-    ];
-    let mut handover = exec_script(&flags, STUBBORN);
+    let flags = ["--drain-time", "1h", "--abort-grace", "50ms"];
+    let mut handover = exec_deaf(&flags);
     handover.says("epoch 0 is live");
     handover.signal(Signal::TERM);
     handover.says("received SIGTERM: draining");
@@ -50,15 +41,8 @@ fn the_second_one_stops_without_a_drain() {
 
 #[test]
 fn the_third_one_kills() {
-    let flags = [
-        "--live-after",
-        "10ms",
-        "--drain-time",
-        "1h",
-        "--abort-grace",
-        "1h",
-    ];
-    let mut handover = exec_script(&flags, STUBBORN);
+    let flags = ["--drain-time", "1h", "--abort-grace", "1h"];
+    let mut handover = exec_deaf(&flags);
     handover.says("epoch 0 is live");
     for what in ["draining", "stopping", "killing"] {
         handover.signal_again(Signal::INT);
@@ -81,15 +65,8 @@ fn a_signal_that_a_wrapper_passes_on_as_well_counts_once() {
 
 #[test]
 fn a_drain_that_takes_too_long_is_cut() {
-    let flags = [
-        "--live-after",
-        "10ms",
-        "--drain-time",
-        "50ms",
-        "--abort-grace",
-        "50ms",
-    ];
-    let mut handover = exec_script(&flags, STUBBORN);
+    let flags = ["--drain-time", "50ms", "--abort-grace", "50ms"];
+    let mut handover = exec_deaf(&flags);
     handover.says("epoch 0 is live");
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 75);
@@ -104,8 +81,8 @@ fn a_drain_that_takes_too_long_is_cut() {
 #[test]
 fn an_epoch_that_is_not_live_yet_has_the_time_of_a_drain_and_no_more() {
     let flags = ["--live-after", "1h", "--drain-time", "100ms"];
-    let script = STUBBORN.replace("while", "echo up; while");
-    let mut handover = exec_script(&flags, &script);
+    let script = "trap '' TERM; echo up; while :; do sleep 0.02; done";
+    let mut handover = exec_script(&flags, script);
     handover.stdout.wait_for("[epoch 0] up");
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 75);

@@ -213,8 +213,10 @@ fn a_configuration_that_fails_is_degraded_and_ready_and_not_current_and_nothing_
 
 #[test]
 fn a_stop_is_terminating_while_the_drain_goes_on_and_the_loop_is_live() {
-    let deaf = "trap '' TERM; while :; do sleep 0.02; done";
+    let deaf = "trap '' TERM; echo deaf; while :; do sleep 0.02; done";
     let mut shown = Shown::script(&["--drain-time", "1h"], deaf);
+    // It may be live before the shell has come so far.
+    shown.running.stdout.wait_for("deaf");
     shown.waits_for("/healthz/ready", 200, "READY");
     shown.running.signal(Signal::TERM);
     let ready = shown.waits_for("/healthz/ready", 503, "TERMINATING");

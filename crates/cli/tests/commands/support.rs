@@ -144,6 +144,13 @@ pub(crate) fn exec_script(flags: &[&str], script: &str) -> Running {
     Running::start(&mut handover(words.chain(["--", "sh", "-c", script])))
 }
 
+/// `exec` of a program that SIGKILL alone ends. It is live once that is so: a shell that is asked to end before it has
+/// come to its first command ends.
+pub(crate) fn exec_deaf(flags: &[&str]) -> Running {
+    let script = "trap '' TERM; eval \"echo >&$READY_FD\"; while :; do sleep 0.02; done";
+    exec_script(&[&["--ready-fd"], flags].concat(), script)
+}
+
 /// A running binary. It is killed when the test ends, and all its descendants with it.
 pub(crate) struct Running {
     process: Supervisor,
