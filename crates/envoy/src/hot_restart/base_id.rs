@@ -15,6 +15,8 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use handover_files::{Digest, LockFile, TryLock, is_held};
 
@@ -26,6 +28,12 @@ use crate::text::one_line;
 
 /// How many base ids [`BaseIdChoice::Auto`] looks at.
 const AUTO: std::ops::RangeInclusive<u32> = 1..=1000;
+
+/// How long an Envoy may take to end whose supervisor was killed: 2 s. Envoy takes milliseconds for a SIGTERM.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// The pause before another look whether it has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How lock files are called, with the base id in between.
 const LOCK: &str = "base-id-";
@@ -209,6 +217,9 @@ impl OwnedBaseId {
     /// What dead owners of the same name have left under other base ids is removed. What Envoys leave
     /// under this one is there until [`remove_stale_shared_memory`](Self::remove_stale_shared_memory).
     ///
+    /// It blocks for up to two seconds while an Envoy that a dead owner of the same name has left under an
+    /// explicit base id is about to end.
+    ///
     /// # Errors
     ///
     /// [`BaseIdError`] names the owner and the remedy. Nothing is changed then.
@@ -218,7 +229,7 @@ impl OwnedBaseId {
         host: &HostPaths,
     ) -> Result<Self, BaseIdError> {
         let claimed = match choice {
-            BaseIdChoice::Explicit(id) => Self::claim_one(id, instance, host)?,
+            BaseIdChoice::Explicit(id) => Self::claim_explicit(id, instance, host)?,
             BaseIdChoice::Auto => match Self::left_by(instance, host).next() {
                 Some(same) => same,
                 None => Self::claim_other(instance, host, &BTreeSet::new())?,
@@ -299,6 +310,21 @@ impl OwnedBaseId {
             path: self.memory.path().to_owned(),
             source,
         })
+    }
+
+    /// One that was asked for. The Envoy of a dead owner of this name gets a moment for its end: it was told to end when
+    /// that owner died, and a service manager starts the next one at once.
+    fn claim_explicit(id: BaseId, instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {
+        let is_left = ids_left_by(instance, host).contains(&id);
+        let began = Instant::now();
+        loop {
+            match Self::claim_one(id, instance, host) {
+                Err(BaseIdError::InUse { .. }) if is_left && began.elapsed() < LAST_MOMENT => {
+                    thread::sleep(LOOK_AGAIN);
+                }
+                result => return result,
+            }
+        }
     }
 
     fn claim_one(id: BaseId, instance: &str, host: &HostPaths) -> Result<Self, BaseIdError> {

@@ -226,6 +226,24 @@ fn a_leftover_that_an_envoy_still_uses_is_left_alone() {
 }
 
 #[test]
+fn an_explicit_base_id_is_taken_once_the_envoy_of_its_dead_owner_has_ended() {
+    let Host { paths, _dir } = host(&["@envoy_domain_socket_parent_5000@@"]);
+    left_by("front", 500, &paths);
+    // That of somebody else is refused at once.
+    let refused = OwnedBaseId::claim(explicit(500), "other", &paths).unwrap_err();
+    assert!(matches!(refused, BaseIdError::InUse { .. }), "{refused}");
+    left_by("front", 500, &paths);
+    let table = paths.proc.join("net/unix");
+    let ending = thread::spawn(move || {
+        thread::sleep(LOOK_AGAIN * 3);
+        fs::write(table, "").unwrap();
+    });
+    let owned = OwnedBaseId::claim(explicit(500), "front", &paths).unwrap();
+    assert_eq!(owned.id().get(), 500);
+    ending.join().unwrap();
+}
+
+#[test]
 fn agents_begin_their_search_at_places_of_their_own() {
     let Host { paths, _dir } = host(&[]);
     let ids: BTreeSet<_> = (0..20)
