@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use super::error::{SignalError, WaitError};
 use super::exit::ExitCause;
 use super::kernel_file::text_of;
-use super::output::Tail;
+use super::output::{Stream, Tail};
 use super::pump::Output;
 use super::registry::Slot;
 use super::signal::Signal;
@@ -198,7 +198,18 @@ impl Child {
     ///
     /// After [`Child::wait`] has returned, the child's very last line is among them.
     pub fn stderr_tail(&self) -> Tail {
-        self.output.as_ref().map(Output::tail).unwrap_or_default()
+        self.tail(Stream::Stderr)
+    }
+
+    /// Returns the last lines the child wrote to standard output, as [`Child::stderr_tail`] does. There are programs that
+    /// write everything there, also why they end.
+    pub fn stdout_tail(&self) -> Tail {
+        self.tail(Stream::Stdout)
+    }
+
+    fn tail(&self, stream: Stream) -> Tail {
+        let output = self.output.as_ref();
+        output.map(|output| output.tail(stream)).unwrap_or_default()
     }
 }
 

@@ -225,8 +225,8 @@ impl Command {
         self
     }
 
-    /// Forwards the output line by line, and keeps the last lines of standard error for
-    /// [`Child::stderr_tail`]. Without a sink, the child writes to the supervisor's own streams.
+    /// Forwards the output line by line, and keeps the last lines for [`Child::stderr_tail`] and
+    /// [`Child::stdout_tail`]. Without a sink, the child writes to the supervisor's own streams.
     pub fn output(mut self, sink: impl OutputSink + 'static) -> Self {
         self.sink = Some(Arc::new(sink));
         self

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -146,7 +146,8 @@ impl QueueLines {
     }
 }
 
-/// The last lines that a child wrote to standard error: at most 256, and at most 64 KiB.
+/// The last lines that a child wrote to one of its outputs: at most 256 of standard error and 16 of standard output,
+/// and at most 64 KiB of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tail {
     lines: VecDeque<Vec<u8>>,
@@ -154,7 +155,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// The largest number of lines that is kept. Envoy tells what is wrong with its command line
+    /// The largest number of lines of standard error that is kept. Envoy tells what is wrong with its command line
     /// above its usage, whose lines are the more the longer the path of the binary is: 41 for a short
     /// one, about 180 for the longest path there can be.
     pub const LINES: usize = 256;
@@ -171,10 +172,10 @@ impl Tail {
         self.lines.is_empty()
     }
 
-    fn push(&mut self, line: &[u8]) {
+    fn push(&mut self, line: &[u8], most: usize) {
         self.bytes += line.len();
         self.lines.push_back(line.to_vec());
-        while self.lines.len() > Self::LINES || self.bytes > Self::BYTES {
+        while self.lines.len() > most || self.bytes > Self::BYTES {
             let Some(oldest) = self.lines.pop_front() else {
                 break;
             };
@@ -194,22 +195,34 @@ impl fmt::Display for Tail {
 }
 
 /// A [`Tail`] that is written and read from different tasks.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SharedTail(Arc<Mutex<Tail>>);
+#[derive(Debug, Clone)]
+pub(super) struct SharedTail {
+    tail: Arc<Mutex<Tail>>,
+    most: usize,
+}
 
 impl SharedTail {
+    /// Standard output may have a line for each request, and rarely says why a program ends.
+    pub(super) fn of(stream: Stream) -> Self {
+        Self {
+            tail: Arc::default(),
+            most: match stream {
+                Stream::Stdout => 16,
+                Stream::Stderr => Tail::LINES,
+            },
+        }
+    }
+
     pub(super) fn push(&self, line: &[u8]) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line);
+        self.lock().push(line, self.most);
     }
 
     pub(super) fn snapshot(&self) -> Tail {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,20 +232,27 @@ mod tests {
 
     #[test]
     fn the_tail_is_bounded_in_lines_and_in_bytes() {
-        let mut tail = Tail::default();
-        assert!(tail.is_empty());
+        let shared = SharedTail::of(Stream::Stderr);
+        assert!(shared.snapshot().is_empty());
         for number in 0..=Tail::LINES {
-            tail.push(format!("line {number}").as_bytes());
-            assert!(!tail.is_empty());
+            shared.push(format!("line {number}").as_bytes());
+            assert!(!shared.snapshot().is_empty());
         }
+        let tail = shared.snapshot();
         assert_eq!(tail.lines().len(), Tail::LINES);
         assert_eq!(tail.lines().next(), Some(&b"line 1"[..]));
         assert!(tail.to_string().ends_with("line 255\nline 256\n"));
         for _ in 0..10 {
-            tail.push(&vec![b'x'; 16 * 1024]);
+            shared.push(&vec![b'x'; 16 * 1024]);
         }
+        let tail = shared.snapshot();
         assert_eq!(tail.lines().len(), 4);
         assert_eq!(tail.bytes, Tail::BYTES);
+        let shared = SharedTail::of(Stream::Stdout);
+        for number in 0..100 {
+            shared.push(format!("line {number}").as_bytes());
+        }
+        assert_eq!(shared.snapshot().lines().next(), Some(&b"line 84"[..]));
     }
 
     #[test]

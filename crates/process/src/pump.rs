@@ -34,7 +34,8 @@ impl Pipe {
 pub(super) struct Output {
     exited: watch::Sender<bool>,
     pumps: [watch::Receiver<bool>; 2],
-    tail: SharedTail,
+    /// Of standard output and of standard error.
+    tails: [SharedTail; 2],
 }
 
 impl Output {
@@ -46,8 +47,8 @@ impl Output {
     ) -> io::Result<Self> {
         let (exited, _) = watch::channel(false);
         let source = Arc::new(source);
-        let tail = SharedTail::default();
-        let start = |fd, stream, tail| -> io::Result<_> {
+        let tails = [Stream::Stdout, Stream::Stderr].map(SharedTail::of);
+        let start = |fd, stream, tail: &SharedTail| -> io::Result<_> {
             let (drained, is_drained) = watch::channel(false);
             let pump = Pump {
                 pipe: pipe::Receiver::from_owned_fd(fd)?,
@@ -57,20 +58,21 @@ impl Output {
                     source: Arc::clone(&source),
                     stream,
                     sink: Arc::clone(sink),
-                    tail,
+                    tail: tail.clone(),
                 },
             };
             tokio::spawn(pump.run(exited.subscribe(), drained));
             Ok(is_drained)
         };
+        let [of_stdout, of_stderr] = &tails;
         let pumps = [
-            start(stdout, Stream::Stdout, None)?,
-            start(stderr, Stream::Stderr, Some(tail.clone()))?,
+            start(stdout, Stream::Stdout, of_stdout)?,
+            start(stderr, Stream::Stderr, of_stderr)?,
         ];
         Ok(Self {
             exited,
             pumps,
-            tail,
+            tails,
         })
     }
 
@@ -86,8 +88,12 @@ impl Output {
         }
     }
 
-    pub(super) fn tail(&self) -> Tail {
-        self.tail.snapshot()
+    pub(super) fn tail(&self, stream: Stream) -> Tail {
+        let [stdout, stderr] = &self.tails;
+        match stream {
+            Stream::Stdout => stdout.snapshot(),
+            Stream::Stderr => stderr.snapshot(),
+        }
     }
 }
 
@@ -200,14 +206,12 @@ struct Destination {
     source: Arc<Source>,
     stream: Stream,
     sink: Arc<dyn OutputSink>,
-    tail: Option<SharedTail>,
+    tail: SharedTail,
 }
 
 impl Destination {
     fn take(&self, bytes: &[u8], continues: bool) {
-        if let Some(tail) = &self.tail {
-            tail.push(bytes);
-        }
+        self.tail.push(bytes);
         let line = Line {
             source: &self.source,
             stream: self.stream,
@@ -245,7 +249,7 @@ mod tests {
                 source: Arc::new(source),
                 stream: Stream::Stdout,
                 sink,
-                tail: None,
+                tail: SharedTail::of(Stream::Stdout),
             },
         }
     }

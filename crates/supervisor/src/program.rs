@@ -47,7 +47,7 @@ use readiness::{Announcement, Ready, Seen};
 use running::{Finish, Registration, Running};
 use socket_files::SocketFiles;
 
-pub use error::ProgramError;
+pub use error::{AddressHolder, ProgramError};
 pub use placeholders::{Template, TemplateError};
 pub use readiness::{Readiness, ReadinessError, first_after};
 pub use sockets::Sockets;
@@ -411,7 +411,12 @@ impl Program {
             return Ok(());
         }
         let final_cause = is_final.then_some(end_cause);
-        Err(ProgramError::ended(cause, live, &child.stderr_tail(), final_cause).into())
+        let written = [child.stderr_tail(), child.stdout_tail()];
+        let holder = match self.settings.sockets.is_empty() {
+            false => Some(AddressHolder::Supervisor),
+            true => (self.running.count() > 1).then_some(AddressHolder::OlderEpoch),
+        };
+        Err(ProgramError::ended(cause, live, &written, final_cause, holder).into())
     }
 
     /// The process will not tell that it is ready. Most often that is because it has just ended.

@@ -279,7 +279,8 @@ async fn readiness(
     let (flag, authority, path) = match (&args.probe_tcp, &args.probe_http) {
         (Some(address), _) => ("--probe-tcp", address.as_str(), None),
         (None, Some(url)) => {
-            let with_tls = "let the program report by --notify or --ready-fd, or use --probe-tcp";
+            let with_tls =
+                "write http://HOST:PORT/PATH, or use --notify, --ready-fd or --probe-tcp";
             let (authority, path) = http_parts("--probe-http", url, with_tls)?;
             ("--probe-http", authority, Some(path))
         }

@@ -40,9 +40,24 @@ fn one_that_does_not_end_either_is_killed() {
 #[test]
 fn the_reason_of_an_end_before_readiness_is_the_end() {
     let flags = ["--ready-fd=3", "--max-retries", "0"];
-    let mut handover = exec_script(&flags, "exit 4");
-    assert_eq!(handover.code(), 69);
-    handover.says("the program ended before it was live: exited with code 4");
+    let ended = "the program ended before it was live: exited with code 4";
+    for (script, words) in [
+        ("exit 4", ""),
+        // Some programs write everything to standard output.
+        (
+            "echo the port is taken; echo; exit 4",
+            "; its last line: the port is taken",
+        ),
+        (
+            "echo the end >&2; echo bye; exit 4",
+            "; its last line: the end",
+        ),
+    ] {
+        let mut handover = exec_script(&flags, script);
+        assert_eq!(handover.code(), 69);
+        let told = handover.says(ended);
+        assert!(told.ends_with(&format!("{ended}{words}")), "{told}");
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
+use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
-use crate::support::{Running, exec_script, output_of, stderr};
+use crate::support::{Running, exec_script, handover, output_of, stderr};
 
 /// Shows which sockets are the descriptors from 3 on, and with which names, and stays.
 const SHOW: &str = "for fd in 3 4 5 6 7; do readlink /proc/$$/fd/$fd || true; done | tr '\\n' ' '; \
@@ -273,4 +274,40 @@ fn clients_that_nobody_accepts_are_told_of() {
     let told = handover.says("and they do not get fewer");
     let expected = format!("epoch 0 is live, but 2 connections wait at {address}");
     assert!(told.contains(&expected), "{told}");
+}
+
+/// The most frequent mistake: the program serves its own address, as it did before.
+#[test]
+fn a_program_that_binds_its_address_itself_is_told_what_to_do() {
+    let port = Port::free();
+    let address = port.addr().to_string();
+    let script = format!(
+        "import os, socket, time\n\
+         s = socket.socket()\n\
+         s.bind(('127.0.0.1', {}))\n\
+         s.listen()\n\
+         os.write(int(os.environ['READY_FD']), b'\\n')\n\
+         time.sleep(100)",
+        port.number()
+    );
+    let program = ["--", "python3", "-c", &script];
+    let always = ["exec", "--max-retries", "0", "--ready-fd"];
+    let words = [&always[..], &["--listen", &address], &program].concat();
+    let mut listening = Running::start(&mut handover(words));
+    assert_eq!(listening.code(), 69);
+    listening.says(
+        "Address already in use; if that is an address of --listen, let the program take the socket that it is passed \
+         (LISTEN_FDS) instead of binding one",
+    );
+    let running = Running::start(&mut handover([&always[..], &program].concat()));
+    running.says("epoch 0 is live");
+    running.signal(Signal::HUP);
+    let failed = running.says("epoch 1 failed");
+    assert!(
+        failed.ends_with(
+            "Address already in use; if the older epoch has that address, name it with --listen, and let the program \
+             take the socket that it is passed (LISTEN_FDS)"
+        ),
+        "{failed}"
+    );
 }

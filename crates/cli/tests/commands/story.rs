@@ -91,7 +91,10 @@ fn events_of_earlier_runs_come_first_and_the_last_lines_are_there() {
     let end = at("-- handover has ended", 0);
     assert!(starts[0] < at(LIVE, 0) && at(LIVE, 0) < end, "{text}");
     assert!(end < starts[1] && starts[1] < at(LIVE, 1), "{text}");
-    assert!(text.contains(": exited with code 3\n"), "{text}");
+    assert!(
+        text.contains(": exited with code 3; its last line: I am 1\n"),
+        "{text}"
+    );
     // Each event once, although those of this run are in the file as well.
     let json = place.ask(&["events", "--json", &socket]).stdout;
     let ids: Vec<String> = json

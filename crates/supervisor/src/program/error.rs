@@ -28,10 +28,12 @@ pub enum ProgramError {
         cause: ExitCause,
         /// Whether it had been live.
         live: bool,
-        /// The last lines it wrote to standard error, without empty ones.
+        /// The last lines it wrote to standard error, without empty ones; or to standard output, where there are none.
         last_words: Vec<String>,
         /// Its cause, if the settings take such an end for final.
         final_cause: Option<EndCause>,
+        /// Who may have the address that its last words call in use.
+        holder: Option<AddressHolder>,
     },
     /// It cannot tell any more that it is ready.
     Readiness(ReadinessError),
@@ -39,27 +41,51 @@ pub enum ProgramError {
     Lost(WaitError),
 }
 
+/// Who may have an address that a program could not bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressHolder {
+    /// The supervisor, which passes sockets to the program.
+    Supervisor,
+    /// The older epoch, whose program binds its address itself as well.
+    OlderEpoch,
+}
+
 impl ProgramError {
+    /// What it has written last counts, of the first output that has any words.
     pub(super) fn ended(
         cause: ExitCause,
         live: bool,
-        tail: &Tail,
+        written: &[Tail],
         final_cause: Option<EndCause>,
+        holder: Option<AddressHolder>,
     ) -> Self {
-        let lines = tail.lines().rev().map(<[u8]>::trim_ascii);
-        let mut last_words: Vec<_> = lines
-            .filter(|line| !line.is_empty())
-            .take(LAST_WORDS)
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect();
-        last_words.reverse();
+        let mut words = written.iter().map(last_words);
+        let last_words = words.find(|words| !words.is_empty()).unwrap_or_default();
         Self::Ended {
             cause,
             live,
+            holder: holder.filter(|_| last_words.iter().any(|line| says_in_use(line))),
             last_words,
             final_cause,
         }
     }
+}
+
+/// Whether a line is about an address in use, as the C library, Go, Java, Node.js and Python put it.
+fn says_in_use(line: &str) -> bool {
+    line.to_ascii_lowercase().contains("address already in use") || line.contains("EADDRINUSE")
+}
+
+/// The last lines that are not empty, oldest first.
+fn last_words(tail: &Tail) -> Vec<String> {
+    let lines = tail.lines().rev().map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty()).take(LAST_WORDS);
+    let mut words: Vec<_> = lines
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    words.reverse();
+    words
 }
 
 /// Returns the cause of a process's end, as a policy distinguishes causes.
@@ -87,6 +113,7 @@ impl fmt::Display for ProgramError {
                 live,
                 last_words,
                 final_cause,
+                holder,
             } => {
                 let before = if *live { "" } else { " before it was live" };
                 write!(f, "the program ended{before}: {cause}")?;
@@ -95,6 +122,17 @@ impl fmt::Display for ProgramError {
                 }
                 if let Some(line) = last_words.last() {
                     write!(f, "; its last line: {line}")?;
+                }
+                match holder {
+                    Some(AddressHolder::Supervisor) => f.write_str(
+                        "; if that is an address of --listen, let the program take the socket that it is passed \
+                         (LISTEN_FDS) instead of binding one",
+                    )?,
+                    Some(AddressHolder::OlderEpoch) => f.write_str(
+                        "; if the older epoch has that address, name it with --listen, and let the program take \
+                         the socket that it is passed (LISTEN_FDS)",
+                    )?,
+                    None => {}
                 }
                 if cause.success() && !live {
                     // A daemon leaves its parent behind in just this way.
