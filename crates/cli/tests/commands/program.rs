@@ -1,9 +1,14 @@
 //! What `exec` gives to its program, and how it asks the program to end.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use rustix::process::Signal;
 
 use crate::client::{Pending, get};
-use crate::support::{eventually, exec_deaf, exec_script, exec_server, output_of, replace, stderr};
+use crate::support::{
+    Running, eventually, exec_deaf, exec_script, exec_server, handover, output_of, replace, stderr,
+};
 
 #[test]
 fn variables_and_arguments_name_the_epoch_and_its_descriptors() {
@@ -30,6 +35,36 @@ fn variables_and_arguments_name_the_epoch_and_its_descriptors() {
     handover
         .stdout
         .wait_for("nginx=3;4; name=epoch-1-{kept} arg=--restart-epoch=1");
+}
+
+/// As in docs/commands.md.
+#[test]
+fn a_file_of_variables_is_read_for_each_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, server) = (dir.path().join("app.env"), dir.path().join("server"));
+    replace(&file, "COLOUR='deep blue'\nSIZE=1\n");
+    replace(
+        &server,
+        "#!/bin/sh\necho \"$COLOUR, $SIZE, $LISTEN_FDS at $(($LISTEN_PID - $$))\"\nexec sleep 600\n",
+    );
+    fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
+    let words = [
+        "exec",
+        "--listen",
+        "127.0.0.1:0",
+        "--watch",
+        "app.env",
+        "--",
+        "sh",
+        "-c",
+    ];
+    let script = "set -a; . ./app.env; exec ./server";
+    let mut command = handover(words.into_iter().chain([script]));
+    let handover = Running::start(command.current_dir(dir.path()));
+    handover.stdout.wait_for("deep blue, 1, 1 at 0");
+    handover.says("epoch 0 is live");
+    replace(&file, "COLOUR=red\n");
+    handover.stdout.wait_for("red, , 1 at 0");
 }
 
 #[test]
