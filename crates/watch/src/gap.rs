@@ -56,7 +56,7 @@ pub enum GapCause {
     /// The files of the watched directories have more bytes than are read. The rest is compared by
     /// size and time.
     TooManyBytes,
-    /// The file is larger than [`LARGEST_FILE`](super::LARGEST_FILE). It is compared by size and time.
+    /// The file is larger than [`LARGEST_FILE`]. It is compared by size and time.
     TooLarge,
     /// A directory below a watched one shows the state of the kernel, so it is not followed.
     NotFollowed {
