@@ -110,7 +110,10 @@ fn what_was_seen_of_one_that_is_late_is_the_reason() {
     let cases: [(&[&str], &str); 4] = [
         (&["--probe-tcp", &probed, "--live-after", "0s"], &refused),
         (&["--live-after", "1h"], "it has not run for 1h yet"),
-        (&["--notify"], "it has not sent READY=1 to NOTIFY_SOCKET"),
+        (
+            &["--notify"],
+            "no READY=1 of its process group has come to NOTIFY_SOCKET",
+        ),
         (
             &["--ready-fd"],
             "it has written no line to READY_FD, which is 3",

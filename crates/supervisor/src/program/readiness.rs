@@ -44,7 +44,7 @@ pub(super) enum Announcement {
 pub(super) struct Seen(Mutex<String>);
 
 /// What a program has not done that is to report by its notifications.
-const NOT_NOTIFIED: &str = "it has not sent READY=1 to NOTIFY_SOCKET";
+const NOT_NOTIFIED: &str = "no READY=1 of its process group has come to NOTIFY_SOCKET";
 
 /// How much of what a program says of itself is repeated, in characters.
 const LONGEST_STATUS: usize = 200;
@@ -244,8 +244,8 @@ mod tests {
         });
         told.push(seen.in_words());
         insta::assert_snapshot!(told.join("\n"), @r"
-        it has not sent READY=1 to NOTIFY_SOCKET
-        it has not sent READY=1 to NOTIFY_SOCKET; it says `reading\u{1b} the index`
+        no READY=1 of its process group has come to NOTIFY_SOCKET
+        no READY=1 of its process group has come to NOTIFY_SOCKET; it says `reading\u{1b} the index`
         it has not run for 1m 30s yet
         127.0.0.1:9 answered with status 503; 200 to 399 is ready
         ");
