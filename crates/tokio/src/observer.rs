@@ -19,7 +19,8 @@ pub trait Observer<C>: Send {
     /// This output of the step is carried out next.
     fn output(&mut self, output: &Output<C>);
 
-    /// An epoch has failed, or was found unfit, for this reason. It does nothing by default.
+    /// An epoch has failed, or was found unfit, for this reason. It is told again, in more words, where the proxy adds
+    /// [why an epoch was late](crate::RunControl::will_not_go_live_because). It does nothing by default.
     fn failed(&mut self, failure: &Failure) {
         let _ = failure;
     }

@@ -126,8 +126,8 @@ pub fn first_after(sockets: usize) -> i32 {
 }
 
 impl Announcement {
-    /// Tells once that the process is ready, or why it will not be, notes what it sees until then, and then goes on reading what it
-    /// has to say. A program that speaks to a closed socket fails, and one that speaks to a full one
+    /// Tells once that the process is ready, or why it will not be. It notes what it sees until then, and goes on reading
+    /// what the process has to say. A program that speaks to a closed socket fails, and one that speaks to a full one
     /// waits. Whether it still runs is for the caller to watch, and so is the time.
     pub(super) async fn listen(
         &mut self,
