@@ -6,12 +6,13 @@
 //! ```text
 //!   the epoch that serves           what is remembered
 //!   has passed its probation   ──>  this look at it; nothing, if it was not seen
-//!   is on probation itself     ──>  what was remembered of the one before; this look, if there was none
+//!   is on probation itself     ──>  what was remembered of the one before; this look, if that was not seen lately
 //!   there is none              ──>  nothing
 //! ```
 //!
 //! So an epoch that lacks something is never the measure for the next one, and one that has followed
-//! a failed start is compared with what served before that.
+//! a failed start is compared with what served before that. If nobody could see that, one on probation is a
+//! better measure than none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -190,7 +191,8 @@ impl Answers {
 impl Evidence {
     /// Returns whether the epoch that serves must be looked at before another one is started.
     pub(in crate::adapter) fn must_look(&self, is_proven: bool) -> bool {
-        is_proven || self.before.as_ref().is_none_or(|before| !before.is_proven)
+        let is_better = |before: &Before| before.is_proven && before.seen_lately().is_some();
+        is_proven || !self.before.as_ref().is_some_and(is_better)
     }
 
     /// Takes in that an epoch is about to be started beside none.

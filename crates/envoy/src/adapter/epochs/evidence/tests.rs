@@ -158,6 +158,25 @@ fn where_none_has_passed_the_newest_one_is_the_measure() {
 }
 
 #[test]
+fn where_the_one_that_has_passed_was_not_seen_the_newest_one_is_the_measure() {
+    let mut evidence = Evidence::default();
+    let now = Instant::now();
+    // Epoch 0 waits for its parent, and a start that fails takes its admin endpoint away.
+    evidence.remember(fetching(0), true, None, now);
+    evidence.remember(fetching(0), true, None, now);
+    assert_eq!(lacks(&mut evidence, 1, &["a"]), None);
+    look(&mut evidence, 1, false, &["a", "b"], now);
+    assert_eq!(lacks(&mut evidence, 2, &["a"]), Some(vec!["b".to_owned()]));
+    // The same where it was seen, but long ago.
+    let mut evidence = Evidence::default();
+    look(&mut evidence, 0, true, &["a", "b"], now);
+    let later = now + OLDEST + Duration::from_millis(1);
+    evidence.remember(fetching(0), true, None, later);
+    look(&mut evidence, 1, false, &["a"], later);
+    assert_eq!(lacks(&mut evidence, 2, &[]), Some(vec!["a".to_owned()]));
+}
+
+#[test]
 fn what_was_not_seen_before_the_start_is_unknown_and_not_what_was_seen_long_ago() {
     let mut evidence = Evidence::default();
     let now = Instant::now();
