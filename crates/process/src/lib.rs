@@ -139,7 +139,7 @@ pub use child::{Child, Reach, Stop, Stopped};
 pub use command::Command;
 pub use error::{SignalError, SpawnError, WaitError};
 pub use exit::ExitCause;
-pub use family::family;
+pub use family::{Descendant, Descendants, family};
 pub use orphans::{Orphan, Orphans, adopt_orphans, adopts_orphans, reap_orphans};
 pub use output::{Line, OutputSink, OwnedLine, QueueLines, QueueSink, Source, Stream, Tail, queue};
 pub use own_signals::{block_signals, ignore_stray_signals, unblock_signals};

@@ -16,6 +16,7 @@ mod supervisor;
 
 use std::io::Write;
 use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, exit};
 
 fn main() {
@@ -51,6 +52,14 @@ fn main() {
             println!("{}", grandchild(&["sleep"]));
             println!("the last line");
             exit(0);
+        }
+        // Starts a process in a group of its own, which does the rest of the arguments, and waits for it.
+        "in-own-group" => {
+            let own = std::env::current_exe().unwrap();
+            let mut inner = Command::new(own);
+            inner.args(&arguments[1..]).process_group(0);
+            let status = inner.status().unwrap();
+            exit(status.code().unwrap_or(98));
         }
         "orphan" => {
             grandchild(&["exit", "7"]);

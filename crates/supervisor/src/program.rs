@@ -15,11 +15,13 @@ mod finish;
 mod operate;
 mod overtime;
 mod placeholders;
+mod process;
 mod readiness;
 mod running;
 mod socket_files;
 mod sockets;
 mod stop_steps;
+mod strays;
 mod unaccepted;
 mod watched;
 
@@ -43,9 +45,11 @@ use tokio::sync::oneshot;
 use crate::metrics::{Observe, Observed};
 use error::end_cause;
 use operate::LastEnded;
+use process::Process;
 use readiness::{Announcement, Ready, Seen};
 use running::{Finish, Registration, Running};
 use socket_files::SocketFiles;
+use strays::Strays;
 
 pub use error::{AddressHolder, ProgramError};
 pub use placeholders::{Template, TemplateError};
@@ -272,11 +276,17 @@ impl Program {
         let child = Arc::new(child);
         let started = Instant::now();
         let seen = Seen::nothing(&self.settings.readiness);
+        let strays = Strays::of(&child, &self.settings.sockets);
+        let process = Process {
+            epoch,
+            child: &child,
+            strays: &strays,
+        };
         let registration = self.running.enter(epoch, &child, revision);
         let (ready, is_ready) = oneshot::channel();
         let result = tokio::select! {
             biased;
-            result = self.follow_process(epoch, &child, (is_ready, &seen), &registration, control) => result,
+            result = self.follow_process(process, (is_ready, &seen), &registration, control) => result,
             // The first reason to finish counts: an epoch that was retired keeps its time when
             // everything ends.
             never = self.finish_when_retired(epoch, control) => match never {},
@@ -284,6 +294,7 @@ impl Program {
             // To the end, in whatever way that comes: the program goes on talking.
             never = announcement.listen(&child, &seen, ready) => match never {},
         };
+        strays.end(epoch).await;
         // What it has removed in its last moment.
         self.socket_files
             .look_once_more(&self.settings.sockets)
@@ -306,24 +317,29 @@ impl Program {
     /// A process that was started, until its end.
     async fn follow_process(
         &self,
-        epoch: Epoch,
-        child: &Child,
+        process: Process<'_>,
         (mut ready, seen): (oneshot::Receiver<Result<(), ReadinessError>>, &Seen),
         registration: &Registration<'_>,
         control: &RunControl,
     ) -> Result<(), RunError> {
+        let Process { epoch, child, .. } = process;
         let mut live = false;
         let mut withdrawn = false;
-        let mut unaccepted = pin!(unaccepted::tell(&self.settings.sockets, epoch));
+        let mut once_live = pin!(async {
+            tokio::select! {
+                never = unaccepted::tell(&self.settings.sockets, epoch) => never,
+                never = process.strays.look_while_young(child) => never,
+            }
+        });
         loop {
             tokio::select! {
                 biased;
                 how = control.abort() => {
-                    self.abort(child, how, control).await?;
+                    self.abort(process, how, control).await?;
                     return Err(RunError::Aborted);
                 }
                 finish = registration.told_to_finish() => {
-                    return self.finish(epoch, child, finish, control).await;
+                    return self.finish(process, finish, control).await;
                 }
                 cause = child.wait() => return self.ended(child, cause, live),
                 // It shares the sockets with the others, so it may have accepted connections. It
@@ -341,9 +357,9 @@ impl Program {
                         live = true;
                         control.live();
                     }
-                    Err(error) => return self.never_ready(epoch, child, error, control).await,
+                    Err(error) => return self.never_ready(process, error, control).await,
                 },
-                never = &mut unaccepted, if live => match never {},
+                never = &mut once_live, if live => match never {},
             }
         }
     }
@@ -422,19 +438,19 @@ impl Program {
     /// The process will not tell that it is ready. Most often that is because it has just ended.
     async fn never_ready(
         &self,
-        epoch: Epoch,
-        child: &Child,
+        process: Process<'_>,
         error: ReadinessError,
         control: &RunControl,
     ) -> Result<(), RunError> {
         /// An end that is on its way arrives well within this time.
         const END: Duration = Duration::from_secs(1);
+        let child = process.child;
         let end = async {
             match handover_runtime::time_limit::timeout(END, child.wait()).await {
                 Ok(cause) => self.ended(child, cause, false),
                 Err(_) => {
                     let limit = self.settings.drain_time;
-                    let stopped = self.stop(epoch, child, limit, limit).await;
+                    let stopped = self.stop(process, limit, limit).await;
                     stopped.map_err(ProgramError::Lost)?;
                     Err(ProgramError::Readiness(error).into())
                 }
@@ -443,7 +459,7 @@ impl Program {
         tokio::select! {
             biased;
             how = control.abort() => {
-                self.abort(child, how, control).await?;
+                self.abort(process, how, control).await?;
                 Err(RunError::Aborted)
             }
             ended = end => ended,

@@ -46,6 +46,7 @@ mod signals;
 mod sockets;
 mod status_server;
 mod story;
+mod strays;
 mod support;
 mod systemd;
 mod template;

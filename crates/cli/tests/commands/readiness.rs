@@ -112,7 +112,7 @@ fn what_was_seen_of_one_that_is_late_is_the_reason() {
         (&["--live-after", "1h"], "it has not run for 1h yet"),
         (
             &["--notify"],
-            "no READY=1 of its process group has come to NOTIFY_SOCKET",
+            "no READY=1 of its processes has come to NOTIFY_SOCKET",
         ),
         (
             &["--ready-fd"],

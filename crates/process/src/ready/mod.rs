@@ -16,6 +16,6 @@ mod notify;
 mod pipe;
 mod probe;
 
-pub use notify::{Notice, NotifySocket};
+pub use notify::{Heard, Notice, NotifySocket};
 pub use pipe::{ReadyPipe, ReadyPipeError};
 pub use probe::{InvalidHost, InvalidPath, Probe, ProbeError};

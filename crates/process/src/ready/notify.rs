@@ -14,6 +14,7 @@ use rustix::process::{Pid, getpgid, getuid};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
+use crate::family::is_below;
 use crate::read_burst::ReadBurst;
 
 /// The socket on which a program tells its state, as under systemd: `sd_notify(3)`.
@@ -22,8 +23,8 @@ use crate::read_burst::ReadBurst;
 /// an abstract address, which leaves no file behind; a program in another network namespace cannot
 /// reach it.
 ///
-/// Only messages from the child and its process group count: the kernel tells who sent a message,
-/// and nobody can forge that. A sender that has already ended belongs to no group any more, as
+/// Only messages from the child, its process group and its descendants count: the kernel tells who sent a message,
+/// and nobody can forge that. A sender that has already ended belongs to nobody any more, as
 /// `systemd-notify --no-block` may have. Its message counts if it ran as the supervisor's own user.
 ///
 /// Descriptors that come along with a message are closed at once. That is the answer to `BARRIER=1`,
@@ -33,6 +34,20 @@ pub struct NotifySocket {
     socket: UnixDatagram,
     address: OsString,
     burst: ReadBurst,
+}
+
+/// A message, and whether it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// From the child, its process group or its descendants.
+    Notice(Notice),
+    /// From any other process: somebody who has the address, or a daemon that has left its parents.
+    Outsider {
+        /// Its process id; 0 if it is in a namespace that cannot be seen.
+        pid: u32,
+        /// What it told.
+        notice: Notice,
+    },
 }
 
 /// What a program told in one message.
@@ -86,7 +101,7 @@ impl NotifySocket {
         &self.address
     }
 
-    /// Returns the next message from the child with this process id, or from its group.
+    /// Returns the next message. It counts if it is from the child with this process id, its group or its descendants.
     ///
     /// Call it again and again for as long as the child lives. A program that goes on to report its
     /// status would otherwise find the socket full one day, and wait, or closed, and fail.
@@ -101,7 +116,7 @@ impl NotifySocket {
     /// # Cancel safety
     ///
     /// Cancel safe: a message is either returned or still in the socket.
-    pub async fn next(&self, child: u32) -> io::Result<Notice> {
+    pub async fn next(&self, child: u32) -> io::Result<Heard> {
         loop {
             self.burst.pause_if_long().await;
             self.socket.readable().await?;
@@ -109,12 +124,15 @@ impl NotifySocket {
             let received = self.socket.try_io(Interest::READABLE, receive);
             self.burst.note(received.is_ok());
             match received {
-                Ok(Some(message)) if message.sender.is_from(child) => {
-                    return Ok(Notice::parse(&message.text));
-                }
-                Ok(Some(Message { sender, .. })) => {
-                    let sender = sender.pid;
-                    tracing::debug!(sender, child, "a notification from outside of the group");
+                Ok(Some(Message { sender, text })) => {
+                    let notice = Notice::parse(&text);
+                    return Ok(match sender.is_from(child) {
+                        true => Heard::Notice(notice),
+                        false => Heard::Outsider {
+                            pid: sender.pid.unsigned_abs(),
+                            notice,
+                        },
+                    });
                 }
                 Ok(None) => {}
                 Err(error)
@@ -161,8 +179,8 @@ struct Sender {
 }
 
 impl Sender {
-    /// Whether the child or its group has sent it. The members of the group carry the child's number
-    /// as their group.
+    /// Whether the child, its group or a descendant has sent it. The members of the group carry the child's number
+    /// as their group. A program in between may have given its child another one, as `tini` and `dumb-init` do.
     fn is_from(self, child: u32) -> bool {
         if self.pid.unsigned_abs() == child {
             return true;
@@ -170,9 +188,12 @@ impl Sender {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return false;
         };
+        let is_of_own_user = || self.uid == getuid().as_raw();
         match getpgid(Some(pid)) {
-            Ok(group) => group.as_raw_nonzero().get().unsigned_abs() == child,
-            Err(Errno::SRCH) => self.uid == getuid().as_raw(),
+            Ok(group) if group.as_raw_nonzero().get().unsigned_abs() == child => true,
+            // It may end in this moment.
+            Ok(_) => is_below(self.pid.unsigned_abs(), child).unwrap_or_else(is_of_own_user),
+            Err(Errno::SRCH) => is_of_own_user(),
             Err(_) => false,
         }
     }
@@ -266,6 +287,15 @@ mod tests {
         sender.send_to_addr(text, &address).unwrap();
     }
 
+    /// The next message of this process.
+    async fn own(socket: &NotifySocket) -> Notice {
+        let next = timeout(Duration::from_secs(5), socket.next(std::process::id()));
+        match next.await.unwrap().unwrap() {
+            Heard::Notice(notice) => notice,
+            outsider @ Heard::Outsider { .. } => panic!("{outsider:?}"),
+        }
+    }
+
     #[test]
     fn the_known_lines_are_read_and_the_others_passed_over() {
         let notice = Notice::parse(b"WATCHDOG=1\nREADY=1\nSTATUS=12 \xff\nSTOPPING=1\n");
@@ -281,11 +311,21 @@ mod tests {
         let socket = NotifySocket::bind().unwrap();
         send(&socket, b"READY=1");
         // This test is the sender; with another child expected it is a stranger.
-        let stranger = timeout(Duration::from_millis(50), socket.next(1)).await;
-        assert!(stranger.is_err(), "{stranger:?}");
+        let mut elsewhere = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let heard = socket.next(elsewhere.id()).await.unwrap();
+        let ready = Notice {
+            ready: true,
+            ..Notice::default()
+        };
+        let pid = std::process::id();
+        assert_eq!(heard, Heard::Outsider { pid, notice: ready });
+        elsewhere.kill().unwrap();
+        elsewhere.wait().unwrap();
         send(&socket, b"READY=1\nSTATUS=up");
-        let notice = timeout(Duration::from_secs(5), socket.next(std::process::id()));
-        let notice = notice.await.unwrap().unwrap();
+        let notice = own(&socket).await;
         assert!(notice.ready);
         assert_eq!(notice.status.as_deref(), Some("up"));
     }
@@ -310,8 +350,7 @@ mod tests {
             let text = [IoSlice::new(b"BARRIER=1")];
             sendmsg_addr(&sender, &to, &text, &mut control, SendFlags::empty()).unwrap();
             drop(writer);
-            let notice = timeout(Duration::from_secs(5), receiver.next(std::process::id()));
-            assert_eq!(notice.await.unwrap().unwrap(), Notice::default());
+            assert_eq!(own(&receiver).await, Notice::default());
             // Every copy is closed: the pipe has ended.
             assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "{count}");
         }
@@ -323,8 +362,7 @@ mod tests {
         let long = |start: &str| [start.as_bytes(), &[b'x'; 60_000]].concat();
         let heard = async |text: &[u8]| {
             send(&socket, text);
-            let next = timeout(Duration::from_secs(5), socket.next(std::process::id()));
-            next.await.unwrap().unwrap()
+            own(&socket).await
         };
         assert!(heard(&long("READY=1\nSTATUS=")).await.ready);
         assert_eq!(heard(&long("STATUS=")).await, Notice::default());

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_core::{Abort, Epoch};
-use handover_process::{Child, Reach, Stop, Stopped, WaitError};
+use handover_core::Abort;
+use handover_process::{Reach, Stop, Stopped, WaitError};
 use handover_tokio::{RunControl, RunError};
 use tokio::time::{Instant, sleep};
 
+use super::process::Process;
 use super::running::Finish;
 use super::{Program, ProgramError, drain_command, overtime};
 
@@ -18,11 +19,11 @@ impl Program {
     /// Lets a process finish what it is doing. Its end is then the expected one, whatever it is.
     pub(super) async fn finish(
         &self,
-        epoch: Epoch,
-        child: &Child,
+        process: Process<'_>,
         finish: Finish,
         control: &RunControl,
     ) -> Result<(), RunError> {
+        let Process { epoch, child, .. } = process;
         let (always, longest) = match finish {
             Finish::Superseded => self.times(),
             Finish::Terminated => (UNBOUNDED, UNBOUNDED),
@@ -34,15 +35,15 @@ impl Program {
         let killed_after = tokio::select! {
             biased;
             how = control.abort() => {
-                self.abort(child, how, control).await?;
+                self.abort(process, how, control).await?;
                 return Err(RunError::Aborted);
             }
-            stopped = self.stop(epoch, child, always, longest) => {
+            stopped = self.stop(process, always, longest) => {
                 let stopped = stopped.map_err(ProgramError::Lost)?;
                 stopped.forced.then_some(longest)
             }
             () = over, if always < longest => {
-                let stopped = child.kill().await.map_err(ProgramError::Lost)?;
+                let stopped = process.kill().await.map_err(ProgramError::Lost)?;
                 stopped.forced.then_some(always)
             }
         };
@@ -66,20 +67,24 @@ impl Program {
     /// Ends a process as the state machine says.
     pub(super) async fn abort(
         &self,
-        child: &Child,
+        process: Process<'_>,
         how: Abort,
         control: &RunControl,
     ) -> Result<(), ProgramError> {
         if how == Abort::Graceful {
+            let stop = async {
+                process.strays.look(process.child).await;
+                process.child.stop(self.firm_stop()).await
+            };
             tokio::select! {
-                stopped = child.stop(self.firm_stop()) => {
+                stopped = stop => {
                     stopped.map_err(ProgramError::Lost)?;
                     return Ok(());
                 }
                 () = control.abort_immediately() => {}
             }
         }
-        child.kill().await.map_err(ProgramError::Lost)?;
+        process.kill().await.map_err(ProgramError::Lost)?;
         Ok(())
     }
 
@@ -95,22 +100,23 @@ impl Program {
     /// Asks a process to end, and kills it once its time is over. The command that prepares it has `limit`.
     pub(super) async fn stop(
         &self,
-        epoch: Epoch,
-        child: &Child,
+        process: Process<'_>,
         limit: Duration,
         grace: Duration,
     ) -> Result<Stopped, WaitError> {
         let begun = Instant::now();
+        let Process { epoch, child, .. } = process;
         let settings = &self.settings;
         if let Some(command) = &settings.drain_command {
             let output = Arc::clone(&settings.output);
             drain_command::run(command, child, epoch, output, limit).await;
         }
+        process.strays.look(child).await;
         let grace = match grace {
             UNBOUNDED => grace,
             grace => grace.saturating_sub(begun.elapsed()),
         };
-        settings.stop.stop(child, grace).await
+        settings.stop.stop(process, grace).await
     }
 
     /// What asks a process most firmly.

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use handover_process::ready::{Notice, NotifySocket, Probe, ProbeError, ReadyPipe, ReadyPipeError};
+use handover_process::ready::{Heard, NotifySocket, Probe, ProbeError, ReadyPipe, ReadyPipeError};
 use handover_process::{Child, Command};
 use handover_tokio::error_chain;
 use tokio::sync::oneshot;
@@ -44,7 +44,7 @@ pub(super) enum Announcement {
 pub(super) struct Seen(Mutex<String>);
 
 /// What a program has not done that is to report by its notifications.
-const NOT_NOTIFIED: &str = "no READY=1 of its process group has come to NOTIFY_SOCKET";
+const NOT_NOTIFIED: &str = "no READY=1 of its processes has come to NOTIFY_SOCKET";
 
 /// How much of what a program says of itself is repeated, in characters.
 const LONGEST_STATUS: usize = 200;
@@ -75,6 +75,18 @@ impl Seen {
     fn status(&self, status: &str) {
         let status: String = status.chars().take(LONGEST_STATUS).collect();
         *self.lock() = format!("{NOT_NOTIFIED}; it says `{}`", status.escape_debug());
+    }
+
+    /// A `READY=1` has come that does not count.
+    fn outsider(&self, pid: u32) {
+        let who = match pid {
+            0 => "a process that cannot be seen".to_owned(),
+            pid => format!("process {pid}"),
+        };
+        *self.lock() = format!(
+            "the READY=1 that has come to NOTIFY_SOCKET is of {who}, which is neither of its process group nor below \
+             it, so it does not count"
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, String> {
@@ -154,12 +166,15 @@ impl Announcement {
                 probe.ask_until_ready(|error| seen.answer(&error)).await;
             }
             Self::Notify(socket) => loop {
-                let notice = heard(socket, child).await?;
-                if notice.ready {
-                    break;
-                }
-                if let Some(status) = &notice.status {
-                    seen.status(status);
+                match heard(socket, child).await? {
+                    Heard::Notice(notice) if notice.ready => break,
+                    Heard::Notice(notice) => {
+                        if let Some(status) = &notice.status {
+                            seen.status(status);
+                        }
+                    }
+                    Heard::Outsider { pid, notice } if notice.ready => seen.outsider(pid),
+                    Heard::Outsider { .. } => {}
                 }
             },
             Self::Pipe(pipe) => pipe.wait().await.map_err(ReadinessError::Pipe)?,
@@ -186,19 +201,28 @@ impl Announcement {
 }
 
 /// The next message of the process.
-async fn heard(socket: &NotifySocket, child: &Child) -> Result<Notice, ReadinessError> {
-    let notice = socket.next(child.pid()).await;
-    let notice = notice.map_err(ReadinessError::Notify)?;
-    if let Some(status) = &notice.status {
-        tracing::debug!(pid = child.pid(), "the program says: {status}");
-    }
-    if notice.stopping {
-        tracing::debug!(
+async fn heard(socket: &NotifySocket, child: &Child) -> Result<Heard, ReadinessError> {
+    let heard = socket.next(child.pid()).await;
+    let heard = heard.map_err(ReadinessError::Notify)?;
+    match &heard {
+        Heard::Notice(notice) => {
+            if let Some(status) = &notice.status {
+                tracing::debug!(pid = child.pid(), "the program says: {status}");
+            }
+            if notice.stopping {
+                tracing::debug!(
+                    pid = child.pid(),
+                    "the program says that it is about to end"
+                );
+            }
+        }
+        Heard::Outsider { pid, .. } => tracing::debug!(
+            sender = *pid,
             pid = child.pid(),
-            "the program says that it is about to end"
-        );
+            "a notification of a process that is none of the program's"
+        ),
     }
-    Ok(notice)
+    Ok(heard)
 }
 
 /// How long a failing socket is left in peace.
@@ -232,6 +256,10 @@ mod tests {
         let mut told = vec![seen.in_words()];
         seen.status("reading\u{1b} the index");
         told.push(seen.in_words());
+        for pid in [4711, 0] {
+            seen.outsider(pid);
+            told.push(seen.in_words());
+        }
         seen.status(&"x".repeat(10_000));
         assert!(seen.in_words().len() < 300);
         let address = ([127, 0, 0, 1], 9).into();
@@ -244,8 +272,10 @@ mod tests {
         });
         told.push(seen.in_words());
         insta::assert_snapshot!(told.join("\n"), @r"
-        no READY=1 of its process group has come to NOTIFY_SOCKET
-        no READY=1 of its process group has come to NOTIFY_SOCKET; it says `reading\u{1b} the index`
+        no READY=1 of its processes has come to NOTIFY_SOCKET
+        no READY=1 of its processes has come to NOTIFY_SOCKET; it says `reading\u{1b} the index`
+        the READY=1 that has come to NOTIFY_SOCKET is of process 4711, which is neither of its process group nor below it, so it does not count
+        the READY=1 that has come to NOTIFY_SOCKET is of a process that cannot be seen, which is neither of its process group nor below it, so it does not count
         it has not run for 1m 30s yet
         127.0.0.1:9 answered with status 503; 200 to 399 is ready
         ");

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use handover_process::{Child, ExitCause, Reach, Signal, Stop, Stopped, WaitError};
+use handover_process::{ExitCause, Reach, Signal, Stop, Stopped, WaitError};
 use handover_runtime::time_limit::timeout;
 use thiserror::Error;
 use tokio::time::Instant;
+
+use super::process::Process;
 
 /// The signals that ask a process to end, each with the time after which it is sent.
 ///
@@ -81,8 +83,13 @@ impl StopSteps {
     /// # Cancel safety
     ///
     /// Dropping it sends no further signal.
-    pub(super) async fn stop(&self, child: &Child, grace: Duration) -> Result<Stopped, WaitError> {
+    pub(super) async fn stop(
+        &self,
+        process: Process<'_>,
+        grace: Duration,
+    ) -> Result<Stopped, WaitError> {
         let begun = Instant::now();
+        let child = process.child;
         let left = |after: Duration| after.saturating_sub(begun.elapsed());
         let (last, earlier) = match self.0.split_last() {
             Some((last, earlier)) => (*last, earlier),
@@ -102,17 +109,21 @@ impl StopSteps {
             return ended(cause);
         }
         if after > grace {
-            return child.kill().await;
+            return process.kill().await;
         }
         let stop = Stop {
             signal,
             reach: Reach::Child,
-            grace: match grace {
-                Duration::MAX => grace,
-                grace => left(grace),
-            },
+            grace: Duration::MAX,
         };
-        child.stop(stop).await
+        let grace = match grace {
+            Duration::MAX => grace,
+            grace => left(grace),
+        };
+        match timeout(grace, child.stop(stop)).await {
+            Ok(stopped) => stopped,
+            Err(_) => process.kill().await,
+        }
     }
 }
 

@@ -1,0 +1,181 @@
+//! What a process leaves behind when it ends: others that it has started, that are not of its group, and that have the
+//! sockets.
+//!
+//! A program may be started by another one that puts it into a group or session of its own, as `dumb-init`, `tini` and
+//! `setsid` do. When that one is killed, or passes no signal on, the program stays. It would take connections for ever,
+//! beside its successors, with what it was started with.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use handover_core::Epoch;
+use handover_netutil::proc_net::sockets_of;
+use handover_process::{Child, Descendant, Descendants};
+use handover_runtime::offload::offload;
+use handover_runtime::time_limit::timeout;
+use handover_tokio::error_chain;
+use rustix::fs::fstat;
+use tokio::time::{Instant, sleep_until};
+
+use super::Sockets;
+
+/// When a process is looked at that has become live, from that moment on. It may have others start or move later.
+const YOUNG: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
+
+/// How long a stop waits at most for the look before it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long those that are killed are waited for. The kernel takes milliseconds.
+const END: Duration = Duration::from_secs(2);
+
+/// Between two looks at what was killed.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The processes below one process, as far as they were seen.
+#[derive(Debug)]
+pub(super) struct Strays {
+    seen: Arc<Mutex<Descendants>>,
+    /// The inodes of the sockets that were passed.
+    sockets: Arc<BTreeSet<u64>>,
+}
+
+/// What has become of a process that was left behind.
+#[derive(Debug)]
+struct Left {
+    pid: u32,
+    name: String,
+    killed: io::Result<()>,
+}
+
+impl Strays {
+    /// Those of a process that gets these sockets: none yet.
+    pub(super) fn of(child: &Child, sockets: &Sockets) -> Self {
+        let sockets = sockets.all().iter();
+        let inodes = sockets.filter_map(|(_, socket)| Some(fstat(socket).ok()?.st_ino));
+        Self {
+            seen: Arc::new(Mutex::new(Descendants::of(child.pid()))),
+            sockets: Arc::new(inodes.collect()),
+        }
+    }
+
+    /// Looks which there are. When their parents have ended, nobody can tell whose they were, so this comes before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the look goes on to its end.
+    pub(super) async fn look(&self, child: &Child) {
+        if self.sockets.is_empty() || child.has_ended() {
+            return;
+        }
+        let seen = Arc::clone(&self.seen);
+        let look = offload(move || {
+            let mut noted = lock(&seen).clone();
+            noted.note()?;
+            // Two looks at once have seen nearly the same.
+            *lock(&seen) = noted;
+            Ok::<_, io::Error>(())
+        });
+        let failed = match timeout(LOOK, look).await {
+            Ok(Ok(Ok(()))) => return,
+            // It has ended in this moment.
+            Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::NotFound => return,
+            Ok(Ok(Err(error))) => error_chain(&error),
+            Ok(Err(error)) => error_chain(&error),
+            Err(error) => error_chain(&error),
+        };
+        let pid = child.pid();
+        tracing::debug!(pid, "what it has started is unknown: {failed}");
+    }
+
+    /// Looks some times once the process is live, because it may end by itself. It never returns.
+    pub(super) async fn look_while_young(&self, child: &Child) -> Infallible {
+        let live = Instant::now();
+        for after in YOUNG {
+            sleep_until(live + after).await;
+            self.look(child).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Kills those that still have one of the sockets. Call it when the process has ended.
+    pub(super) async fn end(&self, epoch: Epoch) {
+        if lock(&self.seen).is_empty() {
+            return;
+        }
+        let (seen, sockets) = (lock(&self.seen).clone(), Arc::clone(&self.sockets));
+        let ended = match offload(move || kill_holders(&seen, &sockets)).await {
+            Ok(Ok(left)) => left,
+            Ok(Err(error)) => return unknown(epoch, &error_chain(&error)),
+            Err(error) => return unknown(epoch, &error_chain(&error)),
+        };
+        for Left { pid, name, killed } in ended {
+            let what = match killed {
+                Ok(()) => "was killed".to_owned(),
+                Err(error) => format!("cannot be killed ({error}), so it may take connections"),
+            };
+            tracing::warn!(
+                epoch = epoch.number(),
+                "epoch {epoch} has ended, and left process {pid} ({}) behind, in a process group of its own and with \
+                 the sockets: it {what}; start the program by `exec`, or by what passes signals on and waits for it",
+                name.escape_debug()
+            );
+        }
+    }
+}
+
+fn unknown(epoch: Epoch, why: &str) {
+    tracing::warn!(
+        epoch = epoch.number(),
+        "whether epoch {epoch} has left a process behind is unknown: {why}"
+    );
+}
+
+/// Kills what has one of the sockets, until nothing has, and what these have started meanwhile.
+fn kill_holders(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Result<Vec<Left>> {
+    let until = Instant::now() + END;
+    let mut left: Vec<Left> = Vec::new();
+    loop {
+        let mut holders = seen.outside_group()?;
+        holders.retain(|process| has_one_of(*process, sockets));
+        if holders.is_empty() || Instant::now() >= until {
+            return Ok(left);
+        }
+        for process in holders {
+            if left.iter().all(|known| known.pid != process.pid()) {
+                left.push(Left {
+                    pid: process.pid(),
+                    name: name(process),
+                    killed: process.kill().map(drop),
+                });
+            }
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Whether the process has one of the sockets. One whose descriptors cannot be read is left alone.
+fn has_one_of(process: Descendant, sockets: &BTreeSet<u64>) -> bool {
+    let directory = PathBuf::from(format!("/proc/{}", process.pid()));
+    let own = sockets_of(&directory).unwrap_or_default();
+    own.keys().any(|inode| sockets.contains(inode))
+}
+
+fn name(process: Descendant) -> String {
+    let name = std::fs::read(format!("/proc/{}/comm", process.pid())).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end().to_owned()
+}
+
+fn lock(seen: &Mutex<Descendants>) -> MutexGuard<'_, Descendants> {
+    // A look that panics leaves what was seen before.
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
