@@ -50,7 +50,7 @@ async fn with_own_server(args: &DemoArgs, dir: &Path, signals: Signals) -> Resul
     let command = exec_command(&config).or_exit(ExitCode::OS)?;
     let exec = parse(&command).or_exit(ExitCode::INTERNAL)?;
     let judged = exec::Judged::of(exec, Vec::new()).await?;
-    let (supervisor, addresses) = judged.bind(silent())?;
+    let (supervisor, addresses) = judged.bind(silent()).await?;
     let address = addresses
         .first()
         .copied()

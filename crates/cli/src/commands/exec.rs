@@ -83,7 +83,7 @@ async fn prepare(
         None => output,
     };
     let status_server = status_address::listen(&args.status_server).await?;
-    let (supervisor, _) = judged.bind(output)?;
+    let (supervisor, _) = judged.bind(output).await?;
     let supervisor = supervisor
         .record(recorder)
         .service_manager(manager)
@@ -159,12 +159,12 @@ impl Judged {
 
     /// Binds the sockets. Nothing runs yet. Returns the addresses listened on as well. The sockets that our
     /// parent has passed come first.
-    pub(crate) fn bind(
+    pub(crate) async fn bind(
         self,
         output: Arc<dyn OutputSink>,
     ) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
         let Self { args, order, .. } = self;
-        let sockets = listen::bind(self.passed, &self.wanted, &args.sockets)?;
+        let sockets = listen::bind(self.passed, &self.wanted, &args.sockets).await?;
         let addresses = sockets.addresses().collect();
         let policy = args.policy.policy(Some(args.ending.drain_time));
         let source = WatchedFiles::of(self.program.display().to_string());

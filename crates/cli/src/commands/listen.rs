@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use handover_netutil::{Listen, ListenUnix, ServerAddress, ServerSocket, UnixKind};
+use handover_netutil::{
+    Listen, ListenError, ListenUnix, ListenUnixError, ServerAddress, ServerSocket, UnixKind,
+};
 use handover_supervisor::program::Sockets;
+use tokio::time::{Instant, sleep};
 
 use super::tcp_address::{Served, not_bound, to_serve_on};
 use crate::cli::listen::ListenArgs;
@@ -13,6 +17,13 @@ use crate::fatal::{Fatal, OrExit as _};
 use crate::passed::NamedSocket;
 
 const FLAG: &str = "--listen";
+
+/// How long addresses that are in use are waited for: 2 s. What a killed supervisor has left gets SIGTERM with its end, and
+/// most programs close their sockets within milliseconds of that. Some service managers start no fourth time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause before an address that is in use is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// A socket that is to be bound, with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +227,9 @@ fn shown(served: &Served) -> String {
 }
 
 /// The sockets in the order in which they are passed on: those of our parent, then those that are bound here.
-pub(super) fn bind(
+///
+/// An address that is in use is waited for a moment.
+pub(super) async fn bind(
     passed: Vec<NamedSocket>,
     wanted: &[Wanted],
     args: &ListenArgs,
@@ -232,8 +245,9 @@ pub(super) fn bind(
         );
         sockets.add(name, socket);
     }
+    let until = Instant::now() + PATIENCE;
     for wanted in wanted {
-        let bound = bind_group(&wanted.address, wanted.workers, args)?;
+        let bound = bind_by(until, wanted, args).await?;
         // With port 0, all share the port that the system chose.
         let address = bound.first().map_or_else(
             || shown(&wanted.address),
@@ -255,12 +269,63 @@ pub(super) fn bind(
     Ok(sockets)
 }
 
+/// Why an address was not bound.
+enum NotBound {
+    Inet(ListenError),
+    Unix(ListenUnixError),
+}
+
+impl NotBound {
+    fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::Inet(ListenError::InUse { .. }) | Self::Unix(ListenUnixError::InUse { .. })
+        )
+    }
+
+    fn for_people(self, address: &Served) -> anyhow::Error {
+        match (self, address) {
+            (Self::Inet(error), Served::Tcp(address)) => not_bound(FLAG, error, *address),
+            (Self::Inet(error), _) => anyhow::Error::new(error).context(FLAG),
+            (Self::Unix(error), _) => anyhow::Error::new(error).context(FLAG),
+        }
+    }
+}
+
+/// Binds all sockets of one address, as soon as it is free.
+async fn bind_by(
+    until: Instant,
+    wanted: &Wanted,
+    args: &ListenArgs,
+) -> Result<Vec<ServerSocket>, Fatal> {
+    let address = &wanted.address;
+    let mut waits = false;
+    loop {
+        match bind_group(address, wanted.workers, args) {
+            Ok(bound) => return Ok(bound),
+            Err(error) if error.is_in_use() && Instant::now() < until => {
+                if !waits {
+                    tracing::warn!(
+                        "{} is in use; waiting up to {} for it, as what a killed supervisor has left may be about to \
+                         end",
+                        shown(address),
+                        humantime::format_duration(PATIENCE)
+                    );
+                }
+                waits = true;
+                sleep(TRY_AGAIN).await;
+            }
+            Err(error) => return Err(error.for_people(address)).or_exit(ExitCode::OS),
+        }
+    }
+}
+
 /// Binds all sockets of one address.
 fn bind_group(
     address: &Served,
     workers: NonZeroUsize,
     args: &ListenArgs,
-) -> Result<Vec<ServerSocket>, Fatal> {
+) -> Result<Vec<ServerSocket>, NotBound> {
     let backlog = args.listen_backlog.map_or(Listen::BACKLOG, u32::from);
     let inet = |address: SocketAddr| {
         Listen::new(address)
@@ -273,13 +338,11 @@ fn bind_group(
         Served::Tcp(address) => inet(*address)
             .tcp_group(workers)
             .map(|group| group.into_iter().map(ServerSocket::from).collect())
-            .map_err(|error| not_bound(FLAG, error, *address))
-            .or_exit(ExitCode::OS),
+            .map_err(NotBound::Inet),
         Served::Udp(address) => inet(*address)
             .udp_group(workers)
             .map(|group| group.into_iter().map(ServerSocket::from).collect())
-            .map_err(|error| anyhow::Error::new(error).context(FLAG))
-            .or_exit(ExitCode::OS),
+            .map_err(NotBound::Inet),
         Served::Unix(kind, path) => {
             let mut listen = ListenUnix::new(path)
                 .kind(*kind)
@@ -298,8 +361,7 @@ fn bind_group(
             listen
                 .bind()
                 .map(|socket| vec![socket])
-                .map_err(|error| anyhow::Error::new(error).context(FLAG))
-                .or_exit(ExitCode::OS)
+                .map_err(NotBound::Unix)
         }
     }
 }

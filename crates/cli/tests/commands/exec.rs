@@ -186,6 +186,31 @@ fn who_was_left_with_the_port_by_a_killed_supervisor_is_named_by_the_next() {
     assert_eq!(killed.code(), 128 + 9);
 }
 
+/// A program that closes its sockets a moment after the end of its supervisor.
+#[test]
+fn what_a_killed_supervisor_has_left_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = format!("unix:{}", dir.path().join("web.sock").display());
+    let script =
+        "trap 'sleep 0.4; exit 0' TERM; eval \"echo >&$READY_FD\"; while :; do sleep 0.02; done";
+    let listen = format!("127.0.0.1:0,udp:127.0.0.1:0,{path}");
+    let mut killed = exec_script(&["--listen", &listen, "--ready-fd"], script);
+    killed.says("epoch 0 is live");
+    let at = |text: &str| {
+        let line = killed.says(text);
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let (tcp, udp) = (at("listening on 127"), at("listening on udp:"));
+    killed.signal(Signal::KILL);
+    killed.code();
+    let listen = [&*tcp, &*udp, &*path].join(",");
+    let mut next = exec_script(&["--listen", &listen], "exec sleep 600");
+    next.says(&format!("{tcp} is in use; waiting up to 2s for it"));
+    next.says("epoch 0 is live");
+    next.signal(Signal::TERM);
+    assert_eq!(next.code(), 0);
+}
+
 /// A process group that ends with the test.
 struct OrphanGroup(Pid);
 
