@@ -50,6 +50,8 @@ use crate::fatal::{Fatal, OrExit as _};
 use crate::passed::Passed;
 #[cfg(feature = "envoy")]
 use envoy_binary::envoy_binary;
+#[cfg(feature = "envoy")]
+pub(crate) use envoy_config::ConfigSource;
 
 #[cfg(feature = "envoy")]
 #[cfg(test)]

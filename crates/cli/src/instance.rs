@@ -1,11 +1,11 @@
 //! This instance, as clients find it: its name and its control socket, from the flags.
 
 use handover_supervisor::control::{BindError, Directory, Name, Socket, sweep};
-use handover_supervisor::{Builder, Operate, Source};
 
 use crate::cli::control::{ControlArgs, SocketPath};
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::supervised::Builder;
 
 /// This instance, as clients know it.
 #[derive(Debug)]
@@ -17,11 +17,7 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Lets a supervisor be found so.
-    pub(crate) fn control<P, S>(self, supervisor: Builder<P, S>) -> Builder<P, S>
-    where
-        P: Operate,
-        S: Source<Config = P::Config>,
-    {
+    pub(crate) fn control(self, supervisor: Builder) -> Builder {
         let supervisor = supervisor.name(self.name).exit_code(|ended| {
             let code = ExitCode::of_ended(ended);
             code.number()

@@ -14,6 +14,7 @@ mod logging;
 mod passed;
 mod service_manager;
 mod supervise;
+mod supervised;
 #[cfg(feature = "envoy")]
 #[cfg(test)]
 mod units;

@@ -5,11 +5,12 @@ use anyhow::Context as _;
 use handover_core::Outcome;
 use handover_process::{adopts_orphans, reap_orphans};
 use handover_runtime::offload;
-use handover_supervisor::{BuildError, Ended, Operate, Signals, Source, Supervisor};
+use handover_supervisor::{BuildError, Ended, Signals};
 use tracing::warn;
 
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::supervised::Supervisor;
 
 /// Starts the threads that a supervisor must have later on.
 ///
@@ -28,15 +29,11 @@ pub(crate) fn prepare_threads() -> Result<(), Fatal> {
 /// # Errors
 ///
 /// Why it ended otherwise than it was asked to.
-pub(crate) async fn supervise<P, S>(
-    supervisor: Supervisor<P, S>,
+pub(crate) async fn supervise(
+    supervisor: Supervisor,
     signals: Signals,
     drain_time_flag: &str,
-) -> Result<ExitCode, Fatal>
-where
-    P: Operate,
-    S: Source<Config = P::Config>,
-{
+) -> Result<ExitCode, Fatal> {
     if adopts_orphans() {
         // It ends with the runtime.
         tokio::spawn(async {

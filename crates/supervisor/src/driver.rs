@@ -558,8 +558,9 @@ where
         let state = self.agent_changed();
         self.inputs.push_back(state);
         if let Some(followed) = followed {
+            let proxy = Arc::clone(&self.world.proxy);
             self.work.spawn(async move {
-                let result = settlement::<P>(followed.live().await);
+                let result = settlement(&*proxy, followed.live().await);
                 Done::Input(Input::Settled { change, result })
             });
         }
@@ -609,7 +610,7 @@ where
 }
 
 /// How a change has ended.
-fn settlement<P: Operate>(result: Result<Epoch, NotLive>) -> Settlement {
+fn settlement(proxy: &impl Operate, result: Result<Epoch, NotLive>) -> Settlement {
     match result {
         Ok(epoch) => Settlement::Live(epoch),
         Err(NotLive::Replaced) => Settlement::Replaced,
@@ -617,7 +618,7 @@ fn settlement<P: Operate>(result: Result<Epoch, NotLive>) -> Settlement {
             epoch,
             report: failure.map(|failure| Report {
                 message: failure.message(),
-                lines: P::last_words(&*failure.error),
+                lines: proxy.last_words(&*failure.error),
             }),
         },
         Err(NotLive::NotRestarted) => Settlement::NotRestarted,

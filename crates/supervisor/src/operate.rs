@@ -29,15 +29,22 @@ pub use listeners::{EpochListeners, Listener, Purpose};
 /// A panic in any of them is a bug: the supervisor reports it and drains what runs.
 #[async_trait]
 pub trait Operate: Proxy {
-    /// Whether the start of another epoch ends one that was released from the cap.
-    const RELEASED_IS_CUT: bool = false;
+    /// Returns whether the start of another epoch ends one that was released from the cap. Each answer must be the same.
+    fn released_is_cut(&self) -> bool {
+        false
+    }
 
-    /// Whether [`examine`](Self::examine) may show anything. Where it never does and the user has no probes,
-    /// nothing is looked at during a probation.
-    const SHOWS_EVIDENCE: bool = true;
+    /// Returns whether [`examine`](Self::examine) may show anything. Where it never does and the user has no probes,
+    /// nothing is looked at during a probation. The supervisor asks once, before anything runs.
+    fn shows_evidence(&self) -> bool {
+        true
+    }
 
-    /// Why it cannot be restarted cold, as a sentence, if it cannot.
-    const NO_COLD_RESTART: Option<&'static str> = None;
+    /// Returns why it cannot be restarted cold, as a sentence, if it cannot. The supervisor asks once, before anything
+    /// runs.
+    fn no_cold_restart(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Sends the signal to the process of every epoch.
     fn forward(&self, _signal: Signal) {}
@@ -135,7 +142,7 @@ pub trait Operate: Proxy {
     }
 
     /// Returns the last lines of the process whose failure this is.
-    fn last_words(_error: &(dyn Error + 'static)) -> Vec<String> {
+    fn last_words(&self, _error: &(dyn Error + 'static)) -> Vec<String> {
         Vec::new()
     }
 }

@@ -223,10 +223,10 @@ where
         let status_server = self.status_listener.map(serve).transpose()?;
         let settings = Settings {
             on_terminate: self.on_terminate,
-            no_cold_restart: P::NO_COLD_RESTART,
+            no_cold_restart: self.proxy.no_cold_restart(),
             probation: self.probation,
             evidence: self.evidence,
-            nothing_to_examine: !P::SHOWS_EVIDENCE && self.verify.is_empty(),
+            nothing_to_examine: !self.proxy.shows_evidence() && self.verify.is_empty(),
             files: self.awaited.wait(),
             service_manager: self.service_manager.as_ref().map(ServiceManager::expects),
             hooks: self.hooks.settings(),

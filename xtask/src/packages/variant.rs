@@ -30,7 +30,7 @@ impl Variant {
     pub(super) const fn most_bytes(self) -> u64 {
         match self {
             Self::Exec => 4_050_000,
-            Self::Whole => 8_100_000,
+            Self::Whole => 7_960_000,
         }
     }
 

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::builder::Resettable;
 use clap::{Args as _, FromArgMatches as _};
 use handover_process::{Line, OutputSink, Signal};
-use handover_supervisor::{Builder, Operate, Signals, Source};
+use handover_supervisor::Signals;
 
 use super::exec;
 use crate::cli::demo::DemoArgs;
@@ -24,6 +24,7 @@ use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
 use crate::logging::Writer;
 use crate::supervise;
+use crate::supervised::Builder;
 
 pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, Fatal> {
     let signals = Signals::take_over().or_exit(ExitCode::OS)?;
@@ -98,17 +99,13 @@ fn silent() -> Arc<dyn OutputSink> {
 }
 
 /// Plays the script on what the supervisor keeps running, and tells how it went.
-pub(super) async fn perform<P, S>(
+pub(super) async fn perform(
     args: &DemoArgs,
     title: &str,
-    supervisor: Builder<P, S>,
+    supervisor: Builder,
     script: Script,
     mut signals: Signals,
-) -> Result<ExitCode, Fatal>
-where
-    P: Operate,
-    S: Source<Config = P::Config>,
-{
+) -> Result<ExitCode, Fatal> {
     let stdout = std::io::stdout();
     let moving = stdout.is_terminal() && !args.no_progress;
     let writer = Writer::start("screen", stdout, "").or_exit(ExitCode::OS)?;

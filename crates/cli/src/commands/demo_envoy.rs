@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use handover_envoy::Envoy;
 use handover_envoy::args::{ArgsOptions, DrainStrategy};
 use handover_netutil::Listen;
+use handover_supervisor::Signals;
 use handover_supervisor::control::Directory;
-use handover_supervisor::{Signals, Supervisor};
 use serde_json::{Value, json};
 
 use super::demo::perform;
@@ -18,6 +18,7 @@ use crate::cli::demo::DemoArgs;
 use crate::demo::script::Script;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::supervised::{Supervised, SupervisedSource, Supervisor};
 
 /// Short times, so that an old epoch ends while one still watches.
 const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(1);
@@ -66,7 +67,11 @@ pub(super) async fn run(
             Fatal::new(code, error)
         })?;
     let source = ConfigSource::new(ConfigFile::plain(config.clone()), None);
-    let supervisor = Supervisor::builder(Arc::new(envoy), source).watch([config]);
+    let supervisor = Supervisor::builder(
+        Arc::new(Supervised::from(envoy)),
+        SupervisedSource::from(source),
+    )
+    .watch([config]);
     perform(args, &title, supervisor, script, signals).await
 }
 

@@ -282,7 +282,7 @@ fn wait_here<F: Future>(future: F) -> std::io::Result<F::Output> {
 }
 
 /// The configuration of a supervised Envoy, and the other files that it reads.
-pub(super) struct ConfigSource {
+pub(crate) struct ConfigSource {
     file: ConfigFile,
     /// The file and its overlays, as the watched files are told: by their full paths.
     absolute: Vec<PathBuf>,

@@ -11,7 +11,7 @@ use handover_process::ready::Probe;
 use handover_process::{OutputSink, RunAs};
 use handover_supervisor::control::Directory;
 use handover_supervisor::program::{Program, Readiness, StopSteps, WatchedFiles, first_after};
-use handover_supervisor::{Builder, ServiceManager, Signals, Supervisor, Verify};
+use handover_supervisor::{ServiceManager, Signals, Verify};
 
 use super::listen::{self, Wanted};
 use super::named_directory::make_full;
@@ -31,6 +31,7 @@ use crate::logging::Logging;
 use crate::passed::{self, NamedSocket, Passed};
 use crate::service_manager;
 use crate::supervise::{self, prepare_threads};
+use crate::supervised::{Builder, Supervised, SupervisedSource, Supervisor};
 
 /// The flag that gives a drain more time.
 pub(super) const DRAIN_TIME_FLAG: &str = "--drain-time";
@@ -72,7 +73,7 @@ async fn prepare(
     passed: Passed,
     output: Arc<dyn OutputSink>,
     manager: Option<ServiceManager>,
-) -> Result<Box<Supervisor<Program, WatchedFiles>>, Fatal> {
+) -> Result<Box<Supervisor>, Fatal> {
     own_files::judge_output(&args.watched.watch)?;
     let judged = Judged::of(args, passed::listening(passed)?).await?;
     let args = &judged.args;
@@ -162,7 +163,7 @@ impl Judged {
     pub(crate) async fn bind(
         self,
         output: Arc<dyn OutputSink>,
-    ) -> Result<(Builder<Program, WatchedFiles>, Vec<SocketAddr>), Fatal> {
+    ) -> Result<(Builder, Vec<SocketAddr>), Fatal> {
         let Self { args, order, .. } = self;
         let sockets = listen::bind(self.passed, &self.wanted, &args.sockets).await?;
         let addresses = sockets.addresses().collect();
@@ -197,13 +198,16 @@ impl Judged {
             watch,
             rescan_interval,
         } = &args.watched;
-        let supervisor = Supervisor::builder(Arc::new(program), source)
-            .policy(policy)
-            .evidence(args.policy.probation.rules(None))
-            .verify(self.probes)
-            .hooks(args.hooks.hooks())
-            .watch(watch)
-            .rescan(rescan_interval.0);
+        let supervisor = Supervisor::builder(
+            Arc::new(Supervised::from(program)),
+            SupervisedSource::from(source),
+        )
+        .policy(policy)
+        .evidence(args.policy.probation.rules(None))
+        .verify(self.probes)
+        .hooks(args.hooks.hooks())
+        .watch(watch)
+        .rescan(rescan_interval.0);
         Ok((order.of(supervisor), addresses))
     }
 }

@@ -2,12 +2,13 @@
 
 use anyhow::Context as _;
 use handover_process::WatchProcessError;
-use handover_supervisor::{AwaitedFiles, Builder, Job, JobError, Operate, Source};
+use handover_supervisor::{AwaitedFiles, Job, JobError};
 use handover_watch::Rescan;
 
 use crate::cli::order::OrderArgs;
 use crate::exit_code::ExitCode;
 use crate::fatal::{Fatal, OrExit as _};
+use crate::supervised::Builder;
 
 /// What the start waits for, and the job of the instance.
 pub(super) struct Order {
@@ -41,11 +42,7 @@ impl Order {
     }
 
     /// Lets a supervisor start and end so.
-    pub(super) fn of<P, S>(self, supervisor: Builder<P, S>) -> Builder<P, S>
-    where
-        P: Operate,
-        S: Source<Config = P::Config>,
-    {
+    pub(super) fn of(self, supervisor: Builder) -> Builder {
         supervisor.await_files(self.awaited).job(self.job)
     }
 }

@@ -17,7 +17,7 @@ use handover_files::PrivateDir;
 use handover_process::{OutputSink, RunAs};
 use handover_supervisor::control::Directory;
 use handover_supervisor::operator::OnTerminate;
-use handover_supervisor::{ServiceManager, Signals, Supervisor};
+use handover_supervisor::{ServiceManager, Signals};
 
 use super::doctor;
 use super::envoy_args::node_options;
@@ -39,6 +39,7 @@ use crate::logging::Logging;
 use crate::passed::{self, Passed};
 use crate::service_manager;
 use crate::supervise::prepare_threads;
+use crate::supervised::{Supervised, SupervisedSource, Supervisor};
 
 /// How many epochs of Envoy can run at once without harm to each other.
 const ENVOY_EPOCHS: u32 = 2;
@@ -114,7 +115,7 @@ async fn supervise(
 
 /// All that is needed before the first epoch.
 struct Prepared {
-    supervisor: Supervisor<Envoy, ConfigSource>,
+    supervisor: Supervisor,
     /// It goes when the last epoch is gone.
     _run_dir: Option<TemporaryRunDir>,
 }
@@ -219,17 +220,20 @@ async fn prepare(
         .with_programs(programs)
         .with_clients(given);
     let first = source.first();
-    let supervisor = Supervisor::builder(Arc::new(envoy), source)
-        .policy(policy)
-        .evidence(args.policy.probation.rules(args.max_error_rise))
-        .verify(probes)
-        .hooks(args.hooks.hooks())
-        .watch(watched)
-        .rescan(rescan)
-        .on_terminate(on_terminate)
-        .service_manager(manager)
-        .record(recorder)
-        .status_server(status_server);
+    let supervisor = Supervisor::builder(
+        Arc::new(Supervised::from(envoy)),
+        SupervisedSource::from(source),
+    )
+    .policy(policy)
+    .evidence(args.policy.probation.rules(args.max_error_rise))
+    .verify(probes)
+    .hooks(args.hooks.hooks())
+    .watch(watched)
+    .rescan(rescan)
+    .on_terminate(on_terminate)
+    .service_manager(manager)
+    .record(recorder)
+    .status_server(status_server);
     let supervisor = instance.control(order.of(supervisor)).build()?;
     doctor::log_beside_the_start(settings, places, first, supervisor.handle().status());
     Ok(Prepared {

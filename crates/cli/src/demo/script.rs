@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use handover_core::Urgency;
-use handover_tokio::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -15,6 +14,7 @@ use super::load::Load;
 use super::report::EventCounts;
 use super::screen::Screen;
 use super::tally::Tally;
+use crate::supervised::Handle;
 
 /// How long anything may take until it has happened.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -55,9 +55,9 @@ impl Script {
 
     /// Plays it, with load from the moment that the first epoch serves, and lets the agent end.
     /// When it is interrupted, the clients finish first.
-    pub(crate) async fn play<C: Clone + Eq + Send + Sync + 'static>(
+    pub(crate) async fn play(
         self,
-        handle: Handle<C>,
+        handle: Handle,
         screen: Arc<Screen>,
         tally: Arc<Tally>,
         interrupted: oneshot::Receiver<()>,

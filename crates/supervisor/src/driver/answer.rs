@@ -102,7 +102,10 @@ where
                 progress,
                 changed,
                 released,
-            }) => Ok(reloaded::<P>(progress, changed, released)),
+            }) => {
+                let cut = self.world.proxy.released_is_cut();
+                Ok(reloaded(progress, changed, released, cut))
+            }
             Ok(operator::Reply::Draining(epoch)) => Ok(drained(DrainResult::Draining, epoch)),
             Ok(operator::Reply::Drained(epoch)) => Ok(drained(DrainResult::Drained, epoch)),
             Ok(operator::Reply::Undrained(epoch)) => Ok(drained(DrainResult::Undrained, epoch)),
@@ -319,15 +322,16 @@ fn drained(result: DrainResult, epoch: Option<Epoch>) -> Reply {
     })
 }
 
-fn reloaded<P: Operate>(
+fn reloaded(
     progress: Progress,
     changed: bool,
     released: Vec<operator::Released>,
+    released_is_cut: bool,
 ) -> Reply {
     let released = released.into_iter().map(|released| wire::Released {
         epoch: released.epoch.number(),
         active_connections: released.connections,
-        cut: P::RELEASED_IS_CUT,
+        cut: released_is_cut,
     });
     let (result, epoch) = match progress {
         Progress::Asked => (ReloadResult::Asked, None),

@@ -23,7 +23,9 @@ use crate::{
 #[async_trait]
 impl Operate for Envoy {
     /// Envoy's newest epoch but one ends its parent when a third one starts.
-    const RELEASED_IS_CUT: bool = true;
+    fn released_is_cut(&self) -> bool {
+        true
+    }
 
     fn forward(&self, signal: Signal) {
         self.signal_all(signal);
@@ -172,7 +174,7 @@ impl Operate for Envoy {
         Envoy::lost(self)
     }
 
-    fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
+    fn last_words(&self, error: &(dyn Error + 'static)) -> Vec<String> {
         match error.downcast_ref() {
             Some(EnvoyFailed::Ended { last_words, .. }) => last_words.clone(),
             // Nothing else has run, or Envoy's reason is in the message already.

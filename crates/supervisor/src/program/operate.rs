@@ -75,14 +75,20 @@ fn label(cause: ExitCause, told: Option<Finish>, aborted: bool) -> &'static str 
 #[async_trait]
 impl Operate for Program {
     /// An old process keeps the time it has.
-    const RELEASED_IS_CUT: bool = false;
+    fn released_is_cut(&self) -> bool {
+        false
+    }
 
-    const SHOWS_EVIDENCE: bool = false;
+    fn shows_evidence(&self) -> bool {
+        false
+    }
 
-    const NO_COLD_RESTART: Option<&'static str> = Some(
-        "a cold restart is not for exec: each epoch of a program starts afresh, so the next one does \
-         all that a cold restart could do, and cuts nobody",
-    );
+    fn no_cold_restart(&self) -> Option<&'static str> {
+        Some(
+            "a cold restart is not for exec: each epoch of a program starts afresh, so the next one does \
+             all that a cold restart could do, and cuts nobody",
+        )
+    }
 
     async fn statistics(&self, _only_used: bool) -> Result<Vec<EpochStatistics>, String> {
         Err(
@@ -144,7 +150,7 @@ impl Operate for Program {
         let _another_was_first = self.observe.set(observe);
     }
 
-    fn last_words(error: &(dyn Error + 'static)) -> Vec<String> {
+    fn last_words(&self, error: &(dyn Error + 'static)) -> Vec<String> {
         match error.downcast_ref() {
             Some(ProgramError::Ended { last_words, .. }) => last_words.clone(),
             _ => Vec::new(),
