@@ -21,6 +21,7 @@ mod units;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ fn use_the_usual_temporary_directory() {
 /// example, does not keep the program from ending.
 fn run(cli: Cli, passed: Passed) -> Result<ExitCode, Fatal> {
     require_descriptors().or_exit(ExitCode::OS)?;
+    require_socket_pair().or_exit(ExitCode::OS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -109,6 +111,14 @@ fn require_descriptors() -> anyhow::Result<()> {
              (RLIMIT_NOFILE, `ulimit -n`), which is {limit}"
         )
     })
+}
+
+/// Makes sure of the pair of sockets by which the runtime hears of signals: without it the runtime would panic.
+fn require_socket_pair() -> anyhow::Result<()> {
+    UnixStream::pair().map(drop).context(
+        "no pair of sockets can be made, by which signals are heard of: let the container allow the system call \
+         `socketpair` (its seccomp profile)",
+    )
 }
 
 /// Says what is wrong with the command line, or gives the help that was asked for. The variables

@@ -17,7 +17,7 @@ pub const NEWER: [i64; 6] = [
 
 /// Refuses these calls to the program that the command starts, and to all that it starts. Each is answered with this
 /// number of an error: `EPERM` by Docker before 20.10.10, and `ENOSYS` by later ones and by old kernels.
-pub(crate) fn refuse(command: &mut Command, calls: &[i64], errno: u16) {
+pub fn refuse(command: &mut Command, calls: &[i64], errno: u16) {
     let filter = filter(calls, errno);
     #[expect(unsafe_code, reason = "only the new process can ask for it")]
     // SAFETY: it makes two system calls, and allocates nothing.

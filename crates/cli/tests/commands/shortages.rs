@@ -333,3 +333,19 @@ fn a_second_process_that_does_not_fit_is_started_where_that_is_asked_for() {
         assert_eq!(running.code(), 0);
     }
 }
+
+/// The runtime panicked.
+#[test]
+fn a_container_without_pairs_of_sockets_is_told_of_that() {
+    let mut command = handover(["exec", "--", "true"]);
+    let errno = u16::try_from(libc::EPERM).unwrap();
+    handover_test_support::refused_calls::refuse(&mut command, &[libc::SYS_socketpair], errno);
+    let output = finish(&mut command);
+    assert_eq!(output.status.code(), Some(71));
+    let said = stderr(&output);
+    assert!(
+        said.contains("let the container allow the system call `socketpair`"),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}

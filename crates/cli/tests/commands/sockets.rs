@@ -296,7 +296,7 @@ fn a_program_that_binds_its_address_itself_is_told_what_to_do() {
     let mut listening = Running::start(&mut handover(words));
     assert_eq!(listening.code(), 69);
     listening.says(
-        "Address already in use; if that is an address of --listen, let the program take the socket that it is passed \
+        "Address already in use; if handover listens there, let the program take the socket that it is passed \
          (LISTEN_FDS) instead of binding one",
     );
     let running = Running::start(&mut handover([&always[..], &program].concat()));

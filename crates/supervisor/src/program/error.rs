@@ -125,7 +125,7 @@ impl fmt::Display for ProgramError {
                 }
                 match holder {
                     Some(AddressHolder::Supervisor) => f.write_str(
-                        "; if that is an address of --listen, let the program take the socket that it is passed \
+                        "; if handover listens there, let the program take the socket that it is passed \
                          (LISTEN_FDS) instead of binding one",
                     )?,
                     Some(AddressHolder::OlderEpoch) => f.write_str(
