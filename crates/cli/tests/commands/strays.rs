@@ -6,6 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use handover_test_support::limit;
+use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
 use crate::support::{LIMIT, Running, exec_script, handover};
@@ -91,6 +92,27 @@ fn one_that_ends_by_itself_takes_it_along_before_the_next_start() {
     let inner = number(&handover, "[epoch 0] inner ");
     handover.says(WARNING);
     handover.stdout.wait_for_nth(2, "inner ");
+    assert!(!runs(inner));
+}
+
+/// It would keep the next one from its address.
+#[test]
+fn one_that_has_bound_its_address_itself_does_not_keep_it() {
+    let server = env!("CARGO_BIN_EXE_handover");
+    let port = Port::free();
+    let address = port.addr();
+    let script = format!(
+        "trap '' TERM; setsid --wait sh -c 'echo inner $$; \
+         exec {server} exec --listen {address} -- sleep 600'; :"
+    );
+    let flags = ["--drain-time", "300ms", "--abort-grace", "300ms"];
+    let probe = ["--probe-tcp", &address.to_string()];
+    let mut handover = exec_script(&[&flags[..], &probe].concat(), &script);
+    let inner = number(&handover, "[epoch 0] inner ");
+    handover.says("epoch 0 is live after");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 75);
+    handover.says("behind, in a process group of its own and listening: it was killed");
     assert!(!runs(inner));
 }
 

@@ -1,9 +1,9 @@
-//! What a process leaves behind when it ends: others that it has started, that are not of its group, and that have the
-//! sockets.
+//! What a process leaves behind when it ends: others that it has started, that are not of its group, and that serve: they
+//! have the sockets, or listen themselves where none were passed.
 //!
 //! A program may be started by another one that puts it into a group or session of its own, as `dumb-init`, `tini` and
 //! `setsid` do. When that one is killed, or passes no signal on, the program stays. It would take connections for ever,
-//! beside its successors, with what it was started with.
+//! beside its successors, with what it was started with. One that has bound its address itself would keep them from it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use handover_core::Epoch;
-use handover_netutil::proc_net::sockets_of;
+use handover_netutil::proc_net::{InetSocket, each_tcp_socket, sockets_of};
 use handover_process::{Child, Descendant, Descendants};
 use handover_runtime::offload::offload;
 use handover_runtime::time_limit::timeout;
@@ -45,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Strays {
     seen: Arc<Mutex<Descendants>>,
-    /// The inodes of the sockets that were passed.
+    /// The inodes of the sockets that were passed, if any were.
     sockets: Arc<BTreeSet<u64>>,
 }
 
@@ -74,7 +74,7 @@ impl Strays {
     ///
     /// Cancel safe: the look goes on to its end.
     pub(super) async fn look(&self, child: &Child) {
-        if self.sockets.is_empty() || child.has_ended() {
+        if child.has_ended() {
             return;
         }
         let seen = Arc::clone(&self.seen);
@@ -107,13 +107,17 @@ impl Strays {
         std::future::pending().await
     }
 
-    /// Kills those that still have one of the sockets. Call it when the process has ended.
+    /// Kills those that still serve. Call it when the process has ended.
     pub(super) async fn end(&self, epoch: Epoch) {
         if lock(&self.seen).is_empty() {
             return;
         }
         let (seen, sockets) = (lock(&self.seen).clone(), Arc::clone(&self.sockets));
-        let ended = match offload(move || kill_holders(&seen, &sockets)).await {
+        let how = match sockets.is_empty() {
+            true => "listening",
+            false => "with the sockets",
+        };
+        let ended = match offload(move || kill_those_that_serve(&seen, &sockets)).await {
             Ok(Ok(left)) => left,
             Ok(Err(error)) => return unknown(epoch, &error_chain(&error)),
             Err(error) => return unknown(epoch, &error_chain(&error)),
@@ -125,8 +129,8 @@ impl Strays {
             };
             tracing::warn!(
                 epoch = epoch.number(),
-                "epoch {epoch} has ended, and left process {pid} ({}) behind, in a process group of its own and with \
-                 the sockets: it {what}; start the program by `exec`, or by what passes signals on and waits for it",
+                "epoch {epoch} has ended, and left process {pid} ({}) behind, in a process group of its own and \
+                 {how}: it {what}; start the program by `exec`, or by what passes signals on and waits for it",
                 name.escape_debug()
             );
         }
@@ -140,17 +144,17 @@ fn unknown(epoch: Epoch, why: &str) {
     );
 }
 
-/// Kills what has one of the sockets, until nothing has, and what these have started meanwhile.
-fn kill_holders(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Result<Vec<Left>> {
+/// Kills what serves, until nothing does, and what these have started meanwhile.
+fn kill_those_that_serve(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Result<Vec<Left>> {
     let until = Instant::now() + END;
     let mut left: Vec<Left> = Vec::new();
     loop {
-        let mut holders = seen.outside_group()?;
-        holders.retain(|process| has_one_of(*process, sockets));
-        if holders.is_empty() || Instant::now() >= until {
+        let mut serving = seen.outside_group()?;
+        serving.retain(|process| serves(*process, sockets));
+        if serving.is_empty() || Instant::now() >= until {
             return Ok(left);
         }
-        for process in holders {
+        for process in serving {
             if left.iter().all(|known| known.pid != process.pid()) {
                 left.push(Left {
                     pid: process.pid(),
@@ -163,11 +167,18 @@ fn kill_holders(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Result<Vec<L
     }
 }
 
-/// Whether the process has one of the sockets. One whose descriptors cannot be read is left alone.
-fn has_one_of(process: Descendant, sockets: &BTreeSet<u64>) -> bool {
+/// Whether the process has one of the sockets, or listens itself if there are none. What cannot be read is left alone.
+fn serves(process: Descendant, sockets: &BTreeSet<u64>) -> bool {
     let directory = PathBuf::from(format!("/proc/{}", process.pid()));
-    let own = sockets_of(&directory).unwrap_or_default();
-    own.keys().any(|inode| sockets.contains(inode))
+    if !sockets.is_empty() {
+        let own = sockets_of(&directory).unwrap_or_default();
+        return own.keys().any(|inode| sockets.contains(inode));
+    }
+    let mut listens = false;
+    let _unread = each_tcp_socket(&directory, |socket, _| {
+        listens |= socket.state == InetSocket::LISTEN;
+    });
+    listens
 }
 
 fn name(process: Descendant) -> String {
