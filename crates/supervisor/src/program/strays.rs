@@ -52,9 +52,19 @@ pub(super) struct Strays {
 /// What has become of a process that was left behind.
 #[derive(Debug)]
 struct Left {
-    pid: u32,
+    process: Descendant,
     name: String,
     killed: io::Result<()>,
+}
+
+impl Left {
+    fn in_words(&self) -> String {
+        match &self.killed {
+            Ok(()) if self.process.has_ended() => "was killed".to_owned(),
+            Ok(()) => "was killed and has not ended yet, so it may take connections".to_owned(),
+            Err(error) => format!("cannot be killed ({error}), so it may take connections"),
+        }
+    }
 }
 
 impl Strays {
@@ -122,16 +132,14 @@ impl Strays {
             Ok(Err(error)) => return unknown(epoch, &error_chain(&error)),
             Err(error) => return unknown(epoch, &error_chain(&error)),
         };
-        for Left { pid, name, killed } in ended {
-            let what = match killed {
-                Ok(()) => "was killed".to_owned(),
-                Err(error) => format!("cannot be killed ({error}), so it may take connections"),
-            };
+        for left in ended {
             tracing::warn!(
                 epoch = epoch.number(),
-                "epoch {epoch} has ended, and left process {pid} ({}) behind, in a process group of its own and \
-                 {how}: it {what}; start the program by `exec`, or by what passes signals on and waits for it",
-                name.escape_debug()
+                "epoch {epoch} has ended, and left process {} ({}) behind, in a process group of its own and {how}: it \
+                 {}; start the program by `exec`, or by what passes signals on and waits for it",
+                left.process.pid(),
+                left.name.escape_debug(),
+                left.in_words()
             );
         }
     }
@@ -155,9 +163,9 @@ fn kill_those_that_serve(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Res
             return Ok(left);
         }
         for process in serving {
-            if left.iter().all(|known| known.pid != process.pid()) {
+            if left.iter().all(|known| known.process != process) {
                 left.push(Left {
-                    pid: process.pid(),
+                    process,
                     name: name(process),
                     killed: process.kill().map(drop),
                 });
