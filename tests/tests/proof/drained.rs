@@ -67,6 +67,27 @@ fn keep<S: Read + Write>(mut stream: S) -> S {
     stream
 }
 
+/// A connection that the epoch with this configuration has, and keeps. The one before may take some while it closes its
+/// listeners.
+fn keep_at(site: &Site, config: &str) -> TcpStream {
+    let wanted = format!("x-config: {config}\r\n");
+    eventually(LIMIT, "a connection of the new epoch", || {
+        let mut stream = TcpStream::connect(site.listener.addr()).expect("somebody listens");
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .expect("Envoy reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut next = [0];
+            stream.read_exact(&mut next).expect("Envoy answers");
+            head.extend(next);
+        }
+        String::from_utf8_lossy(&head)
+            .contains(&wanted)
+            .then_some(stream)
+    })
+}
+
 fn send(child: u32, signal: Signal) {
     let pid = Pid::from_raw(child.cast_signed()).expect("it is a process id");
     // One that the other signal has ended in between has no use for it.
@@ -265,7 +286,7 @@ async fn an_old_epoch_that_is_killed_during_the_drain_makes_it_a_failed_one_only
             clients.then(|| keep(TcpStream::connect(site.listener.addr()).expect("it listens")));
         site.write("v1");
         supervisor.wait_for_line("epoch 1 is live", LIMIT);
-        let held = keep(TcpStream::connect(site.listener.addr()).expect("Envoy listens"));
+        let held = keep_at(&site, "v1");
         supervisor.signal(Signal::TERM);
         supervisor.wait_for_line("the drain waits for 1 connection", LIMIT);
         for child in old {
