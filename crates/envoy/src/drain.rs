@@ -12,6 +12,7 @@
 //! its last answer; a shorter `drain_timeout` in the configuration is the remedy.
 
 pub(crate) mod closing;
+pub(crate) mod reports;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use handover_core::LOOK_AROUND;
 use handover_runtime::time_limit::timeout_at;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::wait::list;
 use self::wait::{DrainWait, ListenerCounters, Step};
 use crate::admin::{
     AdminAddress, AdminClient, AdminError, DrainCall, Exclude, ListenerConnections,

@@ -300,6 +300,28 @@ async fn an_old_epoch_that_is_killed_during_the_drain_makes_it_a_failed_one_only
     }
 }
 
+/// Where the newest epoch has nobody, nothing was said until the old one was cut.
+#[test]
+fn what_only_an_old_epoch_holds_a_stop_with_is_told() {
+    let envoy = require_any_envoy!();
+    let site = Site::new();
+    site.write("v0");
+    let launch = site.launch_with_times(&envoy, "200s", "300s");
+    let mut supervisor = start(&site, launch.args(["--termination-drain", "50s"]));
+    let kept = keep_at(&site, "v0");
+    site.write("v1");
+    supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    supervisor.signal(Signal::TERM);
+    let told = format!(
+        "the drain waits for 1 connection on listener 127.0.0.1_{} of epoch 0",
+        site.listener.addr().port()
+    );
+    supervisor.wait_for_line(&told, LIMIT);
+    drop(kept);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    site.assert_nothing_left();
+}
+
 const NOBODY: u32 = 65_534;
 
 /// Many hosts refuse what makes the drain a little kinder to who has no privileges.

@@ -7,12 +7,9 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use super::closing::Closing;
+use super::reports::Reports;
 use super::{DrainError, DrainReport, ListenersSeen, NotCounted};
 use crate::admin::ListenerConnections;
-
-/// How long connections may hold a drain before they are reported: 1 s. They are reported again each
-/// time that the drain has taken twice as long.
-const FIRST_REPORT: Duration = Duration::from_secs(1);
 
 /// Envoy's counters of listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub(super) struct DrainWait {
     /// The counters before the listeners were told to close, unless the statistics leave them out.
     before: Option<ListenerCounters>,
     closing: Closing,
-    report_at: Instant,
+    reports: Reports,
     /// The last count that proves something.
     last: Option<Result<Vec<ListenerConnections>, Box<dyn Error + Send + Sync>>>,
 }
@@ -68,7 +65,7 @@ impl DrainWait {
             minimum,
             before,
             closing: Closing::of_drain(now),
-            report_at: now + FIRST_REPORT,
+            reports: Reports::new(start, now),
             last: None,
         }
     }
@@ -125,11 +122,10 @@ impl DrainWait {
 
     fn step(&mut self, holding: &[ListenerConnections], now: Instant) -> Step {
         if !holding.is_empty() {
-            if now < self.report_at {
-                return Step::Wait;
-            }
-            self.report_at += self.report_at.saturating_duration_since(self.start);
-            return Step::Report(list(holding));
+            return match self.reports.is_due(now) {
+                true => Step::Report(list(holding)),
+                false => Step::Wait,
+            };
         }
         // A connection that is accepted between two counts must not be missed. So an empty count ends
         // the drain only after the listeners were seen closed. If that cannot be seen, it ends the
@@ -158,7 +154,7 @@ impl DrainWait {
 }
 
 /// `1 connection on listener a, 2 connections on listener b`.
-fn list(holding: &[ListenerConnections]) -> String {
+pub(crate) fn list(holding: &[ListenerConnections]) -> String {
     let each: Vec<_> = holding.iter().map(ToString::to_string).collect();
     each.join(", ")
 }

@@ -15,7 +15,8 @@ use super::super::running::{EnvoyProcess, LiveClients, RunningEpochs, TIME_TO_EN
 use super::super::{EnvoyFailed, StopOptions};
 use super::Drains;
 use crate::admin::ListenerConnections;
-use crate::drain::{DrainOptions, drain_counting, inbound_ports, least_pause, pause_after};
+use crate::drain::reports::Reports;
+use crate::drain::{DrainOptions, drain_counting, inbound_ports, least_pause, list, pause_after};
 use crate::syn_filter::keep_new_connections_away;
 
 /// How often the connections of older epochs are counted at most while a stop waits for them.
@@ -250,6 +251,7 @@ impl Stop<'_> {
         let epoch = process.epoch;
         let mut last = Ok(Vec::new());
         let begun = Instant::now();
+        let mut reports = Reports::new(begun.into_std(), begun.into_std());
         let mut emptying = match is_live {
             true => Emptying::of_live(),
             false => Emptying::of_old(begun.into_std()),
@@ -276,8 +278,14 @@ impl Stop<'_> {
                     Progress::Ended => return Waited::Ended,
                     Progress::Waits => {}
                 }
-                if let Err(why) = &counted {
-                    self.running.log_unknown_count(process, why);
+                match &counted {
+                    Err(why) => self.running.log_unknown_count(process, why),
+                    Ok(holding) if !holding.is_empty() && reports.is_due(now) => tracing::info!(
+                        epoch = epoch.number(),
+                        "the drain waits for {} of epoch {epoch}",
+                        list(holding)
+                    ),
+                    Ok(_) => {}
                 }
                 last = counted;
                 let least = least_pause(begun.elapsed(), COUNT);
