@@ -292,6 +292,10 @@ async fn keep_away(child: u32, admin: &AdminAddress, options: &DrainOptions) {
     }
     if let Err(error) = keep_new_connections_away(child, |port| admin.port() == Some(port)).await {
         error.log();
+        // Where no socket can be had, no Unix socket can, and that is said already.
+        if error.is_of_every_socket() {
+            return;
+        }
     }
     let admin_path = match admin {
         AdminAddress::Unix(path) => Some(path.as_path()),

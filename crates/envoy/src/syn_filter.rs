@@ -72,6 +72,14 @@ pub(crate) enum FilterError {
 }
 
 impl FilterError {
+    /// Returns whether no socket of the process can be had, of whichever kind.
+    pub(crate) fn is_of_every_socket(&self) -> bool {
+        match self {
+            Self::Look { .. } | Self::Reach { .. } => true,
+            Self::Filter { .. } => false,
+        }
+    }
+
     /// Says what follows from it: little. A supervisor without privileges is refused on many hosts, at
     /// each stop, so that is no warning.
     pub(crate) fn log(&self) {

@@ -13,14 +13,17 @@ use crate::sock_diag::{Protocol, States, inet_sockets};
 ///
 /// # Errors
 ///
-/// Where the list of its descriptors cannot be read.
+/// Where its descriptors may not be looked at, or their list cannot be read.
 pub fn sockets_of(process: &Path) -> io::Result<BTreeMap<u64, RawFd>> {
     let mut sockets = BTreeMap::new();
     for entry in std::fs::read_dir(process.join("fd"))? {
         // A descriptor may be closed between the listing and the look at it.
         let Ok(entry) = entry else { continue };
-        let Ok(target) = std::fs::read_link(entry.path()) else {
-            continue;
+        let target = match std::fs::read_link(entry.path()) {
+            Ok(target) => target,
+            // The capability CAP_DAC_OVERRIDE allows to list the descriptors of other users, and not to look at them.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(_) => continue,
         };
         let inode = target.to_str().and_then(|target| {
             target

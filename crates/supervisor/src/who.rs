@@ -34,8 +34,23 @@ pub(crate) struct LookedAt {
     pub(crate) age: Duration,
     /// None before it has a process.
     pub(crate) known: Option<EpochListeners>,
-    /// What its sockets show, or why they show nothing.
-    pub(crate) looked: Result<Looked, String>,
+    /// What its sockets show.
+    pub(crate) looked: Looked,
+    /// Why it is not known which processes belong to it.
+    pub(crate) unknown_family: Option<String>,
+}
+
+impl LookedAt {
+    /// Whether its process has ended since the epoch was known to run.
+    fn has_ended(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| self.looked.ended.contains(&known.pid))
+    }
+
+    /// Whether anything of its sockets can have been seen.
+    fn is_seen(&self) -> bool {
+        self.known.is_some() && self.unknown_family.is_none()
+    }
 }
 
 /// When each connection was seen first. Those of the last look are remembered, and no others.
@@ -74,7 +89,7 @@ pub(crate) struct Selected {
 }
 
 /// Tells the connections of clients from the others, by where each epoch listens. An old one has closed its
-/// listeners, so those of its neighbours count as well.
+/// listeners, so those of its neighbours count as well. What has ended meanwhile has no connections, and is left out.
 pub(crate) fn sort_out(
     looked: Vec<LookedAt>,
     first_seen: &mut FirstSeen,
@@ -85,7 +100,7 @@ pub(crate) fn sort_out(
     for epoch in looked.iter().rev() {
         everywhere.add(epoch);
     }
-    let epochs = looked.into_iter();
+    let epochs = looked.into_iter().filter(|epoch| !epoch.has_ended());
     let mut epochs: Vec<Clients> = epochs
         .map(|epoch| Clients::of(epoch, &everywhere))
         .collect();
@@ -180,7 +195,7 @@ impl Places {
         for (address, listener) in epoch.known.iter().flat_map(|known| &known.listeners) {
             self.add_one(address, listener.clone());
         }
-        for address in epoch.looked.iter().flat_map(|it| &it.listening.addresses) {
+        for address in &epoch.looked.listening.addresses {
             self.add_one(address, Listener::default());
         }
     }
@@ -205,6 +220,10 @@ impl Places {
 }
 
 impl Clients {
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     fn of(epoch: LookedAt, everywhere: &Places) -> Self {
         let mut own = Places::default();
         own.add(&epoch);
@@ -213,7 +232,7 @@ impl Clients {
             state: epoch.state,
             serves: epoch.serves,
             pid: epoch.known.as_ref().map(|known| known.pid),
-            is_seen: epoch.known.is_some() && epoch.looked.is_ok(),
+            is_seen: epoch.is_seen(),
             not_seen: BTreeSet::new(),
             others: 0,
             clients: Vec::new(),
@@ -222,21 +241,18 @@ impl Clients {
             clients.not_seen.insert("it has no process yet".to_owned());
             return clients;
         };
-        let looked = match epoch.looked {
-            Ok(looked) => looked,
-            Err(why) => {
-                clients.not_seen.insert(why);
-                return clients;
-            }
-        };
-        // A worker may end between two looks, and has no connection then.
-        let unread = looked.unread.iter();
-        let unread: Vec<_> = unread
-            .filter(|error| error.pid == known.pid || error.source.kind() != ErrorKind::NotFound)
-            .collect();
-        clients.is_seen = unread.is_empty() || !looked.connections.is_empty();
-        clients.not_seen.extend(unread.into_iter().map(unreadable));
-        if looked.listening.uncountable.is_empty() {
+        if let Some(why) = epoch.unknown_family {
+            clients.not_seen.insert(why);
+            return clients;
+        }
+        let looked = epoch.looked;
+        clients.is_seen = looked.unread.is_empty() || !looked.connections.is_empty();
+        clients
+            .not_seen
+            .extend(looked.unread.iter().map(unreadable));
+        // What was looked at now says better why nothing is seen.
+        let is_explained = looked.unread.iter().any(|error| error.pid == known.pid);
+        if looked.listening.uncountable.is_empty() && !is_explained {
             clients.not_seen.extend(known.not_seen);
         }
         let uncountable = looked.listening.uncountable.iter();

@@ -2,6 +2,7 @@
 //! restart and the signals cross the border between the two.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -82,6 +83,38 @@ async fn envoy_hands_over_as_another_user_who_keeps_one_capability_and_loses_not
     supervisor.signal(Signal::TERM);
     assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
     assert!(!Path::new(&format!("/proc/{envoy}")).exists());
+    site.assert_nothing_left();
+}
+
+/// Docker and Kubernetes give root the right to list the descriptors of another user, and not to look at them.
+#[tokio::test]
+async fn where_the_sockets_of_envoy_may_not_be_looked_at_its_statistics_end_the_drain() {
+    const TEST: &str = "proof::other_user::where_the_sockets_of_envoy_may_not_be_looked_at_its_statistics_end_the_drain";
+    let envoy = require_envoy!();
+    let Some(site) = site(TEST, &envoy) else {
+        return;
+    };
+    let less = ["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    let launch = site.launch(&envoy).args(USER);
+    let mut supervisor = launch
+        .args(["--termination-drain", "300s"])
+        .by("setpriv", &less)
+        .start();
+    supervisor.wait_for_line("epoch 0 is live", LIMIT);
+    let load = Load::start(site.listener.addr(), Mix::default());
+    site.write("v1");
+    supervisor.wait_for_line("epoch 1 is live", LIMIT);
+    load.stop().await.assert_no_loss();
+    supervisor.wait_for_line("epoch 0 ended", LIMIT);
+    let kept = TcpStream::connect(site.listener.addr()).expect("Envoy listens");
+    supervisor.signal(Signal::TERM);
+    supervisor.wait_for_line("are counted by its statistics", LIMIT);
+    supervisor.wait_for_line("the drain waits for 1 connection", LIMIT);
+    drop(kept);
+    assert_eq!(supervisor.wait_exit(LIMIT).code(), Some(0));
+    // It is said once, and as what it is.
+    assert_eq!(supervisor.count_lines("may be reset"), 1);
+    assert_eq!(supervisor.count_lines("it has ended"), 0);
     site.assert_nothing_left();
 }
 

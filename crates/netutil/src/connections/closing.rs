@@ -6,13 +6,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::{Connection, directory};
+use super::{Connection, directory, ended};
 use crate::sock_diag::{Kernel, SocketId};
 
 /// What became of connections that were to be closed.
@@ -144,7 +143,7 @@ impl Closer {
         // The process was opened first. So what is seen of it is its own if it runs after that.
         let is_open = is_open(connection);
         let runs = match process {
-            Ok(process) if runs(process) => true,
+            Ok(process) if ended(process) == Some(false) => true,
             Ok(_) | Err(Errno::SRCH) => return Closed::Gone,
             // It cannot be told, so nothing is done that would need it.
             Err(_) => false,
@@ -205,11 +204,4 @@ impl Closer {
         }
         Some(Err(errno))
     }
-}
-
-/// Whether a process has not ended.
-fn runs(process: &OwnedFd) -> bool {
-    let mut ended = [PollFd::new(process, PollFlags::IN)];
-    let now = Timespec::default();
-    matches!(poll(&mut ended, Some(&now)), Ok(0))
 }

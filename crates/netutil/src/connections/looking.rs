@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
     ConnectionsError, Copies, Listening, LocalAddress, Uncountable, directory, ephemeral_ports,
+    has_ended,
 };
 use crate::proc_net::{
     InetSocket, each_inet_socket, each_unix_socket, is_in_our_network, sockets_of,
@@ -26,8 +27,10 @@ pub struct Looked {
     /// The TCP connections, and the connections to named Unix sockets, in the order of their inodes. A
     /// connection that several of the processes share is in the list once.
     pub connections: Vec<Connection>,
-    /// What could not be read.
+    /// What could not be read of processes that run.
     pub unread: Vec<ConnectionsError>,
+    /// The processes that had ended, reaped or not, before their sockets were seen.
+    pub ended: BTreeSet<u32>,
 }
 
 /// One connection of a process.
@@ -108,6 +111,7 @@ impl Connection {
 #[must_use]
 pub fn look(groups: &[BTreeSet<u32>]) -> Vec<Looked> {
     let mut looked: Vec<Looked> = groups.iter().map(|_| Looked::default()).collect();
+    let ours = std::fs::read_link("/proc/self/ns/net").ok();
     // The sockets of each network namespace: in which group, process and descriptor each is open.
     let mut namespaces: BTreeMap<PathBuf, Namespace> = BTreeMap::new();
     for (group, pids) in groups.iter().enumerate() {
@@ -119,10 +123,13 @@ pub fn look(groups: &[BTreeSet<u32>]) -> Vec<Looked> {
             });
             match read {
                 Ok((namespace, sockets)) => {
+                    let is_ours = ours.as_ref() == Some(&namespace);
                     let known = namespaces.entry(namespace).or_insert_with(|| Namespace {
-                        process: *pid,
+                        is_ours,
+                        processes: Vec::new(),
                         open: BTreeMap::new(),
                     });
+                    known.processes.push((group, *pid));
                     for (inode, descriptor) in sockets {
                         let open = Open {
                             group,
@@ -134,8 +141,7 @@ pub fn look(groups: &[BTreeSet<u32>]) -> Vec<Looked> {
                 }
                 Err(source) => {
                     if let Some(looked) = looked.get_mut(group) {
-                        let pid = *pid;
-                        looked.unread.push(ConnectionsError { pid, path, source });
+                        looked.note_unread(*pid, path, source);
                     }
                 }
             }
@@ -150,6 +156,17 @@ pub fn look(groups: &[BTreeSet<u32>]) -> Vec<Looked> {
             .sort_by_key(|connection| connection.inode);
     }
     looked
+}
+
+impl Looked {
+    /// Notes that this of a process could not be read, or that it has ended.
+    fn note_unread(&mut self, pid: u32, path: PathBuf, source: std::io::Error) {
+        if has_ended(pid) {
+            self.ended.insert(pid);
+        } else {
+            self.unread.push(ConnectionsError { pid, path, source });
+        }
+    }
 }
 
 /// Where a socket is open.
@@ -173,17 +190,22 @@ struct Found {
     traffic: Option<Traffic>,
 }
 
+/// What could not be read, and why.
+type Unreadable = (PathBuf, std::io::Error);
+
 struct Namespace {
-    /// A process that is in it.
-    process: u32,
+    /// Whether this process is in it.
+    is_ours: bool,
+    /// Those that are in it, each with its group.
+    processes: Vec<(usize, u32)>,
     open: BTreeMap<u64, Open>,
 }
 
 impl Namespace {
     fn look(mut self, looked: &mut [Looked]) {
-        let path = directory(self.process);
+        let within = self.within();
         let mut copies = AllCopies::default();
-        let tcp = self.tcp_sockets();
+        let tcp = through_any(&within, |process| self.tcp_sockets(process));
         let tcp = tcp.unwrap_or_else(|error| {
             self.note_unread(looked, &error);
             Vec::new()
@@ -217,33 +239,37 @@ impl Namespace {
                 });
             }
         }
-        let unix = each_unix_socket(&path, |inode, stream| {
-            let Some(open) = self.open.remove(&inode) else {
-                return;
-            };
-            let (Some(looked), Some(socket)) = (looked.get_mut(open.group), stream) else {
-                return;
-            };
-            let local = LocalAddress::Unix(socket.name.to_owned());
-            if socket.listens {
-                looked.listening.addresses.insert(local);
-            } else if socket.is_connected {
-                looked.connections.push(Connection {
-                    peer_pid: copies.of(open.pid).peer_process(open.descriptor),
-                    ..open.connection(socket.inode, local)
-                });
-            }
+        let unix = through_any(&within, |process| {
+            each_unix_socket(process, |inode, stream| {
+                let Some(open) = self.open.remove(&inode) else {
+                    return;
+                };
+                let (Some(looked), Some(socket)) = (looked.get_mut(open.group), stream) else {
+                    return;
+                };
+                let local = LocalAddress::Unix(socket.name.to_owned());
+                if socket.listens {
+                    looked.listening.addresses.insert(local);
+                } else if socket.is_connected {
+                    looked.connections.push(Connection {
+                        peer_pid: copies.of(open.pid).peer_process(open.descriptor),
+                        ..open.connection(socket.inode, local)
+                    });
+                }
+            })
         });
         let ports = ephemeral_ports();
-        let udp = each_inet_socket(&path, Protocol::Udp, States::All, |socket| {
-            if let Some(open) = self.open.remove(&socket.inode)
-                && let Some(looked) = looked.get_mut(open.group)
-                && !socket.has_peer()
-                && !ports.contains(&socket.local.port())
-            {
-                let udp = Uncountable::Udp(socket.local);
-                looked.listening.uncountable.insert(udp);
-            }
+        let udp = through_any(&within, |process| {
+            each_inet_socket(process, Protocol::Udp, States::All, |socket| {
+                if let Some(open) = self.open.remove(&socket.inode)
+                    && let Some(looked) = looked.get_mut(open.group)
+                    && !socket.has_peer()
+                    && !ports.contains(&socket.local.port())
+                {
+                    let udp = Uncountable::Udp(socket.local);
+                    looked.listening.uncountable.insert(udp);
+                }
+            })
         });
         for error in unix.err().into_iter().chain(udp.err()) {
             self.note_unread(looked, &error);
@@ -261,10 +287,9 @@ impl Namespace {
 
     /// The TCP sockets of the namespace that are open in a group, with more about each where the
     /// kernel answers.
-    fn tcp_sockets(&self) -> Result<Vec<Found>, (PathBuf, std::io::Error)> {
-        let path = directory(self.process);
+    fn tcp_sockets(&self, process: &Path) -> Result<Vec<Found>, Unreadable> {
         let is_open = |inode| self.open.contains_key(&inode);
-        if is_in_our_network(&path)
+        if is_in_our_network(process)
             && let Ok(sockets) = Kernel::open().and_then(|kernel| kernel.tcp_sockets(is_open))
         {
             let sockets = sockets.into_iter();
@@ -287,7 +312,7 @@ impl Namespace {
             return Ok(known.collect());
         }
         let mut sockets = Vec::new();
-        each_inet_socket(&path, Protocol::Tcp, States::All, |socket| {
+        each_inet_socket(process, Protocol::Tcp, States::All, |socket| {
             if is_open(socket.inode) {
                 sockets.push(Found {
                     socket,
@@ -299,20 +324,41 @@ impl Namespace {
         Ok(sockets)
     }
 
-    /// Notes for every group of this namespace that a table could not be read.
-    fn note_unread(&self, looked: &mut [Looked], (path, error): &(PathBuf, std::io::Error)) {
-        let mut groups = BTreeSet::new();
-        groups.extend(self.open.values().map(|open| open.group));
-        for group in groups {
-            if let Some(looked) = looked.get_mut(group) {
-                looked.unread.push(ConnectionsError {
-                    pid: self.process,
-                    path: path.clone(),
-                    source: std::io::Error::new(error.kind(), error.to_string()),
-                });
+    /// Where the tables of this namespace are shown: this process does not end meanwhile, the others may.
+    fn within(&self) -> Vec<PathBuf> {
+        let own = self.is_ours.then(|| PathBuf::from("/proc/self"));
+        let processes = self.processes.iter().map(|(_, pid)| directory(*pid));
+        own.into_iter().chain(processes).collect()
+    }
+
+    /// Notes that a table could not be read, once for every group with sockets that may be in it.
+    fn note_unread(&self, looked: &mut [Looked], (path, error): &Unreadable) {
+        let groups: BTreeSet<usize> = self.open.values().map(|open| open.group).collect();
+        for (group, pid) in &self.processes {
+            let Some(looked) = looked.get_mut(*group).filter(|_| groups.contains(group)) else {
+                continue;
+            };
+            if looked.unread.iter().all(|known| known.path != *path) {
+                let error = std::io::Error::new(error.kind(), error.to_string());
+                looked.note_unread(*pid, path.clone(), error);
             }
         }
     }
+}
+
+/// Reads a table by way of the first of these processes that shows it.
+fn through_any<T>(
+    processes: &[PathBuf],
+    mut read: impl FnMut(&Path) -> Result<T, Unreadable>,
+) -> Result<T, Unreadable> {
+    let mut unreadable = None;
+    for process in processes {
+        match read(process) {
+            Ok(table) => return Ok(table),
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    Err(unreadable.unwrap_or_else(|| (PathBuf::from("/proc"), std::io::ErrorKind::NotFound.into())))
 }
 
 /// Copies of descriptors of several processes.
@@ -369,6 +415,7 @@ impl ConnectionState {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -388,14 +435,17 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_be_read_is_noted_for_each_group_of_its_namespace() {
-        let open = |group| Open {
+        let me = std::process::id();
+        let open = |group, pid| Open {
             group,
-            pid: 7,
+            pid,
             descriptor: 3,
         };
+        let gone = u32::MAX;
         let namespace = Namespace {
-            process: 7,
-            open: [(1, open(0)), (2, open(2)), (3, open(2))].into(),
+            is_ours: false,
+            processes: vec![(0, me), (1, me), (2, gone), (2, me), (2, me)],
+            open: [(1, open(0, me)), (2, open(2, gone)), (3, open(2, me))].into(),
         };
         let mut looked: Vec<Looked> = (0..3).map(|_| Looked::default()).collect();
         let error = (
@@ -408,8 +458,38 @@ mod tests {
         let noted = looked[2].unread[0].to_string();
         assert_eq!(
             noted,
-            "cannot read the sockets of process 7 in /proc/7/net/tcp"
+            format!("cannot read the sockets of process {me} in /proc/7/net/tcp")
         );
+        // What has ended has no sockets.
+        let ended = looked.iter().map(|looked| looked.ended.len());
+        assert_eq!(ended.collect::<Vec<_>>(), [0, 0, 1]);
+    }
+
+    /// A program's parent may end between two looks, and its workers still have their connections.
+    #[test]
+    fn a_table_is_read_by_way_of_a_process_that_has_not_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let me = std::process::id();
+        let inode = rustix::fs::fstat(&server).unwrap().st_ino;
+        let open = Open {
+            group: 0,
+            pid: me,
+            descriptor: server.as_raw_fd(),
+        };
+        let namespace = Namespace {
+            is_ours: false,
+            processes: vec![(0, u32::MAX), (0, me)],
+            open: [(inode, open)].into(),
+        };
+        let mut looked = vec![Looked::default()];
+        namespace.look(&mut looked);
+        assert!(looked[0].unread.is_empty(), "{:?}", looked[0].unread);
+        let seen: Vec<_> = looked[0].connections.iter().map(|it| it.inode).collect();
+        assert_eq!(seen, [inode]);
     }
 
     #[test]

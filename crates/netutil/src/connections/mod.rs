@@ -14,7 +14,11 @@ use std::ops::RangeInclusive;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open, test_kill_process,
+};
 use socket2::SockRef;
 
 use crate::proc_net::{
@@ -45,7 +49,20 @@ impl ConnectionsError {
     pub fn new(pid: u32, path: PathBuf, source: io::Error) -> Self {
         Self { pid, path, source }
     }
+
+    /// Returns whether nothing could be read because the process has ended, reaped or not, or had closed all its sockets,
+    /// as one that is about to end. Where `/proc` hides a process that runs, it has not.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let source = self.source.get_ref();
+        source.is_some_and(|source| source.is::<NoSocket>()) || has_ended(self.pid)
+    }
 }
+
+/// What is left of a process that has not been reaped shows an empty list.
+#[derive(Debug, thiserror::Error)]
+#[error("it has no socket any more")]
+struct NoSocket;
 
 /// Where a process listens for connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -284,15 +301,35 @@ fn directory(pid: u32) -> PathBuf {
 }
 
 /// The sockets of a process. One that has none has ended, or is about to: every process that is looked
-/// at here listens or has listened, and what is left of one that has not been reaped shows an empty
-/// list.
+/// at here listens or has listened.
 fn own_sockets(pid: u32) -> Result<BTreeMap<u64, RawFd>, ConnectionsError> {
     let path = directory(pid);
     let own = sockets_of(&path).and_then(|own| match own.is_empty() {
-        true => Err(io::Error::new(io::ErrorKind::NotFound, "it has ended")),
+        true => Err(io::Error::new(io::ErrorKind::NotFound, NoSocket)),
         false => Ok(own),
     });
     own.map_err(|source| ConnectionsError { pid, path, source })
+}
+
+/// Whether a process has ended, reaped or not. What cannot be told has not. Its directory does not tell: it is also
+/// missing where `/proc` hides the processes of other users (`hidepid`), and what is left of one may not be read.
+fn has_ended(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return true;
+    };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => ended(&process) == Some(true),
+        Err(Errno::SRCH) => true,
+        // Containers of an older Docker or libseccomp refuse the call.
+        Err(_) => test_kill_process(pid) == Err(Errno::SRCH),
+    }
+}
+
+/// Whether a process has ended; nothing where that cannot be told.
+fn ended(process: &OwnedFd) -> Option<bool> {
+    let mut polled = [PollFd::new(process, PollFlags::IN)];
+    let readable = poll(&mut polled, Some(&Timespec::default())).ok()?;
+    Some(readable > 0)
 }
 
 /// The ports from which the kernel chooses for who does not ask for one.

@@ -230,9 +230,28 @@ fn a_process_that_has_ended_is_not_one_without_connections() {
         assert!(std::time::Instant::now() < end, "it does not end");
         std::thread::yield_now();
     }
-    accepted(child.id(), &BTreeSet::new()).unwrap_err();
-    Listening::of(child.id()).unwrap_err();
+    let unread = accepted(child.id(), &BTreeSet::new()).unwrap_err();
+    assert!(unread.has_ended());
+    assert!(Listening::of(child.id()).unwrap_err().has_ended());
+    // Whoever looks at several is told which have ended, before they are reaped and afterwards.
+    let group = BTreeSet::from([child.id(), std::process::id()]);
+    let ended = || look(std::slice::from_ref(&group)).remove(0).ended;
+    assert_eq!(ended(), [child.id()].into());
     child.wait().unwrap();
+    assert_eq!(ended(), [child.id()].into());
+}
+
+/// Where `/proc` hides the processes of other users, a process that runs has no directory.
+#[test]
+fn a_process_has_ended_by_what_the_kernel_says_and_not_by_its_directory() {
+    assert!(!has_ended(std::process::id()));
+    assert!(!has_ended(1));
+    assert!(has_ended(u32::MAX));
+    let hidden = || io::Error::from(io::ErrorKind::NotFound);
+    let error = |pid| ConnectionsError::new(pid, directory(pid), hidden());
+    assert!(!error(std::process::id()).has_ended());
+    assert!(error(u32::MAX).has_ended());
+    assert!(has_ended(i32::MAX.cast_unsigned()));
 }
 
 /// A group that is this test.
@@ -313,8 +332,8 @@ fn each_group_has_its_own_and_what_cannot_be_read_is_said() {
     let looked = look(&[own()[0].clone(), [u32::MAX].into()]);
     let peer = client.local_addr().ok();
     assert!(looked[0].connections.iter().any(|it| it.peer == peer));
-    assert!(looked[1].connections.is_empty());
-    assert_eq!(looked[1].unread.len(), 1);
+    assert!(looked[1].connections.is_empty() && looked[1].unread.is_empty());
+    assert_eq!(looked[1].ended, [u32::MAX].into());
 }
 
 fn soon() -> std::time::Instant {
@@ -408,7 +427,7 @@ fn nothing_is_closed_after_its_time() {
 
 #[test]
 fn a_right_that_is_missing_is_named_with_its_remedy() {
-    let denied = || io::Error::from(rustix::io::Errno::PERM);
+    let denied = || io::Error::from(Errno::PERM);
     let error = CloseError {
         pid: 7,
         destroy: Some(denied()),

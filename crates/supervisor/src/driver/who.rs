@@ -53,15 +53,15 @@ pub(super) async fn answer<P: Operate>(
             Refusal::new(Code::NotSupported, message)
         })?;
         let running = running(&status.borrow(), &listeners);
+        let mut known = first_seen.lock_owned().await;
+        let mut clients;
+        (clients, known) = look_at(running.clone(), known).await?;
         if let Some(named) = request.epoch
-            && !running.iter().any(|epoch| epoch.epoch == named)
+            && !clients.iter().any(|epoch| epoch.epoch() == named)
         {
             let message = format!("epoch {named} does not run");
             return Err(Refusal::new(Code::BadRequest, message));
         }
-        let mut known = first_seen.lock_owned().await;
-        let mut clients;
-        (clients, known) = look_at(running.clone(), known).await?;
         let mut ended = None;
         if let Some(peers) = request.end {
             let selected = select(&clients, peers, request.epoch);
@@ -120,9 +120,14 @@ async fn look_at(
             None => Ok(BTreeSet::new()),
         });
         let families: Vec<Result<BTreeSet<u32>, String>> = families.collect();
+        // One without a family may have ended.
         let groups: Vec<_> = families
             .iter()
-            .map(|family| family.clone().unwrap_or_default())
+            .zip(&running)
+            .map(|(family, epoch)| {
+                let alone = || epoch.known.iter().map(|known| known.pid).collect();
+                family.clone().unwrap_or_else(|_| alone())
+            })
             .collect();
         let looked = look(&groups).into_iter().zip(families);
         let looked = running.into_iter().zip(looked);
@@ -132,7 +137,8 @@ async fn look_at(
             serves: epoch.serves,
             age: epoch.age,
             known: epoch.known,
-            looked: family.map(|_| looked),
+            looked,
+            unknown_family: family.err(),
         });
         let clients = sort_out(looked.collect(), &mut first_seen, Instant::now());
         (clients, first_seen)

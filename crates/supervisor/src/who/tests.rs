@@ -42,7 +42,8 @@ fn epoch(number: u32, state: EpochState, connections: Vec<Connection>) -> Looked
             listeners: BTreeMap::new(),
             not_seen: Vec::new(),
         }),
-        looked: Ok(looked),
+        looked,
+        unknown_family: None,
     }
 }
 
@@ -122,7 +123,7 @@ fn a_list_is_bounded_and_says_how_many_there_are() {
             .map(|inode| connection(inode, "127.0.0.1:80", "10.0.0.7:5000", inode, 1))
             .collect();
         let mut epoch = epoch(number, EpochState::Draining, connections);
-        let looked = epoch.looked.as_mut().unwrap();
+        let looked = &mut epoch.looked;
         looked.listening.addresses.insert(tcp("127.0.0.1:80"));
         epoch
     };
@@ -147,11 +148,11 @@ fn a_list_is_bounded_and_says_how_many_there_are() {
 #[test]
 fn what_is_not_seen_is_no_zero() {
     let mut unread = epoch(0, EpochState::Draining, vec![]);
-    unread.looked = Err("it may not be looked at".to_owned());
+    unread.unknown_family = Some("it may not be looked at".to_owned());
     let mut young = epoch(1, EpochState::Starting, vec![]);
     young.known = None;
     let mut udp = epoch(2, EpochState::Live, vec![]);
-    let looked = udp.looked.as_mut().unwrap();
+    let looked = &mut udp.looked;
     let address = "0.0.0.0:443".parse().unwrap();
     looked
         .listening
@@ -205,7 +206,7 @@ fn a_connection_ages_from_the_first_look_where_the_kernel_says_nothing() {
         let mut connection = Connection::new(9, 100, 7, name.clone());
         connection.peer_pid = Some(33);
         let mut epoch = epoch(0, EpochState::Live, vec![connection]);
-        let looked = epoch.looked.as_mut().unwrap();
+        let looked = &mut epoch.looked;
         looked.listening.addresses.insert(name);
         vec![epoch]
     };
@@ -238,21 +239,36 @@ fn the_list_of_an_epoch_that_is_named_has_no_other() {
 }
 
 #[test]
-fn a_process_that_cannot_be_read_is_told_unless_it_is_a_worker_that_has_ended() {
+fn what_has_ended_since_it_was_known_to_run_is_left_out_and_its_workers_have_no_connection() {
+    let mut both = hand_over();
+    let (program, worker) = (both[0].known.as_ref().unwrap().pid, 7);
+    both[0].looked.ended = [worker].into();
+    let who = report(sorted_out(both), WhoRequest::default(), None);
+    assert_eq!(who.epochs[0].connections, Some(3));
+    assert!(who.epochs[0].not_seen.is_empty());
+
+    let mut both = hand_over();
+    both[0].looked.ended = [program].into();
+    both[0].unknown_family = Some("it is no child that runs".to_owned());
+    let who = report(sorted_out(both), WhoRequest::default(), None);
+    let epochs: Vec<_> = who.epochs.iter().map(|epoch| epoch.epoch).collect();
+    assert_eq!(epochs, [1]);
+}
+
+#[test]
+fn a_process_that_runs_and_cannot_be_read_is_told() {
     let seen = |pid, kind: ErrorKind, connections: Vec<Connection>| {
         let mut looked_at = epoch(0, EpochState::Live, connections);
-        let unread = &mut looked_at.looked.as_mut().unwrap().unread;
+        let unread = &mut looked_at.looked.unread;
         unread.push(ConnectionsError::new(pid, "/proc/7/fd".into(), kind.into()));
         let who = report(sorted_out(vec![looked_at]), WhoRequest::default(), None);
         let epoch = who.epochs.into_iter().next().unwrap();
         (epoch.connections, epoch.not_seen.join("; "))
     };
     let (program, worker) = (100, 7);
-    // It may end between two looks, and has no connection then.
-    let ended = seen(worker, ErrorKind::NotFound, vec![]);
-    assert_eq!(ended, (Some(0), String::new()));
     for (pid, kind) in [
         (program, ErrorKind::NotFound),
+        (worker, ErrorKind::NotFound),
         (worker, ErrorKind::PermissionDenied),
     ] {
         let (connections, why) = seen(pid, kind, vec![]);

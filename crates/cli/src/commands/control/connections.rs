@@ -17,7 +17,12 @@ pub(super) fn text(who: &Who, peers: Option<Peers>) -> String {
         lines.push(String::new());
     }
     if who.epochs.is_empty() {
-        lines.push("no epoch runs".to_owned());
+        // With one that is named, the others are not told of.
+        let text = match who.ended {
+            Some(_) => "none of these epochs runs any more",
+            None => "no epoch runs",
+        };
+        lines.push(text.to_owned());
     }
     for (index, epoch) in who.epochs.iter().enumerate() {
         if index > 0 {
@@ -278,7 +283,7 @@ mod tests {
         closed 1 of 1 connection of 10.0.0.7
         left alone on an epoch that serves: 2; --epoch EPOCH names that epoch
 
-        no epoch runs
+        none of these epochs runs any more
         ");
         let partly = EndedConnections {
             meant: 9,
@@ -299,7 +304,7 @@ mod tests {
         closed, but still held by the program: 1
         could not be closed: 2; it may not
 
-        no epoch runs
+        none of these epochs runs any more
         ");
     }
 

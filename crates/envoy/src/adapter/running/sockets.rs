@@ -228,7 +228,7 @@ impl std::fmt::Display for NotSeen {
 
 /// What has no sockets any more has ended, although its end may not have been seen yet.
 fn not_seen(error: ConnectionsError) -> NotSeen {
-    if error.source.kind() == std::io::ErrorKind::NotFound {
+    if error.has_ended() {
         NotSeen::Ended
     } else {
         NotSeen::Look(error)
