@@ -416,3 +416,23 @@ fn an_old_epoch_that_ended_while_the_supervisor_was_stopped_was_not_killed() {
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 0);
 }
+
+#[test]
+fn a_program_that_was_not_asked_before_the_supervisor_was_stopped_has_all_of_its_time() {
+    let script = "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.02; done";
+    let flags = ["--live-after", "10ms", "--drain-time", "3s"];
+    let mut handover = exec_script(&[&flags[..], &["--drain-cmd", "sleep 1"]].concat(), script);
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::HUP);
+    handover.says("epoch 0 drains, 1 serves");
+    eventually("the command", || {
+        (children_of(handover.pid()).len() == 3).then_some(())
+    });
+    handover.signal(Signal::STOP);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    handover.signal(Signal::CONT);
+    handover.says("epoch 0 ended cleanly");
+    assert_eq!(handover.stderr.count("did not end within"), 0);
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use handover_core::Abort;
 use handover_process::{Reach, Stop, Stopped, WaitError};
+use handover_runtime::time_limit::LATE;
 use handover_tokio::{RunControl, RunError};
 use tokio::time::{Instant, sleep};
 
@@ -14,6 +15,18 @@ use super::{Program, ProgramError, drain_command, overtime};
 
 /// For as long as it takes: the state machine bounds it.
 const UNBOUNDED: Duration = Duration::MAX;
+
+/// What a process has left of its grace when the command before its first signal has taken this long. The command is ended
+/// when the grace is over, so if it has taken longer, this process did not run meanwhile: the child was asked nothing yet,
+/// and has all of its time.
+fn left_of(grace: Duration, command: Duration) -> Duration {
+    match grace.checked_sub(command) {
+        _ if grace == UNBOUNDED => UNBOUNDED,
+        Some(left) => left,
+        None if command.saturating_sub(grace) > LATE => grace,
+        None => Duration::ZERO,
+    }
+}
 
 impl Program {
     /// Lets a process finish what it is doing. Its end is then the expected one, whatever it is.
@@ -104,19 +117,17 @@ impl Program {
         limit: Duration,
         grace: Duration,
     ) -> Result<Stopped, WaitError> {
-        let begun = Instant::now();
         let Process { epoch, child, .. } = process;
         let settings = &self.settings;
+        let mut left = grace;
         if let Some(command) = &settings.drain_command {
+            let begun = Instant::now();
             let output = Arc::clone(&settings.output);
             drain_command::run(command, child, epoch, output, limit).await;
+            left = left_of(grace, begun.elapsed());
         }
         process.strays.look(child).await;
-        let grace = match grace {
-            UNBOUNDED => grace,
-            grace => grace.saturating_sub(begun.elapsed()),
-        };
-        settings.stop.stop(process, grace).await
+        settings.stop.stop(process, left).await
     }
 
     /// What asks a process most firmly.
@@ -126,5 +137,20 @@ impl Program {
             reach: Reach::Child,
             grace: UNBOUNDED,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_takes_of_the_grace_what_it_has_run_and_not_what_handover_has_stood_still() {
+        let seconds = Duration::from_secs;
+        assert_eq!(left_of(seconds(8), seconds(3)), seconds(5));
+        assert_eq!(left_of(seconds(8), seconds(8)), Duration::ZERO);
+        assert_eq!(left_of(seconds(8), seconds(8) + LATE), Duration::ZERO);
+        assert_eq!(left_of(seconds(8), seconds(10)), seconds(8));
+        assert_eq!(left_of(UNBOUNDED, seconds(3)), UNBOUNDED);
     }
 }

@@ -1,9 +1,10 @@
 //! How a process is asked to end: by one signal, or by several after one another.
 
+use std::future::Future;
 use std::time::Duration;
 
 use handover_process::{ExitCause, Reach, Signal, Stop, Stopped, WaitError};
-use handover_runtime::time_limit::timeout;
+use handover_runtime::time_limit::{TimedOut, timeout_at, was_missed};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -88,15 +89,14 @@ impl StopSteps {
         process: Process<'_>,
         grace: Duration,
     ) -> Result<Stopped, WaitError> {
-        let begun = Instant::now();
+        let mut steps = Steps::begin();
         let child = process.child;
-        let left = |after: Duration| after.saturating_sub(begun.elapsed());
         let (last, earlier) = match self.0.split_last() {
             Some((last, earlier)) => (*last, earlier),
             None => ((Signal::TERM, Duration::ZERO), &[][..]),
         };
         for (signal, after) in earlier.iter().filter(|(_, after)| *after <= grace) {
-            if let Ok(cause) = timeout(left(*after), child.wait()).await {
+            if let Ok(cause) = steps.before(*after, child.wait()).await {
                 return ended(cause);
             }
             // A child that has ended needs no signal, and one that was stopped must go on to notice it.
@@ -105,7 +105,7 @@ impl StopSteps {
             }
         }
         let (signal, after) = last;
-        if let Ok(cause) = timeout(left(after.min(grace)), child.wait()).await {
+        if let Ok(cause) = steps.before(after.min(grace), child.wait()).await {
             return ended(cause);
         }
         if after > grace {
@@ -116,14 +116,40 @@ impl StopSteps {
             reach: Reach::Child,
             grace: Duration::MAX,
         };
-        let grace = match grace {
-            Duration::MAX => grace,
-            grace => left(grace),
-        };
-        match timeout(grace, child.stop(stop)).await {
+        match steps.before(grace, child.stop(stop)).await {
             Ok(stopped) => stopped,
             Err(_) => process.kill().await,
         }
+    }
+}
+
+/// The times of the steps, from the first one on.
+struct Steps {
+    begun: Instant,
+}
+
+impl Steps {
+    fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+        }
+    }
+
+    /// Waits for the future until a step is due. If that was missed because this process did not run, the later steps keep
+    /// their distance from it: the child was asked less firmly for no shorter time than was meant.
+    async fn before<F: Future>(
+        &mut self,
+        after: Duration,
+        future: F,
+    ) -> Result<F::Output, TimedOut> {
+        let Some(at) = self.begun.checked_add(after) else {
+            return Ok(future.await);
+        };
+        let waited = timeout_at(at, future).await;
+        if was_missed(at) {
+            self.begun += at.elapsed();
+        }
+        waited
     }
 }
 
@@ -133,4 +159,40 @@ fn ended(cause: Result<ExitCause, WaitError>) -> Result<Stopped, WaitError> {
         cause: cause?,
         forced: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use handover_runtime::time_limit::LATE;
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn later_steps_keep_their_distance_from_one_that_was_missed() {
+        let seconds = Duration::from_secs;
+        let mut steps = Steps::begin();
+        let waited = steps.before(seconds(5), pending::<()>()).await;
+        assert_eq!(waited, Err(TimedOut));
+        // This process is stopped for a minute, and goes on while the next step is due.
+        let begun = Instant::now();
+        let (told, waited) = tokio::join!(
+            async { advance(seconds(60)).await },
+            steps.before(seconds(8), pending::<()>())
+        );
+        assert_eq!((told, waited), ((), Err(TimedOut)));
+        assert!(begun.elapsed() >= seconds(60));
+        let begun = Instant::now();
+        let waited = steps.before(seconds(10), pending::<()>()).await;
+        assert_eq!(waited, Err(TimedOut));
+        let distance = begun.elapsed();
+        assert!(
+            distance >= seconds(2) && distance < seconds(2) + LATE,
+            "{distance:?}"
+        );
+        // What takes as long as it takes has no limit.
+        assert_eq!(steps.before(Duration::MAX, async { 7 }).await, Ok(7));
+    }
 }
