@@ -4,12 +4,13 @@ use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::process::Command;
 
 use handover_test_support::limit;
 use handover_test_support::ports::Port;
 use rustix::process::Signal;
 
-use crate::support::{LIMIT, Running, exec_script, handover};
+use crate::support::{LIMIT, Running, exec_script, executing, handover, skipped};
 
 const WARNING: &str = "behind, in a process group of its own and with the sockets: it was killed";
 
@@ -134,6 +135,35 @@ fn a_job_without_the_sockets_goes_on() {
     handover.signal(Signal::TERM);
     assert_eq!(handover.code(), 0);
     assert_eq!(handover.stderr.count(WARNING), 0);
+    assert!(runs(inner));
+}
+
+/// Root in a container lacks the capability to look at what another user runs.
+#[test]
+fn one_that_may_not_be_looked_at_is_told_and_runs_on() {
+    if !rustix::process::geteuid().is_root() {
+        let test = "strays::one_that_may_not_be_looked_at_is_told_and_runs_on";
+        return skipped(test, "only root can start a program as another user");
+    }
+    let script = "setsid --wait sh -c 'echo inner $$; exec sleep 600'";
+    let flags = ["exec", "--user", "65534", "--group", "65534"];
+    let words = flags
+        .into_iter()
+        .chain(["--listen", "127.0.0.1:0", "--", "sh", "-c", script]);
+    let mut launcher = Command::new("setpriv");
+    launcher.args(["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]);
+    let mut handover = Running::start(&mut executing(launcher, &handover(words)));
+    let inner = number(&handover, "[epoch 0] inner ");
+    handover.says("epoch 0 is live");
+    handover.signal(Signal::TERM);
+    assert_eq!(handover.code(), 0);
+    let told = handover.says(&format!("left process {inner} (sleep) behind"));
+    let why =
+        "whether it is left with the sockets cannot be seen (Permission denied (os error 13))";
+    assert!(
+        told.contains(why) && told.contains("CAP_SYS_PTRACE"),
+        "{told}"
+    );
     assert!(runs(inner));
 }
 

@@ -54,15 +54,42 @@ pub(super) struct Strays {
 struct Left {
     process: Descendant,
     name: String,
-    killed: io::Result<()>,
+    fate: Fate,
+}
+
+#[derive(Debug)]
+enum Fate {
+    /// It has served, and was killed, or could not be.
+    Killed(io::Result<()>),
+    /// Whether it serves cannot be seen, so it runs on.
+    Unseen(io::Error),
 }
 
 impl Left {
-    fn in_words(&self) -> String {
-        match &self.killed {
-            Ok(()) if self.process.has_ended() => "was killed".to_owned(),
-            Ok(()) => "was killed and has not ended yet, so it may take connections".to_owned(),
-            Err(error) => format!("cannot be killed ({error}), so it may take connections"),
+    /// What it is, and what has become of it. `how` tells what serves from what does not.
+    fn in_words(&self, how: &str) -> String {
+        match &self.fate {
+            Fate::Killed(Ok(())) if self.process.has_ended() => {
+                format!(" and {how}: it was killed")
+            }
+            Fate::Killed(Ok(())) => {
+                format!(
+                    " and {how}: it was killed and has not ended yet, so it may take connections"
+                )
+            }
+            Fate::Killed(Err(error)) => {
+                format!(" and {how}: it cannot be killed ({error}), so it may take connections")
+            }
+            Fate::Unseen(error) => {
+                let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+                    "; handover needs the capability CAP_SYS_PTRACE to look at what another user runs"
+                } else {
+                    ""
+                };
+                format!(
+                    ": whether it is left {how} cannot be seen ({error}), so it runs on and may take connections{remedy}"
+                )
+            }
         }
     }
 }
@@ -135,11 +162,11 @@ impl Strays {
         for left in ended {
             tracing::warn!(
                 epoch = epoch.number(),
-                "epoch {epoch} has ended, and left process {} ({}) behind, in a process group of its own and {how}: it \
-                 {}; start the program by `exec`, or by what passes signals on and waits for it",
+                "epoch {epoch} has ended, and left process {} ({}) behind, in a process group of its own{}; start the \
+                 program by `exec`, or by what passes signals on and waits for it",
                 left.process.pid(),
                 left.name.escape_debug(),
-                left.in_words()
+                left.in_words(how)
             );
         }
     }
@@ -157,9 +184,22 @@ fn kill_those_that_serve(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Res
     let until = Instant::now() + END;
     let mut left: Vec<Left> = Vec::new();
     loop {
-        let mut serving = seen.outside_group()?;
-        serving.retain(|process| serves(*process, sockets));
+        let (mut serving, mut unseen) = (Vec::new(), Vec::new());
+        for process in seen.outside_group()? {
+            match serves(process, sockets) {
+                Ok(true) => serving.push(process),
+                Ok(false) => {}
+                Err(_) if process.has_ended() => {}
+                Err(error) => unseen.push((process, Fate::Unseen(error))),
+            }
+        }
         if serving.is_empty() || Instant::now() >= until {
+            let unseen = unseen.into_iter().map(|(process, fate)| Left {
+                process,
+                name: name(process),
+                fate,
+            });
+            left.extend(unseen);
             return Ok(left);
         }
         for process in serving {
@@ -167,7 +207,7 @@ fn kill_those_that_serve(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Res
                 left.push(Left {
                     process,
                     name: name(process),
-                    killed: process.kill().map(drop),
+                    fate: Fate::Killed(process.kill().map(drop)),
                 });
             }
         }
@@ -175,18 +215,19 @@ fn kill_those_that_serve(seen: &Descendants, sockets: &BTreeSet<u64>) -> io::Res
     }
 }
 
-/// Whether the process has one of the sockets, or listens itself if there are none. What cannot be read is left alone.
-fn serves(process: Descendant, sockets: &BTreeSet<u64>) -> bool {
+/// Whether the process has one of the sockets, or listens itself if there are none.
+fn serves(process: Descendant, sockets: &BTreeSet<u64>) -> io::Result<bool> {
     let directory = PathBuf::from(format!("/proc/{}", process.pid()));
     if !sockets.is_empty() {
-        let own = sockets_of(&directory).unwrap_or_default();
-        return own.keys().any(|inode| sockets.contains(inode));
+        let own = sockets_of(&directory)?;
+        return Ok(own.keys().any(|inode| sockets.contains(inode)));
     }
     let mut listens = false;
-    let _unread = each_tcp_socket(&directory, |socket, _| {
+    each_tcp_socket(&directory, |socket, _| {
         listens |= socket.state == InetSocket::LISTEN;
-    });
-    listens
+    })
+    .map_err(|(_, error)| error)?;
+    Ok(listens)
 }
 
 fn name(process: Descendant) -> String {
